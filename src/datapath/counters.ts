@@ -1,0 +1,53 @@
+// The counters of one datapath: one Float64Array (exact up to 2^53, one aligned add each, no allocation) that lives in
+// memory shared with the control plane, which reads it at scrape time. Row 0 counts what belongs to no service; row
+// 1 + serviceIndex counts a service. Gauges (marked) go up and down, all else only up.
+import { DROP_BASE, DROP_REASONS, type Verdict } from './verdict.ts';
+
+const NAMED = [
+  'inboundPackets', // received from clients, whatever became of them; bytes are IP bytes
+  'inboundBytes',
+  'outboundPackets', // received from real servers
+  'outboundBytes',
+  'inboundForwarded',
+  'outboundForwarded',
+  'sessionsOneway', // gauge
+  'sessionsNormal', // gauge
+  'sessionsCreated',
+  'sessionsExpired',
+  'sessionsEvicted',
+  'uoaInserted', // trials sent inside a client's packet
+  'uoaCarrier', // trials sent as a carrier
+  'uoaFailed', // a UOA was due and could not be sent; the client's packet went without it
+  'uoaAcked',
+  'uoaAckRejected', // UOA from a real server that is no echo ACK of its session
+  'uoaExhausted', // rounds that used up maxTrials without an ACK
+  'uoaForgedRemoved', // packets from clients that carried a UOA
+  'uoaStripped', // packets with payload and a UOA from a real server
+  'emptyRepliesSwallowed', // answers to carriers
+  'icmpSent',
+  'icmpSuppressed', // by the rate limit
+] as const;
+
+export type CounterName = (typeof NAMED)[number];
+
+/** Column of each named counter in a row. */
+export const COUNTER = Object.fromEntries(NAMED.map((name, index) => [name, index])) as Record<CounterName, number>;
+
+/** Column of the first drop reason; the others follow in the order of DROP_REASONS. */
+export const DROP_COLUMN = NAMED.length;
+export const COUNTER_COLUMNS = NAMED.length + DROP_REASONS.length;
+
+/** Number of Float64 cells for `services` services. */
+export function counterCells(services: number): number {
+  return (1 + services) * COUNTER_COLUMNS;
+}
+
+/** First cell of a service's row; `serviceIndex` -1 is the row of no service. */
+export function counterRow(serviceIndex: number): number {
+  return (1 + serviceIndex) * COUNTER_COLUMNS;
+}
+
+/** Column that counts a drop verdict. */
+export function dropColumn(verdict: Verdict): number {
+  return DROP_COLUMN + verdict - DROP_BASE;
+}

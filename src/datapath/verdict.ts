@@ -1,0 +1,53 @@
+// What became of a packet. Two closed tables: a Verdict is a small integer, a Drop is DROP_BASE + index of its reason,
+// and the reason's text is the metric label `reason`. `receive` is the only producer for the outside and the only counter.
+
+export const VERDICT = {
+  /** Rewritten and handed to `send`. */
+  forward: 0,
+  /** Not addressed to any service or local address of ours: the host's own business. */
+  pass: 1,
+  /** Ours, ended here on purpose (echo ACK, rejected UOA, answer to a carrier). */
+  consumed: 2,
+} as const;
+
+/** A VERDICT value, or DROP_BASE + an index into DROP_REASONS. */
+export type Verdict = number;
+
+export const DROP_BASE = 16;
+
+export const DROP_REASONS = [
+  // the packet as it came
+  'not_ip', // neither version 4 nor a version we forward
+  'truncated', // the capture holds fewer bytes than the IP header says
+  'bad_ip_length', // IHL or total length does not fit the bytes that are there
+  'bad_ip_checksum',
+  'bad_ip_options', // an option with length < 2 or beyond the header
+  'source_route', // LSRR or SSRR
+  'fragment',
+  'bad_opp', // protocol 248 whose lengths or inner protocol make no sense
+  'bad_udp_length', // UDP length below 8 or beyond the datagram
+  'bad_udp_checksum',
+  'super_packet', // larger than the receiving interface's MTU: merged by GRO/GSO, cannot be split without its segment size
+  'bad_source', // unspecified, multicast, broadcast or reserved source; loopback source from a real interface
+  'wrong_interface', // a packet to LIP:lport from an interface that does not face the real servers
+  // what we could not do with it
+  'ttl_exceeded',
+  'too_big', // above the outgoing MTU with DF set: ICMP fragmentation needed was sent
+  'too_big_no_df', // above the outgoing MTU without DF
+  'no_session', // to LIP:lport, but no session has that tuple
+  'no_real_server', // every real server has weight 0
+  'lports_exhausted',
+  'send_failed', // packet I/O refused it
+] as const;
+
+export type DropReason = (typeof DROP_REASONS)[number];
+
+const indexByReason = Object.fromEntries(DROP_REASONS.map((reason, index) => [reason, DROP_BASE + index]));
+
+/** The Verdict for each reason, e.g. `DROP.no_session`. */
+export const DROP = indexByReason as Record<DropReason, Verdict>;
+
+export function verdictName(verdict: Verdict): string {
+  if (verdict >= DROP_BASE) return `drop:${DROP_REASONS[verdict - DROP_BASE]}`;
+  return Object.keys(VERDICT)[verdict] ?? `unknown:${verdict}`;
+}

@@ -1,0 +1,53 @@
+// Where packets come from and go to. Implementations strip and add the link header; the datapath sees IP packets only.
+import type { Frame } from '../wire/frame.ts';
+
+/** A port faces clients, real servers, or (one-arm, sidecar) both. */
+export const SIDE = { wan: 1, lan: 2, both: 3 } as const;
+
+export interface IoPort {
+  /** Interface name, e.g. eth0. */
+  name: string;
+  /** A SIDE value. */
+  side: number;
+  mtu: number;
+  /** Ethernet address as aa:bb:cc:dd:ee:ff, or '' for a device without one. */
+  mac: string;
+  loopback: boolean;
+}
+
+/**
+ * Called for each received packet: the IP header starts at `off`, captured bytes end at `end` (exclusive), at least
+ * HEADROOM bytes before `off` may be overwritten, and nothing of `frame` may be kept after the return.
+ * `portIndex` is the index in the list of ports that the I/O was opened with.
+ */
+export type OnPacket = (frame: Frame, off: number, end: number, portIndex: number) => void;
+
+export interface PacketIo {
+  readonly mode: 'pcap';
+  /**
+   * Sends the IP packet at frame.bytes[off, off + len) before it returns; routing, neighbors and link header are the
+   * implementation's business. False: the packet was not sent, and the reason is counted in the I/O counters.
+   */
+  send(frame: Frame, off: number, len: number): boolean;
+  /** Reads the kernel's loss counters into the I/O counters; called a few times per second. */
+  poll(): void;
+  close(): void;
+}
+
+/** Columns of the I/O counters, one row (Float64Array) per port, and one last row for what has no port. */
+export const IO_COUNTERS = [
+  'received', // frames handed to us by the kernel
+  'lostKernel', // the kernel's capture buffer was full
+  'lostBacklog', // our own queue was full
+  'foreign', // no IP packet of ours after all (VLAN-tagged, other link protocol)
+  'sent',
+  'sendTooBig', // EMSGSIZE
+  'sendNoBuffer', // ENOBUFS, EAGAIN
+  'sendUnreachable', // no route, host or network unreachable, interface down
+  'sendError', // any other
+] as const;
+export type IoCounterName = (typeof IO_COUNTERS)[number];
+export const IO_COLUMN = Object.fromEntries(IO_COUNTERS.map((name, index) => [name, index])) as Record<
+  IoCounterName,
+  number
+>;
