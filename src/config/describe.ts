@@ -1,0 +1,93 @@
+// The schema as people read it: config/full.yaml and docs/config.md. Text only; generate.ts writes the files and a test
+// compares them.
+import { entries, type KeyEntry } from './key.ts';
+import { CONFIG_SCHEMA } from './schema.ts';
+
+const COLUMNS = 100;
+
+/** Every key at its default with its help. Keys without default carry an example; optional ones are commented out. */
+export function renderFullYaml(): string {
+  const lines = [
+    '# Every key of the config at its default. Generated from src/config/schema.ts by `npm run docs`: do not edit.',
+    '# Required keys have no default and stand here with an example. Optional keys without default are commented out.',
+  ];
+  const keys = [...entries(CONFIG_SCHEMA)];
+  for (const [index, key] of keys.entries()) {
+    const indent = '  '.repeat(key.path.length - 1);
+    if (key.path.length === 1) lines.push('');
+    lines.push(...comment(key, indent));
+    lines.push(yamlLine(key, indent));
+    if (key.kind === 'list' && keys[index + 1]?.path.length !== key.path.length + 1)
+      lines.push(`${indent}  -`);
+  }
+  return `${lines.join('\n')}\n`;
+}
+
+function yamlLine(key: KeyEntry, indent: string): string {
+  const name = key.path.at(-1)!;
+  if (key.kind !== 'key') return `${indent}${name}:`;
+  if (name === '[]') return `${indent}- ${key.example}`;
+  if (key.default !== undefined) return `${indent}${name}: ${key.default}`;
+  return `${indent}${key.required ? '' : '# '}${name}: ${key.example}`;
+}
+
+function comment(key: KeyEntry, indent: string): string[] {
+  const lines = wrap(key.help, COLUMNS - indent.length - 2);
+  if (key.kind !== 'group') lines.push(`[${key.allowed}]${key.required ? ' required' : ''}`);
+  return lines.map((line) => `${indent}# ${line}`);
+}
+
+function wrap(text: string, columns: number): string[] {
+  const lines: string[] = [];
+  let line = '';
+  for (const word of text.split(' ')) {
+    if (line !== '' && line.length + 1 + word.length > columns) {
+      lines.push(line);
+      line = word;
+    } else line = line === '' ? word : `${line} ${word}`;
+  }
+  return [...lines, line];
+}
+
+/** One row per key: path, what is allowed, default, meaning. */
+export function renderMarkdownTable(): string {
+  const rows = [...entries(CONFIG_SCHEMA)].map((key) => [
+    `\`${tablePath(key.path)}\``,
+    key.kind === 'group' ? '' : key.allowed,
+    tableDefault(key),
+    key.help,
+  ]);
+  const all = [['Key', 'Allowed', 'Default', 'Meaning'], ['---', '---', '---', '---'], ...rows];
+  return all.map((row) => `| ${row.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |`).join('\n');
+}
+
+function tablePath(path: readonly string[]): string {
+  return path.join('.').replaceAll('.[]', '[]');
+}
+
+function tableDefault(key: KeyEntry): string {
+  if (key.default !== undefined) return `\`${key.default}\``;
+  return key.required ? 'required' : '';
+}
+
+/** docs/config.md. */
+export function renderConfigPage(): string {
+  return `# Config
+
+<!-- Generated from src/config/schema.ts by \`npm run docs\`: do not edit. -->
+
+One YAML file. \`uoa-proxy check --config FILE\` lists every problem in it with its line, and exits with 1 if there is one.
+Unknown keys are errors. \`config/full.yaml\` holds every key at its default; the other files in \`config/\` are examples that
+work. Addresses are IPv4 only for now.
+
+${renderMarkdownTable()}
+
+What several keys must satisfy together:
+
+- Each \`vip:vport\`, and each service name, stands once; so do the \`lips\` and the real servers within a service.
+- A real server is not itself a \`vip:vport\`: that would be a loop.
+- Where a LIP is also a VIP or the address of a real server, \`lports\` leaves out the port that is in use there.
+- Services that share a LIP and a real server have either the same \`lports\` or ranges that do not overlap.
+- At most 1,000 services, 4,096 real servers in total, and 65,535 combinations of a LIP and a real server in total.
+`;
+}

@@ -1,0 +1,106 @@
+// One reader per kind of value: what is allowed, and raw YAML value -> the value the program uses. `allowed` is the text of
+// error messages and of docs/config.md, so that neither can differ from what is checked.
+
+export interface Reader<T> {
+  /** What is allowed, as a noun: `integer 1..65535`. */
+  readonly allowed: string;
+  /** The value; undefined when `raw` is not allowed. */
+  read(raw: unknown): T | undefined;
+  /** Why `raw` is not allowed, where more can be said than `allowed`. */
+  reason?(raw: unknown): string | undefined;
+}
+
+/** One of a closed set of words. */
+export function oneOf<const T extends string>(...words: T[]): Reader<T> {
+  return { allowed: words.join(' | '), read: (raw) => words.find((word) => word === raw) };
+}
+
+export function flag(): Reader<boolean> {
+  return { allowed: 'true | false', read: (raw) => (typeof raw === 'boolean' ? raw : undefined) };
+}
+
+export function integer(min: number, max: number): Reader<number> {
+  return {
+    allowed: `integer ${min}..${max}`,
+    read: (raw) =>
+      typeof raw === 'number' && Number.isInteger(raw) && raw >= min && raw <= max ? raw : undefined,
+  };
+}
+
+/** The word `word`, or whatever `other` reads. */
+export function wordOr<const W extends string, T>(word: W, other: Reader<T>): Reader<W | T> {
+  return { allowed: `${word} | ${other.allowed}`, read: (raw) => (raw === word ? word : other.read(raw)) };
+}
+
+export function text(allowed: string, pattern: RegExp): Reader<string> {
+  return { allowed, read: (raw) => (typeof raw === 'string' && pattern.test(raw) ? raw : undefined) };
+}
+
+const MS_BY_UNIT = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
+
+/** `500ms`, `300s`, `5m`, `1h` -> milliseconds. Zero needs no unit. The bounds are durations too. */
+export function duration(min: string, max: string): Reader<number> {
+  const minMs = parseDuration(min)!;
+  const maxMs = parseDuration(max)!;
+  return {
+    allowed: `duration ${min}..${max} (with unit: ms, s, m or h)`,
+    read: (raw) => {
+      const ms = parseDuration(raw);
+      return ms !== undefined && ms >= minMs && ms <= maxMs ? ms : undefined;
+    },
+  };
+}
+
+function parseDuration(raw: unknown): number | undefined {
+  if (raw === 0) return 0;
+  const match = typeof raw === 'string' ? /^(\d{1,12})(ms|s|m|h)$/.exec(raw) : null;
+  return match ? Number(match[1]) * MS_BY_UNIT[match[2] as keyof typeof MS_BY_UNIT] : undefined;
+}
+
+const BYTES_BY_UNIT = { B: 1, KB: 1e3, MB: 1e6, GB: 1e9, KiB: 1024, MiB: 1024 ** 2, GiB: 1024 ** 3 };
+
+/** `64MiB`, `16MB` or a plain number -> bytes. The bounds are sizes too. */
+export function size(min: string, max: string): Reader<number> {
+  const minBytes = parseSize(min)!;
+  const maxBytes = parseSize(max)!;
+  return {
+    allowed: `size ${min}..${max} (bytes, or with unit: KB, MB, GB, KiB, MiB or GiB)`,
+    read: (raw) => {
+      const bytes = parseSize(raw);
+      return bytes !== undefined && bytes >= minBytes && bytes <= maxBytes ? bytes : undefined;
+    },
+  };
+}
+
+function parseSize(raw: unknown): number | undefined {
+  if (typeof raw === 'number') return Number.isInteger(raw) ? raw : undefined;
+  const match = typeof raw === 'string' ? /^(\d{1,12})(B|[KMG]i?B)?$/.exec(raw) : null;
+  return match
+    ? Number(match[1]) * BYTES_BY_UNIT[(match[2] ?? 'B') as keyof typeof BYTES_BY_UNIT]
+    : undefined;
+}
+
+export interface PortRange {
+  /** Both inclusive, first <= last. */
+  first: number;
+  last: number;
+}
+
+/** `1024-65535`, or one port. */
+export function portRange(): Reader<PortRange> {
+  return {
+    allowed: 'port range first-last (or one port) within 1..65535',
+    read: (raw) => {
+      if (typeof raw !== 'string' && typeof raw !== 'number') return undefined;
+      const match = /^(\d{1,5})(?:-(\d{1,5}))?$/.exec(String(raw));
+      if (!match) return undefined;
+      const first = Number(match[1]);
+      const last = Number(match[2] ?? match[1]);
+      return first >= 1 && first <= last && last <= 65535 ? { first, last } : undefined;
+    },
+    reason: (raw) => {
+      const match = typeof raw === 'string' ? /^(\d{1,5})-(\d{1,5})$/.exec(raw) : null;
+      return match && Number(match[1]) > Number(match[2]) ? 'the first port is above the last' : undefined;
+    },
+  };
+}

@@ -1,0 +1,190 @@
+// What several keys of a config must satisfy together. Each rule reports all it finds; one pass and a few maps, so that
+// the largest config allowed is checked in well under a second.
+import { isLoopback } from './address.ts';
+import { formatPath, formatValue, type KeyPath, type Problem } from './problem.ts';
+import type { PortRange } from './reader.ts';
+import { type Config, MAX_LEGS, MAX_REAL_SERVERS, type ServiceConfig } from './schema.ts';
+
+export interface Finding {
+  path: KeyPath;
+  message: string;
+}
+
+/** A service that is valid in itself, with its index in `services`. */
+export interface IndexedService {
+  index: number;
+  service: ServiceConfig;
+}
+
+/** Every violation among `services`, which need not be all services of the file. */
+export function findConflicts(services: readonly IndexedService[]): Finding[] {
+  const tooMany = findExcess(services);
+  return [
+    ...tooMany,
+    ...findDuplicates(services),
+    ...findLoops(services),
+    ...findClaimedPorts(services),
+    // The excess rule bounds the work of this one.
+    ...(tooMany.length === 0 ? findSharedLegs(services) : []),
+  ];
+}
+
+function findExcess(services: readonly IndexedService[]): Finding[] {
+  let realServers = 0;
+  let legs = 0;
+  for (const { service } of services) {
+    realServers += service.realServers.length;
+    legs += service.lips.length * service.realServers.length;
+  }
+  const findings: Finding[] = [];
+  const report = (count: number, what: string, max: number) => {
+    if (count > max)
+      findings.push({ path: ['services'], message: `${count} ${what} in total, at most ${max} are allowed` });
+  };
+  report(realServers, 'real servers', MAX_REAL_SERVERS);
+  report(legs, 'combinations of a LIP and a real server', MAX_LEGS);
+  return findings;
+}
+
+function findDuplicates(services: readonly IndexedService[]): Finding[] {
+  const findings: Finding[] = [];
+  const uses = () => {
+    const firstPath = new Map<string, string>();
+    return (value: string, what: string, path: KeyPath, allowed: string) => {
+      const first = firstPath.get(value);
+      if (first === undefined) firstPath.set(value, formatPath(path));
+      else
+        findings.push({ path, message: `${what} ${value} is already used by ${first}, expected ${allowed}` });
+    };
+  };
+  const vip = uses();
+  const name = uses();
+  for (const { index, service } of services) {
+    const path = ['services', index];
+    vip(`${service.vip}:${service.vport}`, 'vip:vport', [...path, 'vport'], 'each once');
+    name(service.name, 'name', [...path, 'name'], 'a unique name');
+    const lip = uses();
+    for (const [i, address] of service.lips.entries())
+      lip(address, 'LIP', [...path, 'lips', i], 'each once per service');
+    const realServer = uses();
+    for (const [i, { ip, port }] of service.realServers.entries()) {
+      realServer(`${ip}:${port}`, 'real server', [...path, 'realServers', i], 'each once per service');
+    }
+  }
+  return findings;
+}
+
+/** Real servers that are a VIP:vport: their datagrams would come back to the proxy. */
+function findLoops(services: readonly IndexedService[]): Finding[] {
+  const findings: Finding[] = [];
+  const nameByVip = new Map(services.map(({ service }) => [`${service.vip}:${service.vport}`, service.name]));
+  for (const { index, service } of services) {
+    for (const [i, { ip, port }] of service.realServers.entries()) {
+      const name = nameByVip.get(`${ip}:${port}`);
+      if (name === undefined) continue;
+      const message = `${ip}:${port} is the VIP of service ${formatValue(name)}, expected a server, not a loop`;
+      findings.push({ path: ['services', index, 'realServers', i], message });
+    }
+  }
+  return findings;
+}
+
+/** LIPs whose lports cover a port that is a service or a real server on the same address. */
+function findClaimedPorts(services: readonly IndexedService[]): Finding[] {
+  const claims = new Map<string, Map<number, string>>();
+  const claim = (ip: string, port: number, what: string) => {
+    const ports = claims.get(ip) ?? new Map<number, string>();
+    if (!ports.has(port)) ports.set(port, what);
+    claims.set(ip, ports);
+  };
+  for (const { service } of services) {
+    claim(service.vip, service.vport, `VIP ${service.vip}:${service.vport}`);
+    for (const { ip, port } of service.realServers) claim(ip, port, `real server ${ip}:${port}`);
+  }
+  const findings: Finding[] = [];
+  for (const { index, service } of services) {
+    for (const [i, lip] of service.lips.entries()) {
+      for (const [port, what] of claims.get(lip) ?? []) {
+        if (!contains(service.lports, port)) continue;
+        const message = `${lip} with lports ${formatRange(service.lports)} covers ${what}, expected another LIP or lports without ${port}`;
+        findings.push({ path: ['services', index, 'lips', i], message });
+      }
+    }
+  }
+  return findings;
+}
+
+/** Services that send from one LIP to one real server share the lports: they must agree on them, or keep apart. */
+function findSharedLegs(services: readonly IndexedService[]): Finding[] {
+  interface User {
+    index: number;
+    lports: PortRange;
+  }
+  const usersByLeg = new Map<string, User[]>();
+  const findings = new Map<string, Finding>();
+  for (const { index, service } of services) {
+    for (const lip of service.lips) {
+      for (const { ip, port } of service.realServers) {
+        const leg = `${lip} to ${ip}:${port}`;
+        const users = usersByLeg.get(leg) ?? [];
+        usersByLeg.set(leg, users);
+        const clash = users.find(
+          (user) => user.index !== index && overlapsPartly(user.lports, service.lports),
+        );
+        if (clash) {
+          const message =
+            `${formatRange(service.lports)} overlaps ${formatRange(clash.lports)} of services[${clash.index}], which also ` +
+            `sends from ${leg}, expected identical or disjoint ranges`;
+          findings.set(`${index} ${clash.index}`, { path: ['services', index, 'lports'], message });
+        }
+        // One entry per distinct range is enough to find every clash of a later service.
+        if (!users.some((user) => isSame(user.lports, service.lports)))
+          users.push({ index, lports: service.lports });
+      }
+    }
+  }
+  return [...findings.values()];
+}
+
+function contains(range: PortRange, port: number): boolean {
+  return port >= range.first && port <= range.last;
+}
+
+function isSame(a: PortRange, b: PortRange): boolean {
+  return a.first === b.first && a.last === b.last;
+}
+
+function overlapsPartly(a: PortRange, b: PortRange): boolean {
+  return !isSame(a, b) && a.first <= b.last && b.first <= a.last;
+}
+
+function formatRange({ first, last }: PortRange): string {
+  return first === last ? String(first) : `${first}-${last}`;
+}
+
+/** Receivers forget a client address after this long without a UOA (kernel module uoa, its default). */
+const RECEIVER_MEMORY_MS = 360_000;
+
+/** What is allowed but probably not meant. */
+export function configWarnings(config: Config): Problem[] {
+  const warnings: Finding[] = [];
+  for (const [index, service] of config.services.entries()) {
+    const path = ['services', index];
+    if (service.realServers.every(({ weight }) => weight === 0)) {
+      warnings.push({
+        path: [...path, 'realServers'],
+        message: 'every weight is 0: no new session is accepted',
+      });
+    }
+    const { maxTrials, idleRefresh } = service.uoa;
+    if (maxTrials > 0 && idleRefresh >= RECEIVER_MEMORY_MS) {
+      const message = `${idleRefresh / 1000}s is not below 360s, when receivers forget the client address`;
+      warnings.push({ path: [...path, 'uoa', 'idleRefresh'], message });
+    }
+  }
+  if (!isLoopback(config.admin.listen.host)) {
+    const message = `${formatValue(config.admin.listen.host)} can be reached from other machines, without authentication: /sessions shows client addresses`;
+    warnings.push({ path: ['admin', 'listen'], message });
+  }
+  return warnings.map(({ path, message }) => ({ path: formatPath(path), message }));
+}

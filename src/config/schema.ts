@@ -1,0 +1,140 @@
+// THE description of the config: every key with its type, default, allowed range and help. Types, checks, error messages,
+// config/full.yaml and docs/config.md are derived from it (`npm run docs` writes the two files). What concerns
+// several keys at once is in rules.ts.
+import type * as z from 'zod';
+import { listenAddress, unicastAddress } from './address.ts';
+import { defaulted, group, list, optional, optionalGroup, required } from './key.ts';
+import { duration, flag, integer, oneOf, portRange, size, text, wordOr } from './reader.ts';
+
+export const MAX_SERVICES = 1000;
+export const MAX_REAL_SERVERS = 4096;
+export const MAX_LEGS = 65_535;
+
+const port = integer(1, 65535);
+const interfaceName = text(
+  'interface name (1 to 15 characters, no space, slash or colon)',
+  /^(?!\.{1,2}$)[^\s/:]{1,15}$/,
+);
+
+const realServer = group({
+  ip: required('Address of the real server (RIP).', unicastAddress(), '10.2.0.2'),
+  port: required('UDP port of the real server (rport).', port, 6000),
+  weight: defaulted(
+    'Share of new sessions relative to the other real servers; 0 takes none.',
+    integer(0, 65535),
+    100,
+  ),
+});
+
+const service = group({
+  name: optional(
+    'Name in metrics, logs and /sessions; unique. Without it: vip:vport.',
+    text('1 to 63 characters of A-Z a-z 0-9 _ . : -', /^[A-Za-z0-9_.:-]{1,63}$/),
+    'game',
+  ),
+  vip: required('Address that clients send to.', unicastAddress(), '10.1.0.100'),
+  vport: required('UDP port that clients send to.', port, 6000),
+  lips: list(
+    'Local addresses: what real servers see as the source of forwarded datagrams.',
+    required('One local address, used by nothing else on the network.', unicastAddress(), '10.2.0.200'),
+    MAX_LEGS,
+  ),
+  lports: defaulted(
+    'Ports used on each local address. They belong to the proxy: no program may bind them there.',
+    portRange(),
+    '1024-65535',
+  ),
+  scheduler: defaulted(
+    'How a real server is chosen for a new session: rr in turn, wrr in turn by weight.',
+    oneOf('rr', 'wrr'),
+    'rr',
+  ),
+  timeouts: optionalGroup('A session ends when it saw no packet for this long.', {
+    oneway: defaulted('While the real server has not answered.', duration('1s', '24h'), '300s'),
+    normal: defaulted('Once the real server has answered.', duration('1s', '24h'), '300s'),
+  }),
+  uoa: optionalGroup('How the real server learns the client address.', {
+    dialect: defaulted(
+      'ipo: IP option 31. opp: protocol 248 header. The real server must understand it.',
+      oneOf('ipo', 'opp'),
+      'ipo',
+    ),
+    maxTrials: defaulted('UOAs sent per round while no echo ACK came; 0 turns UOA off.', integer(0, 255), 3),
+    refresh: defaulted(
+      'Start a new round after this long, so that a restarted real server learns the address again; 0 = off.',
+      duration('0s', '24h'),
+      '0s',
+    ),
+    idleRefresh: defaulted(
+      'Start a new round with the first packet after a pause of this length; receivers forget after 360 s; 0 = off.',
+      duration('0s', '24h'),
+      '120s',
+    ),
+  }),
+  mtu: defaulted(
+    'Largest IP packet towards the real servers; auto takes the MTU of the interface.',
+    wordOr('auto', integer(576, 65535)),
+    'auto',
+  ),
+  realServers: list('The servers behind this service.', realServer, MAX_REAL_SERVERS),
+}).transform((given) => ({ ...given, name: given.name ?? `${given.vip}:${given.vport}` }));
+
+export const CONFIG_SCHEMA = group({
+  io: optionalGroup('Where packets come from and go to.', {
+    mode: defaulted(
+      'Packet I/O: pcap uses libpcap and raw sockets; auto picks the best available.',
+      oneOf('auto', 'pcap'),
+      'auto',
+    ),
+    wan: optional(
+      'Interface towards the clients. Without it: the one that has the VIPs, else by route.',
+      interfaceName,
+      'wan0',
+    ),
+    lan: optional(
+      'Interface towards the real servers; may equal wan. Without it: by the routes to them.',
+      interfaceName,
+      'lan0',
+    ),
+    assignAddresses: defaulted(
+      'Add VIPs and LIPs to the interfaces on start and remove them on stop.',
+      flag(),
+      false,
+    ),
+    bufferSize: defaulted("The kernel's capture buffer per interface.", size('1MiB', '2GiB'), '64MiB'),
+  }),
+  admin: optionalGroup('HTTP: /metrics, /healthz, /readyz, /sessions, /services. No authentication.', {
+    listen: defaulted('Address and port; port 0 takes any free one.', listenAddress(), '127.0.0.1:9464'),
+  }),
+  log: optionalGroup('Log on standard output.', {
+    level: defaulted(
+      'Least severe level that is written.',
+      oneOf('trace', 'debug', 'info', 'warn', 'error', 'fatal'),
+      'info',
+    ),
+    format: defaulted(
+      'auto is pretty on a terminal and json otherwise.',
+      oneOf('auto', 'json', 'pretty'),
+      'auto',
+    ),
+  }),
+  sessions: optionalGroup('The session table, shared by all services.', {
+    max: defaulted(
+      'Most sessions at a time; a new one beyond evicts the least recently used.',
+      integer(1, 16_000_000),
+      1_000_000,
+    ),
+  }),
+  services: list('Each VIP:vport and the real servers behind it.', service, MAX_SERVICES),
+});
+
+/** A checked config: durations are milliseconds, sizes bytes, every default filled in. */
+export type Config = z.output<typeof CONFIG_SCHEMA>;
+export type ServiceConfig = z.output<typeof service>;
+export type RealServerConfig = z.output<typeof realServer>;
+export type UoaConfig = ServiceConfig['uoa'];
+
+/** One service of a config that as a whole has problems, so that rules.ts can check what can be checked. */
+export function readService(raw: unknown): ServiceConfig | undefined {
+  return service.safeParse(raw).data;
+}

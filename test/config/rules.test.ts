@@ -1,0 +1,192 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { configWarnings } from '../../src/config/rules.ts';
+import { conflictsOf, type Plain, parse, problemsOf, sampleService } from './sample.ts';
+
+/** A second service that has nothing in common with the sample. */
+function otherService(overrides: Plain = {}): Plain {
+  return sampleService({
+    name: 'other',
+    vip: '10.1.0.101',
+    lips: ['10.2.0.201'],
+    realServers: [{ ip: '10.2.0.12', port: 6000 }],
+    ...overrides,
+  });
+}
+
+const SERVER = { ip: '10.2.0.11', port: 6000 };
+
+describe('services together', () => {
+  const rows: [name: string, services: Plain[], expected: RegExp[]][] = [
+    ['two services that share nothing are fine', [sampleService(), otherService()], []],
+    [
+      'one VIP may serve several vports',
+      [sampleService(), otherService({ vip: '10.1.0.100', vport: 6001 })],
+      [],
+    ],
+    [
+      'a vip:vport that stands twice is a conflict',
+      [sampleService(), otherService({ vip: '10.1.0.100' })],
+      [/^services\[1\]\.vport: vip:vport 10\.1\.0\.100:6000 is already used by services\[0\]\.vport/],
+    ],
+    [
+      'a name that stands twice is a conflict',
+      [sampleService(), otherService({ name: 'game' })],
+      [/^services\[1\]\.name: name game is already used by services\[0\]\.name/],
+    ],
+    [
+      'a name that equals the default name of another service is a conflict',
+      [sampleService({ name: undefined }), otherService({ name: '10.1.0.100:6000' })],
+      [/^services\[1\]\.name: name 10\.1\.0\.100:6000 is already used/],
+    ],
+    [
+      'a LIP that stands twice in a service is a conflict',
+      [sampleService({ lips: ['10.2.0.200', '10.2.0.200'] })],
+      [/^services\[0\]\.lips\[1\]: LIP 10\.2\.0\.200 is already used by services\[0\]\.lips\[0\]/],
+    ],
+    [
+      'a real server that stands twice in a service is a conflict',
+      [sampleService({ realServers: [SERVER, { ...SERVER, weight: 1 }] })],
+      [/^services\[0\]\.realServers\[1\]: real server 10\.2\.0\.11:6000 is already used/],
+    ],
+    [
+      'a real server may have several ports',
+      [sampleService({ realServers: [SERVER, { ip: '10.2.0.11', port: 6001 }] })],
+      [],
+    ],
+    [
+      "a real server that is another service's VIP is a loop",
+      [sampleService(), otherService({ realServers: [{ ip: '10.1.0.100', port: 6000 }] })],
+      [/^services\[1\]\.realServers\[0\]: 10\.1\.0\.100:6000 is the VIP of service "game".*loop/],
+    ],
+    [
+      'a real server on a VIP with another port is fine',
+      [sampleService({ realServers: [{ ip: '10.1.0.100', port: 6001 }] })],
+      [],
+    ],
+    [
+      'a LIP that is a VIP whose vport the lports contain is a conflict',
+      [sampleService(), otherService({ lips: ['10.1.0.100'] })],
+      [/^services\[1\]\.lips\[0\]: 10\.1\.0\.100 with lports 1024-65535 covers VIP 10\.1\.0\.100:6000/],
+    ],
+    [
+      'a LIP that is a VIP whose vport the lports leave out is fine',
+      [sampleService(), otherService({ lips: ['10.1.0.100'], lports: '6001-65535' })],
+      [],
+    ],
+    [
+      "a LIP that is a real server's address with its port in the lports is a conflict",
+      [sampleService({ lips: ['10.2.0.11'] })],
+      [/^services\[0\]\.lips\[0\]: 10\.2\.0\.11 with lports 1024-65535 covers real server 10\.2\.0\.11:6000/],
+    ],
+    [
+      "a LIP that is a real server's address without its port is fine",
+      [sampleService({ lips: ['10.2.0.11'], lports: '1024-5999' })],
+      [],
+    ],
+    [
+      'services that share a LIP and a real server may share the lports',
+      [sampleService(), otherService({ lips: ['10.2.0.200'], realServers: [SERVER] })],
+      [],
+    ],
+    [
+      'services that share a LIP and a real server may have disjoint lports',
+      [
+        sampleService({ lports: '1024-4999' }),
+        otherService({ lips: ['10.2.0.200'], realServers: [SERVER], lports: '5000-9999' }),
+      ],
+      [],
+    ],
+    [
+      'services that share a LIP and a real server must not overlap partly',
+      [
+        sampleService({ lports: '1024-5000' }),
+        otherService({ lips: ['10.2.0.200'], realServers: [SERVER], lports: '5000-9999' }),
+      ],
+      [
+        /^services\[1\]\.lports: 5000-9999 overlaps 1024-5000 of services\[0\], which also sends from 10\.2\.0\.200 to/,
+      ],
+    ],
+    [
+      'services that share only a LIP may overlap',
+      [sampleService({ lports: '1024-5000' }), otherService({ lips: ['10.2.0.200'], lports: '5000-9999' })],
+      [],
+    ],
+  ];
+  for (const [name, services, expected] of rows) {
+    it(name, () => {
+      const conflicts = conflictsOf(...services);
+      assert.equal(conflicts.length, expected.length, conflicts.join('\n'));
+      for (const [index, pattern] of expected.entries()) assert.match(conflicts[index]!, pattern);
+    });
+  }
+
+  it('every conflict is reported at once, also beside a bad key of another service', () => {
+    const conflicts = conflictsOf(
+      sampleService({ lips: ['10.2.0.11', '10.2.0.11'], realServers: [SERVER, SERVER] }),
+      otherService({ vip: '10.1.0.100', name: 'game' }),
+      otherService({ vport: 0 }),
+    );
+    assert.equal(conflicts.length, 7, conflicts.join('\n'));
+  });
+});
+
+describe('limits', () => {
+  const address = (prefix: string, index: number) => `${prefix}.${index >> 8}.${index & 255}`;
+  const manyServers = (count: number, prefix = '10.9') =>
+    Array.from({ length: count }, (_, index) => ({ ip: address(prefix, index), port: 6000 }));
+  const manyServices = (count: number, one: (index: number) => Plain) =>
+    Array.from({ length: count }, (_, index) =>
+      sampleService({ name: `s${index}`, vport: 1 + index, ...one(index) }),
+    );
+
+  it('1,000 services that share real servers are checked within a second', () => {
+    const lips = Array.from({ length: 16 }, (_, index) => address('10.8', index));
+    const started = performance.now();
+    parse({ services: manyServices(1000, () => ({ lips, realServers: manyServers(4) })) });
+    assert.ok(performance.now() - started < 1000);
+  });
+
+  it('1,001 services are too many', () => {
+    const [problem] = problemsOf({ services: manyServices(1001, () => ({})) });
+    assert.equal(problem?.message, 'has 1001 elements, expected a list of 1 to 1000 elements');
+  });
+
+  it('4,097 real servers in total are too many', () => {
+    const services = manyServices(2, (index) => ({ realServers: manyServers(2048 + index) }));
+    assert.deepEqual(conflictsOf(...services), [
+      'services: 4097 real servers in total, at most 4096 are allowed',
+    ]);
+  });
+
+  it('65,536 combinations of LIP and real server are too many', () => {
+    const lips = Array.from({ length: 64 }, (_, index) => address('10.8', index));
+    assert.deepEqual(conflictsOf(sampleService({ lips, realServers: manyServers(1024) })), [
+      'services: 65536 combinations of a LIP and a real server in total, at most 65535 are allowed',
+    ]);
+  });
+});
+
+describe('a warning', () => {
+  it('is given for a service whose weights are all 0, which is allowed', () => {
+    const config = parse({ services: [sampleService({ realServers: [{ ...SERVER, weight: 0 }] })] });
+    const [warning, ...more] = configWarnings(config);
+    assert.equal(warning?.path, 'services[0].realServers');
+    assert.match(warning.message, /no new session/);
+    assert.deepEqual(more, []);
+  });
+
+  it('is given for an idleRefresh that comes after receivers forgot the client', () => {
+    const config = parse({ services: [sampleService({ uoa: { idleRefresh: '360s' } })] });
+    assert.equal(configWarnings(config)[0]?.path, 'services[0].uoa.idleRefresh');
+  });
+
+  it('is given for an admin address that other machines can reach', () => {
+    const config = parse({ admin: { listen: '0.0.0.0:9464' }, services: [sampleService()] });
+    assert.equal(configWarnings(config)[0]?.path, 'admin.listen');
+  });
+
+  it('is not given for the defaults', () => {
+    assert.deepEqual(configWarnings(parse({ services: [sampleService()] })), []);
+  });
+});
