@@ -1,0 +1,141 @@
+// The package cap (libpcap), its only importer, with the types it lacks and without its ways of ending the process.
+// Read in cap 0.2.1, src/binding.cc, and seen:
+// - It keeps the raw pointer of the buffer and, in libuv's list, a pointer into itself, also after close(): a Cap and
+//   its buffer that the garbage collector takes corrupt memory. `kept` holds both for the life of the process.
+// - It asserts that polling never reports an error, so an interface that goes down ends the process with SIGABRT.
+//   PollGate keeps error conditions away from it.
+// - It fetches packets one by one until the kernel's buffer is empty, all within one callback of libuv.
+import { createRequire } from 'node:module';
+import { canLoad } from '../sys/libraries.ts';
+import {
+  filterLength,
+  gatePolling,
+  ignoreOutgoing,
+  type PollGate,
+  packetSocketFds,
+} from '../sys/packet-socket.ts';
+import { IoError } from './io-error.ts';
+
+interface CapObject {
+  /** Returns the link type. `emit` is called as emit('packet', byteLength, truncated). */
+  open(device: string, filter: string, bufferSize: number, buffer: Buffer): string;
+  close(): boolean;
+}
+interface CapPackage {
+  Cap: new () => CapObject;
+}
+
+export interface Capture {
+  /** Bytes before the network header: 14 Ethernet, 16 Linux "cooked", 0 plain IP. */
+  readonly linkHeaderLen: number;
+  /** Offset of the 16-bit protocol number in a frame; -1 where there is none. */
+  readonly linkProtocolOff: number;
+  readonly gate: PollGate;
+  close(): void;
+}
+
+const LINKS: Record<string, { headerLen: number; protocolOff: number }> = {
+  ETHERNET: { headerLen: 14, protocolOff: 12 },
+  LINKTYPE_LINUX_SLL: { headerLen: 16, protocolOff: 14 },
+  RAW: { headerLen: 0, protocolOff: -1 },
+};
+
+const kept: unknown[] = [];
+
+/**
+ * Captures on `device` into `buffer`: each packet that `filter` lets pass is written to its start, then `onFrame` is
+ * called with its length (at most 65,535, and the buffer's). Throws an IoError that names what is missing.
+ */
+export function openCapture(
+  device: string,
+  filter: string,
+  bufferSize: number,
+  buffer: Buffer,
+  onFrame: (byteLength: number) => void,
+): Capture {
+  const { Cap } = loadCap();
+  // The native constructor looks up `emit` once; a method here is cheaper than an EventEmitter per packet.
+  class Handle extends Cap {
+    emit(_event: string, byteLength: number) {
+      onFrame(byteLength);
+    }
+  }
+  const before = new Set(packetSocketFds());
+  const handle = new Handle();
+  kept.push(handle, buffer);
+  let linkType: string;
+  try {
+    linkType = handle.open(device, filter, bufferSize, buffer);
+  } catch (error) {
+    throw explainOpen(device, error);
+  }
+  const fd = packetSocketFds().find((candidate) => !before.has(candidate));
+  if (fd === undefined) {
+    handle.close();
+    throw new IoError(
+      `capture on ${device} opened no packet socket`,
+      'name a network interface of this host, not another capture device of libpcap',
+    );
+  }
+  const gate = gatePolling(fd);
+  const close = () => {
+    handle.close();
+    gate.close();
+  };
+  const link = LINKS[linkType];
+  if (link === undefined) {
+    close();
+    throw new IoError(
+      `${device} has the link type ${linkType}`,
+      'use an Ethernet, loopback, tun or ppp interface',
+    );
+  }
+  if (filter !== '' && filterLength(gate.fd) === 0) {
+    close();
+    throw new IoError(
+      `the capture filter for ${device} is too long for the kernel (more than 4,096 instructions)`,
+      'use fewer services per process, or give services the same VIP and adjacent vports',
+    );
+  }
+  if (!ignoreOutgoing(gate.fd)) {
+    close();
+    throw new IoError(`${device} would capture what this host sends`, 'Linux 4.20 or later is needed');
+  }
+  return { linkHeaderLen: link.headerLen, linkProtocolOff: link.protocolOff, gate, close };
+}
+
+function loadCap(): CapPackage {
+  // cap asks libpcap.so, the link that only the development package has, for immediate mode. Without it, it works
+  // silently with a second of delay per packet.
+  if (!canLoad('libpcap.so')) {
+    throw new IoError(
+      'libpcap.so cannot be loaded, so packets would be captured a second late',
+      'install the Debian package libpcap-dev (the library alone, libpcap0.8, lacks the link libpcap.so)',
+    );
+  }
+  try {
+    return createRequire(import.meta.url)('cap') as CapPackage;
+  } catch (error) {
+    throw new IoError(
+      `the package cap cannot be loaded: ${reason(error)}`,
+      'install the Debian packages libpcap-dev, build-essential and python3, then run: npm rebuild cap',
+      error,
+    );
+  }
+}
+
+function explainOpen(device: string, error: unknown): IoError {
+  const text = reason(error);
+  const hint = /permission|not permitted/i.test(text)
+    ? 'capturing needs CAP_NET_RAW: run as root or give the process that capability'
+    : /no such device|doesn't exist/i.test(text)
+      ? 'name an interface that exists: ip link'
+      : /not up|is down/i.test(text)
+        ? `bring it up: ip link set ${device} up`
+        : 'see the message of libpcap';
+  return new IoError(`cannot capture on ${device}: ${text}`, hint, error);
+}
+
+function reason(error: unknown): string {
+  return (error instanceof Error ? error.message : String(error)).split('\n')[0]!;
+}

@@ -1,0 +1,120 @@
+// What the host's interfaces, addresses and routes are, asked of iproute2 (`ip -j`), and changed through it.
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
+import { IoError } from './io-error.ts';
+
+const run = promisify(execFile);
+
+export interface Link {
+  name: string;
+  mtu: number;
+  /** Ethernet address; '' for a device without one. */
+  mac: string;
+  up: boolean;
+  loopback: boolean;
+  addresses: { ip: string; prefixLen: number }[];
+}
+
+export interface Route {
+  device: string;
+  /** The address is this host's own. */
+  local: boolean;
+  /** MTU that the route names, else 0. */
+  mtu: number;
+}
+
+interface IpAddress {
+  ifname: string;
+  flags: string[];
+  mtu: number;
+  link_type: string;
+  address?: string;
+  addr_info: { family: string; local: string; prefixlen: number }[];
+}
+interface IpRoute {
+  type?: string;
+  dst: string;
+  dev?: string;
+  metrics?: { mtu?: number }[];
+}
+
+/** All interfaces of this network namespace with their IPv4 addresses. */
+export async function listLinks(): Promise<Link[]> {
+  const rows = JSON.parse(await ip('-j', 'address', 'show')) as IpAddress[];
+  return rows.map((row) => ({
+    name: row.ifname,
+    mtu: row.mtu,
+    mac: row.link_type === 'ether' || row.link_type === 'loopback' ? (row.address ?? '') : '',
+    up: row.flags.includes('UP'),
+    loopback: row.flags.includes('LOOPBACK'),
+    addresses: row.addr_info
+      .filter(({ family }) => family === 'inet')
+      .map(({ local, prefixlen }) => ({ ip: local, prefixLen: prefixlen })),
+  }));
+}
+
+/** The route that a packet to `address` takes; undefined when there is none. */
+export async function routeTo(address: string): Promise<Route | undefined> {
+  let rows: IpRoute[];
+  try {
+    rows = JSON.parse(await ip('-j', 'route', 'get', address)) as IpRoute[];
+  } catch (error) {
+    if (error instanceof IoError && !/RTNETLINK answers/.test(error.message)) throw error;
+    return undefined;
+  }
+  return toRoute(rows[0]);
+}
+
+/** The device of the default route; undefined when there is none. */
+export async function defaultDevice(): Promise<string | undefined> {
+  const rows = JSON.parse(await ip('-j', '-4', 'route', 'show', 'default')) as IpRoute[];
+  return toRoute(rows[0])?.device;
+}
+
+function toRoute(row: IpRoute | undefined): Route | undefined {
+  if (row?.dev === undefined) return undefined;
+  const mtu = row.metrics?.find((metric) => metric.mtu !== undefined)?.mtu ?? 0;
+  return { device: row.dev, local: row.type === 'local', mtu };
+}
+
+export async function addAddress(address: string, device: string): Promise<void> {
+  await ip(...addAddressArguments(address, device));
+}
+
+/** The command that `addAddress` runs, for a person. */
+export function addAddressCommand(address: string, device: string): string {
+  return `ip ${addAddressArguments(address, device).join(' ')}`;
+}
+
+function addAddressArguments(address: string, device: string): string[] {
+  return ['address', 'add', `${address}/32`, 'dev', device];
+}
+
+/** Removes an address; one that is not there any more, or whose device is gone, is no error. */
+export async function removeAddress(address: string, device: string): Promise<void> {
+  try {
+    await ip('address', 'delete', `${address}/32`, 'dev', device);
+  } catch (error) {
+    if (!/Cannot assign requested address|Address not found|Cannot find device/.test(String(error)))
+      throw error;
+  }
+}
+
+async function ip(...args: string[]): Promise<string> {
+  try {
+    return (await run('ip', args, { maxBuffer: 64 << 20 })).stdout;
+  } catch (error) {
+    const { code, stderr } = error as { code?: unknown; stderr?: string };
+    if (code === 'ENOENT') {
+      throw new IoError('the command ip was not found', 'install the Debian package iproute2', error);
+    }
+    const text = (stderr ?? String(error)).trim();
+    throw new IoError(
+      `ip ${args.join(' ')} failed: ${text}`,
+      /not permitted/.test(text)
+        ? 'changing addresses needs CAP_NET_ADMIN: run as root, or add the addresses yourself'
+        : 'see the message of ip',
+      error,
+    );
+  }
+}

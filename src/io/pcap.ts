@@ -1,0 +1,218 @@
+// Packet I/O through the packages cap (capture, libpcap) and raw-socket (send, IP_HDRINCL). Bounds the work per turn of
+// the event loop, so that timers and messages run however much arrives; per port, packets keep their order.
+
+import { interfaceIndex, packetStatistics, pendingError } from '../sys/packet-socket.ts';
+import { Frame } from '../wire/frame.ts';
+import { Backlog } from './backlog.ts';
+import { type Capture, openCapture } from './cap-package.ts';
+import { IO_COLUMN, IO_COUNTERS, type IoPort, type OnPacket, type PacketIo } from './packet-io.ts';
+import { RawSender } from './raw-sender.ts';
+
+export interface PcapOptions {
+  ports: readonly IoPort[];
+  /** One capture filter per port, see captureFilter. */
+  filters: readonly string[];
+  /**
+   * Bytes of the kernel's buffer per port. libpcap gives each packet a slot that fits the largest frame, 128 KiB on an
+   * interface with segmentation offloads: 64 MiB hold about 500 to 1,000 packets, however small they are.
+   */
+  bufferSize: number;
+  onPacket: OnPacket;
+  /** Rows of IO_COUNTERS: one per port, in their order, and one last row for what has no port (sending). */
+  counters: Float64Array;
+  /** Called with a sentence when an interface went down or away. Capturing goes on by itself once it is up again. */
+  onFailure: (message: string) => void;
+}
+
+const ROW = IO_COUNTERS.length;
+
+/** Packets of one port processed per turn of the event loop. */
+const SLICE = 1024;
+/** Packets of one port processed before the next port's turn within a slice. */
+const CHUNK = 32;
+const BACKLOG_PACKETS = 4096;
+const BACKLOG_BYTES = 8 << 20;
+
+/** Where the IP header of a captured frame lies: at a multiple of 4, HEADROOM and the longest link header behind 0. */
+const IP_OFF = 80;
+const FRAME_BYTES = IP_OFF + 65_536 + 64;
+const SEND_BUFFER_BYTES = 8 << 20;
+const ETHERTYPE_IPV4 = 0x0800;
+
+/** Starts capturing. Throws an IoError, with nothing left open, when a port or the raw socket cannot be opened. */
+export function openPcapIo(options: PcapOptions): PacketIo {
+  return new PcapIo(options);
+}
+
+class PcapIo implements PacketIo {
+  readonly mode = 'pcap';
+  readonly #ports: Port[] = [];
+  readonly #sender: RawSender;
+  #turnIsDue = false;
+  #closed = false;
+
+  constructor(options: PcapOptions) {
+    const { ports, counters } = options;
+    this.#sender = new RawSender(SEND_BUFFER_BYTES, counters, ports.length * ROW);
+    try {
+      for (let index = 0; index < ports.length; index++) {
+        this.#ports.push(new Port(options, index, () => this.#scheduleTurn()));
+      }
+    } catch (error) {
+      this.close();
+      throw error;
+    }
+  }
+
+  send(frame: Frame, off: number, len: number): boolean {
+    return this.#sender.send(frame, off, len);
+  }
+
+  poll(): void {
+    if (this.#closed) return;
+    for (const port of this.#ports) port.poll();
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    for (const port of this.#ports) port.close();
+    this.#sender.close();
+  }
+
+  /** A turn follows each batch of captured packets, after the timers, sockets and messages that were waiting. */
+  #scheduleTurn(): void {
+    if (this.#turnIsDue || this.#closed) return;
+    this.#turnIsDue = true;
+    setImmediate(() => this.#turn());
+  }
+
+  #turn(): void {
+    this.#turnIsDue = false;
+    if (this.#closed) return;
+    for (const port of this.#ports) port.startTurn();
+    try {
+      for (let done = 0; done < SLICE; done += CHUNK) {
+        let left = 0;
+        for (const port of this.#ports) left += port.processBacklog(CHUNK);
+        if (left === 0) break;
+      }
+    } finally {
+      if (this.#ports.some((port) => port.hasBacklog)) this.#scheduleTurn();
+    }
+  }
+}
+
+class Port {
+  readonly #options: PcapOptions;
+  readonly #index: number;
+  readonly #row: number;
+  readonly #frame: Frame;
+  readonly #capture: Capture;
+  readonly #backlog = new Backlog(BACKLOG_PACKETS, BACKLOG_BYTES);
+  readonly #scheduleTurn: () => void;
+  readonly #interfaceIndex: number;
+  #inTurn = 0;
+  #isDown = false;
+  #closed = false;
+
+  constructor(options: PcapOptions, index: number, scheduleTurn: () => void) {
+    const { name, mac, loopback } = options.ports[index]!;
+    this.#options = options;
+    this.#index = index;
+    this.#row = index * ROW;
+    this.#scheduleTurn = scheduleTurn;
+    const bytes = Buffer.from(new ArrayBuffer(FRAME_BYTES));
+    this.#frame = new Frame(bytes);
+    const open = (linkHeaderLen: number) =>
+      openCapture(
+        name,
+        options.filters[index]!,
+        options.bufferSize,
+        bytes.subarray(IP_OFF - linkHeaderLen),
+        (byteLength) => this.#onFrame(byteLength),
+      );
+    // The link type is known only once the capture is open, the place of the frame must be said before.
+    const guess = mac !== '' || loopback ? 14 : 0;
+    let capture = open(guess);
+    if (capture.linkHeaderLen !== guess) {
+      capture.close();
+      capture = open(capture.linkHeaderLen);
+    }
+    this.#capture = capture;
+    this.#interfaceIndex = interfaceIndex(name);
+  }
+
+  get hasBacklog(): boolean {
+    return this.#backlog.count > 0;
+  }
+
+  /**
+   * Within one callback cap hands over all that the kernel has and goes on receiving meanwhile. What exceeds the slice
+   * is only copied, which is faster than the kernel delivers, so that the callback ends.
+   */
+  #onFrame(byteLength: number): void {
+    if (this.#closed) return;
+    const { counters, onPacket } = this.#options;
+    counters[this.#row + IO_COLUMN.received]!++;
+    const { linkHeaderLen, linkProtocolOff } = this.#capture;
+    const end = IP_OFF - linkHeaderLen + byteLength;
+    if (
+      linkProtocolOff >= 0 &&
+      this.#frame.view.getUint16(IP_OFF - linkHeaderLen + linkProtocolOff) !== ETHERTYPE_IPV4
+    ) {
+      counters[this.#row + IO_COLUMN.foreign]!++;
+      return;
+    }
+    if (this.#inTurn < SLICE && this.#backlog.count === 0) {
+      if (this.#inTurn++ === 0) this.#scheduleTurn();
+      onPacket(this.#frame, IP_OFF, end, this.#index);
+    } else if (this.#backlog.push(this.#frame.bytes, IP_OFF, end)) {
+      if (this.#backlog.count === 1) {
+        // Until the backlog is empty again packets wait in the kernel, where one too many costs this process nothing.
+        this.#capture.gate.setOpen(false);
+        this.#scheduleTurn();
+      }
+    } else {
+      counters[this.#row + IO_COLUMN.lostBacklog]!++;
+    }
+  }
+
+  startTurn(): void {
+    this.#inTurn = 0;
+  }
+
+  /** Processes up to `max` packets that had to wait and returns how many still do. */
+  processBacklog(max: number): number {
+    const backlog = this.#backlog;
+    if (backlog.count === 0) return 0;
+    for (let n = 0; n < max && backlog.count > 0 && !this.#closed; n++) {
+      const off = backlog.firstOff;
+      const end = backlog.firstEnd;
+      backlog.shift(); // first, so that a packet at which the program fails is not tried again
+      this.#options.onPacket(backlog.frame, off, end, this.#index);
+    }
+    if (backlog.count === 0 && !this.#closed) this.#capture.gate.setOpen(true);
+    return backlog.count;
+  }
+
+  poll(): void {
+    const { name } = this.#options.ports[this.#index]!;
+    const { fd } = this.#capture.gate;
+    this.#options.counters[this.#row + IO_COLUMN.lostKernel]! += packetStatistics(fd).drops;
+    const failed = pendingError(fd) !== 0; // reading it also ends the socket's being readable because of it
+    const removed = interfaceIndex(name) !== this.#interfaceIndex;
+    const wasDown = this.#isDown;
+    this.#isDown = removed;
+    if (removed && !wasDown) {
+      this.#options.onFailure(`interface ${name} was removed: nothing is captured on it until a restart`);
+    } else if (failed && !removed) {
+      this.#options.onFailure(`interface ${name} went down: nothing is captured on it until it is up`);
+    }
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#capture.close();
+  }
+}
