@@ -1,0 +1,132 @@
+// Which counter is which Prometheus series. A test holds these tables against the lists of counters, so that a new counter
+// cannot be forgotten. Names lack the prefix that metrics.ts adds.
+import type { CounterName } from '../datapath/counters.ts';
+import type { IoCounterName } from '../io/packet-io.ts';
+
+export type Labels = Record<string, string>;
+
+/** Counters of a service's row: each column is one series per service, with these labels. */
+export interface ServiceFamily {
+  name: string;
+  help: string;
+  type?: 'gauge';
+  series: Partial<Record<CounterName, Labels>>;
+}
+
+export const SERVICE_FAMILIES: readonly ServiceFamily[] = [
+  {
+    name: 'packets_total',
+    help: 'IP packets received, whatever became of them.',
+    series: { inboundPackets: { direction: 'inbound' }, outboundPackets: { direction: 'outbound' } },
+  },
+  {
+    name: 'bytes_total',
+    help: 'Bytes of IP packets received.',
+    series: { inboundBytes: { direction: 'inbound' }, outboundBytes: { direction: 'outbound' } },
+  },
+  {
+    name: 'forwarded_packets_total',
+    help: 'Packets sent on.',
+    series: { inboundForwarded: { direction: 'inbound' }, outboundForwarded: { direction: 'outbound' } },
+  },
+  {
+    name: 'sessions',
+    help: 'Sessions now, by state.',
+    type: 'gauge',
+    series: { sessionsOneway: { state: 'oneway' }, sessionsNormal: { state: 'normal' } },
+  },
+  { name: 'sessions_created_total', help: 'Sessions opened.', series: { sessionsCreated: {} } },
+  {
+    name: 'sessions_expired_total',
+    help: 'Sessions ended by their timeout.',
+    series: { sessionsExpired: {} },
+  },
+  {
+    name: 'sessions_evicted_total',
+    help: 'Sessions ended early, because the table was full.',
+    series: { sessionsEvicted: {} },
+  },
+  {
+    name: 'uoa_sent_total',
+    help: 'UOAs sent to real servers, inside a client packet or in a carrier of their own.',
+    series: { uoaInserted: { carriage: 'inserted' }, uoaCarrier: { carriage: 'carrier' } },
+  },
+  {
+    name: 'uoa_failed_total',
+    help: 'UOAs that were due and could not be sent; the client packet went without.',
+    series: { uoaFailed: {} },
+  },
+  { name: 'uoa_acked_total', help: 'Echo ACKs from real servers.', series: { uoaAcked: {} } },
+  {
+    name: 'uoa_ack_rejected_total',
+    help: 'UOAs from real servers that are no echo ACK of their session.',
+    series: { uoaAckRejected: {} },
+  },
+  {
+    name: 'uoa_exhausted_total',
+    help: 'Rounds that used up maxTrials without an echo ACK.',
+    series: { uoaExhausted: {} },
+  },
+  {
+    name: 'uoa_forged_removed_total',
+    help: 'Packets from clients that carried a UOA, which was removed.',
+    series: { uoaForgedRemoved: {} },
+  },
+  {
+    name: 'uoa_stripped_total',
+    help: 'Packets with payload from real servers that carried a UOA, which was removed.',
+    series: { uoaStripped: {} },
+  },
+  {
+    name: 'empty_replies_swallowed_total',
+    help: 'Empty replies to carriers, kept from the client.',
+    series: { emptyRepliesSwallowed: {} },
+  },
+  { name: 'icmp_sent_total', help: 'ICMP errors sent.', series: { icmpSent: {} } },
+  {
+    name: 'icmp_suppressed_total',
+    help: 'ICMP errors not sent because of the rate limit.',
+    series: { icmpSuppressed: {} },
+  },
+];
+
+/** Counters of the I/O rows; with `perInterface` false the rows are summed. */
+export interface IoFamily {
+  name: string;
+  help: string;
+  perInterface: boolean;
+  series: Partial<Record<IoCounterName, Labels>>;
+}
+
+export const IO_FAMILIES: readonly IoFamily[] = [
+  {
+    name: 'io_received_total',
+    help: 'Frames that the kernel handed over.',
+    perInterface: true,
+    series: { received: {} },
+  },
+  {
+    name: 'io_lost_total',
+    help: 'Frames lost before they were looked at: kernel capture buffer full, or our backlog full.',
+    perInterface: true,
+    series: { lostKernel: { where: 'kernel' }, lostBacklog: { where: 'backlog' } },
+  },
+  {
+    name: 'io_foreign_total',
+    help: 'Captured frames that are no IP packet of ours.',
+    perInterface: true,
+    series: { foreign: {} },
+  },
+  { name: 'io_sent_total', help: 'Packets handed to the kernel.', perInterface: false, series: { sent: {} } },
+  {
+    name: 'io_send_errors_total',
+    help: 'Packets that the kernel refused to send.',
+    perInterface: false,
+    series: {
+      sendTooBig: { error: 'too_big' },
+      sendNoBuffer: { error: 'no_buffer' },
+      sendUnreachable: { error: 'unreachable' },
+      sendError: { error: 'other' },
+    },
+  },
+];

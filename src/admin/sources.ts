@@ -1,0 +1,59 @@
+// What the admin HTTP server reads. All of it answers at once from memory of this process or memory shared with the
+// datapath: a scrape never waits for the datapath.
+import type { Config } from '../config/schema.ts';
+
+export interface AdminService {
+  name: string;
+  vip: string;
+  vport: number;
+  scheduler: string;
+  dialect: string;
+  maxTrials: number;
+  realServers: readonly { ip: string; port: number; weight: number }[];
+}
+
+/** One LIP towards one real server. */
+export interface AdminLeg {
+  lip: string;
+  rip: string;
+  rport: number;
+  serviceName: string;
+  /** Number of lports. */
+  capacity: number;
+}
+
+export interface SessionQuery {
+  client?: string;
+  clientPort?: number;
+  rs?: string;
+  rsPort?: number;
+  service?: string;
+  state?: 'oneway' | 'normal';
+  offset: number;
+  limit: number;
+}
+
+export interface AdminSources {
+  version: string;
+  startedAt: Date;
+  config: Config;
+  /** In the order of the counter rows: service i is row 1 + i. */
+  services: readonly AdminService[];
+  legs: readonly AdminLeg[];
+  /** lports in use, one cell per leg. */
+  legsInUse: Float64Array;
+  /** Rows as in datapath/counters.ts. */
+  counters: Float64Array;
+  ports: readonly { name: string }[];
+  /** One row of IO_COUNTERS per port, and a last one for what has no port. */
+  io: Float64Array;
+  ioMode: string;
+  /** `reason` says in words why it is not ready, or what it serves. */
+  readiness(): { ready: boolean; reason: string };
+  /** Undefined while there is no datapath process. */
+  datapathPid(): number | undefined;
+  sessions: {
+    /** `total` counts all that match; `sessions` holds those in [offset, offset + limit). */
+    list(query: SessionQuery): { total: number; sessions: object[] };
+  };
+}

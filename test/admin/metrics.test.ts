@@ -1,0 +1,163 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { describe, it } from 'node:test';
+import { COUNTER, counterRow, dropColumn } from '../../src/datapath/counters.ts';
+import { DROP, DROP_REASONS } from '../../src/datapath/verdict.ts';
+import { IO_COLUMN, IO_COUNTERS } from '../../src/io/packet-io.ts';
+import { startSample } from './sample.ts';
+
+/** The value of each series, by its text. */
+function seriesOf(text: string): Map<string, number> {
+  const lines = text.split('\n').filter((line) => line !== '' && !line.startsWith('#'));
+  return new Map(
+    lines.map((line) => [
+      line.slice(0, line.lastIndexOf(' ')),
+      Number(line.slice(line.lastIndexOf(' ') + 1)),
+    ]),
+  );
+}
+
+describe('/metrics', () => {
+  it('passes promtool check metrics without a remark', async (t) => {
+    const admin = await startSample(t);
+    const promtool = spawnSync('promtool', ['check', 'metrics'], {
+      input: await admin.metrics(),
+      encoding: 'utf8',
+    });
+    assert.equal(promtool.error, undefined, 'promtool is missing: install the Debian package prometheus');
+    assert.equal(promtool.status, 0, promtool.stderr);
+    assert.equal(promtool.stdout + promtool.stderr, '');
+  });
+
+  it('passes promtool also while there is no datapath', async (t) => {
+    const admin = await startSample(t, { datapathPid: () => undefined });
+    const text = await admin.metrics();
+    const promtool = spawnSync('promtool', ['check', 'metrics'], { input: text, encoding: 'utf8' });
+    assert.equal(promtool.status, 0, promtool.stderr);
+    assert.ok(!seriesOf(text).has('uoa_proxy_datapath_cpu_seconds_total'));
+  });
+
+  it('exports every counter of every row exactly once', async (t) => {
+    const admin = await startSample(t);
+    const { counters } = admin.sources;
+    for (let index = 0; index < counters.length; index++) counters[index] = 1_000_000 + index;
+    const values = [...seriesOf(await admin.metrics()).values()];
+    for (let service = -1; service < 2; service++) {
+      const columns = [
+        ...Object.entries(COUNTER),
+        ...DROP_REASONS.map((reason) => [reason, dropColumn(DROP[reason])]),
+      ];
+      for (const [name, column] of columns as [string, number][]) {
+        const value = 1_000_000 + counterRow(service) + column;
+        assert.equal(values.filter((one) => one === value).length, 1, `${name} of row ${service}`);
+      }
+    }
+  });
+
+  it('exports every I/O counter of every row', async (t) => {
+    const admin = await startSample(t);
+    for (const name of IO_COUNTERS) {
+      for (let row = 0; row < 3; row++) {
+        admin.sources.io.fill(0);
+        admin.sources.io[row * IO_COUNTERS.length + IO_COLUMN[name]] = 777_777;
+        const values = [...seriesOf(await admin.metrics()).values()];
+        assert.equal(values.filter((one) => one === 777_777).length, 1, `${name} of row ${row}`);
+      }
+    }
+  });
+
+  it('names its series as documented', async (t) => {
+    const admin = await startSample(t);
+    const { counters, io } = admin.sources;
+    const game = counterRow(0);
+    counters[game + COUNTER.inboundPackets] = 11;
+    counters[game + COUNTER.outboundBytes] = 12;
+    counters[game + COUNTER.inboundForwarded] = 13;
+    counters[game + COUNTER.sessionsOneway] = 14;
+    counters[game + COUNTER.uoaCarrier] = 15;
+    counters[counterRow(1) + COUNTER.uoaAcked] = 16;
+    counters[counterRow(-1) + dropColumn(DROP.no_session)] = 17;
+    io[IO_COLUMN.lostKernel] = 18;
+    io[IO_COUNTERS.length + IO_COLUMN.sent] = 19;
+    io[2 * IO_COUNTERS.length + IO_COLUMN.sent] = 1;
+    io[2 * IO_COUNTERS.length + IO_COLUMN.sendTooBig] = 21;
+    const series = seriesOf(await admin.metrics());
+    const expected: [string, number][] = [
+      ['packets_total{service="game",direction="inbound"}', 11],
+      ['bytes_total{service="game",direction="outbound"}', 12],
+      ['forwarded_packets_total{service="game",direction="inbound"}', 13],
+      ['sessions{service="game",state="oneway"}', 14],
+      ['uoa_sent_total{service="game",carriage="carrier"}', 15],
+      ['uoa_acked_total{service="10.1.0.100:6001"}', 16],
+      ['drops_total{service="",reason="no_session"}', 17],
+      ['drops_total{service="game",reason="no_session"}', 0],
+      ['io_lost_total{interface="wan0",where="kernel"}', 18],
+      ['io_sent_total', 20],
+      ['io_send_errors_total{error="too_big"}', 21],
+      ['lports_in_use{lip="10.2.0.200"}', 7],
+      ['lports_capacity{lip="10.2.0.200"}', 150],
+      ['lports_in_use{lip="10.2.0.201"}', 5],
+      ['sessions_max', 5000],
+      ['start_time_seconds', 1_700_000_000],
+      ['ready', 1],
+      [`build_info{version="1.2.3",node="${process.version}",io_mode="pcap"}`, 1],
+    ];
+    for (const [name, value] of expected) assert.equal(series.get(`uoa_proxy_${name}`), value, name);
+    for (const name of series.keys()) assert.match(name, /^uoa_proxy_/);
+  });
+
+  it('declares counters as counters and gauges as gauges', async (t) => {
+    const text = await (await startSample(t)).metrics();
+    const types = [...text.matchAll(/^# TYPE (\S+) (\S+)$/gm)];
+    assert.ok(types.length > 30);
+    for (const [, name, type] of types)
+      assert.equal(type, name!.endsWith('_total') ? 'counter' : 'gauge', name);
+  });
+
+  it('reads counters anew at each scrape', async (t) => {
+    const admin = await startSample(t);
+    const cell = counterRow(0) + COUNTER.sessionsCreated;
+    for (const value of [5, 9, 2 ** 40]) {
+      admin.sources.counters[cell] = value;
+      const series = seriesOf(await admin.metrics());
+      assert.equal(series.get('uoa_proxy_sessions_created_total{service="game"}'), value);
+    }
+  });
+
+  it('shows the CPU time and memory of the datapath process', async (t) => {
+    const series = seriesOf(await (await startSample(t)).metrics());
+    const cpu = series.get('uoa_proxy_datapath_cpu_seconds_total')!;
+    const resident = series.get('uoa_proxy_datapath_resident_memory_bytes')!;
+    const { user, system } = process.cpuUsage();
+    assert.ok(Math.abs(cpu - (user + system) / 1e6) < 0.5, String(cpu));
+    assert.ok(Math.abs(resident / process.memoryUsage.rss() - 1) < 0.2, String(resident));
+  });
+
+  it('omits the figures of a datapath that is gone', async (t) => {
+    const gone = spawnSync('true').pid;
+    const series = seriesOf(await (await startSample(t, { datapathPid: () => gone })).metrics());
+    assert.ok(!series.has('uoa_proxy_datapath_resident_memory_bytes'));
+  });
+
+  it('says 0 in uoa_proxy_ready while not ready', async (t) => {
+    const admin = await startSample(t, { readiness: () => ({ ready: false, reason: 'starting' }) });
+    assert.equal(seriesOf(await admin.metrics()).get('uoa_proxy_ready'), 0);
+  });
+
+  it('holds no address of a client', async (t) => {
+    const text = await (await startSample(t)).metrics();
+    const labels = new Set([...text.matchAll(/[{,](\w+)="/g)].map(([, name]) => name));
+    const allowed = [
+      'service',
+      'direction',
+      'state',
+      'carriage',
+      'reason',
+      'lip',
+      'interface',
+      'where',
+      'error',
+    ];
+    assert.deepEqual([...labels].sort(), [...allowed, 'version', 'node', 'io_mode'].sort());
+  });
+});

@@ -1,0 +1,81 @@
+// A running admin server over typed arrays that a test fills as the datapath would.
+import type { TestContext } from 'node:test';
+import {
+  type AdminServer,
+  type AdminSources,
+  type SessionQuery,
+  startAdmin,
+} from '../../src/admin/server.ts';
+import { parseConfig } from '../../src/config/load.ts';
+import { counterCells } from '../../src/datapath/counters.ts';
+import { IO_COUNTERS } from '../../src/io/packet-io.ts';
+
+const CONFIG = `
+sessions: { max: 5000 }
+services:
+  - { name: game, vip: 10.1.0.100, vport: 6000, lips: [10.2.0.200], realServers: [{ ip: 10.2.0.11, port: 6000 }] }
+  - { vip: 10.1.0.100, vport: 6001, lips: [10.2.0.200], realServers: [{ ip: 10.2.0.12, port: 6000 }] }
+`;
+
+export interface SampleAdmin {
+  sources: AdminSources;
+  /** What the last /sessions request asked for. */
+  asked: SessionQuery[];
+  url(path: string): string;
+  get(path: string): Promise<{ status: number; json: Record<string, unknown> }>;
+  metrics(): Promise<string>;
+}
+
+export async function startSample(
+  context: TestContext,
+  overrides: Partial<AdminSources> = {},
+): Promise<SampleAdmin> {
+  const config = parseConfig(CONFIG, 'sample.yaml');
+  const asked: SessionQuery[] = [];
+  const sources: AdminSources = {
+    version: '1.2.3',
+    startedAt: new Date(1_700_000_000_000),
+    config,
+    services: config.services.map(({ name, vip, vport, scheduler, uoa, realServers }) => ({
+      name,
+      vip,
+      vport,
+      scheduler,
+      dialect: uoa.dialect,
+      maxTrials: uoa.maxTrials,
+      realServers,
+    })),
+    legs: [
+      { lip: '10.2.0.200', rip: '10.2.0.11', rport: 6000, serviceName: 'game', capacity: 100 },
+      { lip: '10.2.0.200', rip: '10.2.0.12', rport: 6000, serviceName: '10.1.0.100:6001', capacity: 50 },
+      { lip: '10.2.0.201', rip: '10.2.0.12', rport: 6000, serviceName: '10.1.0.100:6001', capacity: 7 },
+    ],
+    legsInUse: new Float64Array([3, 4, 5]),
+    counters: new Float64Array(counterCells(2)),
+    ports: [{ name: 'wan0' }, { name: 'lan0' }],
+    io: new Float64Array(3 * IO_COUNTERS.length),
+    ioMode: 'pcap',
+    readiness: () => ({ ready: true, reason: 'serving 2 services' }),
+    datapathPid: () => process.pid,
+    sessions: {
+      list(query) {
+        asked.push(query);
+        return { total: 1, sessions: [{ client: '10.1.0.2:5000' }] };
+      },
+    },
+    ...overrides,
+  };
+  const admin: AdminServer = await startAdmin(sources, { host: '127.0.0.1', port: 0 });
+  context.after(() => admin.close());
+  const url = (path: string) => `http://127.0.0.1:${admin.address.port}${path}`;
+  return {
+    sources,
+    asked,
+    url,
+    async get(path) {
+      const response = await fetch(url(path));
+      return { status: response.status, json: (await response.json()) as Record<string, unknown> };
+    },
+    metrics: async () => (await fetch(url('/metrics'))).text(),
+  };
+}
