@@ -1,0 +1,273 @@
+// The house rules of docs/architecture.md, read from the import statements: who may import whom, which file owns which
+// package, names, sizes. A failure says what to do instead.
+import assert from 'node:assert/strict';
+import { readdirSync, readFileSync } from 'node:fs';
+import { join, posix } from 'node:path';
+import { describe, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+
+const ROOT = fileURLToPath(new URL('..', import.meta.url));
+const MAX_LINES = 400;
+
+const EVERYTHING = [
+  'wire',
+  'uoa',
+  'session',
+  'service',
+  'datapath',
+  'io',
+  'sys',
+  'config',
+  'admin',
+  'health',
+];
+
+/**
+ * The third column of the table: a folder, a file, or a folder of which only types may be imported. A folder's own files
+ * are always allowed.
+ */
+const MAY_IMPORT: Record<string, { of: string[]; types?: string[]; instead: string }> = {
+  wire: { of: [], instead: 'wire is pure: pass what it needs as an argument' },
+  uoa: { of: ['wire'], instead: 'a dialect knows bytes and an address, not its session or service' },
+  session: { of: ['wire'], types: ['uoa'], instead: 'a session is data: let datapath decide and send' },
+  service: { of: ['wire'], types: ['config'], instead: 'let the composition root translate the config' },
+  datapath: {
+    of: ['wire', 'uoa', 'session', 'service'],
+    instead: 'the datapath is given bytes and a time and hands bytes to `send`: wire the rest in worker.ts',
+  },
+  io: { of: ['sys', 'wire'], instead: 'io and datapath meet only in the composition root' },
+  sys: { of: [], instead: 'sys is the kernel interface without policy: move the policy to its caller' },
+  config: {
+    of: ['wire/address.ts'],
+    instead: 'config describes; what applying it means belongs to proxy.ts',
+  },
+  admin: {
+    of: [
+      'datapath/counters.ts',
+      'datapath/memory.ts',
+      'datapath/verdict.ts',
+      'io/packet-io.ts',
+      'session',
+      'service',
+    ],
+    types: ['config'],
+    instead: 'admin reads counters and records; it is handed everything else',
+  },
+  lab: { of: ['wire', 'uoa', 'io', 'sys'], instead: 'the lab runs the product as a program, from outside' },
+  'worker.ts': { of: EVERYTHING, instead: 'the lab is no part of the product' },
+  'proxy.ts': { of: [...EVERYTHING, 'worker.ts'], instead: 'the lab is no part of the product' },
+  cli: {
+    of: ['proxy.ts', 'config', 'lab'],
+    instead: 'a command parses its arguments and calls proxy, config or lab',
+  },
+  'main.ts': { of: ['cli'], instead: 'main.ts hands argv to cli, nothing else' },
+};
+
+/** Where a package may be imported; `types` means that its types may be imported anywhere. */
+const PACKAGE_OWNER: Record<string, { in: string[]; types?: true }> = {
+  koffi: { in: ['src/sys/'] },
+  cap: { in: ['src/io/cap-package.ts'] },
+  'raw-socket': { in: ['src/io/raw-socket-package.ts'] },
+  'lru-cache': { in: ['src/session/table.ts'] },
+  'prom-client': { in: ['src/admin/metrics.ts'] },
+  fastify: { in: ['src/admin/'] },
+  yargs: { in: ['src/cli/'] },
+  zod: { in: ['src/config/'] },
+  yaml: { in: ['src/config/'] },
+  'ipaddr.js': { in: ['src/config/'] },
+  pino: { in: ['src/cli/', 'src/proxy.ts'], types: true },
+  'pino-pretty': { in: ['src/cli/', 'src/proxy.ts'], types: true },
+};
+
+const FORBIDDEN_NAME = /^(utils?|helpers?|common|types?|constants?|managers?|misc|shared)\.ts$/;
+const PURE = ['wire', 'uoa', 'session', 'service', 'datapath'];
+const IMPURE =
+  /\b(Date|performance|setTimeout|setInterval|setImmediate|queueMicrotask|console|await|process\.(hrtime|stdout|stderr))\b/;
+
+interface Import {
+  what: string;
+  typesOnly: boolean;
+}
+
+function files(folder: string, ending: string): string[] {
+  return readdirSync(join(ROOT, folder), { withFileTypes: true })
+    .filter((entry) => !['node_modules', 'dist', '.git'].includes(entry.name))
+    .flatMap((entry) => {
+      const path = posix.join(folder, entry.name);
+      if (entry.isDirectory()) return files(path, ending);
+      return entry.isFile() && entry.name.endsWith(ending) ? [path] : [];
+    })
+    .sort();
+}
+
+function read(path: string): string {
+  return readFileSync(join(ROOT, path), 'utf8');
+}
+
+/** The code without its comments; strings stay. */
+function code(path: string): string {
+  const token = /('(?:\\.|[^'\\\n])*'|"(?:\\.|[^"\\\n])*"|`(?:\\.|[^`\\])*`)|\/\*[\s\S]*?\*\/|\/\/[^\n]*/g;
+  return read(path).replace(token, (_, string: string | undefined) => string ?? ' ');
+}
+
+function imports(path: string): Import[] {
+  const text = code(path);
+  const statement = /^\s*(?:import|export)\s+(type\s)?([^'"();]*?from\s+)?['"]([^'"]+)['"]/gm;
+  const call = /\b(?:import|require|resolve)\(\s*['"]([^'"]+)['"]\s*\)/g;
+  const found: Import[] = [...text.matchAll(call)].map((match) => ({
+    what: match[1] ?? '',
+    typesOnly: false,
+  }));
+  for (const [, type, names = '', what = ''] of text.matchAll(statement)) {
+    const named = /^\{([\s\S]*)\}\s*from\s+$/
+      .exec(names)?.[1]
+      ?.split(',')
+      .filter((name) => name.trim() !== '');
+    const everyNameIsType = named?.every((name) => name.trim().startsWith('type ')) ?? false;
+    found.push({ what, typesOnly: type !== undefined || everyNameIsType });
+  }
+  return found;
+}
+
+/** 'src/io/pcap.ts' -> 'io', 'src/main.ts' -> 'main.ts'. */
+function room(path: string): string {
+  return path.split('/')[1] ?? '';
+}
+
+function covers(allowed: readonly string[], target: string): boolean {
+  return allowed.some((entry) => target === `src/${entry}` || target.startsWith(`src/${entry}/`));
+}
+
+function packageName(what: string): string {
+  return what
+    .split('/')
+    .slice(0, what.startsWith('@') ? 2 : 1)
+    .join('/');
+}
+
+const SOURCES = files('src', '.ts');
+
+describe('architecture', () => {
+  test('every folder and file of src stands in the table of docs/architecture.md and in this test', () => {
+    const table = [...read('docs/architecture.md').matchAll(/^\| (`src\/.*?) \|/gm)]
+      .flatMap((row) => [...(row[1] ?? '').matchAll(/`src\/([^`]+)`/g)])
+      .map((name) => name[1] ?? '');
+    assert.deepEqual(
+      [...table].sort(),
+      Object.keys(MAY_IMPORT).sort(),
+      'the table and this test name the same rooms',
+    );
+    for (const path of SOURCES) {
+      assert.ok(
+        room(path) in MAY_IMPORT,
+        `${path}: put it into a folder of the table, or give the table a row`,
+      );
+    }
+  });
+
+  test('imports follow the table', () => {
+    const wrong: string[] = [];
+    for (const path of SOURCES) {
+      const rule = MAY_IMPORT[room(path)];
+      if (!rule) continue;
+      for (const { what, typesOnly } of imports(path)) {
+        if (!what.startsWith('.')) continue;
+        const target = posix.join(posix.dirname(path), what);
+        if (room(target) === room(path) || covers(rule.of, target)) continue;
+        if (typesOnly && covers(rule.types ?? [], target)) continue;
+        wrong.push(`${path} imports ${target}: ${rule.instead}`);
+      }
+    }
+    assert.deepEqual(wrong, []);
+  });
+
+  test('relative imports name the .ts file', () => {
+    const wrong = SOURCES.flatMap((path) =>
+      imports(path)
+        .filter(({ what }) => what.startsWith('.') && !/\.(ts|json)$/.test(what))
+        .map(({ what }) => `${path}: '${what}' must end in .ts`),
+    );
+    assert.deepEqual(wrong, []);
+  });
+
+  test('each third-party package has one importing file or folder', () => {
+    const wrong: string[] = [];
+    for (const path of SOURCES) {
+      for (const { what, typesOnly } of imports(path)) {
+        if (what.startsWith('.') || what.startsWith('node:')) continue;
+        const owner = PACKAGE_OWNER[packageName(what)];
+        if (owner && (owner.in.some((place) => path.startsWith(place)) || (typesOnly && owner.types)))
+          continue;
+        const instead = owner
+          ? `only ${owner.in.join(' and ')} may: use what it exports`
+          : 'give the package an owner in this test, or write "node:" before a module of Node';
+        wrong.push(`${path} imports ${what}: ${instead}`);
+      }
+    }
+    assert.deepEqual(wrong, []);
+  });
+
+  test('the packet path uses no clock, timer, console, await or module of Node', () => {
+    const wrong: string[] = [];
+    for (const path of SOURCES.filter((source) => PURE.includes(room(source)))) {
+      const used = IMPURE.exec(code(path));
+      if (used) wrong.push(`${path} uses ${used[0]}: hand the time in and counters or a verdict out`);
+      for (const { what } of imports(path)) {
+        if (what.startsWith('node:') && what !== 'node:crypto') {
+          wrong.push(`${path} imports ${what}: hand in what it needs`);
+        }
+      }
+    }
+    assert.deepEqual(wrong, []);
+  });
+
+  test('a file has the name of its idea', () => {
+    const wrong = SOURCES.filter((path) => FORBIDDEN_NAME.test(posix.basename(path)));
+    assert.deepEqual(
+      wrong,
+      [],
+      'name the idea; if there is none, move each function to the file that it serves',
+    );
+  });
+
+  test(`a source file has at most ${MAX_LINES} lines`, () => {
+    const wrong = SOURCES.map((path) => [path, read(path).trimEnd().split('\n').length] as const).filter(
+      ([, lines]) => lines > MAX_LINES,
+    );
+    assert.deepEqual(wrong, [], 'past that it is two ideas: split it');
+  });
+
+  test('a source file opens with a comment that says what it is', () => {
+    const wrong = SOURCES.filter((path) => !/^(#![^\n]*\n)?(\/\/ |\/\*\*)/.test(read(path)));
+    assert.deepEqual(wrong, []);
+  });
+
+  test('nothing is silenced: no `as any`, no ts-ignore, no biome-ignore', () => {
+    const silenced = new RegExp(
+      ['\\bas any\\b', '@ts-(?:ignore|nocheck|expect-error)', 'biome-ignore'].join('|'),
+    );
+    const wrong = [...SOURCES, ...files('test', '.ts'), ...files('bench', '.ts')].filter(
+      (path) => path !== 'test/architecture.test.ts' && silenced.test(read(path)),
+    );
+    assert.deepEqual(wrong, [], 'give the value its type');
+  });
+
+  test('the tests of packets take nothing from the code that they test', () => {
+    const wrong = files('test/packets', '.ts').filter((path) =>
+      imports(path).some(({ what }) => what.includes('/src/')),
+    );
+    assert.deepEqual(wrong, []);
+  });
+
+  test('no file depends on the machine that it was written on', () => {
+    const words = ['/wo' + 'rk/', 'shared/' + 'vectors', 'shared/' + 'design'];
+    const texts = ['.ts', '.json', '.md', '.yaml', '.yml', '.sh', 'run', 'setup', '.py'].flatMap((ending) =>
+      files('.', ending),
+    );
+    const wrong = texts.flatMap((path) => {
+      const text = read(path);
+      return words.filter((word) => text.includes(word)).map((word) => `${path} mentions ${word}`);
+    });
+    assert.deepEqual(wrong, []);
+  });
+});
