@@ -1,0 +1,141 @@
+// The command line: arguments -> one command -> exit code. Prints what went wrong, without a stack trace where the
+// operator can do something about it.
+import yargs, { type Argv } from 'yargs';
+import { ConfigError, formatProblem } from '../config/problem.ts';
+import { check } from './check.ts';
+import { lab } from './lab.ts';
+import { run } from './run.ts';
+import { packageVersion } from './version.ts';
+
+const COLUMNS = 80;
+
+type Command = () => number | Promise<number>;
+
+/** Runs one command; `argv` is without the program's name. Resolves with the exit code. */
+export async function runCli(argv: readonly string[]): Promise<number> {
+  let command: Command | undefined;
+  const parser = defineCommands((chosen) => {
+    command = chosen;
+  });
+  let failure: Error | undefined;
+  let help = '';
+  await parser.parse([...argv], {}, (error, _parsed, output) => {
+    failure = error;
+    help = output;
+  });
+  if (failure) {
+    process.stderr.write(`uoa-proxy: ${sentence(failure.message)}\nTry: uoa-proxy --help\n`);
+    return 1;
+  }
+  if (command === undefined) {
+    process.stdout.write(`${help}\n`);
+    return 0;
+  }
+  try {
+    return await command();
+  } catch (error) {
+    process.stderr.write(describeFailure(error));
+    return 1;
+  }
+}
+
+function defineCommands(choose: (command: Command) => void): Argv {
+  return yargs()
+    .scriptName('uoa-proxy')
+    .usage(
+      '$0 <command> [options]\n\nUDP FullNAT load balancer that tells real servers the client address (UOA).',
+    )
+    .command(
+      'run',
+      'Run the proxy until SIGTERM or SIGINT',
+      (command) => withConfig(command).example('$0 run --config /etc/uoa-proxy.yaml', ''),
+      ({ config }) => choose(() => run(config)),
+    )
+    .command(
+      'check',
+      'Check a config and list every problem in it',
+      (command) => withConfig(command).example('$0 check --config /etc/uoa-proxy.yaml', ''),
+      ({ config }) => choose(() => check(config)),
+    )
+    .command(
+      'lab',
+      'Show it at work in network namespaces of its own (as root)',
+      (command) =>
+        command
+          .option('once', { type: 'boolean', default: false, describe: 'Send, print the table and end' })
+          .option('clients', { type: 'number', default: 3, requiresArg: true, describe: 'Clients, 1 to 200' })
+          .option('servers', {
+            type: 'number',
+            default: 2,
+            requiresArg: true,
+            describe: 'Real servers, 1 to 50',
+          })
+          .option('dialect', {
+            choices: ['ipo', 'opp'] as const,
+            default: 'ipo' as const,
+            describe: 'UOA dialect',
+          })
+          .option('verbose', { type: 'boolean', default: false, describe: 'Print what each program prints' })
+          .check((options) => {
+            requireInteger('clients', options.clients, 200);
+            requireInteger('servers', options.servers, 50);
+            return true;
+          })
+          .example('$0 lab --once', 'Exit 0 if nothing was lost')
+          .example('$0 lab --dialect opp --clients 5', 'Stay up until Ctrl-C'),
+      (options) => choose(() => lab(options)),
+    )
+    .example('$0 check --config proxy.yaml', 'List every problem')
+    .example('$0 run --config proxy.yaml', 'Run the proxy')
+    .example('$0 lab --once', 'See it work, then end')
+    .epilogue('Config keys: docs/config.md. Examples: the folder config/ of the package.')
+    .version(packageVersion())
+    .help()
+    .demandCommand(1, 1, 'a command is needed: run, check or lab', 'only one command at a time')
+    .strict()
+    .strictCommands()
+    .parserConfiguration({ 'duplicate-arguments-array': false, 'boolean-negation': false })
+    .detectLocale(false)
+    .showHelpOnFail(false)
+    .wrap(COLUMNS)
+    .exitProcess(false);
+}
+
+function withConfig(command: Argv) {
+  return command.option('config', {
+    type: 'string',
+    alias: 'c',
+    demandOption: true,
+    requiresArg: true,
+    describe: 'YAML file',
+  });
+}
+
+function requireInteger(option: string, value: number, max: number): void {
+  if (!(Number.isInteger(value) && value >= 1 && value <= max)) {
+    throw new Error(`--${option} must be an integer from 1 to ${max}`);
+  }
+}
+
+/** yargs puts a heading and a list into several lines; one line reads better behind the program's name. */
+function sentence(message: string): string {
+  return message.trim().replace(/\s*\n\s*/g, ' ');
+}
+
+function describeFailure(error: unknown): string {
+  if (error instanceof ConfigError) {
+    const lines = error.problems.map((problem) => `  ${formatProblem(problem)}\n`).join('');
+    return `uoa-proxy: ${error.fileName} cannot be used:\n${lines}`;
+  }
+  if (isForOperator(error)) {
+    return `uoa-proxy: ${error.message}\n${error.hint === undefined ? '' : `${error.hint}\n`}`;
+  }
+  const text = error instanceof Error ? error.stack : String(error);
+  return `uoa-proxy: internal error, please report it:\n${text}\n`;
+}
+
+/** Errors that say what the operator can do carry a `hint`; a StartError's hint is optional. */
+export function isForOperator(error: unknown): error is Error & { hint?: string } {
+  if (!(error instanceof Error)) return false;
+  return error.name === 'StartError' || ('hint' in error && typeof error.hint === 'string');
+}

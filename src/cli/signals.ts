@@ -1,0 +1,54 @@
+// From start to exit code: SIGTERM, SIGINT and SIGHUP stop the proxy, which removes what it added to the host; a second
+// signal does not wait for that. A signal during the start counts too: the proxy is stopped as soon as it stands.
+import type { Logger } from 'pino';
+
+/** What this file needs of a running proxy. */
+interface Stoppable {
+  /** Resolves with the exit code when it ended by itself. */
+  readonly ended: Promise<number>;
+  stop(): Promise<void>;
+}
+
+/** `process`, or a test's stand-in. */
+export interface SignalSource {
+  on(signal: NodeJS.Signals, listener: (signal: NodeJS.Signals) => void): unknown;
+  off(signal: NodeJS.Signals, listener: (signal: NodeJS.Signals) => void): unknown;
+  exit(code: number): unknown;
+}
+
+const SIGNALS = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const;
+const EXIT_AT_ONCE = 130;
+
+/** Resolves with the exit code; rejects with what `start` rejects with. */
+export async function runUntilSignal(
+  start: () => Promise<Stoppable>,
+  log: Logger,
+  source: SignalSource = process,
+): Promise<number> {
+  let count = 0;
+  let wake = (_: 'signal'): void => {};
+  const signaled = new Promise<'signal'>((resolve) => {
+    wake = resolve;
+  });
+  const onSignal = (signal: NodeJS.Signals): void => {
+    count++;
+    if (count === 1) {
+      log.info({ signal }, 'stopping');
+      wake('signal');
+    } else {
+      log.warn({ signal }, 'second signal: exiting at once');
+      source.exit(EXIT_AT_ONCE);
+    }
+  };
+  for (const signal of SIGNALS) source.on(signal, onSignal);
+  try {
+    const proxy = await start();
+    const end = await Promise.race([signaled, proxy.ended]);
+    if (end !== 'signal') log.error({ exitCode: end }, 'the proxy ended by itself');
+    await proxy.stop();
+    if (end === 'signal') log.info('stopped');
+    return end === 'signal' ? 0 : end;
+  } finally {
+    for (const signal of SIGNALS) source.off(signal, onSignal);
+  }
+}

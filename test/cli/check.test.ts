@@ -1,0 +1,62 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { uoaProxy } from './program.ts';
+
+describe('check', () => {
+  let folder = '';
+  before(() => {
+    folder = mkdtempSync(join(tmpdir(), 'uoa-proxy-'));
+  });
+  after(() => rmSync(folder, { recursive: true }));
+
+  function checkText(text: string) {
+    const path = join(folder, 'config.yaml');
+    writeFileSync(path, text);
+    return { path, ...uoaProxy('check', '--config', path) };
+  }
+
+  it('prints one line and exits with 0 for a config that can be used', () => {
+    assert.deepEqual(uoaProxy('check', '--config', 'config/lab.yaml'), {
+      code: 0,
+      stdout: 'OK: 2 services, 1 VIP, 2 LIPs, 2 real servers\n',
+      stderr: '',
+    });
+  });
+
+  it('prints every problem with its line and path and exits with 1', () => {
+    const { path, code, stdout, stderr } = checkText(`io: { mode: fast }
+services:
+  - vip: 10.1.0.100
+    vport: 70000
+    lips: [::1]
+    real_servers: []
+`);
+    assert.equal(code, 1);
+    assert.equal(stdout, '');
+    assert.equal(
+      stderr,
+      `uoa-proxy: ${path} cannot be used:
+  line 1: io.mode: "fast" is not allowed, expected auto | pcap
+  line 3: services[0].realServers: is missing, expected a list of 1 to 4096 elements
+  line 4: services[0].vport: 70000 is not allowed, expected integer 1..65535
+  line 5: services[0].lips[0]: "::1" is not allowed (IPv6 is not supported yet), expected unicast IPv4 address
+  line 6: services[0].real_servers: unknown key "real_servers", did you mean realServers?
+`,
+    );
+  });
+
+  it('prints warnings and still exits with 0', () => {
+    const { code, stdout, stderr } = checkText(`services:
+  - vip: 10.1.0.100
+    vport: 6000
+    lips: [10.2.0.200]
+    realServers: [{ ip: 10.2.0.11, port: 6000, weight: 0 }]
+`);
+    assert.equal(code, 0);
+    assert.match(stdout, /^OK: 1 service, 1 VIP, 1 LIP, 1 real server\n$/);
+    assert.match(stderr, /^warning: services\[0\]\.realServers: every weight is 0/);
+  });
+});

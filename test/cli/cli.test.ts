@@ -1,0 +1,59 @@
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { describe, it } from 'node:test';
+import { uoaProxy } from './program.ts';
+
+describe('the command line', () => {
+  it('prints its version', () => {
+    const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'));
+    assert.deepEqual(uoaProxy('--version'), { code: 0, stdout: `${version}\n`, stderr: '' });
+  });
+
+  for (const args of [['--help'], ['run', '--help'], ['check', '--help'], ['lab', '--help']]) {
+    it(`prints ${args.join(' ')} in 80 columns with examples`, () => {
+      const { code, stdout, stderr } = uoaProxy(...args);
+      assert.equal(code, 0);
+      assert.equal(stderr, '');
+      assert.match(stdout, /^Examples:\n {2}uoa-proxy /m);
+      for (const line of stdout.split('\n')) assert.ok(line.length <= 80, line);
+    });
+  }
+
+  it('names every command in its help', () => {
+    const { stdout } = uoaProxy('--help');
+    for (const command of ['run', 'check', 'lab'])
+      assert.match(stdout, new RegExp(`^ {2}uoa-proxy ${command} `, 'm'));
+  });
+
+  const refused: [args: string[], message: RegExp][] = [
+    [[], /a command is needed: run, check or lab/],
+    [['rnu'], /Unknown command: rnu/],
+    [['run'], /Missing required argument: config/],
+    [['check', '--config'], /Not enough arguments following: config/],
+    [['check', '--config', 'config/full.yaml', '--fast'], /Unknown argument: fast/],
+    [['check', '--config', 'config/full.yaml', 'extra'], /Unknown (command|argument): extra/],
+    [['lab', '--clients', 'many'], /--clients must be an integer from 1 to/],
+    [['lab', '--servers', '0'], /--servers must be an integer from 1 to/],
+    [['lab', '--dialect', 'elb'], /Given: "elb", Choices: "ipo", "opp"/],
+  ];
+  for (const [args, message] of refused) {
+    it(`refuses "${args.join(' ')}" with exit code 1 and a hint, without a stack`, () => {
+      const { code, stdout, stderr } = uoaProxy(...args);
+      assert.equal(code, 1);
+      assert.equal(stdout, '');
+      assert.match(stderr, message);
+      assert.match(stderr, /^Try: uoa-proxy --help$/m);
+      assert.doesNotMatch(stderr, /^ +at /m);
+    });
+  }
+});
+
+describe('run', () => {
+  it('ends with exit code 1 and the reason when the config does not exist', () => {
+    assert.deepEqual(uoaProxy('run', '--config', '/nonexistent/uoa.yaml'), {
+      code: 1,
+      stdout: '',
+      stderr: 'uoa-proxy: /nonexistent/uoa.yaml cannot be used:\n  no such file\n',
+    });
+  });
+});
