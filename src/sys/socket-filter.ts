@@ -1,0 +1,30 @@
+// The classic BPF program that the kernel runs on a socket's packets (socket(7), SO_ATTACH_FILTER), as bytes: 8 per
+// instruction (struct sock_filter).
+import { addressOf, check, getsockopt, setsockopt } from './libc.ts';
+
+const SOL_SOCKET = 1;
+const SO_ATTACH_FILTER = 26;
+const SO_GET_FILTER = 26;
+const INSTRUCTION_LEN = 8;
+
+/** Lets no packet pass: BPF_RET | BPF_K, 0. Packets that it stops are counted nowhere. */
+export const DROP_ALL: Uint8Array = new Uint8Array(new ArrayBuffer(INSTRUCTION_LEN)).fill(0x06, 0, 1);
+
+/** The program attached to the socket; empty when there is none. */
+export function readFilter(fd: number): Uint8Array {
+  const count = new Int32Array(1); // of instructions, in both directions
+  check(getsockopt(fd, SOL_SOCKET, SO_GET_FILTER, null, count), 'getsockopt SO_GET_FILTER');
+  const program = new Uint8Array(new ArrayBuffer(count[0]! * INSTRUCTION_LEN));
+  if (program.length > 0) {
+    check(getsockopt(fd, SOL_SOCKET, SO_GET_FILTER, program, count), 'getsockopt SO_GET_FILTER');
+  }
+  return program;
+}
+
+/** Puts `program` in the place of the one attached, between two packets. */
+export function attachFilter(fd: number, program: Uint8Array): void {
+  const fprog = Buffer.alloc(16); // struct sock_fprog: length (2), padding (6), pointer (8)
+  fprog.writeUInt16LE(program.length / INSTRUCTION_LEN, 0);
+  fprog.writeBigUInt64LE(addressOf(program), 8);
+  check(setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, fprog, fprog.length), 'setsockopt SO_ATTACH_FILTER');
+}
