@@ -31,7 +31,10 @@ const NAMED = [
 export type CounterName = (typeof NAMED)[number];
 
 /** Column of each named counter in a row. */
-export const COUNTER = Object.fromEntries(NAMED.map((name, index) => [name, index])) as Record<CounterName, number>;
+export const COUNTER = Object.fromEntries(NAMED.map((name, index) => [name, index])) as Record<
+  CounterName,
+  number
+>;
 
 /** Column of the first drop reason; the others follow in the order of DROP_REASONS. */
 export const DROP_COLUMN = NAMED.length;

@@ -1,5 +1,6 @@
 // What became of a packet. Two closed tables: a Verdict is a small integer, a Drop is DROP_BASE + index of its reason,
 // and the reason's text is the metric label `reason`. `receive` is the only producer for the outside and the only counter.
+import { PARSE_FAULTS } from '../wire/packet.ts';
 
 export const VERDICT = {
   /** Rewritten and handed to `send`. */
@@ -16,16 +17,9 @@ export type Verdict = number;
 export const DROP_BASE = 16;
 
 export const DROP_REASONS = [
+  ...PARSE_FAULTS,
   // the packet as it came
-  'not_ip', // neither version 4 nor a version we forward
-  'truncated', // the capture holds fewer bytes than the IP header says
-  'bad_ip_length', // IHL or total length does not fit the bytes that are there
-  'bad_ip_checksum',
-  'bad_ip_options', // an option with length < 2 or beyond the header
   'source_route', // LSRR or SSRR
-  'fragment',
-  'bad_opp', // protocol 248 whose lengths or inner protocol make no sense
-  'bad_udp_length', // UDP length below 8 or beyond the datagram
   'bad_udp_checksum',
   'super_packet', // larger than the receiving interface's MTU: merged by GRO/GSO, cannot be split without its segment size
   'bad_source', // unspecified, multicast, broadcast or reserved source; loopback source from a real interface

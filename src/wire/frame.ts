@@ -13,3 +13,6 @@ export class Frame {
     this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   }
 }
+
+/** Hands the IP packet at frame.bytes[off, off + len) to the packet I/O before it returns; false: it was not sent. */
+export type Send = (frame: Frame, off: number, len: number) => boolean;

@@ -1,0 +1,114 @@
+// The datapath: receive(packet) -> Verdict. The only caller of the walks and the only counter of verdicts. Knows no
+// interface, clock or socket; never throws, logs, awaits, or allocates per packet.
+import { serviceOf } from '../session/session.ts';
+import { baseOf, isInbound } from '../session/table.ts';
+import type { Frame, Send } from '../wire/frame.ts';
+import * as ipv4 from '../wire/ipv4.ts';
+import { PARSE_OK, PARSE_OTHER_PROTOCOL, parse } from '../wire/packet.ts';
+import { COUNTER, counterRow, dropColumn } from './counters.ts';
+import { inbound } from './inbound.ts';
+import type { DatapathMemory } from './memory.ts';
+import { outbound } from './outbound.ts';
+import { type DatapathPlan, SIDE_LAN } from './plan.ts';
+import { DatapathState } from './state.ts';
+import { DROP, DROP_BASE, VERDICT, type Verdict } from './verdict.ts';
+
+/** A full sweep for expired sessions takes a tenth of the shortest timeout, but never more or less than this. */
+const SWEEP_MIN_MS = 100;
+const SWEEP_MAX_MS = 5000;
+
+export class Datapath {
+  readonly #state: DatapathState;
+  readonly #sweepMs: number;
+  #lastTick = 0;
+  /** The service that the packet under way belongs to, -1 for none. */
+  #serviceIndex = -1;
+
+  /**
+   * `memory` is written to as the plan lays it out; `send` gets whole IP packets. `seed` keys the session index and must
+   * be random where packets are hostile.
+   */
+  constructor(
+    plan: DatapathPlan,
+    memory: DatapathMemory,
+    send: Send,
+    seed: readonly [number, number] = [0, 0],
+  ) {
+    this.#state = new DatapathState(plan, memory, send, seed);
+    const shortestMs = Math.min(
+      ...plan.services.map(({ onewayMs, normalMs }) => Math.min(onewayMs, normalMs)),
+    );
+    this.#sweepMs = Math.min(SWEEP_MAX_MS, Math.max(SWEEP_MIN_MS, shortestMs / 10));
+  }
+
+  get sessionCount(): number {
+    return this.#state.table.count;
+  }
+
+  /**
+   * Judges the captured IP packet at frame.bytes[off, end) and forwards it. HEADROOM bytes before `off` and the packet
+   * itself may be overwritten. `portIndex` is the plan's port it came from, `nowMs` int32 milliseconds that may wrap.
+   */
+  receive(frame: Frame, off: number, end: number, portIndex: number, nowMs: number): Verdict {
+    this.#serviceIndex = -1;
+    const verdict = this.#walk(frame, off, end, portIndex, nowMs);
+    const row = counterRow(this.#serviceIndex);
+    const { counters } = this.#state.memory;
+    if (verdict >= DROP_BASE) counters[row + dropColumn(verdict)]++;
+    return verdict;
+  }
+
+  /** Ends expired sessions; to be called a few times per second. */
+  tick(nowMs: number): void {
+    const { table, memory } = this.#state;
+    const elapsedMs = Math.max(0, (nowMs - this.#lastTick) | 0);
+    this.#lastTick = nowMs;
+    table.sweep(Math.ceil((table.usedSlots * elapsedMs) / this.#sweepMs), nowMs);
+    memory.table[0] = table.usedSlots;
+  }
+
+  #walk(frame: Frame, off: number, end: number, portIndex: number, nowMs: number): Verdict {
+    const state = this.#state;
+    const { packet, table } = state;
+    const fault = parse(packet, frame, off, end);
+    if (fault === PARSE_OTHER_PROTOCOL) return VERDICT.pass;
+    if (fault !== PARSE_OK) return isForOthers(state, frame, off, end) ? VERDICT.pass : DROP_BASE + fault;
+
+    let entry = table.find(packet);
+    if (entry >= 0 && table.isExpired(baseOf(entry), nowMs)) {
+      table.end(baseOf(entry), 'expired');
+      entry = -1;
+    }
+    if (entry < 0) {
+      const service = state.serviceAt(packet.dst, packet.dport);
+      if (service === undefined) {
+        if (!state.isLocal(packet.dst, packet.dport)) return VERDICT.pass;
+        return facesRealServers(state, portIndex) ? DROP.no_session : DROP.wrong_interface;
+      }
+      this.#serviceIndex = service.index;
+      const verdict = inbound(state, frame, service, -1, portIndex, nowMs);
+      if (verdict === VERDICT.forward) state.count(service.index, COUNTER.inboundForwarded);
+      return verdict;
+    }
+
+    const base = baseOf(entry);
+    const service = state.services[serviceOf(state.memory.records, base)];
+    this.#serviceIndex = service.index;
+    if (isInbound(entry)) {
+      const verdict = inbound(state, frame, service, base, portIndex, nowMs);
+      if (verdict === VERDICT.forward) state.count(service.index, COUNTER.inboundForwarded);
+      return verdict;
+    }
+    if (!facesRealServers(state, portIndex)) return DROP.wrong_interface;
+    const verdict = outbound(state, frame, service, base, portIndex, nowMs);
+    if (verdict === VERDICT.forward) state.count(service.index, COUNTER.outboundForwarded);
+    return verdict;
+  }
+}
+
+const facesRealServers = (state: DatapathState, portIndex: number): boolean =>
+  (state.ports[portIndex].side & SIDE_LAN) !== 0;
+
+/** Whether a packet that cannot be parsed is, as far as one can read it, addressed to none of our addresses. */
+const isForOthers = (state: DatapathState, frame: Frame, off: number, end: number): boolean =>
+  end - off >= ipv4.IPV4_HEADER_LEN && !state.isOurs(ipv4.dst(frame.view, off));

@@ -1,0 +1,78 @@
+// ICMP errors that we send about packets we cannot forward (RFC 1812, 4.3), within a rate limit.
+import { Frame, type Send } from '../wire/frame.ts';
+import {
+  ICMP_FRAGMENTATION_NEEDED,
+  ICMP_TIME_EXCEEDED,
+  ICMP_UNREACHABLE,
+  writeIcmpError,
+} from '../wire/icmp.ts';
+import type { Packet } from '../wire/packet.ts';
+import { COUNTER, counterRow } from './counters.ts';
+
+/** Errors per second and at once, as the Linux kernel's defaults (icmp_msgs_per_sec, icmp_msgs_burst). */
+const PER_SECOND = 1000;
+const BURST = 50;
+
+export class IcmpSender {
+  readonly #send: Send;
+  readonly #counters: Float64Array;
+  readonly #out = new Frame(Buffer.alloc(640));
+  #tokens = BURST;
+  #refilledAt = 0;
+
+  constructor(send: Send, counters: Float64Array) {
+    this.#send = send;
+    this.#counters = counters;
+  }
+
+  /** The packet's TTL ran out here: to its sender, from the address it was sent to. */
+  timeExceeded(frame: Frame, packet: Packet, serviceIndex: number, nowMs: number): void {
+    this.#error(ICMP_TIME_EXCEEDED, 0, 0, frame, packet, serviceIndex, nowMs);
+  }
+
+  fragmentationNeeded(frame: Frame, packet: Packet, mtu: number, serviceIndex: number, nowMs: number): void {
+    this.#error(ICMP_UNREACHABLE, ICMP_FRAGMENTATION_NEEDED, mtu, frame, packet, serviceIndex, nowMs);
+  }
+
+  #error(
+    type: number,
+    code: number,
+    mtu: number,
+    frame: Frame,
+    packet: Packet,
+    serviceIndex: number,
+    nowMs: number,
+  ): void {
+    const row = counterRow(serviceIndex);
+    if (!this.#takeToken(nowMs)) {
+      this.#counters[row + COUNTER.icmpSuppressed]++;
+      return;
+    }
+    const len = writeIcmpError(
+      this.#out,
+      0,
+      type,
+      code,
+      mtu,
+      packet.dst,
+      packet.src,
+      frame,
+      packet.off,
+      packet.totalLen,
+    );
+    if (this.#send(this.#out, 0, len)) this.#counters[row + COUNTER.icmpSent]++;
+  }
+
+  #takeToken(nowMs: number): boolean {
+    const elapsedMs = (nowMs - this.#refilledAt) | 0;
+    if (elapsedMs !== 0) {
+      // The clock wraps after 24 days without an error: a full bucket is right then too.
+      const gained = elapsedMs < 0 ? BURST : (elapsedMs * PER_SECOND) / 1000;
+      this.#tokens = Math.min(BURST, this.#tokens + gained);
+      this.#refilledAt = nowMs;
+    }
+    if (this.#tokens < 1) return false;
+    this.#tokens--;
+    return true;
+  }
+}

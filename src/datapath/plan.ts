@@ -1,0 +1,50 @@
+// Everything a datapath must know, as plain data that fits in a message, and the legs that follow from it, in an order
+// that control plane and datapath share.
+import type { ServicePlan } from '../service/plan.ts';
+
+export type { ServicePlan };
+
+export interface DatapathPort {
+  /** Bit 1: faces clients, bit 2: faces real servers. */
+  readonly side: number;
+  /** Largest IP packet that one frame of this port can bring, bytes. */
+  readonly mtu: number;
+  readonly loopback: boolean;
+}
+
+export interface DatapathPlan {
+  readonly maxSessions: number;
+  readonly ports: readonly DatapathPort[];
+  /** Largest IP packet that may be sent to clients, bytes. */
+  readonly wanMtu: number;
+  readonly services: readonly ServicePlan[];
+}
+
+export const SIDE_LAN = 2;
+
+export interface LegPlan {
+  serviceIndex: number;
+  serviceName: string;
+  lip: string;
+  rip: string;
+  rport: number;
+  mtu: number;
+  lports: { first: number; last: number };
+}
+
+/** All legs: by service, within it by real server, within it by LIP. */
+export function legPlans(services: readonly ServicePlan[]): LegPlan[] {
+  return services.flatMap((service, serviceIndex) =>
+    service.realServers.flatMap(({ ip, port, mtu }) =>
+      service.lips.map((lip) => ({
+        serviceIndex,
+        serviceName: service.name,
+        lip,
+        rip: ip,
+        rport: port,
+        mtu,
+        lports: service.lports,
+      })),
+    ),
+  );
+}

@@ -1,0 +1,103 @@
+// What the walks share: services, legs, sessions, counters, the packet under way and the way out. One per datapath.
+
+import { Service } from '../service/service.ts';
+import type { Leg } from '../session/leg.ts';
+import { LportPool } from '../session/lport-pool.ts';
+import { LEG, serviceOf } from '../session/session.ts';
+import { SessionTable } from '../session/table.ts';
+import { parseIpv4 } from '../wire/address.ts';
+import type { Send } from '../wire/frame.ts';
+import { Packet } from '../wire/packet.ts';
+import { COUNTER, counterRow } from './counters.ts';
+import { IcmpSender } from './icmp.ts';
+import type { DatapathMemory } from './memory.ts';
+import { type DatapathPlan, type DatapathPort, legPlans } from './plan.ts';
+
+export class DatapathState {
+  readonly ports: readonly DatapathPort[];
+  readonly wanMtu: number;
+  readonly services: readonly Service[];
+  readonly legs: readonly Leg[];
+  readonly table: SessionTable;
+  readonly memory: DatapathMemory;
+  readonly send: Send;
+  readonly icmp: IcmpSender;
+  /** The packet under way. */
+  readonly packet = new Packet();
+  readonly #servicesByPort = new Map<number, Service[]>();
+  readonly #locals: { lip: number; first: number; last: number }[] = [];
+
+  constructor(plan: DatapathPlan, memory: DatapathMemory, send: Send, seed: readonly [number, number]) {
+    this.ports = plan.ports;
+    this.wanMtu = plan.wanMtu;
+    this.memory = memory;
+    this.send = send;
+    this.icmp = new IcmpSender(send, memory.counters);
+    const pools = new Map<string, LportPool>();
+    const planned = legPlans(plan.services);
+    this.legs = planned.map(({ lip, rip, rport, mtu, lports: { first, last } }, index) => {
+      const key = `${lip} ${rip}:${rport} ${first}-${last}`;
+      const pool = pools.get(key) ?? new LportPool(first, last);
+      pools.set(key, pool);
+      return { index, lip: parseIpv4(lip), rip: parseIpv4(rip), rport, mtu, pool };
+    });
+    this.services = plan.services.map((servicePlan, index) => {
+      const legs = this.legs.filter((_, leg) => planned[leg].serviceIndex === index);
+      return new Service(index, servicePlan, legs);
+    });
+    for (const service of this.services) {
+      const samePort = this.#servicesByPort.get(service.vport) ?? [];
+      samePort.push(service);
+      this.#servicesByPort.set(service.vport, samePort);
+    }
+    for (const { lips, lports } of plan.services) {
+      for (const lip of lips) this.#locals.push({ lip: parseIpv4(lip), ...lports });
+    }
+    this.table = new SessionTable(memory.records, this.services, this.legs, seed, (base, end) => {
+      this.count(
+        serviceOf(memory.records, base),
+        end === 'expired' ? COUNTER.sessionsExpired : COUNTER.sessionsEvicted,
+      );
+      this.gauge(base, -1);
+      memory.legsInUse[memory.records[base + LEG]]--;
+    });
+  }
+
+  /** Adds one to a service's counter; serviceIndex -1 is no service. */
+  count(serviceIndex: number, column: number): void {
+    this.memory.counters[counterRow(serviceIndex) + column]++;
+  }
+
+  /** Adds `change` to the gauge of the session's present state. */
+  gauge(base: number, change: number): void {
+    const row = counterRow(serviceOf(this.memory.records, base));
+    const column = this.table.isNormal(base) ? COUNTER.sessionsNormal : COUNTER.sessionsOneway;
+    this.memory.counters[row + column] += change;
+  }
+
+  legOf(base: number): Leg {
+    return this.legs[this.memory.records[base + LEG]];
+  }
+
+  serviceAt(vip: number, vport: number): Service | undefined {
+    const samePort = this.#servicesByPort.get(vport);
+    if (samePort === undefined) return undefined;
+    for (const service of samePort) if (service.vip === vip) return service;
+    return undefined;
+  }
+
+  /** Whether the address is a VIP or LIP, whatever the port. */
+  isOurs(ip: number): boolean {
+    for (const service of this.services) if (service.vip === ip) return true;
+    for (const local of this.#locals) if (local.lip === ip) return true;
+    return false;
+  }
+
+  /** Whether the address and port are one of our LIP:lport. */
+  isLocal(ip: number, port: number): boolean {
+    for (const local of this.#locals) {
+      if (local.lip === ip && port >= local.first && port <= local.last) return true;
+    }
+    return false;
+  }
+}

@@ -1,0 +1,20 @@
+// Round robin: each real server in turn; the weight only says whether it takes part.
+import type { Scheduler } from './scheduler.ts';
+
+export class RoundRobin implements Scheduler {
+  readonly #weights: readonly number[];
+  #next = 0;
+
+  constructor(weights: readonly number[]) {
+    this.#weights = weights;
+  }
+
+  pick(): number {
+    for (let tried = 0; tried < this.#weights.length; tried++) {
+      const index = this.#next;
+      this.#next = (this.#next + 1) % this.#weights.length;
+      if (this.#weights[index] > 0) return index;
+    }
+    return -1;
+  }
+}

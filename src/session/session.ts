@@ -1,0 +1,33 @@
+// The session record: 16 int32 words, one cache line, in memory that the control plane maps too. Only the datapath
+// writes; a reader may see a record change under its hands and must treat what it reads as a snapshot.
+import { HANDSHAKE_WORDS } from '../uoa/handshake.ts';
+import { ADDRESS_WORDS } from '../wire/address.ts';
+
+/** CIP in four words (wire/address.ts). */
+export const CLIENT = 0;
+/** cport in the upper half, service index in the lower. */
+export const CPORT_SERVICE = CLIENT + ADDRESS_WORDS;
+/** lport in the upper half, flags in the lower. */
+export const LPORT_FLAGS = CPORT_SERVICE + 1;
+export const LEG = LPORT_FLAGS + 1;
+/** Time of the last forwarded packet of either direction, int32 ms. */
+export const LAST_SEEN = LEG + 1;
+/** HANDSHAKE_WORDS words that belong to uoa/handshake.ts. */
+export const HANDSHAKE = LAST_SEEN + 1;
+/** Chain links of the index, one per direction: entry + 1, 0 at the end. */
+export const NEXT = HANDSHAKE + HANDSHAKE_WORDS;
+
+export const SESSION_WORDS = NEXT + 2;
+
+export const FLAG_USED = 1;
+/** A packet of the real server was forwarded: state `normal`; without it the state is `oneway`. */
+export const FLAG_NORMAL = 2;
+
+export const cportOf = (records: Int32Array, base: number): number => records[base + CPORT_SERVICE] >>> 16;
+export const serviceOf = (records: Int32Array, base: number): number =>
+  records[base + CPORT_SERVICE] & 0xffff;
+export const lportOf = (records: Int32Array, base: number): number => records[base + LPORT_FLAGS] >>> 16;
+export const isUsed = (records: Int32Array, base: number): boolean =>
+  (records[base + LPORT_FLAGS] & FLAG_USED) !== 0;
+export const isNormal = (records: Int32Array, base: number): boolean =>
+  (records[base + LPORT_FLAGS] & FLAG_NORMAL) !== 0;

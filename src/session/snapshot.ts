@@ -1,0 +1,99 @@
+// What an operator sees of the sessions: decoded from the shared records by the control plane, while the datapath goes
+// on writing them. A record that changes under its hands shows as it was or as it is, never as an error.
+import { handshakeState, trialsSent } from '../uoa/handshake.ts';
+import { formatAddress } from '../wire/address.ts';
+import {
+  CLIENT,
+  cportOf,
+  HANDSHAKE,
+  isNormal,
+  isUsed,
+  LAST_SEEN,
+  LEG,
+  lportOf,
+  SESSION_WORDS,
+  serviceOf,
+} from './session.ts';
+
+export interface SessionSnapshot {
+  service: string;
+  client: string;
+  clientPort: number;
+  vip: string;
+  vport: number;
+  lip: string;
+  lport: number;
+  rs: string;
+  rsPort: number;
+  state: 'oneway' | 'normal';
+  /** Milliseconds since its last forwarded packet. */
+  idleMs: number;
+  uoa: { state: 'off' | 'sending' | 'acked' | 'exhausted'; sent: number };
+}
+
+export interface SessionFilter {
+  client?: string;
+  clientPort?: number;
+  rs?: string;
+  rsPort?: number;
+  service?: string;
+  state?: 'oneway' | 'normal';
+  offset: number;
+  limit: number;
+}
+
+export interface SessionNames {
+  services: readonly { name: string; vip: string; vport: number; maxTrials: number }[];
+  legs: readonly { lip: string; rip: string; rport: number }[];
+}
+
+/** Lists the sessions that match, in slot order; `slots` is how many slots were ever used. */
+export function listSessions(
+  records: Int32Array,
+  slots: number,
+  names: SessionNames,
+  filter: SessionFilter,
+  nowMs: number,
+): { total: number; sessions: SessionSnapshot[] } {
+  const sessions: SessionSnapshot[] = [];
+  let total = 0;
+  for (let base = 0; base < slots * SESSION_WORDS; base += SESSION_WORDS) {
+    if (!isUsed(records, base)) continue;
+    if (!matches(records, base, names, filter)) continue;
+    if (total >= filter.offset && sessions.length < filter.limit)
+      sessions.push(snapshot(records, base, names, nowMs));
+    total++;
+  }
+  return { total, sessions };
+}
+
+function matches(records: Int32Array, base: number, names: SessionNames, filter: SessionFilter): boolean {
+  if (filter.state !== undefined && (filter.state === 'normal') !== isNormal(records, base)) return false;
+  if (filter.clientPort !== undefined && cportOf(records, base) !== filter.clientPort) return false;
+  if (filter.service !== undefined && names.services[serviceOf(records, base)].name !== filter.service)
+    return false;
+  const leg = names.legs[records[base + LEG]];
+  if (filter.rs !== undefined && leg.rip !== filter.rs) return false;
+  if (filter.rsPort !== undefined && leg.rport !== filter.rsPort) return false;
+  return filter.client === undefined || formatAddress(records, base + CLIENT) === filter.client;
+}
+
+function snapshot(records: Int32Array, base: number, names: SessionNames, nowMs: number): SessionSnapshot {
+  const service = names.services[serviceOf(records, base)];
+  const leg = names.legs[records[base + LEG]];
+  const state = service.maxTrials === 0 ? 'off' : handshakeState(records, base + HANDSHAKE);
+  return {
+    service: service.name,
+    client: formatAddress(records, base + CLIENT),
+    clientPort: cportOf(records, base),
+    vip: service.vip,
+    vport: service.vport,
+    lip: leg.lip,
+    lport: lportOf(records, base),
+    rs: leg.rip,
+    rsPort: leg.rport,
+    state: isNormal(records, base) ? 'normal' : 'oneway',
+    idleMs: Math.max(0, (nowMs - records[base + LAST_SEEN]) | 0),
+    uoa: { state, sent: trialsSent(records, base + HANDSHAKE) },
+  };
+}

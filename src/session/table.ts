@@ -1,0 +1,262 @@
+// The session table: slots of the shared records, one hash index for both directions of every session, and lru-cache
+// for the order of use. Bounded by `max`; when full, a new session takes the place of the one least recently used.
+import { LRUCache } from 'lru-cache';
+import { startHandshake } from '../uoa/handshake.ts';
+import type { Packet } from '../wire/packet.ts';
+import type { Leg } from './leg.ts';
+import {
+  CLIENT,
+  CPORT_SERVICE,
+  cportOf,
+  FLAG_NORMAL,
+  FLAG_USED,
+  HANDSHAKE,
+  isNormal,
+  isUsed,
+  LAST_SEEN,
+  LEG,
+  LPORT_FLAGS,
+  lportOf,
+  NEXT,
+  SESSION_WORDS,
+  serviceOf,
+} from './session.ts';
+import { hashTuple } from './tuple-hash.ts';
+
+/** What the table must know of a service: its address and how long sessions last. */
+export interface SessionService {
+  readonly vip: number;
+  readonly vport: number;
+  readonly onewayMs: number;
+  readonly normalMs: number;
+}
+
+export type SessionEnd = 'expired' | 'evicted';
+
+/**
+ * lru-cache keeps a Map, which stops the process while it rehashes: 40 to 240 ms at 1,000,000 entries, 3 ms at 65,536.
+ * So slots are shared out to caches of this size, and the order of use is exact within each.
+ */
+const SHARD_SLOTS = 65_536;
+/** A session moves to the front of its lru-cache at most this often (as a power of two of milliseconds). */
+const TOUCH_SHIFT = 10;
+
+const INBOUND = 0;
+const OUTBOUND = 1;
+
+export class SessionTable {
+  readonly records: Int32Array;
+  readonly max: number;
+  readonly #services: readonly SessionService[];
+  readonly #legs: readonly Leg[];
+  readonly #onEnd: (base: number, end: SessionEnd) => void;
+  readonly #heads: Int32Array;
+  readonly #key0: number;
+  readonly #key1: number;
+  readonly #recency: LRUCache<number, number>[] = [];
+  #evictShard = 0;
+  #count = 0;
+  #neverUsed = 0;
+  #freeHead = -1;
+  #sweepAt = 0;
+
+  /**
+   * `records` holds SESSION_WORDS words per slot, zeroed. `onEnd` is called with a session's base while its record is
+   * still whole. `seed` keys the hash.
+   */
+  constructor(
+    records: Int32Array,
+    services: readonly SessionService[],
+    legs: readonly Leg[],
+    seed: readonly [number, number],
+    onEnd: (base: number, end: SessionEnd) => void,
+  ) {
+    this.records = records;
+    this.max = records.length / SESSION_WORDS;
+    this.#services = services;
+    this.#legs = legs;
+    this.#onEnd = onEnd;
+    [this.#key0, this.#key1] = seed;
+    this.#heads = new Int32Array(2 ** Math.ceil(Math.log2(2 * this.max)));
+    for (let slots = this.max; slots > 0; slots -= SHARD_SLOTS) {
+      this.#recency.push(new LRUCache({ max: Math.min(slots, SHARD_SLOTS) }));
+    }
+  }
+
+  get count(): number {
+    return this.#count;
+  }
+
+  /** The entry of the packet's 4-tuple, or -1: baseOf(entry) is its session, isInbound(entry) its direction. */
+  find(packet: Packet): number {
+    const { src, dst } = packet;
+    const ports = (packet.sport << 16) | packet.dport;
+    let entry = this.#heads[this.#bucket(src, dst, ports)] - 1;
+    while (entry >= 0) {
+      if (this.#isEntry(entry, src, dst, ports)) return entry;
+      entry = this.records[baseOf(entry) + NEXT + (entry & 1)] - 1;
+    }
+    return -1;
+  }
+
+  /**
+   * Opens a session for the packet's client and returns its base. The caller has taken `lport` from the leg's pool and
+   * has seen that `find` knows no such session. Evicts one when the table is full.
+   */
+  open(packet: Packet, serviceIndex: number, leg: Leg, lport: number, nowMs: number): number {
+    if (this.#count === this.max) this.#evict();
+    const slot = this.#takeSlot();
+    const base = slot * SESSION_WORDS;
+    const { records } = this;
+    for (let i = 0; i < 4; i++) records[base + CLIENT + i] = packet.addresses[i];
+    records[base + CPORT_SERVICE] = (packet.sport << 16) | serviceIndex;
+    records[base + LPORT_FLAGS] = (lport << 16) | FLAG_USED;
+    records[base + LEG] = leg.index;
+    records[base + LAST_SEEN] = nowMs;
+    startHandshake(records, base + HANDSHAKE, nowMs);
+    this.#link(slot * 2 + INBOUND);
+    this.#link(slot * 2 + OUTBOUND);
+    this.#shard(slot).set(slot, slot);
+    this.#count++;
+    return base;
+  }
+
+  /** Notes a forwarded packet of the session. */
+  touch(base: number, nowMs: number): void {
+    const { records } = this;
+    if (records[base + LAST_SEEN] >> TOUCH_SHIFT !== nowMs >> TOUCH_SHIFT) {
+      const slot = base / SESSION_WORDS;
+      this.#shard(slot).get(slot);
+    }
+    records[base + LAST_SEEN] = nowMs;
+  }
+
+  markNormal(base: number): void {
+    this.records[base + LPORT_FLAGS] |= FLAG_NORMAL;
+  }
+
+  isNormal(base: number): boolean {
+    return isNormal(this.records, base);
+  }
+
+  isExpired(base: number, nowMs: number): boolean {
+    const { records } = this;
+    const service = this.#services[serviceOf(records, base)];
+    const timeoutMs = isNormal(records, base) ? service.normalMs : service.onewayMs;
+    return ((nowMs - records[base + LAST_SEEN]) | 0) >= timeoutMs;
+  }
+
+  /** Ends the session: its lport returns to the pool, its slot is free. */
+  end(base: number, cause: SessionEnd): void {
+    const slot = base / SESSION_WORDS;
+    this.#shard(slot).delete(slot);
+    this.#release(slot, cause);
+  }
+
+  /** Looks at the next `slots` slots in turn and ends the sessions among them that are expired. */
+  sweep(slots: number, nowMs: number): void {
+    const { records } = this;
+    for (let n = Math.min(slots, this.#neverUsed); n > 0; n--) {
+      if (this.#sweepAt >= this.#neverUsed) this.#sweepAt = 0;
+      const base = this.#sweepAt++ * SESSION_WORDS;
+      if (isUsed(records, base) && this.isExpired(base, nowMs)) this.end(base, 'expired');
+    }
+  }
+
+  /** Slots that were ever used; the others hold nothing. */
+  get usedSlots(): number {
+    return this.#neverUsed;
+  }
+
+  #evict(): void {
+    const shard = this.#recency[this.#evictShard];
+    this.#evictShard = (this.#evictShard + 1) % this.#recency.length;
+    const slot = shard.pop();
+    if (slot !== undefined) this.#release(slot, 'evicted');
+  }
+
+  #release(slot: number, cause: SessionEnd): void {
+    const base = slot * SESSION_WORDS;
+    const { records } = this;
+    this.#onEnd(base, cause);
+    this.#legs[records[base + LEG]].pool.give(lportOf(records, base));
+    this.#unlink(slot * 2 + INBOUND);
+    this.#unlink(slot * 2 + OUTBOUND);
+    records[base + LPORT_FLAGS] = 0;
+    records[base + NEXT] = this.#freeHead;
+    this.#freeHead = slot;
+    this.#count--;
+  }
+
+  #takeSlot(): number {
+    const slot = this.#freeHead;
+    if (slot < 0) return this.#neverUsed++;
+    this.#freeHead = this.records[slot * SESSION_WORDS + NEXT];
+    return slot;
+  }
+
+  #shard(slot: number): LRUCache<number, number> {
+    return this.#recency[(slot / SHARD_SLOTS) | 0];
+  }
+
+  #bucket(src: number, dst: number, ports: number): number {
+    return hashTuple(this.#key0, this.#key1, src, dst, ports) & (this.#heads.length - 1);
+  }
+
+  #isEntry(entry: number, src: number, dst: number, ports: number): boolean {
+    const { records } = this;
+    const base = baseOf(entry);
+    if ((entry & 1) === INBOUND) {
+      if (records[base + CLIENT + 3] !== src || cportOf(records, base) !== ports >>> 16) return false;
+      const service = this.#services[serviceOf(records, base)];
+      return service.vip === dst && service.vport === (ports & 0xffff);
+    }
+    const leg = this.#legs[records[base + LEG]];
+    return (
+      lportOf(records, base) === (ports & 0xffff) &&
+      leg.rip === src &&
+      leg.lip === dst &&
+      leg.rport === ports >>> 16
+    );
+  }
+
+  #bucketOf(entry: number): number {
+    const { records } = this;
+    const base = baseOf(entry);
+    if ((entry & 1) === INBOUND) {
+      const service = this.#services[serviceOf(records, base)];
+      return this.#bucket(
+        records[base + CLIENT + 3],
+        service.vip,
+        (cportOf(records, base) << 16) | service.vport,
+      );
+    }
+    const leg = this.#legs[records[base + LEG]];
+    return this.#bucket(leg.rip, leg.lip, (leg.rport << 16) | lportOf(records, base));
+  }
+
+  #link(entry: number): void {
+    const bucket = this.#bucketOf(entry);
+    this.records[baseOf(entry) + NEXT + (entry & 1)] = this.#heads[bucket];
+    this.#heads[bucket] = entry + 1;
+  }
+
+  #unlink(entry: number): void {
+    const { records } = this;
+    const next = records[baseOf(entry) + NEXT + (entry & 1)];
+    const bucket = this.#bucketOf(entry);
+    let at = this.#heads[bucket] - 1;
+    if (at === entry) {
+      this.#heads[bucket] = next;
+      return;
+    }
+    while (at >= 0) {
+      const link = baseOf(at) + NEXT + (at & 1);
+      at = records[link] - 1;
+      if (at === entry) records[link] = next;
+    }
+  }
+}
+
+export const baseOf = (entry: number): number => (entry >> 1) * SESSION_WORDS;
+export const isInbound = (entry: number): boolean => (entry & 1) === INBOUND;

@@ -1,0 +1,104 @@
+// Progress of one session's UOA: trials are sent until an echo ACK arrives or maxTrials is reached ("a round"), and
+// rounds start again after `refresh` or an idle gap. State is HANDSHAKE_WORDS int32 words inside the session record;
+// times are int32 milliseconds, compared with wrap-around.
+
+export const HANDSHAKE_WORDS = 6;
+
+const PROGRESS = 0; // trials sent in this round | DONE | EXHAUSTED
+const UOA_SENT_AT = 1;
+const LAST_INBOUND = 2;
+const CARRIERS = 3; // sending times of the last carriers not yet answered by an empty reply; 0 = none
+const CARRIER_SLOTS = 3; // the default maxTrials; of more carriers within a second the oldest are forgotten
+
+const SENT_MASK = 0xff;
+const DONE = 0x100;
+const EXHAUSTED = 0x200;
+
+const CARRIER_REPLY_MS = 1000;
+
+export interface UoaPolicy {
+  /** UOA packets per round; 0 turns UOA off. */
+  readonly maxTrials: number;
+  /** Start a new round this long after the last UOA of a finished one; 0 = never. */
+  readonly refreshMs: number;
+  /** Start a new round when the client was silent for longer; 0 = never. */
+  readonly idleRefreshMs: number;
+}
+
+export const UOA_NOT_DUE = 0;
+export const UOA_DUE = 1;
+/** Not due, and this packet is the first to find its round's trials used up without an ACK. */
+export const UOA_EXHAUSTED = 2;
+
+export function startHandshake(words: Int32Array, at: number, nowMs: number): void {
+  words.fill(0, at, at + HANDSHAKE_WORDS);
+  words[at + LAST_INBOUND] = nowMs;
+}
+
+/** Called once for each inbound packet that will be forwarded: whether it should bring a UOA. */
+export function onInbound(words: Int32Array, at: number, policy: UoaPolicy, nowMs: number): number {
+  const idleMs = (nowMs - words[at + LAST_INBOUND]) | 0;
+  words[at + LAST_INBOUND] = nowMs;
+  let progress = words[at + PROGRESS];
+  const finished = (progress & DONE) !== 0 || (progress & SENT_MASK) >= policy.maxTrials;
+  const stale =
+    (policy.idleRefreshMs > 0 && idleMs > policy.idleRefreshMs) ||
+    (policy.refreshMs > 0 && finished && ((nowMs - words[at + UOA_SENT_AT]) | 0) >= policy.refreshMs);
+  if (stale) {
+    progress = 0;
+    words[at + PROGRESS] = 0;
+  }
+  if ((progress & DONE) !== 0 || policy.maxTrials === 0) return UOA_NOT_DUE;
+  if ((progress & SENT_MASK) < policy.maxTrials) return UOA_DUE;
+  if ((progress & EXHAUSTED) !== 0) return UOA_NOT_DUE;
+  words[at + PROGRESS] = progress | EXHAUSTED;
+  return UOA_EXHAUSTED;
+}
+
+/** Counts one trial that really was sent. */
+export function onUoaSent(words: Int32Array, at: number, nowMs: number): void {
+  words[at + PROGRESS]++;
+  words[at + UOA_SENT_AT] = nowMs;
+}
+
+/** Remembers that a carrier was sent, which an echoing program may answer with an empty datagram. */
+export function onCarrierSent(words: Int32Array, at: number, nowMs: number): void {
+  const first = at + CARRIERS;
+  let oldest = first;
+  for (let slot = first; slot < first + CARRIER_SLOTS; slot++) {
+    if (words[slot] === 0) {
+      oldest = slot;
+      break;
+    }
+    if (((words[slot] - words[oldest]) | 0) < 0) oldest = slot;
+  }
+  words[oldest] = nowMs || 1;
+}
+
+/** Whether an empty reply answers a carrier of the last second: then it is not the client's. Each carrier takes one. */
+export function takesEmptyReply(words: Int32Array, at: number, nowMs: number): boolean {
+  let taker = -1;
+  for (let slot = at + CARRIERS; slot < at + CARRIERS + CARRIER_SLOTS; slot++) {
+    if (words[slot] === 0) continue;
+    if (((nowMs - words[slot]) | 0) > CARRIER_REPLY_MS) words[slot] = 0;
+    else if (taker < 0 || ((words[slot] - words[taker]) | 0) < 0) taker = slot;
+  }
+  if (taker < 0) return false;
+  words[taker] = 0;
+  return true;
+}
+
+/** An echo ACK came. True when it ended the round; false when it was a repetition. */
+export function onEchoAck(words: Int32Array, at: number): boolean {
+  if ((words[at + PROGRESS] & DONE) !== 0) return false;
+  words[at + PROGRESS] |= DONE;
+  return true;
+}
+
+/** Trials sent in the present round. */
+export const trialsSent = (words: Int32Array, at: number): number => words[at + PROGRESS] & SENT_MASK;
+
+export function handshakeState(words: Int32Array, at: number): 'sending' | 'acked' | 'exhausted' {
+  if ((words[at + PROGRESS] & DONE) !== 0) return 'acked';
+  return (words[at + PROGRESS] & EXHAUSTED) !== 0 ? 'exhausted' : 'sending';
+}
