@@ -29,8 +29,12 @@ const EVERYTHING = [
 const MAY_IMPORT: Record<string, { of: string[]; types?: string[]; instead: string }> = {
   wire: { of: [], instead: 'wire is pure: pass what it needs as an argument' },
   uoa: { of: ['wire'], instead: 'a dialect knows bytes and an address, not its session or service' },
-  session: { of: ['wire'], types: ['uoa'], instead: 'a session is data: let datapath decide and send' },
-  service: { of: ['wire'], types: ['config'], instead: 'let the composition root translate the config' },
+  session: { of: ['wire', 'uoa/handshake.ts'], instead: 'a session is data: let datapath decide and send' },
+  service: {
+    of: ['wire', 'uoa'],
+    types: ['session', 'config'],
+    instead: 'let the composition root translate the config',
+  },
   datapath: {
     of: ['wire', 'uoa', 'session', 'service'],
     instead: 'the datapath is given bytes and a time and hands bytes to `send`: wire the rest in worker.ts',
@@ -54,10 +58,18 @@ const MAY_IMPORT: Record<string, { of: string[]; types?: string[]; instead: stri
     instead: 'admin reads counters and records; it is handed everything else',
   },
   lab: { of: ['wire', 'uoa', 'io', 'sys'], instead: 'the lab runs the product as a program, from outside' },
-  'worker.ts': { of: EVERYTHING, instead: 'the lab is no part of the product' },
-  'proxy.ts': { of: [...EVERYTHING, 'worker.ts'], instead: 'the lab is no part of the product' },
+  'version.ts': { of: [], instead: 'it reads one number' },
+  'worker-protocol.ts': {
+    of: ['datapath', 'io'],
+    instead: 'messages are data: behaviour belongs to proxy or worker',
+  },
+  'worker.ts': { of: [...EVERYTHING, 'worker-protocol.ts'], instead: 'proxy.ts tells it what it must know' },
+  'proxy.ts': {
+    of: [...EVERYTHING, 'version.ts', 'worker-protocol.ts'],
+    instead: 'the worker is forked, not imported, and the lab is no part of the product',
+  },
   cli: {
-    of: ['proxy.ts', 'config', 'lab'],
+    of: ['proxy.ts', 'config', 'lab', 'version.ts'],
     instead: 'a command parses its arguments and calls proxy, config or lab',
   },
   'main.ts': { of: ['cli'], instead: 'main.ts hands argv to cli, nothing else' },

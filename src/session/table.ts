@@ -35,7 +35,8 @@ export type SessionEnd = 'expired' | 'evicted';
 
 /**
  * lru-cache keeps a Map, which stops the process while it rehashes: 40 to 240 ms at 1,000,000 entries, 3 ms at 65,536.
- * So slots are shared out to caches of this size, and the order of use is exact within each.
+ * So slots are shared out evenly to caches of at most this size, and the order of use is exact within each. Evenly,
+ * because eviction takes turns: a smaller cache would lose its sessions while they are young.
  */
 const SHARD_SLOTS = 65_536;
 /** A session moves to the front of its lru-cache at most this often (as a power of two of milliseconds). */
@@ -54,6 +55,7 @@ export class SessionTable {
   readonly #key0: number;
   readonly #key1: number;
   readonly #recency: LRUCache<number, number>[] = [];
+  readonly #shardSlots: number;
   #evictShard = 0;
   #count = 0;
   #neverUsed = 0;
@@ -78,9 +80,9 @@ export class SessionTable {
     this.#onEnd = onEnd;
     [this.#key0, this.#key1] = seed;
     this.#heads = new Int32Array(2 ** Math.ceil(Math.log2(2 * this.max)));
-    for (let slots = this.max; slots > 0; slots -= SHARD_SLOTS) {
-      this.#recency.push(new LRUCache({ max: Math.min(slots, SHARD_SLOTS) }));
-    }
+    const shards = Math.ceil(this.max / SHARD_SLOTS);
+    this.#shardSlots = Math.ceil(this.max / shards);
+    for (let i = 0; i < shards; i++) this.#recency.push(new LRUCache({ max: this.#shardSlots }));
   }
 
   get count(): number {
@@ -196,7 +198,7 @@ export class SessionTable {
   }
 
   #shard(slot: number): LRUCache<number, number> {
-    return this.#recency[(slot / SHARD_SLOTS) | 0];
+    return this.#recency[(slot / this.#shardSlots) | 0];
   }
 
   #bucket(src: number, dst: number, ports: number): number {

@@ -1,0 +1,170 @@
+// A fresh datapath per row: plan, clock, a queue in the place of packet I/O. Whatever a row asserts, each packet also
+// shows that nothing outside [off - HEADROOM, end) of its buffer was touched and that exactly its own drop was counted.
+import assert from 'node:assert/strict';
+import { COUNTER, COUNTER_COLUMNS, counterRow, DROP_COLUMN } from '../../src/datapath/counters.ts';
+import { Datapath } from '../../src/datapath/datapath.ts';
+import { allocateMemory, type DatapathMemory } from '../../src/datapath/memory.ts';
+import type { DatapathPlan, ServicePlan } from '../../src/datapath/plan.ts';
+import { DROP_REASONS, verdictName } from '../../src/datapath/verdict.ts';
+import { Frame, HEADROOM } from '../../src/wire/frame.ts';
+import { hex } from '../packets/bytes.ts';
+
+export const SIDE = { wan: 1, lan: 2, both: 3 };
+export const PORT = { wan: 0, lan: 1 };
+
+export type RealServerPlan = ServicePlan['realServers'][number];
+
+export interface PlanChange extends Partial<Omit<DatapathPlan, 'services'>> {
+  /** Changes to the one service of the default plan ... */
+  service?: Partial<ServicePlan>;
+  /** ... or several services, each a change of that one. */
+  services?: Partial<ServicePlan>[];
+}
+
+const GUARD = 46; // with HEADROOM 64 and a 4-byte aligned buffer the IP header stands where Ethernet leaves it
+const FILL = 0xa5;
+const TRAFFIC = new Set([
+  'inboundPackets',
+  'inboundBytes',
+  'outboundPackets',
+  'outboundBytes',
+  'inboundForwarded',
+  'outboundForwarded',
+]);
+
+export function realServer(ip: string, change: Partial<RealServerPlan> = {}): RealServerPlan {
+  return { ip, port: 6000, weight: 100, mtu: 1500, ...change };
+}
+
+export function makePlan({ service, services, ...plan }: PlanChange = {}): DatapathPlan {
+  const game: ServicePlan = {
+    name: 'game',
+    vip: '10.1.0.100',
+    vport: 6000,
+    lips: ['10.2.0.200'],
+    lports: { first: 20005, last: 20104 },
+    scheduler: 'rr',
+    onewayMs: 300_000,
+    normalMs: 300_000,
+    dialect: 'ipo',
+    maxTrials: 3,
+    refreshMs: 0,
+    idleRefreshMs: 120_000,
+    realServers: [realServer('10.2.0.10')],
+  };
+  return {
+    maxSessions: 1000,
+    ports: [
+      { side: SIDE.wan, mtu: 1500, loopback: false },
+      { side: SIDE.lan, mtu: 1500, loopback: false },
+    ],
+    wanMtu: 1500,
+    ...plan,
+    services: (services ?? [service ?? {}]).map((change) => ({ ...game, ...change })),
+  };
+}
+
+export interface Outcome {
+  /** 'forward', 'pass', 'consumed' or 'drop:reason'. */
+  verdict: string;
+  sent: Uint8Array[];
+  /** Named counters that changed, over all services, without those of plain traffic and drops. */
+  changed: Record<string, number>;
+}
+
+export class Rig {
+  /** Milliseconds since the row began; the datapath's clock is int32 and may start anywhere. */
+  at = 0;
+  /** Asked for each packet that the datapath sends; true makes the send fail. */
+  refuse: (packet: Uint8Array) => boolean = () => false;
+  readonly memory: DatapathMemory;
+  readonly datapath: Datapath;
+  private readonly startMs: number;
+  private readonly guard: number;
+  private sent: Uint8Array[] = [];
+
+  /** `shift` moves the packet in its buffer, away from the place where Ethernet leaves it. */
+  constructor(change: PlanChange = {}, { startMs = 5_000, shift = 0 } = {}) {
+    const plan = makePlan(change);
+    this.memory = allocateMemory(plan);
+    this.startMs = startMs;
+    this.guard = GUARD + shift;
+    this.datapath = new Datapath(
+      plan,
+      this.memory,
+      (frame, off, len) => {
+        const packet = frame.bytes.slice(off, off + len);
+        if (this.refuse(packet)) return false;
+        this.sent.push(packet);
+        return true;
+      },
+      [0x01234567, 0x09abcdef],
+    );
+  }
+
+  get nowMs(): number {
+    return (this.startMs + this.at) | 0;
+  }
+
+  receive(packet: Uint8Array, port: number): Outcome {
+    const off = this.guard + HEADROOM;
+    const end = off + packet.length;
+    const bytes = new Uint8Array(end + GUARD).fill(FILL);
+    bytes.set(packet, off);
+    this.sent = [];
+    const before = this.memory.counters.slice();
+    const verdict = verdictName(this.datapath.receive(new Frame(bytes), off, end, port, this.nowMs));
+    assert.ok(
+      bytes.subarray(0, this.guard).every((byte) => byte === FILL) &&
+        bytes.subarray(end).every((byte) => byte === FILL),
+      `bytes outside the packet and its headroom are untouched: ${hex(bytes)}`,
+    );
+    assert.deepEqual(
+      this.drops(before),
+      verdict.startsWith('drop:') ? { [verdict.slice('drop:'.length)]: 1 } : {},
+      'exactly the drop of the verdict is counted',
+    );
+    return { verdict, sent: this.sent, changed: this.changed(before) };
+  }
+
+  tick(): Record<string, number> {
+    const before = this.memory.counters.slice();
+    this.datapath.tick(this.nowMs);
+    return this.changed(before);
+  }
+
+  /** A named counter now; `service` -1 is the row of no service. */
+  counter(name: keyof typeof COUNTER, service = 0): number {
+    return this.memory.counters[counterRow(service) + COUNTER[name]] ?? Number.NaN;
+  }
+
+  /** Sum over all legs. */
+  legsInUse(): number {
+    return this.memory.legsInUse.reduce((sum, inUse) => sum + inUse, 0);
+  }
+
+  private changed(before: Float64Array): Record<string, number> {
+    const names = Object.keys(COUNTER).filter((name) => !TRAFFIC.has(name));
+    return this.grown(before, names, (index) => COUNTER[names[index] as keyof typeof COUNTER]);
+  }
+
+  private drops(before: Float64Array): Record<string, number> {
+    return this.grown(before, DROP_REASONS, (index) => DROP_COLUMN + index);
+  }
+
+  private grown(
+    before: Float64Array,
+    names: readonly string[],
+    column: (index: number) => number,
+  ): Record<string, number> {
+    const found: Record<string, number> = {};
+    for (const [index, name] of names.entries()) {
+      let change = 0;
+      for (let cell = column(index); cell < before.length; cell += COUNTER_COLUMNS) {
+        change += (this.memory.counters[cell] ?? 0) - (before[cell] ?? 0);
+      }
+      if (change !== 0) found[name] = change;
+    }
+    return found;
+  }
+}

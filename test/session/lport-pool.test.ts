@@ -1,0 +1,82 @@
+// The lport pool: first in, first out, and no lport is ever handed out twice at once.
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { LportPool } from '../../src/session/lport-pool.ts';
+
+function take(pool: LportPool, count: number): number[] {
+  return Array.from({ length: count }, () => pool.take());
+}
+
+describe('lport pool', () => {
+  test('fresh lports come in ascending order from the first to the last, then none', () => {
+    const pool = new LportPool(5000, 5003);
+    assert.equal(pool.capacity, 4);
+    assert.deepEqual(take(pool, 6), [5000, 5001, 5002, 5003, -1, -1]);
+    assert.equal(pool.inUse, 4);
+  });
+
+  test('returned lports come after all fresh ones, in the order of their return', () => {
+    const pool = new LportPool(5000, 5004);
+    take(pool, 4);
+    for (const lport of [5002, 5000, 5001]) pool.give(lport);
+    assert.deepEqual(take(pool, 5), [5004, 5002, 5000, 5001, -1]);
+  });
+
+  test('an exhausted pool serves again what is given back', () => {
+    const pool = new LportPool(1, 2);
+    take(pool, 3);
+    pool.give(2);
+    assert.equal(pool.inUse, 1);
+    assert.deepEqual(take(pool, 2), [2, -1]);
+    assert.equal(pool.inUse, 2);
+  });
+
+  test('a pool of one lport serves it again and again', () => {
+    const pool = new LportPool(65535, 65535);
+    for (let round = 0; round < 5; round++) {
+      assert.deepEqual(take(pool, 2), [65535, -1]);
+      pool.give(65535);
+    }
+    assert.equal(pool.inUse, 0);
+  });
+
+  test('the whole range of ports can be handed out', () => {
+    const pool = new LportPool(0, 65535);
+    const taken = take(pool, 65536);
+    assert.equal(new Set(taken).size, 65536);
+    assert.deepEqual([taken.at(0), taken.at(-1), pool.take()], [0, 65535, -1]);
+  });
+
+  test('the longest returned lport goes first over many turns', () => {
+    const pool = new LportPool(100, 109);
+    const expected = Array.from({ length: 10 }, (_, index) => 100 + index);
+    for (let turn = 0; turn < 1_000; turn++) {
+      const lport = pool.take();
+      assert.equal(lport, expected[0], `turn ${turn}`);
+      pool.give(lport);
+      expected.push(expected.shift() ?? -1);
+    }
+  });
+
+  test('no lport is in use twice in 200,000 random takes and gives', () => {
+    const pool = new LportPool(1024, 1324);
+    const inUse: number[] = [];
+    const returned: number[] = [];
+    let fresh = 1024;
+    let random = 12345;
+    for (let step = 0; step < 200_000; step++) {
+      random = (Math.imul(random, 1103515245) + 12345) & 0x7fffffff;
+      if ((random >> 16) & 1 && inUse.length > 0) {
+        const lport = inUse.splice((random >> 17) % inUse.length, 1)[0] ?? -1;
+        pool.give(lport);
+        returned.push(lport);
+      } else {
+        const expected = fresh <= 1324 ? fresh++ : (returned.shift() ?? -1);
+        const lport = pool.take();
+        assert.equal(lport, expected, `step ${step}`);
+        if (lport !== -1) inUse.push(lport);
+      }
+      assert.equal(pool.inUse, inUse.length, `step ${step}`);
+    }
+  });
+});
