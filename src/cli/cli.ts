@@ -2,10 +2,10 @@
 // operator can do something about it.
 import yargs, { type Argv } from 'yargs';
 import { ConfigError, formatProblem } from '../config/problem.ts';
+import { packageVersion } from '../version.ts';
 import { check } from './check.ts';
 import { lab } from './lab.ts';
 import { run } from './run.ts';
-import { packageVersion } from './version.ts';
 
 const COLUMNS = 80;
 

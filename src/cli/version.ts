@@ -1,7 +1,0 @@
-// The version of the package, from its package.json; src/ and dist/ are equally deep in it.
-import { readFileSync } from 'node:fs';
-
-export function packageVersion(): string {
-  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
-  return (JSON.parse(text) as { version: string }).version;
-}

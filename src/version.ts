@@ -1,0 +1,7 @@
+// The version of the package, from its package.json; which lies above src/ and dist/.
+import { readFileSync } from 'node:fs';
+
+export function packageVersion(): string {
+  const text = readFileSync(new URL('../package.json', import.meta.url), 'utf8');
+  return (JSON.parse(text) as { version: string }).version;
+}
