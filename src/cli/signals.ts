@@ -1,5 +1,6 @@
-// From start to exit code: SIGTERM, SIGINT and SIGHUP stop the proxy, which removes what it added to the host; a second
-// signal does not wait for that. A signal during the start counts too: the proxy is stopped as soon as it stands.
+// From start to exit code: SIGTERM, SIGINT and SIGHUP stop the proxy, which removes what it added to the host; a signal
+// a second later does not wait for that (within a second it is the same wish: npm and timeout pass on what the terminal
+// sends to everybody). A signal during the start counts too: the proxy is stopped as soon as it stands.
 import type { Logger } from 'pino';
 
 /** What this file needs of a running proxy. */
@@ -18,24 +19,26 @@ export interface SignalSource {
 
 const SIGNALS = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const;
 const EXIT_AT_ONCE = 130;
+const SAME_WISH_MS = 1000;
 
 /** Resolves with the exit code; rejects with what `start` rejects with. */
 export async function runUntilSignal(
   start: () => Promise<Stoppable>,
   log: Logger,
   source: SignalSource = process,
+  nowMs: () => number = () => performance.now(),
 ): Promise<number> {
-  let count = 0;
+  let firstAtMs: number | undefined;
   let wake = (_: 'signal'): void => {};
   const signaled = new Promise<'signal'>((resolve) => {
     wake = resolve;
   });
   const onSignal = (signal: NodeJS.Signals): void => {
-    count++;
-    if (count === 1) {
+    if (firstAtMs === undefined) {
+      firstAtMs = nowMs();
       log.info({ signal }, 'stopping');
       wake('signal');
-    } else {
+    } else if (nowMs() - firstAtMs >= SAME_WISH_MS) {
       log.warn({ signal }, 'second signal: exiting at once');
       source.exit(EXIT_AT_ONCE);
     }

@@ -37,8 +37,9 @@ function setUp() {
     },
   };
   const start = () => started.promise.then(() => proxy);
-  const exitCode = runUntilSignal(start, pino({ level: 'silent' }), source);
-  return { source, events, started, ended, stopped, exitCode };
+  const clock = { ms: 5000 };
+  const exitCode = runUntilSignal(start, pino({ level: 'silent' }), source, () => clock.ms);
+  return { clock, source, events, started, ended, stopped, exitCode };
 }
 
 const aTurn = () => new Promise((resolve) => setImmediate(resolve));
@@ -59,11 +60,15 @@ describe('a running proxy', () => {
     });
   }
 
-  it('exits at once with 130 at a second signal', async () => {
-    const { source, started } = setUp();
+  it('exits at once with 130 at a second signal, unless it follows the first within a second', async () => {
+    const { clock, source, started } = setUp();
     started.resolve();
     await aTurn();
     source.emit('SIGTERM', 'SIGTERM');
+    clock.ms += 900;
+    source.emit('SIGINT', 'SIGINT');
+    assert.deepEqual(source.exits, []);
+    clock.ms += 100;
     source.emit('SIGINT', 'SIGINT');
     assert.deepEqual(source.exits, [130]);
   });
