@@ -46,7 +46,11 @@ export function inNamespace(namespace: string, argv: readonly string[]): string[
  * Starts a program inside a namespace, as leader of its own process group, so that a Ctrl-C in the terminal reaches
  * only the caller, who ends the program in order.
  */
-export function spawnIn(namespace: string, argv: readonly string[], options: SpawnOptions = {}): ChildProcess {
+export function spawnIn(
+  namespace: string,
+  argv: readonly string[],
+  options: SpawnOptions = {},
+): ChildProcess {
   const [command, ...rest] = inNamespace(namespace, argv);
   return spawn(command!, rest, { detached: true, ...options });
 }
@@ -136,7 +140,11 @@ export function removeLeftovers(): string[] {
 
 /** Ends the process with 128 + signal number on SIGINT, SIGTERM and SIGHUP; the exit hook then removes everything. */
 export function exitOnSignals(): void {
-  for (const [signal, code] of [['SIGINT', 130] as const, ['SIGTERM', 143] as const, ['SIGHUP', 129] as const]) {
+  for (const [signal, code] of [
+    ['SIGINT', 130] as const,
+    ['SIGTERM', 143] as const,
+    ['SIGHUP', 129] as const,
+  ]) {
     process.once(signal, () => process.exit(code));
   }
 }

@@ -22,7 +22,7 @@ export type Role = 'client' | 'lb' | 'rs';
 
 export interface TopologyOptions {
   kind: TopologyKind;
-  /** Number of client addresses, from 10.1.0.2 on, at most 90. */
+  /** Number of client addresses, from 10.1.0.2 on, at most 200; the VIP is left out. */
   clients: number;
   /** Number of real-server addresses, from 10.2.0.11 on, at most 100; not used by sidecar. */
   servers: number;
@@ -38,7 +38,7 @@ export const LB_LAN_IP = '10.2.0.1';
 export const VPORT = 6000;
 
 const FIRST_CLIENT = 2;
-const MAX_CLIENTS = 90;
+const MAX_CLIENTS = 200;
 const FIRST_SERVER = 11;
 const MAX_SERVERS = 100;
 
@@ -91,7 +91,9 @@ export class Topology {
 /** Builds a network; one at a time per process. Needs root. On failure nothing is left and the reason is thrown. */
 export function buildTopology(options: TopologyOptions): Topology {
   if (options.clients > MAX_CLIENTS || options.servers > MAX_SERVERS) {
-    throw new RangeError(`at most ${MAX_CLIENTS} clients and ${MAX_SERVERS} real servers fit the lab's networks`);
+    throw new RangeError(
+      `at most ${MAX_CLIENTS} clients and ${MAX_SERVERS} real servers fit the lab's networks`,
+    );
   }
   const made: string[] = [];
   const make = (role: string) => {
@@ -110,7 +112,20 @@ export function buildTopology(options: TopologyOptions): Topology {
       configure(lb, { wan0: [LB_WAN_IP], lan0: [LB_LAN_IP] });
     } else if (options.kind === 'one-arm') {
       const bridge = make('bridge');
-      run(['ip', '-n', bridge, 'link', 'add', 'br0', 'type', 'bridge', 'stp_state', '0', 'forward_delay', '0']);
+      run([
+        'ip',
+        '-n',
+        bridge,
+        'link',
+        'add',
+        'br0',
+        'type',
+        'bridge',
+        'stp_state',
+        '0',
+        'forward_delay',
+        '0',
+      ]);
       connect(bridge, 'tolb', lb, 'eth0', 1500);
       connect(bridge, 'toclient', client, 'eth0', 1500);
       connect(bridge, 'tors', rs, 'eth0', lanMtu);
@@ -149,7 +164,8 @@ function configure(namespace: string, addresses: Record<string, readonly string[
 }
 
 function clientAddresses(options: TopologyOptions): string[] {
-  return Array.from({ length: options.clients }, (_, index) => `10.1.0.${FIRST_CLIENT + index}`);
+  const ips = Array.from({ length: options.clients + 1 }, (_, index) => `10.1.0.${FIRST_CLIENT + index}`);
+  return ips.filter((ip) => ip !== VIP).slice(0, options.clients);
 }
 
 function serverAddresses(options: TopologyOptions): string[] {

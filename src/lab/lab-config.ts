@@ -1,0 +1,29 @@
+// The proxy's config in the lab: config/lab.yaml of this package, with the real servers and the dialect that were asked
+// for. The file is edited as text, so that what a person reads there is what runs.
+import { readFileSync } from 'node:fs';
+
+const LAB_CONFIG = new URL('../../config/lab.yaml', import.meta.url);
+const REAL_SERVERS = /^( *)realServers:\n(?:\1 +- .*\n?)+/gm;
+
+export interface LabConfigOptions {
+  serverIps: readonly string[];
+  port: number;
+  dialect: 'ipo' | 'opp';
+}
+
+export function labConfig({ serverIps, port, dialect }: LabConfigOptions): string {
+  const text = readFileSync(LAB_CONFIG, 'utf8');
+  let replaced = 0;
+  const config = text.replace(REAL_SERVERS, (_, indent: string) => {
+    replaced++;
+    const servers = serverIps.map((ip) => `${indent}  - { ip: ${ip}, port: ${port} }\n`);
+    return `${indent}uoa: { dialect: ${dialect} }\n${indent}realServers:\n${servers.join('')}`;
+  });
+  if (replaced === 0) throw new Error('config/lab.yaml has no realServers to replace');
+  return config;
+}
+
+/** The vports that config/lab.yaml serves. */
+export function labVports(): number[] {
+  return [...readFileSync(LAB_CONFIG, 'utf8').matchAll(/^ *vport: (\d+)/gm)].map((match) => Number(match[1]));
+}

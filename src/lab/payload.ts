@@ -1,0 +1,26 @@
+// What the lab's clients put into a datagram that has room for it: who sends it, so that a real server can hold what it
+// learned from the UOA against the truth. Layout, big endian: magic 4, sequence 4, CIP 4, cport 2, then random bytes.
+import { randomFillSync } from 'node:crypto';
+
+const MAGIC = 0x754f4131;
+/** Datagrams shorter than this carry random bytes only. */
+export const MARK_LEN = 14;
+
+/** A payload of `len` bytes from `ip`:`port`. */
+export function makePayload(len: number, sequence: number, ip: string, port: number): Buffer {
+  const payload = randomFillSync(Buffer.alloc(len));
+  if (len < MARK_LEN) return payload;
+  payload.writeUInt32BE(MAGIC, 0);
+  payload.writeUInt32BE(sequence >>> 0, 4);
+  payload.set(ip.split('.').map(Number), 8);
+  payload.writeUInt16BE(port, 12);
+  return payload;
+}
+
+/** The sender that a payload names, as ip:port; undefined when it names none. */
+export function senderOf(payload: Uint8Array): string | undefined {
+  if (payload.length < MARK_LEN) return undefined;
+  const view = new DataView(payload.buffer, payload.byteOffset, payload.byteLength);
+  if (view.getUint32(0) !== MAGIC) return undefined;
+  return `${payload.subarray(8, 12).join('.')}:${view.getUint16(12)}`;
+}

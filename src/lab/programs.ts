@@ -1,0 +1,123 @@
+// Starts the lab's programs in their namespaces: the proxy through its own command line, clients and real servers from
+// this folder, compiled or from source like the file that asks.
+import type { ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { appendFileSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import type { ClientOptions } from './client.ts';
+import type { ServerOptions } from './real-server.ts';
+import type { Role, Topology } from './topology.ts';
+
+export const ADMIN = '127.0.0.1:9464';
+const READY_WITHIN_MS = 30_000;
+const STOP_WITHIN_MS = 10_000;
+
+/** The argv that runs a .js or .ts entry with this Node. */
+export function nodeArgv(entry: string, ...rest: string[]): string[] {
+  // By its address, because `--import tsx` would be looked up from the working directory.
+  const loader = entry.endsWith('.ts') ? ['--import', import.meta.resolve('tsx')] : [];
+  return [process.execPath, ...loader, entry, ...rest];
+}
+
+function labEntry(name: string): string {
+  const ending = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
+  return fileURLToPath(new URL(`./${name}.${ending}`, import.meta.url));
+}
+
+/** Standard input is a pipe: the program ends when it closes, also because this process died. */
+export function startClient(topology: Topology, options: ClientOptions): ChildProcess {
+  return startProgram(topology, 'client', 'client', options);
+}
+
+export function startRealServer(topology: Topology, options: ServerOptions): ChildProcess {
+  return startProgram(topology, 'rs', 'real-server', options);
+}
+
+function startProgram(topology: Topology, role: Role, name: string, options: object): ChildProcess {
+  const argv = nodeArgv(labEntry(name), JSON.stringify(options));
+  return topology.spawn(role, argv, { stdio: ['pipe', 'pipe', 'inherit'] });
+}
+
+/** Closes a program's standard input and waits until it has ended; kills it when it does not. Returns its exit code. */
+export async function endProgram(child: ChildProcess): Promise<number | null> {
+  child.stdin?.end();
+  return await ended(child);
+}
+
+async function ended(child: ChildProcess): Promise<number | null> {
+  if (child.exitCode === null && child.signalCode === null) {
+    const timer = setTimeout(() => child.kill('SIGKILL'), STOP_WITHIN_MS);
+    await once(child, 'exit');
+    clearTimeout(timer);
+  }
+  return child.exitCode;
+}
+
+/** A running `uoa-proxy run`. */
+export class ProxyProcess {
+  readonly child: ChildProcess;
+  readonly #topology: Topology;
+  readonly #logPath: string;
+
+  /** `onOutput` gets what the proxy prints, as it comes. */
+  constructor(topology: Topology, mainPath: string, config: string, onOutput?: (text: string) => void) {
+    this.#topology = topology;
+    const configPath = join(topology.scratch, 'proxy.yaml');
+    this.#logPath = join(topology.scratch, 'proxy.log');
+    writeFileSync(configPath, config);
+    writeFileSync(this.#logPath, '');
+    const argv = nodeArgv(mainPath, 'run', '--config', configPath);
+    this.child = topology.spawn('lb', argv, { stdio: ['ignore', 'pipe', 'pipe'] });
+    for (const stream of [this.child.stdout, this.child.stderr]) {
+      // Read all along, or the proxy's log would fill the pipe. Removing the topology removes the file first.
+      stream?.on('data', (chunk: Buffer) => {
+        onOutput?.(chunk.toString());
+        try {
+          appendFileSync(this.#logPath, chunk);
+        } catch {
+          // The folder is gone: so is whoever would read it.
+        }
+      });
+    }
+  }
+
+  /** What it printed so far. */
+  get log(): string {
+    return readFileSync(this.#logPath, 'utf8');
+  }
+
+  /** Waits until /readyz answers 200; throws with the proxy's log when it ends or takes too long. */
+  async ready(): Promise<void> {
+    const deadline = Date.now() + READY_WITHIN_MS;
+    while (Date.now() < deadline) {
+      if (this.child.exitCode !== null || this.child.signalCode !== null) break;
+      if ((await this.get('/readyz')).status === 200) return;
+      await sleep(100);
+    }
+    throw new Error(`the proxy did not become ready. It printed:\n${this.log}`);
+  }
+
+  /** GET from the admin server, asked from inside its namespace. Status 0: no answer. */
+  async get(path: string): Promise<{ status: number; body: string }> {
+    const script = `fetch('http://${ADMIN}${path}').then(
+      async (answer) => console.log(JSON.stringify({ status: answer.status, body: await answer.text() })),
+      () => console.log('{"status":0,"body":""}'))`;
+    const child = this.#topology.spawn('lb', [process.execPath, '-e', script], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    let output = '';
+    child.stdout?.on('data', (chunk) => {
+      output += chunk;
+    });
+    await once(child, 'close');
+    return output === '' ? { status: 0, body: '' } : JSON.parse(output);
+  }
+
+  /** Sends a signal and waits for the end: its exit code, or null when it was killed by a signal. */
+  async stop(signal: NodeJS.Signals = 'SIGTERM'): Promise<number | null> {
+    this.child.kill(signal);
+    return await ended(this.child);
+  }
+}

@@ -1,0 +1,110 @@
+// A program: the reference real server. It gets each datagram from an ordinary UDP socket, learns the real client from
+// the UOA as the Linux kernel delivers it, sends the echo ACK and echoes the payload. Ends when standard input closes.
+// Argument: ServerOptions as JSON. Output: ServerEvent lines.
+//
+// A zero-length datagram with a UOA may be a carrier or a client's own: no receiver can tell. This one learns from it,
+// acknowledges it and echoes it like any other; the proxy keeps the one empty reply to each carrier from the client.
+import { openOptionSocket, openRawReceiver } from '../sys/option-socket.ts';
+import { PROTOCOL_OPP } from '../wire/ipv4.ts';
+import { type ServerTotals, tell } from './events.ts';
+import { decapsulate, encapsulateAck, type OppDatagram } from './opp-datagram.ts';
+import { senderOf } from './payload.ts';
+import { findUoa, type UoaOption } from './uoa-option.ts';
+
+export interface ServerOptions {
+  ip: string;
+  port: number;
+  dialect: 'ipo' | 'opp';
+}
+
+const WAIT_MS = 500;
+const EMPTY = new Uint8Array(0);
+
+const options = JSON.parse(process.argv[2] ?? '{}') as ServerOptions;
+const totals: ServerTotals = {
+  received: 0,
+  empty: 0,
+  attributed: 0,
+  unattributed: 0,
+  wrong: 0,
+  uoas: 0,
+  acks: 0,
+};
+/** LIP:lport -> the client behind it. */
+const clients = new Map<string, { client: string; datagrams: number }>();
+const plain = openOptionSocket(options);
+// While a raw socket for it is open, the kernel does not answer protocol 248 with "protocol unreachable".
+const opp = options.dialect === 'opp' ? openRawReceiver(PROTOCOL_OPP, options.ip) : undefined;
+let stopped = false;
+
+function learn(local: string, { client }: UoaOption): void {
+  totals.uoas++;
+  if (clients.get(local)?.client === client) return;
+  clients.set(local, { client, datagrams: 0 });
+  tell({ event: 'learned', local, client });
+}
+
+function attribute(local: string, payload: Uint8Array): void {
+  if (payload.length === 0) {
+    totals.empty++;
+    return;
+  }
+  totals.received++;
+  const known = clients.get(local);
+  if (known === undefined) {
+    totals.unattributed++;
+    return;
+  }
+  known.datagrams++;
+  const sender = senderOf(payload);
+  if (sender === undefined || sender === known.client) totals.attributed++;
+  else totals.wrong++;
+}
+
+function servePlain(): void {
+  for (let datagram = plain.receive(); datagram !== undefined; datagram = plain.receive()) {
+    const { payload, srcIp, srcPort } = datagram;
+    const local = `${srcIp}:${srcPort}`;
+    const uoa = findUoa(datagram.options);
+    if (uoa !== undefined) {
+      learn(local, uoa);
+      plain.send(EMPTY, srcIp, srcPort, uoa.bytes);
+      totals.acks++;
+    }
+    attribute(local, payload);
+    plain.send(payload, srcIp, srcPort);
+  }
+}
+
+function serveOpp(): void {
+  for (let packet = opp?.receive(); packet !== undefined; packet = opp?.receive()) {
+    const datagram: OppDatagram | undefined = decapsulate(packet);
+    if (datagram === undefined || datagram.dport !== options.port) continue;
+    const { srcIp, srcPort, payload, uoa } = datagram;
+    const local = `${srcIp}:${srcPort}`;
+    learn(local, uoa);
+    opp?.send(encapsulateAck(datagram), srcIp);
+    totals.acks++;
+    attribute(local, payload);
+    plain.send(payload, srcIp, srcPort);
+  }
+}
+
+process.stdin.on('end', () => {
+  stopped = true;
+  plain.close();
+  opp?.close();
+});
+process.stdin.resume();
+tell({ event: 'ready' });
+const progress = setInterval(() => tell({ event: 'progress', totals }), WAIT_MS);
+
+async function serve(socket: typeof plain | NonNullable<typeof opp>, drain: () => void): Promise<void> {
+  while (!stopped) {
+    if (await socket.wait(WAIT_MS)) drain();
+  }
+}
+await Promise.all([serve(plain, servePlain), ...(opp === undefined ? [] : [serve(opp, serveOpp)])]);
+clearInterval(progress);
+const learned = [...clients].map(([local, { client, datagrams }]) => ({ local, client, datagrams }));
+tell({ event: 'result', totals, learned });
