@@ -1,0 +1,148 @@
+// The capture filter, judged by libpcap itself: rows of packets that tcpdump reads through it.
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import test from 'node:test';
+import { captureFilter } from '../../src/io/filter.ts';
+import type { IoPort } from '../../src/io/packet-io.ts';
+import { mergePorts } from '../../src/io/port-ranges.ts';
+
+const PORT: IoPort = { name: 'wan0', side: 1, mtu: 1500, mac: '02:00:00:00:00:01', loopback: false };
+const VIPS = [
+  { ip: '10.1.0.100', port: 6000 },
+  { ip: '10.1.0.100', port: 7000 },
+  { ip: '10.1.0.101', port: 6000 },
+];
+const LIPS = [{ ip: '10.2.0.200', first: 1024, last: 5000 }];
+
+interface Packet {
+  etherDst?: string;
+  ethertype?: number;
+  protocol?: number;
+  dst?: string;
+  dport?: number;
+  fragmentOff?: number;
+  moreFragments?: boolean;
+  /** Bytes of IP options. */
+  optionsLen?: number;
+}
+
+function frame(p: Packet): Buffer {
+  const headerLen = 20 + (p.optionsLen ?? 0);
+  const bytes = Buffer.alloc(14 + headerLen + 8);
+  bytes.set(Buffer.from((p.etherDst ?? PORT.mac).replaceAll(':', ''), 'hex'), 0);
+  bytes.writeUInt16BE(p.ethertype ?? 0x0800, 12);
+  const ip = bytes.subarray(14);
+  ip[0] = 0x40 | (headerLen / 4);
+  ip.writeUInt16BE(headerLen + 8, 2);
+  ip.writeUInt16BE((p.moreFragments ? 0x2000 : 0) | ((p.fragmentOff ?? 0) / 8), 6);
+  ip[8] = 64;
+  ip[9] = p.protocol ?? 17;
+  ip.set([192, 0, 2, 1], 12);
+  ip.set((p.dst ?? '10.1.0.100').split('.').map(Number), 16);
+  ip.fill(1, 20, headerLen);
+  ip.writeUInt16BE(40000, headerLen);
+  ip.writeUInt16BE(p.dport ?? 6000, headerLen + 2);
+  ip.writeUInt16BE(8, headerLen + 4);
+  return bytes;
+}
+
+/** How many of the frames a filter lets pass. */
+function passing(filter: string, frames: readonly Buffer[]): number {
+  const header = Buffer.alloc(24); // pcap-savefile(5)
+  header.writeUInt32LE(0xa1b2c3d4, 0);
+  header.writeUInt16LE(2, 4);
+  header.writeUInt16LE(4, 6);
+  header.writeUInt32LE(65535, 16);
+  header.writeUInt32LE(1, 20);
+  const records = frames.flatMap((bytes) => {
+    const record = Buffer.alloc(16);
+    record.writeUInt32LE(bytes.length, 8);
+    record.writeUInt32LE(bytes.length, 12);
+    return [record, bytes];
+  });
+  const out = execFileSync('tcpdump', ['-r', '-', '-n', '-t', '-q', filter], {
+    input: Buffer.concat([header, ...records]),
+    stdio: ['pipe', 'pipe', 'ignore'],
+    encoding: 'utf8',
+  });
+  return out.split('\n').filter((line) => line !== '').length;
+}
+
+const ROWS: [name: string, packet: Packet, passes: boolean][] = [
+  ['UDP to VIP:vport', {}, true],
+  ['UDP to the second vport of a VIP', { dport: 7000 }, true],
+  ['UDP to another port of a VIP', { dport: 6001 }, false],
+  ['UDP to a vport of another VIP', { dst: '10.1.0.101', dport: 7000 }, false],
+  ['UDP to the first lport', { dst: '10.2.0.200', dport: 1024 }, true],
+  ['UDP to the last lport', { dst: '10.2.0.200', dport: 5000 }, true],
+  ['UDP below the lports', { dst: '10.2.0.200', dport: 1023 }, false],
+  ['UDP above the lports', { dst: '10.2.0.200', dport: 5001 }, false],
+  ['UDP to a LIP on a vport', { dst: '10.2.0.200', dport: 6000 }, false],
+  ['UDP to a stranger', { dst: '10.9.9.9' }, false],
+  ['UDP behind IP options', { optionsLen: 40 }, true],
+  ['TCP to VIP:vport', { protocol: 6 }, false],
+  ['protocol 248 to a VIP', { protocol: 248, dport: 1 }, true],
+  ['protocol 248 to a LIP', { protocol: 248, dport: 1, dst: '10.2.0.200' }, true],
+  ['protocol 248 to a stranger', { protocol: 248, dst: '10.9.9.9' }, false],
+  ['a first fragment to VIP:vport', { moreFragments: true }, true],
+  ['a first fragment to another port', { moreFragments: true, dport: 53 }, false],
+  ['a later fragment to a VIP', { fragmentOff: 1480, dport: 1 }, true],
+  ['a later fragment to a LIP', { fragmentOff: 1480, dport: 1, dst: '10.2.0.200' }, true],
+  ['a later fragment of TCP', { fragmentOff: 1480, protocol: 6 }, false],
+  ['a later fragment of protocol 248', { fragmentOff: 1480, protocol: 248 }, true],
+  ['a later fragment to a stranger', { fragmentOff: 1480, dst: '10.9.9.9' }, false],
+  ["another host's Ethernet address", { etherDst: '02:00:00:00:00:02' }, false],
+  ['another link protocol', { ethertype: 0x86dd }, false],
+];
+
+for (const [name, packet, passes] of ROWS) {
+  test(`${name} ${passes ? 'passes' : 'is kept out'}`, () => {
+    assert.equal(passing(captureFilter(PORT, VIPS, LIPS), [frame(packet)]), passes ? 1 : 0);
+  });
+}
+
+test('a device without Ethernet addresses gets a filter without one', () => {
+  const filter = captureFilter({ ...PORT, mac: '' }, VIPS, LIPS);
+  assert.doesNotMatch(filter, /ether/);
+  assert.equal(passing(filter, [frame({ etherDst: '02:00:00:00:00:02' }), frame({ dport: 1 })]), 1);
+});
+
+test('the kernel accepts the filter of 390 VIPs with a vport each of their own', () => {
+  const vips = Array.from({ length: 390 }, (_, index) => ({
+    ip: `10.3.${index >> 8}.${index & 255}`,
+    port: 6000 + index,
+  }));
+  const program = execFileSync('tcpdump', ['-y', 'EN10MB', '-ddd', captureFilter(PORT, vips, LIPS)], {
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'ignore'],
+  });
+  assert.ok(Number(program.split('\n')[0]) <= 4096, program.split('\n')[0]);
+});
+
+test('ports of one address are merged where they overlap or touch', () => {
+  assert.deepEqual(
+    mergePorts(
+      [
+        { ip: '10.0.0.1', port: 7 },
+        { ip: '10.0.0.2', port: 5 },
+        { ip: '10.0.0.1', port: 7 },
+        { ip: '10.0.0.1', port: 8 },
+      ],
+      [
+        { ip: '10.0.0.1', first: 100, last: 200 },
+        { ip: '10.0.0.1', first: 150, last: 160 },
+        { ip: '10.0.0.1', first: 201, last: 300 },
+      ],
+    ),
+    [
+      {
+        ip: '10.0.0.1',
+        ranges: [
+          { first: 7, last: 8 },
+          { first: 100, last: 300 },
+        ],
+      },
+      { ip: '10.0.0.2', ranges: [{ first: 5, last: 5 }] },
+    ],
+  );
+});

@@ -1,0 +1,149 @@
+// What the proxy finds out about its host, in namespaces set up as operators would.
+import assert from 'node:assert/strict';
+import test, { type TestContext } from 'node:test';
+import type { HostPlan, HostRequest } from '../../src/io/host.ts';
+import { namespace, sh, startProgram, threeInARow } from './namespaces.ts';
+
+async function plan(t: TestContext, ns: string, request: HostRequest): Promise<HostPlan> {
+  return startProgram(t, ns, './host-program.ts', request).next<HostPlan>('plan');
+}
+
+async function failure(
+  t: TestContext,
+  ns: string,
+  request: HostRequest,
+): Promise<{ message: string; hint: string }> {
+  return startProgram(t, ns, './host-program.ts', request).next('error');
+}
+
+/** A namespace with dummy-like interfaces (one end of a veth pair), as name and address. */
+function host(t: TestContext, interfaces: Record<string, string>): string {
+  const ns = namespace(t, 'h');
+  for (const [name, address] of Object.entries(interfaces)) {
+    sh(`ip -n ${ns} link add ${name} type veth peer name ${name}p`);
+    sh(`ip -n ${ns} link set ${name} up && ip -n ${ns} link set ${name}p up`);
+    sh(`ip -n ${ns} address add ${address} dev ${name}`);
+  }
+  return ns;
+}
+
+const sides = ({ ports }: HostPlan) => ports.map(({ name, side }) => [name, side]);
+
+test('two-arm: interfaces are found from the VIP and from the route to the real server', async (t) => {
+  const { lb } = threeInARow(t);
+  const found = await plan(t, lb, { vips: ['10.1.0.1'], lips: ['10.2.0.1'], rips: ['10.2.0.2'] });
+  assert.deepEqual(sides(found), [
+    ['wan0', 1],
+    ['lan0', 2],
+  ]);
+  assert.deepEqual(found.mtuTowards, { '10.2.0.2': 1500 });
+  assert.deepEqual(found.missing, []);
+  assert.match(found.ports[0]!.mac, /^([0-9a-f]{2}:){5}[0-9a-f]{2}$/);
+  assert.equal(found.ports[0]!.loopback, false);
+});
+
+test('one-arm: one interface is both sides', async (t) => {
+  const ns = host(t, { eth9: '10.1.0.1/24' });
+  const found = await plan(t, ns, { vips: ['10.1.0.1'], lips: ['10.1.0.1'], rips: ['10.1.0.2', '10.1.0.3'] });
+  assert.deepEqual(sides(found), [['eth9', 3]]);
+});
+
+test('sidecar: a server in the same namespace is reached through the loopback interface', async (t) => {
+  const ns = host(t, { eth9: '10.1.0.1/24' });
+  const request = { vips: ['10.1.0.1'], lips: ['127.0.0.2'], rips: ['127.0.0.1', '10.1.0.1'] };
+  const found = await plan(t, ns, request);
+  assert.deepEqual(sides(found), [
+    ['eth9', 1],
+    ['lo', 2],
+  ]);
+  assert.deepEqual(found.mtuTowards, { '127.0.0.1': 65536, '10.1.0.1': 65536 });
+  assert.deepEqual(found.missing, [], '127.0.0.2 is local although no interface lists it');
+  assert.equal(found.ports[1]!.loopback, true);
+});
+
+test('a VIP on the loopback interface is received where its subnet is, else by the default route', async (t) => {
+  const ns = host(t, { eth8: '10.7.0.1/24', eth9: '10.1.0.1/24' });
+  sh(`ip -n ${ns} address add 10.1.0.100/32 dev lo && ip -n ${ns} address add 192.0.2.7/32 dev lo`);
+  const base = { lips: ['10.7.0.1'], rips: ['10.7.0.2'] };
+  assert.deepEqual(sides(await plan(t, ns, { ...base, vips: ['10.1.0.100'] })), [
+    ['eth9', 1],
+    ['eth8', 2],
+  ]);
+  const { message, hint } = await failure(t, ns, { ...base, vips: ['192.0.2.7'] });
+  assert.match(message, /which interface receives packets to the VIP 192\.0\.2\.7/);
+  assert.match(hint, /io\.wan.*eth8.*eth9/);
+  sh(`ip -n ${ns} route add default via 10.1.0.254`);
+  assert.deepEqual(sides(await plan(t, ns, { ...base, vips: ['192.0.2.7'] })), [
+    ['eth9', 1],
+    ['eth8', 2],
+  ]);
+});
+
+test('interfaces that are named are taken as they are', async (t) => {
+  const ns = host(t, { eth8: '10.7.0.1/24', eth9: '10.1.0.1/24' });
+  const request = { vips: ['10.1.0.1'], lips: ['10.7.0.1'], rips: ['10.7.0.2'], wan: 'eth8', lan: 'eth9' };
+  assert.deepEqual(sides(await plan(t, ns, request)), [
+    ['eth8', 1],
+    ['eth9', 2],
+  ]);
+});
+
+test('the MTU towards a real server is that of its route before that of its interface', async (t) => {
+  const ns = host(t, { eth9: '10.1.0.1/24' });
+  sh(`ip -n ${ns} link set eth9 mtu 1400 && ip -n ${ns} route add 10.8.0.0/24 via 10.1.0.9 mtu 1300`);
+  const { mtuTowards } = await plan(t, ns, { vips: ['10.1.0.1'], lips: [], rips: ['10.1.0.2', '10.8.0.2'] });
+  assert.deepEqual(mtuTowards, { '10.1.0.2': 1400, '10.8.0.2': 1300 });
+});
+
+test('a missing address comes with the command that adds it, which assigning runs and undoes', async (t) => {
+  const { lb } = threeInARow(t);
+  const request = { vips: ['10.1.0.100', '10.1.0.1'], lips: ['10.2.0.200'], rips: ['10.2.0.2'] };
+  const { missing } = await plan(t, lb, request);
+  assert.deepEqual(missing, [
+    { ip: '10.1.0.100', device: 'wan0', command: 'ip address add 10.1.0.100/32 dev wan0' },
+    { ip: '10.2.0.200', device: 'lan0', command: 'ip address add 10.2.0.200/32 dev lan0' },
+  ]);
+  const program = startProgram(t, lb, './host-program.ts', { ...request, assign: true });
+  assert.equal(await program.next('assigned'), 2);
+  assert.deepEqual((await plan(t, lb, request)).missing, []);
+  sh(`ip -n ${lb} address delete 10.1.0.100/32 dev wan0`); // somebody else was faster
+  await program.stop();
+  assert.equal((await plan(t, lb, request)).missing.length, 2);
+});
+
+test('an unknown interface is an error that names those that exist', async (t) => {
+  const ns = host(t, { eth9: '10.1.0.1/24' });
+  const request = { vips: ['10.1.0.1'], lips: [], rips: ['10.1.0.2'], wan: 'eth7' };
+  const { message, hint } = await failure(t, ns, request);
+  assert.equal(message, 'there is no interface eth7');
+  assert.match(hint, /lo, .*eth9/);
+});
+
+test('an interface that is down is an error with the command that brings it up', async (t) => {
+  const ns = host(t, { eth9: '10.1.0.1/24' });
+  sh(`ip -n ${ns} link add eth5 type veth peer name eth5p`);
+  const request = { vips: ['10.1.0.1'], lips: [], rips: ['10.1.0.2'], wan: 'eth5' };
+  assert.deepEqual(await failure(t, ns, request), {
+    message: 'the interface eth5 is down',
+    hint: 'bring it up: ip link set eth5 up',
+  });
+});
+
+test('a real server without a route is an error', async (t) => {
+  const ns = host(t, { eth9: '10.1.0.1/24' });
+  const { message } = await failure(t, ns, { vips: ['10.1.0.1'], lips: [], rips: ['203.0.113.1'] });
+  assert.equal(message, 'no route to the real server 203.0.113.1');
+});
+
+test('a host without iproute2 is an error that names the package', async (t) => {
+  const path = process.env.PATH;
+  t.after(() => {
+    process.env.PATH = path;
+  });
+  process.env.PATH = '/nonexistent';
+  const { planHost } = await import('../../src/io/host.ts');
+  await assert.rejects(planHost({ vips: [], lips: [], rips: [] }), (error: Error & { hint: string }) => {
+    assert.match(error.hint, /iproute2/);
+    return true;
+  });
+});

@@ -1,0 +1,253 @@
+// Packet I/O on real packets: a client, a relay on pcap I/O, and a server in namespaces, offloads on.
+import assert from 'node:assert/strict';
+import test, { type TestContext } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { ReceivedDatagram } from './endpoint-program.ts';
+import type { FloodSpec } from './flood-program.ts';
+import { namespace, type Program, sh, startProgram, threeInARow } from './namespaces.ts';
+import type { RelayReport, RelaySpec } from './relay-program.ts';
+
+const [CIP, VIP, LIP, RIP] = ['10.1.0.2', '10.1.0.1', '10.2.0.1', '10.2.0.2'] as const;
+const VPORT = 6000;
+const TWO_ARM: RelaySpec = {
+  vips: [{ ip: VIP, port: VPORT }],
+  lips: [{ ip: LIP, first: 1024, last: 65535 }],
+  rips: [RIP],
+  rewrite: { [VIP]: { src: LIP, dst: RIP }, [LIP]: { src: VIP, dst: CIP } },
+};
+
+async function startRelay(t: TestContext, ns: string, spec: RelaySpec): Promise<Program> {
+  const relay = startProgram(t, ns, './relay-program.ts', spec);
+  await relay.next('ready');
+  return relay;
+}
+
+async function report(relay: Program): Promise<RelayReport> {
+  relay.write({});
+  return relay.next<RelayReport>('report');
+}
+
+/** Asks for reports until one is as wanted; fails when none is within half a minute. */
+async function reportOnce(relay: Program, isWanted: (r: RelayReport) => boolean): Promise<RelayReport> {
+  const deadline = performance.now() + 30_000;
+  for (;;) {
+    const latest = await report(relay);
+    if (isWanted(latest)) return latest;
+    assert.ok(performance.now() < deadline, `still ${JSON.stringify(latest)}`);
+    await sleep(20);
+  }
+}
+
+async function startEndpoint(
+  t: TestContext,
+  ns: string,
+  ip: string,
+  port = 0,
+  echo = false,
+): Promise<Program> {
+  const endpoint = startProgram(t, ns, './endpoint-program.ts', { ip, port, echo });
+  await endpoint.next('ready');
+  return endpoint;
+}
+
+async function exchange(client: Program, vip: string, hex: string): Promise<ReceivedDatagram | null> {
+  client.write({ send: { hex, ip: vip, port: VPORT } });
+  await client.next('answer');
+  client.write({ receive: { timeoutMs: 5_000 } });
+  return client.next<ReceivedDatagram | null>('answer');
+}
+
+async function flood(t: TestContext, ns: string, spec: FloodSpec): Promise<number> {
+  const program = startProgram(t, ns, './flood-program.ts', spec);
+  const sent = await program.next<number>('sent');
+  await program.stop();
+  return sent;
+}
+
+function pattern(byteLength: number): string {
+  return Buffer.from(
+    Array.from({ length: byteLength }, (_, index) => (index * 31 + byteLength) & 255),
+  ).toString('hex');
+}
+
+test('datagrams of every size pass both ways unchanged between two interfaces', async (t) => {
+  const { client, lb, server } = threeInARow(t);
+  const relay = await startRelay(t, lb, TWO_ARM);
+  await startEndpoint(t, server, RIP, VPORT, true);
+  const endpoint = await startEndpoint(t, client, CIP);
+  const sizes = [0, 1, 2, 17, 18, 19, 64, 511, 1200, 1471, 1472];
+  for (const size of sizes) {
+    assert.deepEqual(await exchange(endpoint, VIP, pattern(size)), {
+      hex: pattern(size),
+      srcIp: VIP,
+      srcPort: VPORT,
+    });
+  }
+  const { counters, relayed } = await report(relay);
+  assert.deepEqual(relayed, [sizes.length, sizes.length]);
+  assert.equal(counters[0]!.received, sizes.length);
+  assert.equal(counters[1]!.received, sizes.length);
+  assert.equal(counters[2]!.sent, 2 * sizes.length);
+  await relay.stop();
+});
+
+test('one interface serves both sides, and the loopback interface delivers each packet once', async (t) => {
+  const ns = namespace(t, 'p');
+  const relay = await startRelay(t, ns, {
+    wan: 'lo',
+    vips: [{ ip: '127.0.0.2', port: VPORT }],
+    lips: [{ ip: '127.0.0.3', first: 1024, last: 65535 }],
+    rips: ['127.0.0.4'],
+    rewrite: {
+      '127.0.0.2': { src: '127.0.0.3', dst: '127.0.0.4' },
+      '127.0.0.3': { src: '127.0.0.2', dst: '127.0.0.1' },
+    },
+  });
+  await startEndpoint(t, ns, '127.0.0.4', VPORT, true);
+  const endpoint = await startEndpoint(t, ns, '127.0.0.1');
+  for (const size of [0, 1, 1472, 9000]) {
+    assert.equal((await exchange(endpoint, '127.0.0.2', pattern(size)))?.hex, pattern(size));
+  }
+  const { counters, ports } = await report(relay);
+  assert.deepEqual(
+    ports.map(({ name, side }) => [name, side]),
+    [['lo', 3]],
+  );
+  assert.equal(counters[0]!.received, 8);
+  assert.equal(counters[1]!.sent, 8);
+  await relay.stop();
+});
+
+test('a flood keeps timers and the other direction alive, and every packet is counted', async (t) => {
+  const { client, lb, server } = threeInARow(t);
+  const relay = await startRelay(t, lb, { ...TWO_ARM, burdenUs: 40 });
+  const before = await report(relay);
+  const flooding = flood(t, client, {
+    ip: VIP,
+    port: VPORT,
+    payloadLen: 64,
+    rate: 150_000,
+    durationMs: 1_500,
+  });
+  const trickle = flood(t, server, { ip: LIP, port: 2000, payloadLen: 64, rate: 500, durationMs: 1_000 });
+  const middle = await reportOnce(relay, (r) => r.relayed[0]! > 2_000 && r.relayed[1]! > 50);
+  assert.ok(middle.ticks > before.ticks);
+  const [sent, answered] = await Promise.all([flooding, trickle]);
+  // What the kernel and the backlog still hold is processed after the last packet was sent.
+  const after = await reportOnce(
+    relay,
+    ({ counters, relayed }) => relayed[0] === counters[0]!.received && relayed[1] === answered,
+  );
+  const wan = after.counters[0]!;
+  assert.ok(wan.lostKernel > 0, 'the flood is more than the relay can do');
+  assert.equal(wan.lostBacklog, 0);
+  assert.ok(
+    Math.abs(wan.received + wan.lostKernel - sent) <= sent / 100,
+    `${sent} sent, ${JSON.stringify(wan)}`,
+  );
+  assert.deepEqual(after.counters[1]!.lostKernel, 0);
+  await relay.stop();
+});
+
+test('timers run even when packets arrive faster than they can be fetched', async (t) => {
+  const { client, lb } = threeInARow(t);
+  const relay = await startRelay(t, lb, { ...TWO_ARM, fetchBurdenUs: 20 });
+  const before = await report(relay);
+  const flooding = flood(t, client, {
+    ip: VIP,
+    port: VPORT,
+    payloadLen: 64,
+    rate: 150_000,
+    durationMs: 2_000,
+  });
+  const during = await reportOnce(relay, (r) => r.counters[0]!.lostBacklog > 0);
+  assert.ok(during.ticks > before.ticks);
+  await reportOnce(relay, (r) => r.counters[0]!.lostBacklog > during.counters[0]!.lostBacklog);
+  await flooding;
+  const after = await report(relay);
+  await flood(t, client, {
+    ip: VIP,
+    port: VPORT,
+    payloadLen: 64,
+    rate: 1_000,
+    durationMs: 60_000,
+    count: 10,
+  });
+  await reportOnce(relay, (r) => r.counters[0]!.received >= after.counters[0]!.received + 10);
+  await relay.stop();
+});
+
+test('packets of one port keep their order through the backlog', async (t) => {
+  const { client, lb } = threeInARow(t);
+  const relay = await startRelay(t, lb, { ...TWO_ARM, burdenUs: 2_000 });
+  const endpoint = await startEndpoint(t, client, CIP);
+  for (let index = 0; index < 60; index++) {
+    endpoint.write({ send: { hex: index.toString(16).padStart(2, '0'), ip: VIP, port: VPORT } });
+  }
+  const { captured } = await reportOnce(relay, (r) => r.captured.length === 60);
+  assert.deepEqual(
+    captured.map((hex) => Number.parseInt(hex.slice(56, 58), 16)),
+    captured.map((_, index) => index),
+  );
+  await relay.stop();
+});
+
+test('an interface that goes down is reported, and captures again once it is up', async (t) => {
+  const { client, lb, server } = threeInARow(t);
+  const relay = await startRelay(t, lb, TWO_ARM);
+  await startEndpoint(t, server, RIP, VPORT, true);
+  const endpoint = await startEndpoint(t, client, CIP);
+  sh(`ip -n ${lb} link set wan0 down`);
+  const { failures } = await reportOnce(relay, (r) => r.failures.length > 0);
+  assert.match(failures[0]!, /interface wan0 went down/);
+  sh(`ip -n ${lb} link set wan0 up`);
+  assert.equal((await exchange(endpoint, VIP, 'aabb'))?.hex, 'aabb');
+  sh(`ip -n ${lb} link delete wan0`);
+  const after = await reportOnce(relay, (r) => r.failures.length > 1);
+  assert.match(after.failures[1]!, /interface wan0 was removed/);
+  await relay.stop();
+});
+
+test('what cannot be sent is counted by its reason and does not stop the relay', async (t) => {
+  const { client, lb } = threeInARow(t);
+  sh(`ip -n ${lb} link set lan0 mtu 1000`);
+  const relay = await startRelay(t, lb, {
+    ...TWO_ARM,
+    vips: [...TWO_ARM.vips, { ip: '10.1.0.77', port: VPORT }],
+    rewrite: { ...TWO_ARM.rewrite, '10.1.0.77': { src: LIP, dst: '203.0.113.9' } },
+  });
+  sh(`ip -n ${lb} address add 10.1.0.77/32 dev wan0`);
+  const endpoint = await startEndpoint(t, client, CIP);
+  endpoint.write({ send: { hex: pattern(1400), ip: VIP, port: VPORT } });
+  endpoint.write({ send: { hex: pattern(14), ip: '10.1.0.77', port: VPORT } });
+  endpoint.write({ send: { hex: pattern(14), ip: VIP, port: VPORT } });
+  const { counters } = await reportOnce(relay, (r) => r.counters[0]!.received === 3);
+  const { sent, sendTooBig, sendUnreachable, sendError, sendNoBuffer } = counters[2]!;
+  assert.deepEqual([sent, sendTooBig, sendUnreachable, sendError, sendNoBuffer], [1, 1, 1, 0, 0]);
+  await relay.stop();
+});
+
+test('a VLAN-tagged packet is counted as foreign', async (t) => {
+  const { client, lb } = threeInARow(t);
+  const relay = await startRelay(t, lb, TWO_ARM);
+  const { ports } = await report(relay);
+  const [tag, ethertype] = ['81000005', '0800'];
+  const packet = `4500001d00004000401124cc0a0100020a01000103e8177000090000${'aa'.padEnd(36, '0')}`;
+  const link = `${ports[0]!.mac.replaceAll(':', '')}020000000002`;
+  await startProgram(t, client, './frame-program.ts', {
+    device: 'c0',
+    frames: [link + tag + ethertype + packet, link + ethertype + packet],
+  }).stop();
+  const { counters, captured } = await reportOnce(relay, (r) => r.counters[0]!.received === 2);
+  assert.equal(counters[0]!.foreign, 1);
+  assert.equal(captured.length, 1);
+  await relay.stop();
+});
+
+test('a fault of the program in the middle of capturing ends it with its message', async (t) => {
+  const { client, lb } = threeInARow(t);
+  const relay = await startRelay(t, lb, { ...TWO_ARM, failAt: VIP });
+  const endpoint = await startEndpoint(t, client, CIP);
+  endpoint.write({ send: { hex: 'aa', ip: VIP, port: VPORT } });
+  await assert.rejects(relay.next('report'), /ended with 1:.*failed on purpose/s);
+});

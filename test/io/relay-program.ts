@@ -1,0 +1,142 @@
+// A program for tests: opens pcap I/O and the guard in its namespace, and relays each packet that has an entry in
+// `rewrite` with other addresses, the same ports and no UDP checksum. Prints { ready: ports }; answers each line of input
+// with { report }; stops when its input ends.
+import { createInterface } from 'node:readline';
+import { captureFilter } from '../../src/io/filter.ts';
+import { installGuard } from '../../src/io/guard.ts';
+import { planHost } from '../../src/io/host.ts';
+import { IO_COLUMN, IO_COUNTERS, type IoCounterName, type IoPort } from '../../src/io/packet-io.ts';
+import { openPcapIo } from '../../src/io/pcap.ts';
+import type { Frame } from '../../src/wire/frame.ts';
+
+export interface RelaySpec {
+  wan?: string;
+  lan?: string;
+  vips: { ip: string; port: number }[];
+  lips: { ip: string; first: number; last: number }[];
+  rips: string[];
+  /** New addresses by the old destination. */
+  rewrite: Record<string, { src: string; dst: string }>;
+  /** Microseconds of work to add per packet processed. */
+  burdenUs?: number;
+  /** Microseconds to add per packet fetched, also when it only goes to the backlog. */
+  fetchBurdenUs?: number;
+  /** Fail at each packet with this destination. */
+  failAt?: string;
+}
+export interface RelayReport {
+  /** One per port, and the last for sending. */
+  counters: Record<IoCounterName, number>[];
+  ports: IoPort[];
+  /** How often a timer of 10 ms fired. */
+  ticks: number;
+  longestTickMs: number;
+  /** Processor time used so far, user and system. */
+  cpuMs: number;
+  /** Packets relayed, by the port they came from. */
+  relayed: number[];
+  failures: string[];
+  /** The first packets as hexadecimal digits, from the IP header on. */
+  captured: string[];
+}
+
+const spec = JSON.parse(process.argv[2]!) as RelaySpec;
+const { ports } = await planHost({
+  wan: spec.wan,
+  lan: spec.lan,
+  vips: spec.vips.map(({ ip }) => ip),
+  lips: spec.lips.map(({ ip }) => ip),
+  rips: spec.rips,
+});
+const counters = new Float64Array((ports.length + 1) * IO_COUNTERS.length);
+const relayed = ports.map(() => 0);
+const failures: string[] = [];
+const captured: string[] = [];
+const rewrite = new Map(
+  Object.entries(spec.rewrite).map(([old, { src, dst }]) => [
+    toNumber(old),
+    { src: toNumber(src), dst: toNumber(dst) },
+  ]),
+);
+const failAt = spec.failAt === undefined ? undefined : toNumber(spec.failAt);
+
+const guard = await installGuard(spec, (message) => failures.push(message));
+const io = openPcapIo({
+  ports,
+  filters: ports.map((port) => captureFilter(port, spec.vips, spec.lips)),
+  bufferSize: 64 << 20,
+  onPacket,
+  counters: spec.fetchBurdenUs === undefined ? counters : slowly(counters, spec.fetchBurdenUs),
+  onFailure: (message) => failures.push(message),
+});
+
+function onPacket(frame: Frame, off: number, end: number, portIndex: number) {
+  const { view, bytes } = frame;
+  if (captured.length < 64) captured.push(Buffer.from(bytes.subarray(off, end)).toString('hex'));
+  burn(spec.burdenUs ?? 0);
+  const dst = view.getInt32(off + 16);
+  if (dst === failAt) throw new Error('failed on purpose');
+  const next = rewrite.get(dst);
+  if (next === undefined) return;
+  view.setInt32(off + 12, next.src);
+  view.setInt32(off + 16, next.dst);
+  view.setUint16(off + (view.getUint8(off) & 15) * 4 + 6, 0);
+  if (io.send(frame, off, view.getUint16(off + 2))) relayed[portIndex]!++;
+}
+
+let ticks = 0;
+let longestTickMs = 0;
+let lastTick = performance.now();
+setInterval(() => {
+  const now = performance.now();
+  ticks++;
+  longestTickMs = Math.max(longestTickMs, now - lastTick);
+  lastTick = now;
+  io.poll();
+}, 10);
+
+createInterface({ input: process.stdin })
+  .on('line', () => {
+    io.poll();
+    const report: RelayReport = {
+      counters: Array.from({ length: ports.length + 1 }, (_, row) => countersOf(row)),
+      ports,
+      ticks,
+      longestTickMs,
+      cpuMs: (process.cpuUsage().user + process.cpuUsage().system) / 1000,
+      relayed,
+      failures,
+      captured,
+    };
+    console.log(JSON.stringify({ report }));
+    longestTickMs = 0;
+  })
+  .on('close', async () => {
+    io.close();
+    await guard.remove();
+    process.exit(0);
+  });
+console.log(JSON.stringify({ ready: ports }));
+
+function countersOf(row: number): Record<IoCounterName, number> {
+  const entries = IO_COUNTERS.map((name) => [name, counters[row * IO_COUNTERS.length + IO_COLUMN[name]]!]);
+  return Object.fromEntries(entries) as Record<IoCounterName, number>;
+}
+
+/** The same counters, each of whose reads takes its time: fetching a packet is slowed down, without a hook in src. */
+function slowly(array: Float64Array, burdenUs: number): Float64Array {
+  return new Proxy(array, {
+    get(target, key) {
+      burn(burdenUs);
+      return Reflect.get(target, key, target);
+    },
+  });
+}
+
+function burn(us: number) {
+  if (us > 0) for (const end = performance.now() + us / 1000; performance.now() < end; );
+}
+
+function toNumber(ip: string): number {
+  return ip.split('.').reduce((sum, part) => (sum << 8) | Number(part), 0);
+}

@@ -1,0 +1,12 @@
+// A program for tests: a parent that starts itself as a child, which asks to die with it. The child prints its process id.
+import { fork } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { dieWithParent } from '../../src/sys/process.ts';
+
+if (process.argv[2] === 'child') {
+  dieWithParent();
+  console.log(process.pid);
+} else {
+  fork(fileURLToPath(import.meta.url), ['child'], { execArgv: ['--import', 'tsx'] });
+}
+setInterval(() => {}, 1_000);
