@@ -115,7 +115,10 @@ rows('UOA from a real server that is no echo ACK', [
   ),
   rejected('an option of 16 bytes', ipoAck({ options: unhex('1f10 0000 1388 1770 0a010002 0a010064') })),
   rejected('an option of 4 bytes', ipoAck({ options: unhex('1f04 1388') })),
+  rejected('two matching options', ipoAck({ options: concat(UOA, UOA) })),
   rejected('an opp header in a session of dialect ipo', oppAck()),
+  rejected('a matching option and a header in one packet', oppAck({ options: UOA })),
+  rejectedOpp('a matching header and an option in one packet', oppAck({ options: UOA })),
   rejectedOpp('an option in a session of dialect opp', ipoAck()),
   rejectedOpp('a header with another client', oppAck({ option: ipoOption('10.1.0.3', CPORT) })),
   rejectedOpp('a header of version 2', oppAck({ oppVersion: 2 })),
@@ -302,6 +305,19 @@ rows('empty replies', [
   {
     name: 'more than a second after the carrier an empty reply belongs to the client',
     steps: [CARRIER_FIRST, passedOn(1_010)],
+  },
+  {
+    name: 'a carrier swallows no reply with payload',
+    steps: [
+      CARRIER_FIRST,
+      {
+        at: 1,
+        lan: fromRealServer({ payload: pattern(1) }),
+        verdict: 'forward',
+        sent: [toClient({ payload: pattern(1) })],
+      },
+      swallowed(5),
+    ],
   },
   {
     name: 'three carriers swallow three empty replies',
