@@ -77,8 +77,7 @@ async function runIn(topology: Topology, options: LabOptions, interrupt: Interru
   } finally {
     clearInterval(ticker);
   }
-  status(statusLine(load, servers));
-  say();
+  say(statusLine(load, servers));
 
   const clients = await load.finish(shown);
   const metrics = (await proxy.get('/metrics')).body;
@@ -154,6 +153,8 @@ function listenForInterrupt(): Interrupt {
     settle();
   };
   for (const signal of SIGNALS) process.on(signal, onSignal);
+  // A reader that went away (EPIPE) does not want to see more.
+  process.stdout.on('error', settle);
   const failure = happened.then(() => {
     throw new Interrupted();
   });
@@ -166,6 +167,7 @@ function listenForInterrupt(): Interrupt {
     },
     ignore() {
       for (const signal of SIGNALS) process.off(signal, onSignal);
+      // The handler for a reader that went away stays: the last lines may still be under way.
     },
   };
 }
