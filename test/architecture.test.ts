@@ -87,6 +87,7 @@ const PACKAGE_OWNER: Record<string, { in: string[]; types?: true }> = {
   zod: { in: ['src/config/'] },
   yaml: { in: ['src/config/'] },
   'ipaddr.js': { in: ['src/config/'] },
+  tsx: { in: ['src/lab/programs.ts'] },
   pino: { in: ['src/cli/', 'src/proxy.ts'], types: true },
   'pino-pretty': { in: ['src/cli/', 'src/proxy.ts'], types: true },
 };
