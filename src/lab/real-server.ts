@@ -65,6 +65,8 @@ function servePlain(): void {
   for (let datagram = plain.receive(); datagram !== undefined; datagram = plain.receive()) {
     const { payload, srcIp, srcPort } = datagram;
     const local = `${srcIp}:${srcPort}`;
+    // What arrived before this datagram is in the other socket by now: a carrier must be read first.
+    serveOpp();
     const uoa = findUoa(datagram.options);
     if (uoa !== undefined) {
       learn(local, uoa);

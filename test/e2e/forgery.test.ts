@@ -1,0 +1,55 @@
+// A client that says it is another one: whatever it puts into its packets in the way of a UOA does not reach the server.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { type Answer, startRig } from './harness.ts';
+
+/** UOA of client 192.0.2.99:9999, 8 bytes. */
+const FORGED = '1f08270fc0000263';
+const FORGED_IP = 'c0000263';
+const PLAIN_FIRST = 4;
+const COUNT = 8;
+
+const forms: { name: string; command: string; options: string; foreign?: string }[] = [
+  { name: 'IP option 31', command: 'forge', options: FORGED },
+  { name: 'IP option 30', command: 'forge', options: FORGED.replace(/^1f/, '1e') },
+  // A router alert (148) of another's making is kept.
+  {
+    name: 'IP option 31 behind a foreign option',
+    command: 'forge',
+    options: `94040000${FORGED}`,
+    foreign: '94040000',
+  },
+  { name: 'protocol 248', command: 'forge_opp', options: FORGED },
+];
+
+for (const { name, command, options, foreign } of forms) {
+  test(`a UOA forged as ${name} does not reach the server, neither at first nor after the last trial`, async (t) => {
+    const rig = await startRig(t);
+    const servers = await rig.startServers();
+    const lan = await rig.watch('rs', 'eth0', 'ip proto 248', 'in');
+    const trueClients: unknown[] = [];
+    for (const plainFirst of [0, PLAIN_FIRST]) {
+      const { results, client } = await rig.probe(command, { options, count: COUNT, plainFirst });
+      assert.deepEqual(results, Array(COUNT).fill('same'), 'the datagrams themselves pass');
+      trueClients.push(client);
+    }
+    const ended: Answer[] = await Promise.all(servers.map((server) => server.end()));
+    // One table per server: the two sessions may have the same LIP:lport on different servers.
+    const learned = ended.flatMap((server) => Object.values(server.clients as object));
+    assert.deepEqual(learned.sort(), trueClients.sort(), 'the servers know the true clients only');
+    const seen = ended.flatMap((server) => Object.keys(server.options as object));
+    const naming = seen.filter((bytes) => bytes.includes(FORGED_IP));
+    assert.deepEqual(naming, [], 'no option that they saw names the forged client');
+    if (foreign !== undefined) assert.ok(seen.includes(foreign), 'foreign options are kept');
+    await lan.none('ip.proto == 248', 'no protocol 248 reaches the server');
+    assert.equal(await rig.metric('uoa_forged_removed_total'), 2 * COUNT - PLAIN_FIRST);
+  });
+}
+
+test('protocol 248 from a client that has no session is a datagram like any other', async (t) => {
+  const rig = await startRig(t);
+  const servers = await rig.startServers();
+  const { results } = await rig.probe('forge_opp', { options: FORGED, count: 1 });
+  assert.deepEqual(results, ['same']);
+  await Promise.all(servers.map((server) => server.end()));
+});

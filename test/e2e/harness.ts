@@ -1,0 +1,262 @@
+// What the end-to-end tests stand on: a network of namespaces with the real proxy program in it, Python programs as
+// clients and servers that know nothing of src/, and tcpdump and tshark as outside witnesses. Everything ends with the
+// test, also when it failed.
+import assert from 'node:assert/strict';
+import { type ChildProcess, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { closeSync, openSync, readdirSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import type { TestContext } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { exitOnSignals, removeLeftovers } from '../../src/lab/namespace.ts';
+import { ProxyProcess } from '../../src/lab/programs.ts';
+import {
+  buildTopology,
+  LB_WAN_IP,
+  type Role,
+  type Topology,
+  type TopologyOptions,
+  VIP,
+  VPORT,
+} from '../../src/lab/topology.ts';
+
+const ROOT = fileURLToPath(new URL('../../', import.meta.url));
+const PROGRAMS = fileURLToPath(new URL('./programs/', import.meta.url));
+
+/** The program under test: the build when it is newer than the source, because that starts faster; else the source. */
+export const MAIN = (() => {
+  const built = statSync(join(ROOT, 'dist/main.js'), { throwIfNoEntry: false })?.mtimeMs ?? 0;
+  const sources = readdirSync(join(ROOT, 'src'), { recursive: true, encoding: 'utf8' });
+  const isNewer = sources.every((path) => statSync(join(ROOT, 'src', path)).mtimeMs <= built);
+  return join(ROOT, isNewer ? 'dist/main.js' : 'src/main.ts');
+})();
+
+export type Answer = Record<string, unknown> & { event: string };
+
+export interface RigOptions extends Partial<TopologyOptions> {
+  /** Where the real servers listen; by default 10.2.0.11:6000 and so on. */
+  realServers?: { ip: string; port: number }[];
+  uoa?: { dialect?: 'ipo' | 'opp'; maxTrials?: number };
+  /** Called when the network is there and the proxy is not. */
+  beforeProxy?: (topology: Topology) => void;
+}
+
+/** See programs/clients.py. */
+export interface ClientsOptions {
+  portsPerAddress: number;
+  count: number;
+  sizes: number[];
+  timeoutMs?: number;
+}
+
+export class Rig {
+  readonly topology: Topology;
+  readonly proxy: ProxyProcess;
+  /** What clients send to. */
+  readonly vip: string;
+  readonly realServers: readonly { ip: string; port: number }[];
+  readonly #config: string;
+
+  constructor(topology: Topology, vip: string, realServers: Rig['realServers'], config: string) {
+    this.topology = topology;
+    this.vip = vip;
+    this.realServers = realServers;
+    this.#config = config;
+    this.proxy = this.startProxy();
+  }
+
+  /** Starts the proxy once more; the one before must have ended. */
+  startProxy(): ProxyProcess {
+    return new ProxyProcess(this.topology, MAIN, this.#config);
+  }
+
+  /** Starts a Python server on each real server's address; each result comes from `end()`. */
+  async startServers(): Promise<PythonProgram[]> {
+    const started = this.realServers.map((address) => startPython(this.topology, 'rs', 'server.py', address));
+    await Promise.all(started.map((server) => server.ready));
+    return started;
+  }
+
+  /** Runs clients.py to its end. */
+  async clients(options: ClientsOptions): Promise<Answer> {
+    return await startPython(this.topology, 'client', 'clients.py', {
+      addresses: this.topology.clientIps,
+      vip: this.vip,
+      vport: VPORT,
+      window: 64,
+      ...options,
+    }).result;
+  }
+
+  /** Runs one command of probe.py to its end, from the first client address to the service. */
+  async probe(command: string, options: object = {}): Promise<Answer> {
+    return await this.startProbe(command, options).result;
+  }
+
+  startProbe(command: string, options: object = {}): PythonProgram {
+    const given = { bind: this.topology.clientIps[0], to: [this.vip, VPORT], ...options };
+    return startPython(this.topology, 'client', 'probe.py', command, given);
+  }
+
+  /** Sum of the series of a metric whose labels contain `labels`; the name is without prefix. */
+  async metric(name: string, labels: Record<string, string> = {}): Promise<number> {
+    const { status, body } = await this.proxy.get('/metrics');
+    assert.equal(status, 200, '/metrics answers');
+    const wanted = Object.entries(labels).map(([key, value]) => `${key}="${value}"`);
+    return body
+      .split('\n')
+      .filter((line) => line.startsWith(`uoa_proxy_${name}{`) || line.startsWith(`uoa_proxy_${name} `))
+      .filter((line) => wanted.every((label) => line.includes(label)))
+      .reduce((sum, line) => sum + Number(line.split(' ').at(-1)), 0);
+  }
+
+  /** Starts tcpdump; the result is read with `Witness.count`. `direction`: from the view of the role's host. */
+  async watch(role: Role, device: string, filter: string, direction: 'in' | 'out' | 'inout' = 'inout') {
+    return await watch(this.topology, role, device, filter, direction);
+  }
+}
+
+/** Builds the network, starts the proxy and waits until it is ready. `t` removes everything at the end. */
+export async function startRig(t: TestContext, options: RigOptions = {}): Promise<Rig> {
+  for (const program of ['ip', 'nft', 'tcpdump', 'tshark', 'python3']) {
+    if (spawnSync(program, ['--version']).error) throw new Error(`this test needs the program ${program}`);
+  }
+  removeLeftovers();
+  const { kind = 'two-arm', clients = 3, servers = 2, uoa = {} } = options;
+  const topology = buildTopology({ ...options, kind, clients, servers });
+  t.after(() => topology.remove());
+  options.beforeProxy?.(topology);
+  const vip = kind === 'sidecar' ? LB_WAN_IP : VIP;
+  const realServers = options.realServers ?? topology.serverIps.map((ip) => ({ ip, port: VPORT }));
+  const lips = kind === 'sidecar' ? ['127.0.0.2'] : ['10.2.0.200', '10.2.0.201'];
+  // JSON is YAML.
+  const config = JSON.stringify({
+    io: { wan: topology.wan, lan: topology.lan, assignAddresses: kind !== 'sidecar' },
+    log: { format: 'json' },
+    services: [{ name: 'test', vip, vport: VPORT, lips, uoa, realServers }],
+  });
+  const rig = new Rig(topology, vip, realServers, config);
+  await rig.proxy.ready();
+  return rig;
+}
+
+export interface PythonProgram {
+  child: ChildProcess;
+  /** Resolves when it says that it is ready. */
+  ready: Promise<void>;
+  /** What it says last. Rejects when it ends without. */
+  result: Promise<Answer>;
+  /** Closes its standard input and waits for the result. */
+  end(): Promise<Answer>;
+}
+
+/** Starts a program of programs/; objects among the arguments are passed as JSON. */
+export function startPython(
+  topology: Topology,
+  role: Role,
+  name: string,
+  ...args: (string | object)[]
+): PythonProgram {
+  const texts = args.map((arg) => (typeof arg === 'string' ? arg : JSON.stringify(arg)));
+  // -B: no __pycache__ beside the sources.
+  const child = topology.spawn(role, ['python3', '-B', join(PROGRAMS, name), ...texts], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+  });
+  let sayReady: () => void = () => {};
+  const ready = new Promise<void>((resolve) => {
+    sayReady = resolve;
+  });
+  let last: Answer | undefined;
+  createInterface({ input: child.stdout! }).on('line', (line) => {
+    const answer = JSON.parse(line) as Answer;
+    if (answer.event === 'ready') sayReady();
+    else last = answer;
+  });
+  const result = once(child, 'close').then(([code]) => {
+    sayReady();
+    if (last === undefined) throw new Error(`${name} ended with ${code} and without a result`);
+    return last;
+  });
+  result.catch(() => {});
+  return {
+    child,
+    ready,
+    result,
+    async end() {
+      child.stdin?.end();
+      return await result;
+    },
+  };
+}
+
+export class Witness {
+  readonly #child: ChildProcess;
+  readonly #path: string;
+
+  /** Use Rig.watch. */
+  constructor(child: ChildProcess, path: string) {
+    this.#child = child;
+    this.#path = path;
+  }
+
+  /** Ends the capture. */
+  async stop(): Promise<void> {
+    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
+    this.#child.kill('SIGINT');
+    await once(this.#child, 'exit');
+  }
+
+  /** One line per captured packet that matches tshark's display filter, at most 20 of `count`. */
+  async matching(displayFilter: string): Promise<{ count: number; lines: string[] }> {
+    await this.stop();
+    const checks = ['-o', 'ip.check_checksum:TRUE', '-o', 'udp.check_checksum:TRUE'];
+    const argv = ['-n', '-r', this.#path, ...checks, '-Y', displayFilter];
+    const result = spawnSync('tshark', argv, { encoding: 'utf8', maxBuffer: 1 << 28 });
+    assert.equal(result.status, 0, `tshark: ${result.stderr}`);
+    const lines = result.stdout.split('\n').filter(Boolean);
+    return { count: lines.length, lines: lines.slice(0, 20) };
+  }
+
+  /** Fails when a captured packet matches, and shows it. */
+  async none(displayFilter: string, message: string): Promise<void> {
+    const { count, lines } = await this.matching(displayFilter);
+    assert.equal(count, 0, `${message}:\n${lines.join('\n')}`);
+  }
+}
+
+let captures = 0;
+
+async function watch(topology: Topology, role: Role, device: string, filter: string, direction: string) {
+  const path = join(topology.scratch, `capture-${captures++}.pcap`);
+  const file = openSync(path, 'w');
+  // Written by descriptor, because tcpdump gives up its privileges before it opens a file.
+  const argv = [
+    'tcpdump',
+    '-i',
+    device,
+    '-n',
+    '--immediate-mode',
+    '-U',
+    '-B',
+    '65536',
+    '-Q',
+    direction,
+    '-w',
+    '-',
+    filter,
+  ];
+  const child = topology.spawn(role, argv, { stdio: ['ignore', file, 'pipe'] });
+  closeSync(file);
+  let said = '';
+  await new Promise<void>((resolve, reject) => {
+    child.stderr?.on('data', (chunk) => {
+      said += chunk;
+      if (said.includes('listening on')) resolve();
+    });
+    child.once('exit', () => reject(new Error(`tcpdump on ${device}: ${said}`)));
+  });
+  return new Witness(child, path);
+}
+
+exitOnSignals();

@@ -1,0 +1,100 @@
+"""Many UDP clients: each of `addresses` x `portsPerAddress` sockets has at most one datagram in flight, and at most
+`window` of them together, so that the load follows what the path can carry. Nothing is sent twice: a loss stays a loss.
+Prints {"event": "ready"}, then what it counted. Argument, JSON: {"addresses": [..], "portsPerAddress": 20, "vip": "..",
+"vport": 6000, "count": 100000, "window": 64, "sizes": [..], "timeoutMs": 5000, "noChecksum": false}"""
+import collections
+import json
+import select
+import socket
+import sys
+import time
+
+import payload
+
+SO_NO_CHECK = 11
+
+options = json.loads(sys.argv[1])
+sizes = options["sizes"]
+timeout = options.get("timeoutMs", 5000) / 1000
+stats = {"sent": 0, "answered": 0, "altered": 0, "missing": 0, "unexpected": 0, "refused": 0, "named": 0}
+
+
+class Client:
+    def __init__(self, address):
+        self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        if options.get("noChecksum"):
+            self.sock.setsockopt(socket.SOL_SOCKET, SO_NO_CHECK, 1)
+        self.sock.bind((address, 0))
+        self.sock.connect((options["vip"], options["vport"]))
+        self.sock.setblocking(False)
+        self.ip, self.port = self.sock.getsockname()
+        self.sequence = 0
+        self.awaited = None
+        self.sent_at = 0.0
+
+    def send(self, size):
+        self.awaited = payload.make(size, self.sequence, self.ip, self.port)
+        self.sequence += 1
+        self.sent_at = time.monotonic()
+        stats["sent"] += 1
+        if size >= payload.MARK.size:
+            stats["named"] += 1
+        try:
+            self.sock.send(self.awaited)
+        except ConnectionRefusedError:
+            stats["refused"] += 1
+            self.sock.send(self.awaited)
+
+
+clients = [Client(address) for address in options["addresses"] for _ in range(options["portsPerAddress"])]
+by_fd = {client.sock.fileno(): client for client in clients}
+epoll = select.epoll()
+for fd in by_fd:
+    epoll.register(fd, select.EPOLLIN)
+idle = collections.deque(clients)
+waiting = collections.OrderedDict()  # client -> None, oldest first
+print(json.dumps({"event": "ready"}), flush=True)
+
+started = time.monotonic()
+while stats["sent"] < options["count"] or waiting:
+    while idle and len(waiting) < options["window"] and stats["sent"] < options["count"]:
+        client = idle.popleft()
+        client.send(sizes[stats["sent"] % len(sizes)])
+        waiting[client] = None
+    for fd, _ in epoll.poll(0.2):
+        client = by_fd[fd]
+        try:
+            reply = client.sock.recv(65536)
+        except ConnectionRefusedError:
+            stats["refused"] += 1
+            continue
+        if client.awaited is None:
+            stats["unexpected"] += 1
+            continue
+        stats["answered"] += 1
+        if reply != client.awaited:
+            stats["altered"] += 1
+        client.awaited = None
+        del waiting[client]
+        idle.append(client)
+    now = time.monotonic()
+    while waiting:
+        oldest = next(iter(waiting))
+        if now - oldest.sent_at < timeout:
+            break
+        stats["missing"] += 1
+        oldest.awaited = None
+        del waiting[oldest]
+        idle.append(oldest)
+elapsed = time.monotonic() - started
+
+# Copies and late replies would still be under way.
+until = time.monotonic() + 0.3
+while time.monotonic() < until:
+    for fd, _ in epoll.poll(0.1):
+        try:
+            by_fd[fd].sock.recv(65536)
+            stats["unexpected"] += 1
+        except ConnectionRefusedError:
+            stats["refused"] += 1
+print(json.dumps({"event": "result", **stats, "clients": len(clients), "seconds": round(elapsed, 2)}), flush=True)
