@@ -1,0 +1,36 @@
+// Bytes of memory per session, everything that grows with them included: records, index, lru-cache, lport pools.
+import { measureInChild } from './child.ts';
+import type { MemoryFigures } from './memory-process.ts';
+import { count, formatTable, type Target } from './table.ts';
+
+const WANTED_BYTES = 400;
+
+/** Measures each number of sessions in a fresh process, prints, and returns what became of the target. */
+export async function measureMemory(sessionCounts: readonly number[]): Promise<Target[]> {
+  const targets: Target[] = [];
+  const rows: string[][] = [];
+  for (const sessions of sessionCounts) {
+    const figures = await measureInChild<MemoryFigures>('./memory-process.ts', { sessions }, ['--expose-gc']);
+    const each = (bytes: number): string => (bytes / sessions).toFixed(0);
+    rows.push([
+      count(sessions),
+      each(figures.rss),
+      each(figures.records),
+      each(figures.arrays),
+      each(figures.heap),
+      (figures.rss / 2 ** 20).toFixed(0),
+    ]);
+    targets.push({
+      what: `memory at ${count(sessions)} sessions`,
+      measured: `${each(figures.rss)} bytes per session`,
+      wanted: `under ${WANTED_BYTES}`,
+      met: figures.rss / sessions < WANTED_BYTES,
+    });
+  }
+  console.log(
+    '\nmemory: bytes per session, growth of the resident set from before the table to all sessions open',
+  );
+  const header = ['sessions', 'resident', 'of it: records', 'arrays', 'heap', 'resident MiB'];
+  console.log(formatTable(header, rows).join('\n'));
+  return targets;
+}
