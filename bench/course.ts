@@ -32,6 +32,9 @@ export interface MeasuredStep extends Step {
 
 const MULTIPLES = [1, 2, 5] as const;
 const WARM_UP = { rate: 30_000, seconds: 1.5 };
+/** A step during which others used more of a processor is repeated, so often at most; the calmest one counts. */
+const CALM_SHARE = 0.05;
+const CALM_ATTEMPTS = 3;
 const DRAIN_TIMEOUT_MS = 3000;
 const HEADER = [
   'load',
@@ -69,11 +72,15 @@ export class Course {
       load: string,
       seconds = this.#options.seconds,
     ): Promise<MeasuredStep> => {
-      forwarder.check();
-      const step = await this.#offer({ generator, sink, watcher }, { rate, seconds, load });
-      forwarder.check();
-      steps.push(step);
-      return step;
+      let calmest: MeasuredStep | undefined;
+      for (let n = 0; n < CALM_ATTEMPTS && (calmest?.foreignCpu ?? 1) > CALM_SHARE; n++) {
+        forwarder.check();
+        const step = await this.#offer({ generator, sink, watcher }, { rate, seconds, load });
+        forwarder.check();
+        if (step.foreignCpu < (calmest?.foreignCpu ?? Number.POSITIVE_INFINITY)) calmest = step;
+      }
+      steps.push(calmest!);
+      return calmest!;
     };
     try {
       const warm = await offer(WARM_UP.rate, 'warm-up', WARM_UP.seconds);

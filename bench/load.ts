@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { inNamespace, run, spawnIn } from '../src/lab/namespace.ts';
 import type { Flows, FromGenerator, Sent, ToGenerator } from './generator.ts';
 import { generatorCpu } from './machine.ts';
+import { BULK_MIN_BYTES } from './pacing.ts';
 
 /** The argv that runs a TypeScript file of this folder. */
 export function nodeArgv(file: string, nodeOptions: readonly string[] = []): string[] {
@@ -22,6 +23,8 @@ export class Generator {
 
   /** Starts the process inside `namespace`, bound to one processor. */
   static async start(namespace: string, flows: Flows): Promise<Generator> {
+    // Whatever the generator lets the kernel cut into packets is cut before it leaves, not by who receives it.
+    run(['ip', '-n', namespace, 'link', 'set', flows.device, 'gso_max_size', String(BULK_MIN_BYTES)]);
     const cpu = generatorCpu();
     const bound = cpu < 0 ? [] : ['taskset', '-c', String(cpu)];
     const child = spawnIn(namespace, [...bound, ...nodeArgv('./generator.ts')], {

@@ -2,6 +2,8 @@
 
 /** Packets per system call at most. */
 export const BATCH = 64;
+/** Messages of at least so many bytes are cut into packets by the sending device; Linux allows no lower limit than about this. */
+export const BULK_MIN_BYTES = 300;
 /** What a sender that was held up may catch up on; the rest of the debt is forgiven, and shows as a lower rate. */
 const CATCH_UP_MS = 5;
 

@@ -17,6 +17,11 @@ const UDP_LEN = 8;
 const TTL = 64;
 const PROTOCOL_UDP = 17;
 
+/** struct virtio_net_hdr: flags, gso_type, then hdr_len, gso_size, csum_start, csum_offset of 16 bits each. */
+const VNET_LEN = 10;
+const VNET_NEEDS_CSUM = 1;
+const VNET_GSO_UDP_L4 = 5;
+
 /** A frame whose payload counts 0, 1, 2, ... */
 export function udpFrame(fields: FrameFields): Uint8Array {
   const udpLen = UDP_LEN + fields.payloadLen;
@@ -44,6 +49,28 @@ export function udpFrame(fields: FrameFields): Uint8Array {
   for (let i = 0; i < fields.payloadLen; i++) bytes[udp + UDP_LEN + i] = i;
   const pseudo = onesSum(view, ip + 12, 8, PROTOCOL_UDP + udpLen);
   view.setUint16(udp + 6, ~onesSum(view, udp, udpLen, pseudo) & 0xffff || 0xffff);
+  return bytes;
+}
+
+/**
+ * What a socket with PACKET_VNET_HDR (packet(7)) is given so that the kernel makes `segments` such frames of it, with
+ * checksums left to the network card, as a UDP socket with UDP_SEGMENT would.
+ */
+export function segmentedFrame(fields: FrameFields, segments: number): Uint8Array {
+  const frame = udpFrame({ ...fields, payloadLen: segments * fields.payloadLen });
+  const udp = ETHERNET_LEN + IP_LEN;
+  const view = new DataView(frame.buffer);
+  const pseudo = onesSum(view, ETHERNET_LEN + 12, 8, PROTOCOL_UDP + view.getUint16(udp + 4));
+  view.setUint16(udp + 6, pseudo);
+  const bytes = new Uint8Array(VNET_LEN + frame.length);
+  const header = new DataView(bytes.buffer);
+  header.setUint8(0, VNET_NEEDS_CSUM);
+  header.setUint8(1, VNET_GSO_UDP_L4);
+  header.setUint16(2, udp + UDP_LEN, true);
+  header.setUint16(4, fields.payloadLen, true);
+  header.setUint16(6, udp, true);
+  header.setUint16(8, 6, true);
+  bytes.set(frame, VNET_LEN);
   return bytes;
 }
 
