@@ -4,13 +4,14 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import type { Logger } from 'pino';
-import { type AdminSources, startAdmin } from './admin/server.ts';
+import { type AdminLeg, type AdminSources, startAdmin } from './admin/server.ts';
 import type { Config } from './config/schema.ts';
 import { mapMemory, memoryBytes } from './datapath/memory.ts';
-import { legPlans } from './datapath/plan.ts';
+import { type LegPlan, legPlans, poolKey } from './datapath/plan.ts';
 import { captureFilter } from './io/filter.ts';
 import { installGuard } from './io/guard.ts';
-import { assignAddresses, type HostPlan, planHost, removeAddresses } from './io/host.ts';
+import { assignAddresses, type HostPlan, planHost, portsDown, removeAddresses } from './io/host.ts';
+import { claimPorts } from './io/ownership.ts';
 import { SIDE } from './io/packet-io.ts';
 import { planService } from './service/plan.ts';
 import { listSessions } from './session/snapshot.ts';
@@ -26,7 +27,7 @@ export interface Proxy {
   stop(): Promise<void>;
 }
 
-/** The proxy cannot start; `hint` says what the operator can do. */
+/** The proxy cannot start, or not stop cleanly; `hint` says what the operator can do. */
 export class StartError extends Error {
   override readonly name = 'StartError';
   readonly hint: string;
@@ -44,14 +45,21 @@ const STOP_TIMEOUT_MS = 2000;
 export async function startProxy(config: Config, log: Logger): Promise<Proxy> {
   const undo: (() => Promise<void>)[] = [];
   const undoAll = async (): Promise<void> => {
+    const failures: string[] = [];
     for (let step = undo.pop(); step; step = undo.pop()) {
-      await step().catch((error: unknown) => log.error({ err: error }, 'stopping: a step failed'));
+      await step().catch((error: Error) => failures.push(error.message));
+    }
+    if (failures.length > 0) {
+      throw new StartError(
+        `not everything could be undone: ${failures.join('; ')}`,
+        'see what is left, as root: ip address',
+      );
     }
   };
   try {
     return await start(config, log, undo, undoAll);
   } catch (error) {
-    await undoAll();
+    await undoAll().catch((left: Error) => log.error(left.message));
     throw error;
   }
 }
@@ -71,14 +79,14 @@ async function start(
     lips: lips.map(({ ip }) => ip),
     rips: config.services.flatMap(({ realServers }) => realServers.map(({ ip }) => ip)),
   });
-  await provideAddresses(config, host, log, undo);
-
   const plan = planDatapath(config, host);
   const cells = ioCells(plan.ports.length);
   const { fd, buffer } = createSharedMemory('uoa-proxy', memoryBytes(plan, cells));
   const memory = mapMemory(buffer, plan, cells);
   const legs = legPlans(plan.services);
 
+  // The only mode there is so far; auto will choose when there are more.
+  const ioMode = config.io.mode === 'auto' ? 'pcap' : config.io.mode;
   let readiness = { ready: false, reason: 'starting' };
   let worker: ChildProcess | undefined;
   const sources: AdminSources = {
@@ -86,13 +94,16 @@ async function start(
     startedAt: new Date(),
     config,
     services: plan.services,
-    legs: legs.map((leg) => ({ ...leg, capacity: leg.lports.last - leg.lports.first + 1 })),
+    legs: withCapacity(legs),
     legsInUse: memory.legsInUse,
     counters: memory.counters,
     ports: plan.ports,
     io: memory.io,
-    ioMode: 'pcap',
-    readiness: () => readiness,
+    ioMode,
+    readiness: () => {
+      const down = portsDown(plan.ports);
+      return readiness.ready && down.length > 0 ? { ready: false, reason: down.join(', ') } : readiness;
+    },
     datapathPid: () => worker?.pid,
     sessions: {
       list: (query) =>
@@ -102,8 +113,12 @@ async function start(
   const admin = await startAdmin(sources, config.admin.listen);
   undo.push(() => admin.close());
 
+  const claim = await claimPorts(vips);
+  undo.push(() => claim.release());
+  // Before the addresses are there and until they are gone, or the kernel answers for them.
   const guard = await installGuard({ vips, lips }, (message) => log.error(message));
   undo.push(() => guard.remove());
+  await provideAddresses(config, host, log, undo);
 
   const filters = plan.ports.map((port) => captureFilter(port, vips, lips));
   const child = await startWorker(
@@ -123,7 +138,7 @@ async function start(
   readiness = { ready: true, reason: `serving ${plan.services.length} services` };
   log.info(
     {
-      io: 'pcap',
+      io: ioMode,
       ports: plan.ports.map(({ name, side, mtu }) => `${name} (${sideName(side)}, mtu ${mtu})`),
       services: config.services.map(({ name }) => name),
       admin: admin.address,
@@ -141,6 +156,16 @@ async function start(
   };
 }
 
+/** Each leg's number of lports; a pool that services share counts where it is named first. */
+function withCapacity(legs: readonly LegPlan[]): AdminLeg[] {
+  const seen = new Set<string>();
+  return legs.map((leg) => {
+    const isFirst = !seen.has(poolKey(leg));
+    seen.add(poolKey(leg));
+    return { lip: leg.lip, capacity: isFirst ? leg.lports.last - leg.lports.first + 1 : 0 };
+  });
+}
+
 async function provideAddresses(
   config: Config,
   { missing }: HostPlan,
@@ -155,8 +180,8 @@ async function provideAddresses(
       `add them:\n${commands}\nor set io.assignAddresses: true, which adds them on start and removes them on stop`,
     );
   }
-  await assignAddresses(missing);
   undo.push(() => removeAddresses(missing));
+  await assignAddresses(missing);
   log.info({ addresses: missing.map(({ ip, device }) => `${ip} on ${device}`) }, 'addresses added');
 }
 
@@ -164,6 +189,7 @@ function planDatapath(config: Config, host: HostPlan): WorkerPlan {
   return {
     maxSessions: config.sessions.max,
     ports: host.ports,
+    ownAddresses: host.own,
     wanMtu: Math.min(...host.ports.filter(({ side }) => (side & SIDE.wan) !== 0).map(({ mtu }) => mtu)),
     services: config.services.map((service) => planService(service, host.mtuTowards)),
   };
@@ -172,10 +198,14 @@ function planDatapath(config: Config, host: HostPlan): WorkerPlan {
 /** Forks the datapath process and resolves when it forwards packets. */
 async function startWorker(message: ToWorker, memoryFd: number, log: Logger): Promise<ChildProcess> {
   const file = import.meta.url.endsWith('.ts') ? './worker.ts' : './worker.js';
-  const child = fork(fileURLToPath(new URL(file, import.meta.url)), {
+  const child = fork(fileURLToPath(new URL(file, import.meta.url)), [String(process.pid)], {
     stdio: ['ignore', 'inherit', 'inherit', 'ipc', memoryFd],
   });
   await new Promise<void>((resolve, reject) => {
+    // Emitted when it cannot be forked, and later when a message cannot reach it, which `exit` tells better.
+    child.on('error', (error) =>
+      reject(new StartError(`the datapath process cannot be started: ${error.message}`, '')),
+    );
     child.once('exit', (code, signal) =>
       reject(
         new StartError(`the datapath process ended while it started (${signal ?? `exit code ${code}`})`, ''),
@@ -195,7 +225,7 @@ async function startWorker(message: ToWorker, memoryFd: number, log: Logger): Pr
 }
 
 async function stopWorker(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return;
+  if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
   const exited = once(child, 'exit');
   const stop: ToWorker = { kind: 'stop' };
   child.send(stop, () => {});

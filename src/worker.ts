@@ -23,7 +23,7 @@ const TICK_MS = 100;
 runWorker();
 
 function runWorker(): void {
-  dieWithParent();
+  dieWithParent(Number(process.argv[2]));
   let io: PacketIo | undefined;
   let timer: NodeJS.Timeout | undefined;
   process.on('message', (message: ToWorker) => {
@@ -64,7 +64,10 @@ function start({ plan, filters, bufferSize }: WorkerStart): { io: PacketIo; time
       datapath.receive(frame, off, end, portIndex, clock.nowMs());
     },
     counters: memory.io,
-    onFailure: (message) => tell({ kind: 'warning', message }),
+    onFailure: (message, final) => {
+      tell({ kind: 'warning', message });
+      if (final) setImmediate(() => process.exit(1));
+    },
   });
   const timer = setInterval(() => {
     datapath.tick(clock.nowMs());

@@ -15,10 +15,7 @@ export interface AdminService {
 /** One LIP towards one real server. */
 export interface AdminLeg {
   lip: string;
-  rip: string;
-  rport: number;
-  serviceName: string;
-  /** Number of lports. */
+  /** Number of lports; 0 where they are counted with another leg that shares them. */
   capacity: number;
 }
 

@@ -128,7 +128,7 @@ function describeFailure(error: unknown): string {
     return `uoa-proxy: ${error.fileName} cannot be used:\n${lines}`;
   }
   if (isForOperator(error)) {
-    return `uoa-proxy: ${error.message}\n${error.hint === undefined ? '' : `Hint: ${error.hint}\n`}`;
+    return `uoa-proxy: ${error.message}\n${!error.hint ? '' : `Hint: ${error.hint}\n`}`;
   }
   const text = error instanceof Error ? error.stack : String(error);
   return `uoa-proxy: internal error, please report it:\n${text}\n`;

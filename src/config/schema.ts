@@ -72,7 +72,7 @@ const service = group({
     ),
   }),
   mtu: defaulted(
-    'Largest IP packet towards the real servers; auto takes the MTU of the interface.',
+    'Largest IP packet towards the real servers; auto takes the MTU of the route or interface, a number can only lower it.',
     wordOr('auto', integer(576, 65535)),
     'auto',
   ),

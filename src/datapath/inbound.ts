@@ -5,7 +5,6 @@ import { cportOf, HANDSHAKE, lportOf } from '../session/session.ts';
 import { buildCarrier, carrierLen } from '../uoa/carrier.ts';
 import { onCarrierSent, onInbound, onUoaSent, UOA_DUE, UOA_EXHAUSTED } from '../uoa/handshake.ts';
 import { clearOptionTail, stripUoa } from '../uoa/strip.ts';
-import { isImpossibleSource, isLoopback } from '../wire/address.ts';
 import { Frame, HEADROOM } from '../wire/frame.ts';
 import * as ipv4 from '../wire/ipv4.ts';
 import { COUNTER, counterRow } from './counters.ts';
@@ -32,8 +31,7 @@ export function inbound(
   counters[row + COUNTER.inboundPackets]++;
   counters[row + COUNTER.inboundBytes] += packet.totalLen;
 
-  const { src } = packet;
-  if (isImpossibleSource(src) || (isLoopback(src) && !state.ports[portIndex].loopback))
+  if (knownBase < 0 && !state.mayComeFrom(packet.src, packet.sport, service, portIndex))
     return DROP.bad_source;
   const admitted = admit(state, frame, portIndex);
   if (admitted !== VERDICT.forward) return admitted;

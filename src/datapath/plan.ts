@@ -18,13 +18,14 @@ export interface DatapathPlan {
   /** Largest IP packet that may be sent to clients, bytes. */
   readonly wanMtu: number;
   readonly services: readonly ServicePlan[];
+  /** Addresses of this host besides VIPs and LIPs: no client on another host has them. */
+  readonly ownAddresses?: readonly string[];
 }
 
 export const SIDE_LAN = 2;
 
 export interface LegPlan {
   serviceIndex: number;
-  serviceName: string;
   lip: string;
   rip: string;
   rport: number;
@@ -32,13 +33,16 @@ export interface LegPlan {
   lports: { first: number; last: number };
 }
 
+/** Legs of the same key share their lports: LIP:lport is unique per real server, whatever the service. */
+export const poolKey = ({ lip, rip, rport, lports }: LegPlan): string =>
+  `${lip} ${rip}:${rport} ${lports.first}-${lports.last}`;
+
 /** All legs: by service, within it by real server, within it by LIP. */
 export function legPlans(services: readonly ServicePlan[]): LegPlan[] {
   return services.flatMap((service, serviceIndex) =>
     service.realServers.flatMap(({ ip, port, mtu }) =>
       service.lips.map((lip) => ({
         serviceIndex,
-        serviceName: service.name,
         lip,
         rip: ip,
         rport: port,

@@ -5,13 +5,13 @@ import type { Leg } from '../session/leg.ts';
 import { LportPool } from '../session/lport-pool.ts';
 import { LEG, serviceOf } from '../session/session.ts';
 import { SessionTable } from '../session/table.ts';
-import { parseIpv4 } from '../wire/address.ts';
+import { isImpossibleSource, isLoopback, parseIpv4 } from '../wire/address.ts';
 import type { Send } from '../wire/frame.ts';
 import { Packet } from '../wire/packet.ts';
 import { COUNTER, counterRow } from './counters.ts';
 import { IcmpSender } from './icmp.ts';
 import type { DatapathMemory } from './memory.ts';
-import { type DatapathPlan, type DatapathPort, legPlans } from './plan.ts';
+import { type DatapathPlan, type DatapathPort, legPlans, poolKey } from './plan.ts';
 
 export class DatapathState {
   readonly ports: readonly DatapathPort[];
@@ -25,6 +25,7 @@ export class DatapathState {
   /** The packet under way. */
   readonly packet = new Packet();
   readonly #servicesByPort = new Map<number, Service[]>();
+  readonly #own = new Set<number>();
   readonly #locals: { lip: number; first: number; last: number }[] = [];
 
   constructor(plan: DatapathPlan, memory: DatapathMemory, send: Send, seed: readonly [number, number]) {
@@ -35,11 +36,18 @@ export class DatapathState {
     this.icmp = new IcmpSender(send, memory.counters);
     const pools = new Map<string, LportPool>();
     const planned = legPlans(plan.services);
-    this.legs = planned.map(({ lip, rip, rport, mtu, lports: { first, last } }, index) => {
-      const key = `${lip} ${rip}:${rport} ${first}-${last}`;
-      const pool = pools.get(key) ?? new LportPool(first, last);
+    this.legs = planned.map((leg, index) => {
+      const key = poolKey(leg);
+      const pool = pools.get(key) ?? new LportPool(leg.lports.first, leg.lports.last);
       pools.set(key, pool);
-      return { index, lip: parseIpv4(lip), rip: parseIpv4(rip), rport, mtu, pool };
+      return {
+        index,
+        lip: parseIpv4(leg.lip),
+        rip: parseIpv4(leg.rip),
+        rport: leg.rport,
+        mtu: leg.mtu,
+        pool,
+      };
     });
     this.services = plan.services.map((servicePlan, index) => {
       const legs = this.legs.filter((_, leg) => planned[leg].serviceIndex === index);
@@ -53,6 +61,9 @@ export class DatapathState {
     for (const { lips, lports } of plan.services) {
       for (const lip of lips) this.#locals.push({ lip: parseIpv4(lip), ...lports });
     }
+    for (const ip of plan.ownAddresses ?? []) this.#own.add(parseIpv4(ip));
+    for (const { vip } of this.services) this.#own.add(vip);
+    for (const { lip } of this.#locals) this.#own.add(lip);
     this.table = new SessionTable(memory.records, this.services, this.legs, seed, (base, end) => {
       this.count(
         serviceOf(memory.records, base),
@@ -84,6 +95,21 @@ export class DatapathState {
     if (samePort === undefined) return undefined;
     for (const service of samePort) if (service.vip === vip) return service;
     return undefined;
+  }
+
+  /**
+   * Whether a datagram to `service` may come from this source. The capture sees packets that the kernel would refuse as
+   * martians: an address that none has, or this host's own from outside. And an answer to a VIP:vport, a LIP:lport or
+   * the service's own real server would come back to us as a client's datagram, for ever.
+   */
+  mayComeFrom(src: number, sport: number, service: Service, portIndex: number): boolean {
+    if (isImpossibleSource(src)) return false;
+    if (!this.ports[portIndex].loopback && (isLoopback(src) || this.#own.has(src))) return false;
+    if (this.serviceAt(src, sport) !== undefined || this.isLocal(src, sport)) return false;
+    for (const { legs } of service.realServers) {
+      if (legs[0].rip === src && legs[0].rport === sport) return false;
+    }
+    return true;
   }
 
   /** Whether the address is a VIP or LIP, whatever the port. */

@@ -22,7 +22,7 @@ export const DROP_REASONS = [
   'source_route', // LSRR or SSRR
   'bad_udp_checksum',
   'super_packet', // larger than the receiving interface's MTU: merged by GRO/GSO, cannot be split without its segment size
-  'bad_source', // unspecified, multicast, broadcast or reserved source; loopback source from a real interface
+  'bad_source', // an address that no client has, this host's own, or one whose answer would come back to us
   'wrong_interface', // a packet to LIP:lport from an interface that does not face the real servers
   // what we could not do with it
   'ttl_exceeded',

@@ -1,7 +1,7 @@
 // Keeps the host's own kernel away from the proxy's packets: an nftables table that drops what comes in for VIP:vport
 // and LIP:lports behind the capture (which sees it before), so that the kernel neither answers with ICMP port unreachable
 // nor forwards it, and that leaves what raw-socket sends from there out of connection tracking, so that no NAT rule
-// rewrites it. The table belongs (`flags owner`) to the netlink socket of a child process `nft -i` and vanishes with it;
+// rewrites it, nor what a local real server answers. The table belongs (`flags owner`) to the netlink socket of a child process `nft -i` and vanishes with it;
 // the child ends at the end of its input, which this process holds: nothing stays, not even after SIGKILL.
 //
 // Not covered, because without ports a packet cannot be told from another program's on the same address: fragments but
@@ -93,15 +93,20 @@ export function guardRuleset(table: string, spec: GuardSpec): string {
     'ip daddr . udp dport @ports drop; ' +
     `ip daddr @addresses ip protocol ${PROTOCOL_OPP} drop; }; ` +
     'chain send { type filter hook output priority raw; policy accept; ' +
-    'ip saddr . udp sport @ports notrack; ' +
-    `ip saddr @addresses ip protocol ${PROTOCOL_OPP} notrack; }; }`
+    'ip saddr . udp sport @ports notrack; ip daddr . udp dport @ports notrack; ' +
+    `ip saddr @addresses ip protocol ${PROTOCOL_OPP} notrack; ip daddr @addresses ip protocol ${PROTOCOL_OPP} notrack; }; }`
   );
 }
 
 /** Starts the child that owns the table, and resolves when the table is there. */
 async function hold(table: string, ruleset: string): Promise<ChildProcessWithoutNullStreams> {
-  // detached: its own session, so that Ctrl-C in the terminal does not end it before the proxy has stopped.
-  const child = spawn('nft', ['-i'], { stdio: 'pipe', detached: true });
+  // It must outlive the signals that a terminal or a service manager sends to all processes at once, until the proxy has
+  // stopped: ignored signals stay ignored after exec. nft -i would write its input to ~/.nft.history.
+  const child = spawn('sh', ['-c', "trap '' TERM INT HUP; exec nft -i"], {
+    stdio: 'pipe',
+    detached: true,
+    env: { ...systemPath(), HOME: '/nonexistent' },
+  });
   let complaint = '';
   let failure: Error | undefined;
   child.on('error', (error) => {
@@ -131,7 +136,7 @@ async function hold(table: string, ruleset: string): Promise<ChildProcessWithout
 
 async function isInstalled(table: string): Promise<boolean> {
   try {
-    await run('nft', ['-j', 'list', 'chain', 'ip', table, 'send']);
+    await run('nft', ['-j', 'list', 'chain', 'ip', table, 'send'], { env: systemPath() });
     return true;
   } catch {
     return false;
@@ -150,7 +155,7 @@ async function release(child: ChildProcessWithoutNullStreams): Promise<void> {
 
 function explain(text: string): IoError {
   const message = text.trim().split('\n')[0]!;
-  if (/ENOENT/.test(text)) {
+  if (/not found|ENOENT/.test(text)) {
     return new IoError(
       'the guard needs the command nft, which was not found',
       'install the Debian package nftables',
@@ -166,4 +171,9 @@ function explain(text: string): IoError {
     `cannot install the guard: ${message}`,
     'nftables with tables that have an owner needs Linux 5.12 or later',
   );
+}
+
+/** The environment with the folders of system programs in PATH, which an ordinary user's lacks on Debian. */
+function systemPath(): NodeJS.ProcessEnv {
+  return { ...process.env, PATH: `${process.env.PATH ?? '/usr/bin:/bin'}:/usr/sbin:/sbin` };
 }

@@ -1,6 +1,7 @@
 // What the proxy needs to know of its host before it starts: on which interfaces clients and real servers are, how
 // large packets to each real server may be, and which VIPs and LIPs nobody would answer ARP for. It only looks, apart
 // from assignAddresses and removeAddresses.
+import { readFileSync } from 'node:fs';
 import { IoError } from './io-error.ts';
 import {
   addAddress,
@@ -35,6 +36,8 @@ export interface HostPlan {
   ports: IoPort[];
   /** By real server address: the MTU of the route to it, else of its device. */
   mtuTowards: Record<string, number>;
+  /** All IPv4 addresses of this host but those of loopback interfaces. */
+  own: string[];
   /** VIPs and LIPs that are not local to this host. */
   missing: MissingAddress[];
 }
@@ -45,6 +48,7 @@ export async function planHost(request: HostRequest): Promise<HostPlan> {
   const vips = [...new Set(request.vips)];
   const lips = [...new Set(request.lips)];
 
+  for (const name of [request.wan, request.lan]) if (name !== undefined) checkedLink(name, links);
   const wanOf = new Map<string, string>();
   for (const vip of vips) wanOf.set(vip, request.wan ?? (await findWan(vip, links)));
   const mtuTowards: Record<string, number> = {};
@@ -53,6 +57,13 @@ export async function planHost(request: HostRequest): Promise<HostPlan> {
     const route = await routeTo(rip);
     if (route === undefined) {
       throw new IoError(`no route to the real server ${rip}`, `add one: ip route add ${rip}/32 via GATEWAY`);
+    }
+    const stuck = route.local ? undefined : lips.find((lip) => lip.startsWith('127.'));
+    if (stuck !== undefined) {
+      throw new IoError(
+        `the LIP ${stuck} cannot reach the real server ${rip}: loopback addresses do not leave the host`,
+        'use a LIP that the real server can answer to; 127.0.0.2 is for real servers on this host',
+      );
     }
     lans.add(request.lan ?? route.device);
     mtuTowards[rip] = route.mtu || (links.get(route.device)?.mtu ?? 1500);
@@ -72,26 +83,42 @@ export async function planHost(request: HostRequest): Promise<HostPlan> {
   };
   for (const [vip, device] of wanOf) await addMissing(vip, device);
   for (const lip of lips) await addMissing(lip, lanFor(lip, [...lans], links));
-  return { ports, mtuTowards, missing };
+  const own = [...links.values()].filter(({ loopback }) => !loopback).flatMap(({ addresses }) => addresses);
+  return { ports, mtuTowards, own: own.map(({ ip }) => ip), missing };
 }
 
-/** Adds the addresses (/32). When one cannot be added, those added before are removed and the error is thrown. */
-export async function assignAddresses(missing: readonly MissingAddress[]): Promise<void> {
-  const added: MissingAddress[] = [];
+/** Those of the interfaces that cannot carry packets at the moment, each with its state as the kernel names it. */
+export function portsDown(ports: readonly IoPort[]): string[] {
+  return ports.flatMap(({ name }) => {
+    const state = operationalState(name);
+    return state === 'up' || state === 'unknown' ? [] : [`${name} is ${state}`];
+  });
+}
+
+/** RFC 2863 state from sysfs: loopback and tunnels are "unknown" and work. */
+function operationalState(name: string): string {
   try {
-    for (const entry of missing) {
-      await addAddress(entry.ip, entry.device);
-      added.push(entry);
-    }
+    return readFileSync(`/sys/class/net/${name}/operstate`, 'utf8').trim();
+  } catch {
+    return 'gone';
+  }
+}
+
+/** Adds the addresses (/32). When one cannot be added, all are removed again and the error is thrown. */
+export async function assignAddresses(missing: readonly MissingAddress[]): Promise<void> {
+  try {
+    for (const { ip, device } of missing) await addAddress(ip, device);
   } catch (error) {
-    await removeAddresses(added);
+    await removeAddresses(missing);
     throw error;
   }
 }
 
-/** Removes what assignAddresses added; what is gone already is no error. */
+/** Removes what assignAddresses added; what is gone already is no error. Tries all, then throws the first failure. */
 export async function removeAddresses(list: readonly MissingAddress[]): Promise<void> {
-  for (const { ip, device } of list) await removeAddress(ip, device);
+  const failures: unknown[] = [];
+  for (const { ip, device } of list) await removeAddress(ip, device).catch((error) => failures.push(error));
+  if (failures.length > 0) throw failures[0];
 }
 
 /**

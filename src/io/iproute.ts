@@ -102,7 +102,9 @@ export async function removeAddress(address: string, device: string): Promise<vo
 
 async function ip(...args: string[]): Promise<string> {
   try {
-    return (await run('ip', args, { maxBuffer: 64 << 20 })).stdout;
+    // A session of its own: Ctrl-C in the terminal is for the proxy, which may be in the middle of restoring the host.
+    const options = { maxBuffer: 64 << 20, detached: true };
+    return (await run('ip', args, options)).stdout;
   } catch (error) {
     const { code, stderr } = error as { code?: unknown; stderr?: string };
     if (code === 'ENOENT') {

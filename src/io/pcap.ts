@@ -25,8 +25,11 @@ export interface PcapOptions {
   onPacket: OnPacket;
   /** Rows of IO_COUNTERS: one per port, in their order, and one last row for what has no port (sending). */
   counters: Float64Array;
-  /** Called with a sentence when an interface went down or away. Capturing goes on by itself once it is up again. */
-  onFailure: (message: string) => void;
+  /**
+   * Called with a sentence when an interface went down, and with `final` when it was removed. Capturing goes on by itself
+   * once an interface is up again, but not when it is made anew.
+   */
+  onFailure: (message: string, final: boolean) => void;
 }
 
 const ROW = IO_COUNTERS.length;
@@ -229,9 +232,12 @@ class Port {
     const wasDown = this.#isDown;
     this.#isDown = removed;
     if (removed && !wasDown) {
-      this.#options.onFailure(`interface ${name} was removed: nothing is captured on it until a restart`);
+      this.#options.onFailure(
+        `interface ${name} was removed: nothing is captured on it until a restart`,
+        true,
+      );
     } else if (failed && !removed) {
-      this.#options.onFailure(`interface ${name} went down: nothing is captured on it until it is up`);
+      this.#options.onFailure(`interface ${name} went down: nothing is captured on it until it is up`, false);
     }
   }
 

@@ -25,7 +25,7 @@ export interface ServicePlan {
   realServers: readonly RealServerPlan[];
 }
 
-/** `mtuTowards` holds the MTU of the route to each real server address, for services whose mtu is auto. */
+/** `mtuTowards` holds the MTU of the route to each real server address, which a service's own mtu can only lower. */
 export function planService(config: ServiceConfig, mtuTowards: Record<string, number>): ServicePlan {
   return {
     name: config.name,
@@ -44,7 +44,7 @@ export function planService(config: ServiceConfig, mtuTowards: Record<string, nu
       ip,
       port,
       weight,
-      mtu: config.mtu === 'auto' ? mtuTowards[ip] : config.mtu,
+      mtu: config.mtu === 'auto' ? mtuTowards[ip] : Math.min(config.mtu, mtuTowards[ip]),
     })),
   };
 }

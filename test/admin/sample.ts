@@ -46,9 +46,9 @@ export async function startSample(
       realServers,
     })),
     legs: [
-      { lip: '10.2.0.200', rip: '10.2.0.11', rport: 6000, serviceName: 'game', capacity: 100 },
-      { lip: '10.2.0.200', rip: '10.2.0.12', rport: 6000, serviceName: '10.1.0.100:6001', capacity: 50 },
-      { lip: '10.2.0.201', rip: '10.2.0.12', rport: 6000, serviceName: '10.1.0.100:6001', capacity: 7 },
+      { lip: '10.2.0.200', capacity: 100 },
+      { lip: '10.2.0.200', capacity: 50 },
+      { lip: '10.2.0.201', capacity: 7 },
     ],
     legsInUse: new Float64Array([3, 4, 5]),
     counters: new Float64Array(counterCells(2)),

@@ -11,9 +11,11 @@ import {
   fromRealServer,
   ipoCarrier,
   LIP,
+  RIP,
   toClient,
   toRealServer,
   UOA,
+  VIP,
   withIpo,
   withOpp,
 } from './roles.ts';
@@ -278,6 +280,48 @@ const SOURCES = [
   '240.0.0.1',
   '255.255.255.255',
 ];
+
+/** A datagram whose answer would come back to the proxy as a client's, for ever, and the interface it comes from. */
+const LOOPS: { what: string; from: 'wan' | 'lan'; src: string; sport: number }[] = [
+  { what: 'the VIP:vport itself', from: 'wan', src: VIP, sport: 6000 },
+  { what: 'the VIP with another port', from: 'wan', src: VIP, sport: 7 },
+  { what: 'a LIP:lport', from: 'lan', src: LIP, sport: 20050 },
+  { what: 'the real server of the service', from: 'wan', src: RIP, sport: 6000 },
+  { what: 'the real server of the service, from its own side', from: 'lan', src: RIP, sport: 6000 },
+  { what: 'an address of this host', from: 'wan', src: '10.1.0.1', sport: 5000 },
+];
+
+rows('sources whose answer would loop', [
+  ...LOOPS.map(
+    ({ what, from, src, sport }): Row => ({
+      name: `a request from ${what} is dropped`,
+      plan: { ownAddresses: ['10.1.0.1'] },
+      steps: [
+        { [from]: fromClient({ src, sport }), verdict: 'drop:bad_source', sessions: 0 },
+        { wan: fromClient(), verdict: 'forward', sent: [withIpo()] },
+      ],
+    }),
+  ),
+  {
+    name: 'a real server is a client like any other from another port',
+    plan: PLAIN,
+    steps: [
+      {
+        lan: fromClient({ src: RIP, sport: 5000 }),
+        verdict: 'forward',
+        sent: [toRealServer()],
+      },
+    ],
+  },
+  {
+    name: 'in a sidecar a program of the pod is a client over loopback, under the address that is the VIP',
+    plan: { ...PLAIN, ports: [{ side: SIDE.both, mtu: 65536, loopback: true }], ownAddresses: [VIP] },
+    steps: [
+      { wan: fromClient({ src: VIP, sport: 5000 }), verdict: 'forward', sent: [toRealServer()] },
+      { wan: fromClient({ src: VIP, sport: 6000 }), verdict: 'drop:bad_source' },
+    ],
+  },
+]);
 
 rows('impossible sources', [
   ...SOURCES.map(

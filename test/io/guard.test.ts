@@ -141,19 +141,18 @@ test('a masquerading rule rewrites what is sent from LIP:lport without the guard
 });
 
 test('a host without nft is an error that names the package', async (t) => {
-  const path = process.env.PATH;
-  t.after(() => {
-    process.env.PATH = path;
-  });
-  process.env.PATH = '/nonexistent';
-  const { installGuard } = await import('../../src/io/guard.ts');
-  await assert.rejects(
-    installGuard(SPEC, () => {}),
-    (error: Error & { hint: string }) => {
-      assert.match(error.hint, /Debian package nftables/);
-      return true;
-    },
-  );
+  const ns = namespace(t, 'g');
+  // In a mount namespace of its own, the folder that holds nft is empty.
+  const hideNft = 'mount -t tmpfs none /usr/sbin && exec "$@"';
+  const program = startProgram(t, ns, './guard-program.ts', SPEC, [
+    'unshare',
+    '-m',
+    'sh',
+    '-c',
+    hideNft,
+    'sh',
+  ]);
+  await assert.rejects(program.next('ready'), /Debian package nftables/);
 });
 
 test('a process without CAP_NET_ADMIN gets an error that names it', async (t) => {
