@@ -110,11 +110,11 @@ async function start(
         listSessions(memory.records, memory.table[0], { services: plan.services, legs }, query, nowMs()),
     },
   };
+  const claim = await claimPorts(vips);
+  undo.push(() => claim.release());
   const admin = await startAdmin(sources, config.admin.listen);
   undo.push(() => admin.close());
 
-  const claim = await claimPorts(vips);
-  undo.push(() => claim.release());
   // Before the addresses are there and until they are gone, or the kernel answers for them.
   const guard = await installGuard({ vips, lips }, (message) => log.error(message));
   undo.push(() => guard.remove());
