@@ -23,6 +23,10 @@ export type FromGenerator = { kind: 'ready' } | { kind: 'sent'; sent: Sent };
 
 const AF_PACKET = 17;
 const SOCK_RAW = 3;
+const SOL_SOCKET = 1;
+const SO_SNDBUFFORCE = 32;
+const SEND_BUFFER_BYTES = 128 << 20;
+const MSG_DONTWAIT = 0x40;
 const SOL_PACKET = 263;
 const PACKET_VNET_HDR = 15;
 const PACKET_QDISC_BYPASS = 20;
@@ -54,6 +58,9 @@ class Sender {
     address.writeUInt16LE(AF_PACKET, 0);
     address.writeInt32LE(interfaceIndex(device), 4);
     check(bindSocket(this.#fd, address, address.length), 'bind');
+    // Packets on their way count against the buffer; at the default size a slow receiver would hold the generator back.
+    const buffer = Int32Array.of(SEND_BUFFER_BYTES);
+    check(setsockopt(this.#fd, SOL_SOCKET, SO_SNDBUFFORCE, buffer, 4), 'setsockopt SO_SNDBUFFORCE');
     const option = perMessage === 1 ? PACKET_QDISC_BYPASS : PACKET_VNET_HDR;
     check(setsockopt(this.#fd, SOL_PACKET, option, Int32Array.of(1), 4), 'setsockopt');
 
@@ -78,7 +85,7 @@ class Sender {
 
   /** Sends `count` messages, at most BATCH; returns how many the kernel took. */
   send(count: number): number {
-    const taken = sendmmsg(this.#fd, this.#from[this.#next]!, count, 0);
+    const taken = sendmmsg(this.#fd, this.#from[this.#next]!, count, MSG_DONTWAIT);
     if (taken < 0) {
       const errno = lastErrno();
       if (errno !== ENOBUFS && errno !== EAGAIN) check(taken, 'sendmmsg');

@@ -102,12 +102,13 @@ function targetsOf(course: Course, rows: readonly MeasuredStep[]): Target[] {
   const past = rows.slice(rows.indexOf(peak) + 1).filter(({ asked }) => asked > peak.asked * 1.5);
   // Against the most that was ever delivered, also with loss: the harder comparison.
   const most = Math.max(...rows.map(({ delivered }) => delivered));
-  const least = Math.min(...past.map(({ delivered }) => delivered)) / most;
+  const worst = Math.min(...past.map(({ delivered }) => delivered));
+  const least = worst / most;
   const slowest = Math.max(...rows.map(({ slowestScrapeMs = 0 }) => slowestScrapeMs));
   return [
     {
       what: `delivered past the peak, ${course.title}`,
-      measured: `${percent(least)} of the most ever delivered`,
+      measured: `${percent(least)} of the most ever delivered, ${percent(worst / peak.delivered)} of the peak`,
       wanted: `over ${percent(WANTED_OF_PEAK)}`,
       met: least > WANTED_OF_PEAK,
     },
