@@ -74,9 +74,9 @@ export class Course {
     ): Promise<MeasuredStep> => {
       let calmest: MeasuredStep | undefined;
       for (let n = 0; n < CALM_ATTEMPTS && (calmest?.foreignCpu ?? 1) > CALM_SHARE; n++) {
-        forwarder.check();
-        const step = await this.#offer({ generator, sink, watcher }, { rate, seconds, load });
-        forwarder.check();
+        const step = await this.#offer({ generator, sink, watcher }, { rate, seconds, load }).finally(() =>
+          forwarder.check(),
+        );
         if (step.foreignCpu < (calmest?.foreignCpu ?? Number.POSITIVE_INFINITY)) calmest = step;
       }
       steps.push(calmest!);
