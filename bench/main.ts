@@ -9,7 +9,7 @@ import { formatTarget, type Target } from './table.ts';
 import { throughput } from './throughput.ts';
 
 const USAGE = `npm run bench -- [options]
-  --quick              about half a minute: short steps, one payload, no comparison, smaller tables
+  --quick              under a minute: short steps, one payload, no comparison, smaller tables
   --only PART          throughput, memory or datapath; may be repeated
   --payload N,N        bytes of payload (64,1200)
   --seconds N          duration of each step of throughput (3)
