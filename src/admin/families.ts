@@ -82,7 +82,21 @@ export const SERVICE_FAMILIES: readonly ServiceFamily[] = [
     help: 'Empty replies to carriers, kept from the client.',
     series: { emptyRepliesSwallowed: {} },
   },
-  { name: 'icmp_sent_total', help: 'ICMP errors sent.', series: { icmpSent: {} } },
+  {
+    name: 'uoa_unsupported_total',
+    help: 'ICMP errors of real servers that cannot read the UOA.',
+    series: { uoaUnsupported: {} },
+  },
+  {
+    name: 'icmp_sent_total',
+    help: 'ICMP errors about packets that could not be forwarded.',
+    series: { icmpSent: {} },
+  },
+  {
+    name: 'icmp_translated_total',
+    help: 'ICMP errors of other hosts passed on to the other side.',
+    series: { icmpTranslated: {} },
+  },
   {
     name: 'icmp_suppressed_total',
     help: 'ICMP errors not sent because of the rate limit.',

@@ -26,6 +26,8 @@ const NAMED = [
   'emptyRepliesSwallowed', // answers to carriers
   'icmpSent',
   'icmpSuppressed', // by the rate limit
+  'icmpTranslated', // errors about a session's packets, passed on to the other side
+  'uoaUnsupported', // errors of real servers that cannot read our UOA; not passed on
 ] as const;
 
 export type CounterName = (typeof NAMED)[number];

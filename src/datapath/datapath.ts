@@ -3,13 +3,15 @@
 import { serviceOf } from '../session/session.ts';
 import { baseOf, isInbound } from '../session/table.ts';
 import type { Frame, Send } from '../wire/frame.ts';
+import { icmpErrorOff } from '../wire/icmp.ts';
 import * as ipv4 from '../wire/ipv4.ts';
 import { PARSE_OK, PARSE_OTHER_PROTOCOL, parse } from '../wire/packet.ts';
 import { COUNTER, counterRow, dropColumn } from './counters.ts';
+import { icmpError } from './icmp-error.ts';
 import { inbound } from './inbound.ts';
 import type { DatapathMemory } from './memory.ts';
 import { outbound } from './outbound.ts';
-import { type DatapathPlan, SIDE_LAN } from './plan.ts';
+import type { DatapathPlan } from './plan.ts';
 import { DatapathState } from './state.ts';
 import { DROP, DROP_BASE, VERDICT, type Verdict } from './verdict.ts';
 
@@ -21,8 +23,6 @@ export class Datapath {
   readonly #state: DatapathState;
   readonly #sweepMs: number;
   #lastTick = 0;
-  /** The service that the packet under way belongs to, -1 for none. */
-  #serviceIndex = -1;
 
   /**
    * `memory` is written to as the plan lays it out; `send` gets whole IP packets. `seed` keys the session index and must
@@ -50,9 +50,9 @@ export class Datapath {
    * itself may be overwritten. `portIndex` is the plan's port it came from, `nowMs` int32 milliseconds that may wrap.
    */
   receive(frame: Frame, off: number, end: number, portIndex: number, nowMs: number): Verdict {
-    this.#serviceIndex = -1;
+    this.#state.serviceIndex = -1;
     const verdict = this.#walk(frame, off, end, portIndex, nowMs);
-    const row = counterRow(this.#serviceIndex);
+    const row = counterRow(this.#state.serviceIndex);
     const { counters } = this.#state.memory;
     if (verdict >= DROP_BASE) counters[row + dropColumn(verdict)]++;
     return verdict;
@@ -71,7 +71,11 @@ export class Datapath {
     const state = this.#state;
     const { packet, table } = state;
     const fault = parse(packet, frame, off, end);
-    if (fault === PARSE_OTHER_PROTOCOL) return VERDICT.pass;
+    if (fault === PARSE_OTHER_PROTOCOL) {
+      const icmpOff = icmpErrorOff(frame.view, off, end);
+      if (icmpOff < 0) return VERDICT.pass;
+      return icmpError(state, frame, off, icmpOff, end, portIndex, nowMs);
+    }
     if (fault !== PARSE_OK) return isForOthers(state, frame, off, end) ? VERDICT.pass : DROP_BASE + fault;
 
     let entry = table.find(packet);
@@ -83,9 +87,9 @@ export class Datapath {
       const service = state.serviceAt(packet.dst, packet.dport);
       if (service === undefined) {
         if (!state.isLocal(packet.dst, packet.dport)) return VERDICT.pass;
-        return facesRealServers(state, portIndex) ? DROP.no_session : DROP.wrong_interface;
+        return state.facesRealServers(portIndex) ? DROP.no_session : DROP.wrong_interface;
       }
-      this.#serviceIndex = service.index;
+      state.serviceIndex = service.index;
       const verdict = inbound(state, frame, service, -1, portIndex, nowMs);
       if (verdict === VERDICT.forward) state.count(service.index, COUNTER.inboundForwarded);
       return verdict;
@@ -93,21 +97,18 @@ export class Datapath {
 
     const base = baseOf(entry);
     const service = state.services[serviceOf(state.memory.records, base)];
-    this.#serviceIndex = service.index;
+    state.serviceIndex = service.index;
     if (isInbound(entry)) {
       const verdict = inbound(state, frame, service, base, portIndex, nowMs);
       if (verdict === VERDICT.forward) state.count(service.index, COUNTER.inboundForwarded);
       return verdict;
     }
-    if (!facesRealServers(state, portIndex)) return DROP.wrong_interface;
+    if (!state.facesRealServers(portIndex)) return DROP.wrong_interface;
     const verdict = outbound(state, frame, service, base, portIndex, nowMs);
     if (verdict === VERDICT.forward) state.count(service.index, COUNTER.outboundForwarded);
     return verdict;
   }
 }
-
-const facesRealServers = (state: DatapathState, portIndex: number): boolean =>
-  (state.ports[portIndex].side & SIDE_LAN) !== 0;
 
 /** Whether a packet that cannot be parsed is, as far as one can read it, addressed to none of our addresses. */
 const isForOthers = (state: DatapathState, frame: Frame, off: number, end: number): boolean =>

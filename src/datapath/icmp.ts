@@ -1,4 +1,5 @@
-// ICMP errors that we send about packets we cannot forward (RFC 1812, 4.3), within a rate limit.
+// ICMP errors that we send, within a rate limit: about packets we cannot forward (RFC 1812, 4.3), and other hosts' about
+// packets of a session, translated.
 import { Frame, type Send } from '../wire/frame.ts';
 import {
   ICMP_FRAGMENTATION_NEEDED,
@@ -8,6 +9,7 @@ import {
 } from '../wire/icmp.ts';
 import type { Packet } from '../wire/packet.ts';
 import { COUNTER, counterRow } from './counters.ts';
+import { DROP, VERDICT, type Verdict } from './verdict.ts';
 
 /** Errors per second and at once, as the Linux kernel's defaults (icmp_msgs_per_sec, icmp_msgs_burst). */
 const PER_SECOND = 1000;
@@ -32,6 +34,30 @@ export class IcmpSender {
 
   fragmentationNeeded(frame: Frame, packet: Packet, mtu: number, serviceIndex: number, nowMs: number): void {
     this.#error(ICMP_UNREACHABLE, ICMP_FRAGMENTATION_NEEDED, mtu, frame, packet, serviceIndex, nowMs);
+  }
+
+  /** Sends an error of another host, its embedded packet rewritten already, from `src` to `dst`. */
+  pass(
+    type: number,
+    code: number,
+    rest: number,
+    src: number,
+    dst: number,
+    frame: Frame,
+    off: number,
+    len: number,
+    serviceIndex: number,
+    nowMs: number,
+  ): Verdict {
+    const row = counterRow(serviceIndex);
+    if (!this.#takeToken(nowMs)) {
+      this.#counters[row + COUNTER.icmpSuppressed]++;
+      return DROP.icmp_rate_limited;
+    }
+    const packetLen = writeIcmpError(this.#out, 0, type, code, rest, src, dst, frame, off, len);
+    if (!this.#send(this.#out, 0, packetLen)) return DROP.send_failed;
+    this.#counters[row + COUNTER.icmpTranslated]++;
+    return VERDICT.forward;
   }
 
   #error(

@@ -59,7 +59,7 @@ export function inbound(
     counters[row + COUNTER.sessionsOneway]++;
     state.memory.legsInUse[leg.index]++;
   } else {
-    const fits = checkMtu(state, frame, state.legOf(base).mtu, service.index, nowMs);
+    const fits = checkMtu(state, frame, state.mtuOf(base), service.index, nowMs);
     if (fits !== VERDICT.forward) return fits;
     state.table.touch(base, nowMs);
   }
@@ -76,7 +76,7 @@ function forward(state: DatapathState, frame: Frame, service: Service, base: num
   const uoa = onInbound(records, base + HANDSHAKE, service, nowMs);
   if (uoa === UOA_DUE) {
     const { size } = service.dialect;
-    if (packet.headerLen + size <= ipv4.IPV4_MAX_HEADER_LEN && packet.totalLen + size <= leg.mtu) {
+    if (packet.headerLen + size <= ipv4.IPV4_MAX_HEADER_LEN && packet.totalLen + size <= state.mtuOf(base)) {
       if (sendInserted(state, frame, service, base, nowMs)) return VERDICT.forward;
     } else {
       sendCarrier(state, frame, service, base, nowMs);

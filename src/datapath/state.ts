@@ -3,7 +3,7 @@
 import { Service } from '../service/service.ts';
 import type { Leg } from '../session/leg.ts';
 import { LportPool } from '../session/lport-pool.ts';
-import { LEG, serviceOf } from '../session/session.ts';
+import { learnedMtuOf, legOf, serviceOf } from '../session/session.ts';
 import { SessionTable } from '../session/table.ts';
 import { isImpossibleSource, isLoopback, parseIpv4 } from '../wire/address.ts';
 import type { Send } from '../wire/frame.ts';
@@ -11,7 +11,7 @@ import { Packet } from '../wire/packet.ts';
 import { COUNTER, counterRow } from './counters.ts';
 import { IcmpSender } from './icmp.ts';
 import type { DatapathMemory } from './memory.ts';
-import { type DatapathPlan, type DatapathPort, legPlans, poolKey } from './plan.ts';
+import { type DatapathPlan, type DatapathPort, legPlans, poolKey, SIDE_LAN } from './plan.ts';
 
 export class DatapathState {
   readonly ports: readonly DatapathPort[];
@@ -24,6 +24,8 @@ export class DatapathState {
   readonly icmp: IcmpSender;
   /** The packet under way. */
   readonly packet = new Packet();
+  /** The service that the packet under way belongs to, -1 for none. */
+  serviceIndex = -1;
   readonly #servicesByPort = new Map<number, Service[]>();
   readonly #own = new Set<number>();
   readonly #locals: { lip: number; first: number; last: number }[] = [];
@@ -70,7 +72,7 @@ export class DatapathState {
         end === 'expired' ? COUNTER.sessionsExpired : COUNTER.sessionsEvicted,
       );
       this.gauge(base, -1);
-      memory.legsInUse[memory.records[base + LEG]]--;
+      memory.legsInUse[legOf(memory.records, base)]--;
     });
   }
 
@@ -87,7 +89,17 @@ export class DatapathState {
   }
 
   legOf(base: number): Leg {
-    return this.legs[this.memory.records[base + LEG]];
+    return this.legs[legOf(this.memory.records, base)];
+  }
+
+  /** Largest IP packet that may be sent to the session's real server: the leg's MTU, or a smaller one that ICMP taught. */
+  mtuOf(base: number): number {
+    const learned = learnedMtuOf(this.memory.records, base);
+    return learned === 0 ? this.legOf(base).mtu : learned;
+  }
+
+  facesRealServers(portIndex: number): boolean {
+    return (this.ports[portIndex].side & SIDE_LAN) !== 0;
   }
 
   serviceAt(vip: number, vport: number): Service | undefined {

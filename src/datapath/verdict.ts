@@ -31,6 +31,8 @@ export const DROP_REASONS = [
   'no_session', // to LIP:lport, but no session has that tuple
   'no_real_server', // every real server has weight 0
   'lports_exhausted',
+  'bad_icmp', // an ICMP error about a session of ours whose lengths or checksums are wrong
+  'icmp_rate_limited',
   'send_failed', // packet I/O refused it
 ] as const;
 

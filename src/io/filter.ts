@@ -8,7 +8,7 @@ const PROTOCOL_OPP = 248;
 
 /**
  * Takes in, of IPv4 only: UDP to VIP:vport and LIP:lports; protocol 248 to a VIP or LIP; and of UDP to a VIP or LIP the
- * fragments that have no ports, so that they are counted as dropped instead of vanishing. The capture is promiscuous,
+ * fragments that have no ports, so that they are counted as dropped instead of vanishing; and ICMP errors to a VIP or LIP. The capture is promiscuous,
  * hence the test for the port's own Ethernet address. What this host sends is kept out by PACKET_IGNORE_OUTGOING and not
  * by `inbound`: libpcap runs the filter itself on the first packet, cannot tell the direction there, and loses it. Services whose addresses have the same ports share a term.
  *
@@ -20,10 +20,12 @@ export function captureFilter(port: IoPort, vips: readonly VipPort[], lips: read
   const terms: string[] = [];
   if (port.mac !== '') terms.push(`ether dst ${port.mac}`);
   const isFragment = 'ip[6:2] & 0x1fff != 0';
+  // Unreachable, time exceeded, parameter problem.
+  const isIcmpError = 'icmp and (icmp[0] = 3 or icmp[0] = 11 or icmp[0] = 12)';
   terms.push(
     'ip',
     `((udp and ${any(groupByPorts(addresses))})` +
-      ` or ((ip proto ${PROTOCOL_OPP} or (udp and ${isFragment})) and ${any(addresses.map(({ ip }) => `dst host ${ip}`))}))`,
+      ` or ((ip proto ${PROTOCOL_OPP} or (udp and ${isFragment}) or (${isIcmpError})) and ${any(addresses.map(({ ip }) => `dst host ${ip}`))}))`,
   );
   return terms.join(' and ');
 }

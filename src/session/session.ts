@@ -9,9 +9,10 @@ export const CLIENT = 0;
 export const CPORT_SERVICE = CLIENT + ADDRESS_WORDS;
 /** lport in the upper half, flags in the lower. */
 export const LPORT_FLAGS = CPORT_SERVICE + 1;
-export const LEG = LPORT_FLAGS + 1;
+/** Leg index in the lower half; in the upper the path MTU towards the real server that ICMP taught us, 0 = none. */
+export const LEG_MTU = LPORT_FLAGS + 1;
 /** Time of the last forwarded packet of either direction, int32 ms. */
-export const LAST_SEEN = LEG + 1;
+export const LAST_SEEN = LEG_MTU + 1;
 /** HANDSHAKE_WORDS words that belong to uoa/handshake.ts. */
 export const HANDSHAKE = LAST_SEEN + 1;
 /** Chain links of the index, one per direction: entry + 1, 0 at the end. */
@@ -27,6 +28,8 @@ export const cportOf = (records: Int32Array, base: number): number => records[ba
 export const serviceOf = (records: Int32Array, base: number): number =>
   records[base + CPORT_SERVICE] & 0xffff;
 export const lportOf = (records: Int32Array, base: number): number => records[base + LPORT_FLAGS] >>> 16;
+export const legOf = (records: Int32Array, base: number): number => records[base + LEG_MTU] & 0xffff;
+export const learnedMtuOf = (records: Int32Array, base: number): number => records[base + LEG_MTU] >>> 16;
 export const isUsed = (records: Int32Array, base: number): boolean =>
   (records[base + LPORT_FLAGS] & FLAG_USED) !== 0;
 export const isNormal = (records: Int32Array, base: number): boolean =>

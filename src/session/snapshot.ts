@@ -9,7 +9,7 @@ import {
   isNormal,
   isUsed,
   LAST_SEEN,
-  LEG,
+  legOf,
   lportOf,
   SESSION_WORDS,
   serviceOf,
@@ -72,7 +72,7 @@ function matches(records: Int32Array, base: number, names: SessionNames, filter:
   if (filter.clientPort !== undefined && cportOf(records, base) !== filter.clientPort) return false;
   if (filter.service !== undefined && names.services[serviceOf(records, base)].name !== filter.service)
     return false;
-  const leg = names.legs[records[base + LEG]];
+  const leg = names.legs[legOf(records, base)];
   if (filter.rs !== undefined && leg.rip !== filter.rs) return false;
   if (filter.rsPort !== undefined && leg.rport !== filter.rsPort) return false;
   return filter.client === undefined || formatAddress(records, base + CLIENT) === filter.client;
@@ -80,7 +80,7 @@ function matches(records: Int32Array, base: number, names: SessionNames, filter:
 
 function snapshot(records: Int32Array, base: number, names: SessionNames, nowMs: number): SessionSnapshot {
   const service = names.services[serviceOf(records, base)];
-  const leg = names.legs[records[base + LEG]];
+  const leg = names.legs[legOf(records, base)];
   const state = service.maxTrials === 0 ? 'off' : handshakeState(records, base + HANDSHAKE);
   return {
     service: service.name,

@@ -14,8 +14,9 @@ import {
   isNormal,
   isUsed,
   LAST_SEEN,
-  LEG,
+  LEG_MTU,
   LPORT_FLAGS,
+  legOf,
   lportOf,
   NEXT,
   SESSION_WORDS,
@@ -117,7 +118,7 @@ export class SessionTable {
     for (let i = 0; i < 4; i++) records[base + CLIENT + i] = packet.addresses[i];
     records[base + CPORT_SERVICE] = (packet.sport << 16) | serviceIndex;
     records[base + LPORT_FLAGS] = (lport << 16) | FLAG_USED;
-    records[base + LEG] = leg.index;
+    records[base + LEG_MTU] = leg.index;
     records[base + LAST_SEEN] = nowMs;
     startHandshake(records, base + HANDSHAKE, nowMs);
     this.#link(slot * 2 + INBOUND);
@@ -135,6 +136,11 @@ export class SessionTable {
       this.#shard(slot).get(slot, GET_OPTIONS);
     }
     records[base + LAST_SEEN] = nowMs;
+  }
+
+  /** Notes the path MTU towards the session's real server, 68 to 65,535. */
+  learnMtu(base: number, mtu: number): void {
+    this.records[base + LEG_MTU] = (mtu << 16) | legOf(this.records, base);
   }
 
   markNormal(base: number): void {
@@ -185,7 +191,7 @@ export class SessionTable {
     const base = slot * SESSION_WORDS;
     const { records } = this;
     this.#onEnd(base, cause);
-    this.#legs[records[base + LEG]].pool.give(lportOf(records, base));
+    this.#legs[legOf(records, base)].pool.give(lportOf(records, base));
     this.#unlink(slot * 2 + INBOUND);
     this.#unlink(slot * 2 + OUTBOUND);
     records[base + LPORT_FLAGS] = 0;
@@ -217,7 +223,7 @@ export class SessionTable {
       const service = this.#services[serviceOf(records, base)];
       return service.vip === dst && service.vport === (ports & 0xffff);
     }
-    const leg = this.#legs[records[base + LEG]];
+    const leg = this.#legs[legOf(records, base)];
     return (
       lportOf(records, base) === (ports & 0xffff) &&
       leg.rip === src &&
@@ -237,7 +243,7 @@ export class SessionTable {
         (cportOf(records, base) << 16) | service.vport,
       );
     }
-    const leg = this.#legs[records[base + LEG]];
+    const leg = this.#legs[legOf(records, base)];
     return this.#bucket(leg.rip, leg.lip, (leg.rport << 16) | lportOf(records, base));
   }
 

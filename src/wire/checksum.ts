@@ -40,5 +40,8 @@ export function fold(sum: number): number {
 
 /** Sum of the IPv4 pseudo-header (RFC 768): addresses as int32, protocol, length of the UDP header and payload. */
 export function pseudoSumIpv4(src: number, dst: number, protocol: number, length: number): number {
-  return (src >>> 0) + (dst >>> 0) + protocol + length;
+  return pairSum(src, dst) + protocol + length;
 }
+
+/** Sum of two addresses given as int32. */
+export const pairSum = (src: number, dst: number): number => (src >>> 0) + (dst >>> 0);

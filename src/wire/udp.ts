@@ -46,6 +46,16 @@ export function checksumAcceptable(
   return sum === 0xffff || field === fold(pseudo);
 }
 
+/**
+ * The checksum field after `oldSum` (addresses and ports as they were) became `newSum`, for a datagram whose payload is
+ * not all there (RFC 1624). Zero, "not used", stays zero.
+ */
+export function adjustChecksum(field: number, oldSum: number, newSum: number): number {
+  if (field === 0) return 0;
+  const sum = (~field & 0xffff) + (0xffff - fold(oldSum)) + fold(newSum);
+  return ~fold(sum) & 0xffff || 0xffff;
+}
+
 /** The checksum field for the header as it stands and these addresses; never 0, which would mean "not used". */
 export function computeChecksum(
   view: DataView,

@@ -2,11 +2,26 @@
 // and no client any UOA; nothing throws, nothing is written outside the packet. Deterministic: the seed is in the name.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { ipoOption, withId } from '../packets/builder.ts';
+import { icmp4, ipoOption, withId } from '../packets/builder.ts';
 import { hex, unhex } from '../packets/bytes.ts';
 import { type Dissected, dissect, options } from '../packets/dissect.ts';
 import { PORT, Rig } from './rig.ts';
-import { EMPTY, forgedOpp, fromClient, fromRealServer, ipoAck, LIP, oppAck, RIP, VIP } from './roles.ts';
+import {
+  CIP,
+  EMPTY,
+  forgedOpp,
+  fromClient,
+  fromRealServer,
+  ipoAck,
+  LIP,
+  oppAck,
+  RIP,
+  toClient,
+  toRealServer,
+  VIP,
+  withIpo,
+  withOpp,
+} from './roles.ts';
 
 const PACKETS_PER_SEED = 4_000;
 const SEEDS: [number, 'ipo' | 'opp'][] = [
@@ -43,6 +58,34 @@ const REPLIES = [
   oppAck(),
   oppAck({ checksum: 'zero', payload: Uint8Array.of(1, 2, 3) }),
 ];
+
+/** What a real server or a client may send errors about. */
+const TO_REAL_SERVER = [toRealServer(), withIpo(), withOpp(), toRealServer({ checksum: 'zero' })];
+const ERRORS: [number, number, number][] = [
+  [3, 3, 0],
+  [3, 4, 600],
+  [3, 2, 0],
+  [11, 0, 0],
+  [12, 0, 0x14000000],
+];
+
+/** An ICMP error with right checksums about a mutated packet of ours, or now and then mutated itself. */
+function randomError(inside: boolean, random: (below: number) => number): Uint8Array {
+  const about = inside ? (TO_REAL_SERVER[random(TO_REAL_SERVER.length)] ?? EMPTY) : toClient();
+  const [type, code, rest] = ERRORS[random(ERRORS.length)] ?? [3, 3, 0];
+  const [src, dst] = inside ? [RIP, LIP] : [CIP, VIP];
+  const body = random(3) === 0 ? about : mutate(about, random);
+  const error = icmp4({ src, dst, type, code, rest, body });
+  return random(4) === 0 ? mutate(error, random) : error;
+}
+
+/** Nobody but a real server is shown a UOA of ours, not even inside an error. */
+function checkEmbedded(sent: Uint8Array, cause: string): void {
+  const embedded = sent.slice(28);
+  assert.equal(embedded[9], 17, `protocol inside ${hex(sent)} after ${cause}`);
+  const types = options(embedded.slice(20, ((embedded[0] ?? 0) & 15) * 4)).map((option) => option[0] ?? 0);
+  assert.ok(!types.some((type) => type >= 29 && type <= 31), `a UOA inside ${hex(sent)} after ${cause}`);
+}
 
 function mutate(packet: Uint8Array, random: (below: number) => number): Uint8Array {
   const mutated = random(8) === 0 ? packet.slice(0, random(packet.length + 1)) : packet.slice();
@@ -93,18 +136,25 @@ describe('mutated packets', () => {
       const rig = new Rig({ maxSessions: 50, service: { dialect } });
       const random = generator(seed);
       const verdicts = new Set<string>();
+      let translated = 0;
       for (let count = 0; count < PACKETS_PER_SEED; count++) {
         if (random(50) === 0) rig.receive(fromClient(), PORT.wan);
         rig.at += random(20);
         const inside = random(2) === 0;
         const base =
           (inside ? REPLIES : REQUESTS)[random(inside ? REPLIES.length : REQUESTS.length)] ?? EMPTY;
-        const packet = mutate(base, random);
+        const isError = random(5) === 0;
+        const packet = isError ? randomError(inside, random) : mutate(base, random);
         const outcome = rig.receive(packet, inside ? PORT.lan : PORT.wan);
         verdicts.add(outcome.verdict);
-        for (const sent of outcome.sent) checkSent(sent, hex(packet));
+        for (const sent of outcome.sent) {
+          checkSent(sent, hex(packet));
+          if (isError) checkEmbedded(sent, hex(packet));
+        }
+        translated += outcome.changed.icmpTranslated ?? 0;
       }
       assert.ok(verdicts.size >= 12, `the mutations reach few verdicts: ${[...verdicts]}`);
+      assert.ok(translated > 20, `only ${translated} ICMP errors were translated`);
       assert.equal(rig.receive(fromClient({ sport: 40_000 }), PORT.wan).verdict, 'forward');
     });
   }

@@ -41,6 +41,15 @@ test('a DF datagram above the LAN MTU teaches the client its path MTU', async (t
   assert.equal(await rig.metric('drops_total', { reason: 'too_big' }), 1);
 });
 
+test('where no server listens, the socket of the client gets ECONNREFUSED', async (t) => {
+  const rig = await startRig(t);
+  const wan = await rig.watch('client', 'eth0', 'icmp', 'in');
+  assert.deepEqual((await rig.probe('exchange', { sizes: [64] })).results, ['ECONNREFUSED']);
+  const { count } = await wan.matching('icmp.type == 3 and icmp.code == 3 and icmp.checksum.status == 1');
+  assert.equal(count, 1);
+  assert.equal(await rig.metric('icmp_translated_total', {}), 1);
+});
+
 test('a datagram that fills the MTU passes unharmed, behind a carrier with the client address', async (t) => {
   const rig = await startRig(t);
   const servers = await rig.startServers();
