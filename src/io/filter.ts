@@ -12,7 +12,7 @@ const PROTOCOL_OPP = 248;
  * hence the test for the port's own Ethernet address. What this host sends is kept out by PACKET_IGNORE_OUTGOING and not
  * by `inbound`: libpcap runs the filter itself on the first packet, cannot tell the direction there, and loses it. Services whose addresses have the same ports share a term.
  *
- * The kernel takes at most 4,096 instructions. measured (libpcap 1.10, tcpdump -d): 399 VIPs with a vport each of its
+ * The kernel takes at most 4,096 instructions. measured (libpcap 1.10, tcpdump -d): about 390 VIPs with a vport each of its
  * own, or 1,140 VIPs with the same vport, or 2,151 vports of one VIP. Opening the capture fails with a clear error beyond.
  */
 export function captureFilter(port: IoPort, vips: readonly VipPort[], lips: readonly LipPorts[]): string {

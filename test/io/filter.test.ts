@@ -24,6 +24,7 @@ interface Packet {
   moreFragments?: boolean;
   /** Bytes of IP options. */
   optionsLen?: number;
+  icmpType?: number;
 }
 
 function frame(p: Packet): Buffer {
@@ -40,7 +41,7 @@ function frame(p: Packet): Buffer {
   ip.set([192, 0, 2, 1], 12);
   ip.set((p.dst ?? '10.1.0.100').split('.').map(Number), 16);
   ip.fill(1, 20, headerLen);
-  ip.writeUInt16BE(40000, headerLen);
+  ip.writeUInt16BE(p.icmpType === undefined ? 40000 : p.icmpType << 8, headerLen);
   ip.writeUInt16BE(p.dport ?? 6000, headerLen + 2);
   ip.writeUInt16BE(8, headerLen + 4);
   return bytes;
@@ -91,6 +92,11 @@ const ROWS: [name: string, packet: Packet, passes: boolean][] = [
   ['a later fragment of TCP', { fragmentOff: 1480, protocol: 6 }, false],
   ['a later fragment of protocol 248', { fragmentOff: 1480, protocol: 248 }, true],
   ['a later fragment to a stranger', { fragmentOff: 1480, dst: '10.9.9.9' }, false],
+  ['ICMP unreachable to a VIP', { protocol: 1, icmpType: 3 }, true],
+  ['ICMP time exceeded to a LIP', { protocol: 1, icmpType: 11, dst: '10.2.0.200' }, true],
+  ['ICMP parameter problem to a LIP', { protocol: 1, icmpType: 12, dst: '10.2.0.200' }, true],
+  ['ICMP echo to a VIP', { protocol: 1, icmpType: 8 }, false],
+  ['ICMP unreachable to a stranger', { protocol: 1, icmpType: 3, dst: '10.9.9.9' }, false],
   ["another host's Ethernet address", { etherDst: '02:00:00:00:00:02' }, false],
   ['another link protocol', { ethertype: 0x86dd }, false],
 ];
