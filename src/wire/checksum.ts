@@ -2,7 +2,8 @@
 // exceed 16 bits until folded; a checksum field holds the complement of the folded sum.
 
 /**
- * Sum of view[off, off + len), a last odd byte padded with zero. Exact: 64 KiB of 32-bit words stay below 2^46.
+ * Folded sum of view[off, off + len), a last odd byte padded with zero. Exact: 64 KiB of 32-bit words stay below 2^46.
+ * Folded, because a number beyond 2^31 is a heap object wherever the call is not inlined (16 bytes of garbage).
  * Read as 32-bit words, because 2^16 = 1 modulo 0xffff: half the loads of 16-bit reads. Sums beyond 2^31 are floating
  * point, and each addition waits for the one before: two independent sums, 175 instead of 355 ns for 1,200 bytes.
  */
@@ -24,7 +25,7 @@ export function sumBytes(view: DataView, off: number, len: number): number {
     at += 2;
   }
   if (at < end) sum += view.getUint8(at) << 8;
-  return sum;
+  return fold(sum);
 }
 
 /** Folds a sum to 16 bits, carries added back in. */
@@ -35,7 +36,7 @@ export function fold(sum: number): number {
     high = Math.floor(folded / 0x10000);
     folded = folded - high * 0x10000 + high;
   }
-  return folded;
+  return folded | 0;
 }
 
 /** Sum of the IPv4 pseudo-header (RFC 768): addresses as int32, protocol, length of the UDP header and payload. */
