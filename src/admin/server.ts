@@ -7,7 +7,7 @@ import { createMetrics } from './metrics.ts';
 import { parseSessionQuery, QueryError } from './session-query.ts';
 import type { AdminSources } from './sources.ts';
 
-export type { AdminLeg, AdminService, AdminSources, SessionQuery } from './sources.ts';
+export type { AdminLeg, AdminService, AdminSources } from './sources.ts';
 
 export interface AdminServer {
   /** Where it listens; the port is the real one also when any was asked for. */

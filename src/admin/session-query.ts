@@ -1,6 +1,6 @@
-// The query string of /sessions -> SessionQuery, or a QueryError whose text goes to the person who asked.
+// The query string of /sessions -> SessionFilter, or a QueryError whose text goes to the person who asked.
 import { isIP } from 'node:net';
-import type { SessionQuery } from './sources.ts';
+import type { SessionFilter } from '../session/snapshot.ts';
 
 export class QueryError extends Error {
   override readonly name = 'QueryError';
@@ -14,14 +14,14 @@ const LIMIT_MAX = 1000;
 export function parseSessionQuery(
   query: Record<string, unknown>,
   serviceNames: readonly string[],
-): SessionQuery {
+): SessionFilter {
   for (const [name, value] of Object.entries(query)) {
     if (!PARAMETERS.includes(name))
       refuse(`unknown parameter ${JSON.stringify(name)}`, PARAMETERS.join(', '));
     if (typeof value !== 'string') refuse(`parameter ${name} stands more than once`, 'each at most once');
   }
   const { client, rs, service, state, offset, limit } = query as Record<string, string | undefined>;
-  const parsed: SessionQuery = {
+  const parsed: SessionFilter = {
     offset: readInteger('offset', offset, 0, 0, 999_999_999),
     limit: readInteger('limit', limit, LIMIT_DEFAULT, 1, LIMIT_MAX),
   };

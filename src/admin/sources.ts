@@ -1,6 +1,7 @@
 // What the admin HTTP server reads. All of it answers at once from memory of this process or memory shared with the
 // datapath: a scrape never waits for the datapath.
 import type { Config } from '../config/schema.ts';
+import type { SessionFilter } from '../session/snapshot.ts';
 
 export interface AdminService {
   name: string;
@@ -17,17 +18,6 @@ export interface AdminLeg {
   lip: string;
   /** Number of lports; 0 where they are counted with another leg that shares them. */
   capacity: number;
-}
-
-export interface SessionQuery {
-  client?: string;
-  clientPort?: number;
-  rs?: string;
-  rsPort?: number;
-  service?: string;
-  state?: 'oneway' | 'normal';
-  offset: number;
-  limit: number;
 }
 
 export interface AdminSources {
@@ -51,6 +41,6 @@ export interface AdminSources {
   datapathPid(): number | undefined;
   sessions: {
     /** `total` counts all that match; `sessions` holds those in [offset, offset + limit). */
-    list(query: SessionQuery): { total: number; sessions: object[] };
+    list(query: SessionFilter): { total: number; sessions: object[] };
   };
 }

@@ -131,8 +131,6 @@ export const CONFIG_SCHEMA = group({
 /** A checked config: durations are milliseconds, sizes bytes, every default filled in. */
 export type Config = z.output<typeof CONFIG_SCHEMA>;
 export type ServiceConfig = z.output<typeof service>;
-export type RealServerConfig = z.output<typeof realServer>;
-export type UoaConfig = ServiceConfig['uoa'];
 
 /** One service of a config that as a whole has problems, so that rules.ts can check what can be checked. */
 export function readService(raw: unknown): ServiceConfig | undefined {

@@ -21,4 +21,3 @@ export interface UoaDialect {
 }
 
 export const UOA_DIALECTS = { ipo, opp } as const;
-export type UoaDialectName = keyof typeof UOA_DIALECTS;

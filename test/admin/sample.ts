@@ -1,14 +1,11 @@
 // A running admin server over typed arrays that a test fills as the datapath would.
+
 import type { TestContext } from 'node:test';
-import {
-  type AdminServer,
-  type AdminSources,
-  type SessionQuery,
-  startAdmin,
-} from '../../src/admin/server.ts';
+import { type AdminServer, type AdminSources, startAdmin } from '../../src/admin/server.ts';
 import { parseConfig } from '../../src/config/load.ts';
 import { counterCells } from '../../src/datapath/counters.ts';
 import { IO_COUNTERS } from '../../src/io/packet-io.ts';
+import type { SessionFilter } from '../../src/session/snapshot.ts';
 
 const CONFIG = `
 sessions: { max: 5000 }
@@ -20,7 +17,7 @@ services:
 export interface SampleAdmin {
   sources: AdminSources;
   /** What the last /sessions request asked for. */
-  asked: SessionQuery[];
+  asked: SessionFilter[];
   url(path: string): string;
   get(path: string): Promise<{ status: number; json: Record<string, unknown> }>;
   metrics(): Promise<string>;
@@ -31,7 +28,7 @@ export async function startSample(
   overrides: Partial<AdminSources> = {},
 ): Promise<SampleAdmin> {
   const config = parseConfig(CONFIG, 'sample.yaml');
-  const asked: SessionQuery[] = [];
+  const asked: SessionFilter[] = [];
   const sources: AdminSources = {
     version: '1.2.3',
     startedAt: new Date(1_700_000_000_000),

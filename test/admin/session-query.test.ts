@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import type { SessionQuery } from '../../src/admin/server.ts';
+import type { SessionFilter } from '../../src/session/snapshot.ts';
 import { startSample } from './sample.ts';
 
 describe('/sessions', () => {
-  const accepted: [search: string, query: SessionQuery][] = [
+  const accepted: [search: string, query: SessionFilter][] = [
     ['', { offset: 0, limit: 100 }],
     ['?offset=200&limit=1000', { offset: 200, limit: 1000 }],
     ['?client=10.1.0.2', { client: '10.1.0.2', offset: 0, limit: 100 }],
