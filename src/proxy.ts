@@ -180,8 +180,8 @@ async function provideAddresses(
       `add them:\n${commands}\nor set io.assignAddresses: true, which adds them on start and removes them on stop`,
     );
   }
-  undo.push(() => removeAddresses(missing));
   await assignAddresses(missing);
+  undo.push(() => removeAddresses(missing));
   log.info({ addresses: missing.map(({ ip, device }) => `${ip} on ${device}`) }, 'addresses added');
 }
 

@@ -2,8 +2,9 @@
 import type { DatapathPlan } from './datapath/plan.ts';
 import { IO_COUNTERS, type IoPort } from './io/packet-io.ts';
 
-/** File descriptor of the shared memory in this process. */
+/** File descriptor of the shared memory in the datapath process. */
 export const MEMORY_FD = 4;
+
 /** The plan with what the packet I/O must know of each port. */
 export interface WorkerPlan extends DatapathPlan {
   readonly ports: readonly IoPort[];

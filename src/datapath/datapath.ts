@@ -83,22 +83,17 @@ export class Datapath {
       table.end(baseOf(entry), 'expired');
       entry = -1;
     }
-    if (entry < 0) {
-      const service = state.serviceAt(packet.dst, packet.dport);
-      if (service === undefined) {
-        if (!state.isLocal(packet.dst, packet.dport)) return VERDICT.pass;
-        return state.facesRealServers(portIndex) ? DROP.no_session : DROP.wrong_interface;
-      }
-      state.serviceIndex = service.index;
-      const verdict = inbound(state, frame, service, -1, portIndex, nowMs);
-      if (verdict === VERDICT.forward) state.count(service.index, COUNTER.inboundForwarded);
-      return verdict;
+    const base = entry < 0 ? -1 : baseOf(entry);
+    const service =
+      base < 0
+        ? state.serviceAt(packet.dst, packet.dport)
+        : state.services[serviceOf(state.memory.records, base)];
+    if (service === undefined) {
+      if (!state.isLocal(packet.dst, packet.dport)) return VERDICT.pass;
+      return state.facesRealServers(portIndex) ? DROP.no_session : DROP.wrong_interface;
     }
-
-    const base = baseOf(entry);
-    const service = state.services[serviceOf(state.memory.records, base)];
     state.serviceIndex = service.index;
-    if (isInbound(entry)) {
+    if (base < 0 || isInbound(entry)) {
       const verdict = inbound(state, frame, service, base, portIndex, nowMs);
       if (verdict === VERDICT.forward) state.count(service.index, COUNTER.inboundForwarded);
       return verdict;

@@ -29,15 +29,45 @@ export class IcmpSender {
 
   /** The packet's TTL ran out here: to its sender, from the address it was sent to. */
   timeExceeded(frame: Frame, packet: Packet, serviceIndex: number, nowMs: number): void {
-    this.#error(ICMP_TIME_EXCEEDED, 0, 0, frame, packet, serviceIndex, nowMs);
+    this.#aboutPacket(ICMP_TIME_EXCEEDED, 0, 0, frame, packet, serviceIndex, nowMs);
   }
 
   fragmentationNeeded(frame: Frame, packet: Packet, mtu: number, serviceIndex: number, nowMs: number): void {
-    this.#error(ICMP_UNREACHABLE, ICMP_FRAGMENTATION_NEEDED, mtu, frame, packet, serviceIndex, nowMs);
+    this.#aboutPacket(ICMP_UNREACHABLE, ICMP_FRAGMENTATION_NEEDED, mtu, frame, packet, serviceIndex, nowMs);
   }
 
   /** Sends an error of another host, its embedded packet rewritten already, from `src` to `dst`. */
   pass(
+    type: number,
+    code: number,
+    rest: number,
+    src: number,
+    dst: number,
+    frame: Frame,
+    off: number,
+    len: number,
+    serviceIndex: number,
+    nowMs: number,
+  ): Verdict {
+    const column = COUNTER.icmpTranslated;
+    return this.#emit(column, type, code, rest, src, dst, frame, off, len, serviceIndex, nowMs);
+  }
+
+  #aboutPacket(
+    type: number,
+    code: number,
+    rest: number,
+    frame: Frame,
+    packet: Packet,
+    serviceIndex: number,
+    nowMs: number,
+  ): void {
+    const { src, dst, off, totalLen } = packet;
+    this.#emit(COUNTER.icmpSent, type, code, rest, dst, src, frame, off, totalLen, serviceIndex, nowMs);
+  }
+
+  #emit(
+    column: number,
     type: number,
     code: number,
     rest: number,
@@ -56,37 +86,8 @@ export class IcmpSender {
     }
     const packetLen = writeIcmpError(this.#out, 0, type, code, rest, src, dst, frame, off, len);
     if (!this.#send(this.#out, 0, packetLen)) return DROP.send_failed;
-    this.#counters[row + COUNTER.icmpTranslated]++;
+    this.#counters[row + column]++;
     return VERDICT.forward;
-  }
-
-  #error(
-    type: number,
-    code: number,
-    mtu: number,
-    frame: Frame,
-    packet: Packet,
-    serviceIndex: number,
-    nowMs: number,
-  ): void {
-    const row = counterRow(serviceIndex);
-    if (!this.#takeToken(nowMs)) {
-      this.#counters[row + COUNTER.icmpSuppressed]++;
-      return;
-    }
-    const len = writeIcmpError(
-      this.#out,
-      0,
-      type,
-      code,
-      mtu,
-      packet.dst,
-      packet.src,
-      frame,
-      packet.off,
-      packet.totalLen,
-    );
-    if (this.#send(this.#out, 0, len)) this.#counters[row + COUNTER.icmpSent]++;
   }
 
   #takeToken(nowMs: number): boolean {

@@ -2,8 +2,6 @@
 // that control plane and datapath share.
 import type { ServicePlan } from '../service/plan.ts';
 
-export type { ServicePlan };
-
 export interface DatapathPort {
   /** Bit 1: faces clients, bit 2: faces real servers. */
   readonly side: number;
@@ -25,7 +23,6 @@ export interface DatapathPlan {
 export const SIDE_LAN = 2;
 
 export interface LegPlan {
-  serviceIndex: number;
   lip: string;
   rip: string;
   rport: number;
@@ -39,10 +36,9 @@ export const poolKey = ({ lip, rip, rport, lports }: LegPlan): string =>
 
 /** All legs: by service, within it by real server, within it by LIP. */
 export function legPlans(services: readonly ServicePlan[]): LegPlan[] {
-  return services.flatMap((service, serviceIndex) =>
+  return services.flatMap((service) =>
     service.realServers.flatMap(({ ip, port, mtu }) =>
       service.lips.map((lip) => ({
-        serviceIndex,
         lip,
         rip: ip,
         rport: port,

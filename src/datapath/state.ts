@@ -27,8 +27,12 @@ export class DatapathState {
   /** The service that the packet under way belongs to, -1 for none. */
   serviceIndex = -1;
   readonly #servicesByPort = new Map<number, Service[]>();
-  readonly #own = new Set<number>();
-  readonly #locals: { lip: number; first: number; last: number }[] = [];
+  /** VIPs and LIPs. */
+  readonly #ours = new Set<number>();
+  /** Other addresses of this host. */
+  readonly #hosts: ReadonlySet<number>;
+  /** LIP:lports, each range once. */
+  readonly #locals: readonly { lip: number; first: number; last: number }[];
 
   constructor(plan: DatapathPlan, memory: DatapathMemory, send: Send, seed: readonly [number, number]) {
     this.ports = plan.ports;
@@ -51,8 +55,11 @@ export class DatapathState {
         pool,
       };
     });
+    let firstLeg = 0;
     this.services = plan.services.map((servicePlan, index) => {
-      const legs = this.legs.filter((_, leg) => planned[leg].serviceIndex === index);
+      const count = servicePlan.realServers.length * servicePlan.lips.length;
+      const legs = this.legs.slice(firstLeg, firstLeg + count);
+      firstLeg += count;
       return new Service(index, servicePlan, legs);
     });
     for (const service of this.services) {
@@ -60,18 +67,20 @@ export class DatapathState {
       samePort.push(service);
       this.#servicesByPort.set(service.vport, samePort);
     }
-    for (const { lips, lports } of plan.services) {
-      for (const lip of lips) this.#locals.push({ lip: parseIpv4(lip), ...lports });
-    }
-    for (const ip of plan.ownAddresses ?? []) this.#own.add(parseIpv4(ip));
-    for (const { vip } of this.services) this.#own.add(vip);
-    for (const { lip } of this.#locals) this.#own.add(lip);
+    const locals = new Map(
+      planned.map(({ lip, lports }) => [
+        `${lip} ${lports.first}-${lports.last}`,
+        { lip: parseIpv4(lip), ...lports },
+      ]),
+    );
+    this.#locals = [...locals.values()];
+    for (const { vip } of this.services) this.#ours.add(vip);
+    for (const { lip } of this.#locals) this.#ours.add(lip);
+    this.#hosts = new Set((plan.ownAddresses ?? []).map(parseIpv4));
     this.table = new SessionTable(memory.records, this.services, this.legs, seed, (base, end) => {
-      this.count(
-        serviceOf(memory.records, base),
-        end === 'expired' ? COUNTER.sessionsExpired : COUNTER.sessionsEvicted,
-      );
-      this.gauge(base, -1);
+      const row = counterRow(serviceOf(memory.records, base));
+      memory.counters[row + (end === 'expired' ? COUNTER.sessionsExpired : COUNTER.sessionsEvicted)]++;
+      memory.counters[row + (this.table.isNormal(base) ? COUNTER.sessionsNormal : COUNTER.sessionsOneway)]--;
       memory.legsInUse[legOf(memory.records, base)]--;
     });
   }
@@ -79,13 +88,6 @@ export class DatapathState {
   /** Adds one to a service's counter; serviceIndex -1 is no service. */
   count(serviceIndex: number, column: number): void {
     this.memory.counters[counterRow(serviceIndex) + column]++;
-  }
-
-  /** Adds `change` to the gauge of the session's present state. */
-  gauge(base: number, change: number): void {
-    const row = counterRow(serviceOf(this.memory.records, base));
-    const column = this.table.isNormal(base) ? COUNTER.sessionsNormal : COUNTER.sessionsOneway;
-    this.memory.counters[row + column] += change;
   }
 
   legOf(base: number): Leg {
@@ -116,7 +118,8 @@ export class DatapathState {
    */
   mayComeFrom(src: number, sport: number, service: Service, portIndex: number): boolean {
     if (isImpossibleSource(src)) return false;
-    if (!this.ports[portIndex].loopback && (isLoopback(src) || this.#own.has(src))) return false;
+    const isHosts = isLoopback(src) || this.#ours.has(src) || this.#hosts.has(src);
+    if (isHosts && !this.ports[portIndex].loopback) return false;
     if (this.serviceAt(src, sport) !== undefined || this.isLocal(src, sport)) return false;
     for (const { legs } of service.realServers) {
       if (legs[0].rip === src && legs[0].rport === sport) return false;
@@ -126,9 +129,7 @@ export class DatapathState {
 
   /** Whether the address is a VIP or LIP, whatever the port. */
   isOurs(ip: number): boolean {
-    for (const service of this.services) if (service.vip === ip) return true;
-    for (const local of this.#locals) if (local.lip === ip) return true;
-    return false;
+    return this.#ours.has(ip);
   }
 
   /** Whether the address and port are one of our LIP:lport. */

@@ -1,16 +1,15 @@
 // The capture filter of a port in libpcap's language (pcap-filter(7)): what is addressed to this host's Ethernet address
 // and concerns a service. Pure. The kernel runs it, so what it keeps out costs this process nothing.
+import { PROTOCOL_OPP } from '../wire/ipv4.ts';
 import type { IoPort } from './packet-io.ts';
 import { type AddressPorts, type LipPorts, mergePorts, type VipPort } from './port-ranges.ts';
-
-/** IP protocol of the opp dialect. */
-const PROTOCOL_OPP = 248;
 
 /**
  * Takes in, of IPv4 only: UDP to VIP:vport and LIP:lports; protocol 248 to a VIP or LIP; and of UDP to a VIP or LIP the
  * fragments that have no ports, so that they are counted as dropped instead of vanishing; and ICMP errors to a VIP or LIP. The capture is promiscuous,
  * hence the test for the port's own Ethernet address. What this host sends is kept out by PACKET_IGNORE_OUTGOING and not
- * by `inbound`: libpcap runs the filter itself on the first packet, cannot tell the direction there, and loses it. Services whose addresses have the same ports share a term.
+ * by `inbound`: libpcap runs the filter itself on the first packet, cannot tell the direction there, and loses it.
+ * Services whose addresses have the same ports share a term.
  *
  * The kernel takes at most 4,096 instructions. measured (libpcap 1.10, tcpdump -d): about 390 VIPs with a vport each of its
  * own, or 1,140 VIPs with the same vport, or 2,151 vports of one VIP. Opening the capture fails with a clear error beyond.

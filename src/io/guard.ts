@@ -1,8 +1,9 @@
 // Keeps the host's own kernel away from the proxy's packets: an nftables table that drops what comes in for VIP:vport
 // and LIP:lports behind the capture (which sees it before), so that the kernel neither answers with ICMP port unreachable
 // nor forwards it, and that leaves what raw-socket sends from there out of connection tracking, so that no NAT rule
-// rewrites it, nor what a local real server answers. The table belongs (`flags owner`) to the netlink socket of a child process `nft -i` and vanishes with it;
-// the child ends at the end of its input, which this process holds: nothing stays, not even after SIGKILL.
+// rewrites it, nor what a local real server answers. The table belongs (`flags owner`) to the netlink socket of a child
+// process `nft -i` and vanishes with it; the child ends at the end of its input, which this process holds: nothing stays,
+// not even after SIGKILL.
 //
 // Not covered, because without ports a packet cannot be told from another program's on the same address: fragments but
 // the first, where the host does not reassemble before (it does once connection tracking is in use). They wait in the
@@ -12,12 +13,12 @@ import { type ChildProcessWithoutNullStreams, execFile, spawn } from 'node:child
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
+import { PROTOCOL_OPP } from '../wire/ipv4.ts';
 import { IoError } from './io-error.ts';
 import { type LipPorts, mergePorts, type VipPort } from './port-ranges.ts';
 
 const run = promisify(execFile);
 
-const PROTOCOL_OPP = 248;
 const INSTALL_TIMEOUT_MS = 10_000;
 const REINSTALL_DELAY_MS = 1_000;
 

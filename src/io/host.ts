@@ -2,6 +2,7 @@
 // large packets to each real server may be, and which VIPs and LIPs nobody would answer ARP for. It only looks, apart
 // from assignAddresses and removeAddresses.
 import { readFileSync } from 'node:fs';
+import { parseIpv4 } from '../wire/address.ts';
 import { IoError } from './io-error.ts';
 import {
   addAddress,
@@ -153,12 +154,8 @@ function lanFor(lip: string, lans: readonly string[], links: ReadonlyMap<string,
 function hasInSubnet(link: Link, address: string): boolean {
   return link.addresses.some(({ ip, prefixLen }) => {
     const shift = 32 - prefixLen;
-    return shift > 0 && toNumber(ip) >>> shift === toNumber(address) >>> shift;
+    return shift > 0 && parseIpv4(ip) >>> shift === parseIpv4(address) >>> shift;
   });
-}
-
-function toNumber(ip: string): number {
-  return ip.split('.').reduce((sum, part) => (sum << 8) | Number(part), 0);
 }
 
 function checkedLink(name: string, links: ReadonlyMap<string, Link>): Link {

@@ -1,11 +1,12 @@
 // Sends whole IPv4 packets through one raw socket: the kernel routes them by their destination, finds the neighbor and
 // writes the link header. Each call is counted in exactly one column; nothing is thrown and nothing waits.
+import { formatIpv4 } from '../wire/address.ts';
 import type { Frame } from '../wire/frame.ts';
+import * as ipv4 from '../wire/ipv4.ts';
 import { IO_COLUMN } from './packet-io.ts';
 import { openRawSocket, type RawSocket } from './raw-socket-package.ts';
 
 const CACHE_BITS = 12;
-const DST_OFF = 16; // RFC 791
 
 /** Texts of strerror(3), which is all that raw-socket tells; in English because Node never calls setlocale(3). */
 const COLUMN_OF: Record<string, number> = {
@@ -41,7 +42,7 @@ export class RawSender {
         bytes instanceof Buffer ? bytes : this.#bufferOf(frame),
         off,
         len,
-        this.#textOf(frame.view.getInt32(off + DST_OFF)),
+        this.#textOf(ipv4.dst(frame.view, off)),
         ignoreResult,
       );
     } catch (error) {
@@ -62,8 +63,7 @@ export class RawSender {
     const slot = Math.imul(address, 0x9e3779b1) >>> (32 - CACHE_BITS);
     if (this.#cachedAddress[slot] !== address) {
       this.#cachedAddress[slot] = address;
-      this.#cachedText[slot] =
-        `${address >>> 24}.${(address >>> 16) & 255}.${(address >>> 8) & 255}.${address & 255}`;
+      this.#cachedText[slot] = formatIpv4(address);
     }
     return this.#cachedText[slot]!;
   }

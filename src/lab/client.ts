@@ -4,7 +4,7 @@
 import { createSocket, type Socket } from 'node:dgram';
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type ClientTotals, tell } from './events.ts';
+import { type ClientTotals, noClientTotals, tell } from './events.ts';
 import { makePayload } from './payload.ts';
 
 export interface ClientOptions {
@@ -27,15 +27,7 @@ const MISSING_IN_A_ROW = 3;
 const PROGRESS_EVERY_MS = 500;
 
 const options = JSON.parse(process.argv[2] ?? '{}') as ClientOptions;
-const totals: ClientTotals = {
-  sent: 0,
-  received: 0,
-  altered: 0,
-  missing: 0,
-  unexpected: 0,
-  errors: 0,
-  nonEmpty: 0,
-};
+const totals: ClientTotals = noClientTotals();
 let stopped = false;
 
 async function openClient(address: string, index: number): Promise<Socket> {

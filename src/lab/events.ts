@@ -18,6 +18,16 @@ export interface ClientTotals {
   nonEmpty: number;
 }
 
+export const noClientTotals = (): ClientTotals => ({
+  sent: 0,
+  received: 0,
+  altered: 0,
+  missing: 0,
+  unexpected: 0,
+  errors: 0,
+  nonEmpty: 0,
+});
+
 export type ClientEvent =
   | { event: 'ready'; clients: string[] }
   | { event: 'progress' | 'result'; totals: ClientTotals };

@@ -6,6 +6,7 @@ import {
   type ClientTotals,
   type Learned,
   listen,
+  noClientTotals,
   type ServerEvent,
   type ServerTotals,
 } from './events.ts';
@@ -22,15 +23,7 @@ const LIGHT_PAUSE_MS = 200;
 const TIMEOUT_MS = 2000;
 
 export class ClientLoad {
-  totals: ClientTotals = {
-    sent: 0,
-    received: 0,
-    altered: 0,
-    missing: 0,
-    unexpected: 0,
-    errors: 0,
-    nonEmpty: 0,
-  };
+  totals: ClientTotals = noClientTotals();
   readonly #child: ChildProcess;
   readonly #closed: Promise<unknown>;
 

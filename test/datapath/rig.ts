@@ -4,8 +4,9 @@ import assert from 'node:assert/strict';
 import { COUNTER, COUNTER_COLUMNS, counterRow, DROP_COLUMN } from '../../src/datapath/counters.ts';
 import { Datapath } from '../../src/datapath/datapath.ts';
 import { allocateMemory, type DatapathMemory } from '../../src/datapath/memory.ts';
-import type { DatapathPlan, ServicePlan } from '../../src/datapath/plan.ts';
+import type { DatapathPlan } from '../../src/datapath/plan.ts';
 import { DROP_REASONS, verdictName } from '../../src/datapath/verdict.ts';
+import type { ServicePlan } from '../../src/service/plan.ts';
 import { Frame, HEADROOM } from '../../src/wire/frame.ts';
 import { hex } from '../packets/bytes.ts';
 
