@@ -58,6 +58,9 @@ export const recvmsg = bind<(fd: number, message: Memory, flags: number) => numb
 export const sendmsg = bind<(fd: number, message: Memory, flags: number) => number>(
   'intptr_t sendmsg(int fd, const void *message, int flags)',
 );
+export const inet_pton = bind<(family: number, text: string, address: Memory) => number>(
+  'int inet_pton(int family, const char *text, void *address)',
+);
 export const sendmmsg = bind<(fd: number, messages: Memory, count: number, flags: number) => number>(
   'int sendmmsg(int fd, void *messages, unsigned int count, int flags)',
 );

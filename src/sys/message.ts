@@ -1,11 +1,12 @@
 // struct msghdr (recvmsg(2)) for 64-bit Linux with one buffer each for address, data and control messages, all in one
 // block of memory that does not move. One call at a time uses it; results are valid until the next.
-import { addressOf, check, lastErrno, recvmsg, SysError, sendmsg } from './libc.ts';
+import { SocketAddress } from 'node:net';
+import { addressOf, check, inet_pton, lastErrno, recvmsg, SysError, sendmsg } from './libc.ts';
 
 const HEADER_LEN = 56; // name, namelen, iov, iovlen, control, controllen, flags: 8 bytes each
 const IOV_LEN = 16;
-const NAME_LEN = 16; // struct sockaddr_in
-const CONTROL_LEN = 256;
+const NAME_LEN = 32; // struct sockaddr_in6, padded
+const CONTROL_LEN = 4096; // a destination options header alone may have 2,048 bytes
 const CMSG_HEADER_LEN = 16; // len (8), level (4), type (4)
 const DATA_LEN = 65_536;
 
@@ -16,6 +17,9 @@ const CONTROL = NAME + NAME_LEN;
 const DATA = CONTROL + CONTROL_LEN;
 
 const AF_INET = 2;
+const AF_INET6 = 10;
+const IPV4_LEN = 16; // struct sockaddr_in
+const IPV6_LEN = 28; // struct sockaddr_in6
 const EAGAIN = 11;
 const ECONNREFUSED = 111;
 
@@ -46,9 +50,16 @@ export class Message {
     }
   }
 
-  /** The sender's address after receive(). */
+  /** The sender's address after receive(), as text. */
   get ip(): string {
-    return [4, 5, 6, 7].map((index) => this.#bytes[NAME + index]).join('.');
+    return formatAddress(this.addressBytes);
+  }
+
+  /** A copy of the sender's address after receive(): 4 bytes, or 16. */
+  get addressBytes(): Uint8Array {
+    const isIpv6 = this.#bytes.readUInt16LE(NAME) === AF_INET6;
+    const off = NAME + (isIpv6 ? 8 : 4);
+    return Uint8Array.from(this.#bytes.subarray(off, off + (isIpv6 ? 16 : 4)));
   }
 
   get port(): number {
@@ -81,8 +92,8 @@ export class Message {
     to: { ip: string; port: number },
     control?: { level: number; type: number; data: Uint8Array },
   ): void {
-    writeSocketAddress(this.#bytes, NAME, to.ip, to.port);
-    this.#bytes.writeUInt32LE(NAME_LEN, HEADER + 8);
+    const nameLen = writeSocketAddress(this.#bytes, NAME, to.ip, to.port);
+    this.#bytes.writeUInt32LE(nameLen, HEADER + 8);
     this.#bytes.set(payload, DATA);
     this.#bytes.writeBigUInt64LE(BigInt(payload.length), IOV + 8);
     let controlLen = 0;
@@ -100,10 +111,25 @@ export class Message {
   }
 }
 
-/** Writes a struct sockaddr_in (ip(7)) of 16 bytes. */
-export function writeSocketAddress(bytes: Buffer, off: number, ip: string, port: number): void {
-  bytes.fill(0, off, off + NAME_LEN);
-  bytes.writeUInt16LE(AF_INET, off);
+/** Writes a struct sockaddr_in (ip(7)) of 16 bytes, or a sockaddr_in6 (ipv6(7)) of 28, and returns its length. */
+export function writeSocketAddress(bytes: Buffer, off: number, ip: string, port: number): number {
+  const isIpv6 = ip.includes(':');
+  const length = isIpv6 ? IPV6_LEN : IPV4_LEN;
+  bytes.fill(0, off, off + length);
+  bytes.writeUInt16LE(isIpv6 ? AF_INET6 : AF_INET, off);
   bytes.writeUInt16BE(port, off + 2);
-  bytes.set(ip.split('.').map(Number), off + 4);
+  const address = bytes.subarray(isIpv6 ? off + 8 : off + 4, off + length);
+  if (inet_pton(isIpv6 ? AF_INET6 : AF_INET, ip, address) !== 1) {
+    throw new RangeError(`not an IP address: ${ip}`);
+  }
+  return length;
+}
+
+/** 4 or 16 bytes as text, IPv6 as RFC 5952 wants it. */
+function formatAddress(address: Uint8Array): string {
+  if (address.length === 4) return address.join('.');
+  const groups = Array.from({ length: 8 }, (_, index) =>
+    ((address[2 * index]! << 8) | address[2 * index + 1]!).toString(16),
+  ).join(':');
+  return new SocketAddress({ address: groups, family: 'ipv6' }).address;
 }
