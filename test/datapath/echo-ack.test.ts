@@ -1,8 +1,8 @@
 // What comes from a real server with a UOA or without payload: echo ACKs, rejected UOAs, answers to carriers.
 
-import { ipoOption } from '../packets/builder.ts';
 import { concat, pattern, unhex } from '../packets/bytes.ts';
 import { dissect } from '../packets/dissect.ts';
+import { addressOption } from '../packets/uoa-builder.ts';
 import {
   CIP,
   CPORT,
@@ -86,7 +86,7 @@ rows('echo ACK', [
       {
         wan: fromClient({ sport: 5001 }),
         verdict: 'forward',
-        sent: [toRealServer({ sport: 20006, options: ipoOption(CIP, 5001) })],
+        sent: [toRealServer({ sport: 20006, options: addressOption(CIP, 5001) })],
       },
     ],
   },
@@ -107,8 +107,8 @@ const rejectedOpp = (what: string, lan: Uint8Array): Row => ({
 });
 
 rows('UOA from a real server that is no echo ACK', [
-  rejected('an option with another client port', ipoAck({ options: ipoOption(CIP, CPORT + 1) })),
-  rejected('an option with another client address', ipoAck({ options: ipoOption('10.1.0.3', CPORT) })),
+  rejected('an option with another client port', ipoAck({ options: addressOption(CIP, CPORT + 1) })),
+  rejected('an option with another client address', ipoAck({ options: addressOption('10.1.0.3', CPORT) })),
   rejected(
     'an option with our content in type 30',
     ipoAck({ options: concat(unhex('1e'), UOA.subarray(1)) }),
@@ -120,7 +120,7 @@ rows('UOA from a real server that is no echo ACK', [
   rejected('a matching option and a header in one packet', oppAck({ options: UOA })),
   rejectedOpp('a matching header and an option in one packet', oppAck({ options: UOA })),
   rejectedOpp('an option in a session of dialect opp', ipoAck()),
-  rejectedOpp('a header with another client', oppAck({ option: ipoOption('10.1.0.3', CPORT) })),
+  rejectedOpp('a header with another client', oppAck({ option: addressOption('10.1.0.3', CPORT) })),
   rejectedOpp('a header of version 2', oppAck({ oppVersion: 2 })),
   rejectedOpp('a header with two options', oppAck({ option: concat(UOA, UOA) })),
   rejectedOpp('a header without option', oppAck({ option: EMPTY })),
@@ -144,7 +144,7 @@ rows('UOA from a real server that is no echo ACK', [
     name: 'a rejected UOA does not make a session normal',
     steps: [
       FIRST_IPO,
-      { lan: ipoAck({ options: ipoOption(CIP, 1) }), verdict: 'consumed', changed: REJECTED },
+      { lan: ipoAck({ options: addressOption(CIP, 1) }), verdict: 'consumed', changed: REJECTED },
       {
         lan: fromRealServer(),
         verdict: 'forward',
@@ -177,7 +177,7 @@ rows('UOA from a real server with payload', [
     steps: [
       FIRST_IPO,
       {
-        lan: ipoAck({ payload: REPLY, options: ipoOption('8.8.8.8', 53) }),
+        lan: ipoAck({ payload: REPLY, options: addressOption('8.8.8.8', 53) }),
         verdict: 'forward',
         sent: [toClient()],
         changed: { ...STRIPPED, ...NORMAL },

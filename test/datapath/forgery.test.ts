@@ -1,8 +1,8 @@
 // What a client must not be able to do: make the real server believe another address, or route through us.
 import assert from 'node:assert/strict';
-import { ipoOption } from '../packets/builder.ts';
 import { concat, pattern, unhex } from '../packets/bytes.ts';
 import { dissect, options } from '../packets/dissect.ts';
+import { addressOption } from '../packets/uoa-builder.ts';
 import { SIDE } from './rig.ts';
 import {
   EMPTY,
@@ -23,7 +23,7 @@ import { type Row, rows } from './rows.ts';
 
 const PLAIN = { service: { maxTrials: 0 } };
 const OPP = { service: { dialect: 'opp' as const } };
-const LIE = ipoOption('8.8.8.8', 53);
+const LIE = addressOption('8.8.8.8', 53);
 const FORGED = { sessionsCreated: 1, sessionsOneway: 1, uoaForgedRemoved: 1 };
 const OPEN = { wan: fromClient(), verdict: 'forward' };
 

@@ -2,9 +2,10 @@
 // and no client any UOA; nothing throws, nothing is written outside the packet. Deterministic: the seed is in the name.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { icmp4, ipoOption, withId } from '../packets/builder.ts';
+import { icmp4, withId } from '../packets/builder.ts';
 import { hex, unhex } from '../packets/bytes.ts';
 import { type Dissected, dissect, options } from '../packets/dissect.ts';
+import { addressOption } from '../packets/uoa-builder.ts';
 import { PORT, Rig } from './rig.ts';
 import {
   CIP,
@@ -46,14 +47,14 @@ const REQUESTS = [
   fromClient(),
   fromClient({ payload: EMPTY }),
   fromClient({ checksum: 'zero' }),
-  fromClient({ checksum: 'zero', options: ipoOption('8.8.8.8', 53) }),
+  fromClient({ checksum: 'zero', options: addressOption('8.8.8.8', 53) }),
   fromClient({ checksum: 'zero', options: unhex('01 1f08003508080808 1e0400 00 940400 00') }),
-  forgedOpp({ checksum: 'zero', option: ipoOption('8.8.8.8', 53) }),
-  forgedOpp({ checksum: 'partial', options: ipoOption('8.8.8.8', 53) }),
+  forgedOpp({ checksum: 'zero', option: addressOption('8.8.8.8', 53) }),
+  forgedOpp({ checksum: 'partial', options: addressOption('8.8.8.8', 53) }),
 ];
 const REPLIES = [
   fromRealServer({ checksum: 'zero' }),
-  fromRealServer({ checksum: 'zero', options: ipoOption('8.8.8.8', 53) }),
+  fromRealServer({ checksum: 'zero', options: addressOption('8.8.8.8', 53) }),
   ipoAck(),
   oppAck(),
   oppAck({ checksum: 'zero', payload: Uint8Array.of(1, 2, 3) }),
@@ -121,7 +122,10 @@ function checkSent(sent: Uint8Array, cause: string): void {
       ...(seen.opp ? [seen.opp.option] : []),
     ];
     assert.ok(told.length <= 1, `more than one UOA in ${hex(sent)} after ${cause}`);
-    assert.ok(!told.includes(hex(ipoOption('8.8.8.8', 53))), `a forged UOA in ${hex(sent)} after ${cause}`);
+    assert.ok(
+      !told.includes(hex(addressOption('8.8.8.8', 53))),
+      `a forged UOA in ${hex(sent)} after ${cause}`,
+    );
     for (const option of told) assert.match(option, /^1f08[0-9a-f]{12}$/, `after ${cause}`);
   } else {
     assert.equal(seen.src, VIP, cause);

@@ -1,7 +1,9 @@
 // Every length field against the bytes that are there. Each row ends with a good packet that still passes.
 
-import { ipoOption, ipv4, OPP, opp4, UDP } from '../packets/builder.ts';
+import { ipv4 } from '../packets/builder.ts';
 import { concat, pattern, unhex } from '../packets/bytes.ts';
+import { UDP } from '../packets/udp.ts';
+import { addressOption, OPP, opp4 } from '../packets/uoa-builder.ts';
 import {
   CIP,
   EMPTY,
@@ -84,7 +86,7 @@ rows('hostile IP options', [
     ['an address option that ends behind the header', fromClient({ options: ALL_ROOM })],
     [
       'a forged option followed by a broken one',
-      fromClient({ options: concat(ipoOption(CIP, 1), unhex('07ff 0000')) }),
+      fromClient({ options: concat(addressOption(CIP, 1), unhex('07ff 0000')) }),
     ],
   ]),
   ...fromInside('bad_ip_options', [
@@ -121,7 +123,7 @@ rows('hostile UDP lengths', [
     ['a wrong UDP checksum of an empty datagram', fromClient({ checksum: 'bad', payload: EMPTY })],
     [
       'a wrong UDP checksum behind a forged option',
-      fromClient({ checksum: 'bad', options: ipoOption(CIP, 1) }),
+      fromClient({ checksum: 'bad', options: addressOption(CIP, 1) }),
     ],
     ['a wrong UDP checksum behind a header 248', forgedOpp({ checksum: 'bad' })],
   ]),
@@ -134,7 +136,7 @@ rows('hostile UDP lengths', [
     ['a wrong UDP checksum', fromRealServer({ checksum: 'bad' })],
     [
       'a wrong UDP checksum of an echo ACK',
-      fromRealServer({ checksum: 'bad', payload: EMPTY, options: ipoOption(CIP, 5000) }),
+      fromRealServer({ checksum: 'bad', payload: EMPTY, options: addressOption(CIP, 5000) }),
     ],
   ]),
 ]);

@@ -1,9 +1,10 @@
 // The four packets of every walk, with the addresses of the golden packets: client 10.1.0.2:5000 -> VIP 10.1.0.100:6000
 // becomes LIP 10.2.0.200:20005 -> RS 10.2.0.10:6000, and the answer. TTL 65 comes in, 64 goes out.
 import assert from 'node:assert/strict';
-import { ipoOption, opp4, type Udp4Fields, udp4, withId } from '../packets/builder.ts';
+import { type Udp4Fields, udp4, withId } from '../packets/builder.ts';
 import { concat, hex, pattern } from '../packets/bytes.ts';
 import { dissect } from '../packets/dissect.ts';
+import { addressOption, opp4 } from '../packets/uoa-builder.ts';
 
 export const CIP = '10.1.0.2';
 export const CPORT = 5000;
@@ -15,7 +16,7 @@ export const RIP = '10.2.0.10';
 export const RPORT = 6000;
 
 /** This session's UOA, as the option of dialect ipo and inside dialect opp. */
-export const UOA = ipoOption(CIP, CPORT);
+export const UOA = addressOption(CIP, CPORT);
 export const EMPTY = new Uint8Array(0);
 export const REQUEST = pattern(32);
 export const REPLY = pattern(48).reverse();

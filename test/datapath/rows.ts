@@ -76,7 +76,7 @@ function runPacket(rig: Rig, step: PacketStep, where: string): void {
 }
 
 function assertSent(sent: readonly Uint8Array[], expected: readonly Expected[], where: string): void {
-  assert.equal(sent.length, expected.length, `${where}: sent ${JSON.stringify(sent.map(dissect), null, 1)}`);
+  assert.equal(sent.length, expected.length, `${where}: sent ${JSON.stringify(sent.map((packet) => dissect(packet)), null, 1)}`);
   for (const [index, expectation] of expected.entries()) {
     const packet = sent[index];
     assert.ok(packet);

@@ -1,8 +1,9 @@
 // UOA, dialect ipo: the option in front of all others, a carrier where it does not fit, trials, failures to send.
 
-import { ipoOption, withId } from '../packets/builder.ts';
+import { withId } from '../packets/builder.ts';
 import { concat, pattern, unhex } from '../packets/bytes.ts';
 import { dissect } from '../packets/dissect.ts';
+import { addressOption } from '../packets/uoa-builder.ts';
 import { GOLDEN_V4 } from '../vectors/golden.ts';
 import { realServer } from './rig.ts';
 import {
@@ -93,7 +94,7 @@ rows('UOA ipo, inserted', [
       {
         wan: fromClient({ src: '203.0.113.9', sport: 65535 }),
         verdict: 'forward',
-        sent: [toRealServer({ sport: 20006, options: ipoOption('203.0.113.9', 65535) })],
+        sent: [toRealServer({ sport: 20006, options: addressOption('203.0.113.9', 65535) })],
       },
       { wan: fromClient(), verdict: 'forward', sent: [toRealServer()] },
     ],

@@ -1,8 +1,9 @@
 // UOA, dialect opp: protocol 248 between IP and UDP, a carrier where it does not fit, trials, failures to send.
 
-import { ipoOption, withId } from '../packets/builder.ts';
+import { withId } from '../packets/builder.ts';
 import { concat, pattern, unhex } from '../packets/bytes.ts';
 import { dissect } from '../packets/dissect.ts';
+import { addressOption } from '../packets/uoa-builder.ts';
 import { GOLDEN_V4 } from '../vectors/golden.ts';
 import { realServer } from './rig.ts';
 import {
@@ -79,7 +80,7 @@ rows('UOA opp, inserted', [
       {
         wan: fromClient({ src: '203.0.113.9', sport: 1 }),
         verdict: 'forward',
-        sent: [withOpp({ sport: 20006, option: ipoOption('203.0.113.9', 1) })],
+        sent: [withOpp({ sport: 20006, option: addressOption('203.0.113.9', 1) })],
       },
     ],
   },

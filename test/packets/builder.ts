@@ -1,9 +1,7 @@
-// Builds IPv4 packets for tests, right ones and deliberately wrong ones (RFC 791, 768, 792; protocol 248 as in
-// docs/wire-formats.md). Imports nothing of src/: expected bytes must never come from the code under test.
+// Builds IPv4 packets for tests, right ones and deliberately wrong ones (RFC 791, 768, 792). Imports nothing of src/:
+// expected bytes must never come from the code under test.
 import { concat, ip4, onesSum, u16, u32 } from './bytes.ts';
-
-export const UDP = 17;
-export const OPP = 248;
+import { datagram, UDP, type UdpFields } from './udp.ts';
 
 /** The fields of an IPv4 header that a test may choose; lengths and checksums are right unless overridden. */
 export interface Ipv4Fields {
@@ -27,30 +25,7 @@ export interface Ipv4Fields {
   ipChecksum?: 'valid' | 'bad';
 }
 
-export interface Udp4Fields extends Ipv4Fields {
-  sport: number;
-  dport: number;
-  payload?: Uint8Array;
-  udpLength?: number;
-  /** Bytes behind the UDP datagram but inside the IP packet (RFC 9868's surplus area). */
-  surplus?: Uint8Array;
-  /**
-   * 'partial' is what a local or veth peer leaves with checksum offload: the folded pseudo-header sum, not complemented.
-   * 'zero' means that the sender computed none.
-   */
-  checksum?: 'valid' | 'zero' | 'partial' | 'bad';
-}
-
-export interface Opp4Fields extends Udp4Fields {
-  /** What follows the four header bytes: normally one UOA option. */
-  option: Uint8Array;
-  /** Default 1: client is IPv4. */
-  oppVersion?: number;
-  /** Default 17. */
-  inner?: number;
-  /** Default 4 + option length. */
-  oppLength?: number;
-}
+export interface Udp4Fields extends Ipv4Fields, UdpFields {}
 
 export interface Icmp4Fields extends Ipv4Fields {
   type: number;
@@ -62,16 +37,6 @@ export interface Icmp4Fields extends Ipv4Fields {
 
 export function udp4(fields: Udp4Fields): Uint8Array {
   return ipv4(fields, UDP, datagram(fields));
-}
-
-/** UDP behind a protocol-248 header; its checksum knows nothing of that header. */
-export function opp4(fields: Opp4Fields): Uint8Array {
-  const header = concat(
-    Uint8Array.of((fields.oppVersion ?? 1) << 4, fields.inner ?? UDP),
-    u16(fields.oppLength ?? 4 + fields.option.length),
-    fields.option,
-  );
-  return ipv4(fields, OPP, concat(header, datagram(fields)));
 }
 
 export function icmp4(fields: Icmp4Fields): Uint8Array {
@@ -96,46 +61,23 @@ export function ipv4(fields: Ipv4Fields, protocol: number, data: Uint8Array): Ui
     ip4(fields.dst),
     options,
   );
-  const checksum = onesSum(header) ^ 0xffff;
-  header.set(u16(fields.ipChecksum === 'bad' ? checksum ^ 0x0101 : checksum), 10);
-  return concat(header, data);
-}
-
-/** The address option of dialects ipo and opp for an IPv4 client: 31, 8, cport, CIP. */
-export function ipoOption(cip: string, cport: number): Uint8Array {
-  return concat(Uint8Array.of(31, 8), u16(cport), ip4(cip));
+  const packet = withHeaderChecksum(concat(header, data), header.length);
+  if (fields.ipChecksum === 'bad') packet.set([packet[10]! ^ 1, packet[11]! ^ 1], 10);
+  return packet;
 }
 
 /** A copy of `packet` with another IP identification and a header checksum that is right again. */
 export function withId(packet: Uint8Array, id: number): Uint8Array {
   const copy = packet.slice();
-  const headerLen = ((copy[0] ?? 0) & 15) * 4;
   copy.set(u16(id), 4);
-  copy.set(u16(0), 10);
-  copy.set(u16(onesSum(copy.subarray(0, headerLen)) ^ 0xffff), 10);
-  return copy;
+  return withHeaderChecksum(copy, ((copy[0] ?? 0) & 15) * 4);
 }
 
-/** The sum that a UDP checksum starts with: addresses, protocol 17, UDP length; folded, not complemented. */
-export function pseudoHeaderSum(src: string, dst: string, udpLength: number): number {
-  return onesSum(concat(ip4(src), ip4(dst), u16(UDP), u16(udpLength)));
-}
-
-function datagram(fields: Udp4Fields): Uint8Array {
-  const payload = fields.payload ?? new Uint8Array(0);
-  const udpLength = fields.udpLength ?? 8 + payload.length;
-  const bytes = concat(u16(fields.sport), u16(fields.dport), u16(udpLength), u16(0), payload);
-  bytes.set(u16(udpChecksum(fields, udpLength, bytes)), 6);
-  return concat(bytes, fields.surplus ?? new Uint8Array(0));
-}
-
-function udpChecksum(fields: Udp4Fields, udpLength: number, bytes: Uint8Array): number {
-  const pseudo = pseudoHeaderSum(fields.src, fields.dst, udpLength);
-  if (fields.checksum === 'zero') return 0;
-  if (fields.checksum === 'partial') return pseudo;
-  const whole = onesSum(concat(u16(pseudo), bytes.subarray(0, udpLength))) ^ 0xffff;
-  const valid = whole === 0 ? 0xffff : whole;
-  return fields.checksum === 'bad' ? valid ^ 0x0101 : valid;
+/** `packet` itself, its header checksum computed anew. */
+export function withHeaderChecksum(packet: Uint8Array, headerLen: number): Uint8Array {
+  packet.set(u16(0), 10);
+  packet.set(u16(onesSum(packet.subarray(0, headerLen)) ^ 0xffff), 10);
+  return packet;
 }
 
 function padded(options: Uint8Array): Uint8Array {

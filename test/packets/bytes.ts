@@ -36,6 +36,41 @@ export function ip4(address: string): Uint8Array {
   return Uint8Array.from(parts);
 }
 
+/** '2001:db8::1' -> 16 bytes; one '::', no embedded IPv4, no zone. */
+export function ip6(address: string): Uint8Array {
+  const halves = address.split('::');
+  const [head = [], tail = []] = halves.map((half) => (half === '' ? [] : half.split(':')));
+  const zeros = halves.length === 2 ? 8 - head.length - tail.length : 0;
+  const groups = [...head, ...Array.from({ length: Math.max(zeros, 0) }, () => '0'), ...tail];
+  if (halves.length > 2 || groups.length !== 8 || groups.some((group) => !/^[0-9a-f]{1,4}$/i.test(group)))
+    throw new Error(`not IPv6: ${address}`);
+  return concat(...groups.map((group) => u16(Number.parseInt(group, 16))));
+}
+
+export type Family = 4 | 6;
+
+export function familyOf(address: string): Family {
+  return address.includes(':') ? 6 : 4;
+}
+
+/** The 4 or 16 bytes of an address of either family. */
+export function ip(address: string): Uint8Array {
+  return familyOf(address) === 6 ? ip6(address) : ip4(address);
+}
+
+/** RFC 5952 text of 16 bytes: lower case, no leading zeros, '::' for the first longest run of two or more zero groups. */
+export function ip6Text(bytes: Uint8Array): string {
+  const groups = Array.from({ length: 8 }, (_, index) => at16(bytes, index * 2).toString(16));
+  let best = { at: 0, length: 1 };
+  for (let at = 0; at < 8; at++) {
+    let length = 0;
+    while (groups[at + length] === '0') length++;
+    if (length > best.length) best = { at, length };
+  }
+  if (best.length === 1) return groups.join(':');
+  return `${groups.slice(0, best.at).join(':')}::${groups.slice(best.at + best.length).join(':')}`;
+}
+
 /** `length` payload bytes that differ from place to place. */
 export function pattern(length: number): Uint8Array {
   return Uint8Array.from({ length }, (_, index) => (index * 7 + 3) & 0xff);

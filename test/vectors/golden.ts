@@ -2,18 +2,35 @@
 import { readFileSync } from 'node:fs';
 import { unhex } from '../packets/bytes.ts';
 
+export type Dialect = 'ipo' | 'opp' | 'elb' | 'unified';
+
+export interface Endpoint {
+  ip: string;
+  port: number;
+}
+
 export interface Golden {
   name: string;
-  dialect: 'ipo' | 'opp' | 'elb' | 'unified';
+  /** Foreign: no dialect that the proxy sends by this name, but what a client may forge. */
+  form: Dialect | 'type30' | 'type29';
   realServerFamily: 4 | 6;
   clientFamily: 4 | 6;
   carriage: 'inserted' | 'carrier';
+  client: Endpoint;
+  /** Only where the form has it. */
+  virtual?: Endpoint;
   lport: number;
   bytes: Uint8Array;
 }
 
-interface Entry extends Omit<Golden, 'lport' | 'bytes'> {
+interface Entry {
+  name: string;
+  dialect?: Dialect;
+  realServerFamily: 4 | 6;
+  carriage: 'inserted' | 'carrier';
   lportRport: [number, number];
+  client: string;
+  virtual?: string;
   packet: string;
 }
 
@@ -21,18 +38,27 @@ const entries: Entry[] = JSON.parse(readFileSync(new URL('accepted.json', import
 
 export const GOLDEN: readonly Golden[] = entries.map((entry) => ({
   name: entry.name,
-  dialect: entry.dialect,
+  form: entry.dialect ?? (entry.name.includes('type 30') ? 'type30' : 'type29'),
   realServerFamily: entry.realServerFamily,
-  clientFamily: entry.clientFamily,
+  clientFamily: entry.client.startsWith('[') ? 6 : 4,
   carriage: entry.carriage,
+  client: endpoint(entry.client),
+  ...(entry.virtual && { virtual: endpoint(entry.virtual) }),
   lport: entry.lportRport[0],
   bytes: unhex(entry.packet),
 }));
 
 /** IPv4 client, IPv4 real server, dialect ipo or opp: 10.1.0.2:5000 behind 10.2.0.200:lport -> 10.2.0.10:6000. */
-export const GOLDEN_V4: readonly Golden[] = GOLDEN.filter(
-  (entry) =>
-    (entry.dialect === 'ipo' || entry.dialect === 'opp') &&
-    entry.realServerFamily === 4 &&
-    entry.clientFamily === 4,
+export const GOLDEN_V4: readonly (Golden & { dialect: 'ipo' | 'opp' })[] = GOLDEN.flatMap((golden) =>
+  (golden.form === 'ipo' || golden.form === 'opp') &&
+  golden.realServerFamily === 4 &&
+  golden.clientFamily === 4
+    ? [{ ...golden, dialect: golden.form }]
+    : [],
 );
+
+/** '10.1.0.2:5000' or '[fd00:1::2]:5001'. */
+function endpoint(text: string): Endpoint {
+  const colon = text.lastIndexOf(':');
+  return { ip: text.slice(0, colon).replace(/[[\]]/g, ''), port: Number(text.slice(colon + 1)) };
+}
