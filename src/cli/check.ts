@@ -14,9 +14,9 @@ export function check(path: string): number {
 
 function summary({ services }: Config): string {
   const realServers = new Set(
-    services.flatMap((service) => service.realServers.map(({ ip, port }) => `${ip}:${port}`)),
+    services.flatMap((service) => service.realServers.map(({ ip, port }) => `${ip} ${port}`)),
   );
-  const vips = new Set(services.map(({ vip }) => vip));
+  const vips = new Set(services.flatMap(({ vip }) => vip));
   const lips = new Set(services.flatMap((service) => service.lips));
   return [
     plural(services.length, 'service'),

@@ -1,6 +1,8 @@
-// Addresses as they stand in a config (the only importer of ipaddr.js). IPv6 is recognized only to say that it cannot be
-// used yet, except for the admin listener, which is no part of the packet path.
+// Addresses as they stand in a config (the only importer of ipaddr.js). What is read is canonical text (RFC 5952), so that two
+// notations of one address are found to be the same.
 import ipaddr from 'ipaddr.js';
+import { familyOf } from '../wire/address.ts';
+import { formatValue } from './problem.ts';
 import type { Reader } from './reader.ts';
 
 export interface Listen {
@@ -10,17 +12,41 @@ export interface Listen {
   port: number;
 }
 
-/** An IPv4 address that one machine can have: not 0/8, multicast, 240/4 or broadcast. Loopback is allowed. */
+/**
+ * An address that one machine can have and that can be routed to: not 0/8, 240/4, broadcast, ::, link-local IPv6 or
+ * multicast. Loopback is allowed.
+ */
 export function unicastAddress(): Reader<string> {
   return {
-    allowed: 'unicast IPv4 address',
-    read: (raw) => (isIpv4(raw) && notUnicast(raw) === undefined ? raw : undefined),
+    allowed: 'unicast IPv4 or IPv6 address',
+    read: (raw) => (refusalOf(raw) === undefined ? canonical(raw) : undefined),
+    reason: refusalOf,
+  };
+}
+
+/** One unicast address, or a list of at most one per family. */
+export function addressPerFamily(): Reader<readonly string[]> {
+  const one = unicastAddress();
+  return {
+    allowed: `${one.allowed}, or a list of one per family`,
+    read: (raw) => {
+      const addresses = asList(raw).map((element) => one.read(element));
+      if (addresses.length === 0 || !addresses.every((address) => address !== undefined)) return undefined;
+      return new Set(addresses.map(familyOf)).size === addresses.length ? addresses : undefined;
+    },
     reason: (raw) => {
-      if (isIpv4(raw)) return notUnicast(raw);
-      return isIpv6(raw) ? 'IPv6 is not supported yet' : undefined;
+      if (!Array.isArray(raw)) return one.reason?.(raw);
+      for (const element of raw as unknown[]) {
+        if (one.read(element) !== undefined) continue;
+        return one.reason?.(element) ?? `${formatValue(element)} is no ${one.allowed}`;
+      }
+      if (raw.length > 2) return 'more than two addresses';
+      return raw.length === 2 ? `both are IPv${familyOf(canonical(raw[0])!)}` : undefined;
     },
   };
 }
+
+const asList = (raw: unknown): unknown[] => (Array.isArray(raw) ? raw : [raw]);
 
 /** `127.0.0.1:9464` or `[::1]:9464`. Names are refused: what they stand for can change under a running proxy. */
 export function listenAddress(): Reader<Listen> {
@@ -43,13 +69,45 @@ export function isLoopback(host: string): boolean {
   return ipaddr.process(host).range() === 'loopback';
 }
 
-function notUnicast(address: string): string | undefined {
+/** Undefined when `raw` is no address. */
+function canonical(raw: unknown): string | undefined {
+  if (isIpv4(raw)) return raw;
+  return isIpv6(raw) ? ipaddr.IPv6.parse(raw).toRFC5952String() : undefined;
+}
+
+/** Why an address cannot be used; undefined when it can, or is none. */
+function refusalOf(raw: unknown): string | undefined {
+  if (isIpv4(raw)) return refusalOfIpv4(raw);
+  if (isIpv6(raw)) return refusalOfIpv6(raw);
+  return typeof raw === 'string' && /^\[.*\]$/.test(raw) && isIpv6(raw.slice(1, -1))
+    ? 'brackets are for an address with a port'
+    : undefined;
+}
+
+function refusalOfIpv4(address: string): string | undefined {
   const [a, b, c, d] = ipaddr.IPv4.parse(address).toByteArray();
   if (a === 0) return 'the network 0.0.0.0/8 is no address of a machine';
   if (a === 255 && b === 255 && c === 255 && d === 255) return 'a broadcast address cannot be used';
   if (a! >= 240) return 'the network 240.0.0.0/4 is reserved';
   if (a! >= 224) return 'a multicast address cannot be used';
   return undefined;
+}
+
+function refusalOfIpv6(address: string): string | undefined {
+  const parsed = ipaddr.IPv6.parse(address);
+  if (parsed.zoneId !== undefined) return 'an address with a zone id cannot be used';
+  switch (parsed.range()) {
+    case 'unspecified':
+      return ':: is no address of a machine';
+    case 'multicast':
+      return 'a multicast address cannot be used';
+    case 'linkLocal':
+      return 'a link-local address cannot be used, because it is not routed';
+    case 'ipv4Mapped':
+      return `an IPv4-mapped address is IPv4, which is written ${parsed.toIPv4Address().toString()}`;
+    default:
+      return undefined;
+  }
 }
 
 /** Four decimal octets without leading zeros (which some programs read as octal). */
@@ -61,6 +119,6 @@ function isIpv4(raw: unknown): raw is string {
   );
 }
 
-function isIpv6(raw: unknown): boolean {
+function isIpv6(raw: unknown): raw is string {
   return typeof raw === 'string' && ipaddr.IPv6.isValid(raw);
 }

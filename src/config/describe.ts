@@ -78,7 +78,10 @@ export function renderConfigPage(): string {
 
 One YAML file. \`uoa-proxy check --config FILE\` lists every problem in it with its line, and exits with 1 if there is one.
 Unknown keys are errors. \`config/full.yaml\` holds every key at its default; the other files in \`config/\` are examples that
-work. Addresses are IPv4 only for now.
+work.
+
+An IPv6 address may be written in any notation; it is shown in its shortest one (RFC 5952). Link-local addresses and
+addresses with a zone id cannot be used.
 
 ${renderMarkdownTable()}
 
@@ -86,8 +89,13 @@ What several keys must satisfy together:
 
 - Each \`vip:vport\`, and each service name, stands once; so do the \`lips\` and the real servers within a service.
 - A real server is not itself a \`vip:vport\`: that would be a loop.
+- A real server has an address of a family that one of the \`lips\` has too. The families of the \`vip\` do not matter: a client
+  over IPv6 may be sent to a real server over IPv4 (NAT64), and the other way round (NAT46).
+- A real server over IPv6 is not sent ipo, which no receiver reads there, and \`mtu\` is at least 1280 then.
+- \`onUnsupported\` is not the dialect that a real server has anyway (elb over IPv4 is the same as ipo).
 - Where a LIP is also a VIP or the address of a real server, \`lports\` leaves out the port that is in use there.
 - Services that share a LIP and a real server have either the same \`lports\` or ranges that do not overlap.
-- At most 1,000 services, 4,096 real servers in total, and 65,535 combinations of a LIP and a real server in total.
+- At most 1,000 services, 4,096 real servers in total, and 65,535 combinations of a LIP and a real
+  server of its family in total.
 `;
 }

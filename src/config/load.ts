@@ -3,8 +3,8 @@ import { readFileSync } from 'node:fs';
 import { type Document, isMap, isPair, isScalar, isSeq, LineCounter, type Node, parseDocument } from 'yaml';
 import type * as z from 'zod';
 import { knownKeys } from './key.ts';
-import { ConfigError, formatPath, type KeyPath, nearestKey, type Problem } from './problem.ts';
-import { type Finding, findConflicts, type IndexedService } from './rules.ts';
+import { ConfigError, type Finding, formatPath, type KeyPath, nearestKey, type Problem } from './problem.ts';
+import { findConflicts, type IndexedService } from './rules.ts';
 import { CONFIG_SCHEMA, type Config, readService } from './schema.ts';
 
 /** Reads and checks a file. Throws ConfigError with all its problems. */

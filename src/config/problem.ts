@@ -13,6 +13,12 @@ export interface Problem {
   column?: number;
 }
 
+/** A problem whose place in the file is still to be found. */
+export interface Finding {
+  path: KeyPath;
+  message: string;
+}
+
 /** A config that cannot be used; `message` holds every problem, one a line. */
 export class ConfigError extends Error {
   override readonly name = 'ConfigError';

@@ -10,9 +10,9 @@ export interface Reader<T> {
   reason?(raw: unknown): string | undefined;
 }
 
-/** One of a closed set of words. */
-export function oneOf<const T extends string>(...words: T[]): Reader<T> {
-  return { allowed: words.join(' | '), read: (raw) => words.find((word) => word === raw) };
+/** One of a closed set of words or numbers. */
+export function oneOf<const T extends string | number>(...values: T[]): Reader<T> {
+  return { allowed: values.join(' | '), read: (raw) => values.find((value) => value === raw) };
 }
 
 export function flag(): Reader<boolean> {

@@ -1,14 +1,11 @@
 // What several keys of a config must satisfy together. Each rule reports all it finds; one pass and a few maps, so that
 // the largest config allowed is checked in well under a second.
+import { familyOf, formatEndpoint } from '../wire/address.ts';
 import { isLoopback } from './address.ts';
-import { formatPath, formatValue, type KeyPath, type Problem } from './problem.ts';
+import { type Finding, formatPath, formatValue, type KeyPath, type Problem } from './problem.ts';
 import type { PortRange } from './reader.ts';
 import { type Config, MAX_LEGS, MAX_REAL_SERVERS, type ServiceConfig } from './schema.ts';
-
-export interface Finding {
-  path: KeyPath;
-  message: string;
-}
+import { dialectOf, findUoaConflicts } from './uoa-rules.ts';
 
 /** A service that is valid in itself, with its index in `services`. */
 export interface IndexedService {
@@ -24,9 +21,26 @@ export function findConflicts(services: readonly IndexedService[]): Finding[] {
     ...findDuplicates(services),
     ...findLoops(services),
     ...findClaimedPorts(services),
+    ...withinServices(services, findFamilyConflicts),
+    ...withinServices(services, findUoaConflicts),
     // The excess rule bounds the work of this one.
     ...(tooMany.length === 0 ? findSharedLegs(services) : []),
   ];
+}
+
+/** Findings of a rule about one service, whose paths start there. */
+function withinServices(
+  services: readonly IndexedService[],
+  rule: (service: ServiceConfig) => Finding[],
+): Finding[] {
+  return services.flatMap(({ index, service }) =>
+    rule(service).map(({ path, message }) => ({ path: ['services', index, ...path], message })),
+  );
+}
+
+/** The LIPs that packets to `rip` can come from. */
+function lipsTowards({ lips }: ServiceConfig, rip: string): string[] {
+  return lips.filter((lip) => familyOf(lip) === familyOf(rip));
 }
 
 function findExcess(services: readonly IndexedService[]): Finding[] {
@@ -34,7 +48,11 @@ function findExcess(services: readonly IndexedService[]): Finding[] {
   let legs = 0;
   for (const { service } of services) {
     realServers += service.realServers.length;
-    legs += service.lips.length * service.realServers.length;
+    for (const family of [4, 6]) {
+      const ofFamily = (address: string) => familyOf(address) === family;
+      legs +=
+        service.lips.filter(ofFamily).length * service.realServers.filter(({ ip }) => ofFamily(ip)).length;
+    }
   }
   const findings: Finding[] = [];
   const report = (count: number, what: string, max: number) => {
@@ -61,14 +79,20 @@ function findDuplicates(services: readonly IndexedService[]): Finding[] {
   const name = uses();
   for (const { index, service } of services) {
     const path = ['services', index];
-    vip(`${service.vip}:${service.vport}`, 'vip:vport', [...path, 'vport'], 'each once');
+    for (const address of service.vip)
+      vip(formatEndpoint(address, service.vport), 'vip:vport', [...path, 'vport'], 'each once');
     name(service.name, 'name', [...path, 'name'], 'a unique name');
     const lip = uses();
     for (const [i, address] of service.lips.entries())
       lip(address, 'LIP', [...path, 'lips', i], 'each once per service');
     const realServer = uses();
     for (const [i, { ip, port }] of service.realServers.entries()) {
-      realServer(`${ip}:${port}`, 'real server', [...path, 'realServers', i], 'each once per service');
+      realServer(
+        formatEndpoint(ip, port),
+        'real server',
+        [...path, 'realServers', i],
+        'each once per service',
+      );
     }
   }
   return findings;
@@ -77,12 +101,17 @@ function findDuplicates(services: readonly IndexedService[]): Finding[] {
 /** Real servers that are a VIP:vport: their datagrams would come back to the proxy. */
 function findLoops(services: readonly IndexedService[]): Finding[] {
   const findings: Finding[] = [];
-  const nameByVip = new Map(services.map(({ service }) => [`${service.vip}:${service.vport}`, service.name]));
+  const nameByVip = new Map(
+    services.flatMap(({ service: { vip, vport, name } }) =>
+      vip.map((address) => [formatEndpoint(address, vport), name]),
+    ),
+  );
   for (const { index, service } of services) {
     for (const [i, { ip, port }] of service.realServers.entries()) {
-      const name = nameByVip.get(`${ip}:${port}`);
+      const endpoint = formatEndpoint(ip, port);
+      const name = nameByVip.get(endpoint);
       if (name === undefined) continue;
-      const message = `${ip}:${port} is the VIP of service ${formatValue(name)}, expected a server, not a loop`;
+      const message = `${endpoint} is the VIP of service ${formatValue(name)}, expected a server, not a loop`;
       findings.push({ path: ['services', index, 'realServers', i], message });
     }
   }
@@ -98,8 +127,9 @@ function findClaimedPorts(services: readonly IndexedService[]): Finding[] {
     claims.set(ip, ports);
   };
   for (const { service } of services) {
-    claim(service.vip, service.vport, `VIP ${service.vip}:${service.vport}`);
-    for (const { ip, port } of service.realServers) claim(ip, port, `real server ${ip}:${port}`);
+    for (const vip of service.vip) claim(vip, service.vport, `VIP ${formatEndpoint(vip, service.vport)}`);
+    for (const { ip, port } of service.realServers)
+      claim(ip, port, `real server ${formatEndpoint(ip, port)}`);
   }
   const findings: Finding[] = [];
   for (const { index, service } of services) {
@@ -114,6 +144,27 @@ function findClaimedPorts(services: readonly IndexedService[]): Finding[] {
   return findings;
 }
 
+/** Least MTU of a link that carries IPv6 (RFC 8200, 5). */
+const MTU_MIN_IPV6 = 1280;
+
+/** Real servers that no LIP can send to, and an MTU that IPv6 does not know. */
+function findFamilyConflicts(service: ServiceConfig): Finding[] {
+  const findings: Finding[] = [];
+  for (const [i, { ip }] of service.realServers.entries()) {
+    if (lipsTowards(service, ip).length > 0) continue;
+    const family = familyOf(ip);
+    const message = `"${ip}" is not allowed (every LIP is IPv${10 - family}), expected an IPv${family} address among the lips too`;
+    findings.push({ path: ['realServers', i, 'ip'], message });
+  }
+  const overIpv6 = service.realServers.find(({ ip }) => familyOf(ip) === 6);
+  if (overIpv6 && service.mtu !== 'auto' && service.mtu < MTU_MIN_IPV6) {
+    const server = formatEndpoint(overIpv6.ip, overIpv6.port);
+    const message = `${service.mtu} is not allowed (${server} is reached over IPv6), expected auto | integer ${MTU_MIN_IPV6}..65535`;
+    findings.push({ path: ['mtu'], message });
+  }
+  return findings;
+}
+
 /** Services that send from one LIP to one real server share the lports: they must agree on them, or keep apart. */
 function findSharedLegs(services: readonly IndexedService[]): Finding[] {
   interface User {
@@ -123,9 +174,10 @@ function findSharedLegs(services: readonly IndexedService[]): Finding[] {
   const usersByLeg = new Map<string, User[]>();
   const findings = new Map<string, Finding>();
   for (const { index, service } of services) {
-    for (const lip of service.lips) {
-      for (const { ip, port } of service.realServers) {
-        const leg = `${lip} to ${ip}:${port}`;
+    for (const { ip, port } of service.realServers) {
+      const endpoint = formatEndpoint(ip, port);
+      for (const lip of lipsTowards(service, ip)) {
+        const leg = `${lip} to ${endpoint}`;
         const users = usersByLeg.get(leg) ?? [];
         usersByLeg.set(leg, users);
         const clash = users.find(
@@ -176,7 +228,17 @@ export function configWarnings(config: Config): Problem[] {
         message: 'every weight is 0: no new session is accepted',
       });
     }
-    const { maxTrials, idleRefresh } = service.uoa;
+    for (const [i, lip] of service.lips.entries()) {
+      if (service.realServers.some(({ ip }) => familyOf(ip) === familyOf(lip))) continue;
+      const message = `${lip} is never used: no real server of this service has an IPv${familyOf(lip)} address`;
+      warnings.push({ path: [...path, 'lips', i], message });
+    }
+    const { maxTrials, idleRefresh, unifiedType, onUnsupported } = service.uoa;
+    const sent = new Set([onUnsupported, ...service.realServers.map((one) => dialectOf(service, one))]);
+    if (unifiedType !== 31 && !sent.has('unified')) {
+      const message = `${unifiedType} has no effect: no real server of this service is sent unified`;
+      warnings.push({ path: [...path, 'uoa', 'unifiedType'], message });
+    }
     if (maxTrials > 0 && idleRefresh >= RECEIVER_MEMORY_MS) {
       const message = `${idleRefresh / 1000}s is not below 360s, when receivers forget the client address`;
       warnings.push({ path: [...path, 'uoa', 'idleRefresh'], message });

@@ -2,7 +2,8 @@
 // config/full.yaml and docs/config.md are derived from it (`npm run docs` writes the two files). What concerns
 // several keys at once is in rules.ts.
 import type * as z from 'zod';
-import { listenAddress, unicastAddress } from './address.ts';
+import { formatEndpoint } from '../wire/address.ts';
+import { addressPerFamily, listenAddress, unicastAddress } from './address.ts';
 import { defaulted, group, list, optional, optionalGroup, required } from './key.ts';
 import { duration, flag, integer, oneOf, portRange, size, text, wordOr } from './reader.ts';
 
@@ -16,6 +17,9 @@ const interfaceName = text(
   /^(?!\.{1,2}$)[^\s/:]{1,15}$/,
 );
 
+/** How a client address can be written into a packet; what reads which is in docs/wire-formats.md. */
+const DIALECTS = ['ipo', 'opp', 'elb', 'unified'] as const;
+
 const realServer = group({
   ip: required('Address of the real server (RIP).', unicastAddress(), '10.2.0.2'),
   port: required('UDP port of the real server (rport).', port, 6000),
@@ -24,18 +28,27 @@ const realServer = group({
     integer(0, 65535),
     100,
   ),
+  dialect: optional(
+    "The dialect that this real server understands. Without it: the service's uoa.dialect.",
+    oneOf(...DIALECTS, 'none'),
+    'opp',
+  ),
 });
 
 const service = group({
   name: optional(
-    'Name in metrics, logs and /sessions; unique. Without it: vip:vport.',
+    'Name in metrics, logs and /sessions; unique. Without it: the first vip with the vport, as 10.1.0.100:6000 or [fd00:1::100]:6000.',
     text('1 to 63 characters of A-Z a-z 0-9 _ . : -', /^[A-Za-z0-9_.:-]{1,63}$/),
     'game',
   ),
-  vip: required('Address that clients send to.', unicastAddress(), '10.1.0.100'),
+  vip: required(
+    'Address that clients send to; of either family or one of each, whatever the real servers have.',
+    addressPerFamily(),
+    '10.1.0.100',
+  ),
   vport: required('UDP port that clients send to.', port, 6000),
   lips: list(
-    'Local addresses: what real servers see as the source of forwarded datagrams.',
+    'Local addresses: what real servers see as the source of forwarded datagrams. A real server is sent to from those of its family.',
     required('One local address, used by nothing else on the network.', unicastAddress(), '10.2.0.200'),
     MAX_LEGS,
   ),
@@ -55,9 +68,19 @@ const service = group({
   }),
   uoa: optionalGroup('How the real server learns the client address.', {
     dialect: defaulted(
-      'ipo: IP option 31. opp: protocol 248 header. The real server must understand it.',
-      oneOf('ipo', 'opp'),
+      'What the real servers understand. ipo: IPv4 option 31; not over IPv6. opp: protocol 248 header; over IPv6 only in packets of its own, because in large datagrams it crashes the receivers there are. elb: as ipo, over IPv6 a destination option. unified: as elb, but with the VIP too, in another form. none: no UOA.',
+      oneOf(...DIALECTS, 'none'),
       'ipo',
+    ),
+    unifiedType: defaulted(
+      'Option type of unified. With 31 the option of an IPv6 client overruns kernel memory on a real server that has the DPVS or Huawei module instead; with 30 these skip it, and the module that understands unified reads both.',
+      oneOf(31, 30),
+      31,
+    ),
+    onUnsupported: defaulted(
+      'What a real server gets that says by ICMP that it cannot read its dialect. plain: no UOA, for a minute at a time. A dialect: that one instead.',
+      oneOf('plain', ...DIALECTS),
+      'plain',
     ),
     maxTrials: defaulted('UOAs sent per round while no echo ACK came; 0 turns UOA off.', integer(0, 255), 3),
     refresh: defaulted(
@@ -72,12 +95,12 @@ const service = group({
     ),
   }),
   mtu: defaulted(
-    'Largest IP packet towards the real servers; auto takes the MTU of the route or interface, a number can only lower it.',
+    'Largest IP packet towards the real servers; auto takes the MTU of the route or interface, a number can only lower it. At least 1280 where a real server has an IPv6 address.',
     wordOr('auto', integer(576, 65535)),
     'auto',
   ),
   realServers: list('The servers behind this service.', realServer, MAX_REAL_SERVERS),
-}).transform((given) => ({ ...given, name: given.name ?? `${given.vip}:${given.vport}` }));
+}).transform((given) => ({ ...given, name: given.name ?? formatEndpoint(given.vip[0]!, given.vport) }));
 
 export const CONFIG_SCHEMA = group({
   io: optionalGroup('Where packets come from and go to.', {
@@ -131,6 +154,7 @@ export const CONFIG_SCHEMA = group({
 /** A checked config: durations are milliseconds, sizes bytes, every default filled in. */
 export type Config = z.output<typeof CONFIG_SCHEMA>;
 export type ServiceConfig = z.output<typeof service>;
+export type RealServerConfig = ServiceConfig['realServers'][number];
 
 /** One service of a config that as a whole has problems, so that rules.ts can check what can be checked. */
 export function readService(raw: unknown): ServiceConfig | undefined {

@@ -19,11 +19,32 @@ describe('check', () => {
   }
 
   it('prints one line and exits with 0 for a config that can be used', () => {
-    assert.deepEqual(uoaProxy('check', '--config', 'config/lab.yaml'), {
+    assert.deepEqual(uoaProxy('check', '--config', 'config/two-arm.yaml'), {
       code: 0,
-      stdout: 'OK: 2 services, 1 VIP, 2 LIPs, 2 real servers\n',
+      stdout: 'OK: 2 services, 1 VIP, 2 LIPs, 5 real servers\n',
       stderr: '',
     });
+  });
+
+  it('counts the addresses of both families', () => {
+    const { stdout } = uoaProxy('check', '--config', 'config/dual-stack.yaml');
+    assert.equal(stdout, 'OK: 1 service, 2 VIPs, 2 LIPs, 4 real servers\n');
+  });
+
+  it('says why a real server over IPv6 cannot have the default dialect', () => {
+    const { path, code, stderr } = checkText(`services:
+  - vip: fd00:1::100
+    vport: 6000
+    lips: ["fd00:2::200"]
+    realServers: [{ ip: "fd00:2::11", port: 6000 }]
+`);
+    assert.equal(code, 1);
+    assert.equal(
+      stderr,
+      `uoa-proxy: ${path} cannot be used:
+  line 2: services[0].uoa.dialect: "ipo" is not allowed for [fd00:2::11]:6000 (no receiver reads ipo over IPv6), expected opp, elb, unified or none, here or as their own dialect
+`,
+    );
   });
 
   it('prints every problem with its line and path and exits with 1', () => {
@@ -31,7 +52,7 @@ describe('check', () => {
 services:
   - vip: 10.1.0.100
     vport: 70000
-    lips: [::1]
+    lips: [fe80::1]
     real_servers: []
 `);
     assert.equal(code, 1);
@@ -42,7 +63,7 @@ services:
   line 1: io.mode: "fast" is not allowed, expected auto | pcap
   line 3: services[0].realServers: is missing, expected a list of 1 to 4096 elements
   line 4: services[0].vport: 70000 is not allowed, expected integer 1..65535
-  line 5: services[0].lips[0]: "::1" is not allowed (IPv6 is not supported yet), expected unicast IPv4 address
+  line 5: services[0].lips[0]: "fe80::1" is not allowed (a link-local address cannot be used, because it is not routed), expected unicast IPv4 or IPv6 address
   line 6: services[0].real_servers: unknown key "real_servers", did you mean realServers?
 `,
     );

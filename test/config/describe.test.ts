@@ -29,9 +29,11 @@ describe('generated files', () => {
   });
 
   it('commented-out keys of full.yaml are valid examples', () => {
-    const text = renderFullYaml().replace(/^( *)# (wan|lan|name): /gm, '$1$2: ');
+    const text = renderFullYaml().replace(/^( *)# (wan|lan|name|dialect): /gm, '$1$2: ');
     const config = parseConfig(text, 'full.yaml');
-    assert.deepEqual([config.io.wan, config.io.lan, config.services[0]?.name], ['wan0', 'lan0', 'game']);
+    const [service] = config.services;
+    assert.deepEqual([config.io.wan, config.io.lan, service?.name], ['wan0', 'lan0', 'game']);
+    assert.equal(service?.realServers[0]?.dialect, 'opp');
   });
 });
 
@@ -80,7 +82,7 @@ describe('the files in config/', () => {
     const config = loadConfig(fileURLToPath(new URL('lab.yaml', folder)));
     assert.deepEqual(
       config.services.map(({ vip, vport, lips }) => ({ vip, vport, lips })),
-      [6000, 6001].map((vport) => ({ vip: '10.1.0.100', vport, lips: ['10.2.0.200', '10.2.0.201'] })),
+      [6000, 6001].map((vport) => ({ vip: ['10.1.0.100'], vport, lips: ['10.2.0.200', '10.2.0.201'] })),
     );
     assert.deepEqual(
       [config.io.wan, config.io.lan, config.io.assignAddresses, config.admin.listen.port],

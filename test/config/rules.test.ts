@@ -15,6 +15,12 @@ function otherService(overrides: Plain = {}): Plain {
 }
 
 const SERVER = { ip: '10.2.0.11', port: 6000 };
+const SERVER_6 = { ip: 'fd00:2::11', port: 6000 };
+
+/** What a service needs to have a real server over IPv6. */
+function overIpv6(overrides: Plain = {}): Plain {
+  return { lips: ['fd00:2::200'], uoa: { dialect: 'opp' }, realServers: [SERVER_6], ...overrides };
+}
 
 describe('services together', () => {
   const rows: [name: string, services: Plain[], expected: RegExp[]][] = [
@@ -108,6 +114,64 @@ describe('services together', () => {
       ],
     ],
     [
+      'services may share a VIP of one family and differ in the other',
+      [
+        sampleService({ vip: ['10.1.0.100', 'fd00:1::100'] }),
+        otherService({ vip: ['10.1.0.101', 'fd00:1::101'] }),
+      ],
+      [],
+    ],
+    [
+      'a vip:vport that stands twice in another notation is a conflict',
+      [
+        sampleService({ vip: ['10.1.0.100', 'fd00:1::100'] }),
+        otherService({ vip: ['10.1.0.101', 'FD00:1:0::0100'] }),
+      ],
+      [/^services\[1\]\.vport: vip:vport \[fd00:1::100\]:6000 is already used by services\[0\]\.vport/],
+    ],
+    [
+      'a LIP that stands twice in another notation is a conflict',
+      [sampleService({ lips: ['10.2.0.200', 'fd00:2::200', 'fd00:2:0:0::200'] })],
+      [/^services\[0\]\.lips\[2\]: LIP fd00:2::200 is already used by services\[0\]\.lips\[1\]/],
+    ],
+    [
+      'a real server that stands twice in another notation is a conflict',
+      [sampleService(overIpv6({ realServers: [SERVER_6, { ...SERVER_6, ip: 'FD00:2::0:11' }] }))],
+      [/^services\[0\]\.realServers\[1\]: real server \[fd00:2::11\]:6000 is already used/],
+    ],
+    [
+      "a real server that is another service's second VIP is a loop",
+      [
+        sampleService({ vip: ['10.1.0.100', 'fd00:1::100'] }),
+        otherService(overIpv6({ realServers: [{ ip: 'fd00:1::100', port: 6000 }] })),
+      ],
+      [/^services\[1\]\.realServers\[0\]: \[fd00:1::100\]:6000 is the VIP of service "game".*loop/],
+    ],
+    [
+      'a LIP that is a second VIP whose vport the lports contain is a conflict',
+      [sampleService({ vip: ['10.1.0.100', 'fd00:1::100'], lips: ['10.2.0.200', 'fd00:1::100'] })],
+      [/^services\[0\]\.lips\[1\]: fd00:1::100 with lports 1024-65535 covers VIP \[fd00:1::100\]:6000/],
+    ],
+    [
+      'services that share an IPv6 LIP and real server must not overlap partly',
+      [sampleService(overIpv6({ lports: '1024-5000' })), otherService(overIpv6({ lports: '5000-9999' }))],
+      [
+        /^services\[1\]\.lports: 5000-9999 overlaps .* which also sends from fd00:2::200 to \[fd00:2::11\]:6000/,
+      ],
+    ],
+    [
+      'services that share a LIP of one family and a real server of the other may overlap',
+      [
+        sampleService({ lips: ['10.2.0.200', 'fd00:2::200'], lports: '1024-5000' }),
+        otherService({
+          lips: ['10.2.0.201', 'fd00:2::200'],
+          lports: '5000-9999',
+          realServers: [SERVER],
+        }),
+      ],
+      [],
+    ],
+    [
       'services that share only a LIP may overlap',
       [sampleService({ lports: '1024-5000' }), otherService({ lips: ['10.2.0.200'], lports: '5000-9999' })],
       [],
@@ -129,6 +193,42 @@ describe('services together', () => {
     );
     assert.equal(conflicts.length, 7, conflicts.join('\n'));
   });
+});
+
+describe('the families of one service', () => {
+  const rows: [name: string, service: Plain, expected: RegExp[]][] = [
+    ['IPv6 alone is fine', overIpv6({ vip: 'fd00:1::100' }), []],
+    ['a VIP over IPv6 for real servers over IPv4 is fine', { vip: 'fd00:1::100' }, []],
+    ['a VIP over IPv4 for real servers over IPv6 is fine', overIpv6(), []],
+    [
+      'a real server over IPv6 needs a LIP over IPv6',
+      overIpv6({ lips: ['10.2.0.200'] }),
+      [
+        /^services\[0\]\.realServers\[0\]\.ip: "fd00:2::11" is not allowed \(every LIP is IPv4\), expected an IPv6 address among the lips too$/,
+      ],
+    ],
+    [
+      'a real server over IPv4 needs a LIP over IPv4',
+      { lips: ['fd00:2::200'] },
+      [/^services\[0\]\.realServers\[0\]\.ip: "10\.2\.0\.11" is not allowed \(every LIP is IPv6\)/],
+    ],
+    [
+      'an mtu below 1280 is too small for a real server over IPv6',
+      overIpv6({ mtu: 1279 }),
+      [
+        /^services\[0\]\.mtu: 1279 is not allowed \(\[fd00:2::11\]:6000 is reached over IPv6\), expected auto \| integer 1280\.\.65535$/,
+      ],
+    ],
+    ['an mtu of 1280 is enough', overIpv6({ mtu: 1280 }), []],
+    ['an mtu below 1280 is fine for clients over IPv6', { vip: 'fd00:1::100', mtu: 576 }, []],
+  ];
+  for (const [name, service, expected] of rows) {
+    it(name, () => {
+      const conflicts = conflictsOf(sampleService(service));
+      assert.equal(conflicts.length, expected.length, conflicts.join('\n'));
+      for (const [index, message] of expected.entries()) assert.match(conflicts[index]!, message);
+    });
+  }
 });
 
 describe('limits', () => {
@@ -166,6 +266,13 @@ describe('limits', () => {
       'services: 65536 combinations of a LIP and a real server in total, at most 65535 are allowed',
     ]);
   });
+
+  it('combinations of two families are none', () => {
+    const lips = Array.from({ length: 64 }, (_, index) => address('10.8', index));
+    const lips6 = Array.from({ length: 64 }, (_, index) => `fd00:8::${index}`);
+    const realServers = [...manyServers(1000), { ip: 'fd00:2::11', port: 6000, dialect: 'opp' }];
+    assert.deepEqual(conflictsOf(sampleService({ lips: [...lips, ...lips6], realServers })), []);
+  });
 });
 
 describe('a warning', () => {
@@ -185,6 +292,21 @@ describe('a warning', () => {
   it('is given for an admin address that other machines can reach', () => {
     const config = parse({ admin: { listen: '0.0.0.0:9464' }, services: [sampleService()] });
     assert.equal(configWarnings(config)[0]?.path, 'admin.listen');
+  });
+
+  it('is given for a LIP of a family that no real server has', () => {
+    const config = parse({ services: [sampleService({ lips: ['10.2.0.200', 'fd00:2::200'] })] });
+    const [warning, ...more] = configWarnings(config);
+    assert.equal(warning?.path, 'services[0].lips[1]');
+    assert.match(warning.message, /fd00:2::200 is never used: no real server of this service has an IPv6/);
+    assert.deepEqual(more, []);
+  });
+
+  it('is given for a unifiedType where unified is never sent', () => {
+    const unused = parse({ services: [sampleService({ uoa: { unifiedType: 30 } })] });
+    assert.equal(configWarnings(unused)[0]?.path, 'services[0].uoa.unifiedType');
+    const used = parse({ services: [sampleService({ uoa: { unifiedType: 30, onUnsupported: 'unified' } })] });
+    assert.deepEqual(configWarnings(used), []);
   });
 
   it('is not given for the defaults', () => {

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { formatAddress, parseAddressInto } from '../../src/wire/address.ts';
 import { type Plain, parse, problemsOf, sampleService } from './sample.ts';
 
 /** Sets `value` at a dotted path of a valid config, creating groups on the way. */
@@ -31,13 +32,20 @@ describe('a config that is as small as can be', () => {
       services: [
         {
           name: '10.1.0.100:6000',
-          vip: '10.1.0.100',
+          vip: ['10.1.0.100'],
           vport: 6000,
           lips: ['10.2.0.200'],
           lports: { first: 1024, last: 65_535 },
           scheduler: 'rr',
           timeouts: { oneway: 300_000, normal: 300_000 },
-          uoa: { dialect: 'ipo', maxTrials: 3, refresh: 0, idleRefresh: 120_000 },
+          uoa: {
+            dialect: 'ipo',
+            unifiedType: 31,
+            onUnsupported: 'plain',
+            maxTrials: 3,
+            refresh: 0,
+            idleRefresh: 120_000,
+          },
           mtu: 'auto',
           realServers: [{ ip: '10.2.0.11', port: 6000, weight: 100 }],
         },
@@ -68,8 +76,19 @@ describe('each key', () => {
     [`${SERVICE}.uoa.refresh`, 0, 0],
     [`${SERVICE}.uoa.maxTrials`, 0, 0],
     [`${SERVICE}.uoa.dialect`, 'opp', 'opp'],
+    [`${SERVICE}.uoa.dialect`, 'elb', 'elb'],
+    [`${SERVICE}.uoa.dialect`, 'unified', 'unified'],
+    [`${SERVICE}.uoa.dialect`, 'none', 'none'],
+    [`${SERVICE}.uoa.unifiedType`, 30, 30],
+    [`${SERVICE}.uoa.onUnsupported`, 'opp', 'opp'],
     [`${SERVICE}.mtu`, 576, 576],
-    [`${SERVICE}.vip`, '127.0.0.1', '127.0.0.1'],
+    [`${SERVICE}.vip`, '127.0.0.1', ['127.0.0.1']],
+    [`${SERVICE}.vip`, ['10.1.0.100'], ['10.1.0.100']],
+    [`${SERVICE}.vip`, ['10.1.0.100', 'fd00:1::100'], ['10.1.0.100', 'fd00:1::100']],
+    [`${SERVICE}.vip`, ['FD00:1:0::100', '10.1.0.100'], ['fd00:1::100', '10.1.0.100']],
+    [`${SERVICE}.vip`, '::1', ['::1']],
+    [`${SERVICE}.lips`, ['10.2.0.200', 'fd00:2:0:0::0200'], ['10.2.0.200', 'fd00:2::200']],
+    [`${REAL_SERVER}.dialect`, 'none', 'none'],
     [`${REAL_SERVER}.weight`, 65_535, 65_535],
   ];
   for (const [path, raw, value] of accepted) {
@@ -112,7 +131,17 @@ describe('each key', () => {
     [`${SERVICE}.timeouts.oneway`, '999ms', /expected duration 1s\.\.24h/],
     [`${SERVICE}.timeouts.oneway`, '25h', /expected duration 1s\.\.24h/],
     [`${SERVICE}.timeouts.normal`, 300, /with unit: ms, s, m or h/],
-    [`${SERVICE}.uoa.dialect`, 'elb', /expected ipo \| opp/],
+    [`${SERVICE}.vip`, [], /\[\] is not allowed, expected unicast IPv4 or IPv6 address, or a list/],
+    [`${SERVICE}.vip`, ['10.1.0.100', '10.1.0.101'], /both are IPv4/],
+    [`${SERVICE}.vip`, ['fd00:1::100', 'fd00:1::0:100'], /both are IPv6/],
+    [`${SERVICE}.vip`, ['10.1.0.100', 'fd00:1::100', 'fd00:1::101'], /more than two addresses/],
+    [`${SERVICE}.vip`, ['10.1.0.100', 'game.example'], /"game\.example" is no unicast IPv4 or IPv6 address/],
+    [`${SERVICE}.vip`, ['10.1.0.100', 'fe80::1'], /link-local/],
+    [`${SERVICE}.uoa.dialect`, 'toa', /expected ipo \| opp \| elb \| unified \| none/],
+    [`${SERVICE}.uoa.unifiedType`, 29, /29 is not allowed, expected 31 \| 30/],
+    [`${SERVICE}.uoa.unifiedType`, '31', /"31" is not allowed, expected 31 \| 30/],
+    [`${SERVICE}.uoa.onUnsupported`, 'none', /expected plain \| ipo \| opp \| elb \| unified/],
+    [`${REAL_SERVER}.dialect`, 'plain', /expected ipo \| opp \| elb \| unified \| none/],
     [`${SERVICE}.uoa.maxTrials`, 256, /expected integer 0\.\.255/],
     [`${SERVICE}.mtu`, 575, /expected auto \| integer 576\.\.65535/],
     [`${SERVICE}.realServers`, [], /is empty, expected a list of 1 to 4096/],
@@ -146,16 +175,27 @@ describe('an address', () => {
     ['services[0].realServers[0].ip', (ip) => sampleService({ realServers: [{ ip, port: 6000 }] })],
   ];
   const refused: [address: string, message: RegExp][] = [
-    ['2001:db8::1', /"2001:db8::1" is not allowed \(IPv6 is not supported yet\)/],
-    ['::ffff:10.0.0.1', /IPv6 is not supported yet/],
+    ['::', /:: is no address of a machine/],
+    ['0:0:0:0:0:0:0.0.0.0', /:: is no address of a machine/],
+    ['ff02::1', /multicast/],
+    ['fe80::1', /a link-local address cannot be used/],
+    ['febf:0::1', /a link-local address cannot be used/],
+    ['::ffff:10.0.0.1', /an IPv4-mapped address is IPv4, which is written 10\.0\.0\.1/],
+    ['::FFFF:0a00:1', /an IPv4-mapped address is IPv4, which is written 10\.0\.0\.1/],
+    ['fd00::1%eth0', /zone id/],
+    ['[fd00::1]', /brackets are for an address with a port/],
+    ['fd00::1/64', /expected unicast IPv4 or IPv6 address/],
+    ['fd00:::1', /expected unicast IPv4 or IPv6 address/],
+    ['fd00::10000', /expected unicast IPv4 or IPv6 address/],
+    ['1:2:3:4:5:6:7:8:9', /expected unicast IPv4 or IPv6 address/],
     ['0.0.0.0', /0\.0\.0\.0\/8 is no address of a machine/],
     ['224.0.0.1', /multicast/],
     ['240.0.0.1', /240\.0\.0\.0\/4 is reserved/],
     ['255.255.255.255', /broadcast/],
-    ['10.0.0', /expected unicast IPv4 address/],
-    ['10.0.0.1/24', /expected unicast IPv4 address/],
-    ['010.0.0.1', /expected unicast IPv4 address/],
-    ['server.example', /expected unicast IPv4 address/],
+    ['10.0.0', /expected unicast IPv4 or IPv6 address/],
+    ['10.0.0.1/24', /expected unicast IPv4 or IPv6 address/],
+    ['010.0.0.1', /expected unicast IPv4 or IPv6 address/],
+    ['server.example', /expected unicast IPv4 or IPv6 address/],
   ];
   for (const [path, wrap] of places) {
     for (const [address, message] of refused) {
@@ -166,6 +206,43 @@ describe('an address', () => {
         assert.deepEqual(more, []);
       });
     }
+  }
+
+  // RFC 5952, 4: lower case, no leading zeros, the longest run of zeros shortened, the first of two, never a single group.
+  const canonical: [written: string, read: string][] = [
+    ['2001:DB8::A', '2001:db8::a'],
+    ['2001:0db8:0000:0000:0000:0000:0002:0001', '2001:db8::2:1'],
+    ['2001:db8:0:1:1:1:1:1', '2001:db8:0:1:1:1:1:1'],
+    ['2001:db8::1:1:1:1:1', '2001:db8:0:1:1:1:1:1'],
+    ['2001:0:0:1:0:0:0:1', '2001:0:0:1::1'],
+    ['2001:db8:0:0:1:0:0:1', '2001:db8::1:0:0:1'],
+    ['64:ff9b::192.0.2.33', '64:ff9b::c000:221'],
+    ['fd00:1:2:3::', 'fd00:1:2:3::'],
+    ['0:0:0:0:0:0:0:1', '::1'],
+  ];
+  for (const [written, read] of canonical) {
+    it(`${written} is read as ${read}`, () => {
+      const lips = parse({ services: [sampleService({ lips: ['10.2.0.200', written] })] }).services[0]?.lips;
+      assert.equal(lips?.[1], read);
+      const words = new Int32Array(4);
+      parseAddressInto(words, 0, written);
+      assert.equal(formatAddress(words, 0), read, 'src/wire/address.ts writes the same text');
+    });
+  }
+});
+
+describe('the name of a service', () => {
+  const rows: [vip: unknown, name: string][] = [
+    ['10.1.0.100', '10.1.0.100:6000'],
+    ['FD00:1::100', '[fd00:1::100]:6000'],
+    [['fd00:1::100', '10.1.0.100'], '[fd00:1::100]:6000'],
+    [['10.1.0.100', 'fd00:1::100'], '10.1.0.100:6000'],
+  ];
+  for (const [vip, name] of rows) {
+    it(`is ${name} without one for vip ${JSON.stringify(vip)}`, () => {
+      const [service] = parse({ services: [sampleService({ vip, name: undefined })] }).services;
+      assert.equal(service?.name, name);
+    });
   }
 });
 

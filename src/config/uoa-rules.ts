@@ -1,0 +1,71 @@
+// What the keys about UOA must satisfy together with the real servers of their service: what no receiver can read where it
+// goes is refused, because nobody would notice but the program that misses its clients' addresses.
+import { familyOf, formatEndpoint } from '../wire/address.ts';
+import type { Finding } from './problem.ts';
+import type { RealServerConfig, ServiceConfig } from './schema.ts';
+
+type Dialect = ServiceConfig['uoa']['dialect'];
+
+/** The dialect that a real server of the service is sent. */
+export function dialectOf({ uoa }: ServiceConfig, { dialect }: RealServerConfig): Dialect {
+  return dialect ?? uoa.dialect;
+}
+
+/** Every violation in one service; paths start at the service. */
+export function findUoaConflicts(service: ServiceConfig): Finding[] {
+  return [...findIpoOverIpv6(service), ...findUselessFallback(service)];
+}
+
+/** A real server's own dialect is reported where it stands, the service's once for all that have it. */
+function findIpoOverIpv6(service: ServiceConfig): Finding[] {
+  const findings: Finding[] = [];
+  const refuse = (path: Finding['path'], servers: readonly RealServerConfig[], expected: string) => {
+    if (servers.length === 0) return;
+    const message = `"ipo" is not allowed for ${list(servers)} (no receiver reads ipo over IPv6), expected ${expected}`;
+    findings.push({ path, message });
+  };
+  for (const [index, one] of service.realServers.entries()) {
+    if (familyOf(one.ip) === 6 && one.dialect === 'ipo')
+      refuse(['realServers', index, 'dialect'], [one], 'opp, elb, unified or none');
+  }
+  const overIpv6 = service.realServers.filter(({ ip }) => familyOf(ip) === 6);
+  if (service.uoa.dialect === 'ipo') {
+    const inheriting = overIpv6.filter(({ dialect }) => dialect === undefined);
+    refuse(['uoa', 'dialect'], inheriting, 'opp, elb, unified or none, here or as their own dialect');
+  }
+  if (service.uoa.onUnsupported === 'ipo') {
+    const falling = overIpv6.filter((one) => dialectOf(service, one) !== 'none');
+    refuse(['uoa', 'onUnsupported'], falling, 'plain, opp, elb or unified');
+  }
+  return findings;
+}
+
+/** A dialect to fall back to that the real server was just found not to read, or that is never used. */
+function findUselessFallback(service: ServiceConfig): Finding[] {
+  const { onUnsupported } = service.uoa;
+  const refuse = (reason: string): Finding[] => {
+    const message = `"${onUnsupported}" is not allowed (${reason}), expected plain or another dialect`;
+    return [{ path: ['uoa', 'onUnsupported'], message }];
+  };
+  if (onUnsupported === 'plain') return [];
+  const dialects = service.realServers.map((one) => dialectOf(service, one));
+  if (dialects.every((dialect) => dialect === 'none'))
+    return refuse('with dialect none there is nothing that a real server could not read');
+  const same = service.realServers.filter((one) => dialectOf(service, one) === onUnsupported);
+  if (same.length > 0) return refuse(`it is already the dialect of ${list(same)}`);
+  const alike = service.realServers.filter((one) => isPlainOption(dialectOf(service, one), one.ip));
+  if (alike.length > 0 && (onUnsupported === 'ipo' || onUnsupported === 'elb'))
+    return refuse(`over IPv4 ipo and elb are the same, and ${list(alike)} is sent that already`);
+  return [];
+}
+
+/** elb differs from ipo over IPv6 only. */
+function isPlainOption(dialect: Dialect, rip: string): boolean {
+  return familyOf(rip) === 4 && (dialect === 'ipo' || dialect === 'elb');
+}
+
+/** `[fd00::11]:6000 and 2 more`. */
+function list(servers: readonly RealServerConfig[]): string {
+  const { ip, port } = servers[0]!;
+  return `${formatEndpoint(ip, port)}${servers.length === 1 ? '' : ` and ${servers.length - 1} more`}`;
+}
