@@ -1,12 +1,12 @@
 // FullNAT: addresses, ports, TTL and checksums change, everything else arrives as it was sent.
 import { at16, concat, pattern, unhex } from '../packets/bytes.ts';
 import { dissect } from '../packets/dissect.ts';
+import { icmpError } from './expected.ts';
 import { realServer, SIDE } from './rig.ts';
 import {
   EMPTY,
   fromClient,
   fromRealServer,
-  icmpError,
   LIP,
   REQUEST,
   RIP,

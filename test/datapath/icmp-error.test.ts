@@ -4,12 +4,12 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { icmp4 } from '../packets/builder.ts';
 import { concat, pattern } from '../packets/bytes.ts';
+import { icmpError } from './expected.ts';
 import { PORT, Rig } from './rig.ts';
 import {
   CIP,
   fromClient,
   fromRealServer,
-  icmpError,
   LIP,
   RIP,
   toClient,

@@ -3,15 +3,14 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { pattern, unhex } from '../packets/bytes.ts';
 import { dissect } from '../packets/dissect.ts';
+import { type Expected, icmpError } from './expected.ts';
 import { PORT, Rig, realServer } from './rig.ts';
 import {
   CIP,
   EMPTY,
-  type Expected,
   forgedOpp,
   fromClient,
   fromRealServer,
-  icmpError,
   LIP,
   RIP,
   toClient,

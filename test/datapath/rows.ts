@@ -1,25 +1,30 @@
-// Runs rows: each is a test of its own with a fresh datapath. A step's key says where the packet comes in (wan, lan).
+// Runs rows: each is a test of its own with a fresh datapath. A step's key says where the packet comes in (wan, lan); a
+// list of packets are fragments, of which all but the last are held without effect.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { dissect } from '../packets/dissect.ts';
-import { type PlanChange, PORT, Rig } from './rig.ts';
-import { assertSame, type Expected } from './roles.ts';
+import { assertSame, type Expected } from './expected.ts';
+import { type Counts, type PlanChange, PORT, Rig } from './rig.ts';
 
 interface Expectation {
   /** Milliseconds since the row began; stays until the next step that names a time. */
   at?: number;
   /** Named counters that change, all of them; drops are checked by the rig. */
-  changed?: Record<string, number>;
+  changed?: Counts;
+  /** Drops that are counted beside the verdict: fragments that were held and given up. */
+  alsoDropped?: Counts;
+  /** How often each real server has refused our UOA until then. */
+  refusals?: number[];
   /** Sessions in the table afterwards. */
   sessions?: number;
 }
 
 export interface PacketStep extends Expectation {
   /** Received on port 0 ... */
-  wan?: Uint8Array;
+  wan?: Uint8Array | readonly Uint8Array[];
   /** ... or on port 1. */
-  lan?: Uint8Array;
-  /** 'forward', 'pass', 'consumed' or 'drop:reason'. */
+  lan?: Uint8Array | readonly Uint8Array[];
+  /** 'forward', 'pass', 'consumed', 'held' or 'drop:reason'; of fragments, that of the last. */
   verdict: string;
   /** Packets out, in order. Left out: none, unless the verdict is forward, where it means "not this row's subject". */
   sent?: Expected[];
@@ -56,27 +61,41 @@ export function rows(topic: string, list: readonly Row[]): void {
 function runStep(rig: Rig, step: Step, where: string): void {
   rig.at = step.at ?? rig.at;
   if ('tick' in step) {
-    const changed = rig.tick();
+    const changed = rig.tick(step.alsoDropped);
     if (step.changed) assert.deepEqual(changed, step.changed, `${where}: counters`);
   } else {
     runPacket(rig, step, where);
   }
   if (step.sessions !== undefined)
     assert.equal(rig.datapath.sessionCount, step.sessions, `${where}: sessions`);
+  if (step.refusals) assert.deepEqual([...rig.memory.refusals], step.refusals, `${where}: refusals`);
 }
 
 function runPacket(rig: Rig, step: PacketStep, where: string): void {
-  const packet = step.wan ?? step.lan;
-  if (!packet) throw new Error(`${where} has no packet`);
+  const port = step.wan ? PORT.wan : PORT.lan;
+  const given = step.wan ?? step.lan ?? [];
+  const packets = given instanceof Uint8Array ? [given] : given;
+  const last = packets[packets.length - 1];
+  if (!last) throw new Error(`${where} has no packet`);
   rig.refuse = step.refuse ?? (() => false);
-  const outcome = rig.receive(packet, step.wan ? PORT.wan : PORT.lan);
+  for (const fragment of packets.slice(0, -1))
+    assert.deepEqual(rig.receive(fragment, port), { verdict: 'held', sent: [], changed: {} }, where);
+  const outcome = rig.receive(last, port, step.alsoDropped);
   assert.equal(outcome.verdict, step.verdict, `${where}: verdict`);
   if (step.sent || step.verdict !== 'forward') assertSent(outcome.sent, step.sent ?? [], where);
   if (step.changed) assert.deepEqual(outcome.changed, step.changed, `${where}: counters`);
 }
 
 function assertSent(sent: readonly Uint8Array[], expected: readonly Expected[], where: string): void {
-  assert.equal(sent.length, expected.length, `${where}: sent ${JSON.stringify(sent.map((packet) => dissect(packet)), null, 1)}`);
+  assert.equal(
+    sent.length,
+    expected.length,
+    `${where}: sent ${JSON.stringify(
+      sent.map((packet) => dissect(packet, { fragment: true })),
+      null,
+      1,
+    )}`,
+  );
   for (const [index, expectation] of expected.entries()) {
     const packet = sent[index];
     assert.ok(packet);

@@ -95,7 +95,7 @@ const GAME_AND_CHAT = {
     {
       name: 'voice',
       maxTrials: 0,
-      vip: '10.1.0.101',
+      vips: ['10.1.0.101'],
       lips: ['10.2.0.202'],
       realServers: [realServer('10.2.0.30')],
     },
@@ -160,7 +160,7 @@ rows('topologies', [
     plan: {
       service: {
         maxTrials: 0,
-        vip: '127.0.0.100',
+        vips: ['127.0.0.100'],
         lips: ['127.0.0.2'],
         realServers: [realServer('127.0.0.1')],
       },

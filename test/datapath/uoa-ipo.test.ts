@@ -5,9 +5,9 @@ import { concat, pattern, unhex } from '../packets/bytes.ts';
 import { dissect } from '../packets/dissect.ts';
 import { addressOption } from '../packets/uoa-builder.ts';
 import { GOLDEN_V4 } from '../vectors/golden.ts';
+import { assertSame } from './expected.ts';
 import { realServer } from './rig.ts';
 import {
-  assertSame,
   EMPTY,
   fromClient,
   fromRealServer,

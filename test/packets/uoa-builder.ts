@@ -54,33 +54,26 @@ export function uoaOf(form: Form, family: Family, named: Named): Uoa | undefined
   return form === 'elb' ? { extensions: [elbHeader(cip, cport)] } : undefined;
 }
 
-/** Fields that a UDP packet of either family has, in IPv4's words; those of one family are ignored in the other. */
-export interface EitherFields extends UdpFields {
-  ttl?: number;
-  tos?: number;
-  id?: number;
-  df?: boolean;
-  flowLabel?: number;
-  options?: Uint8Array;
-  extensions?: readonly Extension[];
-}
+/** Fields of a UDP packet of either family; those of the other family are ignored. */
+export type EitherFields = Ipv4Fields & Ipv6Fields & UdpFields;
 
-/** A UDP packet of the family of its addresses; `uoa` stands in front of other options and extension headers. */
+/**
+ * A UDP packet of the family of its addresses. `ttl` and `tos` serve both families; `uoa` stands in front of other options
+ * and extension headers.
+ */
 export function udp(fields: EitherFields, uoa?: Uoa): Uint8Array {
   const v4 = familyOf(fields.src) === 4;
-  const options = concat(
-    uoa && 'options' in uoa ? uoa.options : new Uint8Array(0),
-    fields.options ?? new Uint8Array(0),
-  );
+  const none = new Uint8Array(0);
+  const options = concat(uoa && 'options' in uoa ? uoa.options : none, fields.options ?? none);
   const extensions = [...(uoa && 'extensions' in uoa ? uoa.extensions : []), ...(fields.extensions ?? [])];
-  const v6Fields = {
+  const fields6 = {
     ...fields,
+    hopLimit: fields.hopLimit ?? fields.ttl ?? 64,
+    trafficClass: fields.trafficClass ?? fields.tos ?? 0,
     extensions,
-    ...(fields.ttl !== undefined && { hopLimit: fields.ttl }),
-    ...(fields.tos !== undefined && { trafficClass: fields.tos }),
   };
-  if (uoa && 'option' in uoa) return v4 ? opp4({ ...fields, ...uoa }) : opp6({ ...v6Fields, ...uoa });
-  return v4 ? udp4({ ...fields, options }) : udp6(v6Fields);
+  if (uoa && 'option' in uoa) return v4 ? opp4({ ...fields, ...uoa }) : opp6({ ...fields6, ...uoa });
+  return v4 ? udp4({ ...fields, options }) : udp6(fields6);
 }
 
 /** UDP behind a protocol-248 header; its checksum knows nothing of that header. */
