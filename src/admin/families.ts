@@ -84,8 +84,23 @@ export const SERVICE_FAMILIES: readonly ServiceFamily[] = [
   },
   {
     name: 'uoa_unsupported_total',
-    help: 'ICMP errors of real servers that cannot read the UOA.',
+    help: 'ICMP errors of real servers that cannot read the UOA, summed over them.',
     series: { uoaUnsupported: {} },
+  },
+  {
+    name: 'fragments_received_total',
+    help: 'Fragments taken into reassembly; they belong to no service yet.',
+    series: { fragmentsReceived: {} },
+  },
+  {
+    name: 'datagrams_reassembled_total',
+    help: 'Datagrams put together from fragments.',
+    series: { datagramsReassembled: {} },
+  },
+  {
+    name: 'datagrams_fragmented_total',
+    help: 'Datagrams sent on in fragments.',
+    series: { datagramsFragmented: {} },
   },
   {
     name: 'icmp_sent_total',

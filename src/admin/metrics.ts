@@ -4,9 +4,10 @@ import { Counter, Gauge, Registry } from 'prom-client';
 import { COUNTER, type CounterName, counterRow, dropColumn } from '../datapath/counters.ts';
 import { DROP, DROP_REASONS } from '../datapath/verdict.ts';
 import { IO_COLUMN, IO_COUNTERS, type IoCounterName } from '../io/packet-io.ts';
+import { formatEndpoint } from '../wire/address.ts';
 import { IO_FAMILIES, type IoFamily, type Labels, SERVICE_FAMILIES, type ServiceFamily } from './families.ts';
 import { readProcessUsage } from './process-usage.ts';
-import type { AdminSources } from './sources.ts';
+import { type AdminSources, firstServerOf } from './sources.ts';
 
 const PREFIX = 'uoa_proxy_';
 
@@ -27,6 +28,7 @@ export function createMetrics(sources: AdminSources): Registry {
   const families = [
     ...SERVICE_FAMILIES.map((family) => serviceFamily(family, sources)),
     dropsFamily(sources),
+    refusalsFamily(sources),
     ...lportFamilies(sources),
     ...IO_FAMILIES.map((family) => ioFamily(family, sources)),
     ...processFamilies(sources),
@@ -98,6 +100,25 @@ function dropsFamily(sources: AdminSources): Family {
         for (const reason of DROP_REASONS)
           put(sources.counters[row + dropColumn(DROP[reason])]!, { service, reason });
       }
+    },
+  };
+}
+
+function refusalsFamily({ services, refusals }: AdminSources): Family {
+  const series = services.flatMap(({ name, realServers }, index) => {
+    const first = firstServerOf(services, index);
+    return realServers.map(({ ip, port }, i) => ({
+      cell: first + i,
+      labels: { service: name, rs: formatEndpoint(ip, port) },
+    }));
+  });
+  return {
+    name: 'uoa_refusals_total',
+    help: 'ICMP errors of each real server that it cannot read the UOA.',
+    type: 'counter',
+    labels: ['service', 'rs'],
+    read(put) {
+      for (const { cell, labels } of series) put(refusals[cell]!, labels);
     },
   };
 }

@@ -5,7 +5,7 @@ import { COUNTER, counterRow, dropColumn } from '../datapath/counters.ts';
 import { DROP, DROP_REASONS } from '../datapath/verdict.ts';
 import { createMetrics } from './metrics.ts';
 import { parseSessionQuery, QueryError } from './session-query.ts';
-import type { AdminSources } from './sources.ts';
+import { type AdminSources, firstServerOf } from './sources.ts';
 
 export type { AdminLeg, AdminService, AdminSources } from './sources.ts';
 
@@ -136,18 +136,26 @@ function addRoutes(app: FastifyInstance, sources: AdminSources): void {
   }));
 }
 
-function describeService({ services, counters }: AdminSources, index: number): object {
-  const { name, vip, vport, scheduler, dialect, maxTrials, realServers } = services[index]!;
+function describeService({ services, counters, refusals }: AdminSources, index: number): object {
+  const { name, vips, vport, scheduler, maxTrials, unifiedType, onUnsupported, realServers } =
+    services[index]!;
+  const firstServer = firstServerOf(services, index);
   const row = counterRow(index);
   const { sessionsOneway, sessionsNormal, ...named } = COUNTER;
   const read = ([key, column]: [string, number]) => [key, counters[row + column]];
   return {
     name,
-    vip,
+    vips,
     vport,
     scheduler,
-    uoa: { dialect, maxTrials },
-    realServers: realServers.map(({ ip, port, weight }) => ({ ip, port, weight })),
+    uoa: { maxTrials, unifiedType, onUnsupported },
+    realServers: realServers.map(({ ip, port, weight, dialect }, i) => ({
+      ip,
+      port,
+      weight,
+      dialect,
+      refusals: refusals[firstServer + i],
+    })),
     sessions: { oneway: counters[row + sessionsOneway], normal: counters[row + sessionsNormal] },
     counters: Object.fromEntries(Object.entries(named).map(read)),
     drops: Object.fromEntries(

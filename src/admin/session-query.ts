@@ -1,6 +1,7 @@
 // The query string of /sessions -> SessionFilter, or a QueryError whose text goes to the person who asked.
 import { isIP } from 'node:net';
 import type { SessionFilter } from '../session/snapshot.ts';
+import { ADDRESS_WORDS, formatAddress, parseAddressInto } from '../wire/address.ts';
 
 export class QueryError extends Error {
   override readonly name = 'QueryError';
@@ -63,13 +64,22 @@ function readInteger(
 
 /** `ip`, `ip:port`, or for IPv6 with a port `[ip]:port`. */
 function readEndpoint(name: string, text: string): { ip: string; port?: number } {
-  if (isIP(text) !== 0) return { ip: text };
+  const whole = canonical(text);
+  if (whole !== undefined) return { ip: whole };
   const match = /^(?:\[([0-9a-fA-F:.]+)\]|([0-9.]+)):(\d{1,5})$/.exec(text);
-  const ip = match?.[1] ?? match?.[2] ?? '';
+  const ip = canonical(match?.[1] ?? match?.[2] ?? '');
   const port = Number(match?.[3]);
-  if (isIP(ip) === 0 || !(port <= 65_535))
-    refuse(`${name} ${JSON.stringify(text)}`, 'an address, or address:port');
+  if (ip === undefined || !(port <= 65_535))
+    return refuse(`${name} ${JSON.stringify(text)}`, 'an address, or address:port');
   return { ip, port };
+}
+
+/** The address as sessions show it, whatever its notation was; undefined when it is none. */
+function canonical(text: string): string | undefined {
+  if (isIP(text) === 0 || text.includes('%')) return undefined;
+  const words = new Int32Array(ADDRESS_WORDS);
+  parseAddressInto(words, 0, text);
+  return formatAddress(words, 0);
 }
 
 function refuse(what: string, allowed: string): never {

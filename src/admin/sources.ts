@@ -5,12 +5,15 @@ import type { SessionFilter } from '../session/snapshot.ts';
 
 export interface AdminService {
   name: string;
-  vip: string;
+  /** One, or one of each family. */
+  vips: readonly string[];
   vport: number;
   scheduler: string;
-  dialect: string;
   maxTrials: number;
-  realServers: readonly { ip: string; port: number; weight: number }[];
+  unifiedType: number;
+  /** What a real server gets that cannot read its dialect. */
+  onUnsupported: string;
+  realServers: readonly { ip: string; port: number; weight: number; dialect: string }[];
 }
 
 /** One LIP towards one real server. */
@@ -31,6 +34,8 @@ export interface AdminSources {
   legsInUse: Float64Array;
   /** Rows as in datapath/counters.ts. */
   counters: Float64Array;
+  /** How often a real server said that it cannot read its UOA: one cell per real server, of all services in order. */
+  refusals: Float64Array;
   ports: readonly { name: string }[];
   /** One row of IO_COUNTERS per port, and a last one for what has no port. */
   io: Float64Array;
@@ -43,4 +48,9 @@ export interface AdminSources {
     /** `total` counts all that match; `sessions` holds those in [offset, offset + limit). */
     list(query: SessionFilter): { total: number; sessions: object[] };
   };
+}
+
+/** The cell of a service's first real server in `refusals`. */
+export function firstServerOf(services: readonly AdminService[], index: number): number {
+  return services.slice(0, index).reduce((sum, { realServers }) => sum + realServers.length, 0);
 }

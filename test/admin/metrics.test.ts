@@ -77,6 +77,10 @@ describe('/metrics', () => {
     counters[game + COUNTER.uoaCarrier] = 15;
     counters[counterRow(1) + COUNTER.uoaAcked] = 16;
     counters[counterRow(-1) + dropColumn(DROP.no_session)] = 17;
+    counters[game + COUNTER.fragmentsReceived] = 22;
+    counters[game + COUNTER.datagramsReassembled] = 23;
+    counters[game + COUNTER.datagramsFragmented] = 24;
+    admin.sources.refusals.set([25, 26, 27]);
     io[IO_COLUMN.lostKernel] = 18;
     io[IO_COUNTERS.length + IO_COLUMN.sent] = 19;
     io[2 * IO_COUNTERS.length + IO_COLUMN.sent] = 1;
@@ -91,6 +95,12 @@ describe('/metrics', () => {
       ['uoa_acked_total{service="10.1.0.100:6001"}', 16],
       ['drops_total{service="",reason="no_session"}', 17],
       ['drops_total{service="game",reason="no_session"}', 0],
+      ['fragments_received_total{service="game"}', 22],
+      ['datagrams_reassembled_total{service="game"}', 23],
+      ['datagrams_fragmented_total{service="game"}', 24],
+      ['uoa_refusals_total{service="game",rs="10.2.0.11:6000"}', 25],
+      ['uoa_refusals_total{service="10.1.0.100:6001",rs="10.2.0.12:6000"}', 26],
+      ['uoa_refusals_total{service="10.1.0.100:6001",rs="[fd00:2::12]:6000"}', 27],
       ['io_lost_total{interface="wan0",where="kernel"}', 18],
       ['io_sent_total', 20],
       ['io_send_errors_total{error="too_big"}', 21],
@@ -154,6 +164,7 @@ describe('/metrics', () => {
       'carriage',
       'reason',
       'lip',
+      'rs',
       'interface',
       'where',
       'error',

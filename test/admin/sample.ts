@@ -10,8 +10,12 @@ import type { SessionFilter } from '../../src/session/snapshot.ts';
 const CONFIG = `
 sessions: { max: 5000 }
 services:
-  - { name: game, vip: 10.1.0.100, vport: 6000, lips: [10.2.0.200], realServers: [{ ip: 10.2.0.11, port: 6000 }] }
-  - { vip: 10.1.0.100, vport: 6001, lips: [10.2.0.200], realServers: [{ ip: 10.2.0.12, port: 6000 }] }
+  - { name: game, vip: ["fd00:1::100", 10.1.0.100], vport: 6000, lips: [10.2.0.200], realServers: [{ ip: 10.2.0.11, port: 6000 }] }
+  - vip: 10.1.0.100
+    vport: 6001
+    lips: [10.2.0.200, "fd00:2::200"]
+    uoa: { dialect: opp, onUnsupported: unified, unifiedType: 30 }
+    realServers: [{ ip: 10.2.0.12, port: 6000 }, { ip: "fd00:2::12", port: 6000, dialect: elb }]
 `;
 
 export interface SampleAdmin {
@@ -35,12 +39,13 @@ export async function startSample(
     config,
     services: config.services.map(({ name, vip, vport, scheduler, uoa, realServers }) => ({
       name,
-      vip,
+      vips: vip,
       vport,
       scheduler,
-      dialect: uoa.dialect,
       maxTrials: uoa.maxTrials,
-      realServers,
+      unifiedType: uoa.unifiedType,
+      onUnsupported: uoa.onUnsupported,
+      realServers: realServers.map((one) => ({ ...one, dialect: one.dialect ?? uoa.dialect })),
     })),
     legs: [
       { lip: '10.2.0.200', capacity: 100 },
@@ -49,6 +54,7 @@ export async function startSample(
     ],
     legsInUse: new Float64Array([3, 4, 5]),
     counters: new Float64Array(counterCells(2)),
+    refusals: new Float64Array(3),
     ports: [{ name: 'wan0' }, { name: 'lan0' }],
     io: new Float64Array(3 * IO_COUNTERS.length),
     ioMode: 'pcap',

@@ -40,6 +40,7 @@ describe('the admin server', () => {
     counters[counterRow(0) + COUNTER.sessionsNormal] = 3;
     counters[counterRow(0) + COUNTER.uoaAcked] = 4;
     counters[counterRow(1) + dropColumn(DROP.no_real_server)] = 5;
+    admin.sources.refusals.set([7, 8, 9]);
     const { status, json } = await admin.get('/services');
     assert.equal(status, 200);
     const [game, other] = json.services as Record<string, Record<string, unknown>>[];
@@ -47,11 +48,11 @@ describe('the admin server', () => {
       { ...game, counters: undefined, drops: undefined },
       {
         name: 'game',
-        vip: '10.1.0.100',
+        vips: ['fd00:1::100', '10.1.0.100'],
         vport: 6000,
         scheduler: 'rr',
-        uoa: { dialect: 'ipo', maxTrials: 3 },
-        realServers: [{ ip: '10.2.0.11', port: 6000, weight: 100 }],
+        uoa: { maxTrials: 3, unifiedType: 31, onUnsupported: 'plain' },
+        realServers: [{ ip: '10.2.0.11', port: 6000, weight: 100, dialect: 'ipo', refusals: 7 }],
         sessions: { oneway: 2, normal: 3 },
         counters: undefined,
         drops: undefined,
@@ -60,6 +61,11 @@ describe('the admin server', () => {
     assert.equal(game?.counters?.uoaAcked, 4);
     assert.equal(other?.drops?.no_real_server, 5);
     assert.equal(other?.name, '10.1.0.100:6001');
+    assert.deepEqual(other?.uoa, { maxTrials: 3, unifiedType: 30, onUnsupported: 'unified' });
+    assert.deepEqual(other?.realServers, [
+      { ip: '10.2.0.12', port: 6000, weight: 100, dialect: 'opp', refusals: 8 },
+      { ip: 'fd00:2::12', port: 6000, weight: 100, dialect: 'elb', refusals: 9 },
+    ]);
   });
 
   it('answers an unknown path with 404 and the paths there are', async (t) => {
