@@ -40,9 +40,9 @@ export function watchRefusals(
 function describe({ rs, dialect, instead }: WatchedServer): string {
   const now =
     instead === 'plain'
-      ? 'it gets plain datagrams without the client address now, for a minute at a time'
-      : `it is sent ${instead} instead now`;
-  return `real server ${rs} says by ICMP that it cannot read ${dialect}: ${now}; check ${whatToCheck(dialect)}`;
+      ? 'plain datagrams without the client address'
+      : `${instead}, and plain datagrams if it cannot read that either`;
+  return `real server ${rs} says by ICMP that it cannot read ${dialect}: for a minute at a time it gets ${now}; check ${whatToCheck(dialect)}`;
 }
 
 function whatToCheck(dialect: string): string {

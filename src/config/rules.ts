@@ -228,11 +228,6 @@ export function configWarnings(config: Config): Problem[] {
         message: 'every weight is 0: no new session is accepted',
       });
     }
-    for (const [i, lip] of service.lips.entries()) {
-      if (service.realServers.some(({ ip }) => familyOf(ip) === familyOf(lip))) continue;
-      const message = `${lip} is never used: no real server of this service has an IPv${familyOf(lip)} address`;
-      warnings.push({ path: [...path, 'lips', i], message });
-    }
     const { maxTrials, idleRefresh, unifiedType, onUnsupported } = service.uoa;
     const sent = new Set([onUnsupported, ...service.realServers.map((one) => dialectOf(service, one))]);
     if (unifiedType !== 31 && !sent.has('unified')) {

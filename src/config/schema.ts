@@ -78,7 +78,7 @@ const service = group({
       31,
     ),
     onUnsupported: defaulted(
-      'What a real server gets that says by ICMP that it cannot read its dialect. plain: no UOA, for a minute at a time. A dialect: that one instead.',
+      'What a real server gets, for a minute at a time, that says by ICMP that it cannot read its dialect. plain: no UOA. A dialect: that one, and plain if it cannot read that either.',
       oneOf('plain', ...DIALECTS),
       'plain',
     ),

@@ -50,11 +50,11 @@ describe('the watch over refusals', () => {
     );
     assert.equal(
       entries[0]?.message,
-      'real server 10.2.0.11:6000 says by ICMP that it cannot read opp: it gets plain datagrams without the client address now, for a minute at a time; check that its kernel module for opp is loaded, and that no firewall before it refuses protocol 248',
+      'real server 10.2.0.11:6000 says by ICMP that it cannot read opp: for a minute at a time it gets plain datagrams without the client address; check that its kernel module for opp is loaded, and that no firewall before it refuses protocol 248',
     );
     assert.equal(
       entries[1]?.message,
-      'real server [fd00:2::11]:6000 says by ICMP that it cannot read unified: it is sent elb instead now; check that it and the firewalls before it accept IP options and destination options, and that its kernel module is one for unified',
+      'real server [fd00:2::11]:6000 says by ICMP that it cannot read unified: for a minute at a time it gets elb, and plain datagrams if it cannot read that either; check that it and the firewalls before it accept IP options and destination options, and that its kernel module is one for unified',
     );
   });
 

@@ -80,9 +80,11 @@ describe('the files in config/', () => {
 
   it('lab.yaml has what the lab relies on', () => {
     const config = loadConfig(fileURLToPath(new URL('lab.yaml', folder)));
+    const vip = ['10.1.0.100', 'fd00:1::100'];
+    const lips = ['10.2.0.200', '10.2.0.201', 'fd00:2::200', 'fd00:2::201'];
     assert.deepEqual(
-      config.services.map(({ vip, vport, lips }) => ({ vip, vport, lips })),
-      [6000, 6001].map((vport) => ({ vip: ['10.1.0.100'], vport, lips: ['10.2.0.200', '10.2.0.201'] })),
+      config.services.map((service) => ({ vip: service.vip, vport: service.vport, lips: service.lips })),
+      [6000, 6001].map((vport) => ({ vip, vport, lips })),
     );
     assert.deepEqual(
       [config.io.wan, config.io.lan, config.io.assignAddresses, config.admin.listen.port],

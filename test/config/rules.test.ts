@@ -294,14 +294,6 @@ describe('a warning', () => {
     assert.equal(configWarnings(config)[0]?.path, 'admin.listen');
   });
 
-  it('is given for a LIP of a family that no real server has', () => {
-    const config = parse({ services: [sampleService({ lips: ['10.2.0.200', 'fd00:2::200'] })] });
-    const [warning, ...more] = configWarnings(config);
-    assert.equal(warning?.path, 'services[0].lips[1]');
-    assert.match(warning.message, /fd00:2::200 is never used: no real server of this service has an IPv6/);
-    assert.deepEqual(more, []);
-  });
-
   it('is given for a unifiedType where unified is never sent', () => {
     const unused = parse({ services: [sampleService({ uoa: { unifiedType: 30 } })] });
     assert.equal(configWarnings(unused)[0]?.path, 'services[0].uoa.unifiedType');
