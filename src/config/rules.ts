@@ -38,9 +38,12 @@ function withinServices(
   );
 }
 
-/** The LIPs that packets to `rip` can come from. */
-function lipsTowards({ lips }: ServiceConfig, rip: string): string[] {
-  return lips.filter((lip) => familyOf(lip) === familyOf(rip));
+/** Packets to a real server come from the LIPs of its family. */
+function lipsByFamily({ lips }: ServiceConfig): Record<4 | 6, string[]> {
+  return {
+    4: lips.filter((lip) => familyOf(lip) === 4),
+    6: lips.filter((lip) => familyOf(lip) === 6),
+  };
 }
 
 function findExcess(services: readonly IndexedService[]): Finding[] {
@@ -48,11 +51,8 @@ function findExcess(services: readonly IndexedService[]): Finding[] {
   let legs = 0;
   for (const { service } of services) {
     realServers += service.realServers.length;
-    for (const family of [4, 6]) {
-      const ofFamily = (address: string) => familyOf(address) === family;
-      legs +=
-        service.lips.filter(ofFamily).length * service.realServers.filter(({ ip }) => ofFamily(ip)).length;
-    }
+    const lips = lipsByFamily(service);
+    for (const { ip } of service.realServers) legs += lips[familyOf(ip)].length;
   }
   const findings: Finding[] = [];
   const report = (count: number, what: string, max: number) => {
@@ -150,9 +150,10 @@ const MTU_MIN_IPV6 = 1280;
 /** Real servers that no LIP can send to, and an MTU that IPv6 does not know. */
 function findFamilyConflicts(service: ServiceConfig): Finding[] {
   const findings: Finding[] = [];
+  const lips = lipsByFamily(service);
   for (const [i, { ip }] of service.realServers.entries()) {
-    if (lipsTowards(service, ip).length > 0) continue;
     const family = familyOf(ip);
+    if (lips[family].length > 0) continue;
     const message = `"${ip}" is not allowed (every LIP is IPv${10 - family}), expected an IPv${family} address among the lips too`;
     findings.push({ path: ['realServers', i, 'ip'], message });
   }
@@ -174,9 +175,10 @@ function findSharedLegs(services: readonly IndexedService[]): Finding[] {
   const usersByLeg = new Map<string, User[]>();
   const findings = new Map<string, Finding>();
   for (const { index, service } of services) {
+    const lips = lipsByFamily(service);
     for (const { ip, port } of service.realServers) {
       const endpoint = formatEndpoint(ip, port);
-      for (const lip of lipsTowards(service, ip)) {
+      for (const lip of lips[familyOf(ip)]) {
         const leg = `${lip} to ${endpoint}`;
         const users = usersByLeg.get(leg) ?? [];
         usersByLeg.set(leg, users);
