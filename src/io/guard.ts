@@ -1,26 +1,34 @@
-// Keeps the host's own kernel away from the proxy's packets: an nftables table that drops what comes in for VIP:vport
-// and LIP:lports behind the capture (which sees it before), so that the kernel neither answers with ICMP port unreachable
-// nor forwards it, and that leaves what raw-socket sends from there out of connection tracking, so that no NAT rule
-// rewrites it, nor what a local real server answers. The table belongs (`flags owner`) to the netlink socket of a child
-// process `nft -i` and vanishes with it; the child ends at the end of its input, which this process holds: nothing stays,
-// not even after SIGKILL.
+// Keeps the host's own kernel away from the proxy's packets: nftables tables, one per family in use, that drop what
+// comes in for VIP:vport and LIP:lports behind the capture (which sees it before), so that the kernel neither answers with
+// ICMP port unreachable nor forwards it, and that leave what raw-socket sends from there out of connection tracking, so
+// that no NAT rule rewrites it, nor what a local real server answers. The tables belong (`flags owner`) to the netlink
+// socket of a child process `nft -i` and vanish with it; the child ends at the end of its input, which this process
+// holds: nothing stays, not even after SIGKILL.
 //
-// Not covered, because without ports a packet cannot be told from another program's on the same address: fragments but
-// the first, where the host does not reassemble before (it does once connection tracking is in use). They wait in the
-// kernel's reassembly for the first one, which the guard drops, and are discarded there after 30 s (ipfrag_time) within
-// ipfrag_high_thresh, without an answer: the kernel sends none unless it has seen the first fragment.
+// The chains come before the kernel puts fragments together for connection tracking (priority -400): a first fragment to
+// a port of ours is dropped by its ports and noted, those that follow are dropped by the note. What overtakes its first
+// fragment cannot be told from another program's on the same address: it waits in the kernel and is discarded there
+// without an answer, because the kernel sends none unless it has seen the first fragment. Ours that go out would be held
+// there until the last has come, and be cut anew.
 import { type ChildProcessWithoutNullStreams, execFile, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
+import type { Family } from '../wire/address.ts';
 import { PROTOCOL_OPP } from '../wire/ipv4.ts';
 import { IoError } from './io-error.ts';
-import { type LipPorts, mergePorts, type VipPort } from './port-ranges.ts';
+import { type AddressPorts, type LipPorts, mergePorts, ofFamily, type VipPort } from './port-ranges.ts';
 
 const run = promisify(execFile);
 
 const INSTALL_TIMEOUT_MS = 10_000;
 const REINSTALL_DELAY_MS = 1_000;
+
+/** A hook priority before the one of nf_defrag_ipv4 and nf_defrag_ipv6 (NF_IP_PRI_CONNTRACK_DEFRAG, -400). */
+const BEFORE_DEFRAGMENTATION = -450;
+/** How long, and for how many datagrams at once, their begin is remembered. */
+const BEGUN_TIMEOUT_S = 5;
+const BEGUN_MAX = 65_536;
 
 export interface GuardSpec {
   vips: readonly VipPort[];
@@ -28,9 +36,9 @@ export interface GuardSpec {
 }
 
 export interface Guard {
-  /** Name of the nftables table, family ip. */
+  /** Name of the nftables tables, of family ip and ip6. */
   readonly table: string;
-  /** Removes the table; it is gone when the promise resolves. */
+  /** Removes the tables; they are gone when the promise resolves. */
   remove(): Promise<void>;
 }
 
@@ -41,7 +49,7 @@ export interface Guard {
 export async function installGuard(spec: GuardSpec, onLost: (message: string) => void): Promise<Guard> {
   // The process id tells a person whose table it is; containers that share a network namespace may share the id.
   const table = `uoa_proxy_${process.pid}_${randomBytes(2).toString('hex')}`;
-  const ruleset = guardRuleset(table, spec);
+  const tables = guardTables(table, spec);
   let removed = false;
   let holder: ChildProcessWithoutNullStreams;
 
@@ -56,7 +64,7 @@ export async function installGuard(spec: GuardSpec, onLost: (message: string) =>
     onLost('the process that held the guard (nft) ended: installing the guard again');
     while (!removed) {
       try {
-        const child = await hold(table, ruleset);
+        const child = await hold(table, tables);
         if (removed) await release(child);
         else watch(child);
         return;
@@ -67,7 +75,7 @@ export async function installGuard(spec: GuardSpec, onLost: (message: string) =>
     }
   };
 
-  watch(await hold(table, ruleset));
+  watch(await hold(table, tables));
   return {
     table,
     async remove() {
@@ -77,30 +85,73 @@ export async function installGuard(spec: GuardSpec, onLost: (message: string) =>
   };
 }
 
-/** The table as one line of nft's language, so that it is one transaction. */
-export function guardRuleset(table: string, spec: GuardSpec): string {
+/** What the two families call the same things; see nft(8). */
+const WORDS = {
+  4: {
+    table: 'ip',
+    addressType: 'ipv4_addr',
+    id: 'ip id',
+    isFragment: 'ip frag-off & 0x3fff != 0',
+    isFirst: 'ip frag-off & 0x3fff == 0x2000',
+    isLater: 'ip frag-off & 0x1fff != 0',
+  },
+  6: {
+    table: 'ip6',
+    addressType: 'ipv6_addr',
+    id: 'frag id',
+    isFragment: 'exthdr frag exists',
+    isFirst: 'frag frag-off 0 frag more-fragments 1',
+    isLater: 'frag frag-off != 0',
+  },
+} as const;
+
+interface Table {
+  /** Of nftables: ip or ip6. */
+  family: string;
+  /** The table in nft's language, without a line break. */
+  text: string;
+}
+
+/** A table for each family that has an address here: a host without IPv6 is not asked for one of it. */
+function guardTables(name: string, spec: GuardSpec): Table[] {
   const addresses = mergePorts(spec.vips, spec.lips);
-  const ips = addresses.map(({ ip }) => ip).join(', ');
+  return ([4, 6] as const).flatMap((family) => {
+    const own = ofFamily(addresses, family);
+    return own.length === 0 ? [] : [{ family: WORDS[family].table, text: tableText(name, family, own) }];
+  });
+}
+
+/** `udp` looks behind IPv6 extension headers, and matches no fragment but the first. */
+function tableText(name: string, family: Family, addresses: readonly AddressPorts[]): string {
+  const { table: ip, addressType, id, isFragment, isFirst, isLater } = WORDS[family];
+  const ips = addresses.map((entry) => entry.ip).join(', ');
   const ports = addresses
-    .flatMap(({ ip, ranges }) =>
-      ranges.map(({ first, last }) => `${ip} . ${first === last ? first : `${first}-${last}`}`),
+    .flatMap((entry) =>
+      entry.ranges.map(({ first, last }) => `${entry.ip} . ${first === last ? first : `${first}-${last}`}`),
     )
     .join(', ');
+  const datagram = `${ip} saddr . ${ip} daddr . ${id}`;
+  const isOpp = `meta l4proto ${PROTOCOL_OPP}`;
   return (
-    `table ip ${table} { flags owner; ` +
-    `set addresses { type ipv4_addr; elements = { ${ips} }; }; ` +
-    `set ports { type ipv4_addr . inet_service; flags interval; elements = { ${ports} }; }; ` +
-    'chain receive { type filter hook prerouting priority raw; policy accept; ' +
-    'ip daddr . udp dport @ports drop; ' +
-    `ip daddr @addresses ip protocol ${PROTOCOL_OPP} drop; }; ` +
-    'chain send { type filter hook output priority raw; policy accept; ' +
-    'ip saddr . udp sport @ports notrack; ip daddr . udp dport @ports notrack; ' +
-    `ip saddr @addresses ip protocol ${PROTOCOL_OPP} notrack; ip daddr @addresses ip protocol ${PROTOCOL_OPP} notrack; }; }`
+    `table ${ip} ${name} { flags owner; ` +
+    `set addresses { type ${addressType}; elements = { ${ips} }; }; ` +
+    `set ports { type ${addressType} . inet_service; flags interval; elements = { ${ports} }; }; ` +
+    `set begun { typeof ${datagram}; flags dynamic, timeout; timeout ${BEGUN_TIMEOUT_S}s; size ${BEGUN_MAX}; }; ` +
+    `chain receive { type filter hook prerouting priority ${BEFORE_DEFRAGMENTATION}; policy accept; ` +
+    `${isFirst} ${ip} daddr . udp dport @ports update @begun { ${datagram} }; ` +
+    `${isLater} ${datagram} @begun drop; ` +
+    `${ip} daddr . udp dport @ports drop; ` +
+    `${ip} daddr @addresses ${isOpp} drop; }; ` +
+    `chain send { type filter hook output priority ${BEFORE_DEFRAGMENTATION}; policy accept; ` +
+    `${ip} saddr . udp sport @ports notrack; ${ip} daddr . udp dport @ports notrack; ` +
+    // Fragments that are made by the kernel itself never pass here.
+    `${isFragment} ${ip} saddr @addresses notrack; ` +
+    `${ip} saddr @addresses ${isOpp} notrack; ${ip} daddr @addresses ${isOpp} notrack; }; }`
   );
 }
 
-/** Starts the child that owns the table, and resolves when the table is there. */
-async function hold(table: string, ruleset: string): Promise<ChildProcessWithoutNullStreams> {
+/** Starts the child that owns the tables, and resolves when they are there. */
+async function hold(name: string, tables: readonly Table[]): Promise<ChildProcessWithoutNullStreams> {
   // It must outlive the signals that a terminal or a service manager sends to all processes at once, until the proxy has
   // stopped: ignored signals stay ignored after exec. nft -i would write its input to ~/.nft.history.
   const child = spawn('sh', ['-c', "trap '' TERM INT HUP; exec nft -i"], {
@@ -118,9 +169,10 @@ async function hold(table: string, ruleset: string): Promise<ChildProcessWithout
   });
   child.stdout.resume();
   child.stdin.on('error', () => {}); // it ended first: seen below
-  child.stdin.write(`${ruleset}\n`);
+  // One line is one transaction.
+  child.stdin.write(`${tables.map(({ text }) => text).join('; ')}\n`);
   const deadline = performance.now() + INSTALL_TIMEOUT_MS;
-  while (!(await isInstalled(table))) {
+  while (!(await isInstalled(name, tables))) {
     if (failure !== undefined) throw explain(failure.message);
     if (complaint !== '' || child.exitCode !== null || child.signalCode !== null) {
       await release(child);
@@ -135,16 +187,18 @@ async function hold(table: string, ruleset: string): Promise<ChildProcessWithout
   return child;
 }
 
-async function isInstalled(table: string): Promise<boolean> {
+async function isInstalled(name: string, tables: readonly Table[]): Promise<boolean> {
   try {
-    await run('nft', ['-j', 'list', 'chain', 'ip', table, 'send'], { env: systemPath() });
+    for (const { family } of tables) {
+      await run('nft', ['-j', 'list', 'chain', family, name, 'send'], { env: systemPath() });
+    }
     return true;
   } catch {
     return false;
   }
 }
 
-/** Ends the child; with its socket the kernel removes the table. */
+/** Ends the child; with its socket the kernel removes the tables. */
 async function release(child: ChildProcessWithoutNullStreams): Promise<void> {
   if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
   const ended = new Promise((resolve) => child.once('exit', resolve));

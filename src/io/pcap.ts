@@ -1,4 +1,4 @@
-// Packet I/O through the packages cap (capture, libpcap) and raw-socket (send, IP_HDRINCL). Bounds the work per turn of
+// Packet I/O through the packages cap (capture, libpcap) and raw-socket (send, one socket per family). Bounds the work per turn of
 // the event loop, so that timers and messages run however much arrives; per port, packets keep their order.
 //
 // measured (2 processors, veth, 64-byte payloads, a relay that only rewrites addresses): 210,000 packets/s at most;
@@ -49,6 +49,7 @@ const IP_OFF = 80;
 const FRAME_BYTES = IP_OFF + 65_536 + 64;
 const SEND_BUFFER_BYTES = 8 << 20;
 const ETHERTYPE_IPV4 = 0x0800;
+const ETHERTYPE_IPV6 = 0x86dd;
 
 /** Starts capturing. Throws an IoError, with nothing left open, when a port or the raw socket cannot be opened. */
 export function openPcapIo(options: PcapOptions): PacketIo {
@@ -172,12 +173,12 @@ class Port {
     counters[this.#row + IO_COLUMN.received]!++;
     const { linkHeaderLen, linkProtocolOff } = this.#capture;
     const end = IP_OFF - linkHeaderLen + byteLength;
-    if (
-      linkProtocolOff >= 0 &&
-      this.#frame.view.getUint16(IP_OFF - linkHeaderLen + linkProtocolOff) !== ETHERTYPE_IPV4
-    ) {
-      counters[this.#row + IO_COLUMN.foreign]!++;
-      return;
+    if (linkProtocolOff >= 0) {
+      const protocol = this.#frame.view.getUint16(IP_OFF - linkHeaderLen + linkProtocolOff);
+      if (protocol !== ETHERTYPE_IPV4 && protocol !== ETHERTYPE_IPV6) {
+        counters[this.#row + IO_COLUMN.foreign]!++;
+        return;
+      }
     }
     if (this.#backlog.count === 0 && this.#hasTime()) {
       onPacket(this.#frame, IP_OFF, end, this.#index);

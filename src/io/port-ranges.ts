@@ -1,5 +1,7 @@
-// Which UDP ports of which IPv4 addresses are the proxy's: VIP:vport and LIP:lports in one list, each address once, its
-// ranges sorted, merged and disjoint. The capture filter takes in exactly this, the guard keeps the kernel from it.
+// Which UDP ports of which addresses, of both families, are the proxy's: VIP:vport and LIP:lports in one list, each
+// address once, its ranges sorted, merged and disjoint. The capture filter takes in exactly this, the guard keeps the
+// kernel from it.
+import { type Family, familyOf } from '../wire/address.ts';
 
 export interface VipPort {
   ip: string;
@@ -26,6 +28,11 @@ export function mergePorts(vips: readonly VipPort[], lips: readonly LipPorts[]):
   }
   for (const entry of byAddress.values()) entry.ranges = mergeRanges(entry.ranges);
   return [...byAddress.values()];
+}
+
+/** Those of one family, in their order. */
+export function ofFamily<T extends { ip: string }>(addresses: readonly T[], family: Family): T[] {
+  return addresses.filter(({ ip }) => familyOf(ip) === family);
 }
 
 function mergeRanges(ranges: { first: number; last: number }[]): { first: number; last: number }[] {

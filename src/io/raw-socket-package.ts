@@ -10,15 +10,19 @@ const SO_SNDBUF = 7;
 const SO_SNDBUFFORCE = 32;
 const IPPROTO_IP = 0;
 const IP_HDRINCL = 3;
+const IP_NODEFRAG = 22;
+const IPPROTO_IPV6 = 41;
+const IPV6_HDRINCL = 36;
 
+interface RawPackageSocket {
+  readonly wrap: RawSocket;
+  setOption(level: number, option: number, value: number): void;
+  pauseRecv(): void;
+  on(event: 'error', listener: (error: Error) => void): void;
+}
 interface RawPackage {
-  createSocket(options: { protocol: number; addressFamily: number }): {
-    readonly wrap: RawSocket;
-    setOption(level: number, option: number, value: number): void;
-    pauseRecv(): void;
-    on(event: 'error', listener: (error: Error) => void): void;
-  };
-  readonly AddressFamily: { readonly IPv4: number };
+  createSocket(options: { protocol: number; addressFamily: number }): RawPackageSocket;
+  readonly AddressFamily: { readonly IPv4: number; readonly IPv6: number };
 }
 
 export interface RawSocket {
@@ -29,9 +33,37 @@ export interface RawSocket {
 
 /** Opens a socket that sends whole IPv4 packets as they are given. `sendBuffer` is in bytes. */
 export function openRawSocket(sendBuffer: number): RawSocket {
-  let raw: RawPackage;
+  const raw = loadRaw();
   try {
-    raw = createRequire(import.meta.url)('raw-socket') as RawPackage;
+    return open(raw, raw.AddressFamily.IPv4, sendBuffer, (socket) => {
+      socket.setOption(IPPROTO_IP, IP_HDRINCL, 1);
+      // Connection tracking would hold our fragments until the last one is there, and send them cut anew.
+      socket.setOption(IPPROTO_IP, IP_NODEFRAG, 1);
+    });
+  } catch (error) {
+    throw explainOpen(error);
+  }
+}
+
+/**
+ * The same for IPv6; undefined when the kernel has no IPv6. Nothing there spares fragments the connection tracking of
+ * the kernel (nf_defrag_ipv6_hooks.c) but that they are marked untracked before it, as the guard does.
+ */
+export function openRawSocket6(sendBuffer: number): RawSocket | undefined {
+  const raw = loadRaw();
+  try {
+    return open(raw, raw.AddressFamily.IPv6, sendBuffer, (socket) => {
+      socket.setOption(IPPROTO_IPV6, IPV6_HDRINCL, 1);
+    });
+  } catch (error) {
+    if (/Address family not supported/.test(reason(error))) return undefined;
+    throw explainOpen(error);
+  }
+}
+
+function loadRaw(): RawPackage {
+  try {
+    return createRequire(import.meta.url)('raw-socket') as RawPackage;
   } catch (error) {
     throw new IoError(
       `the package raw-socket cannot be loaded: ${reason(error)}`,
@@ -39,27 +71,40 @@ export function openRawSocket(sendBuffer: number): RawSocket {
       error,
     );
   }
+}
+
+function open(
+  raw: RawPackage,
+  addressFamily: number,
+  sendBuffer: number,
+  setOptions: (socket: RawPackageSocket) => void,
+): RawSocket {
+  const socket = raw.createSocket({ protocol: IPPROTO_RAW, addressFamily });
+  socket.pauseRecv(); // a socket of IPPROTO_RAW receives nothing; without this it would keep the process alive
+  socket.on('error', () => {}); // only its polling reports here, which was just stopped
   try {
-    const socket = raw.createSocket({ protocol: IPPROTO_RAW, addressFamily: raw.AddressFamily.IPv4 });
-    socket.pauseRecv(); // a socket of IPPROTO_RAW receives nothing; without this it would keep the process alive
-    socket.on('error', () => {}); // only its polling reports here, which was just stopped
-    socket.setOption(IPPROTO_IP, IP_HDRINCL, 1);
+    setOptions(socket);
     try {
       socket.setOption(SOL_SOCKET, SO_SNDBUFFORCE, sendBuffer); // CAP_NET_ADMIN; not bound by net.core.wmem_max
     } catch {
       socket.setOption(SOL_SOCKET, SO_SNDBUF, sendBuffer);
     }
-    return socket.wrap;
   } catch (error) {
-    const text = reason(error);
-    throw new IoError(
-      `cannot open a raw socket: ${text}`,
-      /not permitted|denied/i.test(text)
-        ? 'sending needs CAP_NET_RAW: run as root or give the process that capability'
-        : 'see the message of the kernel',
-      error,
-    );
+    socket.wrap.close();
+    throw error;
   }
+  return socket.wrap;
+}
+
+function explainOpen(error: unknown): IoError {
+  const text = reason(error);
+  return new IoError(
+    `cannot open a raw socket: ${text}`,
+    /not permitted|denied/i.test(text)
+      ? 'sending needs CAP_NET_RAW: run as root or give the process that capability'
+      : 'see the message of the kernel',
+    error,
+  );
 }
 
 function reason(error: unknown): string {

@@ -11,8 +11,13 @@ const VIPS = [
   { ip: '10.1.0.100', port: 6000 },
   { ip: '10.1.0.100', port: 7000 },
   { ip: '10.1.0.101', port: 6000 },
+  { ip: 'fd00:1::100', port: 6000 },
+  { ip: 'fd00:1::101', port: 7000 },
 ];
-const LIPS = [{ ip: '10.2.0.200', first: 1024, last: 5000 }];
+const LIPS = [
+  { ip: '10.2.0.200', first: 1024, last: 5000 },
+  { ip: 'fd00:2::200', first: 1024, last: 5000 },
+];
 
 interface Packet {
   etherDst?: string;
@@ -45,6 +50,45 @@ function frame(p: Packet): Buffer {
   ip.writeUInt16BE(p.dport ?? 6000, headerLen + 2);
   ip.writeUInt16BE(8, headerLen + 4);
   return bytes;
+}
+
+interface Packet6 {
+  etherDst?: string;
+  /** The first next header. */
+  next?: number;
+  dst?: string;
+  dport?: number;
+  icmpType?: number;
+}
+
+/** Extension headers are 8 bytes of zeros before the ports, as if UDP followed: the filter must not look there. */
+function frame6(p: Packet6): Buffer {
+  const next = p.next ?? 17;
+  const bytes = Buffer.alloc(14 + 40 + 16);
+  bytes.set(Buffer.from((p.etherDst ?? PORT.mac).replaceAll(':', ''), 'hex'), 0);
+  bytes.writeUInt16BE(0x86dd, 12);
+  const ip = bytes.subarray(14);
+  ip[0] = 0x60;
+  ip.writeUInt16BE(16, 4);
+  ip[6] = next;
+  ip[7] = 64;
+  ip.set(address6('2001:db8::1'), 8);
+  ip.set(address6(p.dst ?? 'fd00:1::100'), 24);
+  if (next === 17) {
+    ip.writeUInt16BE(40000, 40);
+    ip.writeUInt16BE(p.dport ?? 6000, 42);
+  }
+  if (p.icmpType !== undefined) ip[40] = p.icmpType;
+  return bytes;
+}
+
+/** `a:b::c` with any number of groups on both sides. */
+function address6(text: string): Buffer {
+  const [head = '', tail = ''] = text.split('::');
+  const groups = (part: string) => part.split(':').map((group) => group.padStart(4, '0'));
+  const [before, after] = [groups(head), groups(tail)];
+  const zeros = Array.from({ length: 8 - before.length - after.length }, () => '0000');
+  return Buffer.from([...before, ...zeros, ...after].join(''), 'hex');
 }
 
 /** How many of the frames a filter lets pass. */
@@ -86,7 +130,9 @@ const ROWS: [name: string, packet: Packet, passes: boolean][] = [
   ['protocol 248 to a LIP', { protocol: 248, dport: 1, dst: '10.2.0.200' }, true],
   ['protocol 248 to a stranger', { protocol: 248, dst: '10.9.9.9' }, false],
   ['a first fragment to VIP:vport', { moreFragments: true }, true],
-  ['a first fragment to another port', { moreFragments: true, dport: 53 }, false],
+  ['a first fragment to another port', { moreFragments: true, dport: 53 }, true],
+  ['a first fragment to a stranger', { moreFragments: true, dst: '10.9.9.9' }, false],
+  ['a first fragment of TCP', { moreFragments: true, protocol: 6 }, false],
   ['a later fragment to a VIP', { fragmentOff: 1480, dport: 1 }, true],
   ['a later fragment to a LIP', { fragmentOff: 1480, dport: 1, dst: '10.2.0.200' }, true],
   ['a later fragment of TCP', { fragmentOff: 1480, protocol: 6 }, false],
@@ -98,7 +144,36 @@ const ROWS: [name: string, packet: Packet, passes: boolean][] = [
   ['ICMP echo to a VIP', { protocol: 1, icmpType: 8 }, false],
   ['ICMP unreachable to a stranger', { protocol: 1, icmpType: 3, dst: '10.9.9.9' }, false],
   ["another host's Ethernet address", { etherDst: '02:00:00:00:00:02' }, false],
-  ['another link protocol', { ethertype: 0x86dd }, false],
+  ['another link protocol', { ethertype: 0x88cc }, false],
+];
+
+const ROWS6: [name: string, packet: Packet6, passes: boolean][] = [
+  ['UDP to VIP:vport', {}, true],
+  ['UDP to another port of a VIP', { dport: 7000 }, false],
+  ['UDP to a vport of another VIP', { dst: 'fd00:1::101' }, false],
+  ['UDP to the first lport', { dst: 'fd00:2::200', dport: 1024 }, true],
+  ['UDP to the last lport', { dst: 'fd00:2::200', dport: 5000 }, true],
+  ['UDP below the lports', { dst: 'fd00:2::200', dport: 1023 }, false],
+  ['UDP above the lports', { dst: 'fd00:2::200', dport: 5001 }, false],
+  ['UDP to a stranger', { dst: 'fd00:9::9' }, false],
+  ['TCP to a VIP', { next: 6 }, false],
+  ['protocol 248 to a VIP', { next: 248 }, true],
+  ['protocol 248 to a LIP', { next: 248, dst: 'fd00:2::200' }, true],
+  ['protocol 248 to a stranger', { next: 248, dst: 'fd00:9::9' }, false],
+  ['a fragment to a VIP', { next: 44 }, true],
+  ['a fragment to a stranger', { next: 44, dst: 'fd00:9::9' }, false],
+  ['hop-by-hop options to a LIP', { next: 0, dst: 'fd00:2::200' }, true],
+  ['destination options to a LIP', { next: 60, dst: 'fd00:2::200' }, true],
+  ['a routing header to a VIP', { next: 43 }, true],
+  ['IPsec to a VIP', { next: 50 }, false],
+  ['ICMPv6 unreachable to a LIP', { next: 58, icmpType: 1, dst: 'fd00:2::200' }, true],
+  ['ICMPv6 packet too big to a VIP', { next: 58, icmpType: 2 }, true],
+  ['ICMPv6 time exceeded to a VIP', { next: 58, icmpType: 3 }, true],
+  ['ICMPv6 parameter problem to a LIP', { next: 58, icmpType: 4, dst: 'fd00:2::200' }, true],
+  ['an ICMPv6 echo to a VIP', { next: 58, icmpType: 128 }, false],
+  ['a neighbor solicitation to a VIP', { next: 58, icmpType: 135 }, false],
+  ['ICMPv6 unreachable to a stranger', { next: 58, icmpType: 1, dst: 'fd00:9::9' }, false],
+  ["another host's Ethernet address", { etherDst: '02:00:00:00:00:02' }, false],
 ];
 
 for (const [name, packet, passes] of ROWS) {
@@ -107,23 +182,56 @@ for (const [name, packet, passes] of ROWS) {
   });
 }
 
+for (const [name, packet, passes] of ROWS6) {
+  test(`over IPv6, ${name} ${passes ? 'passes' : 'is kept out'}`, () => {
+    assert.equal(passing(captureFilter(PORT, VIPS, LIPS), [frame6(packet)]), passes ? 1 : 0);
+  });
+}
+
+test('with addresses of one family, packets of the other are kept out', () => {
+  const of = <T extends { ip: string }>(list: T[], isWanted: (ip: string) => boolean) =>
+    list.filter(({ ip }) => isWanted(ip));
+  for (const isIpv6 of [false, true]) {
+    const isWanted = (ip: string) => ip.includes(':') === isIpv6;
+    const filter = captureFilter(PORT, of(VIPS, isWanted), of(LIPS, isWanted));
+    assert.equal(passing(filter, [frame({})]), isIpv6 ? 0 : 1);
+    assert.equal(passing(filter, [frame6({})]), isIpv6 ? 1 : 0);
+  }
+});
+
 test('a device without Ethernet addresses gets a filter without one', () => {
   const filter = captureFilter({ ...PORT, mac: '' }, VIPS, LIPS);
   assert.doesNotMatch(filter, /ether/);
   assert.equal(passing(filter, [frame({ etherDst: '02:00:00:00:00:02' }), frame({ dport: 1 })]), 1);
 });
 
-test('the kernel accepts the filter of 390 VIPs with a vport each of their own', () => {
-  const vips = Array.from({ length: 390 }, (_, index) => ({
-    ip: `10.3.${index >> 8}.${index & 255}`,
-    port: 6000 + index,
-  }));
-  const program = execFileSync('tcpdump', ['-y', 'EN10MB', '-ddd', captureFilter(PORT, vips, LIPS)], {
+const LONGEST = (index: number) =>
+  `fd00:1111:2222:3333:4444:5555:${(0x6000 + index).toString(16)}:${(0x7000 + index).toString(16)}`;
+const LIMITS: [name: string, count: number, ip: (index: number) => string][] = [
+  ['IPv4', 390, (index) => `10.3.${index >> 8}.${index & 255}`],
+  ['IPv6', 600, LONGEST],
+];
+for (const [family, count, ip] of LIMITS) {
+  test(`the kernel accepts the filter of ${count} ${family} VIPs with a vport each of their own`, () => {
+    const vips = Array.from({ length: count }, (_, index) => ({ ip: ip(index), port: 6000 + index }));
+    assert.ok(instructions(captureFilter(PORT, vips, [])) <= 4096);
+  });
+}
+
+test('the longest filter that the kernel accepts is short enough to be compiled', () => {
+  const vips = Array.from({ length: 1139 }, (_, index) => ({ ip: LONGEST(index), port: 6000 }));
+  const filter = captureFilter(PORT, vips, []);
+  assert.ok(instructions(filter) <= 4096);
+  assert.ok(filter.length <= 100 << 10, `${filter.length} characters`);
+});
+
+function instructions(filter: string): number {
+  const program = execFileSync('tcpdump', ['-y', 'EN10MB', '-ddd', filter], {
     encoding: 'utf8',
     stdio: ['ignore', 'pipe', 'ignore'],
   });
-  assert.ok(Number(program.split('\n')[0]) <= 4096, program.split('\n')[0]);
-});
+  return Number(program.split('\n')[0]);
+}
 
 test('ports of one address are merged where they overlap or touch', () => {
   assert.deepEqual(
