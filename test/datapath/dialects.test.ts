@@ -1,5 +1,5 @@
 // Every dialect over every family of client and real server: what goes to the real server, what its echo ACK does, and
-// that nobody else's UOA gets through in either direction. Particulars of a dialect: uoa-ipo, uoa-opp.
+// that nobody else's UOA gets through in either direction. What it does not say: uoa.test.ts.
 import { withId } from '../packets/builder.ts';
 import { destOptions, type Extension } from '../packets/builder6.ts';
 import { concat, hex, pattern } from '../packets/bytes.ts';

@@ -48,15 +48,6 @@ export const GOLDEN: readonly Golden[] = entries.map((entry) => ({
   bytes: unhex(entry.packet),
 }));
 
-/** IPv4 client, IPv4 real server, dialect ipo or opp: 10.1.0.2:5000 behind 10.2.0.200:lport -> 10.2.0.10:6000. */
-export const GOLDEN_V4: readonly (Golden & { dialect: 'ipo' | 'opp' })[] = GOLDEN.flatMap((golden) =>
-  (golden.form === 'ipo' || golden.form === 'opp') &&
-  golden.realServerFamily === 4 &&
-  golden.clientFamily === 4
-    ? [{ ...golden, dialect: golden.form }]
-    : [],
-);
-
 /** '10.1.0.2:5000' or '[fd00:1::2]:5001'. */
 function endpoint(text: string): Endpoint {
   const colon = text.lastIndexOf(':');

@@ -1,11 +1,7 @@
-// UOA, dialect ipo: the option in front of all others, a carrier where it does not fit, trials, failures to send.
-
-import { withId } from '../packets/builder.ts';
-import { concat, pattern, unhex } from '../packets/bytes.ts';
+// UOA beyond the table of dialects.test.ts: trials, what stands beside the UOA and in a carrier, failures to send.
+import { pattern, unhex } from '../packets/bytes.ts';
 import { dissect } from '../packets/dissect.ts';
 import { addressOption } from '../packets/uoa-builder.ts';
-import { GOLDEN_V4 } from '../vectors/golden.ts';
-import { assertSame } from './expected.ts';
 import { realServer } from './rig.ts';
 import {
   EMPTY,
@@ -16,60 +12,17 @@ import {
   toClient,
   toRealServer,
   withIpo,
+  withOpp,
 } from './roles.ts';
-import { type Row, rows } from './rows.ts';
+import { rows } from './rows.ts';
 
 const FIRST = { sessionsCreated: 1, sessionsOneway: 1 };
 const INSERTED = { uoaInserted: 1 };
 const CARRIED = { uoaCarrier: 1 };
+const OPP = { service: { dialect: 'opp' as const } };
 const FULL = pattern(1472); // makes a packet of 1,500 bytes
 
-rows(
-  'golden packets of dialect ipo',
-  GOLDEN_V4.filter((golden) => golden.dialect === 'ipo').flatMap((golden): Row[] => {
-    const payload = golden.carriage === 'carrier' ? EMPTY : pattern(32);
-    const plan = { service: { lports: { first: golden.lport, last: golden.lport } } };
-    const carrier = (sent: Uint8Array) => assertSame(withId(sent, 0x1234), golden.bytes);
-    const arrival: Row = {
-      name: `a client's datagram becomes "${golden.name}" byte for byte`,
-      plan,
-      steps: [
-        {
-          wan: fromClient({ payload }),
-          verdict: 'forward',
-          sent: [golden.bytes],
-          changed: { ...FIRST, ...INSERTED },
-        },
-      ],
-    };
-    if (golden.carriage === 'inserted') return [arrival];
-    const ahead: Row = {
-      name: `a full-size datagram is preceded by "${golden.name}"`,
-      plan,
-      steps: [
-        {
-          wan: fromClient({ payload: FULL }),
-          verdict: 'forward',
-          sent: [carrier, toRealServer({ sport: golden.lport, payload: FULL })],
-          changed: { ...FIRST, ...CARRIED },
-        },
-      ],
-    };
-    return [arrival, ahead];
-  }),
-);
-
-rows('UOA ipo, inserted', [
-  {
-    name: 'the first maxTrials packets carry the option, the next one is plain and counted as exhausted once',
-    steps: [
-      { wan: fromClient(), verdict: 'forward', sent: [withIpo()], changed: { ...FIRST, ...INSERTED } },
-      { wan: fromClient(), verdict: 'forward', sent: [withIpo()], changed: INSERTED },
-      { wan: fromClient(), verdict: 'forward', sent: [withIpo()], changed: INSERTED },
-      { wan: fromClient(), verdict: 'forward', sent: [toRealServer()], changed: { uoaExhausted: 1 } },
-      { wan: fromClient(), verdict: 'forward', sent: [toRealServer()], changed: {} },
-    ],
-  },
+rows('UOA, inserted', [
   {
     name: 'maxTrials 0 turns UOA off',
     plan: { service: { maxTrials: 0 } },
@@ -118,21 +71,14 @@ rows('UOA ipo, inserted', [
     ],
   },
   {
-    name: 'an empty datagram carries the option itself',
+    name: 'the same are kept beside a protocol-248 header',
+    plan: OPP,
     steps: [
       {
-        wan: fromClient({ payload: EMPTY }),
+        wan: fromClient({ tos: 3, df: true, id: 77, ttl: 12, surplus: pattern(6) }),
         verdict: 'forward',
-        sent: [withIpo({ payload: EMPTY })],
-        changed: { ...FIRST, ...INSERTED },
+        sent: [withOpp({ tos: 3, df: true, id: 77, ttl: 11, surplus: pattern(6) })],
       },
-    ],
-  },
-  {
-    name: 'an unfinished checksum is completed, checksum 0 stays 0',
-    steps: [
-      { wan: fromClient({ checksum: 'partial' }), verdict: 'forward', sent: [withIpo()] },
-      { wan: fromClient({ checksum: 'zero' }), verdict: 'forward', sent: [withIpo({ checksum: 'zero' })] },
     ],
   },
   {
@@ -146,71 +92,9 @@ rows('UOA ipo, inserted', [
       },
     ],
   },
-  {
-    name: 'the packet may grow to exactly the MTU towards the real server',
-    steps: [
-      {
-        wan: fromClient({ payload: pattern(1464), df: true }),
-        verdict: 'forward',
-        sent: [withIpo({ payload: pattern(1464), df: true })],
-        changed: { ...FIRST, ...INSERTED },
-      },
-    ],
-  },
-  {
-    name: 'the option fits behind 32 bytes of foreign options',
-    steps: [
-      {
-        wan: fromClient({ options: concat(unhex('0720 04'), new Uint8Array(29)) }),
-        verdict: 'forward',
-        sent: [withIpo({ options: concat(unhex('0720 04'), new Uint8Array(29)) })],
-        changed: { ...FIRST, ...INSERTED },
-      },
-    ],
-  },
 ]);
 
-const FULL_OPTIONS = concat(unhex('0724 04'), new Uint8Array(33));
-
-rows('UOA ipo, carrier', [
-  {
-    name: 'a packet that the option would lift above the MTU by one byte is preceded by a carrier and left as it is',
-    steps: [
-      {
-        wan: fromClient({ payload: pattern(1465), df: true, id: 9 }),
-        verdict: 'forward',
-        sent: [ipoCarrier({ df: true }), toRealServer({ payload: pattern(1465), df: true, id: 9 })],
-        changed: { ...FIRST, ...CARRIED },
-      },
-    ],
-  },
-  {
-    name: 'the MTU of the real server counts, not that of the port',
-    plan: { service: { realServers: [realServer(RIP, { mtu: 600 })] } },
-    steps: [
-      {
-        wan: fromClient({ payload: pattern(564) }),
-        verdict: 'forward',
-        sent: [withIpo({ payload: pattern(564) })],
-      },
-      {
-        wan: fromClient({ payload: pattern(565) }),
-        verdict: 'forward',
-        sent: [ipoCarrier(), toRealServer({ payload: pattern(565) })],
-      },
-    ],
-  },
-  {
-    name: 'a header without room for the option is preceded by a carrier and left as it is',
-    steps: [
-      {
-        wan: fromClient({ options: FULL_OPTIONS }),
-        verdict: 'forward',
-        sent: [ipoCarrier(), toRealServer({ options: FULL_OPTIONS })],
-        changed: { ...FIRST, ...CARRIED },
-      },
-    ],
-  },
+rows('UOA, carrier', [
   {
     name: 'the carrier copies TOS and DF and has the TTL of the packet that it precedes',
     steps: [
@@ -263,26 +147,11 @@ rows('UOA ipo, carrier', [
   },
 ]);
 
-const hasUoa = (packet: Uint8Array) => dissect(packet).options.startsWith('1f08');
+const isOpp = (packet: Uint8Array) => dissect(packet).proto === 248;
+const hasUoa = (packet: Uint8Array) => dissect(packet).options.startsWith('1f08') || isOpp(packet);
 const isCarrier = (packet: Uint8Array) => dissect(packet).payload === '';
 
-rows('UOA ipo, failures to send', [
-  {
-    name: 'a packet that cannot be sent with the option goes without it, which costs no trial',
-    steps: [
-      {
-        wan: fromClient({ df: true, tos: 9 }),
-        refuse: hasUoa,
-        verdict: 'forward',
-        sent: [toRealServer({ df: true, tos: 9 })],
-        changed: { ...FIRST, uoaFailed: 1 },
-      },
-      { wan: fromClient(), verdict: 'forward', sent: [withIpo()], changed: INSERTED },
-      { wan: fromClient(), verdict: 'forward', sent: [withIpo()], changed: INSERTED },
-      { wan: fromClient(), verdict: 'forward', sent: [withIpo()], changed: INSERTED },
-      { wan: fromClient(), verdict: 'forward', sent: [toRealServer()], changed: { uoaExhausted: 1 } },
-    ],
-  },
+rows('UOA, failures to send', [
   {
     name: 'the packet that goes without the option keeps its foreign options, its odd length and its unfinished checksum is complete',
     steps: [
@@ -291,6 +160,18 @@ rows('UOA ipo, failures to send', [
         refuse: hasUoa,
         verdict: 'forward',
         sent: [toRealServer({ options: unhex('94040000'), payload: pattern(7) })],
+      },
+    ],
+  },
+  {
+    name: 'a packet with options that cannot be sent with a protocol-248 header goes with its options',
+    plan: OPP,
+    steps: [
+      {
+        wan: fromClient({ options: unhex('94040000') }),
+        refuse: hasUoa,
+        verdict: 'forward',
+        sent: [toRealServer({ options: unhex('94040000') })],
       },
     ],
   },
