@@ -4,7 +4,6 @@ import { dissect } from '../packets/dissect.ts';
 import { addressOption } from '../packets/uoa-builder.ts';
 import { realServer } from './rig.ts';
 import {
-  EMPTY,
   fromClient,
   fromRealServer,
   ipoCarrier,
