@@ -28,6 +28,9 @@ const NAMED = [
   'icmpSuppressed', // by the rate limit
   'icmpTranslated', // errors about a session's packets, passed on to the other side
   'uoaUnsupported', // errors of real servers that cannot read our UOA; not passed on
+  'fragmentsReceived', // taken in, to be put together; they belong to no service yet
+  'datagramsReassembled', // from fragments
+  'datagramsFragmented', // sent in fragments
 ] as const;
 
 export type CounterName = (typeof NAMED)[number];

@@ -3,9 +3,8 @@
 import { serviceOf } from '../session/session.ts';
 import { baseOf, isInbound } from '../session/table.ts';
 import type { Frame, Send } from '../wire/frame.ts';
-import { icmpErrorOff } from '../wire/icmp.ts';
-import * as ipv4 from '../wire/ipv4.ts';
-import { PARSE_OK, PARSE_OTHER_PROTOCOL, parse } from '../wire/packet.ts';
+import { isIcmpError } from '../wire/icmp.ts';
+import { PARSE_FRAGMENT, PARSE_OK, PARSE_OTHER_PROTOCOL, parse } from '../wire/packet.ts';
 import { COUNTER, counterRow, dropColumn } from './counters.ts';
 import { icmpError } from './icmp-error.ts';
 import { inbound } from './inbound.ts';
@@ -65,19 +64,34 @@ export class Datapath {
     this.#lastTick = nowMs;
     table.sweep(Math.ceil((table.usedSlots * elapsedMs) / this.#sweepMs), nowMs);
     memory.table[0] = table.usedSlots;
+    this.#state.reassembler.tick(nowMs);
   }
 
   #walk(frame: Frame, off: number, end: number, portIndex: number, nowMs: number): Verdict {
     const state = this.#state;
-    const { packet, table } = state;
+    const { packet, reassembler } = state;
     const fault = parse(packet, frame, off, end);
+    if (fault === PARSE_OK) return this.#forward(frame, portIndex, nowMs);
     if (fault === PARSE_OTHER_PROTOCOL) {
-      const icmpOff = icmpErrorOff(frame.view, off, end);
-      if (icmpOff < 0) return VERDICT.pass;
-      return icmpError(state, frame, off, icmpOff, end, portIndex, nowMs);
+      return isIcmpError(packet, frame.view) ? icmpError(state, frame, portIndex, nowMs) : VERDICT.pass;
     }
-    if (fault !== PARSE_OK) return isForOthers(state, frame, off, end) ? VERDICT.pass : DROP_BASE + fault;
+    if (packet.hasAddresses && !state.isOurs(packet.addresses, 4)) return VERDICT.pass;
+    if (fault !== PARSE_FRAGMENT) return DROP_BASE + fault;
 
+    if (packet.totalLen > state.ports[portIndex].mtu) return DROP.super_packet;
+    const verdict = reassembler.add(packet, frame, nowMs);
+    if (verdict !== VERDICT.forward) return verdict;
+    const whole = parse(packet, reassembler.frame, reassembler.off, reassembler.end);
+    if (whole === PARSE_OTHER_PROTOCOL) return VERDICT.pass;
+    if (whole !== PARSE_OK) return whole === PARSE_FRAGMENT ? DROP.bad_fragment : DROP_BASE + whole;
+    packet.largestFragment = reassembler.largest;
+    return this.#forward(reassembler.frame, portIndex, nowMs);
+  }
+
+  /** A whole UDP packet, parsed. */
+  #forward(frame: Frame, portIndex: number, nowMs: number): Verdict {
+    const state = this.#state;
+    const { packet, table } = state;
     let entry = table.find(packet);
     if (entry >= 0 && table.isExpired(baseOf(entry), nowMs)) {
       table.end(baseOf(entry), 'expired');
@@ -86,10 +100,10 @@ export class Datapath {
     const base = entry < 0 ? -1 : baseOf(entry);
     const service =
       base < 0
-        ? state.serviceAt(packet.dst, packet.dport)
+        ? state.serviceAt(packet.family, packet.addresses, 4, packet.dport)
         : state.services[serviceOf(state.memory.records, base)];
     if (service === undefined) {
-      if (!state.isLocal(packet.dst, packet.dport)) return VERDICT.pass;
+      if (!state.isLocal(packet.addresses, 4, packet.dport)) return VERDICT.pass;
       return state.facesRealServers(portIndex) ? DROP.no_session : DROP.wrong_interface;
     }
     state.serviceIndex = service.index;
@@ -104,7 +118,3 @@ export class Datapath {
     return verdict;
   }
 }
-
-/** Whether a packet that cannot be parsed is, as far as one can read it, addressed to none of our addresses. */
-const isForOthers = (state: DatapathState, frame: Frame, off: number, end: number): boolean =>
-  end - off >= ipv4.IPV4_HEADER_LEN && !state.isOurs(ipv4.dst(frame.view, off));

@@ -1,46 +1,42 @@
-// An ICMP error about a packet of a session (RFC 5508, 4.2): passed on to the side that sent the packet, about the packet
-// as that side sent it, without our UOA. To that side it comes from VIP or LIP, because other addresses of ours or behind
-// us mean nothing there. Fragmentation needed also teaches the session the path MTU towards its real server.
-import { CLIENT, cportOf, HANDSHAKE, lportOf, serviceOf } from '../session/session.ts';
+// An ICMP error about a packet of a session (RFC 5508, 4.2; between families RFC 7915): passed on to the side that sent
+// the packet, about the packet as that side sent it, without our UOA. To that side it comes from VIP or LIP, because other
+// addresses of ours or behind us mean nothing there. Fragmentation needed and packet too big also teach the session the
+// path MTU towards its real server.
+import { HANDSHAKE, lportOf, serviceOf } from '../session/session.ts';
 import { baseOf, isInbound } from '../session/table.ts';
-import { trialsSent } from '../uoa/handshake.ts';
+import { startHandshake, trialsSent } from '../uoa/handshake.ts';
 import { stripUoa } from '../uoa/strip.ts';
+import { type Family, isSameAddress } from '../wire/address.ts';
 import { Frame, HEADROOM } from '../wire/frame.ts';
 import * as icmp from '../wire/icmp.ts';
-import * as ipv4 from '../wire/ipv4.ts';
+import { type IcmpMessage, translateIcmp } from '../wire/icmp-translation.ts';
+import { IPV4_MAX_HEADER_LEN, IPV4_MTU_MIN } from '../wire/ipv4.ts';
+import { IPV6_MTU_MIN } from '../wire/ipv6.ts';
 import { Packet } from '../wire/packet.ts';
 import { COUNTER } from './counters.ts';
 import { rewriteEmbedded } from './rewrite.ts';
 import type { DatapathState } from './state.ts';
 import { DROP, VERDICT, type Verdict } from './verdict.ts';
 
-/** RFC 791: every link carries 68 bytes; a smaller MTU is a lie. */
-const MTU_MIN = 68;
-
 /** The packet that the error embeds, and its tuple as the answer to it would have. */
 const embedded = new Packet();
 const answer = new Packet();
-const copy = new Frame(Buffer.alloc(HEADROOM + icmp.ICMP_MAX_EMBEDDED));
+const message: IcmpMessage = { type: 0, code: 0, rest: 0 };
 
-/**
- * Judges the ICMP error at frame.bytes[off, end), whose message starts at `icmpOff` (icmp.icmpErrorOff). Pass when it is
- * about no session of ours.
- */
-export function icmpError(
-  state: DatapathState,
-  frame: Frame,
-  off: number,
-  icmpOff: number,
-  end: number,
-  portIndex: number,
-  nowMs: number,
-): Verdict {
+/** Where a copy of an embedded packet starts, and room for its header to become the other family's. */
+const COPY_OFF = HEADROOM + IPV4_MAX_HEADER_LEN;
+const copy = new Frame(Buffer.alloc(COPY_OFF + icmp.ICMP_MAX_LEN));
+
+/** Judges the ICMP error (icmp.isIcmpError) in state.packet. Pass when it is about no session of ours. */
+export function icmpError(state: DatapathState, frame: Frame, portIndex: number, nowMs: number): Verdict {
+  const { packet } = state;
   const { view } = frame;
-  const embeddedOff = icmpOff + icmp.ICMP_HEADER_LEN;
-  if (!icmp.parseEmbedded(embedded, frame, embeddedOff, end)) return VERDICT.pass;
-  if (embedded.src !== ipv4.dst(view, off)) return VERDICT.pass;
-  answer.addresses[3] = embedded.dst;
-  answer.addresses[7] = embedded.src;
+  const { family, udpOff: icmpOff } = packet;
+  const end = packet.off + packet.totalLen;
+  if (!icmp.parseEmbedded(embedded, frame, family, icmpOff + icmp.ICMP_HEADER_LEN, end)) return VERDICT.pass;
+  if (!isSameAddress(embedded.addresses, 0, packet.addresses, 4)) return VERDICT.pass;
+  answer.family = family;
+  for (let i = 0; i < 8; i++) answer.addresses[i] = embedded.addresses[i ^ 4];
   answer.sport = embedded.dport;
   answer.dport = embedded.sport;
   const entry = state.table.find(answer);
@@ -52,43 +48,84 @@ export function icmpError(
   state.serviceIndex = service.index;
   const wasInbound = !isInbound(entry);
   if (wasInbound && !state.facesRealServers(portIndex)) return DROP.wrong_interface;
-  if (!icmp.icmpIntact(view, off, icmpOff, end)) return DROP.bad_icmp;
+  if (!icmp.icmpIntact(packet, view)) return DROP.bad_icmp;
 
-  const type = icmp.type(view, icmpOff);
-  const code = icmp.code(view, icmpOff);
+  message.type = icmp.type(view, icmpOff);
+  message.code = icmp.code(view, icmpOff);
+  message.rest = icmp.rest(view, icmpOff);
+  const leg = state.legOf(base);
   if (wasInbound) {
-    const cannotRead =
-      type === icmp.ICMP_PARAMETER_PROBLEM ||
-      (type === icmp.ICMP_UNREACHABLE && code === icmp.ICMP_PROTOCOL_UNREACHABLE);
-    if (cannotRead && (embedded.hasUoa || trialsSent(records, base + HANDSHAKE) > 0)) {
+    if (saysUnreadable(family) && (embedded.hasUoa || trialsSent(records, base + HANDSHAKE) > 0)) {
       state.count(service.index, COUNTER.uoaUnsupported);
+      state.memory.refusals[leg.realServerIndex]++;
+      leg.receiver.refuse(nowMs);
+      startHandshake(records, base + HANDSHAKE, nowMs);
       return VERDICT.consumed;
     }
-    if (type === icmp.ICMP_UNREACHABLE && code === icmp.ICMP_FRAGMENTATION_NEEDED) {
-      const mtu = icmp.nextHopMtu(view, icmpOff);
-      if (mtu >= MTU_MIN && mtu < state.mtuOf(base)) state.table.learnMtu(base, mtu);
-    }
+    const mtu = mtuOf(family);
+    if (mtu > 0 && mtu < state.mtuOf(base)) state.table.learnMtu(base, mtu);
   }
 
-  const len = copyEmbedded(frame, Math.min(end, off + ipv4.totalLen(view, off)));
-  const rest = icmp.rest(view, icmpOff);
-  const cip = records[base + CLIENT + 3];
-  const cport = cportOf(records, base);
+  state.pointAtClient(base, service);
+  const toFamily = wasInbound ? state.origin.family : leg.family;
+  if (toFamily !== family && !translateIcmp(message, family)) return DROP.icmp_untranslatable;
+  const len = copyEmbedded(frame, end);
+  const { origin, toClient } = state;
   if (wasInbound) {
-    rewriteEmbedded(copy, embedded, cip, service.vip, cport, service.vport);
-    return state.icmp.pass(type, code, rest, service.vip, cip, copy, embedded.off, len, service.index, nowMs);
+    // As the client sent it: from the client to the VIP.
+    rewriteEmbedded(copy, embedded, toFamily, origin.addresses, origin.cport, origin.vport);
+    return pass(state, toFamily, toClient, len, service.index, nowMs);
   }
-  const { lip, rip, rport } = state.legOf(base);
-  rewriteEmbedded(copy, embedded, rip, lip, rport, lportOf(records, base));
-  return state.icmp.pass(type, code, rest, lip, rip, copy, embedded.off, len, service.index, nowMs);
+  rewriteEmbedded(copy, embedded, toFamily, leg.from, leg.rport, lportOf(records, base));
+  return pass(state, toFamily, leg.towards, len, service.index, nowMs);
 }
 
-/** Copies the head of the embedded packet, points `embedded` at the copy, and takes UOA out; returns its length. */
+/** Whether the message is what a host says that does not know a protocol, an option or an extension header. */
+function saysUnreadable(family: Family): boolean {
+  const { type, code } = message;
+  if (family === 4) {
+    if (type === icmp.ICMP.parameterProblem) return true;
+    return type === icmp.ICMP.unreachable && code === icmp.ICMP_UNREACHABLE.protocol;
+  }
+  const { unknownNextHeader, unknownOption } = icmp.ICMPV6_PARAMETER;
+  return type === icmp.ICMPV6.parameterProblem && (code === unknownNextHeader || code === unknownOption);
+}
+
+/** The path MTU that the message tells, bytes; 0 when it tells none that can be true. */
+function mtuOf(family: Family): number {
+  const { type, code, rest } = message;
+  if (family === 6) {
+    if (type !== icmp.ICMPV6.packetTooBig || rest > 0xffff) return 0;
+    return Math.max(IPV6_MTU_MIN, rest);
+  }
+  if (type !== icmp.ICMP.unreachable || code !== icmp.ICMP_UNREACHABLE.fragmentationNeeded) return 0;
+  const mtu = rest & 0xffff;
+  return mtu >= IPV4_MTU_MIN ? mtu : 0;
+}
+
+/**
+ * Copies the head of the embedded packet, points `embedded` at the copy, and takes UOA out of an IPv4 one; of an IPv6 one
+ * only the fixed header and the datagram will go on. Returns how many bytes of the datagram are there.
+ */
 function copyEmbedded(frame: Frame, end: number): number {
-  const len = Math.min(end - embedded.off, icmp.ICMP_MAX_EMBEDDED);
-  for (let i = 0; i < len; i++) copy.bytes[HEADROOM + i] = frame.bytes[embedded.off + i];
-  embedded.udpOff += HEADROOM - embedded.off;
-  embedded.off = HEADROOM;
-  if (embedded.hasUoa) stripUoa(copy, embedded);
-  return HEADROOM + len - embedded.off;
+  const len = Math.min(end - embedded.off, icmp.ICMP_MAX_LEN);
+  for (let i = 0; i < len; i++) copy.bytes[COPY_OFF + i] = frame.bytes[embedded.off + i];
+  const copyEnd = COPY_OFF + len;
+  embedded.udpOff += COPY_OFF - embedded.off;
+  embedded.off = COPY_OFF;
+  if (embedded.family === 4 && embedded.hasUoa) stripUoa(copy, embedded);
+  return copyEnd - embedded.udpOff;
+}
+
+/** Sends the error about the rewritten copy, of whose datagram `len` bytes are there. */
+function pass(
+  state: DatapathState,
+  family: Family,
+  addresses: Int32Array,
+  len: number,
+  serviceIndex: number,
+  nowMs: number,
+): Verdict {
+  const { off, headerLen } = embedded;
+  return state.icmp.pass(message, family, addresses, copy, off, headerLen + len, serviceIndex, nowMs);
 }

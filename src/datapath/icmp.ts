@@ -1,12 +1,16 @@
-// ICMP errors that we send, within a rate limit: about packets we cannot forward (RFC 1812, 4.3), and other hosts' about
-// packets of a session, translated.
+// ICMP errors that we send, within a rate limit: about packets we cannot forward (RFC 1812, 4.3; RFC 4443), and other
+// hosts' about packets of a session, translated.
+import type { Family } from '../wire/address.ts';
 import { Frame, type Send } from '../wire/frame.ts';
 import {
-  ICMP_FRAGMENTATION_NEEDED,
-  ICMP_TIME_EXCEEDED,
+  ICMP,
+  ICMP_MAX_LEN,
   ICMP_UNREACHABLE,
+  ICMPV6,
+  ICMPV6_PARAMETER,
   writeIcmpError,
 } from '../wire/icmp.ts';
+import type { IcmpMessage } from '../wire/icmp-translation.ts';
 import type { Packet } from '../wire/packet.ts';
 import { COUNTER, counterRow } from './counters.ts';
 import { DROP, VERDICT, type Verdict } from './verdict.ts';
@@ -18,7 +22,9 @@ const BURST = 50;
 export class IcmpSender {
   readonly #send: Send;
   readonly #counters: Float64Array;
-  readonly #out = new Frame(Buffer.alloc(640));
+  readonly #out = new Frame(Buffer.alloc(ICMP_MAX_LEN));
+  readonly #message: IcmpMessage = { type: 0, code: 0, rest: 0 };
+  readonly #addresses = new Int32Array(8);
   #tokens = BURST;
   #refilledAt = 0;
 
@@ -29,20 +35,36 @@ export class IcmpSender {
 
   /** The packet's TTL ran out here: to its sender, from the address it was sent to. */
   timeExceeded(frame: Frame, packet: Packet, serviceIndex: number, nowMs: number): void {
-    this.#aboutPacket(ICMP_TIME_EXCEEDED, 0, 0, frame, packet, serviceIndex, nowMs);
+    const type = packet.family === 4 ? ICMP.timeExceeded : ICMPV6.timeExceeded;
+    this.#aboutPacket(type, 0, 0, frame, packet, serviceIndex, nowMs);
   }
 
-  fragmentationNeeded(frame: Frame, packet: Packet, mtu: number, serviceIndex: number, nowMs: number): void {
-    this.#aboutPacket(ICMP_UNREACHABLE, ICMP_FRAGMENTATION_NEEDED, mtu, frame, packet, serviceIndex, nowMs);
+  /** `mtu` is the largest packet of the same family that could go. */
+  tooBig(frame: Frame, packet: Packet, mtu: number, serviceIndex: number, nowMs: number): void {
+    if (packet.family === 6)
+      this.#aboutPacket(ICMPV6.packetTooBig, 0, mtu, frame, packet, serviceIndex, nowMs);
+    else {
+      const code = ICMP_UNREACHABLE.fragmentationNeeded;
+      this.#aboutPacket(ICMP.unreachable, code, mtu, frame, packet, serviceIndex, nowMs);
+    }
   }
 
-  /** Sends an error of another host, its embedded packet rewritten already, from `src` to `dst`. */
+  /** The IPv6 option at `optionOff` says what its sender wants to know (RFC 8200, 4.2: 10, 11), or not (01). */
+  unknownOption(frame: Frame, packet: Packet, optionOff: number, serviceIndex: number, nowMs: number): void {
+    if (frame.view.getUint8(optionOff) >>> 6 === 1) return;
+    const pointer = optionOff - packet.off;
+    const code = ICMPV6_PARAMETER.unknownOption;
+    this.#aboutPacket(ICMPV6.parameterProblem, code, pointer, frame, packet, serviceIndex, nowMs);
+  }
+
+  /**
+   * Sends an error of another host from addresses[0..3] to addresses[4..7], its embedded packet at `off` rewritten
+   * already to `family`.
+   */
   pass(
-    type: number,
-    code: number,
-    rest: number,
-    src: number,
-    dst: number,
+    message: IcmpMessage,
+    family: Family,
+    addresses: Int32Array,
     frame: Frame,
     off: number,
     len: number,
@@ -50,7 +72,7 @@ export class IcmpSender {
     nowMs: number,
   ): Verdict {
     const column = COUNTER.icmpTranslated;
-    return this.#emit(column, type, code, rest, src, dst, frame, off, len, serviceIndex, nowMs);
+    return this.#emit(column, message, family, addresses, frame, off, len, serviceIndex, nowMs);
   }
 
   #aboutPacket(
@@ -62,17 +84,21 @@ export class IcmpSender {
     serviceIndex: number,
     nowMs: number,
   ): void {
-    const { src, dst, off, totalLen } = packet;
-    this.#emit(COUNTER.icmpSent, type, code, rest, dst, src, frame, off, totalLen, serviceIndex, nowMs);
+    const { family, addresses, off, totalLen } = packet;
+    const message = this.#message;
+    message.type = type;
+    message.code = code;
+    message.rest = rest;
+    for (let i = 0; i < 8; i++) this.#addresses[i] = addresses[i ^ 4];
+    const column = COUNTER.icmpSent;
+    this.#emit(column, message, family, this.#addresses, frame, off, totalLen, serviceIndex, nowMs);
   }
 
   #emit(
     column: number,
-    type: number,
-    code: number,
-    rest: number,
-    src: number,
-    dst: number,
+    { type, code, rest }: IcmpMessage,
+    family: Family,
+    addresses: Int32Array,
     frame: Frame,
     off: number,
     len: number,
@@ -84,7 +110,7 @@ export class IcmpSender {
       this.#counters[row + COUNTER.icmpSuppressed]++;
       return DROP.icmp_rate_limited;
     }
-    const packetLen = writeIcmpError(this.#out, 0, type, code, rest, src, dst, frame, off, len);
+    const packetLen = writeIcmpError(this.#out, 0, family, type, code, rest, addresses, frame, off, len);
     if (!this.#send(this.#out, 0, packetLen)) return DROP.send_failed;
     this.#counters[row + column]++;
     return VERDICT.forward;

@@ -1,18 +1,22 @@
 // Client -> real server: open or continue a session, take out forged UOA, bring the true one when it is due, rewrite.
 // VIP:vport of the packet is a service's, and `base` is its session or -1.
 import type { Service } from '../service/service.ts';
-import { cportOf, HANDSHAKE, lportOf } from '../session/session.ts';
+import type { Leg } from '../session/leg.ts';
+import { HANDSHAKE, lportOf } from '../session/session.ts';
 import { buildCarrier, carrierLen } from '../uoa/carrier.ts';
+import { hasRoom, insertUoa, removeUoa, type UoaForm } from '../uoa/form.ts';
 import { onCarrierSent, onInbound, onUoaSent, UOA_DUE, UOA_EXHAUSTED } from '../uoa/handshake.ts';
 import { clearOptionTail, stripUoa } from '../uoa/strip.ts';
 import { Frame, HEADROOM } from '../wire/frame.ts';
 import * as ipv4 from '../wire/ipv4.ts';
 import { COUNTER, counterRow } from './counters.ts';
+import { rewritePacket, sendPacket } from './egress.ts';
+import { needsFragments } from './fragment.ts';
 import { admit, checkMtu, checkTtl } from './ingress.ts';
-import { rewrite } from './rewrite.ts';
 import type { DatapathState } from './state.ts';
 import { DROP, VERDICT, type Verdict } from './verdict.ts';
 
+/** Room for the longest carrier: an IPv6 header, UDP, and the UOA before it is inserted. */
 const carrierFrame = new Frame(Buffer.alloc(HEADROOM + 64));
 /** IP id of the next carrier; never 0, which the kernel would replace. */
 let carrierId = 1;
@@ -31,15 +35,14 @@ export function inbound(
   counters[row + COUNTER.inboundPackets]++;
   counters[row + COUNTER.inboundBytes] += packet.totalLen;
 
-  if (knownBase < 0 && !state.mayComeFrom(packet.src, packet.sport, service, portIndex))
-    return DROP.bad_source;
-  const admitted = admit(state, frame, portIndex);
+  if (knownBase < 0 && !state.mayComeFrom(packet, service, portIndex)) return DROP.bad_source;
+  const admitted = admit(state, frame, portIndex, service.index, nowMs);
   if (admitted !== VERDICT.forward) return admitted;
   const alive = checkTtl(state, frame, service.index, nowMs);
   if (alive !== VERDICT.forward) return alive;
 
   if (packet.hasUoa) {
-    stripUoa(frame, packet);
+    if (packet.family === 4) stripUoa(frame, packet);
     counters[row + COUNTER.uoaForgedRemoved]++;
   } else if (packet.options.tailOff !== 0) {
     clearOptionTail(frame, packet);
@@ -50,7 +53,8 @@ export function inbound(
     const realServer = service.pick();
     if (realServer === undefined) return DROP.no_real_server;
     // All legs of a real server have its MTU: judge before a session is spent on a packet that cannot go.
-    const fits = checkMtu(state, frame, realServer.legs[0].mtu, service.index, nowMs);
+    const { family, mtu } = realServer.legs[0];
+    const fits = checkMtu(state, frame, family, mtu, service.index, nowMs);
     if (fits !== VERDICT.forward) return fits;
     const leg = realServer.takeLport();
     if (leg === undefined) return DROP.lports_exhausted;
@@ -59,7 +63,8 @@ export function inbound(
     counters[row + COUNTER.sessionsOneway]++;
     state.memory.legsInUse[leg.index]++;
   } else {
-    const fits = checkMtu(state, frame, state.mtuOf(base), service.index, nowMs);
+    const { family } = state.legOf(base);
+    const fits = checkMtu(state, frame, family, state.mtuOf(base), service.index, nowMs);
     if (fits !== VERDICT.forward) return fits;
     state.table.touch(base, nowMs);
   }
@@ -69,24 +74,25 @@ export function inbound(
 function forward(state: DatapathState, frame: Frame, service: Service, base: number, nowMs: number): Verdict {
   const { packet } = state;
   const { records, counters } = state.memory;
-  const row = counterRow(service.index);
   const leg = state.legOf(base);
-  rewrite(frame, packet, leg.lip, leg.rip, lportOf(records, base), leg.rport);
+  const mtu = state.mtuOf(base);
+  rewritePacket(state, frame, leg.family, leg.towards, lportOf(records, base), leg.rport);
 
-  const uoa = onInbound(records, base + HANDSHAKE, service, nowMs);
-  if (uoa === UOA_DUE) {
-    const { size } = service.dialect;
-    if (packet.headerLen + size <= ipv4.IPV4_MAX_HEADER_LEN && packet.totalLen + size <= state.mtuOf(base)) {
-      if (sendInserted(state, frame, service, base, nowMs)) return VERDICT.forward;
-    } else {
-      sendCarrier(state, frame, service, base, nowMs);
+  const forms = leg.receiver.forms(nowMs);
+  if (forms !== undefined) {
+    const uoa = onInbound(records, base + HANDSHAKE, service, nowMs);
+    if (uoa === UOA_DUE) {
+      state.pointAtClient(base, service);
+      const form = forms[state.origin.family];
+      const isInserted =
+        hasRoom(form, packet, mtu) && !needsFragments(packet, mtu) && !leg.receiver.carriersOnly;
+      if (!isInserted) sendCarrier(state, frame, service, base, leg, form, nowMs);
+      else if (sendInserted(state, frame, service, base, form, nowMs)) return VERDICT.forward;
+    } else if (uoa === UOA_EXHAUSTED) {
+      counters[counterRow(service.index) + COUNTER.uoaExhausted]++;
     }
-  } else if (uoa === UOA_EXHAUSTED) {
-    counters[row + COUNTER.uoaExhausted]++;
   }
-
-  ipv4.fillChecksum(frame.view, packet.off);
-  return state.send(frame, packet.off, packet.totalLen) ? VERDICT.forward : DROP.send_failed;
+  return sendPacket(state, frame, mtu, leg.towards, service.index);
 }
 
 /** True when the packet went out with its UOA; otherwise the packet is as before and must go without. */
@@ -95,19 +101,18 @@ function sendInserted(
   frame: Frame,
   service: Service,
   base: number,
+  form: UoaForm,
   nowMs: number,
 ): boolean {
   const { packet } = state;
-  const { records } = state.memory;
-  const { dialect } = service;
-  const off = dialect.insert(frame, packet.off, packet.src, cportOf(records, base));
-  ipv4.fillChecksum(frame.view, off);
-  if (state.send(frame, off, packet.totalLen + dialect.size)) {
-    onUoaSent(records, base + HANDSHAKE, nowMs);
+  const off = insertUoa(form, frame, packet.off, packet.headerLen, state.origin);
+  if (packet.family === 4) ipv4.fillChecksum(frame.view, off);
+  if (state.send(frame, off, packet.totalLen + form.size)) {
+    onUoaSent(state.memory.records, base + HANDSHAKE, nowMs);
     state.count(service.index, COUNTER.uoaInserted);
     return true;
   }
-  dialect.remove(frame, off);
+  removeUoa(form, frame, off, packet.headerLen);
   state.count(service.index, COUNTER.uoaFailed);
   return false;
 }
@@ -117,25 +122,15 @@ function sendCarrier(
   frame: Frame,
   service: Service,
   base: number,
+  leg: Leg,
+  form: UoaForm,
   nowMs: number,
 ): void {
-  const { packet } = state;
+  const { packet, origin } = state;
   const { records } = state.memory;
-  const { dialect } = service;
-  const cport = cportOf(records, base);
-  const off = buildCarrier(
-    carrierFrame,
-    HEADROOM,
-    dialect,
-    frame,
-    packet.off,
-    packet.udpOff,
-    carrierId,
-    packet.src,
-    cport,
-  );
+  const off = buildCarrier(carrierFrame, HEADROOM, form, origin, frame, packet, leg.towards, carrierId);
   carrierId = (carrierId % 0xffff) + 1;
-  if (state.send(carrierFrame, off, carrierLen(dialect))) {
+  if (state.send(carrierFrame, off, carrierLen(form, packet))) {
     onUoaSent(records, base + HANDSHAKE, nowMs);
     onCarrierSent(records, base + HANDSHAKE, nowMs);
     state.count(service.index, COUNTER.uoaCarrier);

@@ -1,37 +1,71 @@
 // The checks that a packet of either direction must pass before it is forwarded, and what its sender is told.
+import type { Family } from '../wire/address.ts';
 import type { Frame } from '../wire/frame.ts';
 import * as ipv4 from '../wire/ipv4.ts';
-import { sumPayload } from '../wire/packet.ts';
+import * as ipv6 from '../wire/ipv6.ts';
+import { type Packet, sumPayload } from '../wire/packet.ts';
+import { rewrittenLen } from './rewrite.ts';
 import type { DatapathState } from './state.ts';
 import { DROP, VERDICT, type Verdict } from './verdict.ts';
 
+/** Longest packet that the length fields can tell; of IPv6 without its fixed header. */
+const MAX_LEN = 0xffff;
+
 /** Whether the packet may be looked at: VERDICT.forward, or why not. Sums the payload. */
-export function admit(state: DatapathState, frame: Frame, portIndex: number): Verdict {
+export function admit(
+  state: DatapathState,
+  frame: Frame,
+  portIndex: number,
+  serviceIndex: number,
+  nowMs: number,
+): Verdict {
   const { packet } = state;
-  if (packet.totalLen > state.ports[portIndex].mtu) return DROP.super_packet;
-  if (packet.options.sourceRoute) return DROP.source_route;
+  const { options } = packet;
+  if (packet.totalLen > state.ports[portIndex].mtu && packet.largestFragment === 0) return DROP.super_packet;
+  if (options.sourceRoute) return DROP.source_route;
+  if (options.refusedOff !== 0) {
+    state.icmp.unknownOption(frame, packet, options.refusedOff, serviceIndex, nowMs);
+    return DROP.unknown_ip_option;
+  }
   return sumPayload(packet, frame.view) ? VERDICT.forward : DROP.bad_udp_checksum;
 }
 
 /** TTL: VERDICT.forward, or a drop and an ICMP error to the sender. */
 export function checkTtl(state: DatapathState, frame: Frame, serviceIndex: number, nowMs: number): Verdict {
   const { packet } = state;
-  if (ipv4.ttl(frame.view, packet.off) > 1) return VERDICT.forward;
+  const { view } = frame;
+  const ttl = packet.family === 4 ? ipv4.ttl(view, packet.off) : ipv6.hopLimit(view, packet.off);
+  if (ttl > 1) return VERDICT.forward;
   state.icmp.timeExceeded(frame, packet, serviceIndex, nowMs);
   return DROP.ttl_exceeded;
 }
 
-/** Size towards the other side: VERDICT.forward, or a drop, with DF set also an ICMP error to the sender. */
+/**
+ * Size as a packet of `family`, whose largest is `mtu`: VERDICT.forward, also for a larger one that may be fragmented, or
+ * a drop and an ICMP error to the sender that tells the largest packet of its own family.
+ */
 export function checkMtu(
   state: DatapathState,
   frame: Frame,
+  family: Family,
   mtu: number,
   serviceIndex: number,
   nowMs: number,
 ): Verdict {
   const { packet } = state;
-  if (packet.totalLen <= mtu) return VERDICT.forward;
-  if (!ipv4.isDf(frame.view, packet.off)) return DROP.too_big_no_df;
-  state.icmp.fragmentationNeeded(frame, packet, mtu, serviceIndex, nowMs);
+  const len = rewrittenLen(packet, family);
+  if (len <= mtu) return VERDICT.forward;
+  const maxLen = family === 4 ? MAX_LEN : ipv6.IPV6_HEADER_LEN + MAX_LEN;
+  if (mayFragment(frame.view, packet, family) && len <= maxLen) return VERDICT.forward;
+  const growth = family === packet.family ? 0 : family === 4 ? -20 : 20;
+  const allowed = packet.family === 4 ? mtu - growth : Math.max(ipv6.IPV6_MTU_MIN, mtu - growth);
+  state.icmp.tooBig(frame, packet, allowed, serviceIndex, nowMs);
   return DROP.too_big;
+}
+
+/** What came in fragments, may be fragmented by anyone, or comes from IPv6 and is as small as any link's packets. */
+function mayFragment(view: DataView, packet: Packet, family: Family): boolean {
+  if (packet.largestFragment !== 0) return true;
+  if (packet.family === 4) return !ipv4.isDf(view, packet.off);
+  return family === 4 && packet.totalLen <= ipv6.IPV6_MTU_MIN;
 }

@@ -2,13 +2,15 @@
 // same plan. Cells are aligned and written by one side only, so a reader sees whole numbers without locks.
 import { SESSION_WORDS } from '../session/session.ts';
 import { counterCells } from './counters.ts';
-import { type DatapathPlan, legPlans } from './plan.ts';
+import { type DatapathPlan, legPlans, realServerCount } from './plan.ts';
 
 export interface DatapathMemory {
   /** Rows as in counters.ts. */
   readonly counters: Float64Array;
   /** lports in use, per leg. */
   readonly legsInUse: Float64Array;
+  /** Per real server: how often it said that it cannot read the UOA. */
+  readonly refusals: Float64Array;
   /** Cell 0: session slots that were ever used. */
   readonly table: Float64Array;
   /** Counters of the packet I/O, which defines their layout. */
@@ -35,6 +37,7 @@ export function mapMemory(buffer: ArrayBuffer, plan: DatapathPlan, ioCells: numb
   return {
     counters: cells(counterCells(plan.services.length)),
     legsInUse: cells(legPlans(plan.services).length),
+    refusals: cells(realServerCount(plan.services)),
     table: cells(1),
     io: cells(ioCells),
     records: new Int32Array(buffer, headCells(plan, ioCells) * CELL, plan.maxSessions * SESSION_WORDS),
@@ -48,6 +51,8 @@ export function allocateMemory(plan: DatapathPlan, ioCells = 0): DatapathMemory 
 
 /** Rounded up to a cache line, so that a session record never straddles two. */
 function headCells(plan: DatapathPlan, ioCells: number): number {
-  const cells = counterCells(plan.services.length) + legPlans(plan.services).length + 1 + ioCells;
+  const { services } = plan;
+  const perServer = legPlans(services).length + realServerCount(services);
+  const cells = counterCells(services.length) + perServer + 1 + ioCells;
   return Math.ceil(cells / 8) * 8;
 }

@@ -1,16 +1,18 @@
 // Real server -> client: end the UOA handshake on its echo ACK, keep every UOA from the client, swallow answers to
 // carriers, rewrite. The packet's tuple is that of the session at `base`.
 import type { Service } from '../service/service.ts';
-import { CLIENT, cportOf, HANDSHAKE } from '../session/session.ts';
+import { cportOf, HANDSHAKE } from '../session/session.ts';
+import { familyOfClient } from '../session/table.ts';
+import { matchesUoa } from '../uoa/form.ts';
 import { onEchoAck, takesEmptyReply, trialsSent } from '../uoa/handshake.ts';
 import { clearOptionTail, stripUoa } from '../uoa/strip.ts';
 import type { Frame } from '../wire/frame.ts';
-import * as ipv4 from '../wire/ipv4.ts';
 import { COUNTER, counterRow } from './counters.ts';
+import { rewritePacket, sendPacket } from './egress.ts';
 import { admit, checkMtu, checkTtl } from './ingress.ts';
-import { rewrite } from './rewrite.ts';
+
 import type { DatapathState } from './state.ts';
-import { DROP, VERDICT, type Verdict } from './verdict.ts';
+import { VERDICT, type Verdict } from './verdict.ts';
 
 export function outbound(
   state: DatapathState,
@@ -26,11 +28,11 @@ export function outbound(
   counters[row + COUNTER.outboundPackets]++;
   counters[row + COUNTER.outboundBytes] += packet.totalLen;
 
-  const admitted = admit(state, frame, portIndex);
+  const admitted = admit(state, frame, portIndex, service.index, nowMs);
   if (admitted !== VERDICT.forward) return admitted;
   if (packet.hasUoa) {
-    if (packet.payloadLen === 0) return endHandshake(state, frame, service, base);
-    stripUoa(frame, packet);
+    if (packet.payloadLen === 0) return endHandshake(state, frame, service, base, nowMs);
+    if (packet.family === 4) stripUoa(frame, packet);
     counters[row + COUNTER.uoaStripped]++;
   } else {
     if (packet.payloadLen === 0 && takesEmptyReply(records, base + HANDSHAKE, nowMs)) {
@@ -41,7 +43,8 @@ export function outbound(
   }
   const alive = checkTtl(state, frame, service.index, nowMs);
   if (alive !== VERDICT.forward) return alive;
-  const fits = checkMtu(state, frame, state.wanMtu, service.index, nowMs);
+  const family = familyOfClient(records, base);
+  const fits = checkMtu(state, frame, family, state.wanMtu, service.index, nowMs);
   if (fits !== VERDICT.forward) return fits;
 
   table.touch(base, nowMs);
@@ -50,21 +53,30 @@ export function outbound(
     counters[row + COUNTER.sessionsOneway]--;
     counters[row + COUNTER.sessionsNormal]++;
   }
-  rewrite(frame, packet, service.vip, records[base + CLIENT + 3], service.vport, cportOf(records, base));
-  ipv4.fillChecksum(frame.view, packet.off);
-  return state.send(frame, packet.off, packet.totalLen) ? VERDICT.forward : DROP.send_failed;
+  state.pointAtClient(base, service);
+  const { toClient } = state;
+  rewritePacket(state, frame, family, toClient, service.vport, cportOf(records, base));
+  return sendPacket(state, frame, state.wanMtu, toClient, service.index);
 }
 
 /**
  * An empty packet with a UOA: an echo ACK if it is the one we send in this session, else rejected without effect.
  * Consumed either way, and no sign of life of the session.
  */
-function endHandshake(state: DatapathState, frame: Frame, service: Service, base: number): Verdict {
+function endHandshake(
+  state: DatapathState,
+  frame: Frame,
+  service: Service,
+  base: number,
+  nowMs: number,
+): Verdict {
   const { records } = state.memory;
-  const cip = records[base + CLIENT + 3];
+  state.pointAtClient(base, service);
+  const forms = state.legOf(base).receiver.forms(nowMs);
   const isEchoAck =
+    forms !== undefined &&
     trialsSent(records, base + HANDSHAKE) > 0 &&
-    service.dialect.matches(frame, state.packet, cip, cportOf(records, base));
+    matchesUoa(forms[state.origin.family], frame, state.packet, state.origin);
   if (!isEchoAck) state.count(service.index, COUNTER.uoaAckRejected);
   else if (onEchoAck(records, base + HANDSHAKE)) state.count(service.index, COUNTER.uoaAcked);
   return VERDICT.consumed;

@@ -1,6 +1,7 @@
 // Everything a datapath must know, as plain data that fits in a message, and the legs that follow from it, in an order
 // that control plane and datapath share.
-import type { ServicePlan } from '../service/plan.ts';
+import type { RealServerPlan, ServicePlan } from '../service/plan.ts';
+import { familyOf } from '../wire/address.ts';
 
 export interface DatapathPort {
   /** Bit 1: faces clients, bit 2: faces real servers. */
@@ -28,6 +29,7 @@ export interface LegPlan {
   rport: number;
   mtu: number;
   lports: { first: number; last: number };
+  dialect: RealServerPlan['dialect'];
 }
 
 /** Legs of the same key share their lports: LIP:lport is unique per real server, whatever the service. */
@@ -37,14 +39,18 @@ export const poolKey = ({ lip, rip, rport, lports }: LegPlan): string =>
 /** All legs: by service, within it by real server, within it by LIP. */
 export function legPlans(services: readonly ServicePlan[]): LegPlan[] {
   return services.flatMap((service) =>
-    service.realServers.flatMap(({ ip, port, mtu }) =>
-      service.lips.map((lip) => ({
-        lip,
-        rip: ip,
-        rport: port,
-        mtu,
-        lports: service.lports,
-      })),
-    ),
+    service.realServers.flatMap((realServer) => realServerLegs(service, realServer)),
   );
 }
+
+/** One for each LIP of the real server's family. */
+export function realServerLegs({ lips, lports }: ServicePlan, realServer: RealServerPlan): LegPlan[] {
+  const { ip, port, mtu, dialect } = realServer;
+  return lips
+    .filter((lip) => familyOf(lip) === familyOf(ip))
+    .map((lip) => ({ lip, rip: ip, rport: port, mtu, lports, dialect }));
+}
+
+/** Real servers of all services, in order; one cell each in the shared memory. */
+export const realServerCount = (services: readonly ServicePlan[]): number =>
+  services.reduce((count, { realServers }) => count + realServers.length, 0);

@@ -1,17 +1,39 @@
 // What the walks share: services, legs, sessions, counters, the packet under way and the way out. One per datapath.
 
+import type { RealServerPlan, ServicePlan } from '../service/plan.ts';
 import { Service } from '../service/service.ts';
 import type { Leg } from '../session/leg.ts';
 import { LportPool } from '../session/lport-pool.ts';
-import { learnedMtuOf, legOf, serviceOf } from '../session/session.ts';
-import { SessionTable } from '../session/table.ts';
-import { isImpossibleSource, isLoopback, parseIpv4 } from '../wire/address.ts';
+import { CLIENT, cportOf, learnedMtuOf, legOf, serviceOf } from '../session/session.ts';
+import { familyOfClient, SessionTable, vipAt } from '../session/table.ts';
+import { uoaForms } from '../uoa/dialect.ts';
+import { Origin } from '../uoa/origin.ts';
+import { UoaReceiver } from '../uoa/receiver.ts';
+import {
+  AddressSet,
+  type Family,
+  familyOf,
+  isImpossibleSource,
+  isLoopback,
+  isSameAddress,
+  parseAddressInto,
+} from '../wire/address.ts';
 import type { Send } from '../wire/frame.ts';
 import { Packet } from '../wire/packet.ts';
 import { COUNTER, counterRow } from './counters.ts';
+import { Identifications } from './fragment.ts';
 import { IcmpSender } from './icmp.ts';
 import type { DatapathMemory } from './memory.ts';
-import { type DatapathPlan, type DatapathPort, legPlans, poolKey, SIDE_LAN } from './plan.ts';
+import {
+  type DatapathPlan,
+  type DatapathPort,
+  type LegPlan,
+  legPlans,
+  poolKey,
+  realServerLegs,
+  SIDE_LAN,
+} from './plan.ts';
+import { Reassembler } from './reassembly.ts';
 
 export class DatapathState {
   readonly ports: readonly DatapathPort[];
@@ -22,17 +44,23 @@ export class DatapathState {
   readonly memory: DatapathMemory;
   readonly send: Send;
   readonly icmp: IcmpSender;
+  readonly reassembler: Reassembler;
+  readonly identifications: Identifications;
+  /** Whose UOA is written or compared at the moment. */
+  readonly origin = new Origin();
+  /** Source and destination of what is sent to a client at the moment. */
+  readonly toClient = new Int32Array(8);
   /** The packet under way. */
   readonly packet = new Packet();
   /** The service that the packet under way belongs to, -1 for none. */
   serviceIndex = -1;
   readonly #servicesByPort = new Map<number, Service[]>();
   /** VIPs and LIPs. */
-  readonly #ours = new Set<number>();
+  readonly #ours: AddressSet;
   /** Other addresses of this host. */
-  readonly #hosts: ReadonlySet<number>;
+  readonly #hosts: AddressSet;
   /** LIP:lports, each range once. */
-  readonly #locals: readonly { lip: number; first: number; last: number }[];
+  readonly #locals: readonly { lip: Int32Array; first: number; last: number }[];
 
   constructor(plan: DatapathPlan, memory: DatapathMemory, send: Send, seed: readonly [number, number]) {
     this.ports = plan.ports;
@@ -40,43 +68,41 @@ export class DatapathState {
     this.memory = memory;
     this.send = send;
     this.icmp = new IcmpSender(send, memory.counters);
+    this.reassembler = new Reassembler(memory.counters, seed);
+    this.identifications = new Identifications(seed);
+    const legs: Leg[] = [];
     const pools = new Map<string, LportPool>();
-    const planned = legPlans(plan.services);
-    this.legs = planned.map((leg, index) => {
-      const key = poolKey(leg);
-      const pool = pools.get(key) ?? new LportPool(leg.lports.first, leg.lports.last);
-      pools.set(key, pool);
-      return {
-        index,
-        lip: parseIpv4(leg.lip),
-        rip: parseIpv4(leg.rip),
-        rport: leg.rport,
-        mtu: leg.mtu,
-        pool,
-      };
-    });
-    let firstLeg = 0;
+    let realServerIndex = 0;
     this.services = plan.services.map((servicePlan, index) => {
-      const count = servicePlan.realServers.length * servicePlan.lips.length;
-      const legs = this.legs.slice(firstLeg, firstLeg + count);
-      firstLeg += count;
-      return new Service(index, servicePlan, legs);
+      const perServer = servicePlan.realServers.map((realServer) => {
+        const receiver = makeReceiver(servicePlan, realServer);
+        const own = realServerLegs(servicePlan, realServer).map((legPlan, nth) => {
+          const key = poolKey(legPlan);
+          const pool = pools.get(key) ?? new LportPool(legPlan.lports.first, legPlan.lports.last);
+          pools.set(key, pool);
+          return makeLeg(legs.length + nth, legPlan, pool, receiver, realServerIndex);
+        });
+        legs.push(...own);
+        realServerIndex++;
+        return own;
+      });
+      return new Service(index, servicePlan, perServer);
     });
+    this.legs = legs;
     for (const service of this.services) {
       const samePort = this.#servicesByPort.get(service.vport) ?? [];
       samePort.push(service);
       this.#servicesByPort.set(service.vport, samePort);
     }
     const locals = new Map(
-      planned.map(({ lip, lports }) => [
+      legPlans(plan.services).map(({ lip, lports }) => [
         `${lip} ${lports.first}-${lports.last}`,
-        { lip: parseIpv4(lip), ...lports },
+        { lip: addressWords(lip), ...lports },
       ]),
     );
     this.#locals = [...locals.values()];
-    for (const { vip } of this.services) this.#ours.add(vip);
-    for (const { lip } of this.#locals) this.#ours.add(lip);
-    this.#hosts = new Set((plan.ownAddresses ?? []).map(parseIpv4));
+    this.#ours = new AddressSet(plan.services.flatMap(({ vips, lips }) => [...vips, ...lips]));
+    this.#hosts = new AddressSet(plan.ownAddresses ?? []);
     this.table = new SessionTable(memory.records, this.services, this.legs, seed, (base, end) => {
       const row = counterRow(serviceOf(memory.records, base));
       memory.counters[row + (end === 'expired' ? COUNTER.sessionsExpired : COUNTER.sessionsEvicted)]++;
@@ -104,39 +130,87 @@ export class DatapathState {
     return (this.ports[portIndex].side & SIDE_LAN) !== 0;
   }
 
-  serviceAt(vip: number, vport: number): Service | undefined {
-    const samePort = this.#servicesByPort.get(vport);
+  /** The service whose VIP:vport this is. */
+  serviceAt(family: Family, addresses: Int32Array, at: number, port: number): Service | undefined {
+    const samePort = this.#servicesByPort.get(port);
     if (samePort === undefined) return undefined;
-    for (const service of samePort) if (service.vip === vip) return service;
+    for (const service of samePort) {
+      if (isSameAddress(service.vips, vipAt(family), addresses, at)) return service;
+    }
     return undefined;
   }
 
   /**
-   * Whether a datagram to `service` may come from this source. The capture sees packets that the kernel would refuse as
-   * martians: an address that none has, or this host's own from outside. And an answer to a VIP:vport, a LIP:lport or
-   * the service's own real server would come back to us as a client's datagram, for ever.
+   * Whether the packet's datagram to `service` may come from its source. The capture sees packets that the kernel would
+   * refuse as martians: an address that none has, or this host's own from outside. And an answer to a VIP:vport, a
+   * LIP:lport or the service's own real server would come back to us as a client's datagram, for ever.
    */
-  mayComeFrom(src: number, sport: number, service: Service, portIndex: number): boolean {
-    if (isImpossibleSource(src)) return false;
-    const isHosts = isLoopback(src) || this.#ours.has(src) || this.#hosts.has(src);
+  mayComeFrom({ family, addresses, sport }: Packet, service: Service, portIndex: number): boolean {
+    if (isImpossibleSource(addresses, 0)) return false;
+    const isHosts = isLoopback(addresses, 0) || this.#ours.has(addresses, 0) || this.#hosts.has(addresses, 0);
     if (isHosts && !this.ports[portIndex].loopback) return false;
-    if (this.serviceAt(src, sport) !== undefined || this.isLocal(src, sport)) return false;
+    if (this.serviceAt(family, addresses, 0, sport) !== undefined) return false;
+    if (this.isLocal(addresses, 0, sport)) return false;
     for (const { legs } of service.realServers) {
-      if (legs[0].rip === src && legs[0].rport === sport) return false;
+      if (legs[0].rport === sport && isSameAddress(legs[0].from, 0, addresses, 0)) return false;
     }
     return true;
   }
 
   /** Whether the address is a VIP or LIP, whatever the port. */
-  isOurs(ip: number): boolean {
-    return this.#ours.has(ip);
+  isOurs(addresses: Int32Array, at: number): boolean {
+    return this.#ours.has(addresses, at);
   }
 
   /** Whether the address and port are one of our LIP:lport. */
-  isLocal(ip: number, port: number): boolean {
-    for (const local of this.#locals) {
-      if (local.lip === ip && port >= local.first && port <= local.last) return true;
+  isLocal(addresses: Int32Array, at: number, port: number): boolean {
+    for (const { lip, first, last } of this.#locals) {
+      if (port >= first && port <= last && isSameAddress(lip, 0, addresses, at)) return true;
     }
     return false;
   }
+
+  /** Points `origin` at the session's client, and `toClient` from its VIP to it. */
+  pointAtClient(base: number, service: Service): void {
+    const { records } = this.memory;
+    const { origin, toClient } = this;
+    origin.family = familyOfClient(records, base);
+    origin.cport = cportOf(records, base);
+    origin.vport = service.vport;
+    const at = vipAt(origin.family);
+    for (let i = 0; i < 4; i++) {
+      const cip = records[base + CLIENT + i];
+      const vip = service.vips[at + i];
+      origin.addresses[i] = cip;
+      origin.addresses[4 + i] = vip;
+      toClient[i] = vip;
+      toClient[4 + i] = cip;
+    }
+  }
+}
+
+function makeReceiver(plan: ServicePlan, { ip, dialect }: RealServerPlan): UoaReceiver {
+  const over = familyOf(ip);
+  const { onUnsupported, unifiedType } = plan;
+  const first = dialect === 'none' ? undefined : uoaForms(dialect, over, unifiedType);
+  const fallback = onUnsupported === 'plain' ? undefined : uoaForms(onUnsupported, over, unifiedType);
+  return new UoaReceiver(first, fallback);
+}
+
+function makeLeg(
+  index: number,
+  { lip, rip, rport, mtu }: LegPlan,
+  pool: LportPool,
+  receiver: UoaReceiver,
+  realServerIndex: number,
+): Leg {
+  const towards = new Int32Array([...addressWords(lip), ...addressWords(rip)]);
+  const from = new Int32Array([...addressWords(rip), ...addressWords(lip)]);
+  return { index, family: familyOf(rip), towards, from, rport, mtu, pool, receiver, realServerIndex };
+}
+
+function addressWords(text: string): Int32Array {
+  const words = new Int32Array(4);
+  parseAddressInto(words, 0, text);
+  return words;
 }

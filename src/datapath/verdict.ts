@@ -9,6 +9,8 @@ export const VERDICT = {
   pass: 1,
   /** Ours, ended here on purpose (echo ACK, rejected UOA, answer to a carrier). */
   consumed: 2,
+  /** A fragment that is kept until the others are there. */
+  held: 3,
 } as const;
 
 /** A VERDICT value, or DROP_BASE + an index into DROP_REASONS. */
@@ -19,21 +21,30 @@ export const DROP_BASE = 16;
 export const DROP_REASONS = [
   ...PARSE_FAULTS,
   // the packet as it came
-  'source_route', // LSRR or SSRR
+  'source_route', // LSRR or SSRR, or an IPv6 routing header with segments left
+  'unknown_ip_option', // an IPv6 option that whoever does not know it must not accept
   'bad_udp_checksum',
   'super_packet', // larger than the receiving interface's MTU: merged by GRO/GSO, cannot be split without its segment size
   'bad_source', // an address that no client has, this host's own, or one whose answer would come back to us
   'wrong_interface', // a packet to LIP:lport from an interface that does not face the real servers
   // what we could not do with it
   'ttl_exceeded',
-  'too_big', // above the outgoing MTU with DF set: ICMP fragmentation needed was sent
-  'too_big_no_df', // above the outgoing MTU without DF
+  'too_big', // above the outgoing MTU and not to be fragmented: the sender was told by ICMP
   'no_session', // to LIP:lport, but no session has that tuple
   'no_real_server', // every real server has weight 0
   'lports_exhausted',
   'bad_icmp', // an ICMP error about a session of ours whose lengths or checksums are wrong
+  'icmp_untranslatable', // an ICMP error that has no equivalent in the other family
   'icmp_rate_limited',
   'send_failed', // packet I/O refused it
+  // fragments
+  'bad_fragment', // no data, not a multiple of 8 bytes, beyond 65,535 bytes, or behind the end of its datagram
+  'fragment_tiny_first', // a first piece with less than a UDP header and 40 bytes
+  'fragment_overlap', // overlaps another piece of its datagram: all of it is dropped
+  'fragment_duplicate', // came twice
+  'fragment_too_many', // more than 64 pieces: all of the datagram is dropped
+  'fragment_evicted', // pieces that newer datagrams pushed out
+  'fragment_timeout', // pieces whose datagram was not whole in time
 ] as const;
 
 export type DropReason = (typeof DROP_REASONS)[number];

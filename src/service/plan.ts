@@ -7,21 +7,26 @@ export interface RealServerPlan {
   weight: number;
   /** Largest IP packet that may be sent to it, bytes. */
   mtu: number;
+  dialect: Dialect;
 }
+
+type Dialect = ServiceConfig['uoa']['dialect'];
 
 export interface ServicePlan {
   name: string;
-  vip: string;
+  /** One, or one of each family. */
+  vips: readonly string[];
   vport: number;
   lips: readonly string[];
   lports: { first: number; last: number };
   scheduler: ServiceConfig['scheduler'];
   onewayMs: number;
   normalMs: number;
-  dialect: ServiceConfig['uoa']['dialect'];
   maxTrials: number;
   refreshMs: number;
   idleRefreshMs: number;
+  unifiedType: ServiceConfig['uoa']['unifiedType'];
+  onUnsupported: ServiceConfig['uoa']['onUnsupported'];
   realServers: readonly RealServerPlan[];
 }
 
@@ -29,22 +34,24 @@ export interface ServicePlan {
 export function planService(config: ServiceConfig, mtuTowards: Record<string, number>): ServicePlan {
   return {
     name: config.name,
-    vip: config.vip,
+    vips: config.vip,
     vport: config.vport,
     lips: config.lips,
     lports: config.lports,
     scheduler: config.scheduler,
     onewayMs: config.timeouts.oneway,
     normalMs: config.timeouts.normal,
-    dialect: config.uoa.dialect,
     maxTrials: config.uoa.maxTrials,
     refreshMs: config.uoa.refresh,
     idleRefreshMs: config.uoa.idleRefresh,
-    realServers: config.realServers.map(({ ip, port, weight }) => ({
+    unifiedType: config.uoa.unifiedType,
+    onUnsupported: config.uoa.onUnsupported,
+    realServers: config.realServers.map(({ ip, port, weight, dialect }) => ({
       ip,
       port,
       weight,
       mtu: config.mtu === 'auto' ? mtuTowards[ip] : Math.min(config.mtu, mtuTowards[ip]),
+      dialect: dialect ?? config.uoa.dialect,
     })),
   };
 }

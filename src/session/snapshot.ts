@@ -1,7 +1,7 @@
 // What an operator sees of the sessions: decoded from the shared records by the control plane, while the datapath goes
 // on writing them. A record that changes under its hands shows as it was or as it is, never as an error.
 import { handshakeState, trialsSent } from '../uoa/handshake.ts';
-import { formatAddress } from '../wire/address.ts';
+import { familyOf, formatAddress } from '../wire/address.ts';
 import {
   CLIENT,
   cportOf,
@@ -43,8 +43,8 @@ export interface SessionFilter {
 }
 
 export interface SessionNames {
-  services: readonly { name: string; vip: string; vport: number; maxTrials: number }[];
-  legs: readonly { lip: string; rip: string; rport: number }[];
+  services: readonly { name: string; vips: readonly string[]; vport: number; maxTrials: number }[];
+  legs: readonly { lip: string; rip: string; rport: number; dialect: string }[];
 }
 
 /** Lists the sessions that match, in slot order; `slots` is how many slots were ever used. */
@@ -81,12 +81,14 @@ function matches(records: Int32Array, base: number, names: SessionNames, filter:
 function snapshot(records: Int32Array, base: number, names: SessionNames, nowMs: number): SessionSnapshot {
   const service = names.services[serviceOf(records, base)];
   const leg = names.legs[legOf(records, base)];
-  const state = service.maxTrials === 0 ? 'off' : handshakeState(records, base + HANDSHAKE);
+  const client = formatAddress(records, base + CLIENT);
+  const state =
+    service.maxTrials === 0 || leg.dialect === 'none' ? 'off' : handshakeState(records, base + HANDSHAKE);
   return {
     service: service.name,
-    client: formatAddress(records, base + CLIENT),
+    client,
     clientPort: cportOf(records, base),
-    vip: service.vip,
+    vip: service.vips.find((vip) => familyOf(vip) === familyOf(client)) ?? '',
     vport: service.vport,
     lip: leg.lip,
     lport: lportOf(records, base),

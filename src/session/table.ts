@@ -2,6 +2,7 @@
 // for the order of use. Bounded by `max`; when full, a new session takes the place of the one least recently used.
 import { LRUCache } from 'lru-cache';
 import { startHandshake } from '../uoa/handshake.ts';
+import { type Family, isSameAddress, isV4 } from '../wire/address.ts';
 import type { Packet } from '../wire/packet.ts';
 import type { Leg } from './leg.ts';
 import {
@@ -26,11 +27,15 @@ import { hashTuple } from './tuple-hash.ts';
 
 /** What the table must know of a service: its address and how long sessions last. */
 export interface SessionService {
-  readonly vip: number;
+  /** The IPv4 VIP in words 0..3 and the IPv6 one in 4..7; zeros where there is none. */
+  readonly vips: Int32Array;
   readonly vport: number;
   readonly onewayMs: number;
   readonly normalMs: number;
 }
+
+/** Where a service's VIP of a family stands in its `vips`. */
+export const vipAt = (family: Family): number => (family === 4 ? 0 : 4);
 
 export type SessionEnd = 'expired' | 'evicted';
 
@@ -66,6 +71,8 @@ export class SessionTable {
   #neverUsed = 0;
   #freeHead = -1;
   #sweepAt = 0;
+  /** The tuple of an entry under way. */
+  readonly #tuple = new Int32Array(8);
 
   /**
    * `records` holds SESSION_WORDS words per slot, zeroed. `onEnd` is called with a session's base while its record is
@@ -96,11 +103,11 @@ export class SessionTable {
 
   /** The entry of the packet's 4-tuple, or -1: baseOf(entry) is its session, isInbound(entry) its direction. */
   find(packet: Packet): number {
-    const { src, dst } = packet;
+    const { addresses, family } = packet;
     const ports = (packet.sport << 16) | packet.dport;
-    let entry = this.#heads[this.#bucket(src, dst, ports)] - 1;
+    let entry = this.#heads[this.#bucket(addresses, family, ports)] - 1;
     while (entry >= 0) {
-      if (this.#isEntry(entry, src, dst, ports)) return entry;
+      if (this.#isEntry(entry, addresses, family, ports)) return entry;
       entry = this.records[baseOf(entry) + NEXT + (entry & 1)] - 1;
     }
     return -1;
@@ -211,24 +218,23 @@ export class SessionTable {
     return this.#recency[(slot / this.#shardSlots) | 0];
   }
 
-  #bucket(src: number, dst: number, ports: number): number {
-    return hashTuple(this.#key0, this.#key1, src, dst, ports) & (this.#heads.length - 1);
+  #bucket(addresses: Int32Array, family: Family, ports: number): number {
+    return hashTuple(this.#key0, this.#key1, addresses, family, ports) & (this.#heads.length - 1);
   }
 
-  #isEntry(entry: number, src: number, dst: number, ports: number): boolean {
+  #isEntry(entry: number, addresses: Int32Array, family: Family, ports: number): boolean {
     const { records } = this;
     const base = baseOf(entry);
     if ((entry & 1) === INBOUND) {
-      if (records[base + CLIENT + 3] !== src || cportOf(records, base) !== ports >>> 16) return false;
-      const service = this.#services[serviceOf(records, base)];
-      return service.vip === dst && service.vport === (ports & 0xffff);
+      if (cportOf(records, base) !== ports >>> 16) return false;
+      if (!isSameAddress(records, base + CLIENT, addresses, 0)) return false;
+      const { vips, vport } = this.#services[serviceOf(records, base)];
+      return vport === (ports & 0xffff) && isSameAddress(vips, vipAt(family), addresses, 4);
     }
-    const leg = this.#legs[legOf(records, base)];
+    if (lportOf(records, base) !== (ports & 0xffff)) return false;
+    const { from, rport } = this.#legs[legOf(records, base)];
     return (
-      lportOf(records, base) === (ports & 0xffff) &&
-      leg.rip === src &&
-      leg.lip === dst &&
-      leg.rport === ports >>> 16
+      rport === ports >>> 16 && isSameAddress(from, 0, addresses, 0) && isSameAddress(from, 4, addresses, 4)
     );
   }
 
@@ -236,15 +242,18 @@ export class SessionTable {
     const { records } = this;
     const base = baseOf(entry);
     if ((entry & 1) === INBOUND) {
-      const service = this.#services[serviceOf(records, base)];
-      return this.#bucket(
-        records[base + CLIENT + 3],
-        service.vip,
-        (cportOf(records, base) << 16) | service.vport,
-      );
+      const tuple = this.#tuple;
+      const family = familyOfClient(records, base);
+      const { vips, vport } = this.#services[serviceOf(records, base)];
+      const at = vipAt(family);
+      for (let i = 0; i < 4; i++) {
+        tuple[i] = records[base + CLIENT + i];
+        tuple[4 + i] = vips[at + i];
+      }
+      return this.#bucket(tuple, family, (cportOf(records, base) << 16) | vport);
     }
-    const leg = this.#legs[legOf(records, base)];
-    return this.#bucket(leg.rip, leg.lip, (leg.rport << 16) | lportOf(records, base));
+    const { from, family, rport } = this.#legs[legOf(records, base)];
+    return this.#bucket(from, family, (rport << 16) | lportOf(records, base));
   }
 
   #link(entry: number): void {
@@ -272,3 +281,5 @@ export class SessionTable {
 
 export const baseOf = (entry: number): number => (entry >> 1) * SESSION_WORDS;
 export const isInbound = (entry: number): boolean => (entry & 1) === INBOUND;
+export const familyOfClient = (records: Int32Array, base: number): Family =>
+  isV4(records, base + CLIENT) ? 4 : 6;

@@ -1,14 +1,19 @@
-// The option that both ipo (as an IP option) and opp (inside its own header) carry for an IPv4 client:
-// | 0x1f | 8 | cport, 2 bytes | CIP, 4 bytes |, big endian.
-export const ADDRESS_OPTION_LEN = 8;
+// The option that ipo, elb and opp share: | 0x1f | length | cport, 2 bytes | CIP, 4 or 16 bytes |, big endian. Its length
+// field counts all of it (IPv4 option, opp) or what follows the field (IPv6 destination option).
+import type { Family } from '../wire/address.ts';
+import type { WriteOption } from './form.ts';
+import { writeAddress } from './origin.ts';
+
 const ADDRESS_OPTION_TYPE = 0x1f;
-const HEAD = (ADDRESS_OPTION_TYPE << 24) | (ADDRESS_OPTION_LEN << 16);
 
-export function writeAddressOption(view: DataView, off: number, cip: number, cport: number): void {
-  view.setInt32(off, HEAD | cport);
-  view.setInt32(off + 4, cip);
-}
+/** Bytes of the option for a client of this family. */
+export const addressOptionLen = (client: Family): number => (client === 4 ? 8 : 20);
 
-export function isAddressOption(view: DataView, off: number, cip: number, cport: number): boolean {
-  return view.getInt32(off) === (HEAD | cport) && view.getInt32(off + 4) === cip;
+export function addressOption(client: Family, lengthField: number): WriteOption {
+  return (view, off, { cport, addresses }) => {
+    view.setUint8(off, ADDRESS_OPTION_TYPE);
+    view.setUint8(off + 1, lengthField);
+    view.setUint16(off + 2, cport);
+    writeAddress(view, off + 4, client, addresses, 0);
+  };
 }

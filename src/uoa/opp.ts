@@ -1,46 +1,15 @@
-// Dialect opp: protocol 248 between the IP header with its options and UDP. Exactly one option and no padding inside,
-// or a public receiver corrupts its memory.
-import type { Frame } from '../wire/frame.ts';
-import * as ipv4 from '../wire/ipv4.ts';
-import * as header from '../wire/opp.ts';
-import type { Packet } from '../wire/packet.ts';
-import { ADDRESS_OPTION_LEN, isAddressOption, writeAddressOption } from './address-option.ts';
-import type { UoaDialect } from './dialect.ts';
+// Dialect opp: protocol 248 between the IP header with its options and UDP, with the client's address in ipo's layout.
+// Over IPv6 only as a carrier: with a large payload behind it, receivers bring down their kernel.
+import type { Family } from '../wire/address.ts';
+import { OPP_VERSION_4, OPP_VERSION_6 } from '../wire/opp.ts';
+import { addressOption, addressOptionLen } from './address-option.ts';
+import { oppHeader, type UoaForm, type UoaForms } from './form.ts';
 
-const SIZE = header.OPP_HEADER_LEN + ADDRESS_OPTION_LEN;
-
-export const opp: UoaDialect = {
-  size: SIZE,
-
-  insert(frame, off, cip, cport) {
-    const newOff = off - SIZE;
-    const headerLen = moveHeader(frame, off, newOff, SIZE, ipv4.PROTOCOL_OPP);
-    const oppOff = newOff + headerLen;
-    header.writeHeader(frame.view, oppOff, header.OPP_VERSION_4, ipv4.PROTOCOL_UDP, SIZE);
-    writeAddressOption(frame.view, oppOff + header.OPP_HEADER_LEN, cip, cport);
-    return newOff;
-  },
-
-  remove(frame, off) {
-    const oldOff = off + SIZE;
-    moveHeader(frame, off, oldOff, -SIZE, ipv4.PROTOCOL_UDP);
-    return oldOff;
-  },
-
-  matches(frame: Frame, packet: Packet, cip: number, cport: number) {
-    if (packet.oppLen !== SIZE || packet.options.uoaCount !== 0) return false;
-    const oppOff = packet.off + packet.headerLen;
-    if (header.version(frame.view, oppOff) !== header.OPP_VERSION_4) return false;
-    return isAddressOption(frame.view, oppOff + header.OPP_HEADER_LEN, cip, cport);
-  },
-};
-
-function moveHeader(frame: Frame, from: number, to: number, growth: number, protocol: number): number {
-  const { view } = frame;
-  const headerLen = ipv4.headerLen(view, from);
-  const totalLen = ipv4.totalLen(view, from);
-  frame.bytes.copyWithin(to, from, from + headerLen);
-  ipv4.setTotalLen(view, to, totalLen + growth);
-  ipv4.setProtocol(view, to, protocol);
-  return headerLen;
+function form(client: Family, inserted: boolean): UoaForm {
+  const len = addressOptionLen(client);
+  const version = client === 4 ? OPP_VERSION_4 : OPP_VERSION_6;
+  return oppHeader(version, len, addressOption(client, len), inserted);
 }
+
+export const oppOverIpv4: UoaForms = { 4: form(4, true), 6: form(6, true) };
+export const oppOverIpv6: UoaForms = { 4: form(4, false), 6: form(6, false) };

@@ -1,8 +1,11 @@
-// Takes every UOA out of a packet, whoever sent it and in whatever form: option types 29, 30 and 31, and a protocol-248
-// header. Foreign options keep their order. Nothing of the kind may reach a client, or a real server unless it is ours.
+// Takes every UOA out of an IPv4 packet, whoever sent it and in whatever form: option types 29, 30 and 31, and a
+// protocol-248 header. Foreign options keep their order. Nothing of the kind may reach a client, or a real server unless
+// it is ours. Of an IPv6 packet nothing between fixed header and UDP goes on (datapath/rewrite.ts), so there is nothing
+// to take out.
 import type { Frame } from '../wire/frame.ts';
+import { isUoaOption } from '../wire/header-scan.ts';
 import * as ipv4 from '../wire/ipv4.ts';
-import { isUoaOption, OPTION_END, OPTION_NOP } from '../wire/ipv4-options.ts';
+import { OPTION_END, OPTION_NOP } from '../wire/ipv4-options.ts';
 import type { Packet } from '../wire/packet.ts';
 
 /** Removes all UOA in place: the packet's start moves up, `packet` is kept true, and so is the IP checksum. */

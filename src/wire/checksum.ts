@@ -1,5 +1,6 @@
 // The Internet checksum (RFC 1071): ones' complement sums of big-endian 16-bit words. Sums are plain numbers that may
 // exceed 16 bits until folded; a checksum field holds the complement of the folded sum.
+import { V4_MAPPED } from './address.ts';
 
 /**
  * Folded sum of view[off, off + len), a last odd byte padded with zero. Exact: 64 KiB of 32-bit words stay below 2^46.
@@ -39,10 +40,22 @@ export function fold(sum: number): number {
   return folded | 0;
 }
 
-/** Sum of the IPv4 pseudo-header (RFC 768): addresses as int32, protocol, length of the UDP header and payload. */
-export function pseudoSumIpv4(src: number, dst: number, protocol: number, length: number): number {
-  return pairSum(src, dst) + protocol + length;
+/**
+ * Sum of a source and a destination address in eight words (wire/address.ts). Of a v4-mapped address only the last word
+ * counts: the 0xffff before it is 0 in ones' complement.
+ */
+export function addressPairSum(addresses: Int32Array): number {
+  const last = (addresses[3] >>> 0) + (addresses[7] >>> 0);
+  if (addresses[2] === V4_MAPPED && addresses[0] === 0 && addresses[1] === 0) return last;
+  let sum = last;
+  for (let i = 0; i < 3; i++) sum += (addresses[i] >>> 0) + (addresses[i + 4] >>> 0);
+  return sum;
 }
 
-/** Sum of two addresses given as int32. */
-export const pairSum = (src: number, dst: number): number => (src >>> 0) + (dst >>> 0);
+/**
+ * Sum of the pseudo-header of IPv4 (RFC 768) or IPv6 (RFC 8200, 8.1), which are the same sum: source and destination in
+ * eight words, protocol, length of the UDP or ICMPv6 header and payload.
+ */
+export function pseudoSum(addresses: Int32Array, protocol: number, length: number): number {
+  return addressPairSum(addresses) + protocol + length;
+}

@@ -6,6 +6,8 @@ export const IPV4_MAX_HEADER_LEN = 60;
 export const PROTOCOL_ICMP = 1;
 export const PROTOCOL_UDP = 17;
 export const PROTOCOL_OPP = 248;
+/** Every link carries 68 bytes in one piece (RFC 791). */
+export const IPV4_MTU_MIN = 68;
 
 const TOS = 1;
 const TOTAL_LEN = 2;
@@ -18,7 +20,8 @@ const SRC = 12;
 const DST = 16;
 
 const DF = 0x4000;
-const MF_OR_OFFSET = 0x3fff;
+const MF = 0x2000;
+const OFFSET = 0x1fff;
 
 export const version = (view: DataView, off: number): number => view.getUint8(off) >>> 4;
 export const headerLen = (view: DataView, off: number): number => (view.getUint8(off) & 0x0f) << 2;
@@ -30,7 +33,13 @@ export const src = (view: DataView, off: number): number => view.getInt32(off + 
 export const dst = (view: DataView, off: number): number => view.getInt32(off + DST);
 export const isDf = (view: DataView, off: number): boolean => (view.getUint16(off + FRAGMENT) & DF) !== 0;
 export const isFragment = (view: DataView, off: number): boolean =>
-  (view.getUint16(off + FRAGMENT) & MF_OR_OFFSET) !== 0;
+  (view.getUint16(off + FRAGMENT) & (MF | OFFSET)) !== 0;
+export const hasMoreFragments = (view: DataView, off: number): boolean =>
+  (view.getUint16(off + FRAGMENT) & MF) !== 0;
+/** Where the fragment's data stand in the whole datagram, bytes. */
+export const fragmentOffset = (view: DataView, off: number): number =>
+  (view.getUint16(off + FRAGMENT) & OFFSET) << 3;
+export const id = (view: DataView, off: number): number => view.getUint16(off + ID);
 
 /** `len` in bytes, a multiple of 4. */
 export function setHeaderLen(view: DataView, off: number, len: number): void {
@@ -49,9 +58,26 @@ export function setTtl(view: DataView, off: number, value: number): void {
   view.setUint8(off + TTL, value);
 }
 
-export function setAddresses(view: DataView, off: number, srcIp: number, dstIp: number): void {
-  view.setInt32(off + SRC, srcIp);
-  view.setInt32(off + DST, dstIp);
+/** Source and destination in eight words (wire/address.ts). */
+export function setAddresses(view: DataView, off: number, addresses: Int32Array): void {
+  view.setInt32(off + SRC, addresses[3]);
+  view.setInt32(off + DST, addresses[7]);
+}
+
+export function setTos(view: DataView, off: number, value: number): void {
+  view.setUint8(off + TOS, value);
+}
+
+/** Writes identification, flags and offset; `offset` is in bytes, a multiple of 8. DF is cleared. */
+export function setFragment(
+  view: DataView,
+  off: number,
+  idValue: number,
+  offset: number,
+  more: boolean,
+): void {
+  view.setUint16(off + ID, idValue);
+  view.setUint16(off + FRAGMENT, (offset >>> 3) | (more ? MF : 0));
 }
 
 /** True when the header's checksum is right for its present length. */
@@ -74,15 +100,14 @@ export function writeHeader(
   df: boolean,
   ttlValue: number,
   protocolValue: number,
-  srcIp: number,
-  dstIp: number,
+  addresses: Int32Array,
 ): void {
   setHeaderLen(view, off, IPV4_HEADER_LEN);
-  view.setUint8(off + TOS, tosValue);
+  setTos(view, off, tosValue);
   setTotalLen(view, off, totalLenValue);
   view.setUint16(off + ID, id);
   view.setUint16(off + FRAGMENT, df ? DF : 0);
   setTtl(view, off, ttlValue);
   setProtocol(view, off, protocolValue);
-  setAddresses(view, off, srcIp, dstIp);
+  setAddresses(view, off, addresses);
 }

@@ -2,8 +2,9 @@
 // its option (big endian), one option in ipo's layout.
 
 export const OPP_HEADER_LEN = 4;
-/** Version nibble for an IPv4 client. */
+/** Version nibbles for an IPv4 and an IPv6 client. */
 export const OPP_VERSION_4 = 1;
+export const OPP_VERSION_6 = 2;
 
 export const version = (view: DataView, off: number): number => view.getUint8(off) >>> 4;
 export const innerProtocol = (view: DataView, off: number): number => view.getUint8(off + 1);

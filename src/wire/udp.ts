@@ -1,5 +1,5 @@
 // The UDP header (RFC 768) at an offset of a DataView, and its checksum in the three states a packet can arrive with.
-import { fold, pseudoSumIpv4 } from './checksum.ts';
+import { fold, pseudoSum } from './checksum.ts';
 import { PROTOCOL_UDP } from './ipv4.ts';
 
 export const UDP_HEADER_LEN = 8;
@@ -29,19 +29,19 @@ export function writeChecksum(view: DataView, off: number, value: number): void 
 /**
  * Whether the checksum field may be trusted or completed: zero (not used), right, or unfinished, which is what a local
  * peer with checksum offload hands over: the folded pseudo-header sum, not complemented (Linux CHECKSUM_PARTIAL).
- * A corrupt datagram passes for unfinished once in 65,536 times. `payloadSum` is the sum of the payload bytes.
+ * A corrupt datagram passes for unfinished once in 65,536 times. `addresses` is the packet's source and destination,
+ * `payloadSum` the sum of the payload bytes. Zero is for IPv4 only (RFC 8200, 8.1); the caller knows the family.
  */
 export function checksumAcceptable(
   view: DataView,
   off: number,
-  src: number,
-  dst: number,
+  addresses: Int32Array,
   payloadSum: number,
 ): boolean {
   const field = checksum(view, off);
   if (field === 0) return true;
   const len = length(view, off);
-  const pseudo = pseudoSumIpv4(src, dst, PROTOCOL_UDP, len);
+  const pseudo = pseudoSum(addresses, PROTOCOL_UDP, len);
   const sum = fold(pseudo + sport(view, off) + dport(view, off) + len + field + payloadSum);
   return sum === 0xffff || field === fold(pseudo);
 }
@@ -60,12 +60,11 @@ export function adjustChecksum(field: number, oldSum: number, newSum: number): n
 export function computeChecksum(
   view: DataView,
   off: number,
-  src: number,
-  dst: number,
+  addresses: Int32Array,
   payloadSum: number,
 ): number {
   const len = length(view, off);
   const sum =
-    pseudoSumIpv4(src, dst, PROTOCOL_UDP, len) + sport(view, off) + dport(view, off) + len + payloadSum;
+    pseudoSum(addresses, PROTOCOL_UDP, len) + sport(view, off) + dport(view, off) + len + payloadSum;
   return ~fold(sum) & 0xffff || 0xffff;
 }

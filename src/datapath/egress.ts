@@ -1,0 +1,42 @@
+// The way out of both directions: the packet is rewritten, and sent whole or in fragments.
+import type { Family } from '../wire/address.ts';
+import type { Frame } from '../wire/frame.ts';
+import * as ipv4 from '../wire/ipv4.ts';
+import { COUNTER } from './counters.ts';
+import { needsFragments, sendFragments } from './fragment.ts';
+import { rewrite } from './rewrite.ts';
+import type { DatapathState } from './state.ts';
+import { DROP, VERDICT, type Verdict } from './verdict.ts';
+
+/** See rewrite; a packet that comes to IPv4 from IPv6 gets an identification. */
+export function rewritePacket(
+  state: DatapathState,
+  frame: Frame,
+  family: Family,
+  addresses: Int32Array,
+  sport: number,
+  dport: number,
+): void {
+  const { packet, identifications } = state;
+  const id = family === 4 && packet.family === 6 ? identifications.take(4, addresses) : 0;
+  rewrite(frame, packet, family, addresses, sport, dport, id);
+}
+
+/** Sends the rewritten packet, `addresses` its source and destination. */
+export function sendPacket(
+  state: DatapathState,
+  frame: Frame,
+  mtu: number,
+  addresses: Int32Array,
+  serviceIndex: number,
+): Verdict {
+  const { packet, send } = state;
+  if (needsFragments(packet, mtu)) {
+    const id = state.identifications.take(packet.family, addresses);
+    if (!sendFragments(send, frame, packet, mtu, id)) return DROP.send_failed;
+    state.count(serviceIndex, COUNTER.datagramsFragmented);
+    return VERDICT.forward;
+  }
+  if (packet.family === 4) ipv4.fillChecksum(frame.view, packet.off);
+  return send(frame, packet.off, packet.totalLen) ? VERDICT.forward : DROP.send_failed;
+}
