@@ -1,12 +1,14 @@
 // What the proxy needs to know of its host before it starts: on which interfaces clients and real servers are, how
-// large packets to each real server may be, and which VIPs and LIPs nobody would answer ARP for. It only looks, apart
-// from assignAddresses and removeAddresses.
-import { readFileSync } from 'node:fs';
-import { parseIpv4 } from '../wire/address.ts';
+// large packets to each real server may be, and which VIPs and LIPs nobody would answer ARP or neighbor solicitations for.
+// Addresses of both families, in canonical text. It only looks, apart from assignAddresses and removeAddresses.
+import { existsSync, readFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { ADDRESS_WORDS, familyOf, parseAddressInto } from '../wire/address.ts';
 import { IoError } from './io-error.ts';
 import {
   addAddress,
   addAddressCommand,
+  asHost,
   defaultDevice,
   type Link,
   listLinks,
@@ -37,17 +39,22 @@ export interface HostPlan {
   ports: IoPort[];
   /** By real server address: the MTU of the route to it, else of its device. */
   mtuTowards: Record<string, number>;
-  /** All IPv4 addresses of this host but those of loopback interfaces. */
+  /** All addresses of this host but those of loopback interfaces and IPv6 link-local ones. */
   own: string[];
   /** VIPs and LIPs that are not local to this host. */
   missing: MissingAddress[];
 }
 
+/** How long an address may be looked for on other hosts before it counts as usable (RFC 4862, 5.4: 1 to 2 s). */
+const TENTATIVE_MS = 3_000;
+const TENTATIVE_POLL_MS = 100;
+
 /** Looks at the host. Throws an IoError when an interface or a route is missing, unknown or down. */
 export async function planHost(request: HostRequest): Promise<HostPlan> {
-  const links = new Map((await listLinks()).map((link) => [link.name, link]));
   const vips = [...new Set(request.vips)];
   const lips = [...new Set(request.lips)];
+  requireIpv6([...vips, ...lips, ...request.rips]);
+  const links = new Map((await settledLinks([...vips, ...lips])).map((link) => [link.name, link]));
 
   for (const name of [request.wan, request.lan]) if (name !== undefined) checkedLink(name, links);
   const wanOf = new Map<string, string>();
@@ -57,17 +64,21 @@ export async function planHost(request: HostRequest): Promise<HostPlan> {
   for (const rip of new Set(request.rips)) {
     const route = await routeTo(rip);
     if (route === undefined) {
-      throw new IoError(`no route to the real server ${rip}`, `add one: ip route add ${rip}/32 via GATEWAY`);
+      throw new IoError(
+        `no route to the real server ${rip}`,
+        `add one: ip route add ${asHost(rip)} via GATEWAY`,
+      );
     }
-    const stuck = route.local ? undefined : lips.find((lip) => lip.startsWith('127.'));
+    const usable = lips.filter((lip) => familyOf(lip) === familyOf(rip));
+    const stuck = route.local ? undefined : usable.find((lip) => lip === '::1' || lip.startsWith('127.'));
     if (stuck !== undefined) {
       throw new IoError(
         `the LIP ${stuck} cannot reach the real server ${rip}: loopback addresses do not leave the host`,
-        'use a LIP that the real server can answer to; 127.0.0.2 is for real servers on this host',
+        'use a LIP that the real server can answer to; 127.0.0.2 and ::1 are for real servers on this host',
       );
     }
     lans.add(request.lan ?? route.device);
-    mtuTowards[rip] = route.mtu || (links.get(route.device)?.mtu ?? 1500);
+    mtuTowards[rip] = route.mtu || deviceMtu(links.get(route.device), rip);
   }
   if (request.lan !== undefined) lans.add(request.lan);
 
@@ -78,7 +89,8 @@ export async function planHost(request: HostRequest): Promise<HostPlan> {
 
   const missing: MissingAddress[] = [];
   const addMissing = async (ip: string, device: string) => {
-    if ((await routeTo(ip))?.local !== true && !missing.some((entry) => entry.ip === ip)) {
+    const isThere = (await routeTo(ip))?.local === true || hasAddress(links.values(), ip);
+    if (!isThere && !missing.some((entry) => entry.ip === ip)) {
       missing.push({ ip, device, command: addAddressCommand(ip, device) });
     }
   };
@@ -86,6 +98,51 @@ export async function planHost(request: HostRequest): Promise<HostPlan> {
   for (const lip of lips) await addMissing(lip, lanFor(lip, [...lans], links));
   const own = [...links.values()].filter(({ loopback }) => !loopback).flatMap(({ addresses }) => addresses);
   return { ports, mtuTowards, own: own.map(({ ip }) => ip), missing };
+}
+
+/** Throws an IoError when there are IPv6 addresses and the kernel has no IPv6. */
+function requireIpv6(addresses: readonly string[]): void {
+  const ipv6 = addresses.find((ip) => familyOf(ip) === 6);
+  if (ipv6 === undefined || existsSync('/proc/net/if_inet6')) return;
+  throw new IoError(
+    `the configuration names the IPv6 address ${ipv6}, but this kernel has no IPv6`,
+    'boot it without ipv6.disable=1 (or load the module ipv6), or leave the IPv6 addresses out',
+  );
+}
+
+/**
+ * The interfaces, as soon as duplicate address detection has ended for these addresses: until then the kernel neither
+ * answers for them nor routes to them. Without a link it does not end; then they are taken for what they will be.
+ */
+async function settledLinks(addresses: readonly string[]): Promise<Link[]> {
+  const deadline = performance.now() + TENTATIVE_MS;
+  for (;;) {
+    const links = await listLinks();
+    const own = links
+      .flatMap((link) => link.addresses.map((address) => ({ ...address, device: link.name })))
+      .filter(({ ip }) => addresses.includes(ip));
+    const duplicate = own.find(({ state }) => state === 'duplicate');
+    if (duplicate !== undefined) {
+      const { ip, device } = duplicate;
+      throw new IoError(
+        `the address ${ip} of ${device} is in use by another host (duplicate address detection failed)`,
+        `take it away there, then here: ip address delete ${ip} dev ${device}, and add it again`,
+      );
+    }
+    if (own.every(({ state }) => state === 'usable') || performance.now() > deadline) return links;
+    await sleep(TENTATIVE_POLL_MS);
+  }
+}
+
+/** What the kernel sends at most on the device: for IPv6 a router may have said less than the device can. */
+function deviceMtu(link: Link | undefined, address: string): number {
+  const mtu = link?.mtu ?? 1500;
+  if (link === undefined || familyOf(address) === 4) return mtu;
+  try {
+    return Math.min(mtu, Number(readFileSync(`/proc/sys/net/ipv6/conf/${link.name}/mtu`, 'utf8')));
+  } catch {
+    return mtu;
+  }
 }
 
 /** Those of the interfaces that cannot carry packets at the moment, each with its state as the kernel names it. */
@@ -105,10 +162,11 @@ function operationalState(name: string): string {
   }
 }
 
-/** Adds the addresses (/32). When one cannot be added, all are removed again and the error is thrown. */
+/** Adds the addresses, usable at once. When one cannot be added, all are removed again and the error is thrown. */
 export async function assignAddresses(missing: readonly MissingAddress[]): Promise<void> {
   try {
     for (const { ip, device } of missing) await addAddress(ip, device);
+    await settledLinks(missing.map(({ ip }) => ip));
   } catch (error) {
     await removeAddresses(missing);
     throw error;
@@ -128,14 +186,14 @@ export async function removeAddresses(list: readonly MissingAddress[]): Promise<
  */
 async function findWan(vip: string, links: ReadonlyMap<string, Link>): Promise<string> {
   const all = [...links.values()];
-  const owner = all.find((link) => !link.loopback && link.addresses.some(({ ip }) => ip === vip));
+  const owner = all.find((link) => !link.loopback && hasAddress([link], vip));
   if (owner !== undefined) return owner.name;
   const subnet = all.find((link) => hasInSubnet(link, vip));
   if (subnet !== undefined) return subnet.name;
-  const device = await defaultDevice();
+  const device = await defaultDevice(familyOf(vip));
   if (device !== undefined) return device;
   throw new IoError(
-    `cannot tell which interface receives packets to the VIP ${vip}: no interface has it or its subnet, and there is no default route`,
+    `cannot tell which interface receives packets to the VIP ${vip}: no interface has it or its subnet, and there is no default route for IPv${familyOf(vip)}`,
     `name the interface in the configuration (io.wan); this host has: ${[...links.keys()].join(', ')}`,
   );
 }
@@ -150,12 +208,36 @@ function lanFor(lip: string, lans: readonly string[], links: ReadonlyMap<string,
   return best?.name ?? 'lo';
 }
 
+function hasAddress(links: Iterable<Link>, address: string): boolean {
+  return [...links].some((link) => link.addresses.some(({ ip }) => ip === address));
+}
+
 /** True when one of the link's subnets of more than one address contains `address`. */
 function hasInSubnet(link: Link, address: string): boolean {
-  return link.addresses.some(({ ip, prefixLen }) => {
-    const shift = 32 - prefixLen;
-    return shift > 0 && parseIpv4(ip) >>> shift === parseIpv4(address) >>> shift;
+  const family = familyOf(address);
+  const bits = family === 6 ? 128 : 32;
+  const words = wordsOf(address);
+  return link.addresses.some(
+    ({ ip, prefixLen }) =>
+      familyOf(ip) === family &&
+      prefixLen < bits &&
+      hasSamePrefix(wordsOf(ip), words, 128 - bits + prefixLen),
+  );
+}
+
+/** Whether the first `length` of 128 bits are the same. */
+function hasSamePrefix(a: Int32Array, b: Int32Array, length: number): boolean {
+  return a.every((word, index) => {
+    const bits = length - 32 * index;
+    const mask = bits >= 32 ? -1 : bits <= 0 ? 0 : -1 << (32 - bits);
+    return ((word ^ b[index]!) & mask) === 0;
   });
+}
+
+function wordsOf(address: string): Int32Array {
+  const words = new Int32Array(ADDRESS_WORDS);
+  parseAddressInto(words, 0, address);
+  return words;
 }
 
 function checkedLink(name: string, links: ReadonlyMap<string, Link>): Link {

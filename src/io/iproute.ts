@@ -1,6 +1,7 @@
 // What the host's interfaces, addresses and routes are, asked of iproute2 (`ip -j`), and changed through it.
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
+import { type Family, familyOf } from '../wire/address.ts';
 import { IoError } from './io-error.ts';
 
 const run = promisify(execFile);
@@ -12,7 +13,15 @@ export interface Link {
   mac: string;
   up: boolean;
   loopback: boolean;
-  addresses: { ip: string; prefixLen: number }[];
+  /** Of both families, but for IPv6 link-local ones. */
+  addresses: LinkAddress[];
+}
+
+export interface LinkAddress {
+  ip: string;
+  prefixLen: number;
+  /** Whether IPv6 duplicate address detection is still going on, or has found another host with the address. */
+  state: 'usable' | 'tentative' | 'duplicate';
 }
 
 export interface Route {
@@ -29,16 +38,25 @@ interface IpAddress {
   mtu: number;
   link_type: string;
   address?: string;
-  addr_info: { family: string; local: string; prefixlen: number }[];
+  addr_info: IpAddressInfo[];
+}
+interface IpAddressInfo {
+  family: string;
+  local: string;
+  prefixlen: number;
+  scope: string;
+  tentative?: boolean;
+  dadfailed?: boolean;
 }
 interface IpRoute {
   type?: string;
   dst: string;
   dev?: string;
+  nexthops?: { dev?: string }[];
   metrics?: { mtu?: number }[];
 }
 
-/** All interfaces of this network namespace with their IPv4 addresses. */
+/** All interfaces of this network namespace with their addresses. */
 export async function listLinks(): Promise<Link[]> {
   const rows = JSON.parse(await ip('-j', 'address', 'show')) as IpAddress[];
   return rows.map((row) => ({
@@ -48,9 +66,14 @@ export async function listLinks(): Promise<Link[]> {
     up: row.flags.includes('UP'),
     loopback: row.flags.includes('LOOPBACK'),
     addresses: row.addr_info
-      .filter(({ family }) => family === 'inet')
-      .map(({ local, prefixlen }) => ({ ip: local, prefixLen: prefixlen })),
+      .filter(({ family, scope }) => family === 'inet' || (family === 'inet6' && scope !== 'link'))
+      .map((info) => ({ ip: info.local, prefixLen: info.prefixlen, state: stateOf(info) })),
   }));
+}
+
+function stateOf({ tentative, dadfailed }: IpAddressInfo): LinkAddress['state'] {
+  if (dadfailed) return 'duplicate';
+  return tentative ? 'tentative' : 'usable';
 }
 
 /** The route that a packet to `address` takes; undefined when there is none. */
@@ -65,16 +88,17 @@ export async function routeTo(address: string): Promise<Route | undefined> {
   return toRoute(rows[0]);
 }
 
-/** The device of the default route; undefined when there is none. */
-export async function defaultDevice(): Promise<string | undefined> {
-  const rows = JSON.parse(await ip('-j', '-4', 'route', 'show', 'default')) as IpRoute[];
+/** The device of a family's default route; undefined when there is none. */
+export async function defaultDevice(family: Family): Promise<string | undefined> {
+  const rows = JSON.parse(await ip('-j', `-${family}`, 'route', 'show', 'default')) as IpRoute[];
   return toRoute(rows[0])?.device;
 }
 
 function toRoute(row: IpRoute | undefined): Route | undefined {
-  if (row?.dev === undefined) return undefined;
+  const device = row?.dev ?? row?.nexthops?.[0]?.dev;
+  if (row === undefined || device === undefined) return undefined;
   const mtu = row.metrics?.find((metric) => metric.mtu !== undefined)?.mtu ?? 0;
-  return { device: row.dev, local: row.type === 'local', mtu };
+  return { device, local: row.type === 'local', mtu };
 }
 
 export async function addAddress(address: string, device: string): Promise<void> {
@@ -87,17 +111,24 @@ export function addAddressCommand(address: string, device: string): string {
 }
 
 function addAddressArguments(address: string, device: string): string[] {
-  return ['address', 'add', `${address}/32`, 'dev', device];
+  // The address is said to be free; while the kernel looks for another host with it, it does not answer for it.
+  const options = familyOf(address) === 6 ? ['nodad'] : [];
+  return ['address', 'add', asHost(address), 'dev', device, ...options];
 }
 
 /** Removes an address; one that is not there any more, or whose device is gone, is no error. */
 export async function removeAddress(address: string, device: string): Promise<void> {
   try {
-    await ip('address', 'delete', `${address}/32`, 'dev', device);
+    await ip('address', 'delete', asHost(address), 'dev', device);
   } catch (error) {
     if (!/Cannot assign requested address|Address not found|Cannot find device/.test(String(error)))
       throw error;
   }
+}
+
+/** The address as the subnet that has no other: `10.0.0.1/32`, `fd00::1/128`. */
+export function asHost(address: string): string {
+  return `${address}/${familyOf(address) === 6 ? 128 : 32}`;
 }
 
 async function ip(...args: string[]): Promise<string> {
@@ -111,11 +142,14 @@ async function ip(...args: string[]): Promise<string> {
       throw new IoError('the command ip was not found', 'install the Debian package iproute2', error);
     }
     const text = (stderr ?? String(error)).trim();
+    const device = args[args.indexOf('dev') + 1];
     throw new IoError(
       `ip ${args.join(' ')} failed: ${text}`,
       /not permitted/.test(text)
         ? 'changing addresses needs CAP_NET_ADMIN: run as root, or add the addresses yourself'
-        : 'see the message of ip',
+        : /Permission denied/.test(text)
+          ? `IPv6 is turned off on the interface; to turn it on: sysctl net.ipv6.conf.${device}.disable_ipv6=0`
+          : 'see the message of ip',
       error,
     );
   }

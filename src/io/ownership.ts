@@ -3,6 +3,7 @@
 // in the abstract namespace of unix(7), which belongs to the network namespace and vanishes with the process.
 import { readFile } from 'node:fs/promises';
 import { createServer, type Server } from 'node:net';
+import { ADDRESS_WORDS, formatAddress, formatEndpoint, V4_MAPPED } from '../wire/address.ts';
 import { IoError } from './io-error.ts';
 import type { VipPort } from './port-ranges.ts';
 
@@ -12,20 +13,26 @@ export interface Claim {
 
 /** Claims every VIP:vport; throws an IoError that names the first one that is taken, with none claimed. */
 export async function claimPorts(vips: readonly VipPort[]): Promise<Claim> {
-  const bound = boundSockets(await readFile('/proc/net/udp', 'utf8'));
+  // A host without IPv6 has no udp6.
+  const tables = [
+    await readFile('/proc/net/udp', 'utf8'),
+    await readFile('/proc/net/udp6', 'utf8').catch(() => ''),
+  ];
+  const bound = new Set(tables.flatMap((table) => [...boundSockets(table)]));
   const servers: Server[] = [];
   const release = async () => {
     await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
   };
   try {
     for (const { ip, port } of vips) {
-      if (bound.has(`${ip}:${port}`)) {
+      const endpoint = formatEndpoint(ip, port);
+      if (bound.has(endpoint)) {
         throw new IoError(
-          `a program on this host is bound to UDP ${ip}:${port}, which would get nothing any more`,
-          `ss -lunp 'sport = :${port}' tells which; stop it, or bind it to another address, as 127.0.0.1`,
+          `a program on this host is bound to UDP ${endpoint}, which would get nothing any more`,
+          `ss -lunp 'sport = :${port}' tells which; stop it, or bind it to another address, as ${ip.includes(':') ? '::1' : '127.0.0.1'}`,
         );
       }
-      servers.push(await claim(ip, port));
+      servers.push(await claim(endpoint));
     }
   } catch (error) {
     await release();
@@ -35,37 +42,43 @@ export async function claimPorts(vips: readonly VipPort[]): Promise<Claim> {
 }
 
 /**
- * The addresses and ports in /proc/net/udp. A program bound to 0.0.0.0 is no conflict: it may be the sidecar's server,
- * which gets its datagrams on 127.0.0.1.
+ * The addresses and ports in /proc/net/udp or udp6. A program bound to 0.0.0.0 or :: is no conflict: it may be the
+ * sidecar's server, which gets its datagrams on 127.0.0.1 or ::1. An IPv6 socket may be bound to an IPv4 address.
  */
 export function boundSockets(procNetUdp: string): Set<string> {
   const bound = new Set<string>();
   for (const line of procNetUdp.split('\n').slice(1)) {
-    const match = /^\s*\d+: ([0-9A-F]{8}):([0-9A-F]{4}) 00000000:0000 /.exec(line);
+    const match = /^\s*\d+: ([0-9A-F]{8}|[0-9A-F]{32}):([0-9A-F]{4}) 0+:0000 /.exec(line);
     if (match === null) continue;
-    // The kernel prints the address as a number of the host's byte order.
-    const bytes = Buffer.from(match[1]!, 'hex');
-    if (isLittleEndian) bytes.reverse();
-    bound.add(`${bytes.join('.')}:${Number.parseInt(match[2]!, 16)}`);
+    bound.add(formatEndpoint(addressOf(match[1]!), Number.parseInt(match[2]!, 16)));
   }
   return bound;
 }
 
 const isLittleEndian = new Uint8Array(new Uint16Array([1]).buffer)[0] === 1;
 
-function claim(ip: string, port: number): Promise<Server> {
+/** The kernel prints an address as one or four numbers of the host's byte order. */
+function addressOf(hex: string): string {
+  const bytes = Buffer.from(hex, 'hex');
+  if (isLittleEndian) bytes.swap32();
+  const words = Int32Array.of(0, 0, V4_MAPPED, bytes.readInt32BE(0));
+  if (bytes.length > 4) for (let i = 0; i < ADDRESS_WORDS; i++) words[i] = bytes.readInt32BE(4 * i);
+  return formatAddress(words, 0);
+}
+
+function claim(endpoint: string): Promise<Server> {
   return new Promise((resolve, reject) => {
     const server = createServer((connection) => connection.destroy());
     server.once('error', (error: NodeJS.ErrnoException) => {
       reject(
         error.code === 'EADDRINUSE'
           ? new IoError(
-              `another uoa-proxy serves UDP ${ip}:${port} in this network namespace`,
+              `another uoa-proxy serves UDP ${endpoint} in this network namespace`,
               'stop it first: two would answer each datagram twice',
             )
           : error,
       );
     });
-    server.listen(`\0uoa-proxy ${ip}:${port}`, () => resolve(server));
+    server.listen(`\0uoa-proxy ${endpoint}`, () => resolve(server));
   });
 }
