@@ -4,6 +4,7 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import type { Logger } from 'pino';
+import { type WatchedServer, watchRefusals } from './admin/refusals.ts';
 import { type AdminLeg, type AdminSources, startAdmin } from './admin/server.ts';
 import type { Config } from './config/schema.ts';
 import { mapMemory, memoryBytes } from './datapath/memory.ts';
@@ -13,10 +14,11 @@ import { installGuard } from './io/guard.ts';
 import { assignAddresses, type HostPlan, planHost, portsDown, removeAddresses } from './io/host.ts';
 import { claimPorts } from './io/ownership.ts';
 import { SIDE } from './io/packet-io.ts';
-import { planService } from './service/plan.ts';
+import { planService, type ServicePlan } from './service/plan.ts';
 import { listSessions } from './session/snapshot.ts';
 import { createSharedMemory } from './sys/shared-memory.ts';
 import { packageVersion } from './version.ts';
+import { formatEndpoint } from './wire/address.ts';
 import { type FromWorker, ioCells, nowMs, type ToWorker, type WorkerPlan } from './worker-protocol.ts';
 
 export interface Proxy {
@@ -70,7 +72,7 @@ async function start(
   undo: (() => Promise<void>)[],
   undoAll: () => Promise<void>,
 ): Promise<Proxy> {
-  const vips = config.services.map(({ vip, vport }) => ({ ip: vip, port: vport }));
+  const vips = config.services.flatMap(({ vip, vport }) => vip.map((ip) => ({ ip, port: vport })));
   const lips = config.services.flatMap((service) => service.lips.map((ip) => ({ ip, ...service.lports })));
   const host = await planHost({
     wan: config.io.wan,
@@ -97,6 +99,7 @@ async function start(
     legs: withCapacity(legs),
     legsInUse: memory.legsInUse,
     counters: memory.counters,
+    refusals: memory.refusals,
     ports: plan.ports,
     io: memory.io,
     ioMode,
@@ -135,6 +138,10 @@ async function start(
     return 1;
   });
 
+  const unwatch = watchRefusals(memory.refusals, watchedServers(plan.services), (fields, message) =>
+    log.warn(fields, message),
+  );
+  undo.push(async () => unwatch());
   readiness = { ready: true, reason: `serving ${plan.services.length} services` };
   log.info(
     {
@@ -164,6 +171,17 @@ function withCapacity(legs: readonly LegPlan[]): AdminLeg[] {
     seen.add(poolKey(leg));
     return { lip: leg.lip, capacity: isFirst ? leg.lports.last - leg.lports.first + 1 : 0 };
   });
+}
+
+function watchedServers(services: readonly ServicePlan[]): WatchedServer[] {
+  return services.flatMap(({ name, realServers, onUnsupported }) =>
+    realServers.map(({ ip, port, dialect }) => ({
+      service: name,
+      rs: formatEndpoint(ip, port),
+      dialect,
+      instead: onUnsupported,
+    })),
+  );
 }
 
 async function provideAddresses(
