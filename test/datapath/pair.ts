@@ -1,10 +1,9 @@
 // The packets of every walk over (family of the client, family of the real server), with the addresses of the golden
 // packets: client 10.1.0.2:5000 or [fd00:1::2]:5001 -> VIP 10.1.0.100 or fd00:1::100, port 6000, becomes LIP 10.2.0.200 or
 // fd00:2::200, port 20005 -> RS 10.2.0.10 or fd00:2::10, port 6000, and the answer. TTL 65 comes in, 64 goes out.
-import { withId } from '../packets/builder.ts';
-import { at16, type Family, pattern } from '../packets/bytes.ts';
+import { type Family, pattern } from '../packets/bytes.ts';
 import { type EitherFields, type Form, type Named, type Uoa, udp, uoaOf } from '../packets/uoa-builder.ts';
-import { anyId, assertSame, type Expected } from './expected.ts';
+import { anyId, type Expected } from './expected.ts';
 import { realServer, type ServiceChange } from './rig.ts';
 
 export const EMPTY = new Uint8Array(0);
@@ -46,7 +45,7 @@ export interface Pair {
   atClient(change?: Fields): Expected;
   /** This session's UOA towards the real server. */
   uoa(form: Form): Uoa;
-  /** The carrier that goes ahead of a packet with these fields. */
+  /** The carrier that goes ahead of a packet with these fields, with its DF. */
   carrier(form: Form, change?: Fields): Expected;
   echoAck(form: Form, change?: Fields): Uint8Array;
 }
@@ -92,7 +91,10 @@ export function pair(client: Family, server: Family, { vport = 6000, lport = 200
     atRealServer: (change, uoa) => expected(toRealServer(change, uoa), client, server),
     atClient: (change) => expected(toClient(change), server, client),
     uoa,
-    carrier: (form, change = {}) => anyId(toRealServer({ ...change, payload: EMPTY }, uoa(form))),
+    carrier: (form, change = {}) => {
+      const { df = false } = translated({ ...up, ...change }, client, server);
+      return anyId(toRealServer({ ...change, df, payload: EMPTY }, uoa(form)));
+    },
     echoAck: (form, change = {}) => fromRealServer({ payload: EMPTY, ...change }, uoa(form)),
   };
 }
@@ -111,6 +113,5 @@ function translated(fields: EitherFields, from: Family, to: Family): EitherField
 
 /** A packet translated to IPv4 has an identification that nobody foresees. */
 function expected(packet: Uint8Array, from: Family, to: Family): Expected {
-  if (from !== 6 || to !== 4) return packet;
-  return (sent) => assertSame(withId(sent, at16(packet, 4)), packet);
+  return from === 6 && to === 4 ? anyId(packet) : packet;
 }

@@ -38,6 +38,8 @@ export interface TickStep extends Expectation {
 
 export type Step = PacketStep | TickStep;
 
+const HELD = { verdict: 'held', sent: [], changed: { fragmentsReceived: 1 } };
+
 export interface Row {
   /** A sentence in the present tense. */
   name: string;
@@ -78,8 +80,7 @@ function runPacket(rig: Rig, step: PacketStep, where: string): void {
   const last = packets[packets.length - 1];
   if (!last) throw new Error(`${where} has no packet`);
   rig.refuse = step.refuse ?? (() => false);
-  for (const fragment of packets.slice(0, -1))
-    assert.deepEqual(rig.receive(fragment, port), { verdict: 'held', sent: [], changed: {} }, where);
+  for (const fragment of packets.slice(0, -1)) assert.deepEqual(rig.receive(fragment, port), HELD, where);
   const outcome = rig.receive(last, port, step.alsoDropped);
   assert.equal(outcome.verdict, step.verdict, `${where}: verdict`);
   if (step.sent || step.verdict !== 'forward') assertSent(outcome.sent, step.sent ?? [], where);

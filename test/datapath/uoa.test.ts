@@ -2,14 +2,17 @@
 import { pattern, unhex } from '../packets/bytes.ts';
 import { dissect } from '../packets/dissect.ts';
 import { addressOption } from '../packets/uoa-builder.ts';
+import { icmpError, inFragments } from './expected.ts';
 import { realServer } from './rig.ts';
 import {
+  CIP,
   fromClient,
   fromRealServer,
   ipoCarrier,
   RIP,
   toClient,
   toRealServer,
+  VIP,
   withIpo,
   withOpp,
 } from './roles.ts';
@@ -142,7 +145,33 @@ rows('UOA, carrier', [
   {
     name: 'no carrier precedes a packet that is too big itself',
     plan: { service: { realServers: [realServer(RIP, { mtu: 1400 })] } },
-    steps: [{ wan: fromClient({ payload: FULL }), verdict: 'drop:too_big_no_df' }],
+    steps: [
+      {
+        wan: fromClient({ payload: FULL, df: true }),
+        verdict: 'drop:too_big',
+        sent: [
+          icmpError(VIP, CIP, {
+            type: 3,
+            code: 4,
+            rest: 1400,
+            about: fromClient({ payload: FULL, df: true }),
+          }),
+        ],
+        sessions: 0,
+      },
+    ],
+  },
+  {
+    name: 'a carrier precedes a packet that goes in fragments',
+    plan: { service: { realServers: [realServer(RIP, { mtu: 1400 })] } },
+    steps: [
+      {
+        wan: fromClient({ payload: FULL }),
+        verdict: 'forward',
+        sent: [ipoCarrier(), ...inFragments(toRealServer({ payload: FULL }), 1400)],
+        changed: { ...FIRST, ...CARRIED, datagramsFragmented: 1 },
+      },
+    ],
   },
 ]);
 
