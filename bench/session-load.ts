@@ -160,18 +160,19 @@ function makePlan(options: SessionLoadOptions): DatapathPlan {
     services: [
       {
         name: 'bench',
-        vip: '10.1.0.100',
+        vips: ['10.1.0.100'],
         vport: VPORT,
         lips: Array.from({ length: lips }, (_, index) => `10.3.0.${1 + index}`),
         lports: LPORTS,
         scheduler: 'rr',
         onewayMs: 300_000,
         normalMs: 300_000,
-        dialect: 'ipo',
         maxTrials: options.maxTrials,
         refreshMs: 0,
         idleRefreshMs: options.idleRefreshMs,
-        realServers: [{ ip: '10.2.0.2', port: VPORT, weight: 100, mtu: MAX_LEN }],
+        unifiedType: 31,
+        onUnsupported: 'plain',
+        realServers: [{ ip: '10.2.0.2', port: VPORT, weight: 100, mtu: MAX_LEN, dialect: 'ipo' }],
       },
     ],
   };

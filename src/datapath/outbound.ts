@@ -1,8 +1,7 @@
 // Real server -> client: end the UOA handshake on its echo ACK, keep every UOA from the client, swallow answers to
 // carriers, rewrite. The packet's tuple is that of the session at `base`.
 import type { Service } from '../service/service.ts';
-import { cportOf, HANDSHAKE } from '../session/session.ts';
-import { familyOfClient } from '../session/table.ts';
+import { cportOf, familyOfClient, HANDSHAKE } from '../session/session.ts';
 import { matchesUoa } from '../uoa/form.ts';
 import { onEchoAck, takesEmptyReply, trialsSent } from '../uoa/handshake.ts';
 import { clearOptionTail, stripUoa } from '../uoa/strip.ts';

@@ -4,8 +4,16 @@ import type { RealServerPlan, ServicePlan } from '../service/plan.ts';
 import { Service } from '../service/service.ts';
 import type { Leg } from '../session/leg.ts';
 import { LportPool } from '../session/lport-pool.ts';
-import { CLIENT, cportOf, learnedMtuOf, legOf, serviceOf } from '../session/session.ts';
-import { familyOfClient, SessionTable, vipAt } from '../session/table.ts';
+import {
+  CLIENT,
+  cportOf,
+  familyOfClient,
+  learnedMtuOf,
+  legOf,
+  serviceOf,
+  vipAt,
+} from '../session/session.ts';
+import { SessionTable } from '../session/table.ts';
 import { uoaForms } from '../uoa/dialect.ts';
 import { Origin } from '../uoa/origin.ts';
 import { UoaReceiver } from '../uoa/receiver.ts';

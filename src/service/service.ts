@@ -1,6 +1,7 @@
 // A service at work: VIP:vport, its policy, its scheduler and its real servers with their legs.
 import type { Leg } from '../session/leg.ts';
-import { type SessionService, vipAt } from '../session/table.ts';
+import { vipAt } from '../session/session.ts';
+import type { SessionService } from '../session/table.ts';
 import type { UoaPolicy } from '../uoa/handshake.ts';
 import { familyOf, parseAddressInto } from '../wire/address.ts';
 import type { ServicePlan } from './plan.ts';

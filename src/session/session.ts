@@ -1,7 +1,7 @@
 // The session record: 16 int32 words, one cache line, in memory that the control plane maps too. Only the datapath
 // writes; a reader may see a record change under its hands and must treat what it reads as a snapshot.
 import { HANDSHAKE_WORDS } from '../uoa/handshake.ts';
-import { ADDRESS_WORDS } from '../wire/address.ts';
+import { ADDRESS_WORDS, type Family, isV4 } from '../wire/address.ts';
 
 /** CIP in four words (wire/address.ts). */
 export const CLIENT = 0;
@@ -34,3 +34,7 @@ export const isUsed = (records: Int32Array, base: number): boolean =>
   (records[base + LPORT_FLAGS] & FLAG_USED) !== 0;
 export const isNormal = (records: Int32Array, base: number): boolean =>
   (records[base + LPORT_FLAGS] & FLAG_NORMAL) !== 0;
+/** Where a service's VIP of a family stands in its eight words of VIPs. */
+export const vipAt = (family: Family): number => (family === 4 ? 0 : 4);
+export const familyOfClient = (records: Int32Array, base: number): Family =>
+  isV4(records, base + CLIENT) ? 4 : 6;

@@ -2,7 +2,7 @@
 // for the order of use. Bounded by `max`; when full, a new session takes the place of the one least recently used.
 import { LRUCache } from 'lru-cache';
 import { startHandshake } from '../uoa/handshake.ts';
-import { type Family, isSameAddress, isV4 } from '../wire/address.ts';
+import { type Family, isSameAddress } from '../wire/address.ts';
 import type { Packet } from '../wire/packet.ts';
 import type { Leg } from './leg.ts';
 import {
@@ -11,6 +11,7 @@ import {
   cportOf,
   FLAG_NORMAL,
   FLAG_USED,
+  familyOfClient,
   HANDSHAKE,
   isNormal,
   isUsed,
@@ -22,6 +23,7 @@ import {
   NEXT,
   SESSION_WORDS,
   serviceOf,
+  vipAt,
 } from './session.ts';
 import { hashTuple } from './tuple-hash.ts';
 
@@ -33,9 +35,6 @@ export interface SessionService {
   readonly onewayMs: number;
   readonly normalMs: number;
 }
-
-/** Where a service's VIP of a family stands in its `vips`. */
-export const vipAt = (family: Family): number => (family === 4 ? 0 : 4);
 
 export type SessionEnd = 'expired' | 'evicted';
 
@@ -281,5 +280,3 @@ export class SessionTable {
 
 export const baseOf = (entry: number): number => (entry >> 1) * SESSION_WORDS;
 export const isInbound = (entry: number): boolean => (entry & 1) === INBOUND;
-export const familyOfClient = (records: Int32Array, base: number): Family =>
-  isV4(records, base + CLIENT) ? 4 : 6;
