@@ -1,7 +1,7 @@
 // One course: packets of one size in one direction through a forwarder. Searches the peak, then offers 1, 2 and 5 times
 // the peak, and prints what was offered, what arrived, where the rest was lost, and whether others disturbed.
 import { setTimeout as sleep } from 'node:timers/promises';
-import { LIPS, type Topology, VIP, VPORT } from '../src/lab/topology.ts';
+import { LIPS, type Topology, VIPS, VPORT } from '../src/lab/topology.ts';
 import { ForeignCpu } from './foreign-cpu.ts';
 import { FIRST_LPORT, type Forwarder } from './forwarder.ts';
 import { Generator, macOf, Sink } from './load.ts';
@@ -103,7 +103,7 @@ export class Course {
     const { direction, payloadLen, flows } = this.#options;
     const isInbound = direction === 'inbound';
     const [from, to] = isInbound ? (['client', 'rs'] as const) : (['rs', 'client'] as const);
-    const [cip, rip] = [clientIps[0]!, serverIps[0]!];
+    const [cip, rip] = [clientIps[4][0]!, serverIps[4][0]!];
     const link = {
       srcMac: macOf(namespaces[from], 'eth0'),
       dstMac: macOf(namespaces.lb, isInbound ? wan : lan),
@@ -111,10 +111,10 @@ export class Course {
     };
     const frames = Array.from({ length: flows }, (_, flow) =>
       isInbound
-        ? { ...link, src: cip, dst: VIP, sport: 10_000 + flow, dport: VPORT }
-        : { ...link, src: rip, dst: LIPS[0], sport: VPORT, dport: FIRST_LPORT + flow },
+        ? { ...link, src: cip, dst: VIPS[4], sport: 10_000 + flow, dport: VPORT }
+        : { ...link, src: rip, dst: LIPS[4][0], sport: VPORT, dport: FIRST_LPORT + flow },
     );
-    const match = isInbound ? `ip daddr ${rip} udp dport ${VPORT}` : `ip saddr ${VIP} udp sport ${VPORT}`;
+    const match = isInbound ? `ip daddr ${rip} udp dport ${VPORT}` : `ip saddr ${VIPS[4]} udp sport ${VPORT}`;
     const sink = new Sink(namespaces[to], 'eth0', match);
     return { sink, generator: await Generator.start(namespaces[from], { device: 'eth0', frames }) };
   }

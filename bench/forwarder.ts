@@ -5,7 +5,7 @@ import { existsSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { LIPS, type Topology, VIP, VPORT } from '../src/lab/topology.ts';
+import { LIPS, type Topology, VIPS, VPORT } from '../src/lab/topology.ts';
 import { nodeArgv } from './load.ts';
 import { generatorCpu } from './machine.ts';
 
@@ -34,12 +34,12 @@ admin: { listen: 127.0.0.1:9464 }
 log: { format: json }
 services:
   - name: bench
-    vip: ${VIP}
+    vip: ${VIPS[4]}
     vport: ${VPORT}
-    lips: [${LIPS[0]}]
+    lips: [${LIPS[4][0]}]
     lports: ${FIRST_LPORT}-65535
     realServers:
-      - { ip: ${topology.serverIps[0]}, port: ${VPORT} }
+      - { ip: ${topology.serverIps[4][0]}, port: ${VPORT} }
 `,
   );
   const built = fileURLToPath(new URL('../dist/main.js', import.meta.url));
@@ -52,14 +52,14 @@ services:
 
 /** DNAT and SNAT with connection tracking, in the kernel of the LB namespace. */
 export async function startKernelNat(topology: Topology): Promise<Forwarder> {
-  const rip = topology.serverIps[0];
+  const rip = topology.serverIps[4][0];
   topology.exec('lb', ['sh', '-ec', 'echo 1 > /proc/sys/net/ipv4/ip_forward']);
   topology.exec(
     'lb',
     ['nft', '-f', '-'],
     `table ip bench {
-      chain pre { type nat hook prerouting priority dstnat; ip daddr ${VIP} udp dport ${VPORT} dnat to ${rip}:${VPORT}; }
-      chain post { type nat hook postrouting priority srcnat; ip daddr ${rip} udp dport ${VPORT} snat to ${LIPS[0]}; }
+      chain pre { type nat hook prerouting priority dstnat; ip daddr ${VIPS[4]} udp dport ${VPORT} dnat to ${rip}:${VPORT}; }
+      chain post { type nat hook postrouting priority srcnat; ip daddr ${rip} udp dport ${VPORT} snat to ${LIPS[4][0]}; }
     }`,
   );
   // Without this the kernel forwards within the generator's own system calls, on the generator's processor.
@@ -90,7 +90,7 @@ export async function startNginx(topology: Topology): Promise<Forwarder | undefi
   }).stdout.trim();
   const module = join(dirname(nginx), '../lib/nginx/modules/ngx_stream_module.so');
   if (nginx === '' || !existsSync(module)) return undefined;
-  for (const [ip, device] of [[VIP, 'wan0'] as const, [LIPS[0], 'lan0'] as const]) {
+  for (const [ip, device] of [[VIPS[4], 'wan0'] as const, [LIPS[4][0], 'lan0'] as const]) {
     topology.exec('lb', ['ip', 'address', 'add', `${ip}/32`, 'dev', device]);
   }
   const config = join(topology.scratch, 'nginx.conf');
@@ -101,8 +101,8 @@ daemon off; user root; worker_processes 1; worker_rlimit_nofile 65536;
 pid ${topology.scratch}/nginx.pid; error_log stderr warn;
 events { worker_connections 32768; }
 stream { server {
-  listen ${VIP}:${VPORT} udp;
-  proxy_pass ${topology.serverIps[0]}:${VPORT}; proxy_bind ${LIPS[0]}; proxy_timeout 300s;
+  listen ${VIPS[4]}:${VPORT} udp;
+  proxy_pass ${topology.serverIps[4][0]}:${VPORT}; proxy_bind ${LIPS[4][0]}; proxy_timeout 300s;
 } }
 `,
   );
@@ -111,8 +111,8 @@ stream { server {
   running.check();
   const stop = async (): Promise<void> => {
     await running.stop();
-    topology.exec('lb', ['ip', 'address', 'del', `${VIP}/32`, 'dev', 'wan0']);
-    topology.exec('lb', ['ip', 'address', 'del', `${LIPS[0]}/32`, 'dev', 'lan0']);
+    topology.exec('lb', ['ip', 'address', 'del', `${VIPS[4]}/32`, 'dev', 'wan0']);
+    topology.exec('lb', ['ip', 'address', 'del', `${LIPS[4][0]}/32`, 'dev', 'lan0']);
   };
   return { name: 'nginx stream', note: 'proxy_bind, one worker', check: running.check, stop };
 }

@@ -2,6 +2,7 @@
 // operator can do something about it.
 import yargs, { type Argv } from 'yargs';
 import { ConfigError, formatProblem } from '../config/problem.ts';
+import { dialectRefusal, FAMILY_NAMES, LAB_DIALECTS } from '../lab/family.ts';
 import { packageVersion } from '../version.ts';
 import { check } from './check.ts';
 import { lab } from './lab.ts';
@@ -71,18 +72,28 @@ function defineCommands(choose: (command: Command) => void): Argv {
             describe: 'Real servers, 1 to 50',
           })
           .option('dialect', {
-            choices: ['ipo', 'opp'] as const,
+            choices: LAB_DIALECTS,
             default: 'ipo' as const,
             describe: 'UOA dialect',
+          })
+          .option('family', {
+            type: 'string',
+            choices: FAMILY_NAMES,
+            default: '4' as const,
+            requiresArg: true,
+            describe: 'IP versions; nat64: IPv6 clients of IPv4 servers',
           })
           .option('verbose', { type: 'boolean', default: false, describe: 'Print what each program prints' })
           .check((options) => {
             requireInteger('clients', options.clients, 200);
             requireInteger('servers', options.servers, 50);
+            const refusal = dialectRefusal(options.dialect, options.family);
+            if (refusal !== undefined) throw new Error(refusal);
             return true;
           })
           .example('$0 lab --once', 'Exit 0 if nothing was lost')
-          .example('$0 lab --dialect opp --clients 5', 'Stay up until Ctrl-C'),
+          .example('$0 lab --dialect opp --clients 5', 'Stay up until Ctrl-C')
+          .example('$0 lab --once --family 6 --dialect elb', 'All in IPv6'),
       (options) => choose(() => lab(options)),
     )
     .example('$0 check --config proxy.yaml', 'List every problem')

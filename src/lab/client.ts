@@ -4,6 +4,7 @@
 import { createSocket, type Socket } from 'node:dgram';
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { familyOf, formatEndpoint } from '../wire/address.ts';
 import { type ClientTotals, noClientTotals, tell } from './events.ts';
 import { makePayload } from './payload.ts';
 
@@ -31,7 +32,7 @@ const totals: ClientTotals = noClientTotals();
 let stopped = false;
 
 async function openClient(address: string, index: number): Promise<Socket> {
-  const socket = createSocket('udp4');
+  const socket = createSocket(familyOf(address) === 6 ? 'udp6' : 'udp4');
   socket.on('error', () => totals.errors++);
   socket.bind(0, address);
   await once(socket, 'listening');
@@ -88,7 +89,7 @@ const sockets = await Promise.all(
 );
 tell({
   event: 'ready',
-  clients: sockets.map((socket) => `${socket.address().address}:${socket.address().port}`),
+  clients: sockets.map((socket) => formatEndpoint(socket.address().address, socket.address().port)),
 });
 const progress = setInterval(() => tell({ event: 'progress', totals }), PROGRESS_EVERY_MS);
 await Promise.all(sockets.map(echo));

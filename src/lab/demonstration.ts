@@ -1,23 +1,29 @@
 // Shows the first packets of two sessions, one step per line, as tcpdump saw them on both sides of the proxy: one with
 // room for the UOA in the client's datagram, one whose first datagram fills the MTU so that a carrier goes ahead.
 import { setTimeout as sleep } from 'node:timers/promises';
+import { formatEndpoint } from '../wire/address.ts';
 import { type Capture, startCapture } from './capture.ts';
 import type { ClientEvent, ClientTotals } from './events.ts';
 import { listen } from './events.ts';
+import { type FamilyPair, fullPayloadLen, type LabDialect, uoaCarriage } from './family.ts';
 import { readDatagram, SessionStory } from './packet-printer.ts';
 import { endProgram, startClient } from './programs.ts';
 import { heading, paint, say } from './screen.ts';
-import { type Topology, VIP } from './topology.ts';
+import { type Topology, VIPS } from './topology.ts';
 
-const SCENES = [
-  { title: 'A session begins: the UOA rides in the datagram', sizes: [64, 0, 512] },
-  { title: 'A session begins with full-MTU datagrams: no room, a carrier goes ahead', sizes: [1472, 7] },
-];
 const QUIET_MS = 300;
-const FILTER = 'udp or ip proto 248';
+const FILTER = 'udp or ip proto 248 or (ip6 and (ip6[6] = 60 or ip6[6] = 248))';
+
+export interface Stage {
+  topology: Topology;
+  pair: FamilyPair;
+  dialect: LabDialect;
+  vport: number;
+}
 
 /** Runs the scenes; returns what their clients counted. Shows nothing when there is no tcpdump. */
-export async function demonstrate(topology: Topology, vport: number): Promise<ClientTotals[]> {
+export async function demonstrate(stage: Stage): Promise<ClientTotals[]> {
+  const { topology, pair, dialect } = stage;
   const captures: Capture[] = [];
   for (const device of new Set([topology.wan, topology.lan])) {
     const capture = await startCapture(topology, 'lb', device, FILTER);
@@ -27,23 +33,34 @@ export async function demonstrate(topology: Topology, vport: number): Promise<Cl
     }
     captures.push(capture);
   }
+  const full = fullPayloadLen(pair);
+  const carriage = (payloadLen: number) =>
+    ({
+      none: 'no UOA',
+      inserted: 'the UOA rides in the datagram',
+      carrier: 'a carrier with the UOA goes ahead',
+    })[uoaCarriage(dialect, pair, payloadLen)];
+  const scenes = [
+    { title: `A session begins: ${carriage(64)}`, sizes: [64, 0, 512] },
+    { title: `A session begins with a datagram that fills the MTU: ${carriage(full)}`, sizes: [full, 7] },
+  ];
   const totals: ClientTotals[] = [];
-  for (const { title, sizes } of SCENES) {
-    const result = await playScene(topology, vport, sizes);
+  for (const { title, sizes } of scenes) {
+    const result = await playScene(stage, sizes);
     totals.push(result.totals);
     await untilQuiet(captures);
     heading(title);
-    tellStory(topology, captures, result.client);
+    tellStory(stage, captures, result.client);
   }
   await Promise.all(captures.map((capture) => capture.stop()));
   return totals;
 }
 
-async function playScene(topology: Topology, vport: number, sizes: number[]) {
+async function playScene({ topology, pair, vport }: Stage, sizes: number[]) {
   const child = startClient(topology, {
-    addresses: [topology.clientIps[0]!],
+    addresses: [topology.clientIps[pair.client][0]!],
     socketsPerAddress: 1,
-    vip: VIP,
+    vip: VIPS[pair.client],
     vports: [vport],
     sizes,
     rounds: sizes.length,
@@ -64,14 +81,16 @@ async function playScene(topology: Topology, vport: number, sizes: number[]) {
 }
 
 /** Prints and forgets what was captured so far. */
-function tellStory(topology: Topology, captures: readonly Capture[], client: string): void {
-  const story = new SessionStory(topology.wan, client, topology.serverIps);
+function tellStory({ topology, pair, vport }: Stage, captures: readonly Capture[], client: string): void {
+  const story = new SessionStory({
+    wan: topology.wan,
+    client,
+    virtual: formatEndpoint(VIPS[pair.client], vport),
+    serverIps: topology.serverIps[pair.server],
+  });
   const packets = captures.flatMap((capture) => capture.packets.splice(0));
-  for (const captured of packets.sort((a, b) => a.timeUs - b.timeUs)) {
-    const seen = readDatagram(captured);
-    if (seen === undefined) continue;
-    for (const line of story.tell(seen)) say(line);
-  }
+  const seen = packets.sort((a, b) => a.timeUs - b.timeUs).map(readDatagram);
+  for (const line of story.tell(seen.filter((datagram) => datagram !== undefined))) say(line);
 }
 
 async function untilQuiet(captures: readonly Capture[]): Promise<void> {

@@ -54,6 +54,8 @@ export interface Learned {
   local: string;
   /** CIP:cport. */
   client: string;
+  /** VIP:vport, where the dialect tells. */
+  virtual: string | undefined;
   datagrams: number;
 }
 
@@ -62,6 +64,14 @@ export type ServerEvent =
   | { event: 'learned'; local: string; client: string }
   | { event: 'progress'; totals: ServerTotals }
   | { event: 'result'; totals: ServerTotals; learned: Learned[] };
+
+export function sumTotals<T extends Record<keyof T, number>>(all: readonly T[]): T {
+  const sum = { ...all[0]! };
+  for (const totals of all.slice(1)) {
+    for (const key of Object.keys(sum) as (keyof T)[]) sum[key] = (sum[key] + totals[key]) as T[keyof T];
+  }
+  return sum;
+}
 
 export function tell(event: ClientEvent | ServerEvent): void {
   process.stdout.write(`${JSON.stringify(event)}\n`);

@@ -9,16 +9,18 @@ import {
   noClientTotals,
   type ServerEvent,
   type ServerTotals,
+  sumTotals,
 } from './events.ts';
+import { type FamilyPair, fullPayloadLen } from './family.ts';
 import { endProgram, startClient, startRealServer } from './programs.ts';
-import { type Topology, VIP } from './topology.ts';
+import { type Topology, VIPS } from './topology.ts';
 
-/** Payload lengths: empty, too small for a mark, usual ones, and the one that fills the MTU. */
-const SIZES = [0, 1, 7, 64, 512, 1200, 1472];
+/** Payload lengths: empty, too small for a mark, usual ones; then the one that fills the MTU. */
+const SIZES = [0, 1, 7, 64, 512, 1200];
 const SOCKETS_PER_ADDRESS = 4;
 /** Datagrams of a bounded load, at least; and per socket. */
 const DATAGRAMS = 6000;
-const MIN_ROUNDS = 2 * SIZES.length;
+const MIN_ROUNDS = 2 * (SIZES.length + 1);
 const LIGHT_PAUSE_MS = 200;
 const TIMEOUT_MS = 2000;
 
@@ -28,14 +30,15 @@ export class ClientLoad {
   readonly #closed: Promise<unknown>;
 
   /** Starts to send at once: `bounded` a few thousand datagrams as fast as they are answered, else a few until the end. */
-  constructor(topology: Topology, vports: number[], bounded: boolean) {
-    const sockets = topology.clientIps.length * SOCKETS_PER_ADDRESS;
+  constructor(topology: Topology, pair: FamilyPair, vports: number[], bounded: boolean) {
+    const addresses = [...topology.clientIps[pair.client]];
+    const sockets = addresses.length * SOCKETS_PER_ADDRESS;
     this.#child = startClient(topology, {
-      addresses: [...topology.clientIps],
+      addresses,
       socketsPerAddress: SOCKETS_PER_ADDRESS,
-      vip: VIP,
+      vip: VIPS[pair.client],
       vports,
-      sizes: SIZES,
+      sizes: [...SIZES, fullPayloadLen(pair)],
       rounds: bounded ? Math.max(MIN_ROUNDS, Math.ceil(DATAGRAMS / sockets)) : 0,
       pauseMs: bounded ? 0 : LIGHT_PAUSE_MS,
       timeoutMs: TIMEOUT_MS,
@@ -70,9 +73,9 @@ interface RealServerProcess {
 export class RealServers {
   readonly #servers: RealServerProcess[];
 
-  constructor(topology: Topology, port: number, dialect: 'ipo' | 'opp') {
-    this.#servers = topology.serverIps.map((ip) => {
-      const child = startRealServer(topology, { ip, port, dialect });
+  constructor(topology: Topology, ips: readonly string[], port: number) {
+    this.#servers = ips.map((ip) => {
+      const child = startRealServer(topology, { ip, port });
       const totals = { received: 0, empty: 0, attributed: 0, unattributed: 0, wrong: 0, uoas: 0, acks: 0 };
       const server: RealServerProcess = {
         ip,
@@ -116,12 +119,4 @@ export class RealServers {
       }),
     );
   }
-}
-
-function sumTotals<T extends Record<keyof T, number>>(all: readonly T[]): T {
-  const sum = { ...all[0]! };
-  for (const totals of all.slice(1)) {
-    for (const key of Object.keys(sum) as (keyof T)[]) sum[key] = (sum[key] + totals[key]) as T[keyof T];
-  }
-  return sum;
 }

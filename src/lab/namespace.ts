@@ -55,15 +55,24 @@ export function spawnIn(
   return spawn(command!, rest, { detached: true, ...options });
 }
 
-/** Makes a namespace of this process: lo up, IPv6 quiet, no forwarding, no reverse-path filter. */
+/**
+ * Makes a namespace of this process: lo up, no forwarding, no reverse-path filter; IPv6 without router advertisements and
+ * without duplicate address detection, so that its addresses can be used at once.
+ */
 export function createNamespace(role: string): string {
   hookExit();
   const name = `uoa-${process.pid}-${role}`;
   run(['ip', 'netns', 'add', name]);
   liveNamespaces.add(name);
   const settings = {
-    'ipv6/conf/all/disable_ipv6': 1,
-    'ipv6/conf/default/disable_ipv6': 1,
+    'ipv6/conf/all/disable_ipv6': 0,
+    'ipv6/conf/default/disable_ipv6': 0,
+    'ipv6/conf/all/forwarding': 0,
+    'ipv6/conf/default/accept_ra': 0,
+    'ipv6/conf/default/autoconf': 0,
+    'ipv6/conf/default/router_solicitations': 0,
+    'ipv6/conf/default/accept_dad': 0,
+    'ipv6/conf/default/dad_transmits': 0,
     'ipv4/ip_forward': 0,
     'ipv4/conf/all/rp_filter': 0,
     'ipv4/conf/default/rp_filter': 0,

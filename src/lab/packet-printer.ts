@@ -1,87 +1,88 @@
 // One captured packet as one or two lines that a person can read, with the UOA decoded.
-import { formatIpv4 } from '../wire/address.ts';
-import { Frame } from '../wire/frame.ts';
-import { IPV4_HEADER_LEN } from '../wire/ipv4.ts';
-import { OPP_HEADER_LEN } from '../wire/opp.ts';
-import { PARSE_OK, Packet, parse } from '../wire/packet.ts';
-import { UDP_HEADER_LEN } from '../wire/udp.ts';
+import { formatEndpoint } from '../wire/address.ts';
 import type { CapturedPacket } from './capture.ts';
+import { dissect } from './dissect.ts';
 import { paint } from './screen.ts';
-import { findUoa } from './uoa-option.ts';
+import type { Uoa } from './uoa-option.ts';
 
 export interface SeenDatagram {
   device: string;
   timeUs: number;
+  srcIp: string;
   src: string;
   dst: string;
   payload: Uint8Array;
-  /** The client that a UOA names, and how it travels. */
-  uoa: { client: string; form: 'IP option 31' | 'protocol 248' } | undefined;
+  uoa: Uoa | undefined;
 }
-
-const packet = new Packet();
 
 /** Reads a captured packet; undefined when it is no whole UDP datagram. */
 export function readDatagram({ device, timeUs, bytes }: CapturedPacket): SeenDatagram | undefined {
-  if (parse(packet, new Frame(bytes), 0, bytes.length) !== PARSE_OK) return undefined;
-  const { headerLen, oppLen, udpOff, payloadLen } = packet;
-  const isOpp = oppLen !== 0;
-  const options = isOpp
-    ? bytes.subarray(headerLen + OPP_HEADER_LEN, headerLen + oppLen)
-    : bytes.subarray(IPV4_HEADER_LEN, headerLen);
-  const client = findUoa(options)?.client;
-  const payloadOff = udpOff + UDP_HEADER_LEN;
+  const datagram = dissect(bytes);
+  if (datagram === undefined || datagram.isFragment) return undefined;
+  const { srcIp, sport, dstIp, dport, payload, uoa } = datagram;
   return {
     device,
     timeUs,
-    src: `${formatIpv4(packet.src)}:${packet.sport}`,
-    dst: `${formatIpv4(packet.dst)}:${packet.dport}`,
-    payload: bytes.subarray(payloadOff, payloadOff + payloadLen),
-    uoa: client === undefined ? undefined : { client, form: isOpp ? 'protocol 248' : 'IP option 31' },
+    srcIp,
+    src: formatEndpoint(srcIp, sport),
+    dst: formatEndpoint(dstIp, dport),
+    payload,
+    uoa,
   };
+}
+
+/** Who takes part in a session. */
+export interface Cast {
+  wan: string;
+  /** The client, as ip:port. */
+  client: string;
+  /** What it sends to. */
+  virtual: string;
+  serverIps: readonly string[];
 }
 
 /** What happens to the packets of one session, told in the order in which they were captured. */
 export class SessionStory {
-  readonly #wan: string;
-  readonly #client: string;
-  readonly #serverIps: readonly string[];
+  readonly #cast: Cast;
   #startUs = 0;
   /** Payloads on their way, in hexadecimal, from the client and from the real server. */
   #sent = '';
   /** Carriers whose empty echo is still to come; the proxy keeps it from the client. */
   #carriers = 0;
 
-  constructor(wan: string, client: string, serverIps: readonly string[]) {
-    this.#wan = wan;
-    this.#client = client;
-    this.#serverIps = serverIps;
+  constructor(cast: Cast) {
+    this.#cast = cast;
   }
 
-  /** The lines for the next packet. */
-  tell(seen: SeenDatagram): string[] {
-    if (this.#startUs === 0) this.#startUs = seen.timeUs;
-    const time = ((seen.timeUs - this.#startUs) / 1000).toFixed(1).padStart(6);
-    const side = seen.device.padEnd(5);
-    const path = `${seen.src} -> ${seen.dst}`.padEnd(41);
-    const bytes = `${seen.payload.length} B`.padStart(6);
-    const lines = [`${paint('dim', `${time} ms`)}  ${side} ${path} ${bytes}  ${this.#meaning(seen)}`];
-    if (seen.uoa !== undefined) {
-      const right = seen.uoa.client === this.#client ? 'green' : 'red';
-      lines.push(`${' '.repeat(18)}${paint(right, `UOA: ${seen.uoa.form}, client ${seen.uoa.client}`)}`);
-    }
-    return lines;
+  /** The lines for the next packets; paths are as wide as the widest of them. */
+  tell(packets: readonly SeenDatagram[]): string[] {
+    const path = ({ src, dst }: SeenDatagram) => `${src} -> ${dst}`;
+    const width = Math.max(...packets.map((seen) => path(seen).length));
+    return packets.flatMap((seen) => {
+      if (this.#startUs === 0) this.#startUs = seen.timeUs;
+      const time = ((seen.timeUs - this.#startUs) / 1000).toFixed(1).padStart(6);
+      const bytes = `${seen.payload.length} B`.padStart(6);
+      const head = `${paint('dim', `${time} ms`)}  ${seen.device.padEnd(4)}  ${path(seen).padEnd(width)}  ${bytes}`;
+      const line = `${head}  ${this.#meaning(seen)}`;
+      return seen.uoa === undefined ? [line] : [line, this.#describeUoa(seen.uoa)];
+    });
   }
 
-  #meaning({ device, src, payload, uoa }: SeenDatagram): string {
+  #describeUoa({ form, client, virtual }: Uoa): string {
+    const isRight = client === this.#cast.client && (virtual ?? this.#cast.virtual) === this.#cast.virtual;
+    const text = `UOA: ${form}, client ${client}${virtual === undefined ? '' : `, sent to ${virtual}`}`;
+    return `${' '.repeat(17)}${paint(isRight ? 'green' : 'red', text)}`;
+  }
+
+  #meaning({ device, srcIp, src, payload, uoa }: SeenDatagram): string {
     const hex = Buffer.from(payload).toString('hex');
     const same = hex === this.#sent ? 'same bytes' : paint('red', 'other bytes');
-    if (device === this.#wan) {
-      if (src !== this.#client) return `answer, ${same}`;
+    if (device === this.#cast.wan) {
+      if (src !== this.#cast.client) return `answer, ${same}`;
       this.#sent = hex;
       return 'client sends';
     }
-    if (!this.#serverIps.includes(src.split(':')[0]!)) {
+    if (!this.#cast.serverIps.includes(srcIp)) {
       if (uoa !== undefined && payload.length === 0 && hex !== this.#sent) {
         this.#carriers++;
         return 'carrier goes ahead';

@@ -1,20 +1,21 @@
 // A program: the reference real server. It gets each datagram from an ordinary UDP socket, learns the real client from
-// the UOA as the Linux kernel delivers it, sends the echo ACK and echoes the payload. Ends when standard input closes.
+// the UOA of any dialect as the Linux kernel delivers it, sends the echo ACK in the same form and echoes the payload. Ends
+// when standard input closes.
 // Argument: ServerOptions as JSON. Output: ServerEvent lines.
 //
 // A zero-length datagram with a UOA may be a carrier or a client's own: no receiver can tell. This one learns from it,
 // acknowledges it and echoes it like any other; the proxy keeps the one empty reply to each carrier from the client.
 import { openOptionSocket, openRawReceiver } from '../sys/option-socket.ts';
-import { PROTOCOL_OPP } from '../wire/ipv4.ts';
-import { type ServerTotals, tell } from './events.ts';
+import { familyOf, formatEndpoint } from '../wire/address.ts';
+import { PROTOCOL_OPP } from './dissect.ts';
+import { type Learned, type ServerTotals, tell } from './events.ts';
 import { decapsulate, encapsulateAck, type OppDatagram } from './opp-datagram.ts';
 import { senderOf } from './payload.ts';
-import { findUoa, type UoaOption } from './uoa-option.ts';
+import { findInDestinationOptions, findInIpOptions, type Uoa } from './uoa-option.ts';
 
 export interface ServerOptions {
   ip: string;
   port: number;
-  dialect: 'ipo' | 'opp';
 }
 
 const WAIT_MS = 500;
@@ -31,16 +32,17 @@ const totals: ServerTotals = {
   acks: 0,
 };
 /** LIP:lport -> the client behind it. */
-const clients = new Map<string, { client: string; datagrams: number }>();
+const clients = new Map<string, Omit<Learned, 'local'>>();
 const plain = openOptionSocket(options);
+const findOptions = familyOf(options.ip) === 6 ? findInDestinationOptions : findInIpOptions;
 // While a raw socket for it is open, the kernel does not answer protocol 248 with "protocol unreachable".
-const opp = options.dialect === 'opp' ? openRawReceiver(PROTOCOL_OPP, options.ip) : undefined;
+const opp = openRawReceiver(PROTOCOL_OPP, options.ip);
 let stopped = false;
 
-function learn(local: string, { client }: UoaOption): void {
+function learn(local: string, { client, virtual }: Uoa): void {
   totals.uoas++;
   if (clients.get(local)?.client === client) return;
-  clients.set(local, { client, datagrams: 0 });
+  clients.set(local, { client, virtual, datagrams: 0 });
   tell({ event: 'learned', local, client });
 }
 
@@ -64,10 +66,10 @@ function attribute(local: string, payload: Uint8Array): void {
 function servePlain(): void {
   for (let datagram = plain.receive(); datagram !== undefined; datagram = plain.receive()) {
     const { payload, srcIp, srcPort } = datagram;
-    const local = `${srcIp}:${srcPort}`;
+    const local = formatEndpoint(srcIp, srcPort);
     // What arrived before this datagram is in the other socket by now: a carrier must be read first.
     serveOpp();
-    const uoa = findUoa(datagram.options);
+    const uoa = findOptions(datagram.options);
     if (uoa !== undefined) {
       learn(local, uoa);
       plain.send(EMPTY, srcIp, srcPort, uoa.bytes);
@@ -79,34 +81,34 @@ function servePlain(): void {
 }
 
 function serveOpp(): void {
-  for (let packet = opp?.receive(); packet !== undefined; packet = opp?.receive()) {
+  for (let packet = opp.receive(); packet !== undefined; packet = opp.receive()) {
     const datagram: OppDatagram | undefined = decapsulate(packet);
     if (datagram === undefined || datagram.dport !== options.port) continue;
-    const { srcIp, srcPort, payload, uoa } = datagram;
-    const local = `${srcIp}:${srcPort}`;
+    const { srcIp, sport, payload, uoa } = datagram;
+    const local = formatEndpoint(srcIp, sport);
     learn(local, uoa);
-    opp?.send(encapsulateAck(datagram), srcIp);
+    opp.send(encapsulateAck(datagram), srcIp);
     totals.acks++;
     attribute(local, payload);
-    plain.send(payload, srcIp, srcPort);
+    plain.send(payload, srcIp, sport);
   }
 }
 
 process.stdin.on('end', () => {
   stopped = true;
   plain.close();
-  opp?.close();
+  opp.close();
 });
 process.stdin.resume();
 tell({ event: 'ready' });
 const progress = setInterval(() => tell({ event: 'progress', totals }), WAIT_MS);
 
-async function serve(socket: typeof plain | NonNullable<typeof opp>, drain: () => void): Promise<void> {
+async function serve(socket: typeof plain | typeof opp, drain: () => void): Promise<void> {
   while (!stopped) {
     if (await socket.wait(WAIT_MS)) drain();
   }
 }
-await Promise.all([serve(plain, servePlain), ...(opp === undefined ? [] : [serve(opp, serveOpp)])]);
+await Promise.all([serve(plain, servePlain), serve(opp, serveOpp)]);
 clearInterval(progress);
-const learned = [...clients].map(([local, { client, datagrams }]) => ({ local, client, datagrams }));
+const learned: Learned[] = [...clients].map(([local, client]) => ({ local, ...client }));
 tell({ event: 'result', totals, learned });

@@ -5,7 +5,12 @@
 // one-arm   client eth0 ─┐ bridge ┌─ eth0 rs      both networks on the one link; the lb has eth0 with both addresses
 //                        └ lb eth0┘
 // sidecar   client eth0 10.1.0.0/24 ── eth0 lb    the real server runs in the lb namespace
+//
+// IPv6 is beside IPv4 everywhere: fd00:1::/64 and fd00:2::/64. The last group has the digits of the last IPv4 byte, so
+// that 10.1.0.12 and fd00:1::12 are one host.
 import type { ChildProcess, SpawnOptions } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import type { Family } from '../wire/address.ts';
 import {
   createNamespace,
   createScratch,
@@ -17,24 +22,31 @@ import {
   spawnIn,
 } from './namespace.ts';
 
+export type PerFamily<T> = Readonly<Record<Family, T>>;
 export type TopologyKind = 'two-arm' | 'one-arm' | 'sidecar';
 export type Role = 'client' | 'lb' | 'rs';
 
 export interface TopologyOptions {
   kind: TopologyKind;
-  /** Number of client addresses, from 10.1.0.2 on, at most 200; the VIP is left out. */
+  /** Number of client addresses of each family, from 10.1.0.2 on, at most 200; the VIP is left out. */
   clients: number;
-  /** Number of real-server addresses, from 10.2.0.11 on, at most 100; not used by sidecar. */
+  /** Number of real-server addresses of each family, from 10.2.0.11 on, at most 100; not used by sidecar. */
   servers: number;
   /** MTU of the link to the real servers; 1500 by default. */
   lanMtu?: number;
 }
 
+const NETWORK: PerFamily<{ clients: string; servers: string; prefixLen: number }> = {
+  4: { clients: '10.1.0.', servers: '10.2.0.', prefixLen: 24 },
+  6: { clients: 'fd00:1::', servers: 'fd00:2::', prefixLen: 64 },
+};
+const VIP_NUMBER = 100;
+
 /** Addresses that the proxy assigns, and the lb's own. */
-export const VIP = '10.1.0.100';
-export const LIPS = ['10.2.0.200', '10.2.0.201'] as const;
-export const LB_WAN_IP = '10.1.0.1';
-export const LB_LAN_IP = '10.2.0.1';
+export const VIPS = perFamily((family) => `${NETWORK[family].clients}${VIP_NUMBER}`);
+export const LIPS = perFamily((family) => [200, 201].map((number) => `${NETWORK[family].servers}${number}`));
+export const LB_WAN_IPS = perFamily((family) => `${NETWORK[family].clients}1`);
+export const LB_LAN_IPS = perFamily((family) => `${NETWORK[family].servers}1`);
 export const VPORT = 6000;
 
 const FIRST_CLIENT = 2;
@@ -46,8 +58,8 @@ export class Topology {
   readonly kind: TopologyKind;
   /** Names of the namespaces; in a sidecar, rs is the lb's. */
   readonly namespaces: Record<Role, string>;
-  readonly clientIps: readonly string[];
-  readonly serverIps: readonly string[];
+  readonly clientIps: PerFamily<readonly string[]>;
+  readonly serverIps: PerFamily<readonly string[]>;
   /** The lb's interfaces towards clients and towards real servers. */
   readonly wan: string;
   readonly lan: string;
@@ -109,23 +121,11 @@ export function buildTopology(options: TopologyOptions): Topology {
     if (options.kind === 'two-arm') {
       connect(lb, 'wan0', client, 'eth0', 1500);
       connect(lb, 'lan0', rs, 'eth0', lanMtu);
-      configure(lb, { wan0: [LB_WAN_IP], lan0: [LB_LAN_IP] });
+      configure(lb, { wan0: [LB_WAN_IPS], lan0: [LB_LAN_IPS] });
     } else if (options.kind === 'one-arm') {
       const bridge = make('bridge');
-      run([
-        'ip',
-        '-n',
-        bridge,
-        'link',
-        'add',
-        'br0',
-        'type',
-        'bridge',
-        'stp_state',
-        '0',
-        'forward_delay',
-        '0',
-      ]);
+      const withoutDelay = ['stp_state', '0', 'forward_delay', '0'];
+      run(['ip', '-n', bridge, 'link', 'add', 'br0', 'type', 'bridge', ...withoutDelay]);
       connect(bridge, 'tolb', lb, 'eth0', 1500);
       connect(bridge, 'toclient', client, 'eth0', 1500);
       connect(bridge, 'tors', rs, 'eth0', lanMtu);
@@ -133,13 +133,13 @@ export function buildTopology(options: TopologyOptions): Topology {
         run(['ip', '-n', bridge, 'link', 'set', port, 'master', 'br0']);
       }
       run(['ip', '-n', bridge, 'link', 'set', 'br0', 'up']);
-      configure(lb, { eth0: [LB_WAN_IP, LB_LAN_IP] });
+      configure(lb, { eth0: [LB_WAN_IPS, LB_LAN_IPS] });
     } else {
       connect(lb, 'eth0', client, 'eth0', 1500);
-      configure(lb, { eth0: [LB_WAN_IP] });
+      configure(lb, { eth0: [LB_WAN_IPS] });
     }
-    configure(client, { eth0: clientAddresses(options) }, LB_WAN_IP);
-    if (rs !== lb) configure(rs, { eth0: serverAddresses(options) }, LB_LAN_IP);
+    configure(client, { eth0: [clientAddresses(options)] }, LB_WAN_IPS);
+    if (rs !== lb) configure(rs, { eth0: [serverAddresses(options)] }, LB_LAN_IPS);
     return new Topology(options, { client, lb, rs }, made);
   } catch (error) {
     for (const name of made) removeNamespace(name);
@@ -155,20 +155,44 @@ function connect(left: string, leftDevice: string, right: string, rightDevice: s
   run(['ip', '-n', right, 'link', 'set', rightDevice, 'up']);
 }
 
-function configure(namespace: string, addresses: Record<string, readonly string[]>, gateway?: string): void {
-  const lines = Object.entries(addresses).flatMap(([device, ips]) =>
-    ips.map((ip) => `address add ${ip}/24 dev ${device}`),
-  );
-  if (gateway !== undefined) lines.push(`route add default via ${gateway}`);
-  run(['ip', '-n', namespace, '-batch', '-'], `${lines.join('\n')}\n`);
+/** Addresses by device, a default route for each family that has a gateway. */
+function configure(
+  namespace: string,
+  devices: Record<string, readonly PerFamily<string | readonly string[]>[]>,
+  gateways?: PerFamily<string>,
+): void {
+  for (const family of families()) {
+    const lines = Object.entries(devices).flatMap(([device, addresses]) =>
+      addresses
+        .flatMap((ips) => ips[family])
+        .map(
+          (ip) =>
+            `address add ${ip}/${NETWORK[family].prefixLen} dev ${device}${family === 6 ? ' nodad' : ''}`,
+        ),
+    );
+    if (gateways !== undefined) lines.push(`route add default via ${gateways[family]}`);
+    run(['ip', `-${family}`, '-n', namespace, '-batch', '-'], `${lines.join('\n')}\n`);
+  }
 }
 
-function clientAddresses(options: TopologyOptions): string[] {
-  const ips = Array.from({ length: options.clients + 1 }, (_, index) => `10.1.0.${FIRST_CLIENT + index}`);
-  return ips.filter((ip) => ip !== VIP).slice(0, options.clients);
+/** Those that this kernel has. */
+export function families(): Family[] {
+  return existsSync('/proc/net/if_inet6') ? [4, 6] : [4];
 }
 
-function serverAddresses(options: TopologyOptions): string[] {
-  if (options.kind === 'sidecar') return [];
-  return Array.from({ length: options.servers }, (_, index) => `10.2.0.${FIRST_SERVER + index}`);
+function perFamily<T>(make: (family: Family) => T): PerFamily<T> {
+  return { 4: make(4), 6: make(6) };
+}
+
+function clientAddresses(options: TopologyOptions): PerFamily<string[]> {
+  const numbers = Array.from({ length: options.clients + 1 }, (_, index) => FIRST_CLIENT + index)
+    .filter((number) => number !== VIP_NUMBER)
+    .slice(0, options.clients);
+  return perFamily((family) => numbers.map((number) => `${NETWORK[family].clients}${number}`));
+}
+
+function serverAddresses(options: TopologyOptions): PerFamily<string[]> {
+  const count = options.kind === 'sidecar' ? 0 : options.servers;
+  const numbers = Array.from({ length: count }, (_, index) => FIRST_SERVER + index);
+  return perFamily((family) => numbers.map((number) => `${NETWORK[family].servers}${number}`));
 }

@@ -2,10 +2,11 @@
 // and tcpdump and tshark as outside witnesses see nothing that may not be there.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { type Answer, type Rig, startRig } from './harness.ts';
+import { startRig } from './harness.ts';
+import { assertAllRight, endAll } from './tally.ts';
 
 /** Payload lengths that name their sender; 1,472 bytes fill the MTU. */
-const NAMED_SIZES = [14, 64, 200, 512, 1200, 1472];
+const NAMED_SIZES = [26, 64, 200, 512, 1200, 1472];
 const ANY_SIZES = [0, 1, 7, ...NAMED_SIZES];
 
 /** Any IP option is one too many: these clients send none. */
@@ -14,25 +15,6 @@ const UOA_OR_OPP = 'ip.hdr_len > 20 or ip.proto == 248';
 const UOA = 'ip.hdr_len == 28 and frame[34:2] == 1f:08';
 const UNREACHABLE = 'icmp.type == 3';
 const BAD_CHECKSUM = 'ip.checksum.status == 0 or udp.checksum.status == 0';
-
-/** Holds the clients' and servers' counts against each other. */
-function assertAllRight(clients: Answer, servers: Answer[], count: number): void {
-  const sum = (key: string) => servers.reduce((total, server) => total + Number(server[key] ?? 0), 0);
-  const { sent, answered, altered, missing, unexpected, refused, named } = clients;
-  assert.deepEqual(
-    { sent, answered, altered, missing, unexpected, refused },
-    { sent: count, answered: count, altered: 0, missing: 0, unexpected: 0, refused: 0 },
-  );
-  assert.deepEqual(
-    { attributed: sum('attributed'), unattributed: sum('unattributed'), wrong: sum('wrong') },
-    { attributed: named, unattributed: 0, wrong: 0 },
-  );
-  assert.equal(sum('distinctClients'), clients.clients, 'each client is known to one server');
-}
-
-async function endAll(servers: Awaited<ReturnType<Rig['startServers']>>): Promise<Answer[]> {
-  return await Promise.all(servers.map((server) => server.end()));
-}
 
 test('100,000 datagrams of 1,000 clients arrive unchanged both ways and each client address is right', async (t) => {
   const rig = await startRig(t, { clients: 50, servers: 2 });

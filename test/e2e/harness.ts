@@ -9,15 +9,17 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import type { FamilyPair, LabDialect } from '../../src/lab/family.ts';
 import { exitOnSignals, removeLeftovers } from '../../src/lab/namespace.ts';
 import { ProxyProcess } from '../../src/lab/programs.ts';
 import {
   buildTopology,
-  LB_WAN_IP,
+  LB_WAN_IPS,
+  LIPS,
   type Role,
   type Topology,
   type TopologyOptions,
-  VIP,
+  VIPS,
   VPORT,
 } from '../../src/lab/topology.ts';
 
@@ -35,9 +37,18 @@ export const MAIN = (() => {
 export type Answer = Record<string, unknown> & { event: string };
 
 export interface RigOptions extends Partial<TopologyOptions> {
+  /** Families of the clients and of the real servers; both IPv4 by default. */
+  pair?: FamilyPair;
   /** Where the real servers listen; by default 10.2.0.11:6000 and so on. */
   realServers?: { ip: string; port: number }[];
-  uoa?: { dialect?: 'ipo' | 'opp'; maxTrials?: number };
+  /** Of a sidecar, where it is not 127.0.0.2. */
+  lips?: string[];
+  uoa?: {
+    dialect?: LabDialect;
+    unifiedType?: 30 | 31;
+    onUnsupported?: 'plain' | LabDialect;
+    maxTrials?: number;
+  };
   /** Called when the network is there and the proxy is not. */
   beforeProxy?: (topology: Topology) => void;
 }
@@ -47,20 +58,32 @@ export interface ClientsOptions {
   portsPerAddress: number;
   count: number;
   sizes: number[];
+  /** Datagrams under way at most; 64 by default. */
+  window?: number;
   timeoutMs?: number;
 }
 
 export class Rig {
   readonly topology: Topology;
   readonly proxy: ProxyProcess;
-  /** What clients send to. */
+  readonly pair: FamilyPair;
+  /** What clients send to, and from where. */
   readonly vip: string;
+  readonly clientIps: readonly string[];
   readonly realServers: readonly { ip: string; port: number }[];
   readonly #config: string;
 
-  constructor(topology: Topology, vip: string, realServers: Rig['realServers'], config: string) {
+  constructor(
+    topology: Topology,
+    pair: FamilyPair,
+    vip: string,
+    realServers: Rig['realServers'],
+    config: string,
+  ) {
     this.topology = topology;
+    this.pair = pair;
     this.vip = vip;
+    this.clientIps = topology.clientIps[pair.client];
     this.realServers = realServers;
     this.#config = config;
     this.proxy = this.startProxy();
@@ -81,7 +104,7 @@ export class Rig {
   /** Runs clients.py to its end. */
   async clients(options: ClientsOptions): Promise<Answer> {
     return await startPython(this.topology, 'client', 'clients.py', {
-      addresses: this.topology.clientIps,
+      addresses: this.clientIps,
       vip: this.vip,
       vport: VPORT,
       window: 64,
@@ -95,7 +118,7 @@ export class Rig {
   }
 
   startProbe(command: string, options: object = {}): PythonProgram {
-    const given = { bind: this.topology.clientIps[0], to: [this.vip, VPORT], ...options };
+    const given = { bind: this.clientIps[0], to: [this.vip, VPORT], ...options };
     return startPython(this.topology, 'client', 'probe.py', command, given);
   }
 
@@ -123,20 +146,25 @@ export async function startRig(t: TestContext, options: RigOptions = {}): Promis
     if (spawnSync(program, ['--version']).error) throw new Error(`this test needs the program ${program}`);
   }
   removeLeftovers();
-  const { kind = 'two-arm', clients = 3, servers = 2, uoa = {} } = options;
+  const { kind = 'two-arm', clients = 3, servers = 2, uoa = {}, pair = { client: 4, server: 4 } } = options;
   const topology = buildTopology({ ...options, kind, clients, servers });
   t.after(() => topology.remove());
   options.beforeProxy?.(topology);
-  const vip = kind === 'sidecar' ? LB_WAN_IP : VIP;
-  const realServers = options.realServers ?? topology.serverIps.map((ip) => ({ ip, port: VPORT }));
-  const lips = kind === 'sidecar' ? ['127.0.0.2'] : ['10.2.0.200', '10.2.0.201'];
+  const isSidecar = kind === 'sidecar';
+  const vips = isSidecar ? LB_WAN_IPS : VIPS;
+  const realServers =
+    options.realServers ?? topology.serverIps[pair.server].map((ip) => ({ ip, port: VPORT }));
+  // Where IPv6 takes part the service has both families, as one on the way from the one to the other would.
+  const isDual = pair.client === 6 || pair.server === 6;
+  const lips = options.lips ?? (isSidecar ? ['127.0.0.2'] : isDual ? [...LIPS[4], ...LIPS[6]] : LIPS[4]);
+  const vip = isDual ? [vips[4], vips[6]] : vips[4];
   // JSON is YAML.
   const config = JSON.stringify({
-    io: { wan: topology.wan, lan: topology.lan, assignAddresses: kind !== 'sidecar' },
+    io: { wan: topology.wan, lan: topology.lan, assignAddresses: !isSidecar },
     log: { format: 'json' },
     services: [{ name: 'test', vip, vport: VPORT, lips, uoa, realServers }],
   });
-  const rig = new Rig(topology, vip, realServers, config);
+  const rig = new Rig(topology, pair, vips[pair.client], realServers, config);
   await rig.proxy.ready();
   return rig;
 }

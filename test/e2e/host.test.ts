@@ -43,7 +43,7 @@ async function untilNobodyIsLeft(rig: Rig): Promise<void> {
 test('a MASQUERADE rule of the host does not rewrite LIP:lport', async (t) => {
   const rig = await startRig(t, { beforeProxy: masquerade });
   const servers = await rig.startServers();
-  const clients = await rig.clients({ portsPerAddress: 10, count: 3000, sizes: [14, 512, 1472] });
+  const clients = await rig.clients({ portsPerAddress: 10, count: 3000, sizes: [26, 512, 1472] });
   assert.equal(clients.answered, 3000);
   assert.equal(clients.altered, 0);
   for (const server of servers) {

@@ -22,13 +22,13 @@ stats = {"sent": 0, "answered": 0, "altered": 0, "missing": 0, "unexpected": 0, 
 
 class Client:
     def __init__(self, address):
-        self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.sock = socket.socket(payload.family(address), socket.SOCK_DGRAM)
         if options.get("noChecksum"):
             self.sock.setsockopt(socket.SOL_SOCKET, SO_NO_CHECK, 1)
         self.sock.bind((address, 0))
         self.sock.connect((options["vip"], options["vport"]))
         self.sock.setblocking(False)
-        self.ip, self.port = self.sock.getsockname()
+        self.ip, self.port = self.sock.getsockname()[:2]
         self.sequence = 0
         self.awaited = None
         self.sent_at = 0.0

@@ -1,5 +1,5 @@
 """Single questions to a path, one command each: python3 probe.py COMMAND JSON. Prints its answer as one JSON object with
-"event": "result". All addresses are IPv4; "to" is [ip, port], "bind" the client's address."""
+"event": "result". "to" is [ip, port] and "bind" the client's address, of either family."""
 import errno
 import json
 import os
@@ -8,18 +8,36 @@ import struct
 import sys
 import time
 
+import packets
 import payload
 
 IP_TTL, IP_OPTIONS, IP_MTU_DISCOVER, IP_RECVERR, IP_MTU = 2, 4, 10, 11, 14
-IP_PMTUDISC_DO = 2
+IPV6_UNICAST_HOPS, IPV6_MTU_DISCOVER, IPV6_MTU, IPV6_RECVERR, IPV6_DSTOPTS = 16, 23, 24, 25, 59
+PMTUDISC_DO = 2
 MSG_ERRQUEUE = 0x2000
 UDP_SEGMENT = 103
 SO_NO_CHECK = 11
 TIMEOUT = 3
 
 
+def is_ipv6(sock):
+    return sock.family == socket.AF_INET6
+
+
+def set_ip(sock, ipv4_option, ipv6_option, value):
+    """Sets the option of the socket's family."""
+    if is_ipv6(sock):
+        sock.setsockopt(socket.IPPROTO_IPV6, ipv6_option, value)
+    else:
+        sock.setsockopt(socket.IPPROTO_IP, ipv4_option, value)
+
+
+def own(sock):
+    return sock.getsockname()[:2]
+
+
 def udp(args):
-    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock = socket.socket(payload.family(args["bind"]), socket.SOCK_DGRAM)
     sock.settimeout(TIMEOUT)
     sock.bind((args["bind"], args.get("port", 0)))
     if args.get("noChecksum"):
@@ -32,6 +50,13 @@ def outcome(sock, data):
     """Sends and tells how the first reply compares: "same", "other", "nothing", or the name of the error."""
     try:
         sock.send(data)
+        return compare(sock, data)
+    except OSError as error:
+        return errno.errorcode[error.errno]
+
+
+def compare(sock, data):
+    try:
         return "same" if sock.recv(65536) == data else "other"
     except socket.timeout:
         return "nothing"
@@ -40,66 +65,85 @@ def outcome(sock, data):
 
 
 def exchange(args):
-    """Sends the given sizes one after the other from one socket."""
-    sock = udp(args)
-    ip, port = sock.getsockname()
+    """Sends the given sizes one after the other from one socket, or each from a socket of its own ("fresh")."""
+    sockets = [udp(args)]
     results = []
     for sequence, size in enumerate(args["sizes"]):
-        results.append(outcome(sock, payload.make(size, sequence, ip, port)))
+        if args.get("fresh") and sequence > 0:
+            sockets.append(udp(args))
+        results.append(outcome(sockets[-1], payload.make(size, sequence, *own(sockets[-1]))))
         time.sleep(args.get("pauseMs", 0) / 1000)
-    sock.settimeout(0.3)
-    late = 0
-    try:
-        while True:
-            sock.recv(65536)
-            late += 1
-    except OSError:
-        pass
-    return {"results": results, "unexpected": late, "client": "%s:%d" % (ip, port)}
+    time.sleep(0.3)
+    return {"results": results, "unexpected": waiting(sockets), "client": payload.text(*own(sockets[0]))}
 
 
-def checksum(data):
-    if len(data) % 2:
-        data += b"\0"
-    total = sum(struct.unpack("!%dH" % (len(data) // 2), data))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return ~total & 0xFFFF
+def waiting(sockets):
+    """How many datagrams came that nobody read."""
+    count = 0
+    for sock in sockets:
+        sock.setblocking(False)
+        try:
+            while True:
+                sock.recv(65536)
+                count += 1
+        except OSError:
+            pass
+    return count
+
+
+def fragments(args):
+    """Sends datagrams of the given sizes in fragments that a raw socket sends in the given order."""
+    sock = udp(args)
+    (ip, port), (vip, vport) = own(sock), args["to"]
+    raw = packets.raw_socket(ip)
+    results = []
+    for sequence, size in enumerate(args["sizes"]):
+        data = payload.make(size, sequence, ip, port)
+        datagram = packets.udp(ip, port, vip, vport, data)
+        for packet in packets.in_order(args["order"], packets.fragments(ip, vip, datagram, args["fragment"])):
+            raw.sendto(packet, (vip, 0))
+        results.append(compare(sock, data))
+    time.sleep(0.3)
+    return {"results": results, "unexpected": waiting([sock]), "client": payload.text(ip, port)}
 
 
 def ping(args):
-    sock = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+    ipv6 = payload.family(args["to"][0]) == socket.AF_INET6
+    protocol = socket.IPPROTO_ICMPV6 if ipv6 else socket.IPPROTO_ICMP
+    request, reply = (128, 129) if ipv6 else (8, 0)
+    sock = socket.socket(payload.family(args["to"][0]), socket.SOCK_RAW, protocol)
     sock.settimeout(TIMEOUT)
     body = struct.pack("!HH", os.getpid() & 0xFFFF, 1) + b"uoa"
-    echo = struct.pack("!BBH", 8, 0, checksum(struct.pack("!BBH", 8, 0, 0) + body)) + body
-    sock.sendto(echo, (args["to"][0], 0))
+    # Over IPv6 the kernel fills in the checksum.
+    sum_ = packets.checksum(struct.pack("!BBH", request, 0, 0) + body)
+    sock.sendto(struct.pack("!BBH", request, 0, sum_) + body, (args["to"][0], 0))
     deadline = time.monotonic() + TIMEOUT
     while time.monotonic() < deadline:
         try:
             packet = sock.recv(65536)
         except socket.timeout:
             break
-        header = (packet[0] & 15) * 4
-        if packet[header] == 0 and packet[header + 4 :] == body:
+        header = 0 if ipv6 else (packet[0] & 15) * 4
+        if packet[header] == reply and packet[header + 4 :] == body:
             return {"answered": True}
     return {"answered": False}
 
 
 def ttl(args):
-    """The ICMP error that a datagram with this TTL gets."""
+    """The ICMP error that a datagram with this TTL, or hop limit, gets."""
     sock = udp(args)
-    sock.setsockopt(socket.IPPROTO_IP, IP_TTL, args["ttl"])
-    sock.setsockopt(socket.IPPROTO_IP, IP_RECVERR, 1)
-    data = payload.make(64, 0, *sock.getsockname())
-    result = {"reply": outcome(sock, data)}
+    set_ip(sock, IP_TTL, IPV6_UNICAST_HOPS, args["ttl"])
+    set_ip(sock, IP_RECVERR, IPV6_RECVERR, 1)
+    result = {"reply": outcome(sock, payload.make(64, 0, *own(sock)))}
     sock.setblocking(False)
     try:
         _, control, _, _ = sock.recvmsg(2048, 512, MSG_ERRQUEUE)
-        for level, kind, raw in control:
-            if level == socket.IPPROTO_IP and kind == IP_RECVERR:
+        for _, kind, raw in control:
+            if kind in (IP_RECVERR, IPV6_RECVERR):
                 _, _, icmp_type, code = struct.unpack_from("=IBBB", raw)
-                # struct sock_extended_err is 16 bytes, then the sockaddr_in of who sent the error
-                result.update(type=icmp_type, code=code, offender=socket.inet_ntoa(raw[20:24]))
+                # struct sock_extended_err is 16 bytes, then the socket address of who sent the error
+                address = raw[24:40] if is_ipv6(sock) else raw[20:24]
+                result.update(type=icmp_type, code=code, offender=socket.inet_ntop(sock.family, address))
     except OSError as error:
         result["error"] = errno.errorcode[error.errno]
     return result
@@ -108,56 +152,53 @@ def ttl(args):
 def pmtu(args):
     """Sends `size` bytes with DF twice: the first teaches the path MTU, the second meets it."""
     sock = udp(args)
-    sock.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DO)
-    data = payload.make(args["size"], 0, *sock.getsockname())
+    set_ip(sock, IP_MTU_DISCOVER, IPV6_MTU_DISCOVER, PMTUDISC_DO)
+    data = payload.make(args["size"], 0, *own(sock))
     first = outcome(sock, data)
     time.sleep(0.3)
     second = outcome(sock, data)
-    return {"first": first, "second": second, "mtu": sock.getsockopt(socket.IPPROTO_IP, IP_MTU)}
+    level, option = (socket.IPPROTO_IPV6, IPV6_MTU) if is_ipv6(sock) else (socket.IPPROTO_IP, IP_MTU)
+    return {"first": first, "second": second, "mtu": sock.getsockopt(level, option)}
 
 
 def forge(args):
-    """Sends datagrams whose IP options claim to be from another client; `options` is hexadecimal."""
+    """Sends datagrams whose IP options, or destination options header, claim to be from another client; `options` is
+    hexadecimal."""
     sock = udp(args)
     results = []
     for sequence in range(args["count"]):
         # The first ones are plain, if asked: the session and its trials are then over.
         if sequence == args.get("plainFirst", 0):
-            sock.setsockopt(socket.IPPROTO_IP, IP_OPTIONS, bytes.fromhex(args["options"]))
-        results.append(outcome(sock, payload.make(64, sequence, *sock.getsockname())))
-    return {"results": results, "client": "%s:%d" % sock.getsockname()}
+            set_ip(sock, IP_OPTIONS, IPV6_DSTOPTS, bytes.fromhex(args["options"]))
+        results.append(outcome(sock, payload.make(64, sequence, *own(sock))))
+    return {"results": results, "client": payload.text(*own(sock))}
 
 
 def forge_opp(args):
     """Sends protocol-248 packets that claim to be from another client; what they carry is a datagram of this one."""
     sock = udp(args)
-    ip, port = sock.getsockname()
-    raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, 248)
+    (ip, port), (vip, vport) = own(sock), args["to"]
+    raw = socket.socket(sock.family, socket.SOCK_RAW, packets.OPP)
     raw.bind((ip, 0))
+    option = bytes.fromhex(args["options"])
+    version = 0x20 if len(option) == 20 else 0x10
     results = []
     for sequence in range(args["count"]):
         data = payload.make(64, sequence, ip, port)
         if sequence < args.get("plainFirst", 0):
             results.append(outcome(sock, data))
             continue
-        length = 8 + len(data)
-        pseudo = socket.inet_aton(ip) + socket.inet_aton(args["to"][0]) + struct.pack("!HH", 17, length)
-        header = struct.pack("!HHHH", port, args["to"][1], length, 0)
-        header = header[:6] + struct.pack("!H", checksum(pseudo + header + data) or 0xFFFF)
-        option = bytes.fromhex(args["options"])
-        raw.sendto(struct.pack("!BBH", 0x10, 17, 4 + len(option)) + option + header + data, (args["to"][0], 0))
-        try:
-            results.append("same" if sock.recv(65536) == data else "other")
-        except OSError as error:
-            results.append(errno.errorcode.get(error.errno, "nothing"))
-    return {"results": results, "client": "%s:%d" % (ip, port)}
+        head = struct.pack("!BBH", version, packets.UDP, 4 + len(option)) + option
+        raw.sendto(head + packets.udp(ip, port, vip, vport, data), (vip, 0))
+        results.append(compare(sock, data))
+    return {"results": results, "client": payload.text(ip, port)}
 
 
 def segment(args):
     """One send of `segments` datagrams of `size` bytes through UDP_SEGMENT; how many replies come."""
     sock = udp(args)
     sock.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, args["size"])
-    sock.send(b"".join(payload.make(args["size"], i, *sock.getsockname()) for i in range(args["segments"])))
+    sock.send(b"".join(payload.make(args["size"], i, *own(sock)) for i in range(args["segments"])))
     sock.settimeout(1)
     replies = []
     try:
@@ -171,7 +212,7 @@ def flood(args):
     """Sends as fast as it can for `seconds`, from one socket, without waiting for replies."""
     sock = udp(args)
     sock.setblocking(False)
-    data = payload.make(args["size"], 0, *sock.getsockname())
+    data = payload.make(args["size"], 0, *own(sock))
     until = time.monotonic() + args["seconds"]
     sent = 0
     while time.monotonic() < until:
@@ -184,7 +225,7 @@ def flood(args):
     return {"sent": sent}
 
 
-COMMANDS = {"exchange": exchange, "ping": ping, "ttl": ttl, "pmtu": pmtu, "forge": forge, "segment": segment}
-COMMANDS.update(forge_opp=forge_opp, flood=flood)
+COMMANDS = {"exchange": exchange, "fragments": fragments, "ping": ping, "ttl": ttl, "pmtu": pmtu, "forge": forge}
+COMMANDS.update(forge_opp=forge_opp, segment=segment, flood=flood)
 print(json.dumps({"event": "ready"}), flush=True)
 print(json.dumps({"event": "result", **COMMANDS[sys.argv[1]](json.loads(sys.argv[2]))}), flush=True)

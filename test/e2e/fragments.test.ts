@@ -1,0 +1,58 @@
+// Datagrams that are larger than a packet: the kernels of the clients and of the servers cut them and put them together
+// again, and a raw socket sends the pieces as an unruly network would deliver them.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { startRig } from './harness.ts';
+import { ALL_PAIRS, BAD_CHECKSUM, STRANGE_TO_CLIENTS } from './pairs.ts';
+import { endAll, sumOf } from './tally.ts';
+
+const SIZES = [4000, 60_000];
+const ORDERS = ['forward', 'reversed', 'first last', 'shuffled', 'twice'];
+/** Bytes of a fragment: as many as fit, for one that fills its packet, and few. */
+const FRAGMENTS = [1440, 512];
+
+for (const pair of ALL_PAIRS) {
+  test(`${pair.name}: fragmented datagrams pass both ways, cut and put together by the kernels`, async (t) => {
+    const rig = await startRig(t, { pair, clients: 5, uoa: { dialect: pair.dialect } });
+    const servers = await rig.startServers();
+    const wan = await rig.watch('client', 'eth0', STRANGE_TO_CLIENTS);
+    const arrived = await rig.watch('rs', 'eth0', 'ip or ip6', 'in');
+    const sizes = [4000, 100, 60_000, 0, 1600, pair.full + 1, 20_000];
+    const clients = await rig.clients({ portsPerAddress: 2, count: 210, window: 5, sizes });
+    const ended = await endAll(servers);
+    const { answered, altered, missing, unexpected, named } = clients;
+    assert.deepEqual(
+      { answered, altered, missing, unexpected },
+      { answered: 210, altered: 0, missing: 0, unexpected: 0 },
+    );
+    assert.deepEqual(
+      { attributed: sumOf(ended, 'attributed'), wrong: sumOf(ended, 'wrong') },
+      { attributed: named, wrong: 0 },
+    );
+    await wan.none('frame', 'no UOA and no ICMP error reaches the clients');
+    await arrived.none(BAD_CHECKSUM, 'all checksums verify, those of datagrams put together too');
+  });
+
+  test(`${pair.name}: fragments in any order, and twice, make the datagram that was sent`, async (t) => {
+    const rig = await startRig(t, { pair, uoa: { dialect: pair.dialect } });
+    const servers = await rig.startServers();
+    const wan = await rig.watch('client', 'eth0', STRANGE_TO_CLIENTS, 'in');
+    const seen: unknown[] = [];
+    for (const fragment of FRAGMENTS) {
+      for (const order of ORDERS) {
+        const { results, unexpected } = await rig.probe('fragments', { sizes: SIZES, fragment, order });
+        seen.push([order, fragment, results, unexpected]);
+      }
+    }
+    const expected = FRAGMENTS.flatMap((fragment) =>
+      ORDERS.map((order) => [order, fragment, SIZES.map(() => 'same'), 0]),
+    );
+    assert.deepEqual(seen, expected);
+    const ended = await endAll(servers);
+    assert.deepEqual(
+      [sumOf(ended, 'attributed'), sumOf(ended, 'unattributed'), sumOf(ended, 'wrong')],
+      [expected.length * SIZES.length, 0, 0],
+    );
+    await wan.none('frame', 'no UOA and no ICMP error reaches the clients');
+  });
+}
