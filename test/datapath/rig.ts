@@ -114,7 +114,7 @@ export class Rig {
       plan,
       this.memory,
       (frame, off, len) => {
-        const packet = frame.bytes.slice(off, off + len);
+        const packet = Uint8Array.from(frame.bytes.subarray(off, off + len)); // a Buffer's slice is no copy
         if (this.refuse(packet)) return false;
         this.sent.push(packet);
         return true;
