@@ -320,11 +320,6 @@ rows('FullNAT sizes', [
     ],
   },
   {
-    name: 'a request without DF above the real server MTU is dropped with its own reason',
-    plan: SMALL_RS,
-    steps: [{ wan: fromClient({ payload: pattern(1373) }), verdict: 'drop:too_big_no_df' }],
-  },
-  {
     name: 'a DF reply above the client side MTU is answered with that MTU, from the LIP',
     plan: { ...PLAIN, wanMtu: 1400 },
     steps: [
@@ -348,11 +343,6 @@ rows('FullNAT sizes', [
         sent: [toClient({ payload: pattern(1372) })],
       },
     ],
-  },
-  {
-    name: 'a reply without DF above the client side MTU is dropped with its own reason',
-    plan: { ...PLAIN, wanMtu: 1400 },
-    steps: [OPEN, { lan: fromRealServer({ payload: pattern(1373) }), verdict: 'drop:too_big_no_df' }],
   },
   {
     name: 'jumbo frames pass where every MTU allows them',

@@ -164,20 +164,3 @@ rows('hostile protocol-248 headers', [
     ['ICMP inside opp', oppAck({ inner: 1 })],
   ]),
 ]);
-
-rows('fragments', [
-  ...fromOutside('fragment', [
-    ['a first fragment', fromClient({ mf: true })],
-    ['a middle fragment', fromClient({ mf: true, fragOffset: 185 })],
-    ['a last fragment', fromClient({ fragOffset: 370 })],
-    [
-      'a last fragment too short for a UDP header',
-      ipv4({ src: CIP, dst: VIP, fragOffset: 3 }, UDP, pattern(3)),
-    ],
-    ['a fragment of a header 248', forgedOpp({ mf: true })],
-  ]),
-  ...fromInside('fragment', [
-    ['a first fragment', fromRealServer({ mf: true })],
-    ['a last fragment', fromRealServer({ fragOffset: 100 })],
-  ]),
-]);
