@@ -40,7 +40,7 @@ function findIpoOverIpv6(service: ServiceConfig): Finding[] {
   return findings;
 }
 
-/** A dialect to fall back to that the real server was just found not to read, or that is never used. */
+/** A dialect to fall back to that every real server was just found not to read, or that is never used. */
 function findUselessFallback(service: ServiceConfig): Finding[] {
   const { onUnsupported } = service.uoa;
   const refuse = (reason: string): Finding[] => {
@@ -51,17 +51,16 @@ function findUselessFallback(service: ServiceConfig): Finding[] {
   const dialects = service.realServers.map((one) => dialectOf(service, one));
   if (dialects.every((dialect) => dialect === 'none'))
     return refuse('with dialect none there is nothing that a real server could not read');
-  const same = service.realServers.filter((one) => dialectOf(service, one) === onUnsupported);
-  if (same.length > 0) return refuse(`it is already the dialect of ${list(same)}`);
-  const alike = service.realServers.filter((one) => isPlainOption(dialectOf(service, one), one.ip));
-  if (alike.length > 0 && (onUnsupported === 'ipo' || onUnsupported === 'elb'))
-    return refuse(`over IPv4 ipo and elb are the same, and ${list(alike)} is sent that already`);
+  const told = service.realServers.filter((one) => dialectOf(service, one) !== 'none');
+  if (told.every((one) => isSame(dialectOf(service, one), onUnsupported, one.ip)))
+    return refuse(`${list(told)} is sent that already; over IPv4 ipo and elb are the same`);
   return [];
 }
 
-/** elb differs from ipo over IPv6 only. */
-function isPlainOption(dialect: Dialect, rip: string): boolean {
-  return familyOf(rip) === 4 && (dialect === 'ipo' || dialect === 'elb');
+/** Whether a real server sees no difference between the two; over IPv4 elb is ipo. */
+function isSame(a: Dialect, b: Dialect, rip: string): boolean {
+  const overIpv4 = (dialect: Dialect) => (dialect === 'elb' && familyOf(rip) === 4 ? 'ipo' : dialect);
+  return overIpv4(a) === overIpv4(b);
 }
 
 /** `[fd00::11]:6000 and 2 more`. */

@@ -201,8 +201,11 @@ function makeReceiver(plan: ServicePlan, { ip, dialect }: RealServerPlan): UoaRe
   const over = familyOf(ip);
   const { onUnsupported, unifiedType } = plan;
   const first = dialect === 'none' ? undefined : uoaForms(dialect, over, unifiedType);
-  const fallback = onUnsupported === 'plain' ? undefined : uoaForms(onUnsupported, over, unifiedType);
-  return new UoaReceiver(first, fallback);
+  const fallback =
+    onUnsupported === 'plain' || onUnsupported === dialect
+      ? undefined
+      : uoaForms(onUnsupported, over, unifiedType);
+  return new UoaReceiver(first, fallback === first ? undefined : fallback);
 }
 
 function makeLeg(
