@@ -147,7 +147,7 @@ async function ip(...args: string[]): Promise<string> {
       `ip ${args.join(' ')} failed: ${text}`,
       /not permitted/.test(text)
         ? 'changing addresses needs CAP_NET_ADMIN: run as root, or add the addresses yourself'
-        : /Permission denied/.test(text)
+        : /Permission denied|IPv6 is disabled/.test(text)
           ? `IPv6 is turned off on the interface; to turn it on: sysctl net.ipv6.conf.${device}.disable_ipv6=0`
           : 'see the message of ip',
       error,

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import test, { type TestContext } from 'node:test';
 import type { HostPlan, HostRequest } from '../../src/io/host.ts';
-import { namespace, sh, startProgram, threeInARow } from './namespaces.ts';
+import { namespace, sh, startProgram, threeInARow, WITHOUT_IPV6 } from './namespaces.ts';
 
 async function plan(t: TestContext, ns: string, request: HostRequest): Promise<HostPlan> {
   return startProgram(t, ns, './host-program.ts', request).next<HostPlan>('plan');
@@ -16,13 +16,15 @@ async function failure(
   return startProgram(t, ns, './host-program.ts', request).next('error');
 }
 
-/** A namespace with dummy-like interfaces (one end of a veth pair), as name and address. */
+/** A namespace with dummy-like interfaces (one end of a veth pair), as name and addresses, separated by spaces. */
 function host(t: TestContext, interfaces: Record<string, string>): string {
   const ns = namespace(t, 'h');
-  for (const [name, address] of Object.entries(interfaces)) {
+  for (const [name, addresses] of Object.entries(interfaces)) {
     sh(`ip -n ${ns} link add ${name} type veth peer name ${name}p`);
     sh(`ip -n ${ns} link set ${name} up && ip -n ${ns} link set ${name}p up`);
-    sh(`ip -n ${ns} address add ${address} dev ${name}`);
+    for (const address of addresses.split(' ')) {
+      sh(`ip -n ${ns} address add ${address} dev ${name} ${address.includes(':') ? 'nodad' : ''}`);
+    }
   }
   return ns;
 }
@@ -111,6 +113,109 @@ test('a missing address comes with the command that adds it, which assigning run
   assert.equal((await plan(t, lb, request)).missing.length, 2);
 });
 
+test('two-arm over both families: interfaces, routes and own addresses, without link-local ones', async (t) => {
+  const { lb } = threeInARow(t);
+  sh(`ip -n ${lb} route add fd00:8::/64 via fd00:2::9 mtu 1400`);
+  sh(`ip netns exec ${lb} sysctl -qw net.ipv6.conf.lan0.mtu=1480`);
+  const found = await plan(t, lb, {
+    vips: ['10.1.0.1', 'fd00:1::1'],
+    lips: ['10.2.0.1', 'fd00:2::1'],
+    rips: ['10.2.0.2', 'fd00:2::2', 'fd00:8::2'],
+  });
+  assert.deepEqual(sides(found), [
+    ['wan0', 1],
+    ['lan0', 2],
+  ]);
+  assert.deepEqual(found.mtuTowards, { '10.2.0.2': 1500, 'fd00:2::2': 1480, 'fd00:8::2': 1400 });
+  assert.deepEqual(found.missing, []);
+  assert.deepEqual(found.own.sort(), ['10.1.0.1', '10.2.0.1', 'fd00:1::1', 'fd00:2::1']);
+});
+
+test('an IPv6 VIP is received where it is, else where its subnet is, else by the IPv6 default route', async (t) => {
+  const ns = host(t, { eth8: '10.7.0.1/24 fd00:7::1/64', eth9: '10.1.0.1/24 fd00:1:0:0:8000::1/65' });
+  sh(`ip -n ${ns} route add default via 10.7.0.254`);
+  const base = { lips: ['10.7.0.1'], rips: ['10.7.0.2'] };
+  const wanOf = async (vip: string) => {
+    const { ports } = await plan(t, ns, { ...base, vips: [vip] });
+    return ports.filter(({ side }) => side % 2 === 1).map(({ name }) => name);
+  };
+  assert.deepEqual(await wanOf('fd00:7::1'), ['eth8']);
+  assert.deepEqual(await wanOf('fd00:1::8000:0:0:7'), ['eth9']);
+  const { message, hint } = await failure(t, ns, { ...base, vips: ['fd00:1::7'] });
+  assert.match(
+    message,
+    /which interface receives packets to the VIP fd00:1::7: .* no default route for IPv6/,
+  );
+  assert.match(hint, /io\.wan/);
+  sh(`ip -n ${ns} -6 route add default nexthop via fd00:1::8000:0:0:5 nexthop via fd00:1::8000:0:0:6`);
+  assert.deepEqual(await wanOf('fd00:1::7'), ['eth9']);
+});
+
+test('a missing IPv6 address comes with the command that adds it, which makes it usable at once', async (t) => {
+  const { lb } = threeInARow(t);
+  const request = { vips: ['fd00:1::100'], lips: ['fd00:2::200'], rips: ['fd00:2::2'] };
+  const { missing } = await plan(t, lb, request);
+  assert.deepEqual(missing, [
+    { ip: 'fd00:1::100', device: 'wan0', command: 'ip address add fd00:1::100/128 dev wan0 nodad' },
+    { ip: 'fd00:2::200', device: 'lan0', command: 'ip address add fd00:2::200/128 dev lan0 nodad' },
+  ]);
+  const program = startProgram(t, lb, './host-program.ts', { ...request, assign: true });
+  assert.equal(await program.next('assigned'), 2);
+  assert.equal(sh(`ip -n ${lb} address show tentative scope global`), '');
+  assert.deepEqual((await plan(t, lb, request)).missing, []);
+  await program.stop();
+  assert.equal((await plan(t, lb, request)).missing.length, 2);
+});
+
+test('an IPv6 address that the kernel still looks for on other hosts is not missing', async (t) => {
+  const { lb } = threeInARow(t);
+  sh(`ip -n ${lb} address add fd00:1::100/64 dev wan0`);
+  const request = { vips: ['fd00:1::100'], lips: ['fd00:2::1'], rips: ['fd00:2::2'] };
+  const found = await plan(t, lb, request);
+  assert.deepEqual(found.missing, []);
+  assert.equal(sh(`ip -n ${lb} address show tentative scope global`), '');
+});
+
+test('an IPv6 address that another host has is an error', async (t) => {
+  const { client, lb } = threeInARow(t);
+  sh(`ip -n ${client} address add fd00:1::100/64 dev c0 nodad`);
+  sh(`ip -n ${lb} address add fd00:1::100/64 dev wan0`);
+  const request = { vips: ['fd00:1::100'], lips: ['fd00:2::1'], rips: ['fd00:2::2'] };
+  const { message, hint } = await failure(t, lb, request);
+  assert.match(message, /fd00:1::100 of wan0 is in use by another host/);
+  assert.match(hint, /ip address delete fd00:1::100 dev wan0/);
+});
+
+test('an IPv6 address on an interface with IPv6 turned off is an error that says how to turn it on', async (t) => {
+  const { lb } = threeInARow(t);
+  sh(`ip netns exec ${lb} sysctl -qw net.ipv6.conf.wan0.disable_ipv6=1`);
+  const request = { wan: 'wan0', vips: ['fd00:1::100'], lips: ['fd00:2::1'], rips: ['fd00:2::2'] };
+  const program = startProgram(t, lb, './host-program.ts', { ...request, assign: true });
+  const { hint } = await program.next<{ hint: string }>('error');
+  assert.match(hint, /sysctl net\.ipv6\.conf\.wan0\.disable_ipv6=0/);
+});
+
+test('IPv6 addresses on a kernel without IPv6 are an error, IPv4 ones are not', async (t) => {
+  const { lb } = threeInARow(t);
+  const request = { vips: ['10.1.0.1'], lips: ['10.2.0.1'], rips: ['10.2.0.2'] };
+  const start = (vips: string[]) =>
+    startProgram(t, lb, './host-program.ts', { ...request, vips }, WITHOUT_IPV6);
+  assert.equal((await start(['10.1.0.1']).next<HostPlan>('plan')).ports.length, 2);
+  const { message, hint } = await start(['10.1.0.1', 'fd00:1::1']).next<{ message: string; hint: string }>(
+    'error',
+  );
+  assert.match(message, /names the IPv6 address fd00:1::1, but this kernel has no IPv6/);
+  assert.match(hint, /ipv6\.disable=1/);
+});
+
+test('a loopback LIP serves real servers of its family on this host only', async (t) => {
+  const { lb } = threeInARow(t);
+  const request = { vips: ['10.1.0.1'], lips: ['127.0.0.2', 'fd00:2::1'], rips: ['fd00:2::2', '127.0.0.1'] };
+  assert.deepEqual((await plan(t, lb, request)).missing, []);
+  const { message } = await failure(t, lb, { ...request, lips: ['::1'], rips: ['fd00:2::2'] });
+  assert.match(message, /the LIP ::1 cannot reach the real server fd00:2::2/);
+});
+
 test('an unknown interface is an error that names those that exist', async (t) => {
   const ns = host(t, { eth9: '10.1.0.1/24' });
   const request = { vips: ['10.1.0.1'], lips: [], rips: ['10.1.0.2'], wan: 'eth7' };
@@ -133,6 +238,9 @@ test('a real server without a route is an error', async (t) => {
   const ns = host(t, { eth9: '10.1.0.1/24' });
   const { message } = await failure(t, ns, { vips: ['10.1.0.1'], lips: [], rips: ['203.0.113.1'] });
   assert.equal(message, 'no route to the real server 203.0.113.1');
+  const ipv6 = await failure(t, ns, { vips: ['10.1.0.1'], lips: [], rips: ['2001:db8::1'] });
+  assert.equal(ipv6.message, 'no route to the real server 2001:db8::1');
+  assert.equal(ipv6.hint, 'add one: ip route add 2001:db8::1/128 via GATEWAY');
 });
 
 test('a host without iproute2 is an error that names the package', async (t) => {

@@ -29,32 +29,54 @@ export function namespace(t: Cleanup, label: string): string {
   return name;
 }
 
-/** Joins two namespaces by a veth pair, as { ns, device, address (with prefix length) }. Offloads stay on. */
-export function join(
-  a: { ns: string; device: string; address: string },
-  b: { ns: string; device: string; address: string },
-): void {
+/** An end of a veth pair; addresses with their prefix length. */
+interface End {
+  ns: string;
+  device: string;
+  addresses: readonly string[];
+}
+
+/** Joins two namespaces by a veth pair. Offloads stay on; IPv6 addresses can be used at once. */
+export function join(a: End, b: End): void {
   sh(`ip -n ${a.ns} link add ${a.device} type veth peer name ${b.device} netns ${b.ns}`);
-  for (const { ns, device, address } of [a, b]) {
-    sh(`ip -n ${ns} link set ${device} up && ip -n ${ns} address add ${address} dev ${device}`);
+  for (const { ns, device, addresses } of [a, b]) {
+    sh(`ip -n ${ns} link set ${device} up`);
+    for (const address of addresses) {
+      sh(`ip -n ${ns} address add ${address} dev ${device} ${address.includes(':') ? 'nodad' : ''}`);
+    }
   }
 }
 
-/** A client, a load balancer and a real server in a row: 10.1.0.2 - 10.1.0.1 | 10.2.0.1 - 10.2.0.2. */
+/**
+ * A client, a load balancer and a real server in a row: 10.1.0.2 - 10.1.0.1 | 10.2.0.1 - 10.2.0.2, and
+ * fd00:1::2 - fd00:1::1 | fd00:2::1 - fd00:2::2.
+ */
 export function threeInARow(t: Cleanup): { client: string; lb: string; server: string } {
   const client = namespace(t, 'c');
   const lb = namespace(t, 'l');
   const server = namespace(t, 's');
   join(
-    { ns: client, device: 'c0', address: '10.1.0.2/24' },
-    { ns: lb, device: 'wan0', address: '10.1.0.1/24' },
+    { ns: client, device: 'c0', addresses: ['10.1.0.2/24', 'fd00:1::2/64'] },
+    { ns: lb, device: 'wan0', addresses: ['10.1.0.1/24', 'fd00:1::1/64'] },
   );
   join(
-    { ns: lb, device: 'lan0', address: '10.2.0.1/24' },
-    { ns: server, device: 's0', address: '10.2.0.2/24' },
+    { ns: lb, device: 'lan0', addresses: ['10.2.0.1/24', 'fd00:2::1/64'] },
+    { ns: server, device: 's0', addresses: ['10.2.0.2/24', 'fd00:2::2/64'] },
   );
   return { client, lb, server };
 }
+
+/**
+ * A command to run another with, which makes the kernel look as if it had no IPv6 (ipv6.disable=1): sockets of the family
+ * are refused, by a seccomp filter, and /proc/net lacks its files, like all others.
+ */
+export const WITHOUT_IPV6: readonly string[] = [
+  'bash',
+  '-c',
+  'cp /proc/net/udp /tmp/$$.udp && mount -t tmpfs none /proc/$$/net && mv /tmp/$$.udp /proc/$$/net/udp && exec python3 "$@"',
+  'bash',
+  fileURLToPath(new URL('./without-ipv6.py', import.meta.url)),
+];
 
 /** A program of this folder running in a namespace. It prints JSON lines and stops when its input ends. */
 export interface Program {

@@ -7,7 +7,7 @@ import { boundSockets, claimPorts } from '../../src/io/ownership.ts';
 
 /** A UDP socket of this process on a free port of `address`. */
 async function bind(t: TestContext, address: string): Promise<number> {
-  const socket = createSocket('udp4').bind(0, address);
+  const socket = createSocket(address.includes(':') ? 'udp6' : 'udp4').bind(0, address);
   t.after(() => socket.close());
   await once(socket, 'listening');
   return socket.address().port;
@@ -39,6 +39,29 @@ test('an address and port to which a program is bound cannot be claimed', async 
   await (await claimPorts([{ ip: '127.0.0.8', port }])).release();
 });
 
+test('the same holds for IPv6, also for an IPv6 socket that is bound to an IPv4 address', async (t) => {
+  const vip = '::1';
+  const first = await claimPorts([{ ip: vip, port: 6000 }]);
+  t.after(() => first.release());
+  await assert.rejects(claimPorts([{ ip: vip, port: 6000 }]), /another uoa-proxy serves UDP \[::1\]:6000/);
+  const port = await bind(t, vip);
+  await assert.rejects(claimPorts([{ ip: vip, port }]), {
+    message: new RegExp(`a program on this host is bound to UDP \\[::1\\]:${port}`),
+    hint: /as ::1$/,
+  });
+  const mapped = await bind(t, '::ffff:127.0.0.9');
+  await assert.rejects(claimPorts([{ ip: '127.0.0.9', port: mapped }]), /bound to UDP 127\.0\.0\.9:/);
+});
+
+test('a server on :: does not stand in the way, of either family', async (t) => {
+  const port = await bind(t, '::');
+  const claim = await claimPorts([
+    { ip: '127.0.0.9', port },
+    { ip: '::1', port },
+  ]);
+  await claim.release();
+});
+
 test('a server on 0.0.0.0 does not stand in the way', async (t) => {
   const port = await bind(t, '0.0.0.0');
   await (await claimPorts([{ ip: '127.0.0.9', port }])).release();
@@ -51,4 +74,10 @@ test('a connected socket is no server', () => {
     '  101: 6400010A:1F41 0200010A:0035 01 00000000:00000000',
   ].join('\n');
   assert.deepEqual([...boundSockets(table)], ['127.0.0.1:6000']);
+  const table6 = [
+    '  sl  local_address                         remote_address                        st tx_queue rx_queue',
+    '  100: 0100A0FD000000000000000002000000:1770 00000000000000000000000000000000:0000 07 00000000:00000000',
+    '  101: 000000FD000000000000000002000000:1770 000000FD000000000000000003000000:0035 01 00000000:00000000',
+  ].join('\n');
+  assert.deepEqual([...boundSockets(table6)], ['[fda0:1::2]:6000']);
 });

@@ -2,9 +2,10 @@
 import assert from 'node:assert/strict';
 import test, { type TestContext } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { startEndpoint } from './endpoint.ts';
 import type { ReceivedDatagram } from './endpoint-program.ts';
 import type { FloodSpec } from './flood-program.ts';
-import { namespace, type Program, sh, startProgram, threeInARow } from './namespaces.ts';
+import { namespace, type Program, sh, startProgram, threeInARow, WITHOUT_IPV6 } from './namespaces.ts';
 import type { RelayReport, RelaySpec } from './relay-program.ts';
 
 const [CIP, VIP, LIP, RIP] = ['10.1.0.2', '10.1.0.1', '10.2.0.1', '10.2.0.2'] as const;
@@ -38,18 +39,6 @@ async function reportOnce(relay: Program, isWanted: (r: RelayReport) => boolean)
   }
 }
 
-async function startEndpoint(
-  t: TestContext,
-  ns: string,
-  ip: string,
-  port = 0,
-  echo = false,
-): Promise<Program> {
-  const endpoint = startProgram(t, ns, './endpoint-program.ts', { ip, port, echo });
-  await endpoint.next('ready');
-  return endpoint;
-}
-
 async function exchange(client: Program, vip: string, hex: string): Promise<ReceivedDatagram | null> {
   client.write({ send: { hex, ip: vip, port: VPORT } });
   await client.next('answer');
@@ -73,8 +62,8 @@ function pattern(byteLength: number): string {
 test('datagrams of every size pass both ways unchanged between two interfaces', async (t) => {
   const { client, lb, server } = threeInARow(t);
   const relay = await startRelay(t, lb, TWO_ARM);
-  await startEndpoint(t, server, RIP, VPORT, true);
-  const endpoint = await startEndpoint(t, client, CIP);
+  await startEndpoint(t, server, { ip: RIP, port: VPORT, echo: true });
+  const endpoint = await startEndpoint(t, client, { ip: CIP });
   const sizes = [0, 1, 2, 17, 18, 19, 64, 511, 1200, 1471, 1472];
   for (const size of sizes) {
     assert.deepEqual(await exchange(endpoint, VIP, pattern(size)), {
@@ -91,6 +80,81 @@ test('datagrams of every size pass both ways unchanged between two interfaces', 
   await relay.stop();
 });
 
+test('datagrams over IPv6 pass both ways unchanged between two interfaces, beside IPv4', async (t) => {
+  const { client, lb, server } = threeInARow(t);
+  const [vip, lip] = ['fd00:1::1', 'fd00:2::1'];
+  const relay = await startRelay(t, lb, {
+    vips: [...TWO_ARM.vips, { ip: vip, port: VPORT }],
+    lips: [...TWO_ARM.lips, { ip: lip, first: 1024, last: 65535 }],
+    rips: [RIP, 'fd00:2::2'],
+    rewrite: {
+      ...TWO_ARM.rewrite,
+      [vip]: { src: lip, dst: 'fd00:2::2' },
+      [lip]: { src: vip, dst: 'fd00:1::2' },
+    },
+  });
+  await startEndpoint(t, server, { ip: 'fd00:2::2', port: VPORT, echo: true });
+  await startEndpoint(t, server, { ip: RIP, port: VPORT, echo: true });
+  const endpoint = await startEndpoint(t, client, { ip: 'fd00:1::2' });
+  const sizes = [0, 1, 2, 17, 64, 1200, 1451, 1452];
+  for (const size of sizes) {
+    assert.deepEqual(await exchange(endpoint, vip, pattern(size)), {
+      hex: pattern(size),
+      srcIp: vip,
+      srcPort: VPORT,
+    });
+  }
+  const endpoint4 = await startEndpoint(t, client, { ip: CIP });
+  assert.equal((await exchange(endpoint4, VIP, 'abcd'))?.hex, 'abcd');
+  const { counters, ports } = await report(relay);
+  assert.deepEqual(
+    ports.map(({ name, side }) => [name, side]),
+    [
+      ['wan0', 1],
+      ['lan0', 2],
+    ],
+  );
+  const all = sizes.length + 1;
+  const { received, foreign } = counters[0]!;
+  assert.deepEqual([received, foreign, counters[2]!.sent], [all, 0, 2 * all]);
+  await relay.stop();
+});
+
+test('IPv6 over the loopback interface is delivered once each way', async (t) => {
+  const ns = namespace(t, 'p');
+  for (const ip of ['fd00:9::1', 'fd00:9::2', 'fd00:9::3', 'fd00:9::4']) {
+    sh(`ip -n ${ns} address add ${ip}/128 dev lo nodad`);
+  }
+  const relay = await startRelay(t, ns, {
+    wan: 'lo',
+    vips: [{ ip: 'fd00:9::2', port: VPORT }],
+    lips: [{ ip: 'fd00:9::3', first: 1024, last: 65535 }],
+    rips: ['fd00:9::4'],
+    rewrite: {
+      'fd00:9::2': { src: 'fd00:9::3', dst: 'fd00:9::4' },
+      'fd00:9::3': { src: 'fd00:9::2', dst: 'fd00:9::1' },
+    },
+  });
+  await startEndpoint(t, ns, { ip: 'fd00:9::4', port: VPORT, echo: true });
+  const endpoint = await startEndpoint(t, ns, { ip: 'fd00:9::1' });
+  for (const size of [0, 1452, 9000]) {
+    assert.equal((await exchange(endpoint, 'fd00:9::2', pattern(size)))?.hex, pattern(size));
+  }
+  const { counters } = await report(relay);
+  assert.deepEqual([counters[0]!.received, counters[1]!.sent], [6, 6]);
+  await relay.stop();
+});
+
+test('a host whose kernel has no IPv6 serves IPv4', async (t) => {
+  const { client, lb, server } = threeInARow(t);
+  const relay = startProgram(t, lb, './relay-program.ts', TWO_ARM, WITHOUT_IPV6);
+  await relay.next('ready');
+  await startEndpoint(t, server, { ip: RIP, port: VPORT, echo: true });
+  const endpoint = await startEndpoint(t, client, { ip: CIP });
+  assert.equal((await exchange(endpoint, VIP, 'abcd'))?.hex, 'abcd');
+  await relay.stop();
+});
+
 test('one interface serves both sides, and the loopback interface delivers each packet once', async (t) => {
   const ns = namespace(t, 'p');
   const relay = await startRelay(t, ns, {
@@ -103,8 +167,8 @@ test('one interface serves both sides, and the loopback interface delivers each 
       '127.0.0.3': { src: '127.0.0.2', dst: '127.0.0.1' },
     },
   });
-  await startEndpoint(t, ns, '127.0.0.4', VPORT, true);
-  const endpoint = await startEndpoint(t, ns, '127.0.0.1');
+  await startEndpoint(t, ns, { ip: '127.0.0.4', port: VPORT, echo: true });
+  const endpoint = await startEndpoint(t, ns, { ip: '127.0.0.1' });
   for (const size of [0, 1, 1472, 9000]) {
     assert.equal((await exchange(endpoint, '127.0.0.2', pattern(size)))?.hex, pattern(size));
   }
@@ -180,7 +244,7 @@ test('timers run even when packets arrive faster than they can be fetched', asyn
 test('packets of one port keep their order through the backlog', async (t) => {
   const { client, lb } = threeInARow(t);
   const relay = await startRelay(t, lb, { ...TWO_ARM, burdenUs: 2_000 });
-  const endpoint = await startEndpoint(t, client, CIP);
+  const endpoint = await startEndpoint(t, client, { ip: CIP });
   for (let index = 0; index < 60; index++) {
     endpoint.write({ send: { hex: index.toString(16).padStart(2, '0'), ip: VIP, port: VPORT } });
   }
@@ -195,8 +259,8 @@ test('packets of one port keep their order through the backlog', async (t) => {
 test('an interface that goes down is reported, and captures again once it is up', async (t) => {
   const { client, lb, server } = threeInARow(t);
   const relay = await startRelay(t, lb, TWO_ARM);
-  await startEndpoint(t, server, RIP, VPORT, true);
-  const endpoint = await startEndpoint(t, client, CIP);
+  await startEndpoint(t, server, { ip: RIP, port: VPORT, echo: true });
+  const endpoint = await startEndpoint(t, client, { ip: CIP });
   sh(`ip -n ${lb} link set wan0 down`);
   const { failures } = await reportOnce(relay, (r) => r.failures.length > 0);
   assert.match(failures[0]!, /interface wan0 went down/);
@@ -217,7 +281,7 @@ test('what cannot be sent is counted by its reason and does not stop the relay',
     rewrite: { ...TWO_ARM.rewrite, '10.1.0.77': { src: LIP, dst: '203.0.113.9' } },
   });
   sh(`ip -n ${lb} address add 10.1.0.77/32 dev wan0`);
-  const endpoint = await startEndpoint(t, client, CIP);
+  const endpoint = await startEndpoint(t, client, { ip: CIP });
   endpoint.write({ send: { hex: pattern(1400), ip: VIP, port: VPORT } });
   endpoint.write({ send: { hex: pattern(14), ip: '10.1.0.77', port: VPORT } });
   endpoint.write({ send: { hex: pattern(14), ip: VIP, port: VPORT } });
@@ -247,7 +311,7 @@ test('a VLAN-tagged packet is counted as foreign', async (t) => {
 test('a fault of the program in the middle of capturing ends it with its message', async (t) => {
   const { client, lb } = threeInARow(t);
   const relay = await startRelay(t, lb, { ...TWO_ARM, failAt: VIP });
-  const endpoint = await startEndpoint(t, client, CIP);
+  const endpoint = await startEndpoint(t, client, { ip: CIP });
   endpoint.write({ send: { hex: 'aa', ip: VIP, port: VPORT } });
   await assert.rejects(relay.next('report'), /ended with 1:.*failed on purpose/s);
 });

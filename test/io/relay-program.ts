@@ -1,5 +1,5 @@
 // A program for tests: opens pcap I/O and the guard in its namespace, and relays each packet that has an entry in
-// `rewrite` with other addresses, the same ports and no UDP checksum. Prints { ready: ports }; answers each line of input
+// `rewrite` with other addresses, the same ports and no UDP checksum (over IPv6 a right one). Prints { ready: ports }; answers each line of input
 // with { report }; stops when its input ends.
 import { createInterface } from 'node:readline';
 import { captureFilter } from '../../src/io/filter.ts';
@@ -52,19 +52,20 @@ const counters = new Float64Array((ports.length + 1) * IO_COUNTERS.length);
 const relayed = ports.map(() => 0);
 const failures: string[] = [];
 const captured: string[] = [];
+/** By the key of the old destination: the new source and destination, one after the other. */
 const rewrite = new Map(
   Object.entries(spec.rewrite).map(([old, { src, dst }]) => [
-    toNumber(old),
-    { src: toNumber(src), dst: toNumber(dst) },
+    keyOf(bytesOf(old)),
+    Buffer.concat([bytesOf(src), bytesOf(dst)]),
   ]),
 );
-const failAt = spec.failAt === undefined ? undefined : toNumber(spec.failAt);
+const failAt = spec.failAt === undefined ? undefined : keyOf(bytesOf(spec.failAt));
 
 const guard = await installGuard(spec, (message) => failures.push(message));
 const io = openPcapIo({
   ports,
   // The tests count datagrams; ports where nobody listens any more would add errors about them.
-  filters: ports.map((port) => `${captureFilter(port, spec.vips, spec.lips)} and not icmp`),
+  filters: ports.map((port) => `${captureFilter(port, spec.vips, spec.lips)} and not icmp and not icmp6`),
   bufferSize: 64 << 20,
   onPacket,
   counters: spec.fetchBurdenUs === undefined ? counters : slowly(counters, spec.fetchBurdenUs),
@@ -75,14 +76,25 @@ function onPacket(frame: Frame, off: number, end: number, portIndex: number) {
   const { view, bytes } = frame;
   if (captured.length < 64) captured.push(Buffer.from(bytes.subarray(off, end)).toString('hex'));
   burn(spec.burdenUs ?? 0);
-  const dst = view.getInt32(off + 16);
+  const isIpv6 = view.getUint8(off) >>> 4 === 6;
+  const dst = isIpv6 ? view.getInt32(off + 24) ^ view.getInt32(off + 36) : view.getInt32(off + 16);
   if (dst === failAt) throw new Error('failed on purpose');
   const next = rewrite.get(dst);
   if (next === undefined) return;
-  view.setInt32(off + 12, next.src);
-  view.setInt32(off + 16, next.dst);
-  view.setUint16(off + (view.getUint8(off) & 15) * 4 + 6, 0);
-  if (io.send(frame, off, view.getUint16(off + 2))) relayed[portIndex]!++;
+  bytes.set(next, off + (isIpv6 ? 8 : 12));
+  const udpOff = off + (isIpv6 ? 40 : (view.getUint8(off) & 15) * 4);
+  view.setUint16(udpOff + 6, 0);
+  const len = isIpv6 ? 40 + view.getUint16(off + 4) : view.getUint16(off + 2);
+  if (isIpv6) view.setUint16(udpOff + 6, checksum6(view, off, off + len) || 0xffff);
+  if (io.send(frame, off, len)) relayed[portIndex]!++;
+}
+
+/** RFC 8200, 8.1, of a packet without extension headers. */
+function checksum6(view: DataView, off: number, end: number): number {
+  let sum = 17 + (end - off - 40);
+  for (let at = off + 8; at < end; at += 2) sum += at + 1 < end ? view.getUint16(at) : view.getUint8(at) << 8;
+  while (sum > 0xffff) sum = (sum & 0xffff) + (sum >>> 16);
+  return ~sum & 0xffff;
 }
 
 let ticks = 0;
@@ -138,6 +150,15 @@ function burn(us: number) {
   if (us > 0) for (const end = performance.now() + us / 1000; performance.now() < end; );
 }
 
-function toNumber(ip: string): number {
-  return ip.split('.').reduce((sum, part) => (sum << 8) | Number(part), 0);
+/** A number that is another one for each address of a test: an IPv6 address's ends, the whole IPv4 address. */
+function keyOf(address: Buffer): number {
+  return address.length === 4 ? address.readInt32BE(0) : address.readInt32BE(0) ^ address.readInt32BE(12);
+}
+
+/** The bytes of an address: dotted decimal, or groups around one `::`. */
+function bytesOf(ip: string): Buffer {
+  if (!ip.includes(':')) return Buffer.from(ip.split('.').map(Number));
+  const [head = [], tail = []] = ip.split('::').map((part) => (part === '' ? [] : part.split(':')));
+  const zeros = new Array<string>(8 - head.length - tail.length).fill('0');
+  return Buffer.from([...head, ...zeros, ...tail].map((group) => group.padStart(4, '0')).join(''), 'hex');
 }

@@ -1,0 +1,15 @@
+// The client, server or pinger of a test, run by endpoint-program.ts in a namespace, and how to ask it something.
+import type { EndpointSpec, Request } from './endpoint-program.ts';
+import { type Cleanup, type Program, startProgram } from './namespaces.ts';
+
+/** Started and bound; port 0 for any. */
+export async function startEndpoint(t: Cleanup, ns: string, spec: EndpointSpec): Promise<Program> {
+  const endpoint = startProgram(t, ns, './endpoint-program.ts', spec);
+  await endpoint.next('ready');
+  return endpoint;
+}
+
+export async function ask<T>(endpoint: Program, request: Request): Promise<T> {
+  endpoint.write(request);
+  return endpoint.next<T>('answer');
+}
