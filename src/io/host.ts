@@ -168,7 +168,7 @@ export async function assignAddresses(missing: readonly MissingAddress[]): Promi
     for (const { ip, device } of missing) await addAddress(ip, device);
     await settledLinks(missing.map(({ ip }) => ip));
   } catch (error) {
-    await removeAddresses(missing);
+    await removeAddresses(missing).catch(() => {}); // what could not be added says more
     throw error;
   }
 }

@@ -121,7 +121,7 @@ export async function removeAddress(address: string, device: string): Promise<vo
   try {
     await ip('address', 'delete', asHost(address), 'dev', device);
   } catch (error) {
-    if (!/Cannot assign requested address|Address not found|Cannot find device/.test(String(error)))
+    if (!/Cannot assign requested address|address not found|Cannot find device/i.test(String(error)))
       throw error;
   }
 }
