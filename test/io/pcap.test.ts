@@ -308,6 +308,30 @@ test('a VLAN-tagged packet is counted as foreign', async (t) => {
   await relay.stop();
 });
 
+test('packets of both families are taken from a tunnel, which has no link header', async (t) => {
+  const { lb } = threeInARow(t);
+  sh(`ip -n ${lb} tuntap add mode tun tun0 && ip -n ${lb} link set tun0 up`);
+  const vip6 = 'fd00:1::1';
+  const relay = await startRelay(t, lb, {
+    ...TWO_ARM,
+    wan: 'tun0',
+    vips: [...TWO_ARM.vips, { ip: vip6, port: VPORT }],
+    rewrite: {},
+  });
+  const ipv4 = '4500001d00004000401124cc0a0100020a01000103e8177000090000aa';
+  const ipv6 = `6000000000091140fd000001${'00'.repeat(11)}02fd000001${'00'.repeat(11)}0103e8177000090000aa`;
+  // TUNSETIFF with IFF_TUN and IFF_NO_PI: what is written to the file comes in on the interface.
+  const write =
+    'import fcntl, os, struct, sys; tun = os.open("/dev/net/tun", os.O_RDWR); ' +
+    'fcntl.ioctl(tun, 0x400454ca, struct.pack("16sH22x", b"tun0", 0x1001)); ' +
+    '[os.write(tun, bytes.fromhex(packet)) for packet in sys.argv[1:]]';
+  sh(`ip netns exec ${lb} python3 -c '${write}' ${ipv4} ${ipv6}`);
+  const { captured, counters } = await reportOnce(relay, (r) => r.captured.length === 2);
+  assert.deepEqual(captured, [ipv4, ipv6]);
+  assert.equal(counters[0]!.foreign, 0);
+  await relay.stop();
+});
+
 test('a fault of the program in the middle of capturing ends it with its message', async (t) => {
   const { client, lb } = threeInARow(t);
   const relay = await startRelay(t, lb, { ...TWO_ARM, failAt: VIP });
