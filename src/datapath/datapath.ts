@@ -79,6 +79,9 @@ export class Datapath {
     if (fault !== PARSE_FRAGMENT) return DROP_BASE + fault;
 
     if (packet.totalLen > state.ports[portIndex].mtu) return DROP.super_packet;
+    // Judged here, because of what stands before an IPv6 fragment header nothing is left when the datagram is whole.
+    if (packet.options.sourceRoute) return DROP.source_route;
+    if (packet.options.refusedOff !== 0) return DROP.unknown_ip_option;
     const verdict = reassembler.add(packet, frame, nowMs);
     if (verdict !== VERDICT.forward) return verdict;
     const whole = parse(packet, reassembler.frame, reassembler.off, reassembler.end);

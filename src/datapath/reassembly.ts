@@ -29,8 +29,10 @@ const ID = ADDRESSES + 8;
 /** Protocol inside and family: fragments of another kind are of another datagram. */
 const KIND = ID + 1;
 const STARTED = KIND + 1;
+/** Counts datagrams: of two, the one begun earlier has the lower number. */
+const ORDER = STARTED + 1;
 /** Fragments that are there; 0: the slot is free. */
-const COUNT = STARTED + 1;
+const COUNT = ORDER + 1;
 const BYTES = COUNT + 1;
 /** Bytes of the whole datagram, -1 until the last fragment is there. */
 const LENGTH = BYTES + 1;
@@ -56,7 +58,7 @@ export class Reassembler {
   readonly #counters: Float64Array;
   readonly #key0: number;
   readonly #key1: number;
-  #nextSlot = 0;
+  #begun = 0;
 
   constructor(counters: Float64Array, [key0, key1]: readonly [number, number]) {
     this.#counters = counters;
@@ -103,11 +105,9 @@ export class Reassembler {
     return undefined;
   }
 
-  /** Slots are used in turn, so the next one is free or holds the datagram begun longest ago. */
   #open(packet: Packet, nowMs: number): number {
     const slots = this.#slots;
-    const slot = this.#nextSlot;
-    this.#nextSlot = (slot + 1) % SLOTS;
+    const slot = this.#freeOrOldest();
     const at = slot * SLOT_WORDS;
     if (slots[at + COUNT] !== 0) this.#abandon(slot, DROP.fragment_evicted);
     slots[at + HASH] = this.#hash(packet);
@@ -115,12 +115,25 @@ export class Reassembler {
     slots[at + ID] = packet.fragment.id;
     slots[at + KIND] = kindOf(packet);
     slots[at + STARTED] = nowMs;
+    this.#begun = (this.#begun + 1) | 0;
+    slots[at + ORDER] = this.#begun;
     slots[at + BYTES] = 0;
     slots[at + LENGTH] = -1;
     slots[at + HEADER_LEN] = 0;
     slots[at + LARGEST] = 0;
     slots[at + CONGESTED] = 0;
     return slot;
+  }
+
+  #freeOrOldest(): number {
+    const slots = this.#slots;
+    let oldest = 0;
+    for (let slot = 0; slot < SLOTS; slot++) {
+      const at = slot * SLOT_WORDS;
+      if (slots[at + COUNT] === 0) return slot;
+      if (((slots[at + ORDER] - slots[oldest * SLOT_WORDS + ORDER]) | 0) < 0) oldest = slot;
+    }
+    return oldest;
   }
 
   /** Notes the range of a new fragment: VERDICT.held, or why it cannot be. */

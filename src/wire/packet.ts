@@ -152,10 +152,10 @@ function parseIpv6(packet: Packet, view: DataView, off: number, end: number): nu
   if (chain.protocol !== ipv6.NEXT_FRAGMENT) return PARSE_OTHER_PROTOCOL;
 
   const inner = view.getUint8(chain.endOff);
+  if (inner !== ipv4.PROTOCOL_UDP && inner !== ipv4.PROTOCOL_OPP && !isExtension(inner))
+    return PARSE_OTHER_PROTOCOL; // with NEXT_FRAGMENT as its protocol: a piece of ICMPv6 is no ICMPv6 message
   packet.protocol = inner;
   packet.udpOff = chain.endOff + ipv6.FRAGMENT_HEADER_LEN;
-  if (inner !== ipv4.PROTOCOL_UDP && inner !== ipv4.PROTOCOL_OPP && !isExtension(inner))
-    return PARSE_OTHER_PROTOCOL;
   fragment.id = ipv6.fragmentId(view, chain.endOff);
   fragment.dataOff = packet.udpOff;
   fragment.dataLen = ipEnd - packet.udpOff;
