@@ -200,7 +200,9 @@ export class DatapathState {
 function makeReceiver(plan: ServicePlan, { ip, dialect }: RealServerPlan): UoaReceiver {
   const over = familyOf(ip);
   const { onUnsupported, unifiedType } = plan;
-  const first = dialect === 'none' ? undefined : uoaForms(dialect, over, unifiedType);
+  // Somebody's error about a UOA that was never sent must not bring one to a real server that is to be told nothing.
+  if (dialect === 'none') return new UoaReceiver(undefined, undefined);
+  const first = uoaForms(dialect, over, unifiedType);
   const fallback =
     onUnsupported === 'plain' || onUnsupported === dialect
       ? undefined
