@@ -53,11 +53,13 @@ for (const pair of ALL_PAIRS) {
       { attributed: sizes.length, uoas: sizes.length, empty: carriers },
     );
     assert.equal(await rig.metric('uoa_sent_total', { carriage: 'carrier' }), carriers);
-    await arrived.none(BAD_CHECKSUM, 'no checksum is bad');
-    await arrived.none('ip.len > 1500 or ipv6.plen > 1460', 'no packet is larger than the MTU');
+    await arrived.none(
+      `${BAD_CHECKSUM} or ip.len > 1500 or ipv6.plen > 1460`,
+      'no checksum is bad and no packet is larger than the MTU',
+    );
   });
 
-  test(`${name}: zero-length datagrams and full ones pass in both directions in turn`, async (t) => {
+  test(`${name}: empty and full datagrams in turn come back one for one`, async (t) => {
     const rig = await startRig(t, { pair, uoa: { dialect } });
     const servers = await rig.startServers();
     const sizes = [0, 0, full, 0, full, full, 0, 64];
@@ -65,12 +67,40 @@ for (const pair of ALL_PAIRS) {
     assert.deepEqual([results, unexpected], [sizes.map(() => 'same'), 0]);
     assert.deepEqual(Object.values(joined(await endAll(servers), 'clients')), [sender]);
   });
+}
 
+test('IPv6 to IPv4: a server learns its path MTU from an answer that only translation makes too large', async (t) => {
+  const pair = PAIRS.nat64;
+  const rig = await startRig(t, { pair, servers: 1, uoa: { dialect: pair.dialect } });
+  const servers = await rig.startServers();
+  const lan = await rig.watch('rs', 'eth0', 'icmp', 'in');
+  // In fragments there; the answer fits the server's MTU, not its translation the clients'.
+  const { results } = await rig.probe('exchange', { sizes: [pair.full + 1, pair.full + 1] });
+  assert.deepEqual(results, ['nothing', 'same']);
+  assert.equal((await lan.matching(icmp.tooBig(4, 1480))).count, 1);
+  await endAll(servers);
+});
+
+test('IPv4 to IPv6: a client learns its path MTU from a datagram that only translation makes too large', async (t) => {
+  const pair = PAIRS.nat46;
+  const rig = await startRig(t, { pair, uoa: { dialect: pair.dialect } });
+  const servers = await rig.startServers();
+  const { first, second, mtu } = await rig.probe('pmtu', { size: pair.full + 1 });
+  assert.deepEqual({ first, second, mtu }, { first: 'EMSGSIZE', second: 'EMSGSIZE', mtu: 1480 });
+  assert.deepEqual(
+    (await rig.probe('exchange', { sizes: [pair.full + 1] })).results,
+    ['same'],
+    'in fragments',
+  );
+  await endAll(servers);
+});
+
+for (const { name, dialect, ...pair } of [PAIRS[4], PAIRS[6]]) {
   test(`${name}: with maxTrials 0 there is no UOA at all`, async (t) => {
     const rig = await startRig(t, { pair, uoa: { dialect, maxTrials: 0 } });
     const servers = await rig.startServers();
     const arrived = await rig.watch('rs', 'eth0', 'ip or ip6', 'in');
-    const { results } = await rig.probe('exchange', { sizes: [64, full, 64, 0] });
+    const { results } = await rig.probe('exchange', { sizes: [64, pair.full, 64, 0] });
     assert.deepEqual(results, ['same', 'same', 'same', 'same']);
     const any = 'ip.hdr_len > 20 or ip.proto == 248 or ipv6.nxt == 60 or ipv6.nxt == 248';
     await arrived.none(any, 'nothing but plain UDP');

@@ -140,11 +140,21 @@ export class Rig {
   }
 }
 
-/** Builds the network, starts the proxy and waits until it is ready. `t` removes everything at the end. */
-export async function startRig(t: TestContext, options: RigOptions = {}): Promise<Rig> {
-  for (const program of ['ip', 'nft', 'tcpdump', 'tshark', 'python3']) {
+let python: string | undefined;
+
+/** Throws for one that is missing; returns the path of python3 itself, which starts faster than a wrapper around it. */
+function requirePrograms(): string {
+  for (const program of ['ip', 'nft', 'tcpdump', 'tshark']) {
     if (spawnSync(program, ['--version']).error) throw new Error(`this test needs the program ${program}`);
   }
+  const asked = spawnSync('python3', ['-c', 'import sys; print(sys.executable)'], { encoding: 'utf8' });
+  if (asked.status !== 0) throw new Error('this test needs the program python3');
+  return asked.stdout.trim();
+}
+
+/** Builds the network, starts the proxy and waits until it is ready. `t` removes everything at the end. */
+export async function startRig(t: TestContext, options: RigOptions = {}): Promise<Rig> {
+  python ??= requirePrograms();
   removeLeftovers();
   const { kind = 'two-arm', clients = 3, servers = 2, uoa = {}, pair = { client: 4, server: 4 } } = options;
   const topology = buildTopology({ ...options, kind, clients, servers });
@@ -188,7 +198,7 @@ export function startPython(
 ): PythonProgram {
   const texts = args.map((arg) => (typeof arg === 'string' ? arg : JSON.stringify(arg)));
   // -B: no __pycache__ beside the sources.
-  const child = topology.spawn(role, ['python3', '-B', join(PROGRAMS, name), ...texts], {
+  const child = topology.spawn(role, [python ?? 'python3', '-B', join(PROGRAMS, name), ...texts], {
     stdio: ['pipe', 'pipe', 'inherit'],
   });
   let sayReady: () => void = () => {};
@@ -237,13 +247,28 @@ export class Witness {
 
   /** One line per captured packet that matches tshark's display filter, at most 20 of `count`. */
   async matching(displayFilter: string): Promise<{ count: number; lines: string[] }> {
+    const lines = await this.#tshark('-Y', displayFilter);
+    return { count: lines.length, lines: lines.slice(0, 20) };
+  }
+
+  /** UDP datagrams whose checksum verifies, and packets where that of UDP or of the IPv4 header does not. */
+  async checksums(): Promise<{ good: number; bad: number }> {
+    const fields = ['-e', 'ip.checksum.status', '-e', 'udp.checksum.status'];
+    // tshark: 0 is bad, 1 good; the others are not there, or cannot be told.
+    const lines = await this.#tshark('-Y', 'udp', '-T', 'fields', '-E', 'separator=,', ...fields);
+    return {
+      good: lines.filter((line) => line.endsWith(',1')).length,
+      bad: lines.filter((line) => line.split(',').includes('0')).length,
+    };
+  }
+
+  async #tshark(...options: string[]): Promise<string[]> {
     await this.stop();
     const checks = ['-o', 'ip.check_checksum:TRUE', '-o', 'udp.check_checksum:TRUE'];
-    const argv = ['-n', '-r', this.#path, ...checks, '-Y', displayFilter];
+    const argv = ['-n', '-r', this.#path, ...checks, ...options];
     const result = spawnSync('tshark', argv, { encoding: 'utf8', maxBuffer: 1 << 28 });
     assert.equal(result.status, 0, `tshark: ${result.stderr}`);
-    const lines = result.stdout.split('\n').filter(Boolean);
-    return { count: lines.length, lines: lines.slice(0, 20) };
+    return result.stdout.split('\n').filter(Boolean);
   }
 
   /** Fails when a captured packet matches, and shows it. */

@@ -2,7 +2,8 @@
 // servers whose kernels know nothing of it.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { test } from 'node:test';
+import { type TestContext, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { listen, type ServerEvent, type ServerTotals } from '../../src/lab/events.ts';
 import { startRealServer } from '../../src/lab/programs.ts';
 import { type Rig, startRig } from './harness.ts';
@@ -42,24 +43,24 @@ async function startReaders(rig: Rig): Promise<() => Promise<Served[]>> {
 }
 
 for (const pair of ALL_PAIRS) {
-  test(`${pair.name}, opp: 5,000 datagrams of 100 clients arrive unchanged and each client address is right`, async (t) => {
+  test(`${pair.name}, opp: 3,000 datagrams of 100 clients arrive unchanged and each client address is right`, async (t) => {
     const rig = await startRig(t, { pair, clients: 10, uoa: { dialect: 'opp' } });
     const wan = await rig.watch('client', 'eth0', STRANGE_TO_CLIENTS);
     const lan = await rig.watch('rs', 'eth0', `ip proto 248 or ip6[6] = 248 or ${ICMP_ERRORS}`);
     const end = await startReaders(rig);
     const sizes = [26, 64, 512, 1200, pair.full];
-    const clients = await rig.clients({ portsPerAddress: 10, count: 5000, sizes });
+    const clients = await rig.clients({ portsPerAddress: 10, count: 3000, sizes });
     const results = await end();
 
     const { answered, altered, missing, unexpected, refused } = clients;
     assert.deepEqual(
       { answered, altered, missing, unexpected, refused },
-      { answered: 5000, altered: 0, missing: 0, unexpected: 0, refused: 0 },
+      { answered: 3000, altered: 0, missing: 0, unexpected: 0, refused: 0 },
     );
     const sum = (key: keyof ServerTotals) => results.reduce((total, { totals }) => total + totals[key], 0);
     assert.deepEqual(
       { attributed: sum('attributed'), unattributed: sum('unattributed'), wrong: sum('wrong') },
-      { attributed: 5000, unattributed: 0, wrong: 0 },
+      { attributed: 3000, unattributed: 0, wrong: 0 },
     );
     assert.equal(new Set(results.flatMap((result) => result.clients)).size, 100);
     assert.equal(await rig.metric('uoa_acked_total'), sum('acks'), 'each echo ACK is consumed');
@@ -71,7 +72,9 @@ for (const pair of ALL_PAIRS) {
     const large = await lan.matching('ipv6.nxt == 248 and ipv6.plen > 100');
     assert.equal(large.count, 0, 'over IPv6 opp comes in carriers only');
   });
+}
 
+for (const pair of [PAIRS[4], PAIRS[6]]) {
   test(`${pair.name}, opp: a server without a receiver gets plain datagrams after its first refusal`, async (t) => {
     const rig = await startRig(t, { pair, clients: 5, servers: 1, uoa: { dialect: 'opp' } });
     const servers = await rig.startServers();
@@ -87,14 +90,13 @@ for (const pair of ALL_PAIRS) {
     );
     assert.equal(sumOf(ended, 'uoas'), 0);
     await wan.none('frame', 'the refusal stays between the proxy and the server');
-    assert.equal(refusalsLogged(rig), 1, rig.proxy.log);
+    await assertRefusalLoggedOnce(t, rig);
   });
 }
 
 for (const [pair, onUnsupported] of [
   [PAIRS[4], 'ipo'],
   [PAIRS.nat64, 'unified'],
-  [PAIRS[6], 'elb'],
   [PAIRS.nat46, 'elb'],
 ] as const) {
   test(`${pair.name}, opp falls back to ${onUnsupported} where no receiver is`, async (t) => {
@@ -103,13 +105,21 @@ for (const [pair, onUnsupported] of [
     await rig.probe('exchange', { sizes: [64] });
     const sizes = [64, 26, pair.full];
     const clients = await rig.clients({ portsPerAddress: 10, count: 500, sizes });
-    // The first client's session may have got its address too, by one of its remaining trials.
-    assertAllRight(clients, await endAll(servers), 500);
-    assert.equal(refusalsLogged(rig), 1, rig.proxy.log);
+    const ended = await endAll(servers);
+    // Over IPv6 opp goes ahead in a carrier, so that what the first client sent arrived, without its name.
+    const nameless = pair.server === 6 ? 1 : 0;
+    assertAllRight(clients, ended, 500, nameless);
+    await assertRefusalLoggedOnce(t, rig);
   });
 }
 
-function refusalsLogged({ proxy, realServers }: Rig): number {
-  const lines = proxy.log.split('\n').filter((line) => line.includes('"level":40'));
-  return lines.filter((line) => line.includes(realServers[0]!.ip)).length;
+/** Waits for the warning about the first real server, and fails when it comes more than once. */
+async function assertRefusalLoggedOnce(t: TestContext, { proxy, realServers }: Rig): Promise<void> {
+  const warnings = () =>
+    proxy.log
+      .split('\n')
+      .filter((line) => line.includes('"level":"warn"') && line.includes(realServers[0]!.ip));
+  while (warnings().length === 0 && !t.signal.aborted) await sleep(50);
+  await proxy.stop();
+  assert.equal(warnings().length, 1, proxy.log);
 }

@@ -1,13 +1,15 @@
 """Builds IP packets byte by byte, for what no socket of the kernel's would send: UDP datagrams in fragments of any order,
 and protocol 248. Both families; addresses as text."""
 import itertools
+import random
 import socket
 import struct
 
 import payload
 
 UDP, OPP, FRAGMENT = 17, 248, 44
-_ids = itertools.count(0x5A17)
+# From anywhere: a piece that was left over from an earlier program must not fit a datagram of this one.
+_ids = itertools.count(random.randrange(1, 0x8000))
 
 
 def checksum(data):

@@ -92,17 +92,18 @@ def waiting(sockets):
 
 
 def fragments(args):
-    """Sends datagrams of the given sizes in fragments that a raw socket sends in the given order."""
+    """Sends datagrams in fragments that a raw socket sends: for each cut {"fragment", "size"} in each of `orders`."""
     sock = udp(args)
     (ip, port), (vip, vport) = own(sock), args["to"]
     raw = packets.raw_socket(ip)
     results = []
-    for sequence, size in enumerate(args["sizes"]):
-        data = payload.make(size, sequence, ip, port)
-        datagram = packets.udp(ip, port, vip, vport, data)
-        for packet in packets.in_order(args["order"], packets.fragments(ip, vip, datagram, args["fragment"])):
-            raw.sendto(packet, (vip, 0))
-        results.append(compare(sock, data))
+    for cut in args["cuts"]:
+        for order in args["orders"]:
+            data = payload.make(cut["size"], len(results), ip, port)
+            pieces = packets.fragments(ip, vip, packets.udp(ip, port, vip, vport, data), cut["fragment"])
+            for packet in packets.in_order(order, pieces):
+                raw.sendto(packet, (vip, 0))
+            results.append("%s of %d: %s" % (order, cut["fragment"], compare(sock, data)))
     time.sleep(0.3)
     return {"results": results, "unexpected": waiting([sock]), "client": payload.text(ip, port)}
 
