@@ -81,7 +81,7 @@ function defineCommands(choose: (command: Command) => void): Argv {
             choices: FAMILY_NAMES,
             default: '4' as const,
             requiresArg: true,
-            describe: 'IP versions; nat64: IPv6 clients of IPv4 servers',
+            describe: 'IP version; nat64: IPv6 clients, IPv4 servers',
           })
           .option('verbose', { type: 'boolean', default: false, describe: 'Print what each program prints' })
           .check((options) => {
@@ -93,7 +93,7 @@ function defineCommands(choose: (command: Command) => void): Argv {
           })
           .example('$0 lab --once', 'Exit 0 if nothing was lost')
           .example('$0 lab --dialect opp --clients 5', 'Stay up until Ctrl-C')
-          .example('$0 lab --once --family 6 --dialect elb', 'All in IPv6'),
+          .example('$0 lab --family 6 --dialect elb', 'All in IPv6'),
       (options) => choose(() => lab(options)),
     )
     .example('$0 check --config proxy.yaml', 'List every problem')

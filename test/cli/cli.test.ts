@@ -34,7 +34,13 @@ describe('the command line', () => {
     [['check', '--config', 'config/full.yaml', 'extra'], /Unknown (command|argument): extra/],
     [['lab', '--clients', 'many'], /--clients must be an integer from 1 to/],
     [['lab', '--servers', '0'], /--servers must be an integer from 1 to/],
-    [['lab', '--dialect', 'elb'], /Given: "elb", Choices: "ipo", "opp"/],
+    [['lab', '--dialect', 'toa'], /Given: "toa", Choices: "ipo", "opp", "elb", "unified", "none"/],
+    [['lab', '--family', '5'], /Given: "5", Choices: "4", "6", "nat64", "nat46"/],
+    [
+      ['lab', '--family', '6'],
+      /dialect ipo is an IPv4 option, .* choose --dialect opp, elb, unified or none/,
+    ],
+    [['lab', '--family', 'nat46', '--dialect', 'ipo'], /dialect ipo is an IPv4 option/],
   ];
   for (const [args, message] of refused) {
     it(`refuses "${args.join(' ')}" with exit code 1 and a hint, without a stack`, () => {

@@ -52,25 +52,44 @@ function leftBy({ child }: Run): string[] {
   ];
 }
 
-for (const dialect of ['ipo', 'opp']) {
-  test(`lab --once shows a session, passes and leaves nothing behind, with dialect ${dialect}`, async (t) => {
-    const lab = startLab(t, '--once', '--dialect', dialect);
+const shows: { family: string; dialect: string; uoa: string; inserted?: false }[] = [
+  { family: '4', dialect: 'ipo', uoa: 'IP option 31, client 10.1.0.2:' },
+  { family: '4', dialect: 'opp', uoa: 'protocol 248, client 10.1.0.2:' },
+  { family: '6', dialect: 'elb', uoa: 'destination option 31, client [fd00:1::2]:' },
+  { family: 'nat64', dialect: 'unified', uoa: 'IP option 31, client [fd00:1::2]:' },
+  { family: 'nat46', dialect: 'opp', uoa: 'protocol 248, client 10.1.0.2:', inserted: false },
+];
+
+for (const { family, dialect, uoa, inserted } of shows) {
+  test(`lab --once --family ${family} --dialect ${dialect} shows a session, passes and leaves nothing behind`, async (t) => {
+    const lab = startLab(t, '--once', '--family', family, '--dialect', dialect);
     assert.equal(await lab.ended, 0, lab.output());
     const shown = [
-      'UOA inserted, same bytes',
+      inserted ?? 'UOA inserted, same bytes',
       'echo ACK: ends here',
       'carrier goes ahead',
       'answer, same bytes',
-      dialect === 'ipo' ? 'IP option 31, client 10.1.0.2:' : 'protocol 248, client 10.1.0.2:',
-      'Real server 10.2.0.11 learned',
+      `UOA: ${uoa}`,
+      `Real server ${family === '6' || family === 'nat46' ? 'fd00:2::11' : '10.2.0.11'} learned`,
+      dialect === 'unified' && 'sent to [fd00:1::100]:6000',
       'uoa_acked',
       ' 0 lost',
     ];
-    for (const text of shown) assert.ok(lab.output().includes(text), `it prints "${text}":\n${lab.output()}`);
+    for (const text of shown) {
+      if (text !== false) assert.ok(lab.output().includes(text), `it prints "${text}":\n${lab.output()}`);
+    }
+    assert.doesNotMatch(lab.output(), /other bytes/);
     assert.match(lab.output(), /^PASS$/m);
     assert.deepEqual(leftBy(lab), []);
   });
 }
+
+test('lab --dialect none shows that the real servers get no UOA', async (t) => {
+  const lab = startLab(t, '--once', '--dialect', 'none');
+  assert.equal(await lab.ended, 0, lab.output());
+  assert.match(lab.output(), /0 UOAs reached the real servers/);
+  assert.doesNotMatch(lab.output(), /UOA: /);
+});
 
 test('lab --once fails when a real server dies on the way', async (t) => {
   const lab = startLab(t, '--once');
