@@ -90,6 +90,7 @@ function dataLen(piece: Uint8Array): number {
   if (familyOf(piece) === 4) return piece.length - (piece[0]! & 15) * 4;
   let off = 40;
   for (let next = piece[6]!; next !== FRAGMENT; ) {
+    if (off >= piece.length) throw new Error('no fragment header');
     next = piece[off]!;
     off += (piece[off + 1]! + 1) * 8;
   }
