@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { LabDialect } from '../../src/lab/family.ts';
-import { VPORT } from '../../src/lab/topology.ts';
+import { VIPS, VPORT } from '../../src/lab/topology.ts';
 import { formatEndpoint } from '../../src/wire/address.ts';
 import { startRig } from './harness.ts';
 import { ICMP_ERRORS, PAIRS, STRANGE_TO_CLIENTS } from './pairs.ts';
@@ -16,6 +16,7 @@ const MAX_TRIALS = 3;
 
 /** `form`: option type, and bytes behind type and length. */
 const scenarios: { pair: keyof typeof PAIRS; dialect: LabDialect; unifiedType?: 30; form: string }[] = [
+  { pair: 4, dialect: 'ipo', form: '31/6' },
   { pair: 4, dialect: 'elb', form: '31/6' },
   { pair: 4, dialect: 'unified', form: '31/14' },
   { pair: 6, dialect: 'elb', form: '31/18' },
@@ -65,3 +66,50 @@ for (const { pair: key, dialect, unifiedType, form } of scenarios) {
     assert.equal(await rig.metric('io_lost_total'), 0);
   });
 }
+
+test('clients of both families meet real servers of both families in one service, all at once', async (t) => {
+  const rig = await startRig(t, {
+    pair: PAIRS[6],
+    clients: 10,
+    realServers: [
+      { ip: '10.2.0.11', port: VPORT, dialect: 'ipo' },
+      { ip: 'fd00:2::11', port: VPORT, dialect: 'elb' },
+      { ip: '10.2.0.12', port: VPORT, dialect: 'unified' },
+      { ip: 'fd00:2::12', port: VPORT, dialect: 'unified' },
+    ],
+    uoa: { dialect: 'opp' },
+  });
+  const servers = await rig.startServers();
+  const wan = await rig.watch('client', 'eth0', STRANGE_TO_CLIENTS);
+  const lan = await rig.watch('rs', 'eth0', STRANGE_TO_CLIENTS, 'in');
+  const load = { portsPerAddress: 10, count: 3000, sizes: [26, 64, 1200, PAIRS[6].full, 4000] };
+  const both = await Promise.all(
+    ([4, 6] as const).map((family) =>
+      rig.clients({ ...load, addresses: rig.topology.clientIps[family], vip: VIPS[family] }),
+    ),
+  );
+  const ended = await endAll(servers);
+  for (const { answered, altered, missing, unexpected } of both) {
+    assert.deepEqual(
+      { answered, altered, missing, unexpected },
+      { answered: 3000, altered: 0, missing: 0, unexpected: 0 },
+    );
+  }
+  assert.deepEqual(
+    [sumOf(ended, 'attributed'), sumOf(ended, 'unattributed'), sumOf(ended, 'wrong')],
+    [6000, 0, 0],
+  );
+  // Each server has clients of each family: two forms of its dialect.
+  assert.deepEqual(
+    ended.map(({ forms }) => Object.keys(forms as object).sort()),
+    [
+      ['31/18', '31/6'],
+      ['31/18', '31/6'],
+      ['31/14', '31/38'],
+      ['31/12', '31/36'],
+    ],
+  );
+  await wan.none('frame', 'no UOA and no ICMP error reaches the clients');
+  const { count } = await lan.matching('frame');
+  assert.equal(count, sumOf(ended, 'uoas'), 'where they belong, the witness sees them all');
+});

@@ -40,7 +40,7 @@ export interface RigOptions extends Partial<TopologyOptions> {
   /** Families of the clients and of the real servers; both IPv4 by default. */
   pair?: FamilyPair;
   /** Where the real servers listen; by default 10.2.0.11:6000 and so on. */
-  realServers?: { ip: string; port: number }[];
+  realServers?: { ip: string; port: number; dialect?: LabDialect }[];
   /** Of a sidecar, where it is not 127.0.0.2. */
   lips?: string[];
   uoa?: {
@@ -55,6 +55,9 @@ export interface RigOptions extends Partial<TopologyOptions> {
 
 /** See programs/clients.py. */
 export interface ClientsOptions {
+  /** Where not those of the rig. */
+  addresses?: readonly string[];
+  vip?: string;
   portsPerAddress: number;
   count: number;
   sizes: number[];

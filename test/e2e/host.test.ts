@@ -3,10 +3,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Topology } from '../../src/lab/topology.ts';
+import { LIPS, type Topology } from '../../src/lab/topology.ts';
 import { type Rig, startRig } from './harness.ts';
+import { ICMP_ERRORS, PAIRS } from './pairs.ts';
 
-const VIP_ONLY = { port: 6999 };
+const OTHER_PORT = 6999;
 
 function masquerade(topology: Topology): void {
   topology.exec(
@@ -14,6 +15,13 @@ function masquerade(topology: Topology): void {
     ['nft', '-f', '-'],
     `
     table ip nat {
+      chain postrouting {
+        type nat hook postrouting priority srcnat;
+        oifname "lan0" masquerade
+        oifname "wan0" masquerade
+      }
+    }
+    table ip6 nat {
       chain postrouting {
         type nat hook postrouting priority srcnat;
         oifname "lan0" masquerade
@@ -30,8 +38,8 @@ function tables(topology: Topology, ...except: string[]): string[] {
 }
 
 function addresses(topology: Topology): string[] {
-  const listed = topology.exec('lb', ['ip', '-o', '-4', 'address', 'show']);
-  return [...listed.matchAll(/inet ([0-9.]+)/g)].map((match) => match[1]!);
+  const listed = topology.exec('lb', ['ip', '-o', 'address', 'show']);
+  return [...listed.matchAll(/inet6? ([0-9a-f.:]+)/g)].map((match) => match[1]!);
 }
 
 /** Waits until nothing runs in any of the namespaces; the kernel needs a moment to take a process down. */
@@ -40,60 +48,62 @@ async function untilNobodyIsLeft(rig: Rig): Promise<void> {
   assert.deepEqual(rig.topology.pids(), [], 'no process is left');
 }
 
-test('a MASQUERADE rule of the host does not rewrite LIP:lport', async (t) => {
-  const rig = await startRig(t, { beforeProxy: masquerade });
-  const servers = await rig.startServers();
-  const clients = await rig.clients({ portsPerAddress: 10, count: 3000, sizes: [26, 512, 1472] });
-  assert.equal(clients.answered, 3000);
-  assert.equal(clients.altered, 0);
-  for (const server of servers) {
-    const { clients: learned, wrong, unattributed } = await server.end();
-    assert.deepEqual({ wrong, unattributed }, { wrong: 0, unattributed: 0 });
-    const locals = Object.keys(learned as object).map((local) => local.split(':')[0]);
-    assert.ok(locals.length > 0);
-    assert.deepEqual([...new Set(locals)].sort(), ['10.2.0.200', '10.2.0.201']);
-  }
-  const ports = rig.topology.exec('lb', ['nft', 'list', 'table', 'ip', 'nat']);
-  assert.match(ports, /masquerade/, 'the rule was there all along');
-});
+for (const { name, dialect, full, ...pair } of [PAIRS[4], PAIRS[6]]) {
+  const options = { pair, uoa: { dialect } };
 
-test('ping to the VIP answers while the proxy runs', async (t) => {
-  const rig = await startRig(t);
-  assert.equal((await rig.probe('ping')).answered, true);
-});
-
-test('another UDP port of the VIP is the business of the host', async (t) => {
-  const rig = await startRig(t);
-  const { results } = await rig.probe('exchange', { to: [rig.vip, VIP_ONLY.port], sizes: [64] });
-  assert.deepEqual(results, ['ECONNREFUSED'], 'the kernel answers with port unreachable');
-});
-
-test("the host's kernel answers neither the clients nor the real servers", async (t) => {
-  const rig = await startRig(t);
-  const servers = await rig.startServers();
-  const wan = await rig.watch('client', 'eth0', 'icmp', 'in');
-  const lan = await rig.watch('rs', 'eth0', 'icmp', 'in');
-  const { results } = await rig.probe('exchange', { sizes: [64, 0, 1472, 64], pauseMs: 20 });
-  assert.deepEqual(results, ['same', 'same', 'same', 'same']);
-  await Promise.all(servers.map((server) => server.end()));
-  await wan.none('icmp', 'the clients get no ICMP');
-  await lan.none('icmp', 'the real servers get no ICMP');
-});
-
-test('SIGTERM ends it with exit code 0 and gives the host back as it was', async (t) => {
-  let before: string[] = [];
-  const rig = await startRig(t, {
-    beforeProxy: (topology) => {
-      before = addresses(topology);
-    },
+  test(`${name}: a MASQUERADE rule of the host does not rewrite LIP:lport`, async (t) => {
+    const rig = await startRig(t, { ...options, beforeProxy: masquerade });
+    const servers = await rig.startServers();
+    const clients = await rig.clients({ portsPerAddress: 10, count: 3000, sizes: [26, 512, full] });
+    assert.equal(clients.answered, 3000);
+    assert.equal(clients.altered, 0);
+    for (const server of servers) {
+      const { clients: learned, wrong, unattributed } = await server.end();
+      assert.deepEqual({ wrong, unattributed }, { wrong: 0, unattributed: 0 });
+      const locals = Object.keys(learned as object).map((local) => local.replace(/^\[|\]?:\d+$/g, ''));
+      assert.ok(locals.length > 0);
+      assert.deepEqual([...new Set(locals)].sort(), LIPS[pair.server]);
+    }
+    const rules = rig.topology.exec('lb', ['nft', 'list', 'ruleset']);
+    assert.match(rules, /table ip6 nat[\s\S]*masquerade/, 'the rules were there all along');
   });
-  assert.ok(addresses(rig.topology).includes(rig.vip), 'the VIP is assigned meanwhile');
-  assert.equal(tables(rig.topology).length, 1, 'the guard is there meanwhile');
-  assert.equal(await rig.proxy.stop('SIGTERM'), 0);
-  assert.deepEqual(addresses(rig.topology), before);
-  assert.deepEqual(tables(rig.topology), []);
-  await untilNobodyIsLeft(rig);
-});
+
+  test(`${name}: ping and other UDP ports of the VIP are the host's, which answers nothing else`, async (t) => {
+    const rig = await startRig(t, options);
+    assert.equal((await rig.probe('ping')).answered, true);
+    const { results: refused } = await rig.probe('exchange', { to: [rig.vip, OTHER_PORT], sizes: [64] });
+    assert.deepEqual(refused, ['ECONNREFUSED'], 'the kernel answers with port unreachable');
+    const servers = await rig.startServers();
+    const wan = await rig.watch('client', 'eth0', ICMP_ERRORS, 'in');
+    const lan = await rig.watch('rs', 'eth0', ICMP_ERRORS, 'in');
+    const { results } = await rig.probe('exchange', { sizes: [64, 0, full, 4000, 64], pauseMs: 20 });
+    assert.deepEqual(results, ['same', 'same', 'same', 'same', 'same']);
+    await Promise.all(servers.map((server) => server.end()));
+    await wan.none('frame', 'the clients get no ICMP error');
+    await lan.none('frame', 'the real servers get no ICMP error');
+  });
+
+  test(`${name}: SIGTERM ends it with exit code 0 and gives the host back as it was`, async (t) => {
+    let before: string[] = [];
+    const rig = await startRig(t, {
+      ...options,
+      beforeProxy: (topology) => {
+        before = addresses(topology);
+      },
+    });
+    assert.ok(addresses(rig.topology).includes(rig.vip), 'the VIP is assigned meanwhile');
+    const guards = pair.client === 6 ? 2 : 1;
+    assert.equal(
+      tables(rig.topology).length,
+      guards,
+      'the guard is there meanwhile, for each family that is served',
+    );
+    assert.equal(await rig.proxy.stop('SIGTERM'), 0);
+    assert.deepEqual(addresses(rig.topology), before);
+    assert.deepEqual(tables(rig.topology), []);
+    await untilNobodyIsLeft(rig);
+  });
+}
 
 test('SIGKILL leaves no guard and no process', async (t) => {
   const rig = await startRig(t);
