@@ -10,11 +10,11 @@ import { type Family, isSameAddress } from '../wire/address.ts';
 import { Frame, HEADROOM } from '../wire/frame.ts';
 import * as icmp from '../wire/icmp.ts';
 import { type IcmpMessage, translateIcmp } from '../wire/icmp-translation.ts';
-import { IPV4_MAX_HEADER_LEN, IPV4_MTU_MIN } from '../wire/ipv4.ts';
+import { IPV4_MAX_HEADER_LEN, IPV4_MAX_LEN, IPV4_MTU_MIN } from '../wire/ipv4.ts';
 import { IPV6_MTU_MIN } from '../wire/ipv6.ts';
 import { Packet } from '../wire/packet.ts';
 import { COUNTER } from './counters.ts';
-import { rewriteEmbedded } from './rewrite.ts';
+import { rewriteEmbedded, rewrittenLen } from './rewrite.ts';
 import type { DatapathState } from './state.ts';
 import { DROP, VERDICT, type Verdict } from './verdict.ts';
 
@@ -68,6 +68,8 @@ export function icmpError(state: DatapathState, frame: Frame, portIndex: number,
 
   state.pointAtClient(base, service);
   const toFamily = wasInbound ? state.origin.family : leg.family;
+  // Only a forged error is about a packet that was too long to come from IPv4 or to go there.
+  if (toFamily === 4 && rewrittenLen(embedded, toFamily) > IPV4_MAX_LEN) return DROP.bad_icmp;
   if (toFamily !== family && !translateIcmp(message, family)) return DROP.icmp_untranslatable;
   const len = copyEmbedded(frame, end);
   const { origin, toClient } = state;

@@ -3,6 +3,7 @@ import { fold, sumBytes } from './checksum.ts';
 
 export const IPV4_HEADER_LEN = 20;
 export const IPV4_MAX_HEADER_LEN = 60;
+export const IPV4_MAX_LEN = 0xffff;
 export const PROTOCOL_ICMP = 1;
 export const PROTOCOL_UDP = 17;
 export const PROTOCOL_OPP = 248;
