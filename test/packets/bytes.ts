@@ -12,7 +12,7 @@ export function hex(bytes: Uint8Array): string {
 }
 
 export function concat(...parts: readonly Uint8Array[]): Uint8Array {
-  return Uint8Array.from(parts.flatMap((part) => Array.from(part)));
+  return new Uint8Array(Buffer.concat(parts));
 }
 
 export function u16(value: number): Uint8Array {
