@@ -1,0 +1,111 @@
+// What the fuzzer knows of the sessions, from what arrived and what was sent alone: whose LIP:lport is whose, which
+// fragments are held, what may be told to which real server.
+import assert from 'node:assert/strict';
+import { type Family, familyOf } from '../packets/bytes.ts';
+import type { Form, Named } from '../packets/uoa-builder.ts';
+import type { World } from './input.ts';
+import { AT, VPORT } from './plan.ts';
+import { join, read, type Seen } from './reader.ts';
+import type { Outcome } from './twin.ts';
+
+export interface Client {
+  ip: string;
+  port: number;
+}
+
+/** A datagram that was sent to a real server, and for whom. */
+export interface Delivery {
+  client: Client;
+  /** Whole, as it was sent. */
+  packet: Uint8Array;
+  form?: Form;
+}
+
+export class Model {
+  readonly world: World;
+  /** Of the fragments that were held, how many went out of the world again with their datagram. */
+  piecesHeld = 0;
+  piecesUsed = 0;
+  piecesDropped = 0;
+  /** The last datagram to a real server, the last with a UOA, and the last to a client. */
+  delivery: Delivery | undefined;
+  told: Delivery | undefined;
+  answer: Uint8Array | undefined;
+  readonly #clientOf = new Map<string, Client>();
+  readonly #lportOf = new Map<string, string>();
+  readonly #held = new Map<string, Seen[]>();
+  readonly #refused = new Set<Family>();
+
+  constructor(world: World) {
+    this.world = world;
+  }
+
+  /** What may be told to the real server of a family: the dialect, once it was refused also the fallback. */
+  formsTowards(family: Family): Form[] {
+    const { dialect4, dialect6, onUnsupported, maxTrials } = this.world;
+    const dialect = family === 4 ? dialect4 : dialect6;
+    if (dialect === null || dialect === 'none' || maxTrials === 0) return [];
+    const spoken =
+      this.#refused.has(family) && onUnsupported !== 'plain' ? [dialect, onUnsupported] : [dialect];
+    const { unifiedType } = this.world;
+    return spoken.map((one) => (one === 'unified' && unifiedType === 30 ? 'type30' : one));
+  }
+
+  hasRealServer(family: Family): boolean {
+    return (family === 4 ? this.world.dialect4 : this.world.dialect6) !== null;
+  }
+
+  named({ ip, port }: Client): Named {
+    return { cip: ip, cport: port, vip: AT[familyOf(ip)].vip, vport: VPORT };
+  }
+
+  /** `family` is the real server's. */
+  clientOf(family: Family, lport: number): Client | undefined {
+    return this.#clientOf.get(`${family} ${lport}`);
+  }
+
+  /** The client's datagram was sent from this lport. A client keeps it while no session ends. */
+  noteInbound(client: Client, family: Family, lport: number, { changed }: Outcome): void {
+    const name = `${client.ip} ${client.port}`;
+    const key = `${family} ${lport}`;
+    if (changed.sessionsCreated === undefined)
+      assert.equal(this.#lportOf.get(name), key, 'a client keeps its LIP:lport as long as its session');
+    this.#lportOf.set(name, key);
+    this.#clientOf.set(key, client);
+  }
+
+  noteRefusal(family: Family): void {
+    this.#refused.add(family);
+  }
+
+  /** Follows a fragment that arrived; returns the datagram that it completed, if it did. */
+  noteFragment(seen: Seen, { verdict, changed, drops }: Outcome): Seen | undefined {
+    const { src, dst, proto, fragment } = seen;
+    const key = `${src} ${dst} ${proto} ${fragment!.id}`;
+    const held = this.#held.get(key) ?? [];
+    if (verdict === 'held') {
+      this.#held.set(key, [...held, seen]);
+      this.piecesHeld++;
+      return undefined;
+    }
+    if (changed.datagramsReassembled !== 1) {
+      const reason = verdict.replace('drop:', '');
+      if (changed.fragmentsReceived === 1) {
+        // as long as it can only be too large with its header
+        assert.equal(reason, 'bad_fragment', 'a fragment is taken in and held, or completes its datagram');
+      }
+      if ((drops[reason] ?? 0) > 1) this.#held.delete(key);
+      return undefined;
+    }
+    // Older pieces may have been given up meanwhile: some of the latest make the datagram.
+    for (let first = held.length; first >= 0; first--) {
+      const latest = held.slice(first);
+      const whole = join([...latest, seen]);
+      if (!whole) continue;
+      this.#held.delete(key);
+      this.piecesUsed += latest.length;
+      return read(whole);
+    }
+    return assert.fail('a datagram was made of fragments that do not make one');
+  }
+}
