@@ -63,7 +63,7 @@ export function checkMtu(
   return DROP.too_big;
 }
 
-/** What came in fragments, came without DF, or comes from IPv6 and is as small as any link's packets. */
+/** What came in fragments, came without DF, or comes from IPv6 and fits every link. */
 function mayFragment(view: DataView, packet: Packet, family: Family): boolean {
   if (packet.largestFragment !== 0) return true;
   if (packet.family === 4) return !ipv4.isDf(view, packet.off);
