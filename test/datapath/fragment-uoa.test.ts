@@ -56,6 +56,33 @@ rows(
   ),
 );
 
+rows(
+  'a datagram that without its opp header is no larger than a piece leaves whole',
+  OUTBOUND.map((walk): Row => {
+    const { over } = walk;
+    const fields = { payload: pattern(40) };
+    const pieces = cutUp(over.fromRealServer(fields, over.uoa('opp')), [48]);
+    return {
+      name: walk.name,
+      plan: walk.plan(),
+      steps: [
+        ...walk.before,
+        walk.step(pieces, {
+          verdict: 'forward',
+          sent: [over.atClient(fields)],
+          changed: {
+            sessionsOneway: -1,
+            sessionsNormal: 1,
+            fragmentsReceived: 1,
+            datagramsReassembled: 1,
+            uoaStripped: 1,
+          },
+        }),
+      ],
+    };
+  }),
+);
+
 const LIAR = {
   4: { cip: '8.8.8.8', cport: 53, vip: '9.9.9.9', vport: 54 },
   6: { cip: '2001:db8::8', cport: 53, vip: '2001:db8::9', vport: 54 },

@@ -11,7 +11,7 @@ import { inFragments } from './expected.ts';
 import { pair } from './pair.ts';
 import { PORT, Rig } from './rig.ts';
 import { type Row, rows } from './rows.ts';
-import { answered, cutUp, leaving, WALKS, type Walk, whole, withTos } from './walks.ts';
+import { answered, cutUp, headerLen, leaving, WALKS, type Walk, whole, withTos } from './walks.ts';
 
 const SENT_ON = { fragmentsReceived: 1, datagramsReassembled: 1, datagramsFragmented: 1 };
 const NORMAL = { sessionsOneway: -1, sessionsNormal: 1 };
@@ -69,7 +69,7 @@ rows(
 );
 
 /** Bytes of data in each piece but the last. */
-const CUTS = [[400, 400, 400], [800, 104, 8], [48, 8, 8], [56]];
+const CUTS = [[400, 400, 400], [800, 104, 8], [48, 8, 8], [56], new Array<number>(6).fill(200)];
 
 rows(
   'pieces that leave are no larger than the largest that came',
@@ -95,6 +95,21 @@ rows(
         ...walk.before,
         walk.step(pieces, { verdict: 'forward', sent: leaving(walk, whole(PAYLOAD), pieces, 1300) }),
       ],
+    };
+  }),
+);
+
+rows(
+  'the last piece fills the MTU where the others must end at a multiple of 8',
+  each((walk) => {
+    const room = 1303 - headerLen(walk.to);
+    const payload = pattern((room & ~7) + room - 8);
+    const pieces = cutUp(walk.packet({ payload }), [1448]);
+    const sent = leaving(walk, whole(payload), pieces, 1303);
+    assert.equal(sent.length, 2);
+    return {
+      plan: walk.plan(1303),
+      steps: [...walk.before, walk.step(pieces, { verdict: 'forward', sent })],
     };
   }),
 );

@@ -2,6 +2,7 @@
 // may choose the same, and both go from one LIP to one real server.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { Identifications } from '../../src/datapath/fragment.ts';
 import { withId } from '../packets/builder.ts';
 import { hex, pattern } from '../packets/bytes.ts';
 import { dissect } from '../packets/dissect.ts';
@@ -50,6 +51,14 @@ describe('identification', () => {
       assert.ok(!ids.has(0));
     });
   }
+
+  test('of IPv4 all 65,535 are used before one comes again, but never zero', () => {
+    const identifications = new Identifications([1, 2]);
+    const addresses = new Int32Array(8);
+    const ids = Array.from({ length: 0x10000 }, () => identifications.take(4, addresses));
+    assert.equal(new Set(ids).size, 0xffff);
+    assert.ok(!ids.includes(0));
+  });
 
   test('whole packets that come to IPv4 from IPv6 have one each', () => {
     const over = pair(6, 4);

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ipv4 } from '../packets/builder.ts';
 import { fragmentHeader, ICMP6, ipv6 } from '../packets/builder6.ts';
-import { concat, type Family, pattern } from '../packets/bytes.ts';
+import { concat, type Family, pattern, u16 } from '../packets/bytes.ts';
 import { UDP } from '../packets/udp.ts';
 import { PORT, Rig } from './rig.ts';
 import { type PacketStep, type Row, rows, type Step } from './rows.ts';
@@ -88,6 +88,30 @@ rows('a piece that cannot be', [
       alsoDropped: { bad_fragment: 1 },
     },
   ]),
+  ...hostile('an end behind the end takes all of its datagram along', (walk) => [
+    { wan: piece(walk, bytes.subarray(0, 16), { at: 400 }), ...HELD },
+    {
+      wan: piece(walk, bytes.subarray(0, 8), { at: 800 }),
+      verdict: 'drop:bad_fragment',
+      alsoDropped: { bad_fragment: 1 },
+    },
+  ]),
+  ...SAME_FAMILY.filter(({ from }) => from === 4).map((walk): Row => {
+    const length = 65_528;
+    const data = concat(new Uint8Array(4), u16(length), pattern(length - 6));
+    const pieces = Array.from({ length: 46 }, (_, index) => {
+      const at = index * 1440;
+      return piece(walk, data.subarray(at, at + 1440), { at, more: index < 45 });
+    });
+    return {
+      name: 'one that makes a datagram of more than IPv4 can say with its header takes all of it along',
+      plan: walk.plan(),
+      steps: [
+        { wan: pieces, verdict: 'drop:bad_fragment', alsoDropped: { bad_fragment: 45 } },
+        ...good(walk),
+      ],
+    };
+  }),
   ...hostile('a first piece without room for what a filter looks at is dropped', (walk) => [
     { wan: first(walk, 8), verdict: 'drop:fragment_tiny_first' },
     { wan: first(walk, 40), verdict: 'drop:fragment_tiny_first' },

@@ -70,7 +70,7 @@ export function cutUp(packet: Uint8Array, cut: Cut, id = 0x1234): Uint8Array[] {
 }
 
 /** Bytes of IP header in front of the data of a piece without options. */
-const headerLen = (family: Family): number => (family === 4 ? 20 : 48);
+export const headerLen = (family: Family): number => (family === 4 ? 20 : 48);
 
 /** The fields of the whole datagram when it leaves in pieces: they may be cut further on the way. */
 export const whole = (payload: Uint8Array, change: Fields = {}): Fields => ({
