@@ -1,0 +1,369 @@
+// The rtnetlink messages that routing is made of (rtnetlink(7), linux/rtnetlink.h), as records that are filled again for
+// each message. Integers are in this machine's order, which is little-endian, addresses in network order.
+import { V4_MAPPED } from '../wire/address.ts';
+
+export const MESSAGE = {
+  error: 2,
+  done: 3,
+  newLink: 16,
+  deleteLink: 17,
+  getLink: 18,
+  newAddress: 20,
+  deleteAddress: 21,
+  newRoute: 24,
+  deleteRoute: 25,
+  getRoute: 26,
+  newNeighbor: 28,
+  deleteNeighbor: 29,
+  getNeighbor: 30,
+  newRule: 32,
+  deleteRule: 33,
+  getRule: 34,
+  newNextHop: 104,
+  deleteNextHop: 105,
+} as const;
+
+/** RTNLGRP_ numbers: link, neighbors, IPv4 addresses, routes and rules, IPv6 routes and rules, nexthop objects. */
+export const GROUPS: readonly number[] = [1, 3, 5, 7, 8, 11, 19, 32];
+
+/** struct nlmsghdr: length (4), type (2), flags (2), sequence (4), port (4). */
+export const HEADER_LEN = 16;
+export const FLAG = { request: 1, interrupted: 0x10, replace: 0x100, dump: 0x300 } as const;
+
+export const TABLE_MAIN = 254;
+export const TABLE_LOCAL = 255;
+export const TYPE_UNICAST = 1;
+export const ACTION_LOOKUP = 1;
+export const ETHERNET = 1; // ARPHRD_ETHER
+
+const AF_INET = 2;
+const AF_INET6 = 10;
+const ROUTE_LEN = 12; // struct rtmsg
+const NEIGHBOR_LEN = 12; // struct ndmsg
+const LINK_LEN = 16; // struct ifinfomsg
+const RULE_LEN = 12; // struct fib_rule_hdr
+const ROUTE_IS_CLONED = 0x200; // RTM_F_CLONED
+const NEIGHBOR_IS_PROXY = 8; // NTF_PROXY
+const RULE_IS_INVERTED = 2; // FIB_RULE_INVERT
+const V4_PREFIX = 96; // bits that the v4-mapped form puts before an IPv4 address
+const LOOPBACK = 'lo';
+
+const ATTRIBUTE_LEN = 4; // struct rtattr: length (2), type (2)
+const TYPE_MASK = 0x3fff; // without NLA_F_NESTED and NLA_F_NET_BYTEORDER
+
+const RTA = {
+  dst: 1,
+  oif: 4,
+  gateway: 5,
+  priority: 6,
+  multipath: 9,
+  cacheInfo: 12,
+  table: 15,
+  via: 18,
+} as const;
+const RTA_ENCAPSULATION_TYPE = 21;
+const RTA_NEXT_HOP_ID = 30;
+const NDA = { dst: 1, linkAddress: 2 } as const;
+const IFLA = { address: 1, name: 3, mtu: 4 } as const;
+const FRA = {
+  dst: 1,
+  iifName: 3,
+  priority: 6,
+  suppressIfGroup: 13,
+  suppressPrefixLen: 14,
+  table: 15,
+  oifName: 17,
+  padding: 18,
+  l3mdev: 19,
+  protocol: 21,
+} as const;
+
+/** A request for everything of one kind, of all families. */
+export function dumpRequest(type: number, sequence: number): Uint8Array {
+  const bodyLen = type === MESSAGE.getLink ? LINK_LEN : ROUTE_LEN; // ndmsg and fib_rule_hdr are as long as rtmsg
+  const request = Buffer.from(new ArrayBuffer(HEADER_LEN + bodyLen));
+  request.writeUInt32LE(request.length, 0);
+  request.writeUInt16LE(type, 4);
+  request.writeUInt16LE(FLAG.request | FLAG.dump, 6);
+  request.writeUInt32LE(sequence, 8);
+  return request;
+}
+
+export class RouteMessage {
+  isV4 = false;
+  table = 0;
+  type = 0;
+  tos = 0;
+  /** Of the four words: an IPv4 prefix has 96 bits more than its text says. */
+  prefixLen = 0;
+  sourceLen = 0;
+  readonly dst = new Int32Array(4);
+  hasGateway = false;
+  readonly gateway = new Int32Array(4);
+  /** 0: the message names none. */
+  interfaceIndex = 0;
+  /** An unsigned number in 32 bits. */
+  metric = 0;
+  isMultipath = false;
+  isEncapsulated = false;
+  nextHopId = 0;
+  /** Hundredths of a second from the message on; 0: it stays. Negative: it is not used any more. */
+  expiresIn = 0;
+}
+
+/** Reads the body at [off, end) of a message about a route. False when it is none that we look at, or not sound. */
+export function readRoute(view: DataView, off: number, end: number, route: RouteMessage): boolean {
+  if (off + ROUTE_LEN > end) return false;
+  const family = view.getUint8(off);
+  const length = view.getUint8(off + 1);
+  if (family !== AF_INET && family !== AF_INET6) return false;
+  if (view.getUint32(off + 8, true) & ROUTE_IS_CLONED) return false;
+  const isV4 = family === AF_INET;
+  if (length > (isV4 ? 32 : 128)) return false;
+  route.isV4 = isV4;
+  route.prefixLen = isV4 ? length + V4_PREFIX : length;
+  route.sourceLen = view.getUint8(off + 2);
+  route.tos = view.getUint8(off + 3);
+  route.table = view.getUint8(off + 4);
+  route.type = view.getUint8(off + 7);
+  clear(route.dst, isV4);
+  clear(route.gateway, isV4);
+  route.hasGateway = false;
+  route.interfaceIndex = 0;
+  route.metric = 0;
+  route.isMultipath = false;
+  route.isEncapsulated = false;
+  route.nextHopId = 0;
+  route.expiresIn = 0;
+  for (let at = off + ROUTE_LEN; at + ATTRIBUTE_LEN <= end; ) {
+    const attributeLen = view.getUint16(at, true);
+    if (attributeLen < ATTRIBUTE_LEN || at + attributeLen > end) return false;
+    const value = at + ATTRIBUTE_LEN;
+    const valueLen = attributeLen - ATTRIBUTE_LEN;
+    switch (view.getUint16(at + 2, true) & TYPE_MASK) {
+      case RTA.dst:
+        if (!readAddress(view, value, valueLen, route.dst)) return false;
+        break;
+      case RTA.gateway:
+        if (!readAddress(view, value, valueLen, route.gateway)) return false;
+        route.hasGateway = true;
+        break;
+      case RTA.via: // struct rtvia: family (2), address
+        if (!readAddress(view, value + 2, valueLen - 2, route.gateway)) return false;
+        route.hasGateway = true;
+        break;
+      case RTA.oif:
+        if (valueLen < 4) return false;
+        route.interfaceIndex = view.getInt32(value, true);
+        break;
+      case RTA.priority:
+        if (valueLen < 4) return false;
+        route.metric = view.getInt32(value, true);
+        break;
+      case RTA.table:
+        if (valueLen < 4) return false;
+        route.table = view.getUint32(value, true);
+        break;
+      case RTA.cacheInfo: // struct rta_cacheinfo: references (4), last use (4), expires (4), ...
+        if (valueLen < 12) return false;
+        route.expiresIn = view.getInt32(value + 8, true);
+        break;
+      case RTA.multipath:
+        route.isMultipath = true;
+        break;
+      case RTA_ENCAPSULATION_TYPE:
+        route.isEncapsulated = true;
+        break;
+      case RTA_NEXT_HOP_ID:
+        if (valueLen < 4) return false;
+        route.nextHopId = view.getInt32(value, true);
+        break;
+    }
+    at += (attributeLen + 3) & ~3;
+  }
+  return true;
+}
+
+export class NeighborMessage {
+  interfaceIndex = 0;
+  /** NUD_ bits. */
+  state = 0;
+  readonly address = new Int32Array(4);
+  hasMac = false;
+  /** The first four bytes of the Ethernet address in network order, and the last two. */
+  macHigh = 0;
+  macLow = 0;
+}
+
+/** As readRoute, of a message about a neighbor. Bridge entries and proxies are none. */
+export function readNeighbor(view: DataView, off: number, end: number, neighbor: NeighborMessage): boolean {
+  if (off + NEIGHBOR_LEN > end) return false;
+  const family = view.getUint8(off);
+  if (family !== AF_INET && family !== AF_INET6) return false;
+  if (view.getUint8(off + 10) & NEIGHBOR_IS_PROXY) return false;
+  neighbor.interfaceIndex = view.getInt32(off + 4, true);
+  neighbor.state = view.getUint16(off + 8, true);
+  neighbor.hasMac = false;
+  let hasAddress = false;
+  for (let at = off + NEIGHBOR_LEN; at + ATTRIBUTE_LEN <= end; ) {
+    const attributeLen = view.getUint16(at, true);
+    if (attributeLen < ATTRIBUTE_LEN || at + attributeLen > end) return false;
+    const value = at + ATTRIBUTE_LEN;
+    const valueLen = attributeLen - ATTRIBUTE_LEN;
+    const type = view.getUint16(at + 2, true) & TYPE_MASK;
+    if (type === NDA.dst) {
+      hasAddress = readAddress(view, value, valueLen, neighbor.address);
+    } else if (type === NDA.linkAddress && valueLen === 6) {
+      neighbor.macHigh = view.getInt32(value);
+      neighbor.macLow = view.getUint16(value + 4);
+      neighbor.hasMac = neighbor.macHigh !== 0 || neighbor.macLow !== 0;
+    }
+    at += (attributeLen + 3) & ~3;
+  }
+  return hasAddress;
+}
+
+export class LinkMessage {
+  index = 0;
+  isEthernet = false;
+  /** IFF_UP and IFF_RUNNING. */
+  isRunning = false;
+  /** What follows is there only when the message says it: some announce a change of something else. */
+  hasMac = false;
+  macHigh = 0;
+  macLow = 0;
+  /** 0: not said. */
+  mtu = 0;
+}
+
+/** As readRoute, of a message about an interface. What a bridge says about its ports is none. */
+export function readLink(view: DataView, off: number, end: number, link: LinkMessage): boolean {
+  if (off + LINK_LEN > end || view.getUint8(off) !== 0) return false;
+  link.isEthernet = view.getUint16(off + 2, true) === ETHERNET;
+  link.index = view.getInt32(off + 4, true);
+  link.isRunning = (view.getUint32(off + 8, true) & 0x41) === 0x41;
+  link.hasMac = false;
+  link.mtu = 0;
+  for (let at = off + LINK_LEN; at + ATTRIBUTE_LEN <= end; ) {
+    const attributeLen = view.getUint16(at, true);
+    if (attributeLen < ATTRIBUTE_LEN || at + attributeLen > end) return false;
+    const value = at + ATTRIBUTE_LEN;
+    const valueLen = attributeLen - ATTRIBUTE_LEN;
+    const type = view.getUint16(at + 2, true) & TYPE_MASK;
+    if (type === IFLA.address && valueLen === 6) {
+      link.hasMac = true;
+      link.macHigh = view.getInt32(value);
+      link.macLow = view.getUint16(value + 4);
+    } else if (type === IFLA.mtu && valueLen >= 4) {
+      link.mtu = view.getInt32(value, true);
+    }
+    at += (attributeLen + 3) & ~3;
+  }
+  return true;
+}
+
+/** A rule of ip-rule(8). */
+export interface Rule {
+  isV4: boolean;
+  /** The lowest is asked first. */
+  priority: number;
+  isLookup: boolean;
+  table: number;
+  isInverted: boolean;
+  /** What it is restricted to; prefixLen as in RouteMessage. */
+  dst: Int32Array;
+  prefixLen: number;
+  /** An interface that packets from a socket of this host cannot have arrived on or be bound to; or a VRF's. */
+  isForInterface: boolean;
+  /** It looks at something else: source, mark, ports, user, ... */
+  hasOtherSelector: boolean;
+  /** It does not take every route that it finds. */
+  suppresses: boolean;
+}
+
+/** The rule at [off, end); undefined when it is of another family or not sound. */
+export function readRule(view: DataView, off: number, end: number): Rule | undefined {
+  if (off + RULE_LEN > end) return undefined;
+  const family = view.getUint8(off);
+  if (family !== AF_INET && family !== AF_INET6) return undefined;
+  const isV4 = family === AF_INET;
+  const rule: Rule = {
+    isV4,
+    priority: 0,
+    isLookup: view.getUint8(off + 7) === ACTION_LOOKUP,
+    table: view.getUint8(off + 4),
+    isInverted: (view.getUint32(off + 8, true) & RULE_IS_INVERTED) !== 0,
+    dst: new Int32Array(4),
+    prefixLen: view.getUint8(off + 1) + (isV4 ? V4_PREFIX : 0),
+    isForInterface: false,
+    hasOtherSelector: view.getUint8(off + 2) !== 0 || view.getUint8(off + 3) !== 0,
+    suppresses: false,
+  };
+  clear(rule.dst, isV4);
+  for (let at = off + RULE_LEN; at + ATTRIBUTE_LEN <= end; ) {
+    const attributeLen = view.getUint16(at, true);
+    if (attributeLen < ATTRIBUTE_LEN || at + attributeLen > end) return undefined;
+    const value = at + ATTRIBUTE_LEN;
+    const valueLen = attributeLen - ATTRIBUTE_LEN;
+    const number = valueLen >= 4 ? view.getUint32(value, true) : 0;
+    switch (view.getUint16(at + 2, true) & TYPE_MASK) {
+      case FRA.dst:
+        if (!readAddress(view, value, valueLen, rule.dst)) return undefined;
+        break;
+      case FRA.priority:
+        rule.priority = number;
+        break;
+      case FRA.table:
+        rule.table = number;
+        break;
+      case FRA.iifName: // a socket's packets count as coming from the loopback interface
+        if (textOf(view, value, valueLen) === LOOPBACK) rule.hasOtherSelector = true;
+        else rule.isForInterface = true;
+        break;
+      case FRA.oifName:
+        rule.isForInterface = true;
+        break;
+      case FRA.l3mdev:
+        if (valueLen > 0 && view.getUint8(value) !== 0) rule.isForInterface = true;
+        break;
+      case FRA.suppressPrefixLen:
+      case FRA.suppressIfGroup:
+        if (number !== 0xffffffff) rule.suppresses = true;
+        break;
+      case FRA.padding:
+      case FRA.protocol:
+        break;
+      default:
+        rule.hasOtherSelector = true;
+    }
+    at += (attributeLen + 3) & ~3;
+  }
+  return rule;
+}
+
+function clear(words: Int32Array, isV4: boolean): void {
+  words[0] = 0;
+  words[1] = 0;
+  words[2] = isV4 ? V4_MAPPED : 0;
+  words[3] = 0;
+}
+
+/** An address of 4 or 16 bytes into words; false when it has another length. */
+function readAddress(view: DataView, off: number, length: number, words: Int32Array): boolean {
+  if (length === 4) {
+    clear(words, true);
+    words[3] = view.getInt32(off);
+    return true;
+  }
+  if (length !== 16) return false;
+  for (let i = 0; i < 4; i++) words[i] = view.getInt32(off + 4 * i);
+  return true;
+}
+
+function textOf(view: DataView, off: number, length: number): string {
+  let text = '';
+  for (let at = off; at < off + length && view.getUint8(at) !== 0; at++) {
+    text += String.fromCharCode(view.getUint8(at));
+  }
+  return text;
+}

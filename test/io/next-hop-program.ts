@@ -1,0 +1,68 @@
+// A program for tests: keeps NextHops in its namespace and prints { ready }. Answers a line { find, nowMs } with { found },
+// one per address, after it took in what the kernel announced; { watch } with { readable } once the descriptor is.
+// Stops when its input ends.
+import { createInterface } from 'node:readline';
+import koffi from 'koffi';
+import { NextHops } from '../../src/io/next-hop.ts';
+import { parseAddressInto } from '../../src/wire/address.ts';
+
+export interface Question {
+  find?: string[];
+  watch?: true;
+  /** How often to look for each address; the last answer counts. 1 if not said. */
+  times?: number;
+  /** How often to take in what the kernel announced; if not said, until there is nothing any more. */
+  updates?: number;
+  nowMs: number;
+}
+export interface Hop {
+  device: number;
+  dst: string;
+  src: string;
+  mtu: number;
+}
+export interface Answer {
+  hops: (Hop | null)[];
+  reason: string;
+}
+
+const ENOUGH_UPDATES = 2_000;
+const ETHERTYPE = 0x86dd;
+const options = JSON.parse(process.argv[2]!) as { maxRoutes?: number };
+const hops = new NextHops({ nowMs: 0, ...options });
+const words = new Int32Array(4);
+const view = new DataView(new ArrayBuffer(32));
+const macAt = (off: number) =>
+  Buffer.from(view.buffer, off, 6)
+    .toString('hex')
+    .replace(/..(?=.)/g, '$&:');
+
+createInterface({ input: process.stdin })
+  .on('line', (line) => {
+    const { find = [], watch, times = 1, updates = ENOUGH_UPDATES, nowMs } = JSON.parse(line) as Question;
+    if (watch) {
+      const poll = koffi.node.poll(hops.fd, { readable: true }, () => {
+        poll.close();
+        console.log(JSON.stringify({ readable: true }));
+      });
+      return;
+    }
+    for (let left = updates; left > 0; left--) hops.update(nowMs);
+    const found: Answer = { hops: find.map((ip) => hopTo(ip, nowMs, times)), reason: hops.reason() };
+    console.log(JSON.stringify({ found }));
+  })
+  .on('close', () => {
+    hops.close();
+    process.exit(0);
+  });
+console.log(JSON.stringify({ ready: true }));
+
+function hopTo(ip: string, nowMs: number, times: number): Hop | null {
+  parseAddressInto(words, 0, ip);
+  let hop = -1;
+  for (let left = times; left > 0; left--) hop = hops.find(words, 0, nowMs);
+  if (hop < 0) return null;
+  hops.writeHeader(hop, view, 16, ETHERTYPE);
+  if (view.getUint16(14) !== ETHERTYPE) throw new Error('no ethertype');
+  return { device: hops.interfaceIndexOf(hop), dst: macAt(2), src: macAt(8), mtu: hops.mtuOf(hop) };
+}
