@@ -81,13 +81,18 @@ export class Datapath {
     if (packet.totalLen > state.ports[portIndex].mtu) return DROP.super_packet;
     // Judged here, because of what stands before an IPv6 fragment header nothing is left when the datagram is whole.
     if (packet.options.sourceRoute) return DROP.source_route;
-    if (packet.options.refusedOff !== 0) return DROP.unknown_ip_option;
-    const verdict = reassembler.add(packet, frame, nowMs);
+    if (packet.options.refusedOff !== 0) {
+      if (packet.fragment.offset === 0)
+        state.icmp.unknownOption(frame, packet, packet.options.refusedOff, -1, nowMs);
+      return DROP.unknown_ip_option;
+    }
+    const verdict = reassembler.add(packet, frame, state.ports[portIndex].side, nowMs);
     if (verdict !== VERDICT.forward) return verdict;
     const whole = parse(packet, reassembler.frame, reassembler.off, reassembler.end);
     if (whole === PARSE_OTHER_PROTOCOL) return VERDICT.pass;
     if (whole !== PARSE_OK) return whole === PARSE_FRAGMENT ? DROP.bad_fragment : DROP_BASE + whole;
     packet.largestFragment = reassembler.largest;
+    packet.options.uoaCount += reassembler.forged;
     return this.#forward(reassembler.frame, portIndex, nowMs);
   }
 

@@ -2,21 +2,26 @@
 // the packet, about the packet as that side sent it, without our UOA. To that side it comes from VIP or LIP, because other
 // addresses of ours or behind us mean nothing there. Fragmentation needed and packet too big also teach the session the
 // path MTU towards its real server.
-import { HANDSHAKE, lportOf, serviceOf } from '../session/session.ts';
+import type { Leg } from '../session/leg.ts';
+import { HANDSHAKE, learnMtu, lportOf, serviceOf } from '../session/session.ts';
 import { baseOf, isInbound } from '../session/table.ts';
-import { startHandshake, trialsSent } from '../uoa/handshake.ts';
+import { startHandshake } from '../uoa/handshake.ts';
 import { stripUoa } from '../uoa/strip.ts';
 import { type Family, isSameAddress } from '../wire/address.ts';
 import { Frame, HEADROOM } from '../wire/frame.ts';
 import * as icmp from '../wire/icmp.ts';
 import { type IcmpMessage, translateIcmp } from '../wire/icmp-translation.ts';
-import { IPV4_MAX_HEADER_LEN, IPV4_MAX_LEN, IPV4_MTU_MIN } from '../wire/ipv4.ts';
-import { IPV6_MTU_MIN } from '../wire/ipv6.ts';
+import { IPV4_MAX_HEADER_LEN, IPV4_MAX_LEN } from '../wire/ipv4.ts';
+import { IPV6_HEADER_LEN, IPV6_MTU_MIN } from '../wire/ipv6.ts';
 import { Packet } from '../wire/packet.ts';
+import { UDP_HEADER_LEN } from '../wire/udp.ts';
 import { COUNTER } from './counters.ts';
 import { rewriteEmbedded, rewrittenLen } from './rewrite.ts';
 import type { DatapathState } from './state.ts';
 import { DROP, VERDICT, type Verdict } from './verdict.ts';
+
+/** Linux' own floor (net.ipv4.route.min_pmtu): no path is narrower, but an attacker may say so. */
+const IPV4_PATH_MTU_MIN = 552;
 
 /** The packet that the error embeds, and its tuple as the answer to it would have. */
 const embedded = new Packet();
@@ -54,24 +59,32 @@ export function icmpError(state: DatapathState, frame: Frame, portIndex: number,
   message.code = icmp.code(view, icmpOff);
   message.rest = icmp.rest(view, icmpOff);
   const leg = state.legOf(base);
+  state.pointAtClient(base, service);
   if (wasInbound) {
-    if (saysUnreadable(family) && (embedded.hasUoa || trialsSent(records, base + HANDSHAKE) > 0)) {
+    const refused = saysUnreadable(packet, leg) ? leg.receiver.choiceIn(frame, embedded, state.origin) : -1;
+    if (refused >= 0) {
       state.count(service.index, COUNTER.uoaUnsupported);
       state.memory.refusals[leg.realServerIndex]++;
-      leg.receiver.refuse(nowMs);
+      leg.receiver.refuse(refused, nowMs);
       startHandshake(records, base + HANDSHAKE, nowMs);
       return VERDICT.consumed;
     }
+  }
+  if (isTooBig(family)) {
     const mtu = mtuOf(family);
-    if (mtu > 0 && mtu < state.mtuOf(base)) state.table.learnMtu(base, mtu);
+    if (mtu >= embedded.totalLen) return DROP.bad_icmp;
+    if (wasInbound && mtu < state.mtuOf(base, nowMs)) learnMtu(records, base, mtu, nowMs);
+    message.rest = mtu;
   }
 
-  state.pointAtClient(base, service);
   const toFamily = wasInbound ? state.origin.family : leg.family;
   // Only a forged error is about a packet that was too long to come from IPv4 or to go there.
   if (toFamily === 4 && rewrittenLen(embedded, toFamily) > IPV4_MAX_LEN) return DROP.bad_icmp;
+  const embeddedTo = embeddedEnd(family, end);
+  if (embeddedTo < embedded.udpOff + UDP_HEADER_LEN) return DROP.bad_icmp;
+  forgetUoa(family);
   if (toFamily !== family && !translateIcmp(message, family)) return DROP.icmp_untranslatable;
-  const len = copyEmbedded(frame, end);
+  const len = copyEmbedded(frame, embeddedTo);
   const { origin, toClient } = state;
   if (wasInbound) {
     // As the client sent it: from the client to the VIP.
@@ -82,27 +95,70 @@ export function icmpError(state: DatapathState, frame: Frame, portIndex: number,
   return pass(state, toFamily, leg.towards, len, service.index, nowMs);
 }
 
-/** Whether the message is what a host says that does not know a protocol, an option or an extension header. */
-function saysUnreadable(family: Family): boolean {
-  const { type, code } = message;
+/**
+ * Whether the real server itself says that it does not know the protocol, option or header that a UOA is. Not more than
+ * that: a client's own options draw parameter problems too, and must not end the UOA of others.
+ */
+function saysUnreadable({ addresses, family }: Packet, leg: Leg): boolean {
+  if (!isSameAddress(addresses, 0, leg.from, 0)) return false;
+  const { type, code, rest } = message;
+  const { uoaOff, uoaLen } = embedded.options;
+  const pointer = embedded.off + (family === 4 ? rest >>> 24 : rest);
+  const pointsAtUoa = pointer >= uoaOff && pointer < uoaOff + uoaLen;
   if (family === 4) {
-    if (type === icmp.ICMP.parameterProblem) return true;
-    return type === icmp.ICMP.unreachable && code === icmp.ICMP_UNREACHABLE.protocol;
+    if (type === icmp.ICMP.parameterProblem) return pointsAtUoa;
+    const isProtocol = type === icmp.ICMP.unreachable && code === icmp.ICMP_UNREACHABLE.protocol;
+    return isProtocol && embedded.oppLen !== 0;
   }
-  const { unknownNextHeader, unknownOption } = icmp.ICMPV6_PARAMETER;
-  return type === icmp.ICMPV6.parameterProblem && (code === unknownNextHeader || code === unknownOption);
+  if (type !== icmp.ICMPV6.parameterProblem) return false;
+  if (code === icmp.ICMPV6_PARAMETER.unknownNextHeader) return embedded.hasUoa;
+  return code === icmp.ICMPV6_PARAMETER.unknownOption && pointsAtUoa;
 }
 
-/** The path MTU that the message tells, bytes; 0 when it tells none that can be true. */
+function isTooBig(family: Family): boolean {
+  const { type, code } = message;
+  if (family === 6) return type === icmp.ICMPV6.packetTooBig;
+  return type === icmp.ICMP.unreachable && code === icmp.ICMP_UNREACHABLE.fragmentationNeeded;
+}
+
+/** The path MTU that the message tells, bytes, but none that is smaller than any path's. */
 function mtuOf(family: Family): number {
-  const { type, code, rest } = message;
+  const { rest } = message;
+  if (family === 6) return Math.max(IPV6_MTU_MIN, Math.min(rest, 0xffff));
+  return Math.max(IPV4_PATH_MTU_MIN, rest & 0xffff);
+}
+
+/**
+ * Where the embedded packet ends: an error may say its length and have extensions behind it (RFC 4884), which are about
+ * another network; they are left out, and so is the length.
+ */
+function embeddedEnd(family: Family, end: number): number {
+  const { type, rest } = message;
   if (family === 6) {
-    if (type !== icmp.ICMPV6.packetTooBig || rest > 0xffff) return 0;
-    return Math.max(IPV6_MTU_MIN, rest);
+    if (type !== icmp.ICMPV6.unreachable && type !== icmp.ICMPV6.timeExceeded) return end;
+    message.rest = rest & 0x00ff_ffff;
+    return rest >>> 24 === 0 ? end : Math.min(end, embedded.off + (rest >>> 24) * 8);
   }
-  if (type !== icmp.ICMP.unreachable || code !== icmp.ICMP_UNREACHABLE.fragmentationNeeded) return 0;
-  const mtu = rest & 0xffff;
-  return mtu >= IPV4_MTU_MIN ? mtu : 0;
+  const words = (rest >>> 16) & 0xff;
+  message.rest = (rest & 0xff00_ffff) >>> 0;
+  return words === 0 ? end : Math.min(end, embedded.off + words * 4);
+}
+
+/** A pointer behind what is taken out of the embedded packet moves with the bytes that it points at. */
+function forgetUoa(family: Family): void {
+  const { off, udpOff, oppLen, options } = embedded;
+  if (family === 6) {
+    const removed = udpOff - off - IPV6_HEADER_LEN;
+    if (message.type === icmp.ICMPV6.parameterProblem && message.rest >= udpOff - off)
+      message.rest -= removed;
+    return;
+  }
+  if (message.type !== icmp.ICMP.parameterProblem || !embedded.hasUoa) return;
+  const removed = oppLen + options.uoaLen;
+  const end = oppLen > 0 ? udpOff : options.uoaOff + options.uoaLen;
+  const pointer = message.rest >>> 24;
+  if (pointer >= end - off) message.rest -= removed << 24;
+  message.rest >>>= 0;
 }
 
 /**

@@ -64,7 +64,7 @@ export function inbound(
     state.memory.legsInUse[leg.index]++;
   } else {
     const { family } = state.legOf(base);
-    const fits = checkMtu(state, frame, family, state.mtuOf(base), service.index, nowMs);
+    const fits = checkMtu(state, frame, family, state.mtuOf(base, nowMs), service.index, nowMs);
     if (fits !== VERDICT.forward) return fits;
     state.table.touch(base, nowMs);
   }
@@ -75,17 +75,18 @@ function forward(state: DatapathState, frame: Frame, service: Service, base: num
   const { packet } = state;
   const { records, counters } = state.memory;
   const leg = state.legOf(base);
-  const mtu = state.mtuOf(base);
+  const mtu = state.mtuOf(base, nowMs);
   rewritePacket(state, frame, leg.family, leg.towards, lportOf(records, base), leg.rport);
 
-  const forms = leg.receiver.forms(nowMs);
-  if (forms !== undefined) {
-    const uoa = onInbound(records, base + HANDSHAKE, service, nowMs);
+  const { receiver } = leg;
+  const choice = receiver.choice(nowMs);
+  if (choice >= 0) {
+    const uoa = onInbound(records, base + HANDSHAKE, service, choice, nowMs);
     if (uoa === UOA_DUE) {
       state.pointAtClient(base, service);
-      const form = forms[state.origin.family];
+      const form = receiver.formsOf(choice)[state.origin.family];
       const isInserted =
-        hasRoom(form, packet, mtu) && !needsFragments(packet, mtu) && !leg.receiver.carriersOnly;
+        hasRoom(form, packet, mtu) && !needsFragments(packet, mtu) && !receiver.carriersOnly(choice, nowMs);
       if (!isInserted) sendCarrier(state, frame, service, base, leg, form, nowMs);
       else if (sendInserted(state, frame, service, base, form, nowMs)) return VERDICT.forward;
     } else if (uoa === UOA_EXHAUSTED) {

@@ -2,7 +2,6 @@
 // carriers, rewrite. The packet's tuple is that of the session at `base`.
 import type { Service } from '../service/service.ts';
 import { cportOf, familyOfClient, HANDSHAKE } from '../session/session.ts';
-import { matchesUoa } from '../uoa/form.ts';
 import { onEchoAck, takesEmptyReply, trialsSent } from '../uoa/handshake.ts';
 import { clearOptionTail, stripUoa } from '../uoa/strip.ts';
 import type { Frame } from '../wire/frame.ts';
@@ -71,11 +70,13 @@ function endHandshake(
 ): Verdict {
   const { records } = state.memory;
   state.pointAtClient(base, service);
-  const forms = state.legOf(base).receiver.forms(nowMs);
+  const { receiver } = state.legOf(base);
+  const choice = receiver.choice(nowMs);
   const isEchoAck =
-    forms !== undefined &&
+    choice >= 0 &&
     trialsSent(records, base + HANDSHAKE) > 0 &&
-    matchesUoa(forms[state.origin.family], frame, state.packet, state.origin);
+    receiver.choiceIn(frame, state.packet, state.origin) === choice;
+  if (isEchoAck) receiver.accept(choice);
   if (!isEchoAck) state.count(service.index, COUNTER.uoaAckRejected);
   else if (onEchoAck(records, base + HANDSHAKE)) state.count(service.index, COUNTER.uoaAcked);
   return VERDICT.consumed;

@@ -26,7 +26,7 @@ const SLOT_BYTES = DATA_OFF + DATA_MAX + 1;
 const HASH = 0;
 const ADDRESSES = 1;
 const ID = ADDRESSES + 8;
-/** Protocol inside and family: fragments of another kind are of another datagram. */
+/** Protocol inside, family and side: fragments of another kind are of another datagram. */
 const KIND = ID + 1;
 const STARTED = KIND + 1;
 /** Counts datagrams: of two, the one begun earlier has the lower number. */
@@ -41,7 +41,9 @@ const HEADER_LEN = LENGTH + 1;
 const LARGEST = HEADER_LEN + 1;
 /** 1: some fragment met congestion (ECN CE, RFC 3168, 5.3). */
 const CONGESTED = LARGEST + 1;
-const SLOT_WORDS = CONGESTED + 1;
+/** 1: the first fragment carried a UOA in what does not go on. */
+const FORGED = CONGESTED + 1;
+const SLOT_WORDS = FORGED + 1;
 
 const ECN_CE = 3;
 
@@ -52,6 +54,8 @@ export class Reassembler {
   end = 0;
   /** The largest piece that it came in, bytes of data. */
   largest = 0;
+  /** UOA options that stood before an IPv6 fragment header. */
+  forged = 0;
   readonly #slots = new Int32Array(SLOTS * SLOT_WORDS);
   /** First byte and end of each fragment in its datagram. */
   readonly #ranges = new Int32Array(SLOTS * FRAGMENTS_MAX * 2);
@@ -66,13 +70,16 @@ export class Reassembler {
     this.#key1 = key1;
   }
 
-  /** Takes in a packet that was parsed as a fragment. VERDICT.forward: its datagram is whole now. */
-  add(packet: Packet, frame: Frame, nowMs: number): Verdict {
+  /**
+   * Takes in a packet that was parsed as a fragment. Those from one side never complete a datagram of the other.
+   * VERDICT.forward: its datagram is whole now.
+   */
+  add(packet: Packet, frame: Frame, side: number, nowMs: number): Verdict {
     const { dataLen, offset, more } = packet.fragment;
     const dataEnd = offset + dataLen;
     if (dataLen === 0 || (more && (dataLen & 7) !== 0) || dataEnd > DATA_MAX) return DROP.bad_fragment;
     if (offset === 0 && dataLen < FIRST_DATA_MIN) return DROP.fragment_tiny_first;
-    const slot = this.#find(packet) ?? this.#open(packet, nowMs);
+    const slot = this.#find(packet, side) ?? this.#open(packet, side, nowMs);
     const fault = this.#place(slot, offset, dataEnd, more);
     if (fault !== VERDICT.held) return fault;
     this.#counters[counterRow(-1) + COUNTER.fragmentsReceived]++;
@@ -89,11 +96,11 @@ export class Reassembler {
     }
   }
 
-  #find(packet: Packet): number | undefined {
+  #find(packet: Packet, side: number): number | undefined {
     const slots = this.#slots;
     const { addresses, fragment } = packet;
     const hash = this.#hash(packet);
-    const kind = kindOf(packet);
+    const kind = kindOf(packet, side);
     for (let slot = 0; slot < SLOTS; slot++) {
       const at = slot * SLOT_WORDS;
       if (slots[at + HASH] !== hash || slots[at + COUNT] === 0) continue;
@@ -105,7 +112,7 @@ export class Reassembler {
     return undefined;
   }
 
-  #open(packet: Packet, nowMs: number): number {
+  #open(packet: Packet, side: number, nowMs: number): number {
     const slots = this.#slots;
     const slot = this.#freeOrOldest();
     const at = slot * SLOT_WORDS;
@@ -113,7 +120,7 @@ export class Reassembler {
     slots[at + HASH] = this.#hash(packet);
     for (let i = 0; i < 8; i++) slots[at + ADDRESSES + i] = packet.addresses[i];
     slots[at + ID] = packet.fragment.id;
-    slots[at + KIND] = kindOf(packet);
+    slots[at + KIND] = kindOf(packet, side);
     slots[at + STARTED] = nowMs;
     this.#begun = (this.#begun + 1) | 0;
     slots[at + ORDER] = this.#begun;
@@ -122,6 +129,7 @@ export class Reassembler {
     slots[at + HEADER_LEN] = 0;
     slots[at + LARGEST] = 0;
     slots[at + CONGESTED] = 0;
+    slots[at + FORGED] = 0;
     return slot;
   }
 
@@ -179,6 +187,7 @@ export class Reassembler {
     // IPv6: what stands between the fixed header and the data is for those on the way, and ends here.
     const headerLen = family === 4 ? packet.headerLen : ipv6.IPV6_HEADER_LEN;
     slots[at + HEADER_LEN] = headerLen;
+    slots[at + FORGED] = family === 6 ? packet.options.uoaCount : 0;
     for (let i = 0; i < headerLen; i++) to[slotData - headerLen + i] = bytes[off + i];
   }
 
@@ -210,6 +219,7 @@ export class Reassembler {
     this.off = off;
     this.end = off + headerLen + length;
     this.largest = slots[at + LARGEST];
+    this.forged = slots[at + FORGED];
     slots[at + COUNT] = 0;
     this.#counters[counterRow(-1) + COUNTER.datagramsReassembled]++;
     return VERDICT.forward;
@@ -233,4 +243,5 @@ export class Reassembler {
   }
 }
 
-const kindOf = ({ protocol, family }: Packet): number => (family << 8) | protocol;
+const kindOf = ({ protocol, family }: Packet, side: number): number =>
+  (side << 16) | (family << 8) | protocol;

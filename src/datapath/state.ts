@@ -43,6 +43,9 @@ import {
 } from './plan.ts';
 import { Reassembler } from './reassembly.ts';
 
+/** The longest packet that IPv4 can tell; loopback's MTU is larger. */
+const LEN_MAX = 0xffff;
+
 export class DatapathState {
   readonly ports: readonly DatapathPort[];
   readonly wanMtu: number;
@@ -72,7 +75,7 @@ export class DatapathState {
 
   constructor(plan: DatapathPlan, memory: DatapathMemory, send: Send, seed: readonly [number, number]) {
     this.ports = plan.ports;
-    this.wanMtu = plan.wanMtu;
+    this.wanMtu = Math.min(plan.wanMtu, LEN_MAX);
     this.memory = memory;
     this.send = send;
     this.icmp = new IcmpSender(send, memory.counters);
@@ -129,8 +132,8 @@ export class DatapathState {
   }
 
   /** Largest IP packet that may be sent to the session's real server: the leg's MTU, or a smaller one that ICMP taught. */
-  mtuOf(base: number): number {
-    const learned = learnedMtuOf(this.memory.records, base);
+  mtuOf(base: number, nowMs: number): number {
+    const learned = learnedMtuOf(this.memory.records, base, nowMs);
     return learned === 0 ? this.legOf(base).mtu : learned;
   }
 
@@ -219,7 +222,17 @@ function makeLeg(
 ): Leg {
   const towards = new Int32Array([...addressWords(lip), ...addressWords(rip)]);
   const from = new Int32Array([...addressWords(rip), ...addressWords(lip)]);
-  return { index, family: familyOf(rip), towards, from, rport, mtu, pool, receiver, realServerIndex };
+  return {
+    index,
+    family: familyOf(rip),
+    towards,
+    from,
+    rport,
+    mtu: Math.min(mtu, LEN_MAX),
+    pool,
+    receiver,
+    realServerIndex,
+  };
 }
 
 function addressWords(text: string): Int32Array {

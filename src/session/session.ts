@@ -7,7 +7,7 @@ import { ADDRESS_WORDS, type Family, isV4 } from '../wire/address.ts';
 export const CLIENT = 0;
 /** cport in the upper half, service index in the lower. */
 export const CPORT_SERVICE = CLIENT + ADDRESS_WORDS;
-/** lport in the upper half, flags in the lower. */
+/** lport in the upper half; in the lower flags, and when a path MTU was learned. */
 export const LPORT_FLAGS = CPORT_SERVICE + 1;
 /** Leg index in the lower half; in the upper the path MTU towards the real server that ICMP taught us, 0 = none. */
 export const LEG_MTU = LPORT_FLAGS + 1;
@@ -23,13 +23,33 @@ export const SESSION_WORDS = NEXT + 2;
 export const FLAG_USED = 1;
 /** A packet of the real server was forwarded: state `normal`; without it the state is `oneway`. */
 export const FLAG_NORMAL = 2;
+const FLAG_BITS = 3;
+
+/** A path MTU is forgotten, because paths widen again (RFC 1191, 6.3): after 10 to 11 of these units, of 65.5 s. */
+const LEARNED_SHIFT = 16;
+const LEARNED_MASK = 0x1fff;
+const LEARNED_UNITS = 10;
 
 export const cportOf = (records: Int32Array, base: number): number => records[base + CPORT_SERVICE] >>> 16;
 export const serviceOf = (records: Int32Array, base: number): number =>
   records[base + CPORT_SERVICE] & 0xffff;
 export const lportOf = (records: Int32Array, base: number): number => records[base + LPORT_FLAGS] >>> 16;
 export const legOf = (records: Int32Array, base: number): number => records[base + LEG_MTU] & 0xffff;
-export const learnedMtuOf = (records: Int32Array, base: number): number => records[base + LEG_MTU] >>> 16;
+/** The path MTU towards the session's real server that ICMP taught not long ago; 0 = none. */
+export function learnedMtuOf(records: Int32Array, base: number, nowMs: number): number {
+  const mtu = records[base + LEG_MTU] >>> 16;
+  if (mtu === 0) return 0;
+  const learnedAt = (records[base + LPORT_FLAGS] >>> FLAG_BITS) & LEARNED_MASK;
+  const units = ((nowMs >>> LEARNED_SHIFT) - learnedAt) & LEARNED_MASK;
+  return units > LEARNED_UNITS ? 0 : mtu;
+}
+
+/** Notes a path MTU, at most 65,535. */
+export function learnMtu(records: Int32Array, base: number, mtu: number, nowMs: number): void {
+  records[base + LEG_MTU] = (mtu << 16) | legOf(records, base);
+  const others = records[base + LPORT_FLAGS] & ~(LEARNED_MASK << FLAG_BITS);
+  records[base + LPORT_FLAGS] = others | (((nowMs >>> LEARNED_SHIFT) & LEARNED_MASK) << FLAG_BITS);
+}
 export const isUsed = (records: Int32Array, base: number): boolean =>
   (records[base + LPORT_FLAGS] & FLAG_USED) !== 0;
 export const isNormal = (records: Int32Array, base: number): boolean =>

@@ -144,11 +144,6 @@ export class SessionTable {
     records[base + LAST_SEEN] = nowMs;
   }
 
-  /** Notes the path MTU towards the session's real server, 68 to 65,535. */
-  learnMtu(base: number, mtu: number): void {
-    this.records[base + LEG_MTU] = (mtu << 16) | legOf(this.records, base);
-  }
-
   markNormal(base: number): void {
     this.records[base + LPORT_FLAGS] |= FLAG_NORMAL;
   }

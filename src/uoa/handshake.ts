@@ -4,7 +4,7 @@
 
 export const HANDSHAKE_WORDS = 6;
 
-const PROGRESS = 0; // trials sent in this round | DONE | EXHAUSTED
+const PROGRESS = 0; // trials sent in this round | DONE | EXHAUSTED | choice << CHOICE_SHIFT
 const UOA_SENT_AT = 1;
 const LAST_INBOUND = 2;
 const CARRIERS = 3; // sending times of the last carriers not yet answered by an empty reply; 0 = none
@@ -13,6 +13,7 @@ const CARRIER_SLOTS = 3; // the default maxTrials; of more carriers within a sec
 const SENT_MASK = 0xff;
 const DONE = 0x100;
 const EXHAUSTED = 0x200;
+const CHOICE_SHIFT = 10;
 
 const CARRIER_REPLY_MS = 1000;
 
@@ -35,18 +36,28 @@ export function startHandshake(words: Int32Array, at: number, nowMs: number): vo
   words[at + LAST_INBOUND] = nowMs;
 }
 
-/** Called once for each inbound packet that will be forwarded: whether it should bring a UOA. */
-export function onInbound(words: Int32Array, at: number, policy: UoaPolicy, nowMs: number): number {
+/**
+ * Called once for each inbound packet that will be forwarded while some UOA is sent: whether it should bring one. `choice`
+ * (0 or 1) is what the real server is told in; another than before begins a new round.
+ */
+export function onInbound(
+  words: Int32Array,
+  at: number,
+  policy: UoaPolicy,
+  choice: number,
+  nowMs: number,
+): number {
   const idleMs = (nowMs - words[at + LAST_INBOUND]) | 0;
   words[at + LAST_INBOUND] = nowMs;
   let progress = words[at + PROGRESS];
   const finished = (progress & DONE) !== 0 || (progress & SENT_MASK) >= policy.maxTrials;
   const stale =
+    progress >> CHOICE_SHIFT !== choice ||
     (policy.idleRefreshMs > 0 && idleMs > policy.idleRefreshMs) ||
     (policy.refreshMs > 0 && finished && ((nowMs - words[at + UOA_SENT_AT]) | 0) >= policy.refreshMs);
   if (stale) {
-    progress = 0;
-    words[at + PROGRESS] = 0;
+    progress = choice << CHOICE_SHIFT;
+    words[at + PROGRESS] = progress;
   }
   if ((progress & DONE) !== 0 || policy.maxTrials === 0) return UOA_NOT_DUE;
   if ((progress & SENT_MASK) < policy.maxTrials) return UOA_DUE;

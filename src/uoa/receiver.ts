@@ -1,48 +1,86 @@
 // What one real server of a service is told its clients' addresses in: the configured dialect; after it said that it
-// cannot read that (an ICMP error about a packet with UOA), for a while the fallback or nothing. Then the dialect is tried
-// again, but only with carriers, so that no client's datagram is lost with it.
-import type { UoaForms } from './form.ts';
+// cannot read that (an ICMP error about a packet with UOA), for a while the fallback or nothing. Then what it refused is
+// tried again, at first only with carriers, so that no client's datagram is lost with it.
+import type { Frame } from '../wire/frame.ts';
+import type { Packet } from '../wire/packet.ts';
+import { matchesUoa, type UoaForms } from './form.ts';
+import type { Origin } from './origin.ts';
 
 /** How long a dialect that the real server refused is not sent. */
 const REFUSED_MS = 60_000;
-/** Errors within this time of a refusal are about packets sent before it. */
-const SETTLE_MS = 1_000;
+/** A dialect that was refused, is sent again, and for so long not refused, can be read. */
+const ACCEPTED_MS = 10_000;
 
-const FIRST = 0;
-const FALLBACK = 1;
-const PLAIN = 2;
+interface Choice {
+  readonly forms: UoaForms;
+  isRefused: boolean;
+  refusedAt: number;
+  /** It is tried again after a refusal, with carriers, since `triedAt`. */
+  isOnTrial: boolean;
+  triedAt: number;
+}
 
 export class UoaReceiver {
-  readonly #first: UoaForms | undefined;
-  readonly #fallback: UoaForms | undefined;
-  #level = FIRST;
-  #refusedAt = 0;
-  #wasRefused = false;
+  /** Best first: the dialect, then the fallback. */
+  readonly #choices: readonly Choice[];
 
   /** Without forms no UOA is sent. */
   constructor(first: UoaForms | undefined, fallback: UoaForms | undefined) {
-    this.#first = first;
-    this.#fallback = fallback;
+    this.#choices = [first, fallback]
+      .filter((forms) => forms !== undefined)
+      .map((forms) => ({ forms, isRefused: false, refusedAt: 0, isOnTrial: false, triedAt: 0 }));
   }
 
-  /** What is sent now; undefined: no UOA. */
-  forms(nowMs: number): UoaForms | undefined {
-    if (this.#level !== FIRST && ((nowMs - this.#refusedAt) | 0) >= REFUSED_MS) this.#level = FIRST;
-    if (this.#level === FIRST) return this.#first;
-    return this.#level === FALLBACK ? this.#fallback : undefined;
+  /** What is sent now, as an index for `formsOf`; -1: no UOA. */
+  choice(nowMs: number): number {
+    for (let index = 0; index < this.#choices.length; index++) {
+      const choice = this.#choices[index];
+      if (choice.isRefused && !isOver(choice.refusedAt, REFUSED_MS, nowMs)) continue;
+      if (choice.isRefused) {
+        choice.isRefused = false;
+        choice.isOnTrial = true;
+        choice.triedAt = nowMs;
+      }
+      return index;
+    }
+    return -1;
   }
 
-  /** Whether no client's datagram may be risked: what is tried now was refused before. */
-  get carriersOnly(): boolean {
-    return this.#wasRefused && this.#level === FIRST;
+  formsOf(index: number): UoaForms {
+    return this.#choices[index].forms;
   }
 
-  /** The real server cannot read what it was sent. */
-  refuse(nowMs: number): void {
-    const isSettled = !this.#wasRefused || ((nowMs - this.#refusedAt) | 0) >= SETTLE_MS;
-    if (!isSettled || this.#level === PLAIN) return;
-    this.#level = this.#level === FIRST && this.#fallback !== undefined ? FALLBACK : PLAIN;
-    this.#refusedAt = nowMs;
-    this.#wasRefused = true;
+  /** Whether no client's datagram may be risked with it. */
+  carriersOnly(index: number, nowMs: number): boolean {
+    const choice = this.#choices[index];
+    if (choice.isOnTrial && isOver(choice.triedAt, ACCEPTED_MS, nowMs)) choice.isOnTrial = false;
+    return choice.isOnTrial;
   }
+
+  /** Which choice's UOA for `origin` the parsed packet carries; -1 for none. */
+  choiceIn(frame: Frame, packet: Packet, origin: Origin): number {
+    for (let index = 0; index < this.#choices.length; index++) {
+      if (matchesUoa(this.#choices[index].forms[origin.family], frame, packet, origin)) return index;
+    }
+    return -1;
+  }
+
+  /** The real server cannot read it. */
+  refuse(index: number, nowMs: number): void {
+    const choice = this.#choices[index];
+    choice.isRefused = true;
+    choice.refusedAt = nowMs;
+    choice.isOnTrial = false;
+  }
+
+  /** The real server confirmed it by an echo ACK. */
+  accept(index: number): void {
+    this.#choices[index].isOnTrial = false;
+  }
+}
+
+/** The clock wraps: what seems to lie ahead is long over. */
+function isOver(sinceMs: number, durationMs: number, nowMs: number): boolean {
+  const elapsedMs = (nowMs - sinceMs) | 0;
+  return elapsedMs < 0 || elapsedMs >= durationMs;
 }

@@ -2,7 +2,6 @@
 // IPv6, 5.2 back).
 import type { Family } from './address.ts';
 import { ICMP, ICMP_UNREACHABLE, ICMPV6, ICMPV6_PARAMETER } from './icmp.ts';
-import { IPV4_MTU_MIN } from './ipv4.ts';
 import { IPV6_MTU_MIN } from './ipv6.ts';
 
 /** Bytes by which the fixed headers differ. */
@@ -81,7 +80,7 @@ function toIpv4(message: IcmpMessage): boolean {
   const { type, code, rest } = message;
   if (type === ICMPV6.timeExceeded) return become(message, ICMP.timeExceeded, code, 0);
   if (type === ICMPV6.packetTooBig) {
-    const mtu = Math.max(IPV4_MTU_MIN, Math.min(rest, 0xffff) - HEADER_DIFFERENCE);
+    const mtu = Math.min(Math.max(rest, IPV6_MTU_MIN), 0xffff) - HEADER_DIFFERENCE;
     return become(message, ICMP.unreachable, ICMP_UNREACHABLE.fragmentationNeeded, mtu);
   }
   if (type === ICMPV6.parameterProblem) {
