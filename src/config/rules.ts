@@ -5,7 +5,7 @@ import { isLoopback } from './address.ts';
 import { type Finding, formatPath, formatValue, type KeyPath, type Problem } from './problem.ts';
 import type { PortRange } from './reader.ts';
 import { type Config, MAX_LEGS, MAX_REAL_SERVERS, type ServiceConfig } from './schema.ts';
-import { dialectOf, findUoaConflicts } from './uoa-rules.ts';
+import { dialectOf, findMixedReceivers, findUoaConflicts } from './uoa-rules.ts';
 
 /** A service that is valid in itself, with its index in `services`. */
 export interface IndexedService {
@@ -23,6 +23,7 @@ export function findConflicts(services: readonly IndexedService[]): Finding[] {
     ...findClaimedPorts(services),
     ...withinServices(services, findFamilyConflicts),
     ...withinServices(services, findUoaConflicts),
+    ...findMixedReceivers(services),
     // The excess rule bounds the work of this one.
     ...(tooMany.length === 0 ? findSharedLegs(services) : []),
   ];

@@ -16,6 +16,48 @@ export function findUoaConflicts(service: ServiceConfig): Finding[] {
   return [...findIpoOverIpv6(service), ...findUselessFallback(service)];
 }
 
+/** One service of several, with its index. */
+interface Indexed {
+  index: number;
+  service: ServiceConfig;
+}
+
+/**
+ * Hosts that would get option 31 in two meanings. A receiver module serves a whole host, whatever the port; one for ipo or
+ * elb takes the longer option of unified for its own and overruns its memory.
+ */
+export function findMixedReceivers(services: readonly Indexed[]): Finding[] {
+  const findings: Finding[] = [];
+  const firstUse = new Map<string, { meaning: string; dialect: Dialect }>();
+  const use = (rip: string, dialect: Dialect, { uoa }: ServiceConfig, path: Finding['path']) => {
+    const meaning =
+      dialect === 'ipo' || dialect === 'elb'
+        ? 'address'
+        : dialect === 'unified' && uoa.unifiedType === 31
+          ? 'unified'
+          : '';
+    if (meaning === '') return;
+    const first = firstUse.get(rip);
+    if (first === undefined) firstUse.set(rip, { meaning, dialect });
+    if (first === undefined || first.meaning === meaning) return;
+    const message =
+      `"${dialect}" is not allowed for ${rip}, which is sent "${first.dialect}" too (both are option 31, and a receiver of one ` +
+      'can be brought down by the other), expected one of them for the whole host, or uoa.unifiedType 30 for unified';
+    findings.push({ path, message });
+  };
+  for (const { index, service } of services) {
+    const path = ['services', index];
+    for (const [i, one] of service.realServers.entries()) {
+      const dialect = dialectOf(service, one);
+      use(one.ip, dialect, service, [...path, 'realServers', i]);
+      const { onUnsupported } = service.uoa;
+      if (dialect !== 'none' && onUnsupported !== 'plain')
+        use(one.ip, onUnsupported, service, [...path, 'uoa', 'onUnsupported']);
+    }
+  }
+  return findings;
+}
+
 /** A real server's own dialect is reported where it stands, the service's once for all that have it. */
 function findIpoOverIpv6(service: ServiceConfig): Finding[] {
   const findings: Finding[] = [];
