@@ -119,16 +119,15 @@ export const shrinkable: fc.Arbitrary<Input> = fc.record({
   ),
 });
 
+/** In the form that the formatter leaves alone. */
 export function toJson({ world, steps }: Input): string {
-  const lines = steps.map(({ wait, what, packet, refuse }) =>
-    JSON.stringify({
-      what,
-      ...(wait > 0 && { wait }),
-      ...(refuse > 0 && { refuse }),
-      ...(packet.length > 0 && { packet: hex(packet) }),
-    }),
-  );
-  return `{"world": ${JSON.stringify(world)},\n"steps": [\n${lines.join(',\n')}\n]}\n`;
+  const written = steps.map(({ wait, what, packet, refuse }) => ({
+    what,
+    ...(wait > 0 && { wait }),
+    ...(refuse > 0 && { refuse }),
+    ...(packet.length > 0 && { packet: hex(packet) }),
+  }));
+  return `${JSON.stringify({ world, steps: written }, null, 2)}\n`;
 }
 
 export function fromJson(text: string): Input {

@@ -109,7 +109,7 @@ function verdictTable(verdicts: ReadonlyMap<string, number>): string {
 
 /** The same property at the same place: the numbers and bytes in its message differ from input to input. */
 function kindOf({ message }: Violation): string {
-  return (message.split('\n')[0] ?? '').replace(/[0-9a-f]{6,}|\d+/g, '#');
+  return (message.split('\n')[0] ?? '').replace(/\b[0-9a-f]*\d[0-9a-f]*\b/g, '#');
 }
 
 function showFailure({ input, violation }: Failure, isKept: boolean): void {

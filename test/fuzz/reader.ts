@@ -1,5 +1,6 @@
 // Reads what arrives as leniently as a receiver may: only what must be there for a datagram to be found. The dissector of
 // test/packets is strict and reads what is sent. Imports nothing of src/.
+import { withHeaderChecksum } from '../packets/builder.ts';
 import { at16, concat, type Family, ip6Text, onesSum, u16, u32 } from '../packets/bytes.ts';
 
 export interface Seen {
@@ -147,8 +148,7 @@ export function repaired(packet: Uint8Array): Uint8Array {
   const copy = packet.slice();
   const headerLen = ((copy[0] ?? 0) & 15) * 4;
   if ((copy[0] ?? 0) >> 4 === 4 && headerLen >= 20 && copy.length >= headerLen) {
-    copy.set(u16(0), 10);
-    copy.set(u16(onesSum(copy.subarray(0, headerLen)) ^ 0xffff), 10);
+    withHeaderChecksum(copy, headerLen);
   }
   const seen = read(copy);
   if (seen?.udp && seen.udp.sum !== 'zero') {
@@ -171,14 +171,17 @@ export function join(fragments: readonly Seen[]): Uint8Array | undefined {
   }
   const first = pieces[0];
   if (!first) return undefined;
-  const head = first.packet.slice(0, first.family === 4 ? (first.packet[0]! & 15) * 4 : 40);
-  const whole = concat(head, ...pieces.map(({ fragment }) => fragment!.data));
+  const isCongested = pieces.some(({ tos }) => (tos & 3) === 3);
+  const headerLen = first.family === 4 ? (first.packet[0]! & 15) * 4 : 40;
+  const whole = concat(first.packet.slice(0, headerLen), ...pieces.map(({ fragment }) => fragment!.data));
   if (first.family === 4) {
+    whole[1]! |= isCongested ? 3 : 0;
     whole.set(u16(whole.length), 2);
     whole.set(u16(0), 6);
-  } else {
-    whole.set(u16(length), 4);
-    whole[6] = first.proto;
+    return withHeaderChecksum(whole, headerLen);
   }
+  whole[1]! |= isCongested ? 0x30 : 0;
+  whole.set(u16(length), 4);
+  whole[6] = first.proto;
   return whole;
 }
