@@ -29,6 +29,7 @@ const STATES_FIXED = 0xc0;
 const FIRST_CAPACITY = 64;
 
 interface Link {
+  isUp: boolean;
   isUsable: boolean;
   macHigh: number;
   macLow: number;
@@ -152,10 +153,11 @@ export class Neighbors {
     }
   }
 
-  /** Takes in what an interface is. True when that may have changed the kernel's routes without another word. */
+  /** Takes in what an interface is. True when it was turned off. */
   setLink(message: LinkMessage): boolean {
     const old = this.#links.get(message.index);
     const link: Link = {
+      isUp: message.isUp,
       isUsable: message.isEthernet && message.isRunning,
       macHigh: message.hasMac ? message.macHigh : (old?.macHigh ?? 0),
       macLow: message.hasMac ? message.macLow : (old?.macLow ?? 0),
@@ -170,7 +172,7 @@ export class Neighbors {
       old.macLow === link.macLow &&
       old.mtu === link.mtu;
     if (!isSame) this.#prepareAllOf(message.index);
-    return old?.isUsable !== link.isUsable;
+    return old?.isUp === true && !link.isUp;
   }
 
   deleteLink(index: number): void {

@@ -134,7 +134,9 @@ export class NextHops {
    * The hop for a packet whose destination is words[at..at+3], for the functions below until the next update; -1: send it
    * through the IP layer. That is also the answer once every few seconds for each neighbor in use.
    *
-   * measured (2 shared processors, user time): 12 to 20 ns for one destination, 45 ns for a million behind one gateway.
+   * measured (2 shared processors, user time): 15 to 20 ns for one destination; for a million behind one gateway 45 to 65
+   * ns with a few routes, 100 to 350 ns with 100,000. 100,000 routes are read in 0.3 s and take 21 MB, a million in 1.8 s
+   * and 164 MB.
    */
   find(words: Int32Array, at: number, nowMs: number): number {
     const place = this.#cache.placeOf(words, at);
@@ -224,15 +226,12 @@ export class NextHops {
         if (readNeighbor(view, off, end, this.#neighbor)) this.#neighbors.delete(this.#neighbor);
         break;
       case MESSAGE.newLink:
-        // IPv4 routes vanish without a word when an interface goes down.
-        if (readLink(view, off, end, this.#link) && this.#neighbors.setLink(this.#link) && isChange) {
-          this.#readRoutes();
-        }
+        if (readLink(view, off, end, this.#link) && this.#neighbors.setLink(this.#link)) this.#onLinkLost();
         break;
       case MESSAGE.deleteLink:
         if (!readLink(view, off, end, this.#link)) break;
         this.#neighbors.deleteLink(this.#link.index);
-        this.#readRoutes();
+        this.#onLinkLost();
         break;
       case MESSAGE.newRule:
       case MESSAGE.deleteRule: {
@@ -245,11 +244,17 @@ export class NextHops {
         break;
       }
       case MESSAGE.deleteAddress: // and with it, without a word, the IPv4 routes that prefer it as their source
-      case MESSAGE.newNextHop:
-      case MESSAGE.deleteNextHop:
         this.#readRoutes();
         break;
+      case MESSAGE.deleteNextHop: // likewise
+        if (this.#routes.usesObjects) this.#readRoutes();
+        break;
     }
+  }
+
+  /** The kernel removes IPv4 routes over an interface that went down, or away, without a word. */
+  #onLinkLost(): void {
+    if (this.#routes.mayUse(this.#link.index)) this.#readRoutes();
   }
 
   #addRoute(replaces: boolean): void {

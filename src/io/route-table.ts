@@ -35,7 +35,7 @@ const SEVERAL = -4;
 const CHAIN = 0; // next route of the same prefix, or of the free list; NONE: the last
 const NODE = 1; // 0: the route is free
 const METRIC = 2;
-const KIND = 3; // index of UNFOLLOWED, LOCAL, type of service
+const KIND = 3; // index of UNFOLLOWED, LOCAL, BY_OBJECT, type of service
 const INTERFACE = 4;
 const GATEWAY = 5; // slot of Neighbors; NONE: the destination itself is the neighbor
 const IDENTITY = 6;
@@ -43,10 +43,13 @@ const EPOCH = 7;
 const ROUTE_BITS = 3;
 const KIND_MASK = 0xff;
 const LOCAL = 0x100;
+const BY_OBJECT = 0x200; // over a nexthop object
 const TOS_SHIFT = 16;
 const TABLE_AND_TOS = LOCAL | (0xff << TOS_SHIFT);
 
 const FIRST_CAPACITY = 64;
+/** The interface of a route that names none, or several. */
+const ANY = 0;
 
 export class RouteTable {
   readonly #neighbors: Neighbors;
@@ -60,6 +63,8 @@ export class RouteTable {
   #used = 0;
   #free = NONE;
   #epoch = 0;
+  #byObject = 0;
+  readonly #perInterface = new Map<number, number>();
   /** Routes held. */
   size = 0;
 
@@ -151,6 +156,16 @@ export class RouteTable {
     for (let route = 0; route < this.#used; route++) {
       if (this.#routes[(route << ROUTE_BITS) + NODE] !== 0) this.#removeRoute(route);
     }
+  }
+
+  /** Whether a route may be over this interface. */
+  mayUse(interfaceIndex: number): boolean {
+    return (this.#perInterface.get(interfaceIndex) ?? 0) > 0 || (this.#perInterface.get(ANY) ?? 0) > 0;
+  }
+
+  /** Whether a route is over a nexthop object. */
+  get usesObjects(): boolean {
+    return this.#byObject > 0;
   }
 
   /** What of the table is left to the kernel, for the operator. */
@@ -246,7 +261,7 @@ export class RouteTable {
       }
       route = this.#used++;
     }
-    const isVia = kind === FOLLOWED && message.hasGateway;
+    const isVia = (kind & ~BY_OBJECT) === FOLLOWED && message.hasGateway;
     const base = route << ROUTE_BITS;
     this.#routes[base + CHAIN] = this.#heads[node]!;
     this.#routes[base + NODE] = node;
@@ -259,8 +274,7 @@ export class RouteTable {
     this.#routes[base + IDENTITY] = identity;
     this.#routes[base + EPOCH] = this.#epoch;
     this.#heads[node] = route;
-    this.#unfollowed[kind & KIND_MASK]!++;
-    this.size++;
+    this.#count(route, 1);
   }
 
   #unlink(route: number): void {
@@ -278,11 +292,21 @@ export class RouteTable {
     }
     const gateway = this.#routes[base + GATEWAY]!;
     if (gateway !== NONE) this.#neighbors.release(gateway);
-    this.#unfollowed[this.#routes[base + KIND]! & KIND_MASK]!--;
+    this.#count(route, -1);
     this.#routes[base + NODE] = 0;
     this.#routes[base + CHAIN] = this.#free;
     this.#free = route;
-    this.size--;
+  }
+
+  #count(route: number, by: number): void {
+    const base = route << ROUTE_BITS;
+    const kind = this.#routes[base + KIND]!;
+    const index = this.#routes[base + INTERFACE]!;
+    this.#unfollowed[kind & KIND_MASK]! += by;
+    this.size += by;
+    if (kind & BY_OBJECT) this.#byObject += by;
+    const isRefusing = (kind & KIND_MASK) === REFUSING && index === ANY;
+    if (!isRefusing) this.#perInterface.set(index, (this.#perInterface.get(index) ?? 0) + by);
   }
 
   /**
@@ -305,7 +329,7 @@ export class RouteTable {
         isLocal = true;
       } else if (best === NONE || metric < this.#metric(best)) {
         best = route;
-        value = kind === FOLLOWED ? route : UNKNOWN;
+        value = (kind & KIND_MASK) === FOLLOWED ? route : UNKNOWN;
       } else if (metric === this.#metric(best)) {
         value = SEVERAL;
       }
@@ -326,13 +350,17 @@ export class RouteTable {
 }
 
 function kindOf(message: RouteMessage): number {
+  return causeOf(message) | (message.nextHopId === 0 ? 0 : BY_OBJECT);
+}
+
+function causeOf(message: RouteMessage): number {
   if (message.table === TABLE_LOCAL) return LOCAL | REFUSING;
   if (message.type !== TYPE_UNICAST) return REFUSING;
   if (message.sourceLen > 0) return BY_SOURCE;
   if (message.tos !== 0) return BY_TOS | (message.tos << TOS_SHIFT);
   if (message.isMultipath) return MULTIPATH;
   if (message.isEncapsulated) return ENCAPSULATED;
-  if (message.interfaceIndex === 0) return NEXT_HOP_OBJECT;
+  if (message.interfaceIndex === ANY) return NEXT_HOP_OBJECT;
   return message.expiresIn < 0 ? EXPIRED : FOLLOWED;
 }
 

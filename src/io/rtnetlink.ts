@@ -19,7 +19,6 @@ export const MESSAGE = {
   newRule: 32,
   deleteRule: 33,
   getRule: 34,
-  newNextHop: 104,
   deleteNextHop: 105,
 } as const;
 
@@ -46,6 +45,8 @@ const ROUTE_IS_CLONED = 0x200; // RTM_F_CLONED
 const NEIGHBOR_IS_PROXY = 8; // NTF_PROXY
 const RULE_IS_INVERTED = 2; // FIB_RULE_INVERT
 const V4_PREFIX = 96; // bits that the v4-mapped form puts before an IPv4 address
+const IFF_UP = 1;
+const IFF_RUNNING = 0x40;
 const LOOPBACK = 'lo';
 
 const ATTRIBUTE_LEN = 4; // struct rtattr: length (2), type (2)
@@ -226,7 +227,9 @@ export function readNeighbor(view: DataView, off: number, end: number, neighbor:
 export class LinkMessage {
   index = 0;
   isEthernet = false;
-  /** IFF_UP and IFF_RUNNING. */
+  /** IFF_UP: somebody turned it on. */
+  isUp = false;
+  /** IFF_RUNNING as well: it has a carrier. */
   isRunning = false;
   /** What follows is there only when the message says it: some announce a change of something else. */
   hasMac = false;
@@ -241,7 +244,9 @@ export function readLink(view: DataView, off: number, end: number, link: LinkMes
   if (off + LINK_LEN > end || view.getUint8(off) !== 0) return false;
   link.isEthernet = view.getUint16(off + 2, true) === ETHERNET;
   link.index = view.getInt32(off + 4, true);
-  link.isRunning = (view.getUint32(off + 8, true) & 0x41) === 0x41;
+  const flags = view.getUint32(off + 8, true);
+  link.isUp = (flags & IFF_UP) !== 0;
+  link.isRunning = link.isUp && (flags & IFF_RUNNING) !== 0;
   link.hasMac = false;
   link.mtu = 0;
   for (let at = off + LINK_LEN; at + ATTRIBUTE_LEN <= end; ) {

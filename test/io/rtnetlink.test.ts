@@ -105,7 +105,7 @@ test('a neighbor, an interface and a rule are read', () => {
   assert.deepEqual(neighbor, { interfaceIndex: 3, state: 4, ...mac });
   assert.deepEqual(
     { ...read(LINK).link! },
-    { index: 3, isEthernet: true, isRunning: true, mtu: 1500, ...mac },
+    { index: 3, isEthernet: true, isUp: true, isRunning: true, mtu: 1500, ...mac },
   );
   const { dst, ...rule } = read(RULE).rule!;
   assert.deepEqual([...dst], [0, 0, 0xffff, 0xc6336400 | 0]);
