@@ -140,6 +140,7 @@ function judgeInbound(model: Model, seen: Seen, udp: Datagram, outcome: Outcome)
   }
   assert.equal((changed.uoaInserted ?? 0) + (changed.uoaCarrier ?? 0), trials, 'UOA sent and counted');
   assert.equal(changed.uoaFailed ?? 0, failed, 'UOA not sent and counted');
+  model.noteTrials(client, trials, outcome);
   checkForwarded(outcome, 'inboundForwarded', verdict === 'forward');
   if (verdict === 'forward') checkLast(outcome, last);
 }
@@ -172,6 +173,7 @@ function checkSame(seen: Seen, udp: Datagram, sent: Dissected, whose: string): v
   if (udp.sum === 'zero' && sent.family === 4) assert.equal(sent.udpChecksum, 0, 'no checksum stays none');
   else assert.notEqual(sent.udpChecksum, 0, 'a checksum that got lost');
   assert.equal(sent.tos | 3, seen.tos | 3, 'TOS');
+  if (seen.family === 6 && sent.family === 4) assert.notEqual(sent.id, 0, 'an identification');
 }
 
 function checkForwarded(

@@ -33,6 +33,7 @@ export class Model {
   answer: Uint8Array | undefined;
   readonly #clientOf = new Map<string, Client>();
   readonly #lportOf = new Map<string, string>();
+  readonly #trialsOf = new Map<string, number>();
   readonly #held = new Map<string, Seen[]>();
   readonly #refused = new Set<Family>();
 
@@ -72,6 +73,16 @@ export class Model {
       assert.equal(this.#lportOf.get(name), key, 'a client keeps its LIP:lport as long as its session');
     this.#lportOf.set(name, key);
     this.#clientOf.set(key, client);
+  }
+
+  /** A UOA is sent `maxTrials` times to a session, unless something starts it again. */
+  noteTrials(client: Client, trials: number, { changed }: Outcome): void {
+    const name = `${client.ip} ${client.port}`;
+    const all = (changed.sessionsCreated ? 0 : (this.#trialsOf.get(name) ?? 0)) + trials;
+    this.#trialsOf.set(name, all);
+    const { refreshMs, idleRefreshMs, maxTrials } = this.world;
+    const isOneRound = refreshMs === 0 && idleRefreshMs === 0 && this.#refused.size === 0;
+    if (isOneRound) assert.ok(all <= maxTrials, `${all} trials`);
   }
 
   noteRefusal(family: Family): void {
