@@ -86,6 +86,25 @@ rows(
 );
 
 rows(
+  'a whole packet behind a datagram in small pieces leaves whole, and too large a one is refused',
+  each((walk) => {
+    const pieces = cutUp(walk.packet({ payload: PAYLOAD }), new Array<number>(20).fill(200));
+    const fits = { payload: pattern(1300), df: true };
+    const large = walk.packet({ payload: pattern(1440), df: true });
+    const left = walk.before.length === 0 ? walk.over.atRealServer(fits) : walk.over.atClient(fits);
+    return {
+      plan: walk.plan(1400),
+      steps: [
+        ...walk.before,
+        walk.step(pieces, { verdict: 'forward', sent: leaving(walk, whole(PAYLOAD), pieces) }),
+        walk.step(walk.packet(fits), { verdict: 'forward', sent: [left] }),
+        walk.step(large, { verdict: 'drop:too_big', sent: [() => {}] }),
+      ],
+    };
+  }),
+);
+
+rows(
   'pieces that leave are no larger than the MTU of their way',
   each((walk) => {
     const pieces = cutUp(walk.packet({ payload: PAYLOAD }), 1500);
@@ -157,23 +176,48 @@ rows(
   }),
 );
 
-/** Router alert is copied into every fragment, record route is not (RFC 791, 3.1). */
-const OPTIONS = unhex('01 0707 0400000000 94040000');
+/** Record route is not copied into every fragment; 133 and router alert are (RFC 791, 3.1). */
+const OPTIONS: [string, string][] = [
+  ['01 0707 0400000000 94040000', '94040000'],
+  ['0707 0400000000 8503aa 94040000 0000', '8503aa94 04000000'],
+  ['01010707 0400000000 000000', ''],
+];
 
-test('of IPv4 options the first piece bears all, the others those with the copied bit', () => {
-  const over = pair(4, 4);
-  const rig = new Rig({ service: { ...over.service, dialect: 'none' } });
-  const fields = { payload: PAYLOAD, options: OPTIONS };
-  const pieces = cutUp(over.fromClient(fields), 1500);
-  const { sent } = pieces.map((piece) => rig.receive(piece, PORT.wan)).at(-1)!;
-  const seen = sent.map((piece) => dissect(piece, { fragment: true }));
-  assert.deepEqual(
-    seen.map(({ options }) => options),
-    [hex(OPTIONS), '94040000', '94040000'],
-  );
-  assert.ok(seen.every(({ ipChecksumOk }) => ipChecksumOk));
-  assert.equal(hex(reassemble(sent)), hex(withId(over.toRealServer(fields), seen[0]!.id)));
-});
+for (const [first, later] of OPTIONS) {
+  test(`of the IPv4 options ${first} the first piece bears all, the others ${later || 'none'}`, () => {
+    const over = pair(4, 4);
+    const rig = new Rig({ service: { ...over.service, dialect: 'none' } });
+    const fields = { payload: PAYLOAD, options: unhex(first) };
+    const pieces = cutUp(over.fromClient(fields), 1500);
+    const { sent } = pieces.map((piece) => rig.receive(piece, PORT.wan)).at(-1)!;
+    const seen = sent.map((piece) => dissect(piece, { fragment: true }));
+    assert.deepEqual(
+      seen.map(({ options }) => options),
+      [first, later, later].map((options) => options.replaceAll(' ', '')),
+    );
+    assert.ok(seen.every(({ ipChecksumOk }) => ipChecksumOk));
+    assert.equal(hex(reassemble(sent)), hex(withId(over.toRealServer(fields), seen[0]!.id)));
+  });
+}
+
+rows(
+  'behind a piece that cannot be sent no other is',
+  each((walk) => {
+    const pieces = cutUp(walk.packet({ payload: PAYLOAD }), 1500);
+    const sent = leaving(walk, whole(PAYLOAD), pieces);
+    return {
+      steps: [
+        ...walk.before,
+        walk.step(pieces, {
+          refuse: (piece) => (dissect(piece, { fragment: true }).fragment?.offset ?? 0) > 0,
+          verdict: 'drop:send_failed',
+          sent: sent.slice(0, 1),
+        }),
+        walk.step(pieces, { verdict: 'forward', sent }),
+      ],
+    };
+  }),
+);
 
 describe('pieces that leave, put together by the test', () => {
   for (const walk of WALKS) {

@@ -8,7 +8,7 @@ import { asSent, errorAbout, fromFarSide, opened, toSender } from './errors.ts';
 import { EMPTY, type Fields } from './pair.ts';
 import { type Entry, type Message, TRANSLATIONS } from './rfc7915.ts';
 import { type Row, rows } from './rows.ts';
-import { cutUp, WALKS, type Walk } from './walks.ts';
+import { cutUp, filling, towards, WALKS, type Walk } from './walks.ts';
 
 const PORT_UNREACHABLE: Record<4 | 6, Message> = {
   4: { type: 3, code: 3, rest: 0 },
@@ -19,9 +19,23 @@ const TRANSLATED = { icmpTranslated: 1 };
 const each = (row: (walk: Walk) => Omit<Row, 'name' | 'plan'>): Row[] =>
   WALKS.map((walk) => ({ name: walk.name, plan: walk.plan(), ...row(walk) }));
 
+/** Larger than any MTU that rfc7915.ts tells, which would else be a lie. */
+const LARGE: Fields = { payload: pattern(1440), df: true };
+
+const isTooBig = ({ type, code }: Message, family: 4 | 6) =>
+  family === 4 ? type === 3 && code === 4 : type === 2;
+
+/** No path is narrower than this: IPv6 says so, and Linux of IPv4. */
+const LEAST = { 4: 552, 6: 1280 };
+
 /** What becomes of each error on the way back to the sender. */
 const entriesOf = ({ from, to }: Walk): readonly Entry[] =>
-  from === to ? TRANSLATIONS[to].map(([message]): Entry => [message, message]) : TRANSLATIONS[to];
+  from !== to
+    ? TRANSLATIONS[to]
+    : TRANSLATIONS[to].map(([message]): Entry => {
+        const rest = isTooBig(message, to) ? Math.max(message.rest, LEAST[to]) : message.rest;
+        return [message, { ...message, rest }];
+      });
 
 const named = ({ type, code, rest }: Message) => `${type}/${code}${rest ? ` 0x${rest.toString(16)}` : ''}`;
 
@@ -29,9 +43,10 @@ rows(
   'errors with an equivalent are passed on, others are dropped',
   WALKS.flatMap((walk) =>
     entriesOf(walk).map(([message, becomes]): Row => {
-      const packet = errorAbout(walk.result(), message);
+      const fields = isTooBig(message, walk.to) ? LARGE : {};
+      const packet = errorAbout(walk.result(fields), message);
       const step = becomes
-        ? { verdict: 'forward', sent: [toSender(walk, becomes)], changed: TRANSLATED }
+        ? { verdict: 'forward', sent: [toSender(walk, becomes, asSent(walk, fields))], changed: TRANSLATED }
         : { verdict: 'drop:icmp_untranslatable', sent: [], changed: {} };
       return {
         name: `${named(message)} becomes ${becomes ? named(becomes) : 'nothing'}, ${walk.name}`,
@@ -108,7 +123,7 @@ rows(
 rows(
   'a UOA inside is taken out',
   COMBINATIONS.flatMap((it): Row[] => {
-    const walk = WALKS.find(({ over, before }) => over === it.pair && before.length === 0)!;
+    const walk = towards(it.pair);
     return [EMPTY, pattern(32)].map((payload) => ({
       name: `${it.name}, payload of ${payload.length} bytes`,
       plan: it.plan(),
@@ -165,6 +180,12 @@ const CROOKED: [string, string, (walk: Walk) => Uint8Array][] = [
     (walk) => errorAbout(walk.result(), { type: walk.to === 4 ? 8 : 128, code: 0, rest: 0 }),
   ],
   ['with a wrong checksum', 'drop:bad_icmp', corrupt],
+  ['that calls a packet too big for more than its size', 'drop:bad_icmp', (walk) => notTooBig(walk, 0)],
+  [
+    'that calls a packet too big for far more than its size',
+    'drop:bad_icmp',
+    (walk) => notTooBig(walk, 9000),
+  ],
 ];
 
 function about(walk: Walk, fields: Fields): Uint8Array {
@@ -177,6 +198,12 @@ function misdirected(walk: Walk): Uint8Array {
 }
 
 const cut = (walk: Walk, kept: number) => walk.result().slice(0, (walk.to === 4 ? 20 : 40) + kept);
+
+function notTooBig(walk: Walk, more: number): Uint8Array {
+  const about = walk.result(LARGE);
+  const [type, code] = walk.to === 4 ? [3, 4] : [2, 0];
+  return errorAbout(about, { type, code, rest: about.length + more });
+}
 
 /** The last byte of the payload inside changed, and no checksum with it. */
 function corrupt(walk: Walk): Uint8Array {

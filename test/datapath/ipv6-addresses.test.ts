@@ -127,6 +127,16 @@ rows(
 );
 
 rows(
+  'what comes to IPv4 from IPv6 may be cut on its way where IPv6 would not have to, up to 1,280 bytes',
+  each((walk) =>
+    [1232, 1233].map((length) => {
+      const fields = { payload: pattern(length), df: length > 1232 };
+      return walk.step(walk.packet(fields), { verdict: 'forward', sent: [becomes(walk, fields)] });
+    }),
+  ).filter((_, index) => FROM_6[index]!.to === 4),
+);
+
+rows(
   'a carrier has the traffic class of its packet and no flow label',
   [pair(6, 6)].map((over): Row => {
     const large = { payload: pattern(1452), flowLabel: 0xabcde, tos: 0xb8 };

@@ -147,14 +147,19 @@ rows(
 );
 
 rows(
-  'such an option before the fragment header of a piece is dropped with the piece',
-  each((walk) => [
-    ...cutUp(
-      walk.packet({ payload: pattern(1000), extensions: [hopByHop(option6(0x80, EMPTY))] }),
-      [504],
-    ).map((piece) => walk.step(piece, { verdict: 'drop:unknown_ip_option' })),
-    good(walk),
-  ]),
+  'such an option before the fragment header is dropped with its piece, and told once',
+  each((walk) => {
+    const extensions = [hopByHop(option6(0x80, EMPTY))];
+    const [first, second] = cutUp(walk.packet({ payload: pattern(1000), extensions }), [504]);
+    return [
+      walk.step(first!, {
+        verdict: 'drop:unknown_ip_option',
+        sent: [answered(first!, { type: 4, code: 2, rest: 42 })],
+      }),
+      walk.step(second!, { verdict: 'drop:unknown_ip_option', sent: [] }),
+      good(walk),
+    ];
+  }),
 );
 
 /** An options header with these bytes behind its length field. */

@@ -48,7 +48,8 @@ const POINTERS_TO_4: readonly [number, number | undefined][] = [
   [0xffffffff, undefined],
 ];
 
-const FIRST_BYTE = 0x1000000;
+/** An IPv4 pointer stands in the first byte of its word. */
+export const FIRST_BYTE = 0x1000000;
 
 const TO_6: readonly Entry[] = [
   ...[0, 1, 5, 6, 7, 8, 11, 12].map((code) => entry([3, code], [1, 0])),
@@ -58,7 +59,7 @@ const TO_6: readonly Entry[] = [
   entry([3, 4, 1400], [2, 0, 1420]),
   entry([3, 4, 1261], [2, 0, 1281]),
   entry([3, 4, 1259], [2, 0, 1280]),
-  entry([3, 4, 0], [2, 0, 1280]),
+  entry([3, 4, 0], [2, 0, 1280]), // an old router's: it tells none (RFC 1191, 4)
   ...[14, 16, 255].map((code) => entry([3, code])),
   entry([11, 0], [3, 0]),
   entry([11, 1], [3, 1]),
@@ -78,7 +79,7 @@ const TO_4: readonly Entry[] = [
   ...[5, 6, 7, 255].map((code) => entry([1, code])),
   entry([2, 0, 1400], [3, 4, 1380]),
   entry([2, 0, 1280], [3, 4, 1260]),
-  entry([2, 0, 1_000_000], [3, 4, 65_515]),
+  entry([2, 0, 100], [3, 4, 1260]),
   entry([3, 0], [11, 0]),
   entry([3, 1], [11, 1]),
   entry([4, 1, 6], [3, 2]),
