@@ -8,7 +8,7 @@ import { asSent, errorAbout, fromFarSide, opened, toSender } from './errors.ts';
 import { EMPTY, type Fields } from './pair.ts';
 import { type Entry, type Message, TRANSLATIONS } from './rfc7915.ts';
 import { type Row, rows } from './rows.ts';
-import { cutUp, filling, towards, WALKS, type Walk } from './walks.ts';
+import { cutUp, towards, WALKS, type Walk } from './walks.ts';
 
 const PORT_UNREACHABLE: Record<4 | 6, Message> = {
   4: { type: 3, code: 3, rest: 0 },

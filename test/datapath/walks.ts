@@ -2,12 +2,12 @@
 // leaves; and the pieces of a packet that a sender or a router on the way would make.
 import { withHeaderChecksum, withId } from '../packets/builder.ts';
 import { FRAGMENT } from '../packets/builder6.ts';
-import type { Family } from '../packets/bytes.ts';
+import { type Family, pattern } from '../packets/bytes.ts';
 import { dissect } from '../packets/dissect.ts';
 import { type Cut, fragments4, fragments6 } from '../packets/fragments.ts';
 import type { Uoa } from '../packets/uoa-builder.ts';
 import { type Expected, icmpError, inFragments } from './expected.ts';
-import { type Fields, PAIRS, type Pair } from './pair.ts';
+import { EMPTY, type Fields, PAIRS, type Pair } from './pair.ts';
 import { type PlanChange, realServer } from './rig.ts';
 import type { PacketStep } from './rows.ts';
 
@@ -61,6 +61,14 @@ function outbound(over: Pair): Walk {
 }
 
 export const WALKS: readonly Walk[] = PAIRS.flatMap((over) => [inbound(over), outbound(over)]);
+
+/** The walk of a client's packet to its real server. */
+export const towards = (over: Pair): Walk =>
+  WALKS.find((walk) => walk.over === over && walk.before.length === 0)!;
+
+/** A payload that makes a packet of `length` bytes on the way out. */
+export const filling = (walk: Walk, length: number): Uint8Array =>
+  pattern(length - walk.result({ payload: EMPTY }).length);
 
 export const familyOf = (packet: Uint8Array): Family => (packet[0]! >> 4 === 6 ? 6 : 4);
 
