@@ -58,6 +58,8 @@ export function icmpError(state: DatapathState, frame: Frame, portIndex: number,
   message.type = icmp.type(view, icmpOff);
   message.code = icmp.code(view, icmpOff);
   message.rest = icmp.rest(view, icmpOff);
+  const embeddedTo = embeddedEnd(family, end);
+  if (embeddedTo < embedded.udpOff + UDP_HEADER_LEN) return DROP.bad_icmp;
   const leg = state.legOf(base);
   state.pointAtClient(base, service);
   if (wasInbound) {
@@ -80,8 +82,6 @@ export function icmpError(state: DatapathState, frame: Frame, portIndex: number,
   const toFamily = wasInbound ? state.origin.family : leg.family;
   // Only a forged error is about a packet that was too long to come from IPv4 or to go there.
   if (toFamily === 4 && rewrittenLen(embedded, toFamily) > IPV4_MAX_LEN) return DROP.bad_icmp;
-  const embeddedTo = embeddedEnd(family, end);
-  if (embeddedTo < embedded.udpOff + UDP_HEADER_LEN) return DROP.bad_icmp;
   forgetUoa(family);
   if (toFamily !== family && !translateIcmp(message, family)) return DROP.icmp_untranslatable;
   const len = copyEmbedded(frame, embeddedTo);
