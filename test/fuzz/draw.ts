@@ -2,7 +2,7 @@
 import fc from 'fast-check';
 import { type Input, REACTIONS, type Step, step, world } from './input.ts';
 import { beginnings, changed, changes, fragments, golden, mutated, pieces } from './mutation.ts';
-import { datagram, errorAbout, icmpError, type Side } from './packets.ts';
+import { datagram, errorAbout, icmpError, type Side, seldom } from './packets.ts';
 
 const side = fc.constantFrom<Side>('wan', 'wan', 'lan');
 
@@ -107,11 +107,7 @@ const edit = fc.record({
 
 type Edit = typeof edit extends fc.Arbitrary<infer T> ? T : never;
 
-const edits = fc.tuple(
-  fc.nat(),
-  fc.array(edit, { minLength: 1, maxLength: 6 }),
-  fc.option(world, { freq: 3 }),
-);
+const edits = fc.tuple(fc.nat(), fc.array(edit, { minLength: 1, maxLength: 6 }), seldom(3, world));
 
 /** Inputs out of a pool, changed. */
 export const changedFrom = (pool: readonly Input[]): fc.Arbitrary<Input> =>

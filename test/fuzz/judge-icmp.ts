@@ -16,7 +16,7 @@ const OWN: Record<string, { 4: string; 6: string }> = {
 };
 
 /** The proxy could not forward `seen` and says so to its sender. */
-export function judgeOwnIcmp(_model: Model, seen: Seen, { verdict, attempts, changed }: Outcome): void {
+export function judgeOwnIcmp(seen: Seen, { verdict, attempts, changed }: Outcome): void {
   assert.equal(attempts.length, 1, 'one error for one packet');
   const { packet, wasSent } = attempts[0]!;
   const sent = checkError(packet);

@@ -22,10 +22,10 @@ const TELLING = ['drop:ttl_exceeded', 'drop:too_big', 'drop:unknown_ip_option', 
 /** Verdicts that also drop what was held of the same datagram. */
 const DROPS_HELD = ['drop:bad_fragment', 'drop:fragment_overlap', 'drop:fragment_too_many'];
 
-export function judge(model: Model, packet: Uint8Array, outcome: Outcome): void {
+export function judge(model: Model, packet: Uint8Array, from: 'wan' | 'lan', outcome: Outcome): void {
   checkDrops(model, outcome);
   const arrived = read(packet);
-  const seen = arrived?.fragment ? model.noteFragment(arrived, outcome) : arrived;
+  const seen = arrived?.fragment ? model.noteFragment(arrived, from, outcome) : arrived;
   const { verdict, attempts, changed } = outcome;
   if (attempts.length === 0) {
     assert.notEqual(verdict, 'forward', 'nothing is sent');
@@ -35,6 +35,10 @@ export function judge(model: Model, packet: Uint8Array, outcome: Outcome): void 
     return;
   }
   assert.ok(verdict === 'forward' || TELLING.includes(verdict), `${verdict}, but something is sent`);
+  if (arrived?.fragment && verdict === 'drop:unknown_ip_option') {
+    judgeOwnIcmp(arrived, outcome);
+    return;
+  }
   assert.ok(seen, 'what cannot be read causes a packet');
   if (seen.icmp) {
     judgeIcmp(model, seen, outcome);
@@ -42,7 +46,7 @@ export function judge(model: Model, packet: Uint8Array, outcome: Outcome): void 
   }
   assert.ok(seen.udp, 'what is no datagram causes a packet');
   if (verdict !== 'forward' && verdict !== 'drop:send_failed') {
-    judgeOwnIcmp(model, seen, outcome);
+    judgeOwnIcmp(seen, outcome);
     return;
   }
   assert.notEqual(seen.udp.sum, 'wrong', 'a datagram with a wrong checksum goes on');

@@ -89,10 +89,13 @@ export class Model {
     this.#refused.add(family);
   }
 
-  /** Follows a fragment that arrived; returns the datagram that it completed, if it did. */
-  noteFragment(seen: Seen, { verdict, changed, drops }: Outcome): Seen | undefined {
+  /**
+   * Follows a fragment that arrived; those of one side make no datagram with those of the other. Returns the datagram
+   * that it completed, if it did.
+   */
+  noteFragment(seen: Seen, from: 'wan' | 'lan', { verdict, changed, drops }: Outcome): Seen | undefined {
     const { src, dst, proto, fragment } = seen;
-    const key = `${src} ${dst} ${proto} ${fragment!.id}`;
+    const key = `${from} ${src} ${dst} ${proto} ${fragment!.id}`;
     const held = this.#held.get(key) ?? [];
     if (verdict === 'held') {
       this.#held.set(key, [...held, seen]);

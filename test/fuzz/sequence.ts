@@ -130,7 +130,7 @@ class Run {
   #receive(packet: Uint8Array, from: 'wan' | 'lan', refuse: number): Outcome {
     const outcome = this.#twin.receive(packet, PORT[from], this.#nowMs, refuse);
     this.#outcome = outcome;
-    judge(this.#model, packet, outcome);
+    judge(this.#model, packet, from, outcome);
     this.#checkTotals();
     this.#note(packet, from, outcome);
     return outcome;
