@@ -47,13 +47,15 @@ export function findMixedReceivers(services: readonly Indexed[]): Finding[] {
   };
   for (const { index, service } of services) {
     const path = ['services', index];
+    const falling = new Set<string>();
     for (const [i, one] of service.realServers.entries()) {
       const dialect = dialectOf(service, one);
       use(one.ip, dialect, service, [...path, 'realServers', i]);
-      const { onUnsupported } = service.uoa;
-      if (dialect !== 'none' && onUnsupported !== 'plain')
-        use(one.ip, onUnsupported, service, [...path, 'uoa', 'onUnsupported']);
+      if (dialect !== 'none') falling.add(one.ip);
     }
+    const { onUnsupported } = service.uoa;
+    if (onUnsupported === 'plain') continue;
+    for (const rip of falling) use(rip, onUnsupported, service, [...path, 'uoa', 'onUnsupported']);
   }
   return findings;
 }

@@ -1,6 +1,7 @@
 // Which dialects a service may name for its real servers. The expected messages are what an operator reads.
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { UOA_DIALECTS } from '../../src/uoa/dialect.ts';
 import { conflictsOf, type Plain, sampleService } from './sample.ts';
 
 const LIPS = ['10.2.0.200', 'fd00:2::200'];
@@ -103,4 +104,164 @@ describe('onUnsupported', () => {
       [],
     ],
   ]);
+});
+
+const MIXED =
+  '(both are option 31, and a receiver of one can be brought down by the other), expected one of them for the whole host, or uoa.unifiedType 30 for unified';
+
+/** Two services of different ports, as their `uoa` and their real servers. */
+type Pair = [name: string, first: [Plain, Plain[]], second: [Plain, Plain[]], expected: string[]];
+
+function checkPairs(rows: readonly Pair[]): void {
+  for (const [name, first, second, expected] of rows) {
+    it(name, () => {
+      const services = [first, second].map(([uoa, realServers], index) =>
+        sampleService({
+          name: `game${index}`,
+          vport: 6000 + index,
+          lips: realServers.some(({ ip }) => String(ip).includes(':')) ? LIPS.slice(1) : LIPS.slice(0, 1),
+          lports: `${20_000 + index * 1000}-${20_999 + index * 1000}`,
+          uoa,
+          realServers,
+        }),
+      );
+      assert.deepEqual(conflictsOf(...services), expected);
+    });
+  }
+}
+
+const AT = { 4: { ip: '10.2.0.11', port: 7000 }, 6: { ip: 'fd00:2::11', port: 7000 } };
+const refused = (path: string, dialect: string, ip: string, other: string) =>
+  `${path}: "${dialect}" is not allowed for ${ip}, which is sent "${other}" too ${MIXED}`;
+
+describe('option 31 in two meanings for one host', () => {
+  checkPairs([
+    [
+      'is refused for ipo in one service and unified in another, on whatever ports',
+      [{ dialect: 'ipo' }, [OVER_IPV4]],
+      [{ dialect: 'unified' }, [AT[4]]],
+      [refused('services[1].realServers[0]', 'unified', '10.2.0.11', 'ipo')],
+    ],
+    [
+      'is refused the other way round',
+      [{ dialect: 'unified' }, [OVER_IPV4]],
+      [{ dialect: 'elb' }, [AT[4]]],
+      [refused('services[1].realServers[0]', 'elb', '10.2.0.11', 'unified')],
+    ],
+    [
+      'is refused over IPv6',
+      [{ dialect: 'elb' }, [OVER_IPV6]],
+      [{ dialect: 'unified' }, [AT[6]]],
+      [refused('services[1].realServers[0]', 'unified', 'fd00:2::11', 'elb')],
+    ],
+    [
+      'is refused for each server of the second service that the first has too',
+      [{ dialect: 'elb' }, [OVER_IPV6, MORE_OVER_IPV6[0]!]],
+      [{ dialect: 'unified' }, [AT[6], { ...MORE_OVER_IPV6[0], port: 7000 }, MORE_OVER_IPV6[1]!]],
+      [
+        refused('services[1].realServers[0]', 'unified', 'fd00:2::11', 'elb'),
+        refused('services[1].realServers[1]', 'unified', 'fd00:2::12', 'elb'),
+      ],
+    ],
+    [
+      'is refused as a fallback of another service',
+      [{ dialect: 'opp', onUnsupported: 'unified' }, [OVER_IPV4]],
+      [{ dialect: 'ipo' }, [AT[4]]],
+      [refused('services[1].realServers[0]', 'ipo', '10.2.0.11', 'unified')],
+    ],
+    [
+      'is refused as two fallbacks',
+      [{ dialect: 'opp', onUnsupported: 'unified' }, [OVER_IPV6]],
+      [{ dialect: 'opp', onUnsupported: 'elb' }, [AT[6]]],
+      [refused('services[1].uoa.onUnsupported', 'elb', 'fd00:2::11', 'unified')],
+    ],
+    [
+      'is allowed with type 30 for unified in either place',
+      [{ dialect: 'unified', unifiedType: 30 }, [OVER_IPV4]],
+      [{ dialect: 'ipo', onUnsupported: 'unified', unifiedType: 30 }, [AT[4]]],
+      [],
+    ],
+    [
+      'is allowed over IPv6 with type 30',
+      [{ dialect: 'unified', unifiedType: 30 }, [OVER_IPV6]],
+      [{ dialect: 'elb' }, [AT[6]]],
+      [],
+    ],
+    [
+      'is not: ipo and elb are one meaning, and so is unified of both types',
+      [{ dialect: 'ipo' }, [OVER_IPV4, { ip: '10.2.0.12', port: 6000, dialect: 'unified' }]],
+      [{ dialect: 'elb', unifiedType: 30 }, [AT[4], { ip: '10.2.0.12', port: 7000, dialect: 'unified' }]],
+      [],
+    ],
+    ['is not: opp beside ipo', [{ dialect: 'opp' }, [OVER_IPV4]], [{ dialect: 'ipo' }, [AT[4]]], []],
+    ['is not: opp beside unified', [{ dialect: 'unified' }, [OVER_IPV4]], [{ dialect: 'opp' }, [AT[4]]], []],
+    [
+      'is not: none beside unified',
+      [{ dialect: 'unified' }, [OVER_IPV4]],
+      [{ dialect: 'none' }, [AT[4]]],
+      [],
+    ],
+    [
+      'is not: a real server with dialect none falls back to nothing',
+      [{ dialect: 'unified' }, [OVER_IPV4]],
+      [
+        { dialect: 'opp', onUnsupported: 'elb' },
+        [
+          { ...AT[4], dialect: 'none' },
+          { ip: '10.2.0.12', port: 6000 },
+        ],
+      ],
+      [],
+    ],
+    [
+      'is not: other hosts',
+      [{ dialect: 'ipo' }, [OVER_IPV4]],
+      [{ dialect: 'unified' }, [{ ip: '10.2.0.12', port: 6000 }]],
+      [],
+    ],
+  ]);
+
+  check([
+    [
+      'is refused within a service, for real servers of their own dialect',
+      { dialect: 'ipo' },
+      [OVER_IPV4, { ...AT[4], dialect: 'unified' }],
+      [refused('services[0].realServers[1]', 'unified', '10.2.0.11', 'ipo')],
+    ],
+    [
+      'is refused as what a dialect falls back to, once for each host',
+      { dialect: 'elb', onUnsupported: 'unified' },
+      [OVER_IPV4, AT[4], OVER_IPV6],
+      [
+        refused('services[0].uoa.onUnsupported', 'unified', '10.2.0.11', 'elb'),
+        refused('services[0].uoa.onUnsupported', 'unified', 'fd00:2::11', 'elb'),
+      ],
+    ],
+    [
+      'is refused the other way round',
+      { dialect: 'unified', onUnsupported: 'ipo' },
+      [OVER_IPV4],
+      [refused('services[0].uoa.onUnsupported', 'ipo', '10.2.0.11', 'unified')],
+    ],
+    [
+      'is allowed with type 30',
+      { dialect: 'ipo', onUnsupported: 'unified', unifiedType: 30 },
+      [OVER_IPV4],
+      [],
+    ],
+    ['is not: opp falls back to either', { dialect: 'opp', onUnsupported: 'ipo' }, [OVER_IPV4], []],
+  ]);
+});
+
+describe('the dialect names of the config', () => {
+  const refusal = (uoa: Plain) =>
+    conflictsOf(sampleService({ uoa })).map((text) => text.split('expected ')[1]);
+
+  it('are those that the datapath can write, in its order, and none', () => {
+    assert.deepEqual(refusal({ dialect: 'toa' }), [[...UOA_DIALECTS, 'none'].join(' | ')]);
+  });
+
+  it('are those and plain to fall back to', () => {
+    assert.deepEqual(refusal({ onUnsupported: 'toa' }), [['plain', ...UOA_DIALECTS].join(' | ')]);
+  });
 });
