@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { UOA_DIALECTS, uoaForms } from '../../src/uoa/dialect.ts';
-import { insertUoa, matchesUoa, removeUoa } from '../../src/uoa/form.ts';
+import { hasRoom, insertUoa, matchesUoa, removeUoa } from '../../src/uoa/form.ts';
 import { Origin } from '../../src/uoa/origin.ts';
 import { stripUoa } from '../../src/uoa/strip.ts';
 import { formatAddress, parseAddressInto } from '../../src/wire/address.ts';
@@ -132,6 +132,32 @@ describe(`parts, ${RUNS} inputs of seed ${SEED} each`, () => {
       if (over === 4) ipv4.fillChecksum(frame.view, back);
       assert.equal(hex(frame.bytes.subarray(back)), hex(plain));
     });
+  });
+
+  test('there is room for a UOA only where its receivers find it, within the MTU', () => {
+    let inserted = 0;
+    const drawn = fc.tuple(
+      packets,
+      fc.constantFrom(...UOA_DIALECTS),
+      fc.constantFrom<Family>(4, 6),
+      fc.integer({ min: 68, max: 1500 }),
+    );
+    check(drawn, ([bytes, dialect, client, mtu]) => {
+      const { frame, packet, fault } = framed(bytes);
+      if (fault !== PARSE_OK || (packet.family === 6 && packet.headerLen > 40)) return;
+      if (packet.hasUoa && packet.family === 4) stripUoa(frame, packet);
+      const form = uoaForms(dialect, packet.family, 31)?.[client];
+      if (form === undefined || packet.hasUoa || !hasRoom(form, packet, mtu)) return;
+      inserted++;
+      const off = insertUoa(form, frame, packet.off, packet.headerLen, originOf(client, 5000));
+      const seen = dissect(frame.bytes.slice(off, off + packet.totalLen + form.size));
+      assert.ok(packet.totalLen + form.size <= mtu, 'larger than the MTU');
+      assert.ok(seen.family === 4 || seen.opp === undefined, 'opp over IPv6 with a payload');
+      assert.ok(seen.options.length / 2 + (seen.opp?.length ?? 0) <= 40, 'opp behind too many options');
+      if (dialect === 'unified' && seen.family === 4)
+        assert.equal(seen.options.length / 2, form.size, 'not alone');
+    });
+    assert.ok(inserted > 100, `only ${inserted} have room`);
   });
 
   test('stripping takes out every UOA and nothing else', () => {
