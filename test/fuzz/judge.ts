@@ -35,7 +35,7 @@ export function judge(model: Model, packet: Uint8Array, from: 'wan' | 'lan', out
     return;
   }
   assert.ok(verdict === 'forward' || TELLING.includes(verdict), `${verdict}, but something is sent`);
-  if (arrived?.fragment && verdict === 'drop:unknown_ip_option') {
+  if (arrived?.fragment && !seen && verdict === 'drop:unknown_ip_option') {
     judgeOwnIcmp(arrived, outcome);
     return;
   }
