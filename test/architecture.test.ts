@@ -29,7 +29,11 @@ const EVERYTHING = [
 const MAY_IMPORT: Record<string, { of: string[]; types?: string[]; instead: string }> = {
   wire: { of: [], instead: 'wire is pure: pass what it needs as an argument' },
   uoa: { of: ['wire'], instead: 'a dialect knows bytes and an address, not its session or service' },
-  session: { of: ['wire', 'uoa/handshake.ts'], types: ['uoa'], instead: 'a session is data: let datapath decide and send' },
+  session: {
+    of: ['wire', 'uoa/handshake.ts'],
+    types: ['uoa'],
+    instead: 'a session is data: let datapath decide and send',
+  },
   service: {
     of: ['wire', 'uoa', 'session/session.ts'],
     types: ['session', 'config'],
