@@ -53,6 +53,25 @@ rows(
 );
 
 rows(
+  'a session that was refused its last trial has all of them again after a minute',
+  each((it) => ({
+    plan: it.plan(LONG),
+    steps: [
+      first(it),
+      it.trial(),
+      it.trial(),
+      it.plain({ changed: { uoaExhausted: 1 } }),
+      refusal(it, 10),
+      it.plain({ at: 60_009 }),
+      carrier(it, 60_010),
+      carrier(it, 60_010),
+      carrier(it, 60_010),
+      it.plain({ changed: { uoaExhausted: 1 } }),
+    ],
+  })),
+);
+
+rows(
   'without an echo ACK carriers end when the first was not refused for 10 s',
   each((it) => ({
     plan: it.plan(MANY),
@@ -202,6 +221,26 @@ rows(
         changed: { ...FIRST, ...other.counted },
       },
       carrier(it, 120_010),
+    ],
+  })),
+);
+
+rows(
+  'an echo ACK of the dialect ends its carriers, not those of the fallback',
+  withFallback((it, other) => ({
+    plan: falling(it),
+    steps: [
+      first(it),
+      refusal(it, 0),
+      other.trial({ at: 10 }),
+      refusal(other, 20),
+      refusal(it, 5_000),
+      carrier(other, 60_020),
+      carrier(it, 65_000),
+      ack(it, 65_001),
+      refusal(it, 65_010),
+      carrier(other, 65_020),
+      other.trial({ at: 70_020 }),
     ],
   })),
 );
