@@ -1,25 +1,33 @@
 // The composition root of the control plane: config -> host, guard, memory, datapath process, admin server. Wiring only.
 // Whatever was done to the host when a later step fails is undone in reverse order, as on stop.
-import { type ChildProcess, fork } from 'node:child_process';
-import { once } from 'node:events';
-import { fileURLToPath } from 'node:url';
+import { availableParallelism } from 'node:os';
 import type { Logger } from 'pino';
 import { type WatchedServer, watchRefusals } from './admin/refusals.ts';
 import { type AdminLeg, type AdminSources, startAdmin } from './admin/server.ts';
 import type { Config } from './config/schema.ts';
 import { mapMemory, memoryBytes } from './datapath/memory.ts';
 import { type LegPlan, legPlans, poolKey } from './datapath/plan.ts';
+import { Totals } from './datapath/totals.ts';
 import { captureFilter } from './io/filter.ts';
-import { installGuard } from './io/guard.ts';
+import { type GuardSpec, installGuard } from './io/guard.ts';
 import { assignAddresses, type HostPlan, planHost, portsDown, removeAddresses } from './io/host.ts';
+import { IoError } from './io/io-error.ts';
 import { claimPorts } from './io/ownership.ts';
-import { SIDE } from './io/packet-io.ts';
+import { type PacketIo, SIDE } from './io/packet-io.ts';
+import { openRings, type Rings } from './io/ring-sockets.ts';
+import { randomSteeringKey, type SteeringPlan } from './io/steering.ts';
+import { steeringProgram } from './io/steering-program.ts';
 import { planService, type ServicePlan } from './service/plan.ts';
 import { listSessions } from './session/snapshot.ts';
 import { createSharedMemory } from './sys/shared-memory.ts';
+import { closeSocketPair, openSocketPair, type SocketPair } from './sys/socket-pair.ts';
 import { packageVersion } from './version.ts';
 import { formatEndpoint } from './wire/address.ts';
-import { type FromWorker, ioCells, nowMs, type ToWorker, type WorkerPlan } from './worker-protocol.ts';
+import { ioCells, nowMs, type WorkerPlan } from './worker-protocol.ts';
+import { Workers } from './workers.ts';
+
+/** What may wait for one worker from the others: some dozens of the largest datagrams. */
+const HANDOVER_BYTES = 4 << 20;
 
 export interface Proxy {
   readonly adminAddress: { host: string; port: number };
@@ -39,9 +47,6 @@ export class StartError extends Error {
     this.hint = hint;
   }
 }
-
-/** How long the datapath process may take to end by itself. */
-const STOP_TIMEOUT_MS = 2000;
 
 /** Starts the proxy. Rejects with a StartError, IoError or AdminListenError, and nothing left behind. */
 export async function startProxy(config: Config, log: Logger): Promise<Proxy> {
@@ -82,35 +87,66 @@ async function start(
     rips: config.services.flatMap(({ realServers }) => realServers.map(({ ip }) => ip)),
   });
   const plan = planDatapath(config, host);
+  const filters = plan.ports.map((port) => captureFilter(port, vips, lips));
+  const { rings, ioMode, steering } = provideRings(config, plan, { vips, lips }, filters, log);
+  undo.push(async () => rings?.close());
+  const workers = rings?.sockets.length ?? 1;
+  const plans = Array.from({ length: workers }, (_, worker) => planWorker(plan, worker, workers));
   const cells = ioCells(plan.ports.length);
-  const { fd, buffer } = createSharedMemory('uoa-proxy', memoryBytes(plan, cells));
-  const memory = mapMemory(buffer, plan, cells);
+  const regionBytes = memoryBytes(plans[0], cells);
+  const { fd, buffer } = createSharedMemory('uoa-proxy', regionBytes * workers);
+  const memories = plans.map((own, worker) => mapMemory(buffer, own, cells, worker * regionBytes));
+  const totals = new Totals(memories);
   const legs = legPlans(plan.services);
 
-  // The only mode there is so far; auto will choose when there are more.
-  const ioMode = config.io.mode === 'auto' ? 'pcap' : config.io.mode;
+  const pairs = workers === 1 ? [] : plans.map(() => openSocketPair(HANDOVER_BYTES));
+  undo.push(async () => pairs.forEach(closeSocketPair));
+  const crew = new Workers(
+    plans.map((own, worker) => ({
+      start: {
+        kind: 'start',
+        plan: own,
+        memoryOff: worker * regionBytes,
+        memoryBytes: regionBytes * workers,
+        filters,
+        bufferSize: config.io.bufferSize,
+        rings: rings?.sockets[worker]?.map(({ frameBytes, frames }) => ({ frameBytes, frames })),
+        busyPoll: config.io.busyPoll,
+        steering,
+      },
+      fds: [fd, ...(rings?.sockets[worker]?.map((ring) => ring.fd) ?? []), ...crewFds(pairs, worker)],
+    })),
+    log,
+  );
   let readiness = { ready: false, reason: 'starting' };
-  let worker: ChildProcess | undefined;
   const sources: AdminSources = {
     version: packageVersion(),
     startedAt: new Date(),
     config,
     services: plan.services,
     legs: withCapacity(legs),
-    legsInUse: memory.legsInUse,
-    counters: memory.counters,
-    refusals: memory.refusals,
+    counters: totals.counters,
+    legsInUse: totals.legsInUse,
+    refusals: totals.refusals,
+    io: totals.io,
+    refresh: () => totals.refresh(),
     ports: plan.ports,
-    io: memory.io,
     ioMode,
     readiness: () => {
-      const down = portsDown(plan.ports);
-      return readiness.ready && down.length > 0 ? { ready: false, reason: down.join(', ') } : readiness;
+      const troubles = [
+        ...portsDown(plan.ports),
+        ...crew.missing.map((n) => `datapath process ${n} is starting again`),
+      ];
+      return readiness.ready && troubles.length > 0
+        ? { ready: false, reason: troubles.join(', ') }
+        : readiness;
     },
-    datapathPid: () => worker?.pid,
+    datapathPids: () => crew.pids,
     sessions: {
-      list: (query) =>
-        listSessions(memory.records, memory.table[0], { services: plan.services, legs }, query, nowMs()),
+      list: (query) => {
+        const tables = memories.map(({ records, table }) => ({ records, slots: table[0] }));
+        return listSessions(tables, { services: plan.services, legs }, query, nowMs());
+      },
     },
   };
   const claim = await claimPorts(vips);
@@ -123,22 +159,18 @@ async function start(
   undo.push(() => guard.remove());
   await provideAddresses(config, host, log, undo);
 
-  const filters = plan.ports.map((port) => captureFilter(port, vips, lips));
-  const child = await startWorker(
-    { kind: 'start', plan, filters, bufferSize: config.io.bufferSize },
-    fd,
-    log,
-  );
-  worker = child;
-  undo.push(() => stopWorker(child));
-  const ended = once(child, 'exit').then(([code, signal]) => {
-    worker = undefined;
-    if (readiness.ready) log.fatal({ code, signal }, 'the datapath process ended');
+  undo.push(() => crew.stop());
+  rings?.start();
+  await crew.start();
+  const ended = crew.ended.then((exitCode) => {
     readiness = { ready: false, reason: 'the datapath process ended' };
-    return 1;
+    return exitCode;
   });
-
-  const unwatch = watchRefusals(memory.refusals, watchedServers(plan.services), (fields, message) =>
+  const readRefusals = () => {
+    totals.refresh();
+    return totals.refusals;
+  };
+  const unwatch = watchRefusals(readRefusals, watchedServers(plan.services), (fields, message) =>
     log.warn(fields, message),
   );
   undo.push(async () => unwatch());
@@ -213,43 +245,47 @@ function planDatapath(config: Config, host: HostPlan): WorkerPlan {
   };
 }
 
-/** Forks the datapath process and resolves when it forwards packets. */
-async function startWorker(message: ToWorker, memoryFd: number, log: Logger): Promise<ChildProcess> {
-  const file = import.meta.url.endsWith('.ts') ? './worker.ts' : './worker.js';
-  const child = fork(fileURLToPath(new URL(file, import.meta.url)), [String(process.pid)], {
-    stdio: ['ignore', 'inherit', 'inherit', 'ipc', memoryFd],
-  });
-  await new Promise<void>((resolve, reject) => {
-    // Emitted when it cannot be forked, and later when a message cannot reach it, which `exit` tells better.
-    child.on('error', (error) =>
-      reject(new StartError(`the datapath process cannot be started: ${error.message}`, '')),
-    );
-    child.once('exit', (code, signal) =>
-      reject(
-        new StartError(`the datapath process ended while it started (${signal ?? `exit code ${code}`})`, ''),
-      ),
-    );
-    child.on('message', (answer: FromWorker) => {
-      if (answer.kind === 'ready') resolve();
-      else if (answer.kind === 'warning') log.warn(answer.message);
-      else reject(new StartError(answer.message, answer.hint));
-    });
-    child.send(message);
-  }).catch(async (error: unknown) => {
-    await stopWorker(child);
-    throw error;
-  });
-  return child;
+/** Its share of the sessions, and every `workers`-th lport. */
+function planWorker(plan: WorkerPlan, worker: number, workers: number): WorkerPlan {
+  return { ...plan, maxSessions: Math.ceil(plan.maxSessions / workers), worker: { worker, workers } };
 }
 
-async function stopWorker(child: ChildProcess): Promise<void> {
-  if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
-  const exited = once(child, 'exit');
-  const stop: ToWorker = { kind: 'stop' };
-  child.send(stop, () => {});
-  const timer = setTimeout(() => child.kill('SIGKILL'), STOP_TIMEOUT_MS);
-  await exited;
-  clearTimeout(timer);
+/** What a worker reads from the others, and how it reaches each. */
+const crewFds = (pairs: readonly SocketPair[], worker: number): number[] =>
+  pairs.length === 0 ? [] : [pairs[worker]!.receiveFd, ...pairs.map(({ sendFd }) => sendFd)];
+
+interface ProvidedIo {
+  /** Undefined where packet I/O is pcap. */
+  rings: Rings | undefined;
+  ioMode: PacketIo['mode'];
+  /** Undefined for one worker. */
+  steering: SteeringPlan | undefined;
+}
+
+/** Opens the rings of all workers, or settles for pcap. Throws an IoError. */
+function provideRings(
+  { io, services }: Config,
+  { ports }: WorkerPlan,
+  addresses: GuardSpec,
+  filters: readonly string[],
+  log: Logger,
+): ProvidedIo {
+  if (io.mode === 'pcap') return { rings: undefined, ioMode: 'pcap', steering: undefined };
+  // Each needs an lport of every LIP, or some clients would find none.
+  const most = Math.min(...services.map(({ lports }) => lports.last - lports.first + 1));
+  const wanted = io.workers === 'auto' ? Math.max(1, availableParallelism() - 1) : io.workers;
+  const workers = Math.min(wanted, most);
+  if (workers < wanted) log.warn(`${workers} of ${wanted} workers: a service has no more lports than that`);
+  const steering = workers === 1 ? undefined : { workers, key: randomSteeringKey(), ...addresses };
+  const programs = steering === undefined ? [] : ports.map(({ side }) => steeringProgram(steering, side));
+  try {
+    const rings = openRings({ ports, filters, bufferSize: io.bufferSize, workers, steering: programs });
+    return { rings, ioMode: 'ring', steering };
+  } catch (error) {
+    if (io.mode === 'ring' || !(error instanceof IoError)) throw error;
+    log.warn(`io.mode auto: pcap, because ring does not work here: ${error.message} (${error.hint})`);
+    return { rings: undefined, ioMode: 'pcap', steering: undefined };
+  }
 }
 
 const sideName = (side: number): string =>

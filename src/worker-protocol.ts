@@ -1,9 +1,15 @@
-// What the control plane (proxy.ts) and the datapath process (worker.ts) say to each other, and what both must agree on.
+// What the control plane (proxy.ts, workers.ts) and the datapath processes (worker.ts) say to each other, and what both
+// must agree on.
 import type { DatapathPlan } from './datapath/plan.ts';
 import { IO_COUNTERS, type IoPort } from './io/packet-io.ts';
+import type { SteeringPlan } from './io/steering.ts';
 
-/** File descriptor of the shared memory in the datapath process. */
+/**
+ * File descriptors in a datapath process: the shared memory; its rings, in the order of the ports; and with several workers
+ * the socket on which the others pass packets on to it, and those to each worker.
+ */
 export const MEMORY_FD = 4;
+export const FIRST_RING_FD = MEMORY_FD + 1;
 
 /** The plan with what the packet I/O must know of each port. */
 export interface WorkerPlan extends DatapathPlan {
@@ -13,9 +19,17 @@ export interface WorkerPlan extends DatapathPlan {
 export interface WorkerStart {
   kind: 'start';
   plan: WorkerPlan;
+  /** Where this worker's part of the shared memory begins, and how long all of it is. */
+  memoryOff: number;
+  memoryBytes: number;
   /** One capture filter per port. */
   filters: string[];
   bufferSize: number;
+  /** Frame size and number of the rings, one per port; undefined: packet I/O is pcap. */
+  rings: { frameBytes: number; frames: number }[] | undefined;
+  busyPoll: boolean;
+  /** How packets are shared out to several workers. */
+  steering: SteeringPlan | undefined;
 }
 export type ToWorker = WorkerStart | { kind: 'stop' };
 export type FromWorker =

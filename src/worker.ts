@@ -2,13 +2,18 @@
 // how it fares. Wiring only. It dies with its parent.
 import { randomBytes } from 'node:crypto';
 import { Datapath } from './datapath/datapath.ts';
-import { type DatapathMemory, mapMemory, memoryBytes } from './datapath/memory.ts';
+import { type DatapathMemory, mapMemory } from './datapath/memory.ts';
+import type { Siblings } from './datapath/plan.ts';
+import { Crew } from './io/crew.ts';
 import { IoError } from './io/io-error.ts';
-import type { PacketIo } from './io/packet-io.ts';
+import type { IoOptions, PacketIo } from './io/packet-io.ts';
 import { openPcapIo } from './io/pcap.ts';
+import { openRingIo } from './io/ring.ts';
+import { Owners } from './io/steering.ts';
 import { dieWithParent } from './sys/process.ts';
 import { mapSharedMemory } from './sys/shared-memory.ts';
 import {
+  FIRST_RING_FD,
   type FromWorker,
   ioCells,
   MEMORY_FD,
@@ -46,17 +51,34 @@ function runWorker(): void {
   process.on('disconnect', () => process.exit(1));
 }
 
-function start({ plan, filters, bufferSize }: WorkerStart): { io: PacketIo; timer: NodeJS.Timeout } {
-  const cells = ioCells(plan.ports.length);
-  const memory: DatapathMemory = mapMemory(mapSharedMemory(MEMORY_FD, memoryBytes(plan, cells)), plan, cells);
+function start(message: WorkerStart): { io: PacketIo; timer: NodeJS.Timeout } {
+  const { plan, filters, bufferSize, rings, busyPoll, memoryOff } = message;
+  const buffer = mapSharedMemory(MEMORY_FD, message.memoryBytes);
+  const memory: DatapathMemory = mapMemory(buffer, plan, ioCells(plan.ports.length), memoryOff);
   const seed = new Int32Array(new Uint8Array(randomBytes(8)).buffer);
   const clock = new MonotonicClock();
   let io: PacketIo;
-  const datapath = new Datapath(plan, memory, (frame, off, len) => io.send(frame, off, len), [
-    seed[0],
-    seed[1],
-  ]);
-  io = openPcapIo({
+  const crew = joinCrew(message);
+  const datapath = new Datapath(
+    plan,
+    memory,
+    (frame, off, len) => io.send(frame, off, len),
+    [seed[0], seed[1]],
+    crew?.siblings,
+  );
+  const others =
+    crew === undefined
+      ? []
+      : [
+          {
+            fd: crew.inbox.fd,
+            receive: () =>
+              crew.inbox.receive((frame, off, end, portIndex, largestFragment) => {
+                datapath.receiveHandedOver(frame, off, end, portIndex, largestFragment, clock.nowMs());
+              }),
+          },
+        ];
+  const options: IoOptions = {
     ports: plan.ports,
     filters,
     bufferSize,
@@ -64,16 +86,43 @@ function start({ plan, filters, bufferSize }: WorkerStart): { io: PacketIo; time
       datapath.receive(frame, off, end, portIndex, clock.nowMs());
     },
     counters: memory.io,
-    onFailure: (message, final) => {
-      tell({ kind: 'warning', message });
+    onFailure: (text, final) => {
+      tell({ kind: 'warning', message: text });
       if (final) setImmediate(() => process.exit(1));
     },
-  });
+    nowMs: () => clock.nowMs(),
+    others,
+    busyPoll,
+  };
+  io =
+    rings === undefined
+      ? openPcapIo(options)
+      : openRingIo(
+          options,
+          rings.map((ring, index) => ({ fd: FIRST_RING_FD + index, ...ring })),
+        );
   const timer = setInterval(() => {
     datapath.tick(clock.nowMs());
     io.poll();
   }, TICK_MS);
   return { io, timer };
+}
+
+/** The other workers, when there are any. */
+function joinCrew({ plan, rings, steering }: WorkerStart): { inbox: Crew; siblings: Siblings } | undefined {
+  if (plan.worker === undefined || rings === undefined || steering === undefined) return undefined;
+  const self = plan.worker.worker;
+  const inboxFd = FIRST_RING_FD + rings.length;
+  const sendFds = Array.from({ length: plan.worker.workers }, (_, worker) => inboxFd + 1 + worker);
+  const inbox = new Crew(self, inboxFd, sendFds);
+  const owners = new Owners(steering);
+  const siblings: Siblings = {
+    self,
+    ownerOf: (addresses, sport, dport) => owners.ownerOf(addresses, sport, dport),
+    handOver: (worker, frame, off, end, portIndex, largestFragment) =>
+      inbox.handOver(worker, frame, off, end, portIndex, largestFragment),
+  };
+  return { inbox, siblings };
 }
 
 /** nowMs without a bigint per packet. */

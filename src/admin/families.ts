@@ -103,6 +103,11 @@ export const SERVICE_FAMILIES: readonly ServiceFamily[] = [
     series: { datagramsFragmented: {} },
   },
   {
+    name: 'handed_over_total',
+    help: 'Packets passed on to the datapath process that they belong to.',
+    series: { handedOver: {} },
+  },
+  {
     name: 'icmp_sent_total',
     help: 'ICMP errors about packets that could not be forwarded.',
     series: { icmpSent: {} },

@@ -6,7 +6,7 @@ import { DROP, DROP_REASONS } from '../datapath/verdict.ts';
 import { IO_COLUMN, IO_COUNTERS, type IoCounterName } from '../io/packet-io.ts';
 import { formatEndpoint } from '../wire/address.ts';
 import { IO_FAMILIES, type IoFamily, type Labels, SERVICE_FAMILIES, type ServiceFamily } from './families.ts';
-import { readProcessUsage } from './process-usage.ts';
+import { type ProcessUsage, readProcessUsage } from './process-usage.ts';
 import { type AdminSources, firstServerOf } from './sources.ts';
 
 const PREFIX = 'uoa_proxy_';
@@ -172,9 +172,11 @@ function ioFamily({ name, help, perInterface, series }: IoFamily, { io, ports }:
 }
 
 function processFamilies(sources: AdminSources): Family[] {
-  const usage = () => {
-    const pid = sources.datapathPid();
-    return pid === undefined ? undefined : readProcessUsage(pid);
+  const perWorker = (what: keyof ProcessUsage) => (put: Put) => {
+    for (const [worker, pid] of sources.datapathPids().entries()) {
+      const usage = pid === undefined ? undefined : readProcessUsage(pid);
+      if (usage) put(usage[what], { worker: String(worker) });
+    }
   };
   return [
     {
@@ -204,21 +206,17 @@ function processFamilies(sources: AdminSources): Family[] {
     },
     {
       name: 'datapath_cpu_seconds_total',
-      help: 'CPU time of the datapath process.',
+      help: 'CPU time of a datapath process.',
       type: 'counter',
-      read(put) {
-        const now = usage();
-        if (now) put(now.cpuSeconds);
-      },
+      labels: ['worker'],
+      read: perWorker('cpuSeconds'),
     },
     {
       name: 'datapath_resident_memory_bytes',
-      help: 'Resident memory of the datapath process.',
+      help: 'Resident memory of a datapath process.',
       type: 'gauge',
-      read(put) {
-        const now = usage();
-        if (now) put(now.residentBytes);
-      },
+      labels: ['worker'],
+      read: perWorker('residentBytes'),
     },
   ];
 }

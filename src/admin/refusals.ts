@@ -16,16 +16,17 @@ type Log = (fields: Record<string, unknown>, message: string) => void;
 const POLL_MS = 1000;
 
 /**
- * Calls `log` once for each real server whose cell of `refusals` is above 0; `servers` has the order of the cells. Holds
+ * Calls `log` once for each real server whose cell of what `read` returns is above 0; `servers` has their order. Holds
  * the process open for nothing. Returns what ends it.
  */
 export function watchRefusals(
-  refusals: Float64Array,
+  read: () => Float64Array,
   servers: readonly WatchedServer[],
   log: Log,
 ): () => void {
   let silent = [...servers.entries()];
   const timer = setInterval(() => {
+    const refusals = read();
     silent = silent.filter(([cell, server]) => {
       if (!(refusals[cell]! > 0)) return true;
       log({ ...server }, describe(server));

@@ -46,6 +46,7 @@ export async function startAdmin(
   });
   app.server.maxConnections = CONNECTIONS_MAX;
   addGuards(app);
+  app.addHook('onRequest', async () => sources.refresh());
   addRoutes(app, sources);
   try {
     await app.listen({ host, port });

@@ -39,11 +39,14 @@ export interface AdminSources {
   ports: readonly { name: string }[];
   /** One row of IO_COUNTERS per port, and a last one for what has no port. */
   io: Float64Array;
+  /** Brings the four arrays above up to date; called before they are read. */
+  refresh(): void;
+  /** ring or pcap. */
   ioMode: string;
   /** `reason` says in words why it is not ready, or what it serves. */
   readiness(): { ready: boolean; reason: string };
-  /** Undefined while there is no datapath process. */
-  datapathPid(): number | undefined;
+  /** Of each datapath process; undefined while it does not run. */
+  datapathPids(): readonly (number | undefined)[];
   sessions: {
     /** `total` counts all that match; `sessions` holds those in [offset, offset + limit). */
     list(query: SessionFilter): { total: number; sessions: object[] };

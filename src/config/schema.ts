@@ -105,8 +105,8 @@ const service = group({
 export const CONFIG_SCHEMA = group({
   io: optionalGroup('Where packets come from and go to.', {
     mode: defaulted(
-      'Packet I/O: pcap uses libpcap and raw sockets; auto picks the best available.',
-      oneOf('auto', 'pcap'),
+      'Packet I/O: ring uses AF_PACKET memory-mapped rings; pcap uses libpcap and raw sockets, slower and portable; auto is ring where it works, else pcap.',
+      oneOf('auto', 'ring', 'pcap'),
       'auto',
     ),
     wan: optional(
@@ -121,6 +121,16 @@ export const CONFIG_SCHEMA = group({
     ),
     assignAddresses: defaulted(
       'Add VIPs and LIPs to the interfaces on start and remove them on stop.',
+      flag(),
+      false,
+    ),
+    workers: defaulted(
+      'ring: datapath processes that share the packets; auto is one less than the processors, at least one.',
+      wordOr('auto', integer(1, 64)),
+      'auto',
+    ),
+    busyPoll: defaulted(
+      'ring: look for packets all the time instead of waiting for them: lower latency, a whole processor.',
       flag(),
       false,
     ),

@@ -31,6 +31,7 @@ const NAMED = [
   'fragmentsReceived', // taken in, to be put together; they belong to no service yet
   'datagramsReassembled', // from fragments
   'datagramsFragmented', // sent in fragments
+  'handedOver', // passed on to the worker that they belong to
 ] as const;
 
 export type CounterName = (typeof NAMED)[number];

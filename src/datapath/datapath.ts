@@ -5,12 +5,12 @@ import { baseOf, isInbound } from '../session/table.ts';
 import type { Frame, Send } from '../wire/frame.ts';
 import { isIcmpError } from '../wire/icmp.ts';
 import { PARSE_FRAGMENT, PARSE_OK, PARSE_OTHER_PROTOCOL, parse } from '../wire/packet.ts';
-import { COUNTER, counterRow, dropColumn } from './counters.ts';
+import { COUNTER, dropColumn } from './counters.ts';
 import { icmpError } from './icmp-error.ts';
 import { inbound } from './inbound.ts';
 import type { DatapathMemory } from './memory.ts';
 import { outbound } from './outbound.ts';
-import type { DatapathPlan } from './plan.ts';
+import type { DatapathPlan, Siblings } from './plan.ts';
 import { DatapathState } from './state.ts';
 import { DROP, DROP_BASE, VERDICT, type Verdict } from './verdict.ts';
 
@@ -32,8 +32,9 @@ export class Datapath {
     memory: DatapathMemory,
     send: Send,
     seed: readonly [number, number] = [0, 0],
+    siblings?: Siblings,
   ) {
-    this.#state = new DatapathState(plan, memory, send, seed);
+    this.#state = new DatapathState(plan, memory, send, seed, siblings);
     const shortestMs = Math.min(
       ...plan.services.map(({ onewayMs, normalMs }) => Math.min(onewayMs, normalMs)),
     );
@@ -50,28 +51,58 @@ export class Datapath {
    */
   receive(frame: Frame, off: number, end: number, portIndex: number, nowMs: number): Verdict {
     this.#state.serviceIndex = -1;
-    const verdict = this.#walk(frame, off, end, portIndex, nowMs);
-    const row = counterRow(this.#state.serviceIndex);
-    const { counters } = this.#state.memory;
-    if (verdict >= DROP_BASE) counters[row + dropColumn(verdict)]++;
+    const verdict = this.#walk(frame, off, end, portIndex, nowMs, 0);
+    this.#countDrop(verdict);
+    return verdict;
+  }
+
+  /** As `receive`, for a packet that another datapath passed on; `largestFragment` is 0 when it came whole. */
+  receiveHandedOver(
+    frame: Frame,
+    off: number,
+    end: number,
+    portIndex: number,
+    largestFragment: number,
+    nowMs: number,
+  ): Verdict {
+    const state = this.#state;
+    state.serviceIndex = -1;
+    state.isHandedOver = true;
+    const verdict = this.#walk(frame, off, end, portIndex, nowMs, largestFragment);
+    state.isHandedOver = false;
+    this.#countDrop(verdict);
     return verdict;
   }
 
   /** Ends expired sessions; to be called a few times per second. */
   tick(nowMs: number): void {
-    const { table, memory } = this.#state;
+    const { table } = this.#state;
     const elapsedMs = Math.max(0, (nowMs - this.#lastTick) | 0);
     this.#lastTick = nowMs;
     table.sweep(Math.ceil((table.usedSlots * elapsedMs) / this.#sweepMs), nowMs);
-    memory.table[0] = table.usedSlots;
     this.#state.reassembler.tick(nowMs);
   }
 
-  #walk(frame: Frame, off: number, end: number, portIndex: number, nowMs: number): Verdict {
+  #countDrop(verdict: Verdict): void {
+    if (verdict < DROP_BASE) return;
+    this.#state.count(this.#state.serviceIndex, dropColumn(verdict));
+  }
+
+  #walk(
+    frame: Frame,
+    off: number,
+    end: number,
+    portIndex: number,
+    nowMs: number,
+    largestFragment: number,
+  ): Verdict {
     const state = this.#state;
     const { packet, reassembler } = state;
     const fault = parse(packet, frame, off, end);
-    if (fault === PARSE_OK) return this.#forward(frame, portIndex, nowMs);
+    if (fault === PARSE_OK) {
+      packet.largestFragment = largestFragment;
+      return this.#forward(frame, portIndex, nowMs);
+    }
     if (fault === PARSE_OTHER_PROTOCOL) {
       return isIcmpError(packet, frame.view) ? icmpError(state, frame, portIndex, nowMs) : VERDICT.pass;
     }
@@ -104,6 +135,10 @@ export class Datapath {
     if (entry >= 0 && table.isExpired(baseOf(entry), nowMs)) {
       table.end(baseOf(entry), 'expired');
       entry = -1;
+    }
+    if (entry < 0) {
+      const passedOn = state.handOver(frame, packet, packet.addresses, packet.sport, packet.dport, portIndex);
+      if (passedOn !== VERDICT.forward) return passedOn;
     }
     const base = entry < 0 ? -1 : baseOf(entry);
     const service =

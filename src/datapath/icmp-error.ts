@@ -45,7 +45,10 @@ export function icmpError(state: DatapathState, frame: Frame, portIndex: number,
   answer.sport = embedded.dport;
   answer.dport = embedded.sport;
   const entry = state.table.find(answer);
-  if (entry < 0) return VERDICT.pass;
+  if (entry < 0) {
+    const passedOn = state.handOver(frame, packet, answer.addresses, answer.sport, answer.dport, portIndex);
+    return passedOn === VERDICT.forward ? VERDICT.pass : passedOn;
+  }
 
   const base = baseOf(entry);
   const { records } = state.memory;

@@ -62,6 +62,7 @@ export function inbound(
     counters[row + COUNTER.sessionsCreated]++;
     counters[row + COUNTER.sessionsOneway]++;
     state.memory.legsInUse[leg.index]++;
+    state.memory.table[0] = state.table.usedSlots;
   } else {
     const { family } = state.legOf(base);
     const fits = checkMtu(state, frame, family, state.mtuOf(base, nowMs), service.index, nowMs);

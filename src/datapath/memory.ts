@@ -26,9 +26,14 @@ export function memoryBytes(plan: DatapathPlan, ioCells: number): number {
   return headCells(plan, ioCells) * CELL + plan.maxSessions * SESSION_WORDS * Int32Array.BYTES_PER_ELEMENT;
 }
 
-/** Lays the plan's memory over a zeroed buffer of `memoryBytes`. */
-export function mapMemory(buffer: ArrayBuffer, plan: DatapathPlan, ioCells: number): DatapathMemory {
-  let at = 0;
+/** Lays the plan's memory over `memoryBytes` of a zeroed buffer from `byteOffset` on, a multiple of 64. */
+export function mapMemory(
+  buffer: ArrayBuffer,
+  plan: DatapathPlan,
+  ioCells: number,
+  byteOffset = 0,
+): DatapathMemory {
+  let at = byteOffset;
   const cells = (count: number): Float64Array => {
     const view = new Float64Array(buffer, at, count);
     at += count * CELL;
@@ -40,7 +45,11 @@ export function mapMemory(buffer: ArrayBuffer, plan: DatapathPlan, ioCells: numb
     refusals: cells(realServerCount(plan.services)),
     table: cells(1),
     io: cells(ioCells),
-    records: new Int32Array(buffer, headCells(plan, ioCells) * CELL, plan.maxSessions * SESSION_WORDS),
+    records: new Int32Array(
+      buffer,
+      byteOffset + headCells(plan, ioCells) * CELL,
+      plan.maxSessions * SESSION_WORDS,
+    ),
   };
 }
 

@@ -2,6 +2,7 @@
 // that control plane and datapath share.
 import type { RealServerPlan, ServicePlan } from '../service/plan.ts';
 import { familyOf } from '../wire/address.ts';
+import type { Frame } from '../wire/frame.ts';
 
 export interface DatapathPort {
   /** Bit 1: faces clients, bit 2: faces real servers. */
@@ -17,8 +18,29 @@ export interface DatapathPlan {
   /** Largest IP packet that may be sent to clients, bytes. */
   readonly wanMtu: number;
   readonly services: readonly ServicePlan[];
+  /** Which of how many datapaths that share the services this is; without it the only one. */
+  readonly worker?: { readonly worker: number; readonly workers: number };
   /** Addresses of this host besides VIPs and LIPs: no client on another host has them. */
   readonly ownAddresses?: readonly string[];
+}
+
+/** The other datapaths of the same services, when there are any: each session belongs to one of them. */
+export interface Siblings {
+  readonly self: number;
+  /**
+   * Whose the datagram with these addresses (eight words) and ports is; for an ICMP error those of the answer to the packet
+   * that it embeds.
+   */
+  ownerOf(addresses: Int32Array, sport: number, dport: number): number;
+  /** Passes the IP packet at frame.bytes[off, end) on; false: it could not. */
+  handOver(
+    worker: number,
+    frame: Frame,
+    off: number,
+    end: number,
+    portIndex: number,
+    largestFragment: number,
+  ): boolean;
 }
 
 export const SIDE_LAN = 2;

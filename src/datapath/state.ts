@@ -26,7 +26,7 @@ import {
   isSameAddress,
   parseAddressInto,
 } from '../wire/address.ts';
-import type { Send } from '../wire/frame.ts';
+import type { Frame, Send } from '../wire/frame.ts';
 import { Packet } from '../wire/packet.ts';
 import { COUNTER, counterRow } from './counters.ts';
 import { Identifications } from './fragment.ts';
@@ -40,8 +40,10 @@ import {
   poolKey,
   realServerLegs,
   SIDE_LAN,
+  type Siblings,
 } from './plan.ts';
 import { Reassembler } from './reassembly.ts';
+import { DROP, VERDICT, type Verdict } from './verdict.ts';
 
 /** The longest packet that IPv4 can tell; loopback's MTU is larger. */
 const LEN_MAX = 0xffff;
@@ -65,6 +67,9 @@ export class DatapathState {
   readonly packet = new Packet();
   /** The service that the packet under way belongs to, -1 for none. */
   serviceIndex = -1;
+  /** The packet under way comes from a sibling, and is not passed on again. */
+  isHandedOver = false;
+  readonly #siblings: Siblings | undefined;
   readonly #servicesByPort = new Map<number, Service[]>();
   /** VIPs and LIPs. */
   readonly #ours: AddressSet;
@@ -73,7 +78,14 @@ export class DatapathState {
   /** LIP:lports, each range once. */
   readonly #locals: readonly { lip: Int32Array; first: number; last: number }[];
 
-  constructor(plan: DatapathPlan, memory: DatapathMemory, send: Send, seed: readonly [number, number]) {
+  constructor(
+    plan: DatapathPlan,
+    memory: DatapathMemory,
+    send: Send,
+    seed: readonly [number, number],
+    siblings: Siblings | undefined,
+  ) {
+    this.#siblings = siblings;
     this.ports = plan.ports;
     this.wanMtu = Math.min(plan.wanMtu, LEN_MAX);
     this.memory = memory;
@@ -89,7 +101,8 @@ export class DatapathState {
         const receiver = makeReceiver(servicePlan, realServer);
         const own = realServerLegs(servicePlan, realServer).map((legPlan, nth) => {
           const key = poolKey(legPlan);
-          const pool = pools.get(key) ?? new LportPool(legPlan.lports.first, legPlan.lports.last);
+          const { first, last } = legPlan.lports;
+          const pool = pools.get(key) ?? new LportPool(first, last, plan.worker);
           pools.set(key, pool);
           return makeLeg(legs.length + nth, legPlan, pool, receiver, realServerIndex);
         });
@@ -119,6 +132,23 @@ export class DatapathState {
       memory.counters[row + (end === 'expired' ? COUNTER.sessionsExpired : COUNTER.sessionsEvicted)]++;
       memory.counters[row + (this.table.isNormal(base) ? COUNTER.sessionsNormal : COUNTER.sessionsOneway)]--;
       memory.legsInUse[legOf(memory.records, base)]--;
+    });
+    this.#restore();
+  }
+
+  /** Goes on with the sessions of a datapath that had this memory before, if there was one. */
+  #restore(): void {
+    const { counters, legsInUse, records, table } = this.memory;
+    if (table[0] === 0) return;
+    legsInUse.fill(0);
+    for (const { index } of this.services) {
+      counters[counterRow(index) + COUNTER.sessionsOneway] = 0;
+      counters[counterRow(index) + COUNTER.sessionsNormal] = 0;
+    }
+    this.table.restore(table[0], (base) => {
+      const state = this.table.isNormal(base) ? COUNTER.sessionsNormal : COUNTER.sessionsOneway;
+      counters[counterRow(serviceOf(records, base)) + state]++;
+      legsInUse[legOf(records, base)]++;
     });
   }
 
@@ -166,6 +196,28 @@ export class DatapathState {
       if (legs[0].rport === sport && isSameAddress(legs[0].from, 0, addresses, 0)) return false;
     }
     return true;
+  }
+
+  /**
+   * Passes on a packet of no session here that belongs to a sibling; for an ICMP error the tuple is that of the answer to
+   * its embedded packet. VERDICT.forward: it stays here.
+   */
+  handOver(
+    frame: Frame,
+    { off, totalLen, largestFragment }: Packet,
+    addresses: Int32Array,
+    sport: number,
+    dport: number,
+    portIndex: number,
+  ): Verdict {
+    const siblings = this.#siblings;
+    if (siblings === undefined || this.isHandedOver) return VERDICT.forward;
+    const owner = siblings.ownerOf(addresses, sport, dport);
+    if (owner === siblings.self || !this.#ours.has(addresses, 4)) return VERDICT.forward;
+    if (!siblings.handOver(owner, frame, off, off + totalLen, portIndex, largestFragment))
+      return DROP.handover_failed;
+    this.count(-1, COUNTER.handedOver);
+    return VERDICT.handedOver;
   }
 
   /** Whether the address is a VIP or LIP, whatever the port. */

@@ -11,6 +11,8 @@ export const VERDICT = {
   consumed: 2,
   /** A fragment that is kept until the others are there. */
   held: 3,
+  /** Another datapath's, and passed on to it. */
+  handedOver: 4,
 } as const;
 
 /** A VERDICT value, or DROP_BASE + an index into DROP_REASONS. */
@@ -37,6 +39,7 @@ export const DROP_REASONS = [
   'icmp_untranslatable', // an ICMP error that has no equivalent in the other family
   'icmp_rate_limited',
   'send_failed', // packet I/O refused it
+  'handover_failed', // another worker's, which could not take it
   // fragments
   'bad_fragment', // no data, not a multiple of 8 bytes, beyond 65,535 bytes, or behind the end of its datagram
   'fragment_tiny_first', // a first piece with less than a UDP header and 40 bytes

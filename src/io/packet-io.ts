@@ -22,8 +22,30 @@ export interface IoPort {
  */
 export type OnPacket = (frame: Frame, off: number, end: number, portIndex: number) => void;
 
+export interface IoOptions {
+  ports: readonly IoPort[];
+  /** One capture filter per port, see captureFilter. */
+  filters: readonly string[];
+  /** Bytes of the kernel's buffer per port. */
+  bufferSize: number;
+  onPacket: OnPacket;
+  /** Rows of IO_COUNTERS: one per port, in their order, and one last row for what has no port (sending). */
+  counters: Float64Array;
+  /**
+   * Called with a sentence when an interface went down, and with `final` when it was removed. Receiving goes on by itself
+   * once an interface is up again, but not when it is made anew.
+   */
+  onFailure: (message: string, final: boolean) => void;
+  /** Milliseconds as an int32 that wraps. */
+  nowMs: () => number;
+  /** Further descriptors that packets come from, each with what takes them in and says how many there were. */
+  others: readonly { fd: number; receive: () => number }[];
+  /** Never wait for packets, look for them: lower latency, all of a processor. */
+  busyPoll: boolean;
+}
+
 export interface PacketIo {
-  readonly mode: 'pcap';
+  readonly mode: 'pcap' | 'ring';
   /**
    * Sends the IP packet at frame.bytes[off, off + len), IPv4 or IPv6 as its version says and maybe a fragment, before it
    * returns; routing, neighbors and link header are the implementation's business. An IPv4 packet with the identification

@@ -10,27 +10,8 @@ import { interfaceIndex, packetStatistics, pendingError } from '../sys/packet-so
 import { Frame } from '../wire/frame.ts';
 import { Backlog } from './backlog.ts';
 import { type Capture, openCapture } from './cap-package.ts';
-import { IO_COLUMN, IO_COUNTERS, type IoPort, type OnPacket, type PacketIo } from './packet-io.ts';
+import { IO_COLUMN, IO_COUNTERS, type IoOptions, type PacketIo } from './packet-io.ts';
 import { RawSender } from './raw-sender.ts';
-
-export interface PcapOptions {
-  ports: readonly IoPort[];
-  /** One capture filter per port, see captureFilter. */
-  filters: readonly string[];
-  /**
-   * Bytes of the kernel's buffer per port. libpcap gives each packet a slot that fits the largest frame, 128 KiB on an
-   * interface with segmentation offloads: 64 MiB hold about 500 to 1,000 packets, however small they are.
-   */
-  bufferSize: number;
-  onPacket: OnPacket;
-  /** Rows of IO_COUNTERS: one per port, in their order, and one last row for what has no port (sending). */
-  counters: Float64Array;
-  /**
-   * Called with a sentence when an interface went down, and with `final` when it was removed. Capturing goes on by itself
-   * once an interface is up again, but not when it is made anew.
-   */
-  onFailure: (message: string, final: boolean) => void;
-}
 
 const ROW = IO_COUNTERS.length;
 
@@ -51,8 +32,12 @@ const SEND_BUFFER_BYTES = 8 << 20;
 const ETHERTYPE_IPV4 = 0x0800;
 const ETHERTYPE_IPV6 = 0x86dd;
 
-/** Starts capturing. Throws an IoError, with nothing left open, when a port or the raw socket cannot be opened. */
-export function openPcapIo(options: PcapOptions): PacketIo {
+/**
+ * Starts capturing. libpcap gives each packet a slot that fits the largest frame, 128 KiB on an interface with segmentation
+ * offloads: 64 MiB of `bufferSize` hold about 500 to 1,000 packets, however small they are. Throws an IoError, with nothing left open, when a port or the raw socket
+ * cannot be opened.
+ */
+export function openPcapIo(options: IoOptions): PacketIo {
   return new PcapIo(options);
 }
 
@@ -63,7 +48,7 @@ class PcapIo implements PacketIo {
   #turnIsDue = false;
   #closed = false;
 
-  constructor(options: PcapOptions) {
+  constructor(options: IoOptions) {
     const { ports, counters } = options;
     this.#sender = new RawSender(SEND_BUFFER_BYTES, counters, ports.length * ROW);
     try {
@@ -117,7 +102,7 @@ class PcapIo implements PacketIo {
 }
 
 class Port {
-  readonly #options: PcapOptions;
+  readonly #options: IoOptions;
   readonly #index: number;
   readonly #row: number;
   readonly #frame: Frame;
@@ -131,7 +116,7 @@ class Port {
   #isDown = false;
   #closed = false;
 
-  constructor(options: PcapOptions, index: number, scheduleTurn: () => void) {
+  constructor(options: IoOptions, index: number, scheduleTurn: () => void) {
     const { name, mac, loopback } = options.ports[index]!;
     this.#options = options;
     this.#index = index;

@@ -5,17 +5,20 @@ export class LportPool {
   readonly capacity: number;
   #fresh: number;
   readonly #last: number;
+  readonly #step: number;
   /** Ring of returned ports; grows to the most that were ever returned and not yet reused. */
   #returned = new Uint16Array(64);
   #head = 0;
   #waiting = 0;
   #inUse = 0;
 
-  /** Ports `first` to `last`, both included. */
-  constructor(first: number, last: number) {
-    this.capacity = last - first + 1;
-    this.#fresh = first;
+  /** Ports `first` to `last`, both included; of several workers' pools each has every `workers`-th port. */
+  constructor(first: number, last: number, { worker, workers } = { worker: 0, workers: 1 }) {
+    const skipped = (((worker - first) % workers) + workers) % workers;
+    this.#fresh = first + skipped;
     this.#last = last;
+    this.#step = workers;
+    this.capacity = Math.max(0, Math.floor((last - this.#fresh) / workers) + 1);
   }
 
   get inUse(): number {
@@ -26,7 +29,9 @@ export class LportPool {
   take(): number {
     if (this.#fresh <= this.#last) {
       this.#inUse++;
-      return this.#fresh++;
+      const lport = this.#fresh;
+      this.#fresh += this.#step;
+      return lport;
     }
     if (this.#waiting === 0) return -1;
     const lport = this.#returned[this.#head];
@@ -42,6 +47,19 @@ export class LportPool {
     this.#returned[(this.#head + this.#waiting) & (this.#returned.length - 1)] = lport;
     this.#waiting++;
     this.#inUse--;
+  }
+
+  /** Marks ports as handed out by an earlier owner of a pool of which nothing was taken yet: taken[lport] is not 0. */
+  restore(taken: Uint8Array): void {
+    for (; this.#fresh <= this.#last; this.#fresh += this.#step) {
+      this.#inUse++;
+      if (taken[this.#fresh] === 0) this.give(this.#fresh);
+    }
+  }
+
+  /** Whether the pool would hand out this port. */
+  has(lport: number): boolean {
+    return lport <= this.#last && lport >= this.#fresh && (lport - this.#fresh) % this.#step === 0;
   }
 
   #grow(): void {

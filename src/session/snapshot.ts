@@ -47,22 +47,29 @@ export interface SessionNames {
   legs: readonly { lip: string; rip: string; rport: number; dialect: string }[];
 }
 
-/** Lists the sessions that match, in slot order; `slots` is how many slots were ever used. */
+/** The records of one session table; `slots` is how many slots were ever used. */
+export interface RecordedSessions {
+  records: Int32Array;
+  slots: number;
+}
+
+/** Lists the sessions that match: by table, in slot order. */
 export function listSessions(
-  records: Int32Array,
-  slots: number,
+  tables: readonly RecordedSessions[],
   names: SessionNames,
   filter: SessionFilter,
   nowMs: number,
 ): { total: number; sessions: SessionSnapshot[] } {
   const sessions: SessionSnapshot[] = [];
   let total = 0;
-  for (let base = 0; base < slots * SESSION_WORDS; base += SESSION_WORDS) {
-    if (!isUsed(records, base)) continue;
-    if (!matches(records, base, names, filter)) continue;
-    if (total >= filter.offset && sessions.length < filter.limit)
-      sessions.push(snapshot(records, base, names, nowMs));
-    total++;
+  for (const { records, slots } of tables) {
+    for (let base = 0; base < slots * SESSION_WORDS; base += SESSION_WORDS) {
+      if (!isUsed(records, base)) continue;
+      if (!matches(records, base, names, filter)) continue;
+      if (total >= filter.offset && sessions.length < filter.limit)
+        sessions.push(snapshot(records, base, names, nowMs));
+      total++;
+    }
   }
   return { total, sessions };
 }

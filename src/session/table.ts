@@ -5,6 +5,7 @@ import { startHandshake } from '../uoa/handshake.ts';
 import { type Family, isSameAddress } from '../wire/address.ts';
 import type { Packet } from '../wire/packet.ts';
 import type { Leg } from './leg.ts';
+import type { LportPool } from './lport-pool.ts';
 import {
   CLIENT,
   CPORT_SERVICE,
@@ -123,15 +124,57 @@ export class SessionTable {
     const { records } = this;
     for (let i = 0; i < 4; i++) records[base + CLIENT + i] = packet.addresses[i];
     records[base + CPORT_SERVICE] = (packet.sport << 16) | serviceIndex;
-    records[base + LPORT_FLAGS] = (lport << 16) | FLAG_USED;
     records[base + LEG_MTU] = leg.index;
     records[base + LAST_SEEN] = nowMs;
     startHandshake(records, base + HANDSHAKE, nowMs);
+    records[base + LPORT_FLAGS] = (lport << 16) | FLAG_USED; // last: for `restore` it is whole from here on
     this.#link(slot * 2 + INBOUND);
     this.#link(slot * 2 + OUTBOUND);
     this.#shard(slot).set(slot, slot, SET_OPTIONS);
     this.#count++;
     return base;
+  }
+
+  /**
+   * Takes over the sessions in the first `slots` records, which another process left: index, recency and lports follow
+   * from them. A record that it did not finish is given up. To be called once, before anything is opened.
+   */
+  restore(slots: number, onRestored: (base: number) => void): void {
+    const { records } = this;
+    const taken = new Map<LportPool, Uint8Array>();
+    this.#neverUsed = slots;
+    for (let slot = 0; slot < slots; slot++) {
+      const base = slot * SESSION_WORDS;
+      if (!this.#takeOver(base, taken)) {
+        records.fill(0, base, base + SESSION_WORDS);
+        records[base + NEXT] = this.#freeHead;
+        this.#freeHead = slot;
+        continue;
+      }
+      this.#link(slot * 2 + INBOUND);
+      this.#link(slot * 2 + OUTBOUND);
+      this.#shard(slot).set(slot, slot, SET_OPTIONS);
+      this.#count++;
+      onRestored(base);
+    }
+    for (const [pool, lports] of taken) pool.restore(lports);
+  }
+
+  /** Whether the record is that of a session whose lport is nobody else's. */
+  #takeOver(base: number, taken: Map<LportPool, Uint8Array>): boolean {
+    const { records } = this;
+    if (!isUsed(records, base) || this.#services[serviceOf(records, base)] === undefined) return false;
+    const pool = this.#legs[legOf(records, base)]?.pool;
+    const lport = lportOf(records, base);
+    if (pool === undefined || !pool.has(lport)) return false;
+    let lports = taken.get(pool);
+    if (lports === undefined) {
+      lports = new Uint8Array(0x1_0000);
+      taken.set(pool, lports);
+    }
+    if (lports[lport] !== 0) return false;
+    lports[lport] = 1;
+    return true;
   }
 
   /** Notes a forwarded packet of the session. */

@@ -65,6 +65,19 @@ export const sendmmsg = bind<(fd: number, messages: Memory, count: number, flags
   'int sendmmsg(int fd, void *messages, unsigned int count, int flags)',
 );
 
+export const recv = bind<(fd: number, buffer: Memory, length: number, flags: number) => number>(
+  'intptr_t recv(int fd, void *buffer, size_t length, int flags)',
+);
+export const send = bind<(fd: number, buffer: Memory, length: number, flags: number) => number>(
+  'intptr_t send(int fd, const void *buffer, size_t length, int flags)',
+);
+export const socketpair = bind<(domain: number, type: number, protocol: number, fds: Memory) => number>(
+  'int socketpair(int domain, int type, int protocol, void *fds)',
+);
+export const poll = bind<(fds: Memory, count: number, timeoutMs: number) => number>(
+  'int poll(void *fds, unsigned long count, int timeoutMs)',
+);
+
 const errnoNames = new Map(Object.entries(os.constants.errno).map(([name, value]) => [value, name]));
 
 /** A system call that failed: `code` is the errno name (EPERM), `syscall` the function that was called. */

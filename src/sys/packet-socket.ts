@@ -1,7 +1,7 @@
 // AF_PACKET sockets that somebody else (libpcap) opened in this process: find them, and read what the kernel counts and
 // reports about them (packet(7)).
 import { readdirSync } from 'node:fs';
-import { check, getsockopt, if_nametoindex, setsockopt } from './libc.ts';
+import { check, getsockname, getsockopt, if_nametoindex, setsockopt } from './libc.ts';
 
 const SOL_SOCKET = 1;
 const SO_ERROR = 4;
@@ -45,6 +45,14 @@ export function pendingError(fd: number): number {
   length[0] = 4;
   check(getsockopt(fd, SOL_SOCKET, SO_ERROR, value, length), 'getsockopt SO_ERROR');
   return value[0]!;
+}
+
+/** Index of the interface that the socket is bound to; -1 when that was removed. */
+export function boundInterface(fd: number): number {
+  const address = new Int32Array(5); // struct sockaddr_ll: family and protocol, index, type, address
+  length[0] = address.byteLength;
+  check(getsockname(fd, address, length), 'getsockname');
+  return address[1]!;
 }
 
 /** The kernel's index of an interface in this network namespace; 0 when there is none of that name. */

@@ -23,8 +23,14 @@ export function readFilter(fd: number): Uint8Array {
 
 /** Puts `program` in the place of the one attached, between two packets. */
 export function attachFilter(fd: number, program: Uint8Array): void {
-  const fprog = Buffer.alloc(16); // struct sock_fprog: length (2), padding (6), pointer (8)
-  fprog.writeUInt16LE(program.length / INSTRUCTION_LEN, 0);
-  fprog.writeBigUInt64LE(addressOf(program), 8);
-  check(setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, fprog, fprog.length), 'setsockopt SO_ATTACH_FILTER');
+  const { option, length } = socketProgram(program);
+  check(setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, option, length), 'setsockopt SO_ATTACH_FILTER');
+}
+
+/** struct sock_fprog, which points to `program`: that must outlive it. */
+export function socketProgram(program: Uint8Array): { option: Buffer; length: number } {
+  const option = Buffer.from(new ArrayBuffer(16)); // length (2), padding (6), pointer (8)
+  option.writeUInt16LE(program.length / INSTRUCTION_LEN, 0);
+  option.writeBigUInt64LE(addressOf(program), 8);
+  return { option, length: option.length };
 }

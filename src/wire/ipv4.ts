@@ -69,6 +69,10 @@ export function setTos(view: DataView, off: number, value: number): void {
   view.setUint8(off + TOS, value);
 }
 
+export function setId(view: DataView, off: number, value: number): void {
+  view.setUint16(off + ID, value);
+}
+
 /** Writes identification, flags and offset; `offset` is in bytes, a multiple of 8. DF is cleared. */
 export function setFragment(
   view: DataView,

@@ -1,0 +1,133 @@
+// Sends IP packets at layer 2, gathered to batches for sendmmsg(2). A packet whose next hop is not known goes through the
+// IP layer (raw-sender.ts), which finds it. Packets of a receive ring are sent from where they are; what lies in other
+// frames is copied, because those are used again before the batch goes out.
+import { addressOf } from '../sys/libc.ts';
+import type { PacketRing } from '../sys/packet-ring.ts';
+import { type MemoryStart, memoryStart, SendBatch } from '../sys/send-batch.ts';
+import { ADDRESS_WORDS, V4_MAPPED } from '../wire/address.ts';
+import { Frame } from '../wire/frame.ts';
+import * as ipv4 from '../wire/ipv4.ts';
+import * as ipv6 from '../wire/ipv6.ts';
+import type { NextHops } from './next-hop.ts';
+import { IO_COLUMN } from './packet-io.ts';
+import type { RawSender } from './raw-sender.ts';
+
+/** Packets per sendmmsg call. */
+const BATCH = 64;
+const LINK_HEADER_LEN = 14;
+const ETHERTYPE_IPV4 = 0x0800;
+const ETHERTYPE_IPV6 = 0x86dd;
+/** A copied packet's place in the arena; longer ones, rare, take the way through the IP layer. */
+const COPY_BYTES = 2048;
+
+/** How often a full queue of the device is tried again before a packet is lost. */
+const RETRIES = 100;
+const ERRNO = { EAGAIN: 11, EMSGSIZE: 90, ENETDOWN: 100, ENETUNREACH: 101, ENOBUFS: 105, ENXIO: 6 } as const;
+const COLUMN_OF: Record<number, number> = {
+  [ERRNO.EMSGSIZE]: IO_COLUMN.sendTooBig,
+  [ERRNO.EAGAIN]: IO_COLUMN.sendNoBuffer,
+  [ERRNO.ENOBUFS]: IO_COLUMN.sendNoBuffer,
+  [ERRNO.ENETDOWN]: IO_COLUMN.sendUnreachable,
+  [ERRNO.ENETUNREACH]: IO_COLUMN.sendUnreachable,
+  [ERRNO.ENXIO]: IO_COLUMN.sendUnreachable,
+};
+
+export class RingSender {
+  readonly #hops: NextHops;
+  readonly #raw: RawSender;
+  readonly #batch: SendBatch;
+  readonly #counters: Float64Array;
+  readonly #row: number;
+  readonly #ringFrames: Frame[] = [];
+  readonly #ringStarts: MemoryStart[] = [];
+  readonly #arena = new Frame(Buffer.from(new ArrayBuffer(BATCH * COPY_BYTES)));
+  readonly #arenaStart = memoryStart(Number(addressOf(this.#arena.bytes)));
+  readonly #dst = new Int32Array(ADDRESS_WORDS);
+  #nowMs = 0;
+
+  /** Counts in the IO_COUNTERS row that starts at counters[row]. */
+  constructor(hops: NextHops, raw: RawSender, sendBuffer: number, counters: Float64Array, row: number) {
+    this.#hops = hops;
+    this.#raw = raw;
+    this.#batch = new SendBatch(BATCH, sendBuffer);
+    this.#counters = counters;
+    this.#row = row;
+  }
+
+  /** Packets in this frame, which covers the ring, may be sent from where they are. */
+  addRing(frame: Frame, ring: PacketRing): void {
+    this.#ringFrames.push(frame);
+    this.#ringStarts.push(memoryStart(ring.address));
+  }
+
+  /** To be called before each received packet is handed to the datapath. */
+  startPacket(nowMs: number): void {
+    this.#nowMs = nowMs;
+  }
+
+  /** See PacketIo.send; what goes in a batch is counted when that is sent. */
+  send(frame: Frame, off: number, len: number): boolean {
+    const { view } = frame;
+    const dst = this.#dst;
+    const isIpv6 = view.getUint8(off) >>> 4 === 6;
+    if (isIpv6) {
+      ipv6.readDst(dst, view, off);
+    } else {
+      dst[0] = 0;
+      dst[1] = 0;
+      dst[2] = V4_MAPPED;
+      dst[3] = ipv4.dst(view, off);
+    }
+    const hops = this.#hops;
+    const hop = hops.find(dst, 0, this.#nowMs);
+    const ring = this.#ringFrames.indexOf(frame);
+    if (hop < 0 || len > hops.mtuOf(hop) || (ring < 0 && len > COPY_BYTES - LINK_HEADER_LEN)) {
+      this.flush(); // or it would overtake
+      return this.#raw.send(frame, off, len);
+    }
+    const ethertype = isIpv6 ? ETHERTYPE_IPV6 : ETHERTYPE_IPV4;
+    const batch = this.#batch;
+    if (ring >= 0) {
+      hops.writeHeader(hop, view, off, ethertype);
+      const start = this.#ringStarts[ring]!;
+      batch.add(start, off - LINK_HEADER_LEN, len + LINK_HEADER_LEN, hops.interfaceIndexOf(hop));
+    } else {
+      const at = batch.count * COPY_BYTES;
+      const { bytes } = this.#arena;
+      for (let i = 0; i < len; i++) bytes[at + LINK_HEADER_LEN + i] = frame.bytes[off + i]!;
+      hops.writeHeader(hop, this.#arena.view, at + LINK_HEADER_LEN, ethertype);
+      batch.add(this.#arenaStart, at, len + LINK_HEADER_LEN, hops.interfaceIndexOf(hop));
+    }
+    // The next fragment's header will be written over the end of this one.
+    const isFragment = isIpv6
+      ? ipv6.nextHeader(view, off) === ipv6.NEXT_FRAGMENT
+      : ipv4.isFragment(view, off);
+    if (isFragment || batch.count === BATCH) this.flush();
+    return true;
+  }
+
+  /** Sends what is gathered. After it received frames may be given back to the kernel. */
+  flush(): void {
+    const batch = this.#batch;
+    const counters = this.#counters;
+    let done = 0;
+    let retries = 0;
+    while (done < batch.count) {
+      const sent = batch.send(done);
+      counters[this.#row + IO_COLUMN.sent]! += sent;
+      done += sent;
+      if (sent > 0) continue;
+      const column = COLUMN_OF[batch.errno] ?? IO_COLUMN.sendError;
+      if (column === IO_COLUMN.sendNoBuffer && retries++ < RETRIES) continue;
+      counters[this.#row + column]!++;
+      done++;
+    }
+    batch.count = 0;
+  }
+
+  close(): void {
+    this.#batch.close();
+    this.#raw.close();
+    this.#hops.close();
+  }
+}

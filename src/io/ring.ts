@@ -1,0 +1,323 @@
+// Packet I/O through AF_PACKET memory-mapped rings: received frames are rewritten where they lie and sent from there
+// (ring-sender.ts). Packets are worked off in chunks; timers and messages run between turns; with nothing to do, one
+// poll(2) waits for all interfaces.
+import { poll } from '../sys/libc.ts';
+import {
+  CAPTURED_LEN,
+  GSO_TYPE_MASK,
+  GSO_UDP_L4,
+  LINK_OFF,
+  NETWORK_OFF,
+  PacketRing,
+  RING_STATUS,
+  type RingSocket,
+  VLAN_TCI,
+  VNET,
+  VNET_HEADER_LEN,
+} from '../sys/packet-ring.ts';
+import { boundInterface, interfaceIndex, packetStatistics, pendingError } from '../sys/packet-socket.ts';
+import { Frame, HEADROOM } from '../wire/frame.ts';
+import { IoError } from './io-error.ts';
+import { NextHops } from './next-hop.ts';
+import { IO_COLUMN, IO_COUNTERS, type IoOptions, type OnPacket, type PacketIo } from './packet-io.ts';
+import { RawSender } from './raw-sender.ts';
+import { RingSender } from './ring-sender.ts';
+import { forEachSegment } from './segments.ts';
+
+const ROW = IO_COUNTERS.length;
+const SEND_BUFFER_BYTES = 8 << 20;
+/** Packets of one port processed before what they became is sent, and before the next port's turn. */
+const CHUNK = 64;
+/** Milliseconds after which timers, sockets and messages run. */
+const TURN_MS = 20;
+
+/** Our own mark in the status of a frame that is being processed: the kernel uses the bits below and above. */
+const BEGUN = 1 << 16;
+
+const LITTLE_ENDIAN = true; // the kernel's structures are in the host's order
+const ETHERTYPE_IPV4 = 0x0800;
+const ETHERTYPE_IPV6 = 0x86dd;
+const ETHERNET_HEADER_LEN = 14;
+const VLAN_ID_MASK = 0xfff;
+
+const POLLIN = 1;
+const POLLFD_WORDS = 2;
+
+/**
+ * Starts receiving from `sockets`, one per port (ring-sockets.ts); they stay open when it is closed. Throws an IoError,
+ * with nothing left open, when a socket to send with cannot be opened.
+ */
+export function openRingIo(options: IoOptions, sockets: readonly RingSocket[]): PacketIo {
+  return new RingIo(options, sockets);
+}
+
+class RingIo implements PacketIo {
+  readonly mode = 'ring';
+  readonly #ports: RingPort[] = [];
+  readonly #hops: NextHops;
+  readonly #others: IoOptions['others'];
+  readonly #sender: RingSender;
+  readonly #nowMs: () => number;
+  /** struct pollfd per port and for the next hops: fd, events and revents. */
+  readonly #pollFds: Int32Array;
+  readonly #busyPoll: boolean;
+  #closed = false;
+
+  constructor(options: IoOptions, sockets: readonly RingSocket[]) {
+    const { ports, counters } = options;
+    this.#nowMs = options.nowMs;
+    this.#busyPoll = options.busyPoll;
+    const row = ports.length * ROW;
+    this.#hops = new NextHops({ nowMs: options.nowMs() });
+    const raw = new RawSender(SEND_BUFFER_BYTES, counters, row);
+    this.#sender = new RingSender(this.#hops, raw, SEND_BUFFER_BYTES, counters, row);
+    this.#others = options.others;
+    this.#pollFds = new Int32Array((ports.length + this.#others.length + 1) * POLLFD_WORDS);
+    try {
+      for (let index = 0; index < ports.length; index++) {
+        const port = new RingPort(options, sockets[index]!, index, this.#sender);
+        this.#ports.push(port);
+        this.#watch(index, port.fd);
+      }
+    } catch (error) {
+      this.close();
+      throw error;
+    }
+    for (const [index, { fd }] of this.#others.entries()) this.#watch(ports.length + index, fd);
+    this.#watch(ports.length + this.#others.length, this.#hops.fd);
+    setImmediate(() => this.#turn());
+  }
+
+  send(frame: Frame, off: number, len: number): boolean {
+    return this.#sender.send(frame, off, len);
+  }
+
+  poll(): void {
+    if (this.#closed) return;
+    this.#hops.update(this.#nowMs());
+    for (const port of this.#ports) port.poll();
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#sender.close();
+  }
+
+  #watch(index: number, fd: number): void {
+    this.#pollFds[index * POLLFD_WORDS] = fd;
+    this.#pollFds[index * POLLFD_WORDS + 1] = POLLIN;
+  }
+
+  /** A turn of the event loop costs more than a packet: so one of ours lasts, and waits for packets itself. */
+  #turn(): void {
+    const end = performance.now() + TURN_MS;
+    for (let now = end - TURN_MS; now < end && !this.#closed; now = performance.now()) {
+      if (!this.#work() && !this.#closed) this.#wait(this.#busyPoll ? 0 : Math.ceil(end - now));
+    }
+    if (!this.#closed) setImmediate(() => this.#turn());
+  }
+
+  /** Processes what is there, some of each port; false when there was nothing. */
+  #work(): boolean {
+    const nowMs = this.#nowMs();
+    let total = 0;
+    for (const port of this.#ports) {
+      total += port.process(CHUNK, nowMs);
+      if (this.#closed) return true;
+    }
+    for (const other of this.#others) {
+      this.#sender.startPacket(nowMs);
+      const taken = other.receive();
+      if (taken > 0) this.#sender.flush();
+      total += taken;
+    }
+    return total > 0;
+  }
+
+  #wait(timeoutMs: number): void {
+    const fds = this.#pollFds;
+    const count = this.#ports.length + this.#others.length + 1;
+    if (poll(fds, count, timeoutMs) <= 0) return;
+    let failed = false;
+    for (let i = 0; i < count; i++) {
+      const revents = fds[i * POLLFD_WORDS + 1]! >>> 16;
+      if ((revents & ~POLLIN) !== 0) failed = true;
+      fds[i * POLLFD_WORDS + 1] = POLLIN;
+      if (i === count - 1 && revents !== 0) this.#hops.update(this.#nowMs());
+    }
+    // An interface that is down makes its socket ready for ever, until its error is read.
+    if (failed) this.poll();
+  }
+}
+
+class RingPort {
+  readonly #options: IoOptions;
+  readonly #onPacket: OnPacket;
+  readonly #index: number;
+  readonly #row: number;
+  readonly #sender: RingSender;
+  readonly #ring: PacketRing;
+  readonly #frame: Frame;
+  /** The ring as 32-bit words, for the status of each frame. */
+  readonly #words: Int32Array;
+  readonly #whole = new Frame(Buffer.alloc(HEADROOM + VNET_HEADER_LEN + ETHERNET_HEADER_LEN + 65_536 + 64));
+  readonly #interfaceIndex: number;
+  #head = 0;
+  #isDown = false;
+
+  constructor(options: IoOptions, socket: RingSocket, index: number, sender: RingSender) {
+    const { name } = options.ports[index]!;
+    this.#options = options;
+    this.#onPacket = options.onPacket;
+    this.#index = index;
+    this.#row = index * ROW;
+    this.#sender = sender;
+    this.#interfaceIndex = interfaceIndex(name);
+    if (boundInterface(socket.fd) !== this.#interfaceIndex) {
+      throw new IoError(`interface ${name} was removed`, 'start the proxy again once it is there');
+    }
+    this.#ring = new PacketRing(socket);
+    this.#frame = new Frame(this.#ring.bytes);
+    const { buffer, byteOffset, byteLength } = this.#ring.bytes;
+    this.#words = new Int32Array(buffer, byteOffset, byteLength >>> 2);
+    this.#skipBegun();
+    sender.addRing(this.#frame, this.#ring);
+  }
+
+  get fd(): number {
+    return this.#ring.fd;
+  }
+
+  /**
+   * Where to go on follows from how many frames were ever taken in, which the counters know, also from a process that had
+   * this ring before. What it had begun is not tried again: it may be what ended it.
+   */
+  #skipBegun(): void {
+    const { counters } = this.#options;
+    const { frames } = this.#ring;
+    const received = counters[this.#row + IO_COLUMN.received]!;
+    // Done and counted, but not given back any more.
+    for (let n = Math.max(0, received - CHUNK); n < received; n++) this.#giveBackBegun(n % frames);
+    let skipped = 0;
+    while (this.#giveBackBegun((received + skipped) % frames)) skipped++;
+    this.#head = (received + skipped) % frames;
+    if (received + skipped === 0) return;
+    counters[this.#row + IO_COLUMN.received]! += skipped;
+    counters[this.#row + IO_COLUMN.lostBacklog]! += skipped;
+    // Whether it had read the long packet that it had begun is not known. The frames of the others find none, and are
+    // counted as lost.
+    while (this.#ring.readWhole(this.#whole.bytes) >= 0);
+  }
+
+  #giveBackBegun(index: number): boolean {
+    const word = (index * this.#ring.frameBytes) >>> 2;
+    if ((Atomics.load(this.#words, word) & BEGUN) === 0) return false;
+    Atomics.store(this.#words, word, 0);
+    return true;
+  }
+
+  /** Works off up to `max` frames, sends what they became, and gives them back. Returns their number. */
+  process(max: number, nowMs: number): number {
+    const words = this.#words;
+    const { frameBytes, frames } = this.#ring;
+    const first = this.#head;
+    let at = first;
+    let count = 0;
+    while (count < max) {
+      const base = at * frameBytes;
+      // With the barrier that the kernel's writes before it need on processors that reorder.
+      const status = Atomics.load(words, base >>> 2);
+      if ((status & RING_STATUS.user) === 0) break;
+      words[base >>> 2] = status | BEGUN;
+      this.#receive(base, status, nowMs);
+      at = at + 1 === frames ? 0 : at + 1;
+      count++;
+    }
+    if (count === 0) return 0;
+    this.#sender.flush();
+    // Counted first: a successor of this process (#skipBegun) gives back what is counted, and cannot count again.
+    this.#options.counters[this.#row + IO_COLUMN.received]! += count;
+    for (let n = 0, give = first; n < count; n++) {
+      Atomics.store(words, (give * frameBytes) >>> 2, 0);
+      give = give + 1 === frames ? 0 : give + 1;
+    }
+    this.#head = at;
+    return count;
+  }
+
+  #receive(base: number, status: number, nowMs: number): void {
+    const frame = this.#frame;
+    const { view } = frame;
+    const linkOff = base + view.getUint16(base + LINK_OFF, LITTLE_ENDIAN);
+    const off = base + view.getUint16(base + NETWORK_OFF, LITTLE_ENDIAN);
+    const hasVlan = (status & RING_STATUS.vlan) !== 0;
+    // A tag with a number is another interface's, where the kernel delivers it once more.
+    if (hasVlan && (view.getUint16(base + VLAN_TCI, LITTLE_ENDIAN) & VLAN_ID_MASK) !== 0) {
+      this.#count(IO_COLUMN.foreign);
+      return;
+    }
+    if ((status & RING_STATUS.copy) !== 0) {
+      this.#receiveWhole(off - linkOff, nowMs);
+      return;
+    }
+    const end = linkOff + view.getUint32(base + CAPTURED_LEN, LITTLE_ENDIAN);
+    this.#handOver(frame, linkOff, off, end, nowMs);
+  }
+
+  /** The packet is too long for a frame: it waits, whole, in the socket's queue. */
+  #receiveWhole(linkLen: number, nowMs: number): void {
+    const { bytes } = this.#whole;
+    const start = HEADROOM;
+    const len = this.#ring.readWhole(bytes.subarray(start));
+    if (len <= VNET_HEADER_LEN + linkLen) {
+      this.#count(IO_COLUMN.lostBacklog);
+      return;
+    }
+    const linkOff = start + VNET_HEADER_LEN;
+    this.#handOver(this.#whole, linkOff, linkOff + linkLen, start + len, nowMs);
+  }
+
+  #handOver(frame: Frame, linkOff: number, off: number, end: number, nowMs: number): void {
+    const { view } = frame;
+    if (off - linkOff === ETHERNET_HEADER_LEN) {
+      const protocol = view.getUint16(off - 2);
+      if (protocol !== ETHERTYPE_IPV4 && protocol !== ETHERTYPE_IPV6) {
+        this.#count(IO_COLUMN.foreign);
+        return;
+      }
+    }
+    const vnet = linkOff - VNET_HEADER_LEN;
+    const gsoType = view.getUint8(vnet + VNET.gsoType) & GSO_TYPE_MASK;
+    this.#sender.startPacket(nowMs);
+    if (gsoType === GSO_UDP_L4) {
+      const payloadLen = view.getUint16(vnet + VNET.gsoSize, LITTLE_ENDIAN);
+      if (forEachSegment(frame, off, end, payloadLen, this.#onSegment)) return;
+    }
+    this.#onPacket(frame, off, end, this.#index);
+  }
+
+  readonly #onSegment = (frame: Frame, off: number, end: number): void => {
+    this.#onPacket(frame, off, end, this.#index);
+  };
+
+  #count(column: number): void {
+    this.#options.counters[this.#row + column]!++;
+  }
+
+  poll(): void {
+    const { name } = this.#options.ports[this.#index]!;
+    this.#options.counters[this.#row + IO_COLUMN.lostKernel]! += packetStatistics(this.fd).drops;
+    const failed = pendingError(this.fd) !== 0;
+    const removed = interfaceIndex(name) !== this.#interfaceIndex;
+    const wasDown = this.#isDown;
+    this.#isDown = removed;
+    if (removed && !wasDown) {
+      const message = `interface ${name} was removed: nothing is captured on it until a restart`;
+      this.#options.onFailure(message, true);
+    } else if (failed && !removed) {
+      const message = `interface ${name} went down: nothing is captured on it until it is up`;
+      this.#options.onFailure(message, false);
+    }
+  }
+}

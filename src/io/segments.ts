@@ -1,0 +1,52 @@
+// Takes a super packet apart: several datagrams of one flow that a sender (UDP_SEGMENT) or a network card (GRO) handed
+// over as one, with equal payload lengths but for the last (Linux Documentation/networking/segmentation-offloads.rst).
+import { fold, pseudoSum } from '../wire/checksum.ts';
+import { Frame, HEADROOM } from '../wire/frame.ts';
+import * as ipv4 from '../wire/ipv4.ts';
+import * as ipv6 from '../wire/ipv6.ts';
+import { PARSE_OK, Packet, parse } from '../wire/packet.ts';
+import * as udp from '../wire/udp.ts';
+
+const MAX_LEN = 65_535 + ipv6.IPV6_HEADER_LEN;
+
+const packet = new Packet();
+const segment = new Frame(Buffer.alloc(HEADROOM + MAX_LEN));
+
+/**
+ * Calls `onSegment` with each datagram of the IP packet at frame.bytes[off, end), as a packet of its own whose UDP checksum
+ * is unfinished, as its sender left it. `payloadLen` is that of all but the last. False: it is no UDP packet that can be
+ * taken apart, and nothing was called.
+ */
+export function forEachSegment(
+  frame: Frame,
+  off: number,
+  end: number,
+  payloadLen: number,
+  onSegment: (frame: Frame, off: number, end: number) => void,
+): boolean {
+  if (payloadLen === 0 || parse(packet, frame, off, end) !== PARSE_OK || packet.oppLen !== 0) return false;
+  const { family, udpOff, payloadLen: total, addresses } = packet;
+  const headersLen = udpOff - off + udp.UDP_HEADER_LEN;
+  const hasChecksum = udp.checksum(frame.view, udpOff) !== 0;
+  const { bytes, view } = segment;
+  for (let at = 0, index = 0; at < total; at += payloadLen, index++) {
+    const len = Math.min(payloadLen, total - at);
+    const segmentUdp = HEADROOM + headersLen - udp.UDP_HEADER_LEN;
+    for (let i = 0; i < headersLen; i++) bytes[HEADROOM + i] = frame.bytes[off + i];
+    const from = udpOff + udp.UDP_HEADER_LEN + at;
+    for (let i = 0; i < len; i++) bytes[HEADROOM + headersLen + i] = frame.bytes[from + i];
+    const udpLen = udp.UDP_HEADER_LEN + len;
+    udp.writeLength(view, segmentUdp, udpLen);
+    const unfinished = fold(pseudoSum(addresses, ipv4.PROTOCOL_UDP, udpLen));
+    udp.writeChecksum(view, segmentUdp, hasChecksum ? unfinished : 0);
+    if (family === 4) {
+      ipv4.setTotalLen(view, HEADROOM, headersLen + len);
+      ipv4.setId(view, HEADROOM, (ipv4.id(frame.view, off) + index) & 0xffff);
+      ipv4.fillChecksum(view, HEADROOM);
+    } else {
+      ipv6.setPayloadLen(view, HEADROOM, headersLen + len - ipv6.IPV6_HEADER_LEN);
+    }
+    onSegment(segment, HEADROOM, HEADROOM + headersLen + len);
+  }
+  return true;
+}

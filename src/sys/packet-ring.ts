@@ -1,0 +1,147 @@
+// A memory-mapped receive ring of an AF_PACKET socket (packet(7), Linux Documentation/networking/packet_mmap.rst),
+// TPACKET_V2: frames of one size, each with a status word that says whose it is. No policy: what is received and what
+// becomes of it is the caller's.
+import koffi from 'koffi';
+import { bindSocket, check, close, lastErrno, mmap, recv, SysError, setsockopt, socket } from './libc.ts';
+import { ignoreOutgoing } from './packet-socket.ts';
+import { attachFilter, DROP_ALL, socketProgram } from './socket-filter.ts';
+
+const AF_PACKET = 17;
+const SOCK_RAW = 3;
+const SOCK_CLOEXEC = 0x80000;
+const SOL_PACKET = 263;
+const SOL_SOCKET = 1;
+const SO_RCVBUF = 8;
+const SO_RCVBUFFORCE = 33;
+const PACKET_RX_RING = 5;
+const PACKET_COPY_THRESH = 7;
+const PACKET_VERSION = 10;
+const PACKET_VNET_HDR = 15;
+const PACKET_FANOUT = 18;
+const PACKET_FANOUT_DATA = 22;
+const TPACKET_V2 = 1;
+const ETH_P_ALL = 0x0003;
+const PROT_READ_WRITE = 3;
+const MAP_SHARED = 1;
+const BLOCK_BYTES = 1 << 16;
+const MSG_DONTWAIT = 0x40;
+const SOCKADDR_LL_LEN = 20;
+const FANOUT_CBPF = 6;
+/** Linux 6.2: a group sees nothing that this host sends, which PACKET_IGNORE_OUTGOING of its members does not do. */
+const FANOUT_FLAG_IGNORE_OUTGOING = 0x4000;
+/** Packets up to this length are kept whole in the socket's queue when they do not fit into a frame. */
+const COPY_MAX = 1 << 17;
+/** For them: by default three of 64 KiB would fill it. */
+const QUEUE_BYTES = 8 << 20;
+
+// struct tpacket2_hdr
+export const STATUS = 0;
+export const CAPTURED_LEN = 8;
+export const LINK_OFF = 12;
+export const NETWORK_OFF = 14;
+export const VLAN_TCI = 24;
+
+/** Bits of the status word. */
+export const RING_STATUS = {
+  /** The frame is the reader's; without it the kernel's. */
+  user: 1,
+  /** The packet is longer than the frame, and whole in the socket's queue (readWhole). */
+  copy: 2,
+  vlan: 0x10,
+} as const;
+
+/** struct virtio_net_hdr, right before the link header. */
+export const VNET_HEADER_LEN = 10;
+export const VNET = { gsoType: 1, gsoSize: 4, checksumStart: 6 } as const;
+export const GSO_UDP_L4 = 5;
+/** The type's bit that says nothing about its kind (ECN). */
+export const GSO_TYPE_MASK = 0x7f;
+
+export interface RingOptions {
+  interfaceIndex: number;
+  /** A multiple of 16 that divides BLOCK_BYTES. */
+  frameBytes: number;
+  frames: number;
+  /** Several sockets share an interface's packets: the group's number and the program that chooses. */
+  fanout: { group: number; program: Uint8Array } | undefined;
+}
+
+/** A ring that is open; another process that inherits the descriptor can map it too. */
+export interface RingSocket {
+  fd: number;
+  frameBytes: number;
+  frames: number;
+}
+
+/** Opens a ring that lets nothing in until attachFilter says what. Throws a SysError. */
+export function openRing({ interfaceIndex, frameBytes, frames, fanout }: RingOptions): RingSocket {
+  const fd = check(socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0), 'socket'); // protocol 0: nothing before it is bound
+  try {
+    setInt(fd, PACKET_VERSION, TPACKET_V2, 'PACKET_VERSION');
+    setInt(fd, PACKET_VNET_HDR, 1, 'PACKET_VNET_HDR');
+    setInt(fd, PACKET_COPY_THRESH, COPY_MAX, 'PACKET_COPY_THRESH');
+    const queue = Int32Array.of(QUEUE_BYTES);
+    if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, queue, 4) !== 0)
+      check(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, queue, 4), 'setsockopt SO_RCVBUF');
+    if (!ignoreOutgoing(fd)) throw new SysError('setsockopt PACKET_IGNORE_OUTGOING', lastErrno());
+    attachFilter(fd, DROP_ALL);
+    const blocks = Math.ceil((frames * frameBytes) / BLOCK_BYTES);
+    const allFrames = (blocks * BLOCK_BYTES) / frameBytes;
+    const request = Int32Array.of(BLOCK_BYTES, blocks, frameBytes, allFrames); // struct tpacket_req
+    check(setsockopt(fd, SOL_PACKET, PACKET_RX_RING, request, 16), 'setsockopt PACKET_RX_RING');
+    const address = linkAddress(interfaceIndex, ETH_P_ALL);
+    check(bindSocket(fd, address, address.length), 'bind');
+    if (fanout !== undefined) joinFanout(fd, fanout.group, fanout.program);
+    return { fd, frameBytes, frames: allFrames };
+  } catch (error) {
+    close(fd);
+    throw error;
+  }
+}
+
+export class PacketRing {
+  readonly fd: number;
+  readonly frameBytes: number;
+  readonly frames: number;
+  /** The ring, for the life of the process (koffi.view has no end). */
+  readonly bytes: Uint8Array;
+  /** Its address, below 2^53. */
+  readonly address: number;
+
+  /** Maps an open ring. Throws a SysError. */
+  constructor({ fd, frameBytes, frames }: RingSocket) {
+    const byteLength = frames * frameBytes;
+    const address = mmap(null, byteLength, PROT_READ_WRITE, MAP_SHARED, fd, 0);
+    if (BigInt(address) === -1n) throw new SysError('mmap', lastErrno());
+    this.fd = fd;
+    this.frameBytes = frameBytes;
+    this.frames = frames;
+    this.address = Number(address);
+    this.bytes = new Uint8Array(koffi.view(BigInt(address), byteLength));
+  }
+
+  /** Reads the packet that a frame marked RING_STATUS.copy announces: virtio header, link header, packet; or -1. */
+  readWhole(buffer: Uint8Array): number {
+    return Number(recv(this.fd, buffer, buffer.length, MSG_DONTWAIT));
+  }
+}
+
+/** struct sockaddr_ll for an interface. */
+export function linkAddress(interfaceIndex: number, protocol = 0): Buffer {
+  const address = Buffer.from(new ArrayBuffer(SOCKADDR_LL_LEN));
+  address.writeUInt16LE(AF_PACKET, 0);
+  address.writeUInt16BE(protocol, 2);
+  address.writeInt32LE(interfaceIndex, 4);
+  return address;
+}
+
+function joinFanout(fd: number, group: number, program: Uint8Array): void {
+  const mode = FANOUT_CBPF | FANOUT_FLAG_IGNORE_OUTGOING;
+  setInt(fd, PACKET_FANOUT, group | (mode << 16), 'PACKET_FANOUT');
+  const { option, length } = socketProgram(program);
+  check(setsockopt(fd, SOL_PACKET, PACKET_FANOUT_DATA, option, length), 'setsockopt PACKET_FANOUT_DATA');
+}
+
+function setInt(fd: number, option: number, value: number, name: string): void {
+  check(setsockopt(fd, SOL_PACKET, option, Int32Array.of(value), 4), `setsockopt ${name}`);
+}

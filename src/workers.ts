@@ -1,0 +1,149 @@
+// The datapath processes: forks one per worker, passes each its memory and its rings, and starts one that ends by itself
+// again. Its successor finds memory and rings as they were, so sessions, their lports and what waits in the rings outlive
+// it; the other workers go on.
+import { type ChildProcess, fork } from 'node:child_process';
+import { once } from 'node:events';
+import { fileURLToPath } from 'node:url';
+import type { Logger } from 'pino';
+import type { FromWorker, ToWorker, WorkerStart } from './worker-protocol.ts';
+
+/** How long a datapath process may take to end by itself. */
+const STOP_TIMEOUT_MS = 2000;
+/** A worker that ends so many times within this time is not started again. */
+const ENDS_MAX = 5;
+const ENDS_WITHIN_MS = 60_000;
+
+/** A worker cannot start; `hint` says what the operator can do. */
+export class WorkerError extends Error {
+  override readonly name = 'WorkerError';
+  readonly hint: string;
+
+  constructor(message: string, hint: string) {
+    super(message);
+    this.hint = hint;
+  }
+}
+
+export interface WorkerSpec {
+  start: WorkerStart;
+  /** Passed on as descriptors 4, 5 ... */
+  fds: readonly number[];
+}
+
+export class Workers {
+  readonly #specs: readonly WorkerSpec[];
+  readonly #log: Logger;
+  readonly #children: (ChildProcess | undefined)[];
+  readonly #ends: number[] = [];
+  #stopping = false;
+  #giveUp: (exitCode: number) => void = () => {};
+  /** Resolves with an exit code when a worker cannot be kept alive. */
+  readonly ended = new Promise<number>((resolve) => {
+    this.#giveUp = resolve;
+  });
+
+  constructor(specs: readonly WorkerSpec[], log: Logger) {
+    this.#specs = specs;
+    this.#log = log;
+    this.#children = specs.map(() => undefined);
+  }
+
+  /** Resolves when all forward packets. Rejects with a WorkerError; then `stop` ends those that run. */
+  async start(): Promise<void> {
+    await Promise.all(this.#specs.map((_, index) => this.#startOne(index)));
+  }
+
+  /** Numbers of the workers that do not run at the moment. */
+  get missing(): number[] {
+    return [...this.#children.keys()].filter((index) => this.#children[index] === undefined);
+  }
+
+  /** By worker. */
+  get pids(): (number | undefined)[] {
+    return this.#children.map((child) => child?.pid);
+  }
+
+  async stop(): Promise<void> {
+    this.#stopping = true;
+    await Promise.all(this.#children.map((child) => child && stopChild(child)));
+  }
+
+  async #startOne(index: number): Promise<void> {
+    const { start, fds } = this.#specs[index]!;
+    const file = import.meta.url.endsWith('.ts') ? './worker.ts' : './worker.js';
+    const child = fork(fileURLToPath(new URL(file, import.meta.url)), [String(process.pid)], {
+      stdio: ['ignore', 'inherit', 'inherit', 'ipc', ...fds],
+    });
+    try {
+      await this.#untilReady(child, start);
+    } catch (error) {
+      await stopChild(child);
+      throw error;
+    }
+    this.#children[index] = child;
+    if (this.#stopping) await stopChild(child);
+    const onExit = (code: number | null, signal: string | null) => {
+      this.#children[index] = undefined;
+      if (!this.#stopping) void this.#restart(index, code, signal);
+    };
+    if (child.exitCode !== null || child.signalCode !== null) onExit(child.exitCode, child.signalCode);
+    else child.once('exit', onExit);
+  }
+
+  async #untilReady(child: ChildProcess, start: ToWorker): Promise<void> {
+    await new Promise<void>((resolve, reject) => {
+      // Emitted when it cannot be forked, and later when a message cannot reach it, which `exit` tells better.
+      child.on('error', (error) =>
+        reject(new WorkerError(`the datapath process cannot be started: ${error.message}`, '')),
+      );
+      child.once('exit', (code, signal) =>
+        reject(
+          new WorkerError(
+            `the datapath process ended while it started (${signal ?? `exit code ${code}`})`,
+            '',
+          ),
+        ),
+      );
+      child.on('message', (answer: FromWorker) => {
+        if (answer.kind === 'ready') resolve();
+        else if (answer.kind === 'warning') this.#log.warn(answer.message);
+        else reject(new WorkerError(answer.message, answer.hint));
+      });
+      child.send(start);
+    });
+  }
+
+  async #restart(index: number, code: number | null, signal: string | null): Promise<void> {
+    const now = performance.now();
+    this.#ends.push(now);
+    const recent = this.#ends.filter((end) => now - end < ENDS_WITHIN_MS).length;
+    const fields = { worker: index, code, signal };
+    if (recent >= ENDS_MAX) {
+      this.#log.fatal(fields, `the datapath process ended, the ${recent}th time within a minute: giving up`);
+      this.#giveUp(1);
+      return;
+    }
+    this.#log.error(fields, 'the datapath process ended: starting it again, its sessions go on');
+    try {
+      await this.#startOne(index);
+      this.#log.info({ worker: index }, 'the datapath process forwards again');
+    } catch (error) {
+      if (this.#stopping) return;
+      this.#log.fatal(
+        { worker: index },
+        `the datapath process cannot be started again: ${(error as Error).message}`,
+      );
+      this.#giveUp(1);
+    }
+  }
+}
+
+async function stopChild(child: ChildProcess): Promise<void> {
+  if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
+  const exited = once(child, 'exit');
+  const stop: ToWorker = { kind: 'stop' };
+  child.send(stop, () => {});
+  const timer = setTimeout(() => child.kill('SIGKILL'), STOP_TIMEOUT_MS);
+  await exited;
+  clearTimeout(timer);
+}
