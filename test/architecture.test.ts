@@ -68,9 +68,13 @@ const MAY_IMPORT: Record<string, { of: string[]; types?: string[]; instead: stri
     of: ['datapath', 'io'],
     instead: 'messages are data: behaviour belongs to proxy or worker',
   },
+  'workers.ts': {
+    of: ['worker-protocol.ts'],
+    instead: 'it keeps processes alive; what they do is in worker.ts',
+  },
   'worker.ts': { of: [...EVERYTHING, 'worker-protocol.ts'], instead: 'proxy.ts tells it what it must know' },
   'proxy.ts': {
-    of: [...EVERYTHING, 'version.ts', 'worker-protocol.ts'],
+    of: [...EVERYTHING, 'version.ts', 'worker-protocol.ts', 'workers.ts'],
     instead: 'the worker is forked, not imported, and the lab is no part of the product',
   },
   cli: {

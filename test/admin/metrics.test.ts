@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { describe, it } from 'node:test';
-import { COUNTER, counterRow, dropColumn } from '../../src/datapath/counters.ts';
+import { COUNTER, counterCells, counterRow, dropColumn } from '../../src/datapath/counters.ts';
 import { DROP, DROP_REASONS } from '../../src/datapath/verdict.ts';
 import { IO_COLUMN, IO_COUNTERS } from '../../src/io/packet-io.ts';
 import { startSample } from './sample.ts';
@@ -30,11 +30,11 @@ describe('/metrics', () => {
   });
 
   it('passes promtool also while there is no datapath', async (t) => {
-    const admin = await startSample(t, { datapathPid: () => undefined });
+    const admin = await startSample(t, { datapathPids: () => [undefined, undefined] });
     const text = await admin.metrics();
     const promtool = spawnSync('promtool', ['check', 'metrics'], { input: text, encoding: 'utf8' });
     assert.equal(promtool.status, 0, promtool.stderr);
-    assert.ok(!seriesOf(text).has('uoa_proxy_datapath_cpu_seconds_total'));
+    assert.ok(!text.includes('uoa_proxy_datapath_cpu_seconds_total{'));
   });
 
   it('exports every counter of every row exactly once', async (t) => {
@@ -124,6 +124,16 @@ describe('/metrics', () => {
       assert.equal(type, name!.endsWith('_total') ? 'counter' : 'gauge', name);
   });
 
+  it('has the counters of all workers added up before it reads them', async (t) => {
+    const counters = new Float64Array(counterCells(2));
+    const refresh = () => {
+      counters[counterRow(-1) + COUNTER.handedOver] = 7;
+    };
+    const admin = await startSample(t, { counters, refresh });
+    const series = seriesOf(await admin.metrics());
+    assert.equal(series.get('uoa_proxy_handed_over_total{service=""}'), 7);
+  });
+
   it('reads counters anew at each scrape', async (t) => {
     const admin = await startSample(t);
     const cell = counterRow(0) + COUNTER.sessionsCreated;
@@ -134,10 +144,11 @@ describe('/metrics', () => {
     }
   });
 
-  it('shows the CPU time and memory of the datapath process', async (t) => {
+  it('shows the CPU time and memory of each datapath process', async (t) => {
     const series = seriesOf(await (await startSample(t)).metrics());
-    const cpu = series.get('uoa_proxy_datapath_cpu_seconds_total')!;
-    const resident = series.get('uoa_proxy_datapath_resident_memory_bytes')!;
+    assert.ok(series.has('uoa_proxy_datapath_cpu_seconds_total{worker="1"}'));
+    const cpu = series.get('uoa_proxy_datapath_cpu_seconds_total{worker="0"}')!;
+    const resident = series.get('uoa_proxy_datapath_resident_memory_bytes{worker="0"}')!;
     const { user, system } = process.cpuUsage();
     assert.ok(Math.abs(cpu - (user + system) / 1e6) < 0.5, String(cpu));
     assert.ok(Math.abs(resident / process.memoryUsage.rss() - 1) < 0.2, String(resident));
@@ -145,8 +156,12 @@ describe('/metrics', () => {
 
   it('omits the figures of a datapath that is gone', async (t) => {
     const gone = spawnSync('true').pid;
-    const series = seriesOf(await (await startSample(t, { datapathPid: () => gone })).metrics());
-    assert.ok(!series.has('uoa_proxy_datapath_resident_memory_bytes'));
+    const admin = await startSample(t, { datapathPids: () => [process.pid, gone, undefined] });
+    const series = seriesOf(await admin.metrics());
+    const workers = [0, 1, 2].filter((worker) =>
+      series.has(`uoa_proxy_datapath_resident_memory_bytes{worker="${worker}"}`),
+    );
+    assert.deepEqual(workers, [0]);
   });
 
   it('says 0 in uoa_proxy_ready while not ready', async (t) => {
@@ -168,6 +183,7 @@ describe('/metrics', () => {
       'interface',
       'where',
       'error',
+      'worker',
     ];
     assert.deepEqual([...labels].sort(), [...allowed, 'version', 'node', 'io_mode'].sort());
   });

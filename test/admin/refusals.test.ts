@@ -18,10 +18,14 @@ function watch(context: TestContext) {
   const refusals = new Float64Array(SERVERS.length);
   const entries: Entry[] = [];
   let wake = () => {};
-  const stop = watchRefusals(refusals, SERVERS, (fields, message) => {
-    entries.push({ fields, message });
-    wake();
-  });
+  const stop = watchRefusals(
+    () => refusals,
+    SERVERS,
+    (fields, message) => {
+      entries.push({ fields, message });
+      wake();
+    },
+  );
   // The watch alone does not keep the process alive.
   const keepAlive = setInterval(() => {}, 60_000);
   context.after(() => {

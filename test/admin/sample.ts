@@ -57,9 +57,10 @@ export async function startSample(
     refusals: new Float64Array(3),
     ports: [{ name: 'wan0' }, { name: 'lan0' }],
     io: new Float64Array(3 * IO_COUNTERS.length),
+    refresh: () => {},
     ioMode: 'pcap',
     readiness: () => ({ ready: true, reason: 'serving 2 services' }),
-    datapathPid: () => process.pid,
+    datapathPids: () => [process.pid, process.ppid],
     sessions: {
       list(query) {
         asked.push(query);

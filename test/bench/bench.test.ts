@@ -1,91 +1,77 @@
-// The bench's own arithmetic, without a clock or a network: what it would print of a forwarder whose capacity is known,
-// the frames that it sends, and the series that it reads.
+// The bench's own arithmetic, without a clock or a network: instructions, statistics, targets, the series that it reads,
+// and that its measurements drive what their names say. What it does to a network: network.test.ts.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { Assembler, R0, R1, R2 } from '../../bench/bpf/assembler.ts';
 import { busyTicks } from '../../bench/foreign-cpu.ts';
-import { readLosses } from '../../bench/losses.ts';
-import { BATCH, Pacing } from '../../bench/pacing.ts';
-import { findPeak, type Step } from '../../bench/peak.ts';
-import { LAN, SessionLoad, WAN } from '../../bench/session-load.ts';
-import { formatTable, formatTarget } from '../../bench/table.ts';
-import { udpFrame } from '../../bench/udp-frame.ts';
+import { LAN, SessionLoad, strideOf, WAN } from '../../bench/session-load.ts';
+import { figureOf, ratioOf } from '../../bench/statistics.ts';
+import { formatTable, formatTarget, shortOfLeast, shortOfMost, thousands, times } from '../../bench/table.ts';
+import { sumOf } from '../../bench/watcher.ts';
 import { DROP, VERDICT } from '../../src/datapath/verdict.ts';
-import { dissect } from '../packets/dissect.ts';
 
-/** One second with a forwarder of this capacity, and a generator that can make at most `most`. */
-function offerTo(capacity: number, most = Number.POSITIVE_INFINITY): (rate: number) => Promise<Step> {
-  return async (rate) => {
-    const offered = Math.min(rate, most);
-    const delivered = Math.min(offered, capacity);
-    return { asked: rate, offered, delivered, sent: offered, lost: offered - delivered };
-  };
-}
-
-describe('the search for the peak', () => {
-  test('comes within a few percent of the capacity', async () => {
-    const peak = await findPeak(offerTo(137_000), { refinements: 5 });
-    assert.equal(peak.limitedBy, 'forwarder');
-    assert.ok(peak.step.delivered > 133_000 && peak.step.delivered <= 137_000, `${peak.step.delivered}`);
-    assert.equal(peak.most, 137_000);
+describe('instructions', () => {
+  test('are encoded as RFC 9669 says', () => {
+    const asm = new Assembler()
+      .alu(R1, '=', 7)
+      .alu(R1, '+', [R2])
+      .load(R0, 'u16', R1, 12)
+      .store('u32', R1, -4, [R2])
+      .store('u8', R1, 3, 0x11)
+      .toNetworkOrder(R0, 16)
+      .atomicAdd(R1, 8, R2)
+      .mapValue(R2, 5)
+      .call(5)
+      .exit(2);
+    assert.deepEqual(asm.assemble().toString('hex').match(/.{16}/g), [
+      'b701000007000000',
+      '0f21000000000000',
+      '69100c0000000000',
+      '6321fcff00000000',
+      '7201030011000000',
+      'dc00000010000000',
+      'db21080000000000',
+      '1822000005000000',
+      '0000000000000000',
+      '8500000005000000',
+      'b700000002000000',
+      '9500000000000000',
+    ]);
   });
 
-  test('says so when the generator is the limit', async () => {
-    const peak = await findPeak(offerTo(900_000, 440_000));
-    assert.equal(peak.limitedBy, 'generator');
-    assert.equal(peak.step.delivered, 440_000);
-  });
-
-  test('tries a lossy rate once more, because the loss may be somebody else’s doing', async () => {
-    const offer = offerTo(150_000);
-    const disturbed = new Set([50_000]);
-    const peak = await findPeak(async (rate) => {
-      const step = await offer(rate);
-      return disturbed.delete(rate) ? { ...step, delivered: rate / 2, lost: rate / 2 } : step;
-    });
-    assert.ok(peak.step.delivered > 140_000, `${peak.step.delivered}`);
-  });
-
-  test('fails when nothing is ever delivered', async () => {
-    await assert.rejects(findPeak(offerTo(0)), /nothing was delivered/);
-  });
-});
-
-describe('pacing', () => {
-  test('sends the rate, in groups of at most a batch', () => {
-    const pacing = new Pacing(100_000, 0);
-    let sent = 0;
-    for (let nowMs = 0; nowMs <= 1000; nowMs += 0.01) {
-      const count = pacing.take(nowMs);
-      assert.ok(count <= BATCH);
-      sent += count;
-    }
-    assert.ok(Math.abs(sent - 100_000) <= BATCH, `${sent}`);
-  });
-
-  test('forgives the debt of a sender that was held up', () => {
-    const pacing = new Pacing(10_000, 0);
-    let burst = 0;
-    for (let count = pacing.take(5000); count > 0; count = pacing.take(5000)) burst += count;
-    assert.ok(burst <= BATCH, `${burst}`);
+  test('jump to labels before and behind', () => {
+    const asm = new Assembler()
+      .label('again')
+      .jumpIf(R1, '>=', 3, 'end')
+      .jumpIf(R1, '==', [R2], 'again')
+      .jump('again')
+      .label('end')
+      .exit(0);
+    assert.deepEqual(asm.assemble().toString('hex').match(/.{16}/g)?.slice(0, 3), [
+      '3501020003000000',
+      '1d21feff00000000',
+      '0500fdff00000000',
+    ]);
+    assert.throws(() => new Assembler().jump('nowhere').assemble(), /no label nowhere/);
   });
 });
 
-test('a frame of the generator is a UDP datagram with right checksums', () => {
-  for (const payloadLen of [0, 1, 64, 1200]) {
-    const frame = udpFrame({
-      srcMac: '02:00:00:00:00:01',
-      dstMac: '02:00:00:00:00:02',
-      src: '10.1.0.2',
-      dst: '10.1.0.100',
-      sport: 10_000,
-      dport: 6000,
-      payloadLen,
-    });
-    assert.equal(Buffer.from(frame.subarray(0, 14)).toString('hex'), '0200000000020200000000010800');
-    const seen = dissect(frame.slice(14));
-    assert.deepEqual([seen.src, seen.sport, seen.dst, seen.dport], ['10.1.0.2', 10_000, '10.1.0.100', 6000]);
-    assert.ok(seen.ipChecksumOk && seen.udpChecksumOk && seen.udpChecksum !== 0);
-  }
+describe('figures of several rounds', () => {
+  test('are the median and the spread', () => {
+    assert.deepEqual(figureOf([3, 1, 2]), { median: 2, least: 1, most: 3 });
+    assert.deepEqual(figureOf([4, 1, 2, 3]), { median: 2.5, least: 1, most: 4 });
+    assert.deepEqual(figureOf([5]), { median: 5, least: 5, most: 5 });
+  });
+
+  test('compare what was measured in the same round', () => {
+    assert.deepEqual(ratioOf([300, 30, 320], [100, 10, 100]), { median: 3, least: 3, most: 3.2 });
+  });
+
+  test('are short in a table', () => {
+    assert.equal(thousands({ median: 612_400, least: 598_000, most: 640_100 }), '612 k (598-640)');
+    assert.equal(thousands({ median: 12_340, least: 12_340, most: 12_340 }), '12.3 k');
+    assert.equal(times({ median: 3.123, least: 3, most: 3.3 }), '3.12 (3.00-3.30)');
+  });
 });
 
 test('each walk that the datapath bench drives takes the way that its name says', () => {
@@ -107,15 +93,23 @@ test('each walk that the datapath bench drives takes the way that its name says'
   assert.equal(load.datapath.sessionCount, 100, 'a newcomer takes the place of another');
 });
 
-test('losses are read from the metrics', () => {
-  const text = `# HELP uoa_proxy_io_lost_total x
-uoa_proxy_io_lost_total{interface="wan0",where="kernel"} 5
-uoa_proxy_io_lost_total{interface="lan0",where="kernel"} 2
-uoa_proxy_io_lost_total{interface="wan0",where="backlog"} 3
-uoa_proxy_drops_total{service="bench",reason="no_session"} 11
-uoa_proxy_io_send_errors_total{error="no_buffer"} 13
+test('a stride visits every session before one a second time', () => {
+  for (const sessions of [1, 2, 10, 1000]) {
+    const seen = new Set(Array.from({ length: sessions }, (_, n) => (n * strideOf(sessions)) % sessions));
+    assert.equal(seen.size, sessions);
+  }
+});
+
+test('a series is summed over its labels', () => {
+  const text = `# HELP uoa_proxy_sessions x
+uoa_proxy_sessions{service="a"} 5
+uoa_proxy_sessions{service="b"} 2
+uoa_proxy_sessions_max 1000
+uoa_proxy_ready 1
 `;
-  assert.deepEqual(readLosses(text), { kernel: 7, backlog: 3, dropped: 11, sendErrors: 13 });
+  assert.equal(sumOf(text, 'uoa_proxy_sessions'), 7);
+  assert.equal(sumOf(text, 'uoa_proxy_ready'), 1);
+  assert.equal(sumOf(text, 'uoa_proxy_none'), 0);
 });
 
 test('processor time is read from /proc/stat', () => {
@@ -124,8 +118,15 @@ test('processor time is read from /proc/stat', () => {
 
 test('tables and targets are plain text', () => {
   assert.deepEqual(formatTable(['a', 'bb'], [['long', '1']]), ['a     bb', 'long   1']);
+  const target = { what: 'memory', measured: '150 bytes', wanted: 'under 300' };
   assert.equal(
-    formatTarget({ what: 'memory', measured: '150 bytes', wanted: 'under 400', met: true }),
-    'target: memory: 150 bytes, wanted under 400: met',
+    formatTarget({ ...target, short: shortOfMost(150, 300) }),
+    'target: memory: 150 bytes, wanted under 300: met',
   );
+  assert.equal(
+    formatTarget({ ...target, measured: '360 bytes', short: shortOfMost(360, 300) }),
+    'target: memory: 360 bytes, wanted under 300: missed by 20.0%',
+  );
+  assert.equal(shortOfLeast(3, 3), 0);
+  assert.equal(shortOfLeast(1.5, 3), 0.5);
 });

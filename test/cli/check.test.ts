@@ -60,7 +60,7 @@ services:
     assert.equal(
       stderr,
       `uoa-proxy: ${path} cannot be used:
-  line 1: io.mode: "fast" is not allowed, expected auto | pcap
+  line 1: io.mode: "fast" is not allowed, expected auto | ring | pcap
   line 3: services[0].realServers: is missing, expected a list of 1 to 4096 elements
   line 4: services[0].vport: 70000 is not allowed, expected integer 1..65535
   line 5: services[0].lips[0]: "fe80::1" is not allowed (a link-local address cannot be used, because it is not routed), expected unicast IPv4 or IPv6 address

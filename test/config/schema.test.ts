@@ -25,7 +25,7 @@ describe('a config that is as small as can be', () => {
     const { vip, vport, lips, realServers } = sampleService();
     const config = parse({ services: [{ vip, vport, lips, realServers }] });
     assert.deepEqual(config, {
-      io: { mode: 'auto', assignAddresses: false, bufferSize: 67_108_864 },
+      io: { mode: 'auto', assignAddresses: false, workers: 'auto', busyPoll: false, bufferSize: 67_108_864 },
       admin: { listen: { host: '127.0.0.1', port: 9464 } },
       log: { level: 'info', format: 'auto' },
       sessions: { max: 1_000_000 },
@@ -57,6 +57,10 @@ describe('a config that is as small as can be', () => {
 describe('each key', () => {
   const accepted: [path: string, raw: unknown, value: unknown][] = [
     ['io.mode', 'pcap', 'pcap'],
+    ['io.mode', 'ring', 'ring'],
+    ['io.workers', 'auto', 'auto'],
+    ['io.workers', 64, 64],
+    ['io.busyPoll', true, true],
     ['io.wan', 'eth0.100', 'eth0.100'],
     ['io.bufferSize', '1MiB', 1_048_576],
     ['io.bufferSize', '16MB', 16_000_000],
@@ -101,7 +105,10 @@ describe('each key', () => {
 
   const refused: [path: string, raw: unknown, allowed: RegExp][] = [
     ['io', 5, /expected a map of keys/],
-    ['io.mode', 'xdp', /expected auto \| pcap/],
+    ['io.mode', 'xdp', /expected auto \| ring \| pcap/],
+    ['io.workers', 0, /expected auto \| integer 1\.\.64/],
+    ['io.workers', 65, /expected auto \| integer 1\.\.64/],
+    ['io.busyPoll', 1, /expected true \| false/],
     ['io.wan', 'a-name-too-long-for-linux', /expected interface name \(1 to 15/],
     ['io.lan', '..', /expected interface name/],
     ['io.assignAddresses', 'yes', /expected true \| false/],

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { startRig } from './harness.ts';
-import { ALL_PAIRS, BAD_CHECKSUM, STRANGE_TO_CLIENTS } from './pairs.ts';
+import { ALL_PAIRS, BAD_CHECKSUM, PAIRS, STRANGE_TO_CLIENTS } from './pairs.ts';
 import { endAll, sumOf } from './tally.ts';
 
 const ORDERS = ['forward', 'reversed', 'first last', 'shuffled', 'twice'];
@@ -13,6 +13,20 @@ const CUTS = [
   { fragment: 1440, size: 60_000 },
   { fragment: 512, size: 30_000 },
 ];
+
+for (const pair of [PAIRS[4], PAIRS.nat46]) {
+  test(`${pair.name}: a datagram without DF that is too large for the LAN goes there in fragments`, async (t) => {
+    const rig = await startRig(t, { pair, lanMtu: 1300, servers: 1, uoa: { dialect: pair.dialect } });
+    const servers = await rig.startServers();
+    const arrived = await rig.watch('rs', 'eth0', 'ip or ip6', 'in');
+    const sizes = [1472, 1400, 1472, 64, 1472, 1472];
+    const { results, unexpected } = await rig.probe('exchange', { sizes, noDf: true });
+    assert.deepEqual([results, unexpected], [sizes.map(() => 'same'), 0]);
+    assert.deepEqual(sumOf(await endAll(servers), 'attributed'), sizes.length);
+    assert.equal(await rig.metric('datagrams_fragmented_total'), 10, 'and the answers likewise');
+    await arrived.none(BAD_CHECKSUM, 'all checksums verify');
+  });
+}
 
 for (const pair of ALL_PAIRS) {
   test(`${pair.name}: fragmented datagrams pass both ways, cut and put together by the kernels`, async (t) => {

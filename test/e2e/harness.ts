@@ -23,6 +23,13 @@ import {
   VPORT,
 } from '../../src/lab/topology.ts';
 
+/** Packet I/O under test, as keys of the config's `io`: test/run goes through the list for each. */
+export interface IoUnderTest {
+  mode?: 'ring' | 'pcap' | 'auto';
+  workers?: number;
+}
+export const IO: IoUnderTest = { mode: 'auto', workers: 1, ...JSON.parse(process.env.UOA_TEST_IO ?? '{}') };
+
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 const PROGRAMS = fileURLToPath(new URL('./programs/', import.meta.url));
 
@@ -49,6 +56,8 @@ export interface RigOptions extends Partial<TopologyOptions> {
     onUnsupported?: 'plain' | LabDialect;
     maxTrials?: number;
   };
+  /** Where the test is about one packet I/O. */
+  io?: IoUnderTest;
   /** Called when the network is there and the proxy is not. */
   beforeProxy?: (topology: Topology) => void;
 }
@@ -64,6 +73,8 @@ export interface ClientsOptions {
   /** Datagrams under way at most; 64 by default. */
   window?: number;
   timeoutMs?: number;
+  /** See Rig.startClients. */
+  untilClosed?: true;
 }
 
 export class Rig {
@@ -113,6 +124,12 @@ export class Rig {
       window: 64,
       ...options,
     }).result;
+  }
+
+  /** Starts clients.py, which goes on until `end()`. */
+  startClients(options: Omit<ClientsOptions, 'count'>): PythonProgram {
+    const given = { addresses: this.clientIps, vip: this.vip, vport: VPORT, window: 64, untilClosed: true };
+    return startPython(this.topology, 'client', 'clients.py', { ...given, ...options });
   }
 
   /** Runs one command of probe.py to its end, from the first client address to the service. */
@@ -173,12 +190,15 @@ export async function startRig(t: TestContext, options: RigOptions = {}): Promis
   const vip = isDual ? [vips[4], vips[6]] : vips[4];
   // JSON is YAML.
   const config = JSON.stringify({
-    io: { wan: topology.wan, lan: topology.lan, assignAddresses: !isSidecar },
+    io: { wan: topology.wan, lan: topology.lan, assignAddresses: !isSidecar, ...(options.io ?? IO) },
     log: { format: 'json' },
     services: [{ name: 'test', vip, vport: VPORT, lips, uoa, realServers }],
   });
   const rig = new Rig(topology, pair, vips[pair.client], realServers, config);
   await rig.proxy.ready();
+  const io = options.io ?? IO;
+  // `auto` must not settle for less unseen.
+  assert.match(rig.proxy.log, io.mode === 'pcap' ? /"io":"pcap"/ : /"io":"ring"/);
   return rig;
 }
 

@@ -1,63 +1,22 @@
 // Packet I/O on real packets: a client, a relay on pcap I/O, and a server in namespaces, offloads on.
 import assert from 'node:assert/strict';
-import test, { type TestContext } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
+import test from 'node:test';
 import { startEndpoint } from './endpoint.ts';
-import type { ReceivedDatagram } from './endpoint-program.ts';
-import type { FloodSpec } from './flood-program.ts';
-import { namespace, type Program, sh, startProgram, threeInARow, WITHOUT_IPV6 } from './namespaces.ts';
-import type { RelayReport, RelaySpec } from './relay-program.ts';
-
-const [CIP, VIP, LIP, RIP] = ['10.1.0.2', '10.1.0.1', '10.2.0.1', '10.2.0.2'] as const;
-const VPORT = 6000;
-const TWO_ARM: RelaySpec = {
-  vips: [{ ip: VIP, port: VPORT }],
-  lips: [{ ip: LIP, first: 1024, last: 65535 }],
-  rips: [RIP],
-  rewrite: { [VIP]: { src: LIP, dst: RIP }, [LIP]: { src: VIP, dst: CIP } },
-};
-
-async function startRelay(t: TestContext, ns: string, spec: RelaySpec): Promise<Program> {
-  const relay = startProgram(t, ns, './relay-program.ts', spec);
-  await relay.next('ready');
-  return relay;
-}
-
-async function report(relay: Program): Promise<RelayReport> {
-  relay.write({});
-  return relay.next<RelayReport>('report');
-}
-
-/** Asks for reports until one is as wanted; fails when none is within half a minute. */
-async function reportOnce(relay: Program, isWanted: (r: RelayReport) => boolean): Promise<RelayReport> {
-  const deadline = performance.now() + 30_000;
-  for (;;) {
-    const latest = await report(relay);
-    if (isWanted(latest)) return latest;
-    assert.ok(performance.now() < deadline, `still ${JSON.stringify(latest)}`);
-    await sleep(20);
-  }
-}
-
-async function exchange(client: Program, vip: string, hex: string): Promise<ReceivedDatagram | null> {
-  client.write({ send: { hex, ip: vip, port: VPORT } });
-  await client.next('answer');
-  client.write({ receive: { timeoutMs: 5_000 } });
-  return client.next<ReceivedDatagram | null>('answer');
-}
-
-async function flood(t: TestContext, ns: string, spec: FloodSpec): Promise<number> {
-  const program = startProgram(t, ns, './flood-program.ts', spec);
-  const sent = await program.next<number>('sent');
-  await program.stop();
-  return sent;
-}
-
-function pattern(byteLength: number): string {
-  return Buffer.from(
-    Array.from({ length: byteLength }, (_, index) => (index * 31 + byteLength) & 255),
-  ).toString('hex');
-}
+import { namespace, sh, startProgram, threeInARow, WITHOUT_IPV6 } from './namespaces.ts';
+import {
+  CIP,
+  exchange,
+  flood,
+  LIP,
+  pattern,
+  RIP,
+  report,
+  reportOnce,
+  startRelay,
+  TWO_ARM,
+  VIP,
+  VPORT,
+} from './relay.ts';
 
 test('datagrams of every size pass both ways unchanged between two interfaces', async (t) => {
   const { client, lb, server } = threeInARow(t);

@@ -1,12 +1,21 @@
-// A program for tests: opens pcap I/O and the guard in its namespace, and relays each packet that has an entry in
+// A program for tests: opens packet I/O and the guard in its namespace, and relays each packet that has an entry in
 // `rewrite` with other addresses, the same ports and no UDP checksum (over IPv6 a right one). Prints { ready: ports }; answers each line of input
 // with { report }; stops when its input ends.
 import { createInterface } from 'node:readline';
 import { captureFilter } from '../../src/io/filter.ts';
 import { installGuard } from '../../src/io/guard.ts';
 import { planHost } from '../../src/io/host.ts';
-import { IO_COLUMN, IO_COUNTERS, type IoCounterName, type IoPort } from '../../src/io/packet-io.ts';
+import {
+  IO_COLUMN,
+  IO_COUNTERS,
+  type IoCounterName,
+  type IoOptions,
+  type IoPort,
+  type PacketIo,
+} from '../../src/io/packet-io.ts';
 import { openPcapIo } from '../../src/io/pcap.ts';
+import { openRingIo } from '../../src/io/ring.ts';
+import { openRings } from '../../src/io/ring-sockets.ts';
 import type { Frame } from '../../src/wire/frame.ts';
 
 export interface RelaySpec {
@@ -23,6 +32,13 @@ export interface RelaySpec {
   fetchBurdenUs?: number;
   /** Fail at each packet with this destination. */
   failAt?: string;
+  /** Bytes of a ring per port; without it packet I/O is pcap. */
+  ring?: number;
+  busyPoll?: boolean;
+  /** After a failure another ring I/O goes on with the same rings and counters, as when a datapath process ended. */
+  succeeds?: boolean;
+  /** Fail whenever this many frames more are counted as received, right after that. */
+  failEvery?: number;
 }
 export interface RelayReport {
   /** One per port, and the last for sending. */
@@ -62,15 +78,36 @@ const rewrite = new Map(
 const failAt = spec.failAt === undefined ? undefined : keyOf(bytesOf(spec.failAt));
 
 const guard = await installGuard(spec, (message) => failures.push(message));
-const io = openPcapIo({
+// The tests count datagrams; ports where nobody listens any more would add errors about them.
+const filters = ports.map(
+  (port) => `${captureFilter(port, spec.vips, spec.lips)} and not icmp and not icmp6`,
+);
+const rings =
+  spec.ring === undefined
+    ? undefined
+    : openRings({ ports, filters, bufferSize: spec.ring, workers: 1, steering: [] });
+const options: IoOptions = {
   ports,
-  // The tests count datagrams; ports where nobody listens any more would add errors about them.
-  filters: ports.map((port) => `${captureFilter(port, spec.vips, spec.lips)} and not icmp and not icmp6`),
+  filters,
   bufferSize: 64 << 20,
   onPacket,
-  counters: spec.fetchBurdenUs === undefined ? counters : slowly(counters, spec.fetchBurdenUs),
+  counters: disturbed(),
   onFailure: (message) => failures.push(message),
-});
+  nowMs: () => performance.now() | 0,
+  others: [],
+  busyPoll: spec.busyPoll ?? false,
+};
+const open = (): PacketIo =>
+  rings === undefined ? openPcapIo(options) : openRingIo(options, rings.sockets[0]!);
+rings?.start();
+let io = open();
+if (spec.succeeds) {
+  process.on('uncaughtException', (error) => {
+    failures.push(error.message);
+    io.close();
+    io = open();
+  });
+}
 
 function onPacket(frame: Frame, off: number, end: number, portIndex: number) {
   const { view, bytes } = frame;
@@ -86,13 +123,23 @@ function onPacket(frame: Frame, off: number, end: number, portIndex: number) {
   view.setUint16(udpOff + 6, 0);
   const len = isIpv6 ? 40 + view.getUint16(off + 4) : view.getUint16(off + 2);
   if (isIpv6) view.setUint16(udpOff + 6, checksum6(view, off, off + len) || 0xffff);
+  else fillHeaderChecksum(view, off, udpOff);
   if (io.send(frame, off, len)) relayed[portIndex]!++;
+}
+
+function fillHeaderChecksum(view: DataView, off: number, end: number): void {
+  view.setUint16(off + 10, 0);
+  view.setUint16(off + 10, onesComplement(view, off, end, 0));
 }
 
 /** RFC 8200, 8.1, of a packet without extension headers. */
 function checksum6(view: DataView, off: number, end: number): number {
-  let sum = 17 + (end - off - 40);
-  for (let at = off + 8; at < end; at += 2) sum += at + 1 < end ? view.getUint16(at) : view.getUint8(at) << 8;
+  return onesComplement(view, off + 8, end, 17 + (end - off - 40));
+}
+
+function onesComplement(view: DataView, off: number, end: number, start: number): number {
+  let sum = start;
+  for (let at = off; at < end; at += 2) sum += at + 1 < end ? view.getUint16(at) : view.getUint8(at) << 8;
   while (sum > 0xffff) sum = (sum & 0xffff) + (sum >>> 16);
   return ~sum & 0xffff;
 }
@@ -134,6 +181,25 @@ console.log(JSON.stringify({ ready: ports }));
 function countersOf(row: number): Record<IoCounterName, number> {
   const entries = IO_COUNTERS.map((name) => [name, counters[row * IO_COUNTERS.length + IO_COLUMN[name]]!]);
   return Object.fromEntries(entries) as Record<IoCounterName, number>;
+}
+
+function disturbed(): Float64Array {
+  if (spec.fetchBurdenUs !== undefined) return slowly(counters, spec.fetchBurdenUs);
+  return spec.failEvery === undefined ? counters : failing(counters, spec.failEvery);
+}
+
+/** The same counters, which fail after they count a received frame: each time `every` more are counted. */
+function failing(array: Float64Array, every: number): Float64Array {
+  let next = every;
+  return new Proxy(array, {
+    get: (target, key) => Reflect.get(target, key, target),
+    set(target, key, value) {
+      Reflect.set(target, key, value, target);
+      if (Number(key) !== IO_COLUMN.received || value < next) return true;
+      next = value + every;
+      throw new Error('failed after counting');
+    },
+  });
 }
 
 /** The same counters, each of whose reads takes its time: fetching a packet is slowed down, without a hook in src. */

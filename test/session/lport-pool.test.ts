@@ -79,4 +79,45 @@ describe('lport pool', () => {
       assert.equal(pool.inUse, inUse.length, `step ${step}`);
     }
   });
+
+  for (const [first, last, workers] of [
+    [1024, 65_535, 2],
+    [5000, 5010, 3],
+    [5001, 5002, 4],
+    [0, 65_535, 64],
+    [65_535, 65_535, 2],
+  ] as const) {
+    test(`the pools of ${workers} workers share ${first} to ${last} out: each port to one, lport modulo workers`, () => {
+      const owners = new Map<number, number>();
+      for (let worker = 0; worker < workers; worker++) {
+        const pool = new LportPool(first, last, { worker, workers });
+        const taken = take(pool, pool.capacity);
+        assert.equal(pool.take(), -1);
+        for (const lport of taken) {
+          assert.ok(pool.capacity > 0 && !owners.has(lport));
+          assert.equal(lport % workers, worker);
+          owners.set(lport, worker);
+        }
+      }
+      assert.equal(owners.size, last - first + 1);
+    });
+  }
+
+  test('a pool has the ports that it would hand out, and no others', () => {
+    const pool = new LportPool(5001, 5010, { worker: 1, workers: 3 });
+    const has = Array.from({ length: 12 }, (_, n) => 5000 + n).filter((lport) => pool.has(lport));
+    assert.deepEqual(has, take(pool, pool.capacity));
+  });
+
+  test('a restored pool hands out what was not taken, in order, and later what comes back', () => {
+    const pool = new LportPool(5000, 5009, { worker: 0, workers: 2 });
+    const taken = new Uint8Array(0x1_0000);
+    taken[5002] = 1;
+    taken[5008] = 1;
+    pool.restore(taken);
+    assert.equal(pool.inUse, 2);
+    pool.give(5008);
+    assert.deepEqual(take(pool, 5), [5000, 5004, 5006, 5008, -1]);
+    assert.equal(pool.inUse, 5);
+  });
 });

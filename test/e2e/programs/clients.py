@@ -1,9 +1,11 @@
 """Many UDP clients: each of `addresses` x `portsPerAddress` sockets has at most one datagram in flight, and at most
 `window` of them together, so that the load follows what the path can carry. Nothing is sent twice: a loss stays a loss.
-Prints {"event": "ready"}, then what it counted. Argument, JSON: {"addresses": [..], "portsPerAddress": 20, "vip": "..",
+With `untilClosed` it goes on until standard input closes. Prints {"event": "ready"}, then what it counted. Argument, JSON: {"addresses": [..], "portsPerAddress": 20, "vip": "..",
 "vport": 6000, "count": 100000, "window": 64, "sizes": [..], "timeoutMs": 5000, "noChecksum": false}"""
 import collections
 import json
+import math
+import os
 import select
 import socket
 import sys
@@ -18,6 +20,7 @@ options = json.loads(sys.argv[1])
 sizes = options["sizes"]
 timeout = options.get("timeoutMs", 5000) / 1000
 stats = {"sent": 0, "answered": 0, "altered": 0, "missing": 0, "unexpected": 0, "refused": 0, "named": 0}
+losers = {}  # client -> datagrams that it lost
 
 
 class Client:
@@ -56,9 +59,16 @@ idle = collections.deque(clients)
 waiting = collections.OrderedDict()  # client -> None, oldest first
 print(json.dumps({"event": "ready"}), flush=True)
 
+closing = select.poll()
+closing.register(0, select.POLLIN)
+until_closed = options.get("untilClosed", False)
+count = math.inf if until_closed else options["count"]
+give_up = math.inf if until_closed else GIVE_UP
 started = time.monotonic()
-while (stats["sent"] < options["count"] or waiting) and stats["missing"] < GIVE_UP:
-    while idle and len(waiting) < options["window"] and stats["sent"] < options["count"]:
+while (stats["sent"] < count or waiting) and stats["missing"] < give_up:
+    if until_closed and count == math.inf and closing.poll(0) and os.read(0, 4096) == b"":
+        count = stats["sent"]
+    while idle and len(waiting) < options["window"] and stats["sent"] < count:
         client = idle.popleft()
         client.send(sizes[stats["sent"] % len(sizes)])
         waiting[client] = None
@@ -84,6 +94,8 @@ while (stats["sent"] < options["count"] or waiting) and stats["missing"] < GIVE_
         if now - oldest.sent_at < timeout:
             break
         stats["missing"] += 1
+        name = payload.text(oldest.ip, oldest.port)
+        losers[name] = losers.get(name, 0) + 1
         oldest.awaited = None
         del waiting[oldest]
         idle.append(oldest)
@@ -98,4 +110,4 @@ while time.monotonic() < until:
             stats["unexpected"] += 1
         except ConnectionRefusedError:
             stats["refused"] += 1
-print(json.dumps({"event": "result", **stats, "clients": len(clients), "seconds": round(elapsed, 2)}), flush=True)
+print(json.dumps({"event": "result", **stats, "losers": losers, "clients": len(clients), "seconds": round(elapsed, 2)}), flush=True)

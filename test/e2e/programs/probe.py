@@ -42,6 +42,8 @@ def udp(args):
     sock.bind((args["bind"], args.get("port", 0)))
     if args.get("noChecksum"):
         sock.setsockopt(socket.SOL_SOCKET, SO_NO_CHECK, 1)
+    if args.get("noDf"):
+        sock.setsockopt(socket.IPPROTO_IP, IP_MTU_DISCOVER, 0)
     sock.connect(tuple(args["to"]))
     return sock
 

@@ -1,0 +1,207 @@
+// Datapath processes that end by themselves: what is said, what starts again, who notices. And interfaces that go away
+// under them, and kernels that cannot do what ring wants.
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { ADMIN, nodeArgv } from '../../src/lab/programs.ts';
+import { type IoUnderTest, MAIN, type Rig, startRig } from './harness.ts';
+
+const PORTS = 4;
+const CLIENTS = 10;
+const MAX_TRIALS = 3;
+
+/** Datapath processes, oldest first. */
+function workerPids(rig: Rig): number[] {
+  const isWorker = (pid: number) => {
+    try {
+      return /\bworker\.[jt]s\0/.test(readFileSync(`/proc/${pid}/cmdline`, 'latin1'));
+    } catch {
+      return false; // ended meanwhile
+    }
+  };
+  return rig.topology
+    .pids()
+    .filter(isWorker)
+    .sort((a, b) => a - b);
+}
+
+const until = async (what: string, isSo: () => boolean | Promise<boolean>): Promise<void> => {
+  const deadline = performance.now() + 30_000;
+  while (!(await isSo())) {
+    assert.ok(performance.now() < deadline, `within 30 s: ${what}`);
+    await sleep(50);
+  }
+};
+
+interface LogLine {
+  level: string;
+  msg: string;
+  worker?: number;
+  signal?: string;
+}
+const logOf = (rig: Rig): LogLine[] =>
+  rig.proxy.log
+    .split('\n')
+    .filter((line) => line.startsWith('{'))
+    .map((line) => JSON.parse(line) as LogLine);
+
+/** Asks /readyz all the time: its answers, each once, in the order in which they change. */
+async function watchReadiness(t: TestContext, rig: Rig): Promise<string[]> {
+  const script = `let last = '';
+    const ask = async () => {
+      const answer = await fetch('http://${ADMIN}/readyz').catch(() => undefined);
+      const text = answer === undefined ? 'no answer' : answer.status + ' ' + await answer.text();
+      if (text !== last) console.log(last = text);
+      setTimeout(ask, 2);
+    };
+    ask();`;
+  const child = rig.topology.spawn('lb', [process.execPath, '-e', script], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  t.after(() => child.kill('SIGKILL'));
+  const answers: string[] = [];
+  child.stdout?.on('data', (chunk) => answers.push(...String(chunk).split('\n').filter(Boolean)));
+  await until('/readyz answers', () => answers.length > 0);
+  return answers;
+}
+
+const SETUPS: { name: string; io: IoUnderTest; workers: number }[] = [
+  { name: 'one of two workers', io: { mode: 'ring', workers: 2 }, workers: 2 },
+  { name: 'the only worker', io: { mode: 'ring', workers: 1 }, workers: 1 },
+  { name: 'the only worker of pcap mode', io: { mode: 'pcap' }, workers: 1 },
+];
+
+for (const { name, io, workers } of SETUPS) {
+  test(`SIGKILL to ${name} under load: it starts again and sessions keep their LIP:lport`, async (t) => {
+    const rig = await startRig(t, { io, clients: CLIENTS, servers: 1, uoa: { maxTrials: MAX_TRIALS } });
+    const [server] = await rig.startServers();
+    const clients = rig.startClients({ portsPerAddress: PORTS, sizes: [64] });
+    const all = CLIENTS * PORTS;
+    await until('all clients are known', async () => (await rig.metric('uoa_exhausted_total')) === all);
+    const ready = await watchReadiness(t, rig);
+    const [killed, ...others] = workerPids(rig);
+    assert.equal(others.length, workers - 1);
+
+    process.kill(killed!, 'SIGKILL');
+    await until('it forwards again', () => logOf(rig).some(({ msg }) => msg.endsWith('forwards again')));
+    await until('it is ready again', () => ready.length > 2);
+    const before = await rig.metric('forwarded_packets_total', { direction: 'inbound' });
+    await until('packets are forwarded', async () => {
+      return (await rig.metric('forwarded_packets_total', { direction: 'inbound' })) > before + 2 * all;
+    });
+    assert.ok(!workerPids(rig).includes(killed!));
+    assert.deepEqual(
+      workerPids(rig).filter((pid) => others.includes(pid)),
+      others,
+      'the others are the same',
+    );
+    const created = await rig.metric('sessions_created_total');
+    const open = await rig.metric('sessions', { state: 'normal' });
+    const lports = await rig.metric('lports_in_use');
+    const counted = await clients.end();
+    const lost = await rig.metric('io_lost_total');
+    const { learned, distinctClients, uoas, wrong, clients: known } = await server!.end();
+
+    const said = logOf(rig).find(({ msg }) => msg.includes('the datapath process ended'))!;
+    assert.deepEqual([said.level, said.signal], ['error', 'SIGKILL']);
+    assert.deepEqual(
+      ready.map((answer) => answer.slice(0, 3)),
+      ['200', '503', '200'],
+    );
+    assert.match(ready[1]!, new RegExp(`datapath process ${said.worker} is starting again`));
+    assert.deepEqual({ created, open, lports }, { created: all, open: all, lports: all });
+    assert.deepEqual({ learned, distinctClients, wrong }, { learned: all, distinctClients: all, wrong: 0 });
+    assert.equal(uoas, MAX_TRIALS * all, 'no client is named anew');
+    const { altered, unexpected, missing, losers } = counted;
+    assert.deepEqual({ altered, unexpected }, { altered: 0, unexpected: 0 });
+    t.diagnostic(`${missing} of ${counted.sent} lost, ${lost} counted`);
+    if (io.mode === 'ring') assert.ok(Number(missing) <= lost, `${missing} missing, ${lost} counted as lost`);
+    const workerOf = Object.fromEntries(
+      Object.entries(known as Record<string, string>).map(([local, client]) => [
+        client,
+        Number(local.split(':')[1]) % workers,
+      ]),
+    );
+    const touched = new Set(Object.keys(losers as object).map((client) => workerOf[client]));
+    assert.ok(
+      [...touched].every((worker) => worker === said.worker),
+      `clients of another worker lost something: ${JSON.stringify(losers)}`,
+    );
+    assert.equal(await rig.proxy.stop('SIGTERM'), 0);
+  });
+}
+
+test('five crashes of a datapath process within a minute end the proxy with exit code 1', async (t) => {
+  const rig = await startRig(t, { io: { mode: 'ring', workers: 2 } });
+  for (let crash = 1; crash <= 5; crash++) {
+    const pids = workerPids(rig);
+    process.kill(pids[crash % 2]!, 'SIGKILL');
+    if (crash === 5) break;
+    await until(
+      `it forwards again after crash ${crash}`,
+      () => logOf(rig).filter(({ msg }) => msg.endsWith('forwards again')).length === crash,
+    );
+  }
+  if (rig.proxy.child.exitCode === null) await once(rig.proxy.child, 'exit');
+  assert.equal(rig.proxy.child.exitCode, 1);
+  const fatal = logOf(rig).filter(({ level }) => level === 'fatal');
+  assert.deepEqual(
+    fatal.map(({ msg }) => msg),
+    ['the datapath process ended, the 5th time within a minute: giving up'],
+  );
+  await until('nothing is left', () => rig.topology.pids().length === 0);
+  assert.equal(rig.topology.exec('lb', ['nft', 'list', 'tables']), '');
+});
+
+for (const io of [{ mode: 'ring', workers: 2 }, { mode: 'pcap' }] as const) {
+  test(`${io.mode}: an interface that is removed ends the proxy with exit code 1 and its reason`, async (t) => {
+    const rig = await startRig(t, { io });
+    rig.topology.exec('lb', ['ip', 'link', 'delete', 'wan0']);
+    if (rig.proxy.child.exitCode === null) await once(rig.proxy.child, 'exit');
+    assert.equal(rig.proxy.child.exitCode, 1);
+    assert.match(rig.proxy.log, /interface wan0 was removed/);
+    await until('nothing is left', () => rig.topology.pids().length === 0);
+  });
+}
+
+test('after an interface was down each worker gets what it got before', async (t) => {
+  const rig = await startRig(t, { io: { mode: 'ring', workers: 2 }, clients: CLIENTS });
+  const servers = await rig.startServers();
+  const load = { portsPerAddress: PORTS, count: 500, sizes: [64] };
+  assert.equal((await rig.clients(load)).answered, 500);
+  rig.topology.exec('lb', ['ip', 'link', 'set', 'wan0', 'down']);
+  rig.topology.exec('lb', ['ip', 'link', 'set', 'lan0', 'down']);
+  await until('it says so', () => logOf(rig).some(({ msg }) => msg.startsWith('interface lan0 went down')));
+  rig.topology.exec('lb', ['ip', 'link', 'set', 'lan0', 'up']);
+  rig.topology.exec('lb', ['ip', 'link', 'set', 'wan0', 'up']);
+  await rig.proxy.ready();
+  const again = await rig.clients(load);
+  assert.deepEqual([again.answered, again.altered], [500, 0]);
+  assert.equal(await rig.metric('handed_over_total'), 0);
+  await Promise.all(servers.map((server) => server.end()));
+});
+
+test('io.mode auto is pcap, and says why, where the kernel cannot do what ring needs', async (t) => {
+  const rig = await startRig(t, { io: { mode: 'auto' } });
+  assert.equal(await rig.proxy.stop('SIGTERM'), 0);
+  const wrapper = fileURLToPath(new URL('./programs/without_ring.py', import.meta.url));
+  const program = nodeArgv(MAIN, 'run', '--config', join(rig.topology.scratch, 'proxy.yaml'));
+  const child = rig.topology.spawn('lb', ['python3', '-B', wrapper, ...program]);
+  let log = '';
+  child.stdout?.on('data', (chunk) => {
+    log += chunk;
+  });
+  await until('it is ready', () => log.includes('"msg":"ready"'));
+  assert.match(log, /"level":"warn".*io\.mode auto: pcap.*PACKET_VNET_HDR failed: ENOPROTOOPT/);
+  assert.match(log, /"io":"pcap"/);
+  const servers = await rig.startServers();
+  assert.deepEqual((await rig.probe('exchange', { sizes: [64, 1472] })).results, ['same', 'same']);
+  await Promise.all(servers.map((server) => server.end()));
+  child.kill('SIGTERM');
+  await once(child, 'exit');
+  assert.equal(child.exitCode, 0);
+});
