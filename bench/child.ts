@@ -1,10 +1,15 @@
-// Runs a measurement in a fresh process of its own, whose memory and compiled code no other measurement has touched, and
-// returns the one value that it reports.
+// Programs of this folder as processes of their own, whose memory and compiled code no other measurement has touched.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { nodeArgv } from './load.ts';
+import { fileURLToPath } from 'node:url';
 
-/** Starts `file` of this folder with `input`; it answers with process.send. Throws when it ends without an answer. */
+/** The argv that runs a TypeScript file, by its path from this folder. */
+export function nodeArgv(file: string, nodeOptions: readonly string[] = []): string[] {
+  const path = fileURLToPath(new URL(file, import.meta.url));
+  return [process.execPath, ...nodeOptions, '--import', import.meta.resolve('tsx'), path];
+}
+
+/** Starts `file` with `input`; it answers with process.send. Throws when it ends without an answer. */
 export async function measureInChild<T>(
   file: string,
   input: unknown,

@@ -3,7 +3,7 @@
 
 import { DROP, VERDICT } from '../src/datapath/verdict.ts';
 import { dieWithParent } from '../src/sys/process.ts';
-import { LAN, SessionLoad, WAN } from './session-load.ts';
+import { LAN, SessionLoad, strideOf, WAN } from './session-load.ts';
 
 export interface DatapathInput {
   sessions: number;
@@ -130,14 +130,6 @@ function stampOnly(walk: Walk, packets: number): void {
     session += stride;
     if (session >= load.sessions) session -= load.sessions;
   }
-}
-
-/** About 0.618 of the sessions and prime to them, so that each has its turn before one has its second. */
-function strideOf(sessions: number): number {
-  const gcd = (a: number, b: number): number => (b === 0 ? a : gcd(b, a % b));
-  let stride = Math.max(1, Math.floor(sessions * 0.618));
-  while (gcd(stride, sessions) !== 1) stride++;
-  return stride;
 }
 
 function timed(what: () => void): number {

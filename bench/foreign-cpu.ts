@@ -1,9 +1,7 @@
 // How much processor time programs took that have no part in a measurement: figures from a machine that others use too
 // are low, and a reader should see why. From /proc/stat and /proc/<pid>/stat (proc(5)); time in interrupts counts for nobody.
 import { readFileSync } from 'node:fs';
-
-/** Clock ticks per second of /proc, a constant of Linux on all its platforms. */
-const TICKS_PER_SECOND = 100;
+import { processTicks, TICKS_PER_SECOND } from './usage.ts';
 
 export class ForeignCpu {
   readonly #ours: () => readonly number[];
@@ -32,14 +30,4 @@ export class ForeignCpu {
 export function busyTicks(text: string): number[] {
   const fields = /^cpu +(.*)$/m.exec(text)?.[1] ?? '';
   return fields.split(' ').slice(0, 3).map(Number);
-}
-
-function processTicks(pid: number): number {
-  try {
-    const text = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
-    return Number(fields[11]) + Number(fields[12]); // utime, stime
-  } catch {
-    return 0; // ended
-  }
 }

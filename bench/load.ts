@@ -1,97 +1,76 @@
-// The two ends of a measurement as the bench sees them: the generator process in one namespace, and in the other a
-// counter of nftables at the interface's ingress, which counts and drops what arrives before anything else costs time.
-import type { ChildProcess } from 'node:child_process';
+// The load as the bench sees it: one process, on a processor of its own, for all networks.
+import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { fileURLToPath } from 'node:url';
-import { inNamespace, run, spawnIn } from '../src/lab/namespace.ts';
-import type { Flows, FromGenerator, Sent, ToGenerator } from './generator.ts';
-import { generatorCpu } from './machine.ts';
-import { BULK_MIN_BYTES } from './pacing.ts';
+import { nodeArgv } from './child.ts';
+import type { Ends, FromLoad, Outcome, Shot, ToLoad } from './load-protocol.ts';
+import { loadCpu, onCpu } from './machine.ts';
+import { macOf, type Network, PORT, VIP } from './network.ts';
 
-/** The argv that runs a TypeScript file of this folder. */
-export function nodeArgv(file: string, nodeOptions: readonly string[] = []): string[] {
-  const path = fileURLToPath(new URL(file, import.meta.url));
-  return [process.execPath, ...nodeOptions, '--import', import.meta.resolve('tsx'), path];
+export interface Aim {
+  payloadLen: number;
+  flows: number;
+  firstFlow?: number;
+  rate: number;
+  seconds: number;
+  echo?: boolean;
+  /** Where packets go; the VIP when not given. */
+  dst?: string;
 }
 
-export class Generator {
+export class Load {
   readonly #child: ChildProcess;
+  readonly #macs = new Map<Network, { srcMac: string; dstMac: string }>();
 
-  private constructor(child: ChildProcess) {
-    this.#child = child;
+  constructor() {
+    const [command = '', ...argv] = [...onCpu(loadCpu()), ...nodeArgv('./load-process.ts')];
+    this.#child = spawn(command, argv, { stdio: ['ignore', 'inherit', 'inherit', 'ipc'], detached: true });
   }
 
-  /** Starts the process inside `namespace`, bound to one processor. */
-  static async start(namespace: string, flows: Flows): Promise<Generator> {
-    // Whatever the generator lets the kernel cut into packets is cut before it leaves, not by who receives it.
-    run(['ip', '-n', namespace, 'link', 'set', flows.device, 'gso_max_size', String(BULK_MIN_BYTES)]);
-    const cpu = generatorCpu();
-    const bound = cpu < 0 ? [] : ['taskset', '-c', String(cpu)];
-    const child = spawnIn(namespace, [...bound, ...nodeArgv('./generator.ts')], {
-      stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
-    });
-    const generator = new Generator(child);
-    await generator.#ask({ kind: 'flows', flows });
-    return generator;
+  get pid(): number {
+    return this.#child.pid ?? 0;
   }
 
-  async offer(rate: number, seconds: number): Promise<Sent> {
-    const answer = await this.#ask({ kind: 'offer', rate, seconds });
-    if (answer.kind !== 'sent') throw new Error('the generator did not understand');
-    return answer.sent;
+  /** Puts the programs that make and count packets into a network. */
+  async attach(network: Network): Promise<void> {
+    const end = (namespace: string, device: string) => ({ namespace, device });
+    const ends: Ends = {
+      client: end(network.client, 'eth0'),
+      wan: end(network.lb, 'wan0'),
+      lan: end(network.lb, 'lan0'),
+      rs: end(network.rs, 'eth0'),
+      port: PORT,
+    };
+    this.#macs.set(network, { srcMac: macOf(network.client, 'eth0'), dstMac: macOf(network.lb, 'wan0') });
+    await this.#ask({ kind: 'attach', network: network.label, ends });
+  }
+
+  /** Makes packets in a network for a while, waits until no more arrive, and says what became of them. */
+  async shoot(network: Network, aim: Aim): Promise<Outcome> {
+    const { payloadLen, flows, firstFlow = 0, rate, seconds, echo = false, dst = VIP } = aim;
+    const fields = { ...this.#macs.get(network)!, dst, dport: PORT, payloadLen };
+    const shot: Shot = { fields, flows, firstFlow, rate, seconds, echo };
+    const answer = await this.#ask({ kind: 'shoot', network: network.label, shot });
+    if (answer.kind !== 'outcome') throw new Error('the load process did not understand');
+    return answer.outcome;
   }
 
   stop(): void {
     this.#child.kill('SIGKILL');
   }
 
-  async #ask(message: ToGenerator): Promise<FromGenerator> {
+  async #ask(message: ToLoad): Promise<FromLoad> {
     const ended = new AbortController();
     const exit = once(this.#child, 'exit', { signal: ended.signal }).then(() => {
-      throw new Error('the load generator ended');
+      throw new Error('the load process ended');
     });
     exit.catch(() => {});
     this.#child.send(message);
     try {
-      const [answer] = (await Promise.race([once(this.#child, 'message'), exit])) as [FromGenerator];
+      const [answer] = (await Promise.race([once(this.#child, 'message'), exit])) as [FromLoad];
+      if (answer.kind === 'failed') throw new Error(answer.message);
       return answer;
     } finally {
       ended.abort();
     }
   }
-}
-
-export class Sink {
-  readonly #namespace: string;
-
-  /** Counts and drops UDP packets that match `match` (nftables) and arrive at `device`. */
-  constructor(namespace: string, device: string, match: string) {
-    this.#namespace = namespace;
-    const ruleset = `table netdev sink {
-      counter arrived { }
-      chain ingress {
-        type filter hook ingress device "${device}" priority 0
-        ${match} counter name arrived drop
-      }
-    }`;
-    run(inNamespace(namespace, ['nft', '-f', '-']), ruleset);
-  }
-
-  /** Packets so far. */
-  read(): number {
-    const text = run(inNamespace(this.#namespace, ['nft', 'list', 'counter', 'netdev', 'sink', 'arrived']));
-    return Number(/packets (\d+)/.exec(text)?.[1] ?? Number.NaN);
-  }
-
-  remove(): void {
-    run(inNamespace(this.#namespace, ['nft', 'delete', 'table', 'netdev', 'sink']));
-  }
-}
-
-/** The Ethernet address of an interface. */
-export function macOf(namespace: string, device: string): string {
-  const text = run(['ip', '-n', namespace, '-o', 'link', 'show', device]);
-  const mac = /link\/ether ([0-9a-f:]+)/.exec(text)?.[1];
-  if (mac === undefined) throw new Error(`${device} has no Ethernet address`);
-  return mac;
 }

@@ -1,6 +1,8 @@
 // What the figures were measured on: they mean nothing without it.
 import { readFileSync } from 'node:fs';
 import os from 'node:os';
+import { run } from '../src/lab/namespace.ts';
+import { nginxVersion } from './forwarders/nginx.ts';
 
 /** Lines that describe the machine and the command. */
 export function describeMachine(argv: readonly string[]): string[] {
@@ -11,14 +13,17 @@ export function describeMachine(argv: readonly string[]): string[] {
     `command   npm run bench${argv.length > 0 ? ` -- ${argv.join(' ')}` : ''}`,
     `machine   ${cpus.length} x ${model}, ${gib} GiB, load ${os.loadavg()[0]?.toFixed(2)} before`,
     `system    ${distribution()}, Linux ${os.release()}, Node ${process.version}`,
+    `peers     ${[nginxVersion() ?? 'no nginx', nftVersion()].join(', ')}`,
+    `bound     load to processor ${loadCpu()}, forwarders to ${forwarderCpu()}; a figure is the median (least-most) of rounds`,
   ];
 }
 
-/** The processor that the load generator is bound to, so that the forwarder has the others; -1 when there is one only. */
-export function generatorCpu(): number {
-  const cpus = os.availableParallelism();
-  return cpus > 1 ? cpus - 1 : -1;
-}
+/** The processors that the load and the forwarders are bound to; -1 when there is only one, and nothing is bound. */
+export const loadCpu = (): number => (os.availableParallelism() > 1 ? 1 : -1);
+export const forwarderCpu = (): number => (os.availableParallelism() > 1 ? 0 : -1);
+
+/** What stands before a command that is to run on this processor. */
+export const onCpu = (cpu: number): string[] => (cpu < 0 ? [] : ['taskset', '-c', String(cpu)]);
 
 function distribution(): string {
   try {
@@ -27,3 +32,5 @@ function distribution(): string {
     return 'unknown';
   }
 }
+
+const nftVersion = (): string => run(['nft', '--version']).trim();

@@ -1,24 +1,47 @@
-// npm run bench: measures and prints the machine, the command and the figures, each with its target where there is one.
-// Exit code 0 also when a target is missed; 1 when something that is measured does not work. Needs root.
+// npm run bench: measures and prints the machine, the command and the figures, then what became of each target. Exit code 0
+// also when a target is missed; 1 when something that is measured does not work. Needs root.
 import { parseArgs } from 'node:util';
 import { exitOnSignals, removeLeftovers } from '../src/lab/namespace.ts';
 import { measureDatapath } from './datapath.ts';
+import { DEFAULT_FORWARDERS, FORWARDERS, isForwarderKey } from './forwarders/all.ts';
+import { raiseLimits } from './forwarders/limits.ts';
+import { measureLatency } from './latency.ts';
+import { measureLookup } from './lookup.ts';
 import { describeMachine } from './machine.ts';
 import { measureMemory } from './memory.ts';
+import { measureOverload } from './overload.ts';
+import { measureSessions } from './sessions.ts';
 import { formatTarget, type Target } from './table.ts';
-import { throughput } from './throughput.ts';
+import { measureThroughput } from './throughput.ts';
+
+const PARTS = ['throughput', 'overload', 'latency', 'sessions', 'memory', 'lookup', 'datapath'] as const;
+type Part = (typeof PARTS)[number];
 
 const USAGE = `npm run bench -- [options]
-  --quick              under a minute: short steps, one payload, no comparison, smaller tables
-  --only PART          throughput, memory or datapath; may be repeated
-  --payload N,N        bytes of payload (64,1200)
-  --seconds N          duration of each step of throughput (3)
-  --flows N            client ports that throughput uses (64)
-  --sessions N,N       session counts of memory (100000,1000000)
+  --quick              under a minute: one round of short measurements, fewer cases
+  --only PART          ${PARTS.join(', ')}; may be repeated
+  --forwarder NAME     ${Object.keys(FORWARDERS).join(', ')}; may be repeated (${DEFAULT_FORWARDERS.join(', ')})
+  --payload N,N        throughput, datapath: bytes of payload, at least 16 (16,64,512,1400)
+  --flows N,N          throughput: numbers of flows (1,64,10000,50000,1000000)
+  --rate N,N           latency: packets per second (1000,10000,50000)
+  --rounds N           how often the forwarders take turns (5)
+  --seconds N          of each measurement (1)
+  --sources N          sessions: sources of the flood (10000000)
+  --sessions N,N       memory, lookup: how many there are (1000,1000000)
   --cpu-prof DIR       datapath: writes CPU profiles there`;
 
-const PARTS = ['throughput', 'memory', 'datapath'] as const;
-type Part = (typeof PARTS)[number];
+/** What is used when an option is not given: in full, with --quick. */
+const DEFAULTS = {
+  payload: ['16,64,512,1400', '64'],
+  flows: ['1,64,10000,50000,1000000', '64'],
+  rate: ['1000,10000,50000', '10000'],
+  rounds: ['5', '1'],
+  seconds: ['1', '0.3'],
+  sources: ['10000000', '300000'],
+  sessions: ['1000,1000000', '1000,100000'],
+} as const;
+const LEAST_PAYLOAD = 16;
+const DATAPATH_PAYLOADS = [64, 1400];
 
 const argv = process.argv.slice(2);
 try {
@@ -29,17 +52,23 @@ try {
 }
 
 async function main(): Promise<void> {
+  const text = { type: 'string' } as const;
+  const list = { type: 'string', multiple: true } as const;
   const { values } = parseArgs({
     args: argv,
     options: {
       help: { type: 'boolean', default: false },
       quick: { type: 'boolean', default: false },
-      only: { type: 'string', multiple: true, default: [...PARTS] },
-      payload: { type: 'string' },
-      seconds: { type: 'string' },
-      flows: { type: 'string', default: '64' },
-      sessions: { type: 'string' },
-      'cpu-prof': { type: 'string' },
+      only: { ...list, default: [...PARTS] },
+      forwarder: { ...list, default: [...DEFAULT_FORWARDERS] },
+      payload: text,
+      flows: text,
+      rate: text,
+      rounds: text,
+      seconds: text,
+      sources: text,
+      sessions: text,
+      'cpu-prof': text,
     },
   });
   if (values.help) {
@@ -50,26 +79,67 @@ async function main(): Promise<void> {
   const parts = values.only.flatMap((part) => part.split(','));
   const unknown = parts.find((part) => !PARTS.includes(part as Part));
   if (unknown !== undefined) throw new Error(`--only ${unknown}: there is ${PARTS.join(', ')}`);
-  const payloads = numbers('--payload', values.payload ?? (quick ? '64' : '64,1200'));
-  const [seconds = 3] = numbers('--seconds', values.seconds ?? (quick ? '1' : '3'));
-  const [flows = 64] = numbers('--flows', values.flows);
-  const sessions = numbers('--sessions', values.sessions ?? (quick ? '100000' : '100000,1000000'));
+  const names = values.forwarder.flatMap((name) => name.split(','));
+  const forwarders = names.filter(isForwarderKey);
+  const stranger = names.find((name) => !isForwarderKey(name));
+  if (stranger !== undefined)
+    throw new Error(`--forwarder ${stranger}: there is ${Object.keys(FORWARDERS).join(', ')}`);
+  const numbers = (option: keyof typeof DEFAULTS): number[] =>
+    parseNumbers(option, values[option] ?? DEFAULTS[option][quick ? 1 : 0]);
+  const number = (option: keyof typeof DEFAULTS): number => numbers(option)[0]!;
+  const payloads = numbers('payload');
+  if (Math.min(...payloads) < LEAST_PAYLOAD) throw new Error(`--payload: at least ${LEAST_PAYLOAD}`);
+  const [rounds, seconds] = [number('rounds'), number('seconds')];
 
   exitOnSignals();
   removeLeftovers();
   console.log(describeMachine(argv).join('\n'));
+  const notRaised = raiseLimits();
+  if (notRaised.length > 0) console.log(`could not raise ${notRaised.join(', ')}`);
+
+  const measure: Record<Part, () => Promise<Target[] | undefined>> = {
+    throughput: () =>
+      measureThroughput({ forwarders, payloads, flows: numbers('flows'), rounds, seconds: seconds / 2 }),
+    overload: () => measureOverload({ forwarders, rounds, seconds, searchSteps: quick ? 2 : 6 }),
+    latency: () => measureLatency({ forwarders, rates: numbers('rate'), rounds, seconds: 2 * seconds }),
+    sessions: () =>
+      measureSessions({
+        forwarders,
+        rounds,
+        seconds: Math.min(0.2, seconds),
+        sources: number('sources'),
+        thorough: !quick,
+        idleSeconds: quick ? 2 : 10,
+      }),
+    memory: () => measureMemory(numbers('sessions').filter((sessions) => sessions >= 100_000)),
+    lookup: async () => void (await measureLookup({ sessions: numbers('sessions'), rounds })),
+    datapath: async () =>
+      void (await measureDatapath({
+        payloads: values.payload === undefined ? DATAPATH_PAYLOADS.slice(0, quick ? 1 : 2) : payloads,
+        quick,
+        profileDir: values['cpu-prof'],
+      })),
+  };
   const targets: Target[] = [];
-  if (parts.includes('throughput')) targets.push(...(await throughput({ payloads, seconds, flows, quick })));
-  if (parts.includes('memory')) targets.push(...(await measureMemory(sessions)));
-  if (parts.includes('datapath')) {
-    await measureDatapath({ payloads, quick, profileDir: values['cpu-prof'] });
+  for (const part of PARTS) {
+    if (!parts.includes(part)) continue;
+    const start = performance.now();
+    console.log(`\n=== ${part}: npm run bench -- ${commandOf(part).join(' ')}`);
+    targets.push(...((await measure[part]()) ?? []));
+    console.log(`\n${part}: ${((performance.now() - start) / 1000).toFixed(0)} s`);
   }
   console.log(['', ...targets.map(formatTarget)].join('\n'));
 }
 
-function numbers(option: string, text: string): number[] {
+/** The command that measures this part alone, as now. */
+function commandOf(part: Part): string[] {
+  const rest = argv.filter((_, at) => argv[at] !== '--only' && argv[at - 1] !== '--only');
+  return ['--only', part, ...rest];
+}
+
+function parseNumbers(option: string, text: string): number[] {
   const values = text.split(',').map(Number);
   if (values.some((value) => !(value > 0)))
-    throw new Error(`${option} ${text}: positive numbers, separated by commas`);
+    throw new Error(`--${option} ${text}: positive numbers, separated by commas`);
   return values;
 }

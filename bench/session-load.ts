@@ -147,6 +147,14 @@ export class SessionLoad {
   }
 }
 
+/** About 0.618 of the sessions and prime to them, so that each has its turn before one has its second. */
+export function strideOf(sessions: number): number {
+  const gcd = (a: number, b: number): number => (b === 0 ? a : gcd(b, a % b));
+  let stride = Math.max(1, Math.floor(sessions * 0.618));
+  while (gcd(stride, sessions) !== 1) stride++;
+  return stride;
+}
+
 function makePlan(options: SessionLoadOptions): DatapathPlan {
   // One LIP more than needed: while a full table evicts, a new session takes its lport before the old one is returned.
   const lips = Math.ceil(options.sessions / LPORTS_PER_LIP) + 1;

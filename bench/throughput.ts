@@ -1,132 +1,152 @@
-// Packets per second through the real program: client namespace -> LB namespace -> real-server namespace over veth pairs.
-// The peak is searched, then 1, 2 and 5 times the peak is offered. The same for what a user might take instead.
-import { buildTopology, type Topology } from '../src/lab/topology.ts';
-import { Course, type Direction, type MeasuredStep } from './course.ts';
-import { startKernelNat, startNginx, startProxy } from './forwarder.ts';
-import { Watcher } from './losses.ts';
-import { LADDER } from './peak.ts';
-import { count, formatTable, percent, type Target } from './table.ts';
+// Packets per second through each forwarder, by payload and by number of flows, one way and there and back.
+import type { ForwarderKey } from './forwarders/all.ts';
+import { type Entrant, FULL_RATE, Lineup } from './lineup.ts';
+import { figureOf, ratioOf } from './statistics.ts';
+import { count, formatTable, shortOfLeast, type Target, thousands, times } from './table.ts';
 
 export interface ThroughputOptions {
+  forwarders: readonly ForwarderKey[];
   payloads: readonly number[];
-  /** Of each step. */
+  flows: readonly number[];
+  rounds: number;
+  /** Of each measurement. */
   seconds: number;
+}
+
+interface Course {
+  payloadLen: number;
   flows: number;
-  /** One direction, no comparison, a coarser search. */
-  quick: boolean;
 }
+type Way = 'one way' | 'echo';
+/** Packets per second by forwarder, one for each round. */
+type Samples = Map<ForwarderKey, number[]>;
 
-const WANTED_OF_PEAK = 0.8;
-const WANTED_SCRAPE_MS = 1000;
-const QUICK_LADDER = LADDER.filter((rate) => rate >= 50_000);
+/** What stays the same while the other changes. */
+const BASE: Course = { payloadLen: 64, flows: 64 };
+/** What is offered in a second try, of what the first, at full rate, delivered: some deliver more when less is lost. */
+const SECOND_TRY = 1.1;
+/** What is offered for the way there and back, of what goes one way: half would be the same number of packets. */
+const ECHO_TRIES = [0.45, 0.6, 0.8];
 
-/** Measures, prints, and returns what became of the targets. Throws when a program ends or delivers nothing. */
-export async function throughput(options: ThroughputOptions): Promise<Target[]> {
-  const topology = buildTopology({ kind: 'two-arm', clients: 1, servers: 1 });
-  try {
-    const targets: Target[] = [];
-    for (const payloadLen of options.payloads) {
-      const { rows, targets: met } = await measureProxy(topology, payloadLen, options);
-      targets.push(...met);
-      if (!options.quick) await compare(topology, makeCourse(topology, 'inbound', payloadLen, options), rows);
-    }
-    return targets;
-  } finally {
-    topology.remove();
-  }
-}
-
-async function measureProxy(
-  topology: Topology,
-  payloadLen: number,
-  options: ThroughputOptions,
-): Promise<{ rows: MeasuredStep[]; targets: Target[] }> {
-  const proxy = await startProxy(topology);
-  const watcher = new Watcher(topology.namespaces.lb);
-  try {
-    const inbound = makeCourse(topology, 'inbound', payloadLen, options);
-    const rows = await inbound.run(proxy, watcher);
-    const targets = targetsOf(inbound, rows);
-    if (!options.quick) {
-      // The sessions that were just opened are answered, from the real server's side.
-      const outbound = makeCourse(topology, 'outbound', payloadLen, options);
-      targets.push(...targetsOf(outbound, await outbound.run(proxy, watcher)));
-    }
-    return { rows, targets };
-  } finally {
-    watcher.stop();
-    await proxy.stop();
-  }
-}
-
-/** The same course for other forwarders, and what the proxy reaches of their peak. */
-async function compare(topology: Topology, course: Course, ours: readonly MeasuredStep[]): Promise<void> {
-  const ourPeak = rowOf(ours, 'peak');
-  const lines: string[][] = [];
-  for (const start of [startKernelNat, startNginx]) {
-    const peer = await start(topology);
-    if (peer === undefined) {
-      console.log('\nnginx stream: not installed (Debian packages nginx, libnginx-mod-stream), not compared');
-      continue;
-    }
-    try {
-      const rows = await course.run(peer);
-      const peak = rowOf(rows, 'peak');
-      const last = rows.at(-1)!;
-      lines.push([
-        peer.name,
-        count(peak.delivered),
-        (ourPeak.delivered / peak.delivered).toFixed(2),
-        (ours.at(-1)!.delivered / last.delivered).toFixed(2),
-      ]);
-    } finally {
-      await peer.stop();
-    }
-  }
-  console.log(`\nuoa-proxy against others, ${course.title}`);
-  print(formatTable(['', 'its peak/s', 'ours / its peak', 'ours / its, both at the highest load'], lines));
-}
-
-function makeCourse(
-  topology: Topology,
-  direction: Direction,
-  payloadLen: number,
-  { seconds, flows, quick }: ThroughputOptions,
-): Course {
-  const search = quick ? { ladder: QUICK_LADDER, refinements: 1 } : { ladder: LADDER, refinements: 3 };
-  return new Course(topology, { direction, payloadLen, seconds, flows, ...search });
-}
-
-function targetsOf(course: Course, rows: readonly MeasuredStep[]): Target[] {
-  const peak = rowOf(rows, 'peak');
-  const past = rows.slice(rows.indexOf(peak) + 1).filter(({ asked }) => asked > peak.asked * 1.5);
-  // Against the most that was ever delivered, also with loss: the harder comparison.
-  const most = Math.max(...rows.map(({ delivered }) => delivered));
-  const worst = Math.min(...past.map(({ delivered }) => delivered));
-  const least = worst / most;
-  const slowest = Math.max(...rows.map(({ slowestScrapeMs = 0 }) => slowestScrapeMs));
-  return [
-    {
-      what: `delivered past the peak, ${course.title}`,
-      measured: `${percent(least)} of the most ever delivered, ${percent(worst / peak.delivered)} of the peak`,
-      wanted: `over ${percent(WANTED_OF_PEAK)}`,
-      met: least > WANTED_OF_PEAK,
-    },
-    {
-      what: `slowest answer of /metrics, ${course.title}`,
-      measured: `${slowest.toFixed(0)} ms`,
-      wanted: `under ${WANTED_SCRAPE_MS} ms`,
-      met: slowest < WANTED_SCRAPE_MS,
-    },
+/** Measures, prints, and returns what became of the targets. */
+export function measureThroughput(options: ThroughputOptions): Promise<Target[]> {
+  const courses = [
+    ...options.payloads.map((payloadLen) => ({ payloadLen, flows: BASE.flows })),
+    ...options.flows.filter((flows) => flows !== BASE.flows).map((flows) => ({ ...BASE, flows })),
   ];
+  return Lineup.with(options.forwarders, async (lineup) => {
+    const oneWay = new Map<Course, Samples>();
+    const echo = new Map<Course, Samples>();
+    for (const course of courses) {
+      for (const entrant of lineup.turn(0, course.flows)) await lineup.open(entrant, course.flows);
+      const [there, back]: [Samples, Samples] = [new Map(), new Map()];
+      for (let round = 0; round < options.rounds; round++) {
+        for (const entrant of lineup.turn(round, course.flows)) {
+          const best = await bestOneWay(lineup, entrant, course, options.seconds);
+          add(there, entrant.key, best);
+          add(back, entrant.key, await bestEcho(lineup, entrant, course, options.seconds, best));
+        }
+      }
+      oneWay.set(course, there);
+      echo.set(course, back);
+    }
+    report(lineup, 'one way', oneWay);
+    report(lineup, 'echo', echo);
+    return targets(oneWay);
+  });
 }
 
-function rowOf(rows: readonly MeasuredStep[], load: string): MeasuredStep {
-  const row = rows.find((candidate) => candidate.load === load);
-  if (row === undefined) throw new Error(`there is no ${load}`);
-  return row;
+async function bestOneWay(
+  lineup: Lineup,
+  entrant: Entrant,
+  course: Course,
+  seconds: number,
+): Promise<number> {
+  let best = 0;
+  for (const rate of [FULL_RATE, undefined]) {
+    const outcome = await lineup.shoot(entrant, {
+      ...course,
+      seconds,
+      rate: rate ?? Math.max(1000, SECOND_TRY * best),
+    });
+    best = Math.max(best, outcome.delivered / outcome.seconds);
+  }
+  return best;
 }
 
-function print(lines: readonly string[]): void {
-  console.log(lines.join('\n'));
+async function bestEcho(
+  lineup: Lineup,
+  entrant: Entrant,
+  course: Course,
+  seconds: number,
+  oneWay: number,
+): Promise<number> {
+  let best = 0;
+  for (const part of ECHO_TRIES) {
+    const rate = Math.max(1000, part * oneWay);
+    const outcome = await lineup.shoot(entrant, { ...course, seconds, rate, echo: true });
+    best = Math.max(best, outcome.answered / outcome.seconds);
+  }
+  return best;
+}
+
+function add(samples: Samples, key: ForwarderKey, value: number): void {
+  samples.set(key, [...(samples.get(key) ?? []), value]);
+}
+
+function report({ entrants }: Lineup, way: Way, results: ReadonlyMap<Course, Samples>): void {
+  const [first, ...peers] = entrants;
+  if (first === undefined) return;
+  const rows = [...results].map(([course, samples]) => {
+    const of = (key: ForwarderKey): readonly number[] => samples.get(key) ?? [];
+    const cells = entrants.map(({ key }) => (of(key).length > 0 ? thousands(figureOf(of(key))) : '-'));
+    const ratios = peers.map(({ key }) =>
+      of(key).length > 0 && of(first.key).length > 0 ? times(ratioOf(of(first.key), of(key))) : '-',
+    );
+    return [`${course.payloadLen} B, ${count(course.flows)} flows`, ...cells, ...ratios];
+  });
+  const header = [
+    way === 'one way' ? 'one way: packets/s delivered' : 'echo: round trips/s',
+    ...entrants.map(({ forwarder }) => forwarder.name),
+    ...peers.map(({ key }) => `${first.key}/${key}`),
+  ];
+  console.log(`\n${formatTable(header, rows).join('\n')}`);
+}
+
+function targets(results: ReadonlyMap<Course, Samples>): Target[] {
+  const samplesAt = (flows: number, key: ForwarderKey): readonly number[] => {
+    const course = [...results.keys()].find(
+      (candidate) => candidate.flows === flows && candidate.payloadLen === BASE.payloadLen,
+    );
+    return (course && results.get(course)?.get(key)) ?? [];
+  };
+  const found: Target[] = [];
+  const compare = (
+    what: string,
+    ours: readonly number[],
+    theirs: readonly number[],
+    wanted: number,
+  ): void => {
+    if (ours.length === 0 || theirs.length === 0) return;
+    const ratio = ratioOf(ours, theirs);
+    found.push({
+      what,
+      measured: `${times(ratio)} times`,
+      wanted: `at least ${wanted}`,
+      short: shortOfLeast(ratio.median, wanted),
+    });
+  };
+  for (const flows of [64, 10_000]) {
+    const what = `ring by nginx, 64 B one way, ${count(flows)} flows`;
+    compare(what, samplesAt(flows, 'ring'), samplesAt(flows, 'nginx'), 3);
+  }
+  compare(
+    'ring by kernel DNAT+SNAT, 64 B one way, 50,000 flows',
+    samplesAt(50_000, 'ring'),
+    samplesAt(50_000, 'kernel'),
+    1,
+  );
+  const many = samplesAt(1_000_000, 'ring');
+  compare('ring at 1,000,000 flows by itself at 64', many, samplesAt(64, 'ring'), 0.5);
+  return found;
 }

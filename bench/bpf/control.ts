@@ -1,0 +1,67 @@
+// The memory that the programs of one network and the bench share: 64-bit words, then a histogram. Offsets in bytes.
+
+export const CONTROL = {
+  /** Set before a run: nanoseconds between packets and of the whole run; number of flows and the first one's number. */
+  intervalNs: 0,
+  durationNs: 8,
+  flows: 16,
+  firstFlow: 24,
+  /** Length of the payload that counts; shorter or longer ones are dropped and not counted. */
+  payloadLen: 32,
+  /** Not 0: the real server sends back what it gets. */
+  echo: 40,
+  /** The run's clock, nanoseconds since boot; all 0 before it. */
+  startNs: 48,
+  dueNs: 56,
+  endNs: 64,
+  /** Flow of the next packet, counted from firstFlow. */
+  nextFlow: 72,
+  /** Packets since the network was made: made, arrived at the forwarder, at the real server, back at the client. */
+  sent: 80,
+  arrived: 88,
+  delivered: 96,
+  answered: 104,
+  /** The last three as they were when the run's time was over; ended is 1 then. */
+  ended: 112,
+  arrivedAtEnd: 120,
+  deliveredAtEnd: 128,
+  answeredAtEnd: 136,
+  /** Times from the client and back: how many took n times 2^HISTOGRAM_SHIFT nanoseconds. */
+  histogram: 192,
+} as const;
+
+/** 256 ns per bucket, 33 ms in all; the last bucket holds what took longer. */
+export const HISTOGRAM_SHIFT = 8;
+export const HISTOGRAM_BUCKETS = 1 << 17;
+export const CONTROL_LEN = CONTROL.histogram + 8 * HISTOGRAM_BUCKETS;
+
+/** XDP verdicts. */
+export const XDP = { drop: 1, pass: 2, tx: 3 } as const;
+/** bpf_ktime_get_ns, bpf-helpers(7). */
+export const KTIME_GET_NS = 5;
+
+/** Where fields stand in an Ethernet frame with an IPv4 header; what follows options is found by the header's length. */
+export const ETHERNET_LEN = 14;
+export const IP_LEN = 20;
+export const UDP_LEN = 8;
+export const STAMP_LEN = 8;
+export const FIELD = {
+  dstMac: 0,
+  srcMac: 6,
+  ethertype: 12,
+  ip: 14,
+  totalLen: 16,
+  fragment: 20,
+  ttlProtocol: 22,
+  protocol: 23,
+  ipChecksum: 24,
+  src: 26,
+  dst: 30,
+  sport: 34,
+  dport: 36,
+  udpLen: 38,
+  udpChecksum: 40,
+  payload: 42,
+} as const;
+export const ETHERTYPE_IPV4 = 0x0800;
+export const PROTOCOL_UDP = 17;
