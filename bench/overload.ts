@@ -19,6 +19,7 @@ const COURSE = { payloadLen: 64, flows: 64 };
 const MULTIPLES = [1, 2, 5];
 /** The capacity: the most that is delivered while not more than this is lost. */
 const LOSS_LIMIT = 0.01;
+const LEAST_RATE = 10_000;
 const WANTED_OF_PEAK = 0.85;
 
 /** Measures, prints, and returns what became of the target. */
@@ -59,7 +60,8 @@ async function searchCapacity(
     return outcome;
   };
   await shoot(FULL_RATE);
-  let [good, bad] = [0, 1.3 * most];
+  // A forwarder that got no processor time meanwhile is given some rate to start from.
+  let [good, bad] = [0, Math.max(1.3 * most, LEAST_RATE)];
   for (let step = 0; step < searchSteps; step++) {
     // The first rates to try are high ones: most forwarders deliver nearly their most without loss.
     const rate = good === 0 ? 0.75 * bad : (good + bad) / 2;

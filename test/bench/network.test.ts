@@ -32,7 +32,9 @@ describe('the load', () => {
   test('arrives whole, and is counted at the forwarder and at the real server', async () => {
     const { sent, arrived, deliveredInAll, answeredInAll } = await load.shoot(network, SHOT);
     assert.ok(sent > 0);
-    assert.deepEqual([arrived, deliveredInAll, answeredInAll], [sent, sent, 0]);
+    assert.deepEqual([deliveredInAll, answeredInAll], [sent, 0]);
+    // Whatever else is said on the link arrives at the forwarder too: neighbors are looked for.
+    assert.ok(arrived >= sent && arrived < sent + 10, `${arrived} of ${sent}`);
   });
 
   test('comes back with echo, and the time that it took is known', async () => {
