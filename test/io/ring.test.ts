@@ -111,6 +111,12 @@ test('packets larger than a frame come whole through the queue of the socket, in
   const after = await reportOnce(relay, (r) => r.counters[0]!.received === before.counters[0]!.received + 50);
   assert.equal(after.relayed[0]! - before.relayed[0]!, 50);
   assert.equal(after.counters[0]!.lostBacklog, 0);
+  const isWhole = (packet: string) => packet.length === 2 * Number.parseInt(packet.slice(4, 8), 16);
+  assert.deepEqual(
+    after.captured.filter((packet) => !isWhole(packet)).map((packet) => packet.length / 2),
+    [],
+    'none is cut',
+  );
   await relay.stop();
 });
 
