@@ -30,6 +30,8 @@ const SEND_BUFFER_BYTES = 8 << 20;
 const CHUNK = 64;
 /** Milliseconds after which timers, sockets and messages run. */
 const TURN_MS = 20;
+/** ... and while nothing arrives: each time costs a process that is idle some processor time. */
+const IDLE_MS = 100;
 
 /** Our own mark in the status of a frame that is being processed: the kernel uses the bits below and above. */
 const BEGUN = 1 << 16;
@@ -111,9 +113,12 @@ class RingIo implements PacketIo {
 
   /** A turn of the event loop costs more than a packet: so one of ours lasts, and waits for packets itself. */
   #turn(): void {
-    const end = performance.now() + TURN_MS;
-    for (let now = end - TURN_MS; now < end && !this.#closed; now = performance.now()) {
-      if (!this.#work() && !this.#closed) this.#wait(this.#busyPoll ? 0 : Math.ceil(end - now));
+    const start = performance.now();
+    const end = start + TURN_MS;
+    let isIdle = true;
+    for (let now = start; now < end && !this.#closed; now = performance.now()) {
+      if (this.#work()) isIdle = false;
+      else if (!this.#closed) this.#wait(this.#busyPoll ? 0 : isIdle ? IDLE_MS : Math.ceil(end - now));
     }
     if (!this.#closed) setImmediate(() => this.#turn());
   }
