@@ -8,7 +8,6 @@ import type { Frame } from '../wire/frame.ts';
 import { COUNTER, counterRow } from './counters.ts';
 import { rewritePacket, sendPacket } from './egress.ts';
 import { admit, checkMtu, checkTtl } from './ingress.ts';
-
 import type { DatapathState } from './state.ts';
 import { VERDICT, type Verdict } from './verdict.ts';
 

@@ -48,8 +48,8 @@ export interface PacketIo {
   readonly mode: 'pcap' | 'ring';
   /**
    * Sends the IP packet at frame.bytes[off, off + len), IPv4 or IPv6 as its version says and maybe a fragment, before it
-   * returns; routing, neighbors and link header are the implementation's business. An IPv4 packet with the identification
-   * 0 gets one from the kernel. False: the packet was not sent, and the reason is counted in the I/O counters.
+   * returns; routing, neighbors and link header are the implementation's business. In pcap mode an IPv4 packet with
+   * the identification 0 gets one from the kernel. False: the packet was not sent, and the reason is counted in the I/O counters.
    */
   send(frame: Frame, off: number, len: number): boolean;
   /** Reads the kernel's loss counters into the I/O counters; called a few times per second. */
