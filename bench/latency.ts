@@ -24,7 +24,7 @@ const WANTED_ADDED_NS = 1e6;
 export function measureLatency(options: LatencyOptions): Promise<Target[]> {
   console.log('request and answer, 64 B, 64 flows');
   return Lineup.with([...options.forwarders, 'direct'], async (lineup) => {
-    for (const entrant of lineup.entrants) await lineup.open(entrant, COURSE.flows);
+    await lineup.warmUp();
     const outcomes = new Map<string, Result[]>();
     for (const rate of options.rates) {
       for (let round = 0; round < options.rounds; round++) {

@@ -23,6 +23,7 @@ export interface Result extends Outcome {
 /** As much as the source can make. */
 export const FULL_RATE = 5_000_000;
 const MAX_OPENING_SECONDS = 30;
+const WARM_FLOWS = 64;
 
 export class Lineup {
   readonly entrants: readonly Entrant[];
@@ -102,6 +103,15 @@ export class Lineup {
     const aim = { payloadLen: 64, flows: flows - from, firstFlow: from, rate, seconds };
     const { deliveredInAll } = await this.shoot(entrant, aim);
     if (deliveredInAll === 0) throw new Error(`${forwarder.name} delivers nothing`);
+  }
+
+  /** What a program does only at first (V8 compiles what runs often) is not what it does all day. */
+  async warmUp(): Promise<void> {
+    const aim = { payloadLen: 64, flows: WARM_FLOWS, rate: FULL_RATE, seconds: 1 };
+    for (const entrant of this.entrants) {
+      await this.open(entrant, WARM_FLOWS);
+      for (const echo of [false, true]) await this.shoot(entrant, { ...aim, echo });
+    }
   }
 
   /** Those that can have so many sessions, another one first in each round. */

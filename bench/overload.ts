@@ -26,6 +26,7 @@ const WANTED_OF_PEAK = 0.85;
 export function measureOverload(options: OverloadOptions): Promise<Target[]> {
   console.log('64 B, 64 flows, one way');
   return Lineup.with(options.forwarders, async (lineup) => {
+    await lineup.warmUp();
     const capacities = new Map<ForwarderKey, { rate: number; most: number }>();
     for (const entrant of lineup.entrants) {
       await lineup.open(entrant, COURSE.flows);

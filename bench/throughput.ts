@@ -35,6 +35,7 @@ export function measureThroughput(options: ThroughputOptions): Promise<Target[]>
     ...options.flows.filter((flows) => flows !== BASE.flows).map((flows) => ({ ...BASE, flows })),
   ];
   return Lineup.with(options.forwarders, async (lineup) => {
+    await lineup.warmUp();
     const oneWay = new Map<Course, Samples>();
     const echo = new Map<Course, Samples>();
     for (const course of courses) {

@@ -11,6 +11,7 @@ import { openPcapIo } from './io/pcap.ts';
 import { openRingIo } from './io/ring.ts';
 import { Owners } from './io/steering.ts';
 import { dieWithParent } from './sys/process.ts';
+import { preferMainThread } from './sys/scheduling.ts';
 import { mapSharedMemory } from './sys/shared-memory.ts';
 import {
   FIRST_RING_FD,
@@ -29,6 +30,7 @@ runWorker();
 
 function runWorker(): void {
   dieWithParent(Number(process.argv[2]));
+  preferMainThread();
   let io: PacketIo | undefined;
   let timer: NodeJS.Timeout | undefined;
   process.on('message', (message: ToWorker) => {
@@ -72,9 +74,9 @@ function start(message: WorkerStart): { io: PacketIo; timer: NodeJS.Timeout } {
       : [
           {
             fd: crew.inbox.fd,
-            receive: () =>
+            receive: (nowMs: number) =>
               crew.inbox.receive((frame, off, end, portIndex, largestFragment) => {
-                datapath.receiveHandedOver(frame, off, end, portIndex, largestFragment, clock.nowMs());
+                datapath.receiveHandedOver(frame, off, end, portIndex, largestFragment, nowMs);
               }),
           },
         ];
@@ -82,8 +84,8 @@ function start(message: WorkerStart): { io: PacketIo; timer: NodeJS.Timeout } {
     ports: plan.ports,
     filters,
     bufferSize,
-    onPacket: (frame, off, end, portIndex) => {
-      datapath.receive(frame, off, end, portIndex, clock.nowMs());
+    onPacket: (frame, off, end, portIndex, nowMs) => {
+      datapath.receive(frame, off, end, portIndex, nowMs);
     },
     counters: memory.io,
     onFailure: (text, final) => {

@@ -14,9 +14,12 @@ import type { DatapathPlan, Siblings } from './plan.ts';
 import { DatapathState } from './state.ts';
 import { DROP, DROP_BASE, VERDICT, type Verdict } from './verdict.ts';
 
-/** A full sweep for expired sessions takes a tenth of the shortest timeout, but never more or less than this. */
+/**
+ * A full sweep for expired sessions takes a tenth of the shortest timeout, but never more or less than this. None forwards
+ * meanwhile: a packet of an expired session ends it.
+ */
 const SWEEP_MIN_MS = 100;
-const SWEEP_MAX_MS = 5000;
+const SWEEP_MAX_MS = 30_000;
 
 export class Datapath {
   readonly #state: DatapathState;

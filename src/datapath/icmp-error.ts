@@ -64,7 +64,7 @@ export function icmpError(state: DatapathState, frame: Frame, portIndex: number,
   const embeddedTo = embeddedEnd(family, end);
   if (embeddedTo < embedded.udpOff + UDP_HEADER_LEN) return DROP.bad_icmp;
   const leg = state.legOf(base);
-  state.pointAtClient(base, service);
+  state.pointOrigin(base, service);
   if (wasInbound) {
     const refused = saysUnreadable(packet, leg) ? leg.receiver.choiceIn(frame, embedded, state.origin) : -1;
     if (refused >= 0) {
@@ -78,7 +78,7 @@ export function icmpError(state: DatapathState, frame: Frame, portIndex: number,
   if (isTooBig(family)) {
     const mtu = mtuOf(family);
     if (mtu >= embedded.totalLen) return DROP.bad_icmp;
-    if (wasInbound && mtu < state.mtuOf(base, nowMs)) learnMtu(records, base, mtu, nowMs);
+    if (wasInbound && mtu < state.mtuOf(base, leg, nowMs)) learnMtu(records, base, mtu, nowMs);
     message.rest = mtu;
   }
 
@@ -92,6 +92,7 @@ export function icmpError(state: DatapathState, frame: Frame, portIndex: number,
   if (wasInbound) {
     // As the client sent it: from the client to the VIP.
     rewriteEmbedded(copy, embedded, toFamily, origin.addresses, origin.cport, origin.vport);
+    state.pointToClient(base, service, toFamily);
     return pass(state, toFamily, toClient, len, service.index, nowMs);
   }
   rewriteEmbedded(copy, embedded, toFamily, leg.from, leg.rport, lportOf(records, base));

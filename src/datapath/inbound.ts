@@ -49,34 +49,44 @@ export function inbound(
   }
 
   let base = knownBase;
+  let leg: Leg;
+  let mtu: number;
   if (base < 0) {
     const realServer = service.pick();
     if (realServer === undefined) return DROP.no_real_server;
     // All legs of a real server have its MTU: judge before a session is spent on a packet that cannot go.
-    const { family, mtu } = realServer.legs[0];
-    const fits = checkMtu(state, frame, family, mtu, service.index, nowMs);
+    mtu = realServer.legs[0].mtu;
+    const fits = checkMtu(state, frame, realServer.legs[0].family, mtu, service.index, nowMs);
     if (fits !== VERDICT.forward) return fits;
-    const leg = realServer.takeLport();
-    if (leg === undefined) return DROP.lports_exhausted;
+    const free = realServer.takeLport();
+    if (free === undefined) return DROP.lports_exhausted;
+    leg = free;
     base = state.table.open(packet, service.index, leg, realServer.lport, nowMs);
     counters[row + COUNTER.sessionsCreated]++;
     counters[row + COUNTER.sessionsOneway]++;
     state.memory.legsInUse[leg.index]++;
     state.memory.table[0] = state.table.usedSlots;
   } else {
-    const { family } = state.legOf(base);
-    const fits = checkMtu(state, frame, family, state.mtuOf(base, nowMs), service.index, nowMs);
+    leg = state.legOf(base);
+    mtu = state.mtuOf(base, leg, nowMs);
+    const fits = checkMtu(state, frame, leg.family, mtu, service.index, nowMs);
     if (fits !== VERDICT.forward) return fits;
     state.table.touch(base, nowMs);
   }
-  return forward(state, frame, service, base, nowMs);
+  return forward(state, frame, service, base, leg, mtu, nowMs);
 }
 
-function forward(state: DatapathState, frame: Frame, service: Service, base: number, nowMs: number): Verdict {
+function forward(
+  state: DatapathState,
+  frame: Frame,
+  service: Service,
+  base: number,
+  leg: Leg,
+  mtu: number,
+  nowMs: number,
+): Verdict {
   const { packet } = state;
   const { records, counters } = state.memory;
-  const leg = state.legOf(base);
-  const mtu = state.mtuOf(base, nowMs);
   rewritePacket(state, frame, leg.family, leg.towards, lportOf(records, base), leg.rport);
 
   const { receiver } = leg;
@@ -84,7 +94,7 @@ function forward(state: DatapathState, frame: Frame, service: Service, base: num
   if (choice >= 0) {
     const uoa = onInbound(records, base + HANDSHAKE, service, choice, nowMs);
     if (uoa === UOA_DUE) {
-      state.pointAtClient(base, service);
+      state.pointOrigin(base, service);
       const form = receiver.formsOf(choice)[state.origin.family];
       const isInserted =
         hasRoom(form, packet, mtu) && !needsFragments(packet, mtu) && !receiver.carriersOnly(choice, nowMs);

@@ -50,7 +50,7 @@ export function outbound(
     counters[row + COUNTER.sessionsOneway]--;
     counters[row + COUNTER.sessionsNormal]++;
   }
-  state.pointAtClient(base, service);
+  state.pointToClient(base, service, family);
   const { toClient } = state;
   rewritePacket(state, frame, family, toClient, service.vport, cportOf(records, base));
   return sendPacket(state, frame, state.wanMtu, toClient, service.index);
@@ -68,7 +68,7 @@ function endHandshake(
   nowMs: number,
 ): Verdict {
   const { records } = state.memory;
-  state.pointAtClient(base, service);
+  state.pointOrigin(base, service);
   const { receiver } = state.legOf(base);
   const choice = receiver.choice(nowMs);
   const isEchoAck =

@@ -161,10 +161,10 @@ export class DatapathState {
     return this.legs[legOf(this.memory.records, base)];
   }
 
-  /** Largest IP packet that may be sent to the session's real server: the leg's MTU, or a smaller one that ICMP taught. */
-  mtuOf(base: number, nowMs: number): number {
+  /** Largest IP packet that may be sent to the session's real server: its leg's MTU, or a smaller one that ICMP taught. */
+  mtuOf(base: number, leg: Leg, nowMs: number): number {
     const learned = learnedMtuOf(this.memory.records, base, nowMs);
-    return learned === 0 ? this.legOf(base).mtu : learned;
+    return learned === 0 ? leg.mtu : learned;
   }
 
   facesRealServers(portIndex: number): boolean {
@@ -233,21 +233,29 @@ export class DatapathState {
     return false;
   }
 
-  /** Points `origin` at the session's client, and `toClient` from its VIP to it. */
-  pointAtClient(base: number, service: Service): void {
+  /** Points `origin` at the session's client and the VIP that it called. */
+  pointOrigin(base: number, service: Service): void {
     const { records } = this.memory;
-    const { origin, toClient } = this;
-    origin.family = familyOfClient(records, base);
-    origin.cport = cportOf(records, base);
-    origin.vport = service.vport;
-    const at = vipAt(origin.family);
+    const { addresses } = this.origin;
+    const family = familyOfClient(records, base);
+    this.origin.family = family;
+    this.origin.cport = cportOf(records, base);
+    this.origin.vport = service.vport;
+    const at = vipAt(family);
     for (let i = 0; i < 4; i++) {
-      const cip = records[base + CLIENT + i];
-      const vip = service.vips[at + i];
-      origin.addresses[i] = cip;
-      origin.addresses[4 + i] = vip;
-      toClient[i] = vip;
-      toClient[4 + i] = cip;
+      addresses[i] = records[base + CLIENT + i];
+      addresses[4 + i] = service.vips[at + i];
+    }
+  }
+
+  /** Points `toClient` from the VIP to the session's client of that family. */
+  pointToClient(base: number, service: Service, family: Family): void {
+    const { records } = this.memory;
+    const { toClient } = this;
+    const at = vipAt(family);
+    for (let i = 0; i < 4; i++) {
+      toClient[i] = service.vips[at + i];
+      toClient[4 + i] = records[base + CLIENT + i];
     }
   }
 }

@@ -18,9 +18,9 @@ export interface IoPort {
 /**
  * Called for each received packet: the IP header starts at `off`, captured bytes end at `end` (exclusive), at least
  * HEADROOM bytes before `off` may be overwritten, and nothing of `frame` may be kept after the return.
- * `portIndex` is the index in the list of ports that the I/O was opened with.
+ * `portIndex` is the index in the list of ports that the I/O was opened with, `nowMs` when it was taken in (IoOptions.nowMs).
  */
-export type OnPacket = (frame: Frame, off: number, end: number, portIndex: number) => void;
+export type OnPacket = (frame: Frame, off: number, end: number, portIndex: number, nowMs: number) => void;
 
 export interface IoOptions {
   ports: readonly IoPort[];
@@ -36,10 +36,10 @@ export interface IoOptions {
    * once an interface is up again, but not when it is made anew.
    */
   onFailure: (message: string, final: boolean) => void;
-  /** Milliseconds as an int32 that wraps. */
+  /** Milliseconds as an int32 that wraps. Asked once for several packets, because it costs as much as a tenth of one. */
   nowMs: () => number;
   /** Further descriptors that packets come from, each with what takes them in and says how many there were. */
-  others: readonly { fd: number; receive: () => number }[];
+  others: readonly { fd: number; receive: (nowMs: number) => number }[];
   /** Never wait for packets, look for them: lower latency, all of a processor. */
   busyPoll: boolean;
 }

@@ -166,7 +166,7 @@ class Port {
       }
     }
     if (this.#backlog.count === 0 && this.#hasTime()) {
-      onPacket(this.#frame, IP_OFF, end, this.#index);
+      onPacket(this.#frame, IP_OFF, end, this.#index, this.#options.nowMs());
     } else if (this.#backlog.push(this.#frame.bytes, IP_OFF, end)) {
       if (this.#backlog.count === 1) {
         this.#capture.hold(true);
@@ -203,7 +203,7 @@ class Port {
       const off = backlog.firstOff;
       const end = backlog.firstEnd;
       backlog.shift(); // first, so that a packet at which the program fails is not tried again
-      this.#options.onPacket(backlog.frame, off, end, this.#index);
+      this.#options.onPacket(backlog.frame, off, end, this.#index, this.#options.nowMs());
     }
     if (backlog.count === 0 && !this.#closed) this.#capture.hold(false);
     return backlog.count;

@@ -81,7 +81,8 @@ export class RingSender {
     const hops = this.#hops;
     const hop = hops.find(dst, 0, this.#nowMs);
     const ring = this.#ringFrames.indexOf(frame);
-    if (hop < 0 || len > hops.mtuOf(hop) || (ring < 0 && len > COPY_BYTES - LINK_HEADER_LEN)) {
+    const fits = hop >= 0 && len <= hops.mtuOf(hop) && (ring >= 0 || len <= COPY_BYTES - LINK_HEADER_LEN);
+    if (!fits || !this.#select(hops.interfaceIndexOf(hop))) {
       this.flush(); // or it would overtake
       return this.#raw.send(frame, off, len);
     }
@@ -90,13 +91,13 @@ export class RingSender {
     if (ring >= 0) {
       hops.writeHeader(hop, view, off, ethertype);
       const start = this.#ringStarts[ring]!;
-      batch.add(start, off - LINK_HEADER_LEN, len + LINK_HEADER_LEN, hops.interfaceIndexOf(hop));
+      batch.add(start, off - LINK_HEADER_LEN, len + LINK_HEADER_LEN);
     } else {
       const at = batch.count * COPY_BYTES;
       const { bytes } = this.#arena;
       for (let i = 0; i < len; i++) bytes[at + LINK_HEADER_LEN + i] = frame.bytes[off + i]!;
       hops.writeHeader(hop, this.#arena.view, at + LINK_HEADER_LEN, ethertype);
-      batch.add(this.#arenaStart, at, len + LINK_HEADER_LEN, hops.interfaceIndexOf(hop));
+      batch.add(this.#arenaStart, at, len + LINK_HEADER_LEN);
     }
     // The next fragment's header will be written over the end of this one.
     const isFragment = isIpv6
@@ -104,6 +105,13 @@ export class RingSender {
       : ipv4.isFragment(view, off);
     if (isFragment || batch.count === BATCH) this.flush();
     return true;
+  }
+
+  /** A batch is for one interface: what was gathered for another goes first. */
+  #select(interfaceIndex: number): boolean {
+    if (interfaceIndex === this.#batch.interfaceIndex) return true;
+    this.flush();
+    return this.#batch.select(interfaceIndex);
   }
 
   /** Sends what is gathered. After it received frames may be given back to the kernel. */

@@ -133,7 +133,7 @@ class RingIo implements PacketIo {
     }
     for (const other of this.#others) {
       this.#sender.startPacket(nowMs);
-      const taken = other.receive();
+      const taken = other.receive(nowMs);
       if (taken > 0) this.#sender.flush();
       total += taken;
     }
@@ -169,6 +169,7 @@ class RingPort {
   readonly #whole = new Frame(Buffer.alloc(HEADROOM + VNET_HEADER_LEN + ETHERNET_HEADER_LEN + 65_536 + 64));
   readonly #interfaceIndex: number;
   #head = 0;
+  #segmentMs = 0;
   #isDown = false;
 
   constructor(options: IoOptions, socket: RingSocket, index: number, sender: RingSender) {
@@ -297,13 +298,14 @@ class RingPort {
     this.#sender.startPacket(nowMs);
     if (gsoType === GSO_UDP_L4) {
       const payloadLen = view.getUint16(vnet + VNET.gsoSize, LITTLE_ENDIAN);
+      this.#segmentMs = nowMs;
       if (forEachSegment(frame, off, end, payloadLen, this.#onSegment)) return;
     }
-    this.#onPacket(frame, off, end, this.#index);
+    this.#onPacket(frame, off, end, this.#index, nowMs);
   }
 
   readonly #onSegment = (frame: Frame, off: number, end: number): void => {
-    this.#onPacket(frame, off, end, this.#index);
+    this.#onPacket(frame, off, end, this.#index, this.#segmentMs);
   };
 
   #count(column: number): void {

@@ -1,10 +1,22 @@
-// Packets for one AF_PACKET socket, gathered and sent with one sendmmsg(2) call. Their bytes are read when the call is
-// made, from wherever they are: only addresses are kept.
-import { addressOf, check, close, lastErrno, sendmmsg, setsockopt, socket } from './libc.ts';
+// Packets for one interface, gathered and sent with one sendmmsg(2) call on an AF_PACKET socket that is bound to it: to
+// name the interface with each packet would cost the kernel time for each. Their bytes are read when the call is made,
+// from wherever they are: only addresses are kept.
+import {
+  addressOf,
+  bindSocket,
+  check,
+  close,
+  lastErrno,
+  SysError,
+  sendmmsg,
+  setsockopt,
+  socket,
+} from './libc.ts';
 import { linkAddress } from './packet-ring.ts';
 
 const AF_PACKET = 17;
 const SOCK_RAW = 3;
+const SOCK_CLOEXEC = 0x80000;
 const SOL_SOCKET = 1;
 const SO_SNDBUF = 7;
 const SO_SNDBUFFORCE = 32;
@@ -14,13 +26,13 @@ const MSG_DONTWAIT = 0x40;
 
 const MMSGHDR_LEN = 64; // struct msghdr (56), msg_len (4), padding
 const MESSAGE_WORDS = MMSGHDR_LEN / 4;
-const NAME_WORD = 0;
-const NAME_LEN_WORD = 2;
 const IOV_WORD = 4;
 const IOV_COUNT_WORD = 6;
 const IOV_LEN = 16;
 const IOV_WORDS = IOV_LEN / 4;
 const HIGH = 0x1_0000_0000;
+/** Interfaces may come and go (those of containers), and nothing says which never come back. */
+const SOCKETS_MAX = 256;
 
 export class SendBatch {
   readonly max: number;
@@ -28,42 +40,46 @@ export class SendBatch {
   count = 0;
   /** errno of the last call that could not send all. */
   errno = 0;
-  readonly #fd: number;
+  /** -1: none was selected. */
+  interfaceIndex = -1;
+  readonly #sendBuffer: number;
+  /** Sockets by interface. */
+  readonly #fds = new Map<number, number>();
+  #fd = -1;
   readonly #messages: Buffer;
   readonly #messageWords: Int32Array;
   readonly #iovs: Buffer;
   readonly #iovWords: Int32Array;
-  readonly #linkAddresses = new Map<number, { bytes: Buffer; start: MemoryStart }>();
-  /** Where each message was last sent to. */
-  readonly #interfaces: Int32Array;
 
-  /** `max` packets at a time; `sendBuffer` bytes may wait in the kernel. Throws a SysError. */
+  /** `max` packets at a time; `sendBuffer` bytes may wait in the kernel, for each interface. */
   constructor(max: number, sendBuffer: number) {
     this.max = max;
-    this.#fd = check(socket(AF_PACKET, SOCK_RAW, 0), 'socket'); // protocol 0: it receives nothing
-    const one = Int32Array.of(1);
-    check(setsockopt(this.#fd, SOL_PACKET, PACKET_QDISC_BYPASS, one, 4), 'setsockopt PACKET_QDISC_BYPASS');
-    const size = Int32Array.of(sendBuffer);
-    if (setsockopt(this.#fd, SOL_SOCKET, SO_SNDBUFFORCE, size, 4) !== 0)
-      check(setsockopt(this.#fd, SOL_SOCKET, SO_SNDBUF, size, 4), 'setsockopt SO_SNDBUF');
+    this.#sendBuffer = sendBuffer;
     this.#messages = Buffer.from(new ArrayBuffer(max * MMSGHDR_LEN));
     this.#messageWords = new Int32Array(this.#messages.buffer);
     this.#iovs = Buffer.from(new ArrayBuffer(max * IOV_LEN));
     this.#iovWords = new Int32Array(this.#iovs.buffer);
-    this.#interfaces = new Int32Array(max);
     const iovs = Number(addressOf(this.#iovs));
     for (let i = 0; i < max; i++) {
       const message = i * MESSAGE_WORDS;
-      this.#messageWords[message + NAME_LEN_WORD] = 20; // struct sockaddr_ll
       writePointer(this.#messageWords, message + IOV_WORD, memoryStart(iovs + i * IOV_LEN));
       this.#messageWords[message + IOV_COUNT_WORD] = 1;
     }
   }
 
-  /** Adds the frame (link header first) at `start` + `off`, to go out on the interface. There must be room. */
-  add(start: MemoryStart, off: number, byteLength: number, interfaceIndex: number): void {
+  /** The interface of the packets that are added from now on, with none gathered. False: no socket can be bound to it. */
+  select(interfaceIndex: number): boolean {
+    if (interfaceIndex === this.interfaceIndex) return true;
+    const fd = this.#fds.get(interfaceIndex) ?? this.#open(interfaceIndex);
+    if (fd < 0) return false;
+    this.#fd = fd;
+    this.interfaceIndex = interfaceIndex;
+    return true;
+  }
+
+  /** Adds the frame (link header first) at `start` + `off`. There must be room. */
+  add(start: MemoryStart, off: number, byteLength: number): void {
     const at = this.count++;
-    if (this.#interfaces[at] !== interfaceIndex) this.#setInterface(at, interfaceIndex);
     const iov = at * IOV_WORDS;
     const low = start.low + off;
     this.#iovWords[iov] = low;
@@ -81,18 +97,31 @@ export class SendBatch {
   }
 
   close(): void {
-    close(this.#fd);
+    for (const fd of this.#fds.values()) close(fd);
+    this.#fds.clear();
+    this.interfaceIndex = -1;
   }
 
-  #setInterface(at: number, interfaceIndex: number): void {
-    let known = this.#linkAddresses.get(interfaceIndex);
-    if (known === undefined) {
-      const bytes = linkAddress(interfaceIndex);
-      known = { bytes, start: memoryStart(Number(addressOf(bytes))) };
-      this.#linkAddresses.set(interfaceIndex, known);
+  /** -1: it cannot be opened. */
+  #open(interfaceIndex: number): number {
+    if (this.#fds.size >= SOCKETS_MAX) this.close();
+    const fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0); // protocol 0: it receives nothing
+    if (fd < 0) return -1;
+    try {
+      const one = Int32Array.of(1);
+      check(setsockopt(fd, SOL_PACKET, PACKET_QDISC_BYPASS, one, 4), 'setsockopt PACKET_QDISC_BYPASS');
+      const size = Int32Array.of(this.#sendBuffer);
+      if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, size, 4) !== 0)
+        check(setsockopt(fd, SOL_SOCKET, SO_SNDBUF, size, 4), 'setsockopt SO_SNDBUF');
+      const address = linkAddress(interfaceIndex);
+      check(bindSocket(fd, address, address.length), 'bind');
+    } catch (error) {
+      close(fd);
+      if (!(error instanceof SysError)) throw error;
+      return -1;
     }
-    this.#interfaces[at] = interfaceIndex;
-    writePointer(this.#messageWords, at * MESSAGE_WORDS + NAME_WORD, known.start);
+    this.#fds.set(interfaceIndex, fd);
+    return fd;
   }
 }
 
