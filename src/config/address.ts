@@ -1,7 +1,7 @@
 // Addresses as they stand in a config (the only importer of ipaddr.js). What is read is canonical text (RFC 5952), so that two
 // notations of one address are found to be the same.
 import ipaddr from 'ipaddr.js';
-import { familyOf } from '../wire/address.ts';
+import { familyOf, formatEndpoint } from '../wire/address.ts';
 import { formatValue } from './problem.ts';
 import type { Reader } from './reader.ts';
 
@@ -61,7 +61,70 @@ export function listenAddress(): Reader<Listen> {
       const valid = v6 === undefined ? isIpv4(host) : isIpv6(host);
       return valid && port <= 65535 ? { host, port } : undefined;
     },
+    format: ({ host, port }) => formatEndpoint(host, port),
   };
+}
+
+/** `10.2.0.9:6000` or `[fd00::9]:6000`, the address as unicastAddress takes it. */
+export function endpoint(): Reader<{ ip: string; port: number }> {
+  const listen = listenAddress();
+  const address = unicastAddress();
+  return {
+    allowed: 'unicast address and port 1..65535, as 10.2.0.9:6000 or [fd00::9]:6000',
+    read: (raw) => {
+      const read = listen.read(raw);
+      const ip = read && address.read(read.host);
+      return ip !== undefined && read!.port > 0 ? { ip, port: read!.port } : undefined;
+    },
+    reason: (raw) => {
+      const host = listen.read(raw)?.host;
+      return host === undefined ? undefined : refusalOf(host);
+    },
+    format: ({ ip, port }) => formatEndpoint(ip, port),
+  };
+}
+
+/** `198.51.100.0/24`, `2001:db8::/32`, or one address -> canonical text with its length. No bits may be set behind it. */
+export function prefix(): Reader<string> {
+  return {
+    allowed: 'prefix (198.51.100.0/24, 2001:db8::/32) or address',
+    read: (raw) => {
+      const { address, length } = parsePrefix(raw) ?? {};
+      if (address === undefined || refusalOfPrefix(address, length!) !== undefined) return undefined;
+      return `${address}/${length}`;
+    },
+    reason: (raw) => {
+      const { address, length } = parsePrefix(raw) ?? {};
+      return address === undefined ? undefined : refusalOfPrefix(address, length!);
+    },
+  };
+}
+
+function parsePrefix(raw: unknown): { address: string; length: number } | undefined {
+  const match = typeof raw === 'string' ? /^([^/]+)(?:\/(0|[1-9]\d{0,2}))?$/.exec(raw) : null;
+  const address = match ? canonical(match[1]) : undefined;
+  return address === undefined ? undefined : { address, length: Number(match![2] ?? bitsOf(address)) };
+}
+
+const bitsOf = (address: string): number => (familyOf(address) === 4 ? 32 : 128);
+
+function refusalOfPrefix(address: string, length: number): string | undefined {
+  const bits = bitsOf(address);
+  if (length > bits) return `an IPv${familyOf(address)} address has ${bits} bits`;
+  if (familyOf(address) === 6) {
+    const parsed = ipaddr.IPv6.parse(address);
+    if (parsed.zoneId !== undefined) return 'a prefix has no zone id';
+    if (parsed.range() === 'ipv4Mapped')
+      return `IPv4-mapped addresses are IPv4, which is written ${parsed.toIPv4Address().toString()}`;
+  }
+  const start = networkOf(address, length);
+  return start === address ? undefined : `it has bits behind its length: ${start}/${length}`;
+}
+
+function networkOf(address: string, length: number): string {
+  return familyOf(address) === 4
+    ? ipaddr.IPv4.networkAddressFromCIDR(`${address}/${length}`).toString()
+    : ipaddr.IPv6.networkAddressFromCIDR(`${address}/${length}`).toRFC5952String();
 }
 
 /** True when only programs on this host can reach `host`. */

@@ -25,9 +25,9 @@ export function renderFullYaml(): string {
 
 function yamlLine(key: KeyEntry, indent: string): string {
   const name = key.path.at(-1)!;
-  if (key.kind !== 'key') return `${indent}${name}:`;
-  if (name === '[]') return `${indent}- ${key.example}`;
+  if (name === '[]') return `${indent}${key.required ? '' : '# '}- ${key.example}`;
   if (key.default !== undefined) return `${indent}${name}: ${key.default}`;
+  if (key.kind !== 'key') return `${indent}${name}:`;
   return `${indent}${key.required ? '' : '# '}${name}: ${key.example}`;
 }
 
@@ -87,15 +87,23 @@ ${renderMarkdownTable()}
 
 What several keys must satisfy together:
 
-- Each \`vip:vport\`, and each service name, stands once; so do the \`lips\` and the real servers within a service.
-- A real server is not itself a \`vip:vport\`: that would be a loop.
-- A real server has an address of a family that one of the \`lips\` has too. The families of the \`vip\` do not matter: a client
-  over IPv6 may be sent to a real server over IPv4 (NAT64), and the other way round (NAT46).
+- Each \`vip:vport\`, and each service name, stands once; so do the \`lips\`, the real servers and the \`fallback\` within a service.
+- A real server or \`fallback\` is not itself a \`vip:vport\`: that would be a loop.
+- A real server or \`fallback\` has an address of a family that one of the \`lips\` has too. The families of the \`vip\` do not
+  matter: a client over IPv6 may be sent to a real server over IPv4 (NAT64), and the other way round (NAT46).
 - A real server over IPv6 is not sent ipo, which no receiver reads there, and \`mtu\` is at least 1280 then.
 - \`onUnsupported\` is not the dialect that a real server has anyway (elb over IPv4 is the same as ipo).
 - Where a LIP is also a VIP or the address of a real server, \`lports\` leaves out the port that is in use there.
 - Services that share a LIP and a real server have either the same \`lports\` or ranges that do not overlap.
+- \`health.command\` is there for type exec, and \`health.timeout\` is at most ten times \`health.interval\`.
+- No prefix stands in \`allow\` and in \`deny\`.
 - At most 1,000 services, 4,096 real servers in total, and 65,535 combinations of a LIP and a real
-  server of its family in total.
+  server of its family in total; a \`fallback\` counts as a real server.
+
+A key that has no effect together with the others (\`health.path\` with type tcp, \`persistence\` with a scheduler that keeps a
+client at its server anyway, a limit behind a lower one) is no error: \`check\` and the log of the start warn of it.
+
+\`uoa-proxy run\` takes a changed file while it runs. Keys of \`io\`, \`admin\` and \`sessions\`, and \`log.format\`, need a restart: a
+file that changes them is taken too, and the log says what waits for the restart.
 `;
 }

@@ -14,30 +14,43 @@ export interface KeyHelp {
   /** For keys without default. */
   example?: unknown;
   required: boolean;
+  /** A checked value as an operator writes it. */
+  format: (value: unknown) => string;
 }
 
 export const KEYS = z.registry<KeyHelp>();
 
 /** A key that must be given. */
-export function required<T>(help: string, reader: Reader<T>, example: unknown) {
+export function required<T>(text: string, reader: Reader<T>, example: unknown) {
   const schema = leaf(reader);
-  KEYS.add(schema, { help, allowed: reader.allowed, example, required: true });
+  KEYS.add(schema, { ...help(text, reader), example, required: true });
   return schema;
 }
 
 /** A key with a default, written as an operator would. */
-export function defaulted<T>(help: string, reader: Reader<T>, fallback: unknown) {
+export function defaulted<T>(text: string, reader: Reader<T>, fallback: unknown) {
   const schema = leaf(reader).prefault(fallback);
-  KEYS.add(schema, { help, allowed: reader.allowed, default: fallback, required: false });
+  KEYS.add(schema, { ...help(text, reader), default: fallback, required: false });
   return schema;
 }
 
 /** A key that may be left out, and then is found or computed as its help says. */
-export function optional<T>(help: string, reader: Reader<T>, example: unknown) {
+export function optional<T>(text: string, reader: Reader<T>, example: unknown) {
   const schema = leaf(reader).optional();
-  KEYS.add(schema, { help, allowed: reader.allowed, example, required: false });
+  KEYS.add(schema, { ...help(text, reader), example, required: false });
   return schema;
 }
+
+function help<T>(text: string, { allowed, format = plain }: Reader<T>) {
+  return {
+    help: text,
+    allowed,
+    format: (value: unknown) => (value === undefined ? UNSET : format(value as T)),
+  };
+}
+
+const UNSET = 'not set';
+const plain = (value: unknown): string => (Array.isArray(value) ? value.join(', ') : String(value));
 
 function leaf<T>(reader: Reader<T>) {
   return z.unknown().transform((raw, context): T => {
@@ -58,7 +71,7 @@ export function optionalGroup<S extends z.core.$ZodShape>(help: string, shape: S
   // Its keys all have defaults, so an absent group is an empty one. zod cannot know that from a generic shape.
   const empty = {} as z.input<z.ZodObject<S, z.core.$strict>>;
   const schema = group(shape).prefault(empty as z.core.util.NoUndefined<typeof empty>);
-  KEYS.add(schema, { help, allowed: 'map of keys', required: false });
+  KEYS.add(schema, { help, allowed: 'map of keys', required: false, format: plain });
   return schema;
 }
 
@@ -69,7 +82,19 @@ export function list<E extends z.ZodType>(help: string, element: E, max: number)
     .array(element, { error: (issue) => refusal(issue.input, allowed) })
     .min(1, { error: `is empty, expected ${allowed}` })
     .max(max, { error: (issue) => `has ${(issue.input as unknown[]).length} elements, expected ${allowed}` });
-  KEYS.add(schema, { help, allowed: `list, 1 to ${max} elements`, required: true });
+  KEYS.add(schema, { help, allowed: `list, 1 to ${max} elements`, required: true, format: plain });
+  return schema;
+}
+
+/** A list of 0 to `max` elements, that may be left out. */
+export function optionalList<E extends z.ZodType>(help: string, element: E, max: number) {
+  const allowed = `a list of at most ${max} elements`;
+  const schema = z
+    .array(element, { error: (issue) => refusal(issue.input, allowed) })
+    .max(max, { error: (issue) => `has ${(issue.input as unknown[]).length} elements, expected ${allowed}` })
+    .prefault([]);
+  const about = { help, allowed: `list, at most ${max} elements`, default: '[]', format: plain };
+  KEYS.add(schema, { ...about, required: false });
   return schema;
 }
 
@@ -93,7 +118,11 @@ export function* entries(schema: z.ZodType, path: readonly string[] = []): Gener
     const kind = inner instanceof z.ZodObject ? 'group' : inner instanceof z.ZodArray ? 'list' : 'key';
     yield { ...help, path, kind };
   }
-  if (inner instanceof z.ZodArray) yield* entries(inner.element as z.ZodType, [...path, '[]']);
+  if (inner instanceof z.ZodArray) {
+    const isRequired = help?.required ?? true;
+    for (const entry of entries(inner.element as z.ZodType, [...path, '[]']))
+      yield isRequired ? entry : { ...entry, required: false };
+  }
   if (inner instanceof z.ZodObject) {
     for (const [name, child] of Object.entries(inner.shape))
       yield* entries(child as z.ZodType, [...path, name]);

@@ -8,6 +8,8 @@ export interface Reader<T> {
   read(raw: unknown): T | undefined;
   /** Why `raw` is not allowed, where more can be said than `allowed`. */
   reason?(raw: unknown): string | undefined;
+  /** The value as an operator writes it, where that is not its plain text. */
+  format?(value: T): string;
 }
 
 /** One of a closed set of words or numbers. */
@@ -29,7 +31,11 @@ export function integer(min: number, max: number): Reader<number> {
 
 /** The word `word`, or whatever `other` reads. */
 export function wordOr<const W extends string, T>(word: W, other: Reader<T>): Reader<W | T> {
-  return { allowed: `${word} | ${other.allowed}`, read: (raw) => (raw === word ? word : other.read(raw)) };
+  return {
+    allowed: `${word} | ${other.allowed}`,
+    read: (raw) => (raw === word ? word : other.read(raw)),
+    format: (value) => (value === word ? word : (other.format?.(value as T) ?? String(value))),
+  };
 }
 
 export function text(allowed: string, pattern: RegExp): Reader<string> {
@@ -48,7 +54,20 @@ export function duration(min: string, max: string): Reader<number> {
       const ms = parseDuration(raw);
       return ms !== undefined && ms >= minMs && ms <= maxMs ? ms : undefined;
     },
+    format: formatDuration,
   };
+}
+
+/** Milliseconds in the largest unit that divides them: `90s`, `5m`. */
+export function formatDuration(ms: number): string {
+  if (ms === 0) return '0s';
+  return inLargestUnit(ms, { h: MS_BY_UNIT.h, m: MS_BY_UNIT.m, s: MS_BY_UNIT.s, ms: 1 });
+}
+
+/** `units` from the largest to one of 1. */
+function inLargestUnit(value: number, units: Record<string, number>): string {
+  const [unit, factor] = Object.entries(units).find((entry) => value % entry[1] === 0)!;
+  return `${value / factor}${unit}`;
 }
 
 function parseDuration(raw: unknown): number | undefined {
@@ -69,6 +88,10 @@ export function size(min: string, max: string): Reader<number> {
       const bytes = parseSize(raw);
       return bytes !== undefined && bytes >= minBytes && bytes <= maxBytes ? bytes : undefined;
     },
+    format: (bytes) => {
+      const { GiB, MiB, KiB, GB, MB, KB } = BYTES_BY_UNIT;
+      return inLargestUnit(bytes, { GiB, MiB, KiB, GB, MB, KB, B: 1 });
+    },
   };
 }
 
@@ -88,19 +111,35 @@ export interface PortRange {
 
 /** `1024-65535`, or one port. */
 export function portRange(): Reader<PortRange> {
+  return range('port', 'port range first-last (or one port)', 1, 65535);
+}
+
+/** `200-399`, or one number. */
+export function integerRange(min: number, max: number): Reader<PortRange> {
+  return range('number', 'range first-last (or one number)', min, max);
+}
+
+function range(what: string, allowed: string, min: number, max: number): Reader<PortRange> {
+  const parse = (raw: unknown): PortRange | undefined => {
+    if (typeof raw !== 'string' && typeof raw !== 'number') return undefined;
+    const match = /^(\d{1,9})(?:-(\d{1,9}))?$/.exec(String(raw));
+    return match ? { first: Number(match[1]), last: Number(match[2] ?? match[1]) } : undefined;
+  };
   return {
-    allowed: 'port range first-last (or one port) within 1..65535',
+    allowed: `${allowed} within ${min}..${max}`,
     read: (raw) => {
-      if (typeof raw !== 'string' && typeof raw !== 'number') return undefined;
-      const match = /^(\d{1,5})(?:-(\d{1,5}))?$/.exec(String(raw));
-      if (!match) return undefined;
-      const first = Number(match[1]);
-      const last = Number(match[2] ?? match[1]);
-      return first >= 1 && first <= last && last <= 65535 ? { first, last } : undefined;
+      const parsed = parse(raw);
+      if (parsed === undefined || parsed.first < min || parsed.last > max) return undefined;
+      return parsed.first <= parsed.last ? parsed : undefined;
     },
     reason: (raw) => {
-      const match = typeof raw === 'string' ? /^(\d{1,5})-(\d{1,5})$/.exec(raw) : null;
-      return match && Number(match[1]) > Number(match[2]) ? 'the first port is above the last' : undefined;
+      const parsed = parse(raw);
+      return parsed && parsed.first > parsed.last ? `the first ${what} is above the last` : undefined;
     },
+    format: formatRange,
   };
+}
+
+export function formatRange({ first, last }: PortRange): string {
+  return first === last ? String(first) : `${first}-${last}`;
 }

@@ -3,9 +3,11 @@
 import { familyOf, formatEndpoint } from '../wire/address.ts';
 import { isLoopback } from './address.ts';
 import { type Finding, formatPath, formatValue, type KeyPath, type Problem } from './problem.ts';
-import type { PortRange } from './reader.ts';
+import { formatRange, type PortRange } from './reader.ts';
 import { type Config, MAX_LEGS, MAX_REAL_SERVERS, type ServiceConfig } from './schema.ts';
-import { dialectOf, findMixedReceivers, findUoaConflicts } from './uoa-rules.ts';
+import { findServiceConflicts, serviceWarnings } from './service-rules.ts';
+import { targetsOf } from './targets.ts';
+import { findMixedReceivers, findUoaConflicts } from './uoa-rules.ts';
 
 /** A service that is valid in itself, with its index in `services`. */
 export interface IndexedService {
@@ -23,6 +25,7 @@ export function findConflicts(services: readonly IndexedService[]): Finding[] {
     ...findClaimedPorts(services),
     ...withinServices(services, findFamilyConflicts),
     ...withinServices(services, findUoaConflicts),
+    ...withinServices(services, findServiceConflicts),
     ...findMixedReceivers(services),
     // The excess rule bounds the work of this one.
     ...(tooMany.length === 0 ? findSharedLegs(services) : []),
@@ -51,9 +54,10 @@ function findExcess(services: readonly IndexedService[]): Finding[] {
   let realServers = 0;
   let legs = 0;
   for (const { service } of services) {
-    realServers += service.realServers.length;
+    const targets = targetsOf(service);
+    realServers += targets.length;
     const lips = lipsByFamily(service);
-    for (const { ip } of service.realServers) legs += lips[familyOf(ip)].length;
+    for (const { ip } of targets) legs += lips[familyOf(ip)].length;
   }
   const findings: Finding[] = [];
   const report = (count: number, what: string, max: number) => {
@@ -87,19 +91,13 @@ function findDuplicates(services: readonly IndexedService[]): Finding[] {
     for (const [i, address] of service.lips.entries())
       lip(address, 'LIP', [...path, 'lips', i], 'each once per service');
     const realServer = uses();
-    for (const [i, { ip, port }] of service.realServers.entries()) {
-      realServer(
-        formatEndpoint(ip, port),
-        'real server',
-        [...path, 'realServers', i],
-        'each once per service',
-      );
-    }
+    for (const { endpoint, what, path: inService } of targetsOf(service))
+      realServer(endpoint, what, [...path, ...inService], 'each once per service');
   }
   return findings;
 }
 
-/** Real servers that are a VIP:vport: their datagrams would come back to the proxy. */
+/** Real servers and fallbacks that are a VIP:vport: their datagrams would come back to the proxy. */
 function findLoops(services: readonly IndexedService[]): Finding[] {
   const findings: Finding[] = [];
   const nameByVip = new Map(
@@ -108,12 +106,11 @@ function findLoops(services: readonly IndexedService[]): Finding[] {
     ),
   );
   for (const { index, service } of services) {
-    for (const [i, { ip, port }] of service.realServers.entries()) {
-      const endpoint = formatEndpoint(ip, port);
+    for (const { endpoint, path } of targetsOf(service)) {
       const name = nameByVip.get(endpoint);
       if (name === undefined) continue;
       const message = `${endpoint} is the VIP of service ${formatValue(name)}, expected a server, not a loop`;
-      findings.push({ path: ['services', index, 'realServers', i], message });
+      findings.push({ path: ['services', index, ...path], message });
     }
   }
   return findings;
@@ -129,8 +126,7 @@ function findClaimedPorts(services: readonly IndexedService[]): Finding[] {
   };
   for (const { service } of services) {
     for (const vip of service.vip) claim(vip, service.vport, `VIP ${formatEndpoint(vip, service.vport)}`);
-    for (const { ip, port } of service.realServers)
-      claim(ip, port, `real server ${formatEndpoint(ip, port)}`);
+    for (const { ip, port, endpoint, what } of targetsOf(service)) claim(ip, port, `${what} ${endpoint}`);
   }
   const findings: Finding[] = [];
   for (const { index, service } of services) {
@@ -152,16 +148,15 @@ const MTU_MIN_IPV6 = 1280;
 function findFamilyConflicts(service: ServiceConfig): Finding[] {
   const findings: Finding[] = [];
   const lips = lipsByFamily(service);
-  for (const [i, { ip }] of service.realServers.entries()) {
+  for (const { ip, ipPath } of targetsOf(service)) {
     const family = familyOf(ip);
     if (lips[family].length > 0) continue;
     const message = `"${ip}" is not allowed (every LIP is IPv${10 - family}), expected an IPv${family} address among the lips too`;
-    findings.push({ path: ['realServers', i, 'ip'], message });
+    findings.push({ path: ipPath, message });
   }
-  const overIpv6 = service.realServers.find(({ ip }) => familyOf(ip) === 6);
+  const overIpv6 = targetsOf(service).find(({ ip }) => familyOf(ip) === 6);
   if (overIpv6 && service.mtu !== 'auto' && service.mtu < MTU_MIN_IPV6) {
-    const server = formatEndpoint(overIpv6.ip, overIpv6.port);
-    const message = `${service.mtu} is not allowed (${server} is reached over IPv6), expected auto | integer ${MTU_MIN_IPV6}..65535`;
+    const message = `${service.mtu} is not allowed (${overIpv6.endpoint} is reached over IPv6), expected auto | integer ${MTU_MIN_IPV6}..65535`;
     findings.push({ path: ['mtu'], message });
   }
   return findings;
@@ -177,8 +172,7 @@ function findSharedLegs(services: readonly IndexedService[]): Finding[] {
   const findings = new Map<string, Finding>();
   for (const { index, service } of services) {
     const lips = lipsByFamily(service);
-    for (const { ip, port } of service.realServers) {
-      const endpoint = formatEndpoint(ip, port);
+    for (const { ip, endpoint } of targetsOf(service)) {
       for (const lip of lips[familyOf(ip)]) {
         const leg = `${lip} to ${endpoint}`;
         const users = usersByLeg.get(leg) ?? [];
@@ -213,37 +207,17 @@ function overlapsPartly(a: PortRange, b: PortRange): boolean {
   return !isSame(a, b) && a.first <= b.last && b.first <= a.last;
 }
 
-function formatRange({ first, last }: PortRange): string {
-  return first === last ? String(first) : `${first}-${last}`;
-}
-
-/** Receivers forget a client address after this long without a UOA (kernel module uoa, its default). */
-const RECEIVER_MEMORY_MS = 360_000;
-
 /** What is allowed but probably not meant. */
 export function configWarnings(config: Config): Problem[] {
-  const warnings: Finding[] = [];
-  for (const [index, service] of config.services.entries()) {
-    const path = ['services', index];
-    if (service.realServers.every(({ weight }) => weight === 0)) {
-      warnings.push({
-        path: [...path, 'realServers'],
-        message: 'every weight is 0: no new session is accepted',
-      });
-    }
-    const { maxTrials, idleRefresh, unifiedType, onUnsupported } = service.uoa;
-    const sent = new Set([onUnsupported, ...service.realServers.map((one) => dialectOf(service, one))]);
-    if (unifiedType !== 31 && !sent.has('unified')) {
-      const message = `${unifiedType} has no effect: no real server of this service is sent unified`;
-      warnings.push({ path: [...path, 'uoa', 'unifiedType'], message });
-    }
-    if (maxTrials > 0 && idleRefresh >= RECEIVER_MEMORY_MS) {
-      const message = `${idleRefresh / 1000}s is not below 360s, when receivers forget the client address`;
-      warnings.push({ path: [...path, 'uoa', 'idleRefresh'], message });
-    }
-  }
-  if (!isLoopback(config.admin.listen.host)) {
-    const message = `${formatValue(config.admin.listen.host)} can be reached from other machines, without authentication: /sessions shows client addresses`;
+  const warnings: Finding[] = config.services.flatMap((service, index) =>
+    serviceWarnings(service, config.sessions.max).map(({ path, message }) => ({
+      path: ['services', index, ...path],
+      message,
+    })),
+  );
+  const { listen, tokenFile } = config.admin;
+  if (!isLoopback(listen.host) && tokenFile === undefined) {
+    const message = `${formatValue(listen.host)} can be reached from other machines, without authentication: /sessions shows client addresses; set admin.tokenFile`;
     warnings.push({ path: ['admin', 'listen'], message });
   }
   return warnings.map(({ path, message }) => ({ path: formatPath(path), message }));

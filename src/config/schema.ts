@@ -3,9 +3,10 @@
 // several keys at once is in rules.ts.
 import type * as z from 'zod';
 import { formatEndpoint } from '../wire/address.ts';
-import { addressPerFamily, listenAddress, unicastAddress } from './address.ts';
-import { defaulted, group, list, optional, optionalGroup, required } from './key.ts';
-import { duration, flag, integer, oneOf, portRange, size, text, wordOr } from './reader.ts';
+import { addressPerFamily, endpoint, listenAddress, prefix, unicastAddress } from './address.ts';
+import { defaulted, group, list, optional, optionalGroup, optionalList, required } from './key.ts';
+import { expectation, payload } from './payload.ts';
+import { duration, flag, integer, integerRange, oneOf, portRange, size, text, wordOr } from './reader.ts';
 
 export const MAX_SERVICES = 1000;
 export const MAX_REAL_SERVERS = 4096;
@@ -17,8 +18,16 @@ const interfaceName = text(
   /^(?!\.{1,2}$)[^\s/:]{1,15}$/,
 );
 
+const filePath = text('absolute path of a file', /^\/[^\0]*[^\0/]$/);
+
 /** How a client address can be written into a packet; what reads which is in docs/wire-formats.md. */
 const DIALECTS = ['ipo', 'opp', 'elb', 'unified'] as const;
+
+const dialect = optional(
+  "The dialect that this real server understands. Without it: the service's uoa.dialect.",
+  oneOf(...DIALECTS, 'none'),
+  'opp',
+);
 
 const realServer = group({
   ip: required('Address of the real server (RIP).', unicastAddress(), '10.2.0.2'),
@@ -28,12 +37,70 @@ const realServer = group({
     integer(0, 65535),
     100,
   ),
-  dialect: optional(
-    "The dialect that this real server understands. Without it: the service's uoa.dialect.",
-    oneOf(...DIALECTS, 'none'),
-    'opp',
+  dialect,
+});
+
+const MAX_PREFIXES = 100_000;
+const count = (max: number) => integer(0, max);
+
+const health = optionalGroup('Whether a real server works: asked in turn, and seen by its traffic.', {
+  type: defaulted(
+    'How it is asked. none: not at all, it counts as up. udp: send a datagram, expect a reply; ICMP unreachable is a failure, and without `expect` nothing else is. tcp: connect. http: GET. icmp: echo. exec: run a program, exit code 0 is success.',
+    oneOf('none', 'udp', 'tcp', 'http', 'icmp', 'exec'),
+    'none',
+  ),
+  interval: defaulted('Time between two checks.', duration('100ms', '1h'), '2s'),
+  timeout: defaulted('A check without result for this long has failed.', duration('10ms', '60s'), '1s'),
+  rise: defaulted('Successes in a row after which it is up again.', integer(1, 100), 2),
+  fall: defaulted('Failures in a row after which it is down.', integer(1, 100), 3),
+  jitter: defaulted(
+    'Each interval is longer or shorter by up to so many percent, so that checks do not come at once.',
+    integer(0, 50),
+    10,
+  ),
+  port: optional("Port that is asked. Without it: the real server's.", port, 8080),
+  send: optional('udp: the payload. Without it: an empty datagram.', payload(), 'ping'),
+  expect: optional(
+    'udp: what the reply must be, or contain where it is a regular expression.',
+    expectation(),
+    '/^pong/',
+  ),
+  path: defaulted('http: what is asked for.', text('path that starts with /', /^\/[\x21-\x7e]*$/), '/'),
+  status: defaulted('http: status codes that mean success.', integerRange(100, 599), '200-399'),
+  command: optionalList(
+    'exec: program and arguments; no shell. It finds UOA_PROXY_SERVICE, UOA_PROXY_RS_IP and UOA_PROXY_RS_PORT in its environment.',
+    required('The program, then one argument each.', text('text', /^[^\0]+$/), '/usr/local/bin/check'),
+    64,
+  ),
+  unreachable: defaulted(
+    'Down after so many ICMP unreachable errors of the real server within `window`; 0 = never.',
+    count(1_000_000),
+    0,
+  ),
+  silent: defaulted(
+    'Down after so many sessions within `window` ended without any answer of the real server, while none got one; 0 = never.',
+    count(1_000_000),
+    0,
+  ),
+  window: defaulted(
+    'Time over which the two above are counted; without a check, also how long it then stays down.',
+    duration('1s', '1h'),
+    '10s',
   ),
 });
+
+const limits = optionalGroup('What a service takes at most, so that others are not hurt. 0 = no limit.', {
+  sessions: defaulted('Sessions of the service.', count(16_000_000), 0),
+  sessionsPerClient: defaulted('Sessions of one client prefix.', count(1_000_000), 0),
+  newSessions: defaulted('New sessions per second, in bursts of up to a second.', count(10_000_000), 0),
+  newSessionsPerClient: defaulted('The same for one client prefix.', count(1_000_000), 0),
+  prefixV4: defaulted('Bits of an IPv4 address that make a client.', integer(8, 32), 32),
+  prefixV6: defaulted('Bits of an IPv6 address that make a client.', integer(16, 128), 64),
+});
+
+/** What the two groups are when nothing is written. */
+export const DEFAULT_HEALTH = health.parse(undefined);
+export const DEFAULT_LIMITS = limits.parse(undefined);
 
 const service = group({
   name: optional(
@@ -58,9 +125,41 @@ const service = group({
     '1024-65535',
   ),
   scheduler: defaulted(
-    'How a real server is chosen for a new session: rr in turn, wrr in turn by weight.',
-    oneOf('rr', 'wrr'),
+    'How a real server is chosen for a new session. rr: in turn. wrr: in turn, by weight. lc: fewest sessions. wlc: fewest sessions for its weight. sh: by the client address. mh: by the client address with Maglev hashing, which moves few clients when servers change, and chooses the same in every proxy of this config. random: by weight and chance.',
+    oneOf('rr', 'wrr', 'lc', 'wlc', 'sh', 'mh', 'random'),
     'rr',
+  ),
+  persistence: defaulted(
+    'New sessions of a client address go to the real server of its last one for this long; 0 = off.',
+    duration('0s', '24h'),
+    '0s',
+  ),
+  health,
+  onDown: defaulted(
+    'What becomes of the sessions of a real server that is down. keep: they stay with it. move: they go to another one, which is told the client address again. reset: they end, and the client is told by ICMP port unreachable.',
+    oneOf('keep', 'move', 'reset'),
+    'keep',
+  ),
+  fallback: optional(
+    'Where new sessions go while no real server is up, as IP:port; of a family that the lips have.',
+    endpoint(),
+    '10.2.0.9:6000',
+  ),
+  drainTimeout: defaulted(
+    'A real server that is taken out of the config keeps its sessions for this long.',
+    duration('0s', '24h'),
+    '5m',
+  ),
+  limits,
+  allow: optionalList(
+    'Clients that are served; empty: all. The longest prefix of allow and deny that matches decides.',
+    required('Address or prefix.', prefix(), '198.51.100.0/24'),
+    MAX_PREFIXES,
+  ),
+  deny: optionalList(
+    'Clients that are not served.',
+    required('Address or prefix.', prefix(), '203.0.113.0/24'),
+    MAX_PREFIXES,
   ),
   timeouts: optionalGroup('A session ends when it saw no packet for this long.', {
     oneway: defaulted('While the real server has not answered.', duration('1s', '24h'), '300s'),
@@ -136,8 +235,13 @@ export const CONFIG_SCHEMA = group({
     ),
     bufferSize: defaulted("The kernel's capture buffer per interface.", size('1MiB', '2GiB'), '64MiB'),
   }),
-  admin: optionalGroup('HTTP: /metrics, /healthz, /readyz, /sessions, /services. No authentication.', {
+  admin: optionalGroup('HTTP: metrics, health, and what uoa-proxy ctl asks for and changes.', {
     listen: defaulted('Address and port; port 0 takes any free one.', listenAddress(), '127.0.0.1:9464'),
+    tokenFile: optional(
+      'File whose first line every request but /healthz and /readyz must bring as `Authorization: Bearer`. Needed for changes (reload, drain, servers) where listen is not a loopback address.',
+      filePath,
+      '/etc/uoa-proxy/token',
+    ),
   }),
   log: optionalGroup('Log on standard output.', {
     level: defaulted(
@@ -156,6 +260,21 @@ export const CONFIG_SCHEMA = group({
       'Most sessions at a time; a new one beyond evicts the least recently used.',
       integer(1, 16_000_000),
       1_000_000,
+    ),
+    onewayShare: defaulted(
+      'Percent of max that sessions may take whose real server has not answered yet: a flood of new ones evicts only these.',
+      integer(1, 100),
+      25,
+    ),
+    lportReserve: defaulted(
+      'Percent of the lports towards each real server that are kept for clients that were answered before.',
+      integer(0, 90),
+      10,
+    ),
+    stateFile: optional(
+      'Sessions are saved here on stop and restored on start, so that clients keep their LIP:lport over a restart.',
+      filePath,
+      '/var/lib/uoa-proxy/sessions',
     ),
   }),
   services: list('Each VIP:vport and the real servers behind it.', service, MAX_SERVICES),

@@ -1,15 +1,11 @@
 // What the keys about UOA must satisfy together with the real servers of their service: what no receiver can read where it
 // goes is refused, because nobody would notice but the program that misses its clients' addresses.
-import { familyOf, formatEndpoint } from '../wire/address.ts';
+import { familyOf } from '../wire/address.ts';
 import type { Finding } from './problem.ts';
-import type { RealServerConfig, ServiceConfig } from './schema.ts';
+import type { ServiceConfig } from './schema.ts';
+import { type Target, targetsOf } from './targets.ts';
 
-type Dialect = ServiceConfig['uoa']['dialect'];
-
-/** The dialect that a real server of the service is sent. */
-export function dialectOf({ uoa }: ServiceConfig, { dialect }: RealServerConfig): Dialect {
-  return dialect ?? uoa.dialect;
-}
+type Dialect = Target['dialect'];
 
 /** Every violation in one service; paths start at the service. */
 export function findUoaConflicts(service: ServiceConfig): Finding[] {
@@ -48,10 +44,9 @@ export function findMixedReceivers(services: readonly Indexed[]): Finding[] {
   for (const { index, service } of services) {
     const path = ['services', index];
     const falling = new Set<string>();
-    for (const [i, one] of service.realServers.entries()) {
-      const dialect = dialectOf(service, one);
-      use(one.ip, dialect, service, [...path, 'realServers', i]);
-      if (dialect !== 'none') falling.add(one.ip);
+    for (const { ip, dialect, path: inService } of targetsOf(service)) {
+      use(ip, dialect, service, [...path, ...inService]);
+      if (dialect !== 'none') falling.add(ip);
     }
     const { onUnsupported } = service.uoa;
     if (onUnsupported === 'plain') continue;
@@ -63,22 +58,24 @@ export function findMixedReceivers(services: readonly Indexed[]): Finding[] {
 /** A real server's own dialect is reported where it stands, the service's once for all that have it. */
 function findIpoOverIpv6(service: ServiceConfig): Finding[] {
   const findings: Finding[] = [];
-  const refuse = (path: Finding['path'], servers: readonly RealServerConfig[], expected: string) => {
-    if (servers.length === 0) return;
-    const message = `"ipo" is not allowed for ${list(servers)} (no receiver reads ipo over IPv6), expected ${expected}`;
+  const refuse = (path: Finding['path'], targets: readonly Target[], expected: string) => {
+    if (targets.length === 0) return;
+    const message = `"ipo" is not allowed for ${list(targets)} (no receiver reads ipo over IPv6), expected ${expected}`;
     findings.push({ path, message });
   };
-  for (const [index, one] of service.realServers.entries()) {
-    if (familyOf(one.ip) === 6 && one.dialect === 'ipo')
-      refuse(['realServers', index, 'dialect'], [one], 'opp, elb, unified or none');
+  const overIpv6 = targetsOf(service).filter(({ ip }) => familyOf(ip) === 6);
+  for (const one of overIpv6) {
+    if (one.hasOwnDialect && one.dialect === 'ipo')
+      refuse([...one.path, 'dialect'], [one], 'opp, elb, unified or none');
   }
-  const overIpv6 = service.realServers.filter(({ ip }) => familyOf(ip) === 6);
   if (service.uoa.dialect === 'ipo') {
-    const inheriting = overIpv6.filter(({ dialect }) => dialect === undefined);
-    refuse(['uoa', 'dialect'], inheriting, 'opp, elb, unified or none, here or as their own dialect');
+    const inheriting = overIpv6.filter(({ hasOwnDialect }) => !hasOwnDialect);
+    const isFallback = inheriting.every(({ what }) => what === 'fallback');
+    const expected = `opp, elb, unified or none${isFallback ? '' : ', here or as their own dialect'}`;
+    refuse(['uoa', 'dialect'], inheriting, expected);
   }
   if (service.uoa.onUnsupported === 'ipo') {
-    const falling = overIpv6.filter((one) => dialectOf(service, one) !== 'none');
+    const falling = overIpv6.filter(({ dialect }) => dialect !== 'none');
     refuse(['uoa', 'onUnsupported'], falling, 'plain, opp, elb or unified');
   }
   return findings;
@@ -92,11 +89,10 @@ function findUselessFallback(service: ServiceConfig): Finding[] {
     return [{ path: ['uoa', 'onUnsupported'], message }];
   };
   if (onUnsupported === 'plain') return [];
-  const dialects = service.realServers.map((one) => dialectOf(service, one));
-  if (dialects.every((dialect) => dialect === 'none'))
+  const told = targetsOf(service).filter(({ dialect }) => dialect !== 'none');
+  if (told.length === 0)
     return refuse('with dialect none there is nothing that a real server could not read');
-  const told = service.realServers.filter((one) => dialectOf(service, one) !== 'none');
-  if (told.every((one) => isSame(dialectOf(service, one), onUnsupported, one.ip)))
+  if (told.every(({ dialect, ip }) => isSame(dialect, onUnsupported, ip)))
     return refuse(`${list(told)} is sent that already; over IPv4 ipo and elb are the same`);
   return [];
 }
@@ -108,7 +104,6 @@ function isSame(a: Dialect, b: Dialect, rip: string): boolean {
 }
 
 /** `[fd00::11]:6000 and 2 more`. */
-function list(servers: readonly RealServerConfig[]): string {
-  const { ip, port } = servers[0]!;
-  return `${formatEndpoint(ip, port)}${servers.length === 1 ? '' : ` and ${servers.length - 1} more`}`;
+function list(targets: readonly Target[]): string {
+  return `${targets[0]!.endpoint}${targets.length === 1 ? '' : ` and ${targets.length - 1} more`}`;
 }

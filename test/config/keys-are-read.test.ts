@@ -27,5 +27,5 @@ for (const key of keys) {
   const name = key.replaceAll('[]', '').split('.').at(-1) ?? '';
   // As a property (config.io.wan) or taken apart ({ lips, lports }).
   const isRead = new RegExp(`\\.${name}\\b|[{,]\\s*${name}\\s*[,:}]`);
-  test(`${key} is read`, () => assert.match(source, isRead));
+  test(`${key} is read`, () => assert.ok(isRead.test(source), 'nothing outside src/config reads it'));
 }

@@ -172,6 +172,47 @@ describe('services together', () => {
       [],
     ],
     [
+      "a fallback that is another service's VIP is a loop",
+      [sampleService(), otherService({ fallback: '10.1.0.100:6000' })],
+      [/^services\[1\]\.fallback: 10\.1\.0\.100:6000 is the VIP of service "game".*loop/],
+    ],
+    [
+      "a fallback that is its own service's VIP is a loop",
+      [sampleService({ fallback: '10.1.0.100:6000' })],
+      [/^services\[0\]\.fallback: 10\.1\.0\.100:6000 is the VIP of service "game"/],
+    ],
+    [
+      'a fallback on a LIP with its port in the lports is a conflict',
+      [sampleService({ fallback: '10.2.0.200:6000' })],
+      [/^services\[0\]\.lips\[0\]: 10\.2\.0\.200 with lports 1024-65535 covers fallback 10\.2\.0\.200:6000/],
+    ],
+    [
+      "a fallback that is one of the service's real servers is a conflict",
+      [sampleService({ fallback: '10.2.0.11:6000' })],
+      [
+        /^services\[0\]\.fallback: fallback 10\.2\.0\.11:6000 is already used by services\[0\]\.realServers\[0\]/,
+      ],
+    ],
+    [
+      "a fallback may be another service's real server or fallback",
+      [
+        sampleService({ fallback: '10.2.0.12:6000' }),
+        otherService({ fallback: '10.2.0.13:6000' }),
+        otherService({ name: 'third', vport: 6001, fallback: '10.2.0.13:6000' }),
+      ],
+      [],
+    ],
+    [
+      'services that share a LIP and a fallback must not overlap partly',
+      [
+        sampleService({ lports: '1024-5000', fallback: '10.2.0.13:6000' }),
+        otherService({ lips: ['10.2.0.200'], lports: '5000-9999', fallback: '10.2.0.13:6000' }),
+      ],
+      [
+        /^services\[1\]\.lports: 5000-9999 overlaps .* which also sends from 10\.2\.0\.200 to 10\.2\.0\.13:6000/,
+      ],
+    ],
+    [
       'services that share only a LIP may overlap',
       [sampleService({ lports: '1024-5000' }), otherService({ lips: ['10.2.0.200'], lports: '5000-9999' })],
       [],
@@ -219,6 +260,23 @@ describe('the families of one service', () => {
         /^services\[0\]\.mtu: 1279 is not allowed \(\[fd00:2::11\]:6000 is reached over IPv6\), expected auto \| integer 1280\.\.65535$/,
       ],
     ],
+    [
+      'a fallback over IPv6 needs a LIP over IPv6',
+      { uoa: { dialect: 'opp' }, fallback: '[fd00:2::9]:6000' },
+      [
+        /^services\[0\]\.fallback: "fd00:2::9" is not allowed \(every LIP is IPv4\), expected an IPv6 address among the lips too$/,
+      ],
+    ],
+    [
+      'an mtu below 1280 is too small for a fallback over IPv6',
+      {
+        lips: ['10.2.0.200', 'fd00:2::200'],
+        uoa: { dialect: 'opp' },
+        fallback: '[fd00:2::9]:6000',
+        mtu: 1279,
+      },
+      [/^services\[0\]\.mtu: 1279 is not allowed \(\[fd00:2::9\]:6000 is reached over IPv6\)/],
+    ],
     ['an mtu of 1280 is enough', overIpv6({ mtu: 1280 }), []],
     ['an mtu below 1280 is fine for clients over IPv6', { vip: 'fd00:1::100', mtu: 576 }, []],
   ];
@@ -260,6 +318,21 @@ describe('limits', () => {
     ]);
   });
 
+  it('a fallback counts as a real server, and so do its combinations', () => {
+    const services = manyServices(2, (index) => ({
+      realServers: manyServers(2047 + index),
+      fallback: '10.8.255.255:6000',
+    }));
+    assert.deepEqual(conflictsOf(...services), [
+      'services: 4097 real servers in total, at most 4096 are allowed',
+    ]);
+    const lips = Array.from({ length: 65 }, (_, index) => address('10.8', index));
+    assert.deepEqual(
+      conflictsOf(sampleService({ lips, realServers: manyServers(1008), fallback: '10.8.255.255:6000' })),
+      ['services: 65585 combinations of a LIP and a real server in total, at most 65535 are allowed'],
+    );
+  });
+
   it('65,536 combinations of LIP and real server are too many', () => {
     const lips = Array.from({ length: 64 }, (_, index) => address('10.8', index));
     assert.deepEqual(conflictsOf(sampleService({ lips, realServers: manyServers(1024) })), [
@@ -289,9 +362,12 @@ describe('a warning', () => {
     assert.equal(configWarnings(config)[0]?.path, 'services[0].uoa.idleRefresh');
   });
 
-  it('is given for an admin address that other machines can reach', () => {
-    const config = parse({ admin: { listen: '0.0.0.0:9464' }, services: [sampleService()] });
-    assert.equal(configWarnings(config)[0]?.path, 'admin.listen');
+  it('is given for an admin address that other machines can reach, unless they must bring a token', () => {
+    const listen = '0.0.0.0:9464';
+    const open = parse({ admin: { listen }, services: [sampleService()] });
+    assert.equal(configWarnings(open)[0]?.path, 'admin.listen');
+    const guarded = parse({ admin: { listen, tokenFile: '/etc/token' }, services: [sampleService()] });
+    assert.deepEqual(configWarnings(guarded), []);
   });
 
   it('is given for a unifiedType where unified is never sent', () => {

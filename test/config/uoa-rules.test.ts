@@ -63,6 +63,33 @@ describe('ipo', () => {
   ]);
 });
 
+describe('the dialect of a fallback', () => {
+  const over = (fallback: string, uoa: Plain, realServers: Plain[] = [OVER_IPV4]) =>
+    conflictsOf(sampleService({ lips: LIPS, uoa, realServers, fallback }));
+
+  it("is the service's, so ipo is refused over IPv6", () => {
+    assert.deepEqual(over('[fd00:2::9]:6000', {}), [
+      'services[0].uoa.dialect: "ipo" is not allowed for [fd00:2::9]:6000 (no receiver reads ipo over IPv6), expected opp, elb, unified or none',
+    ]);
+    assert.deepEqual(over('[fd00:2::9]:6000', { dialect: 'opp' }), []);
+    assert.deepEqual(over('10.2.0.9:6000', {}), []);
+  });
+
+  it('must not be option 31 in another meaning than that of a real server on its host', () => {
+    const unified = { ...OVER_IPV4, dialect: 'unified' };
+    assert.match(
+      over('10.2.0.11:7000', {}, [unified])[0] ?? '',
+      /^services\[0\]\.fallback: "ipo" is not allowed for/,
+    );
+    assert.deepEqual(over('10.2.0.9:7000', {}, [unified]), []);
+  });
+
+  it('can be the only one that falls back to onUnsupported', () => {
+    const none = { ...OVER_IPV4, dialect: 'none' };
+    assert.deepEqual(over('10.2.0.9:6000', { dialect: 'opp', onUnsupported: 'elb' }, [none]), []);
+  });
+});
+
 describe('onUnsupported', () => {
   check([
     ['may be any other dialect', { dialect: 'opp', onUnsupported: 'unified' }, [OVER_IPV4, OVER_IPV6], []],
