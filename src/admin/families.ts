@@ -1,6 +1,7 @@
 // Which counter is which Prometheus series. A test holds these tables against the lists of counters, so that a new counter
 // cannot be forgotten. Names lack the prefix that metrics.ts adds.
 import type { CounterName } from '../datapath/counters.ts';
+import type { ServerCounterName } from '../datapath/server-cells.ts';
 import type { IoCounterName } from '../io/packet-io.ts';
 
 export type Labels = Record<string, string>;
@@ -45,6 +46,21 @@ export const SERVICE_FAMILIES: readonly ServiceFamily[] = [
     name: 'sessions_evicted_total',
     help: 'Sessions ended early, because the table was full.',
     series: { sessionsEvicted: {} },
+  },
+  {
+    name: 'sessions_moved_total',
+    help: 'Sessions that went on with another real server, because theirs was down.',
+    series: { sessionsMoved: {} },
+  },
+  {
+    name: 'sessions_reset_total',
+    help: 'Sessions ended early, because their real server was down.',
+    series: { sessionsReset: {} },
+  },
+  {
+    name: 'sessions_removed_total',
+    help: 'Sessions ended early by a change of the config.',
+    series: { sessionsRemoved: {} },
   },
   {
     name: 'uoa_sent_total',
@@ -121,6 +137,53 @@ export const SERVICE_FAMILIES: readonly ServiceFamily[] = [
     name: 'icmp_suppressed_total',
     help: 'ICMP errors not sent because of the rate limit.',
     series: { icmpSuppressed: {} },
+  },
+];
+
+/** Counters of a real server's row: each column is one series per real server, with these labels. */
+export interface ServerFamily {
+  name: string;
+  help: string;
+  type?: 'gauge';
+  series: Partial<Record<ServerCounterName, Labels>>;
+}
+
+export const SERVER_FAMILIES: readonly ServerFamily[] = [
+  {
+    name: 'server_sessions',
+    help: 'Sessions of a real server now, by state.',
+    type: 'gauge',
+    series: { sessionsOneway: { state: 'oneway' }, sessionsNormal: { state: 'normal' } },
+  },
+  {
+    name: 'server_sessions_created_total',
+    help: 'Sessions that a real server was chosen for, moved ones too.',
+    series: { sessionsCreated: {} },
+  },
+  {
+    name: 'server_sessions_unanswered_total',
+    help: 'Sessions that ended and never got an answer of their real server.',
+    series: { onewayEnded: {} },
+  },
+  {
+    name: 'server_packets_total',
+    help: 'Packets sent on to a real server (inbound), and of it to clients (outbound).',
+    series: { inboundPackets: { direction: 'inbound' }, outboundPackets: { direction: 'outbound' } },
+  },
+  {
+    name: 'server_bytes_total',
+    help: 'Bytes of these IP packets, as they were received.',
+    series: { inboundBytes: { direction: 'inbound' }, outboundBytes: { direction: 'outbound' } },
+  },
+  {
+    name: 'server_unreachable_total',
+    help: 'ICMP unreachable errors of a real server about packets that it was sent.',
+    series: { unreachable: {} },
+  },
+  {
+    name: 'uoa_refusals_total',
+    help: 'ICMP errors of each real server that it cannot read the UOA.',
+    series: { refusals: {} },
   },
 ];
 

@@ -2,12 +2,21 @@
 // prom-client). Every value is read at scrape; between scrapes nothing is kept.
 import { Counter, Gauge, Registry } from 'prom-client';
 import { COUNTER, type CounterName, counterRow, dropColumn } from '../datapath/counters.ts';
+import { SERVER_COUNTER, type ServerCounterName, serverRow } from '../datapath/server-cells.ts';
 import { DROP, DROP_REASONS } from '../datapath/verdict.ts';
 import { IO_COLUMN, IO_COUNTERS, type IoCounterName } from '../io/packet-io.ts';
-import { formatEndpoint } from '../wire/address.ts';
-import { IO_FAMILIES, type IoFamily, type Labels, SERVICE_FAMILIES, type ServiceFamily } from './families.ts';
+import { type RealServerPlan, type ServicePlan, serverName } from '../service/plan.ts';
+import {
+  IO_FAMILIES,
+  type IoFamily,
+  type Labels,
+  SERVER_FAMILIES,
+  SERVICE_FAMILIES,
+  type ServiceFamily,
+} from './families.ts';
 import { type ProcessUsage, readProcessUsage } from './process-usage.ts';
-import { type AdminSources, firstServerOf } from './sources.ts';
+import { effectiveWeight } from './report.ts';
+import type { AdminLeg, AdminSources } from './sources.ts';
 
 const PREFIX = 'uoa_proxy_';
 
@@ -28,9 +37,10 @@ export function createMetrics(sources: AdminSources): Registry {
   const families = [
     ...SERVICE_FAMILIES.map((family) => serviceFamily(family, sources)),
     dropsFamily(sources),
-    refusalsFamily(sources),
+    ...serverFamilies(sources),
     ...lportFamilies(sources),
     ...IO_FAMILIES.map((family) => ioFamily(family, sources)),
+    ...reloadFamilies(sources),
     ...processFamilies(sources),
   ];
   for (const family of families) register(family, registry);
@@ -67,10 +77,8 @@ function register(family: Family, registry: Registry): void {
 
 /** The rows of the counters: '' is what belongs to no service. */
 function rows(sources: AdminSources): { service: string; row: number }[] {
-  return ['', ...sources.services.map(({ name }) => name)].map((service, index) => ({
-    service,
-    row: counterRow(index - 1),
-  }));
+  const services = sources.services().map(({ name, index }) => ({ service: name, row: counterRow(index) }));
+  return [{ service: '', row: counterRow(-1) }, ...services];
 }
 
 function serviceFamily({ name, help, type, series }: ServiceFamily, sources: AdminSources): Family {
@@ -104,29 +112,52 @@ function dropsFamily(sources: AdminSources): Family {
   };
 }
 
-function refusalsFamily({ services, refusals }: AdminSources): Family {
-  const series = services.flatMap(({ name, realServers }, index) => {
-    const first = firstServerOf(services, index);
-    return realServers.map(({ ip, port }, i) => ({
-      cell: first + i,
-      labels: { service: name, rs: formatEndpoint(ip, port) },
-    }));
-  });
-  return {
-    name: 'uoa_refusals_total',
-    help: 'ICMP errors of each real server that it cannot read the UOA.',
-    type: 'counter',
-    labels: ['service', 'rs'],
-    read(put) {
-      for (const { cell, labels } of series) put(refusals[cell]!, labels);
+function serverFamilies(sources: AdminSources): Family[] {
+  const perServer =
+    (read: (server: RealServerPlan, service: ServicePlan, put: Put) => void) =>
+    (put: Put): void => {
+      for (const service of sources.services()) {
+        for (const server of service.realServers) {
+          const labels = { service: service.name, rs: serverName(server) };
+          read(server, service, (value, more) => put(value, { ...labels, ...more }));
+        }
+      }
+    };
+  return [
+    {
+      name: 'server_up',
+      help: '1 while a real server is up; 0 when it is down, drained or removed.',
+      type: 'gauge',
+      labels: ['service', 'rs'],
+      read: perServer(({ index }, _, put) => put(sources.serverState(index).state === 'up' ? 1 : 0)),
     },
-  };
+    {
+      name: 'server_weight',
+      help: 'Weight of a real server for new sessions right now; 0 when it takes none.',
+      type: 'gauge',
+      labels: ['service', 'rs'],
+      read: perServer((server, service, put) => put(effectiveWeight(sources, service, server))),
+    },
+    ...SERVER_FAMILIES.map(({ name, help, type, series }): Family => {
+      const columns = Object.entries(series) as [ServerCounterName, Labels][];
+      return {
+        name,
+        help,
+        type: type ?? 'counter',
+        labels: ['service', 'rs', ...Object.keys(columns[0]![1])],
+        read: perServer(({ index }, _, put) => {
+          const row = serverRow(index);
+          for (const [column, labels] of columns) put(sources.servers[row + SERVER_COUNTER[column]]!, labels);
+        }),
+      };
+    }),
+  ];
 }
 
-function lportFamilies({ legs, legsInUse }: AdminSources): Family[] {
-  const perLip = (value: (legIndex: number) => number) => (put: Put) => {
+function lportFamilies(sources: AdminSources): Family[] {
+  const perLip = (value: (leg: AdminLeg) => number) => (put: Put) => {
     const sums = new Map<string, number>();
-    for (const [index, { lip }] of legs.entries()) sums.set(lip, (sums.get(lip) ?? 0) + value(index));
+    for (const leg of sources.legs()) sums.set(leg.lip, (sums.get(leg.lip) ?? 0) + value(leg));
     for (const [lip, sum] of sums) put(sum, { lip });
   };
   return [
@@ -135,14 +166,14 @@ function lportFamilies({ legs, legsInUse }: AdminSources): Family[] {
       help: 'lports in use per LIP, summed over the real servers.',
       type: 'gauge',
       labels: ['lip'],
-      read: perLip((index) => legsInUse[index]!),
+      read: perLip(({ index }) => sources.legsInUse[index]!),
     },
     {
       name: 'lports_capacity',
       help: 'lports per LIP, summed over the real servers.',
       type: 'gauge',
       labels: ['lip'],
-      read: perLip((index) => legs[index]!.capacity),
+      read: perLip(({ capacity }) => capacity),
     },
   ];
 }
@@ -171,9 +202,43 @@ function ioFamily({ name, help, perInterface, series }: IoFamily, { io, ports }:
   };
 }
 
+function reloadFamilies(sources: AdminSources): Family[] {
+  return [
+    {
+      name: 'config_reloads_total',
+      help: 'Reloads of the config since the start, by result.',
+      type: 'counter',
+      labels: ['result'],
+      read(put) {
+        const { succeeded, failed } = sources.reloads();
+        put(succeeded, { result: 'ok' });
+        put(failed, { result: 'failed' });
+      },
+    },
+    {
+      name: 'config_last_reload_successful',
+      help: '0 when the last reload of the config failed and the one before it is still in use.',
+      type: 'gauge',
+      read: (put) => put(sources.reloads().last?.ok === false ? 0 : 1),
+    },
+    {
+      name: 'config_last_reload_timestamp_seconds',
+      help: 'When the config was last read, successfully or not, in seconds since 1970.',
+      type: 'gauge',
+      read: (put) => put((sources.reloads().last?.at ?? sources.startedAt).getTime() / 1000),
+    },
+    {
+      name: 'draining',
+      help: '1 while the proxy takes no new sessions, because it is to end.',
+      type: 'gauge',
+      read: (put) => put(sources.isDraining() ? 1 : 0),
+    },
+  ];
+}
+
 function processFamilies(sources: AdminSources): Family[] {
   const perWorker = (what: keyof ProcessUsage) => (put: Put) => {
-    for (const [worker, pid] of sources.datapathPids().entries()) {
+    for (const [worker, { pid }] of sources.workers().entries()) {
       const usage = pid === undefined ? undefined : readProcessUsage(pid);
       if (usage) put(usage[what], { worker: String(worker) });
     }
@@ -183,7 +248,7 @@ function processFamilies(sources: AdminSources): Family[] {
       name: 'sessions_max',
       help: 'Most sessions that the table holds.',
       type: 'gauge',
-      read: (put) => put(sources.config.sessions.max),
+      read: (put) => put(sources.config().sessions.max),
     },
     {
       name: 'build_info',
@@ -203,6 +268,16 @@ function processFamilies(sources: AdminSources): Family[] {
       help: '1 while /readyz answers 200.',
       type: 'gauge',
       read: (put) => put(sources.readiness().ready ? 1 : 0),
+    },
+    {
+      name: 'worker_restarts_total',
+      help: 'How often a datapath process ended and was started again.',
+      type: 'counter',
+      labels: ['worker'],
+      read(put) {
+        for (const [worker, { restarts }] of sources.workers().entries())
+          put(restarts, { worker: String(worker) });
+      },
     },
     {
       name: 'datapath_cpu_seconds_total',

@@ -1,8 +1,14 @@
 // Tells the operator once per real server that it cannot read its UOA. The datapath counts what such a server says by ICMP;
 // this looks at the counts, because the datapath itself never logs.
 
+import { SERVER_COUNTER, serverRow } from '../datapath/server-cells.ts';
+import { serverName } from '../service/plan.ts';
+import type { AdminSources } from './sources.ts';
+
+type Log = (fields: Record<string, unknown>, message: string) => void;
+
 /** A real server as the log names it. */
-export interface WatchedServer {
+interface WatchedServer {
   readonly service: string;
   /** Its address and port. */
   readonly rs: string;
@@ -11,31 +17,39 @@ export interface WatchedServer {
   readonly instead: string;
 }
 
-type Log = (fields: Record<string, unknown>, message: string) => void;
-
 const POLL_MS = 1000;
 
 /**
- * Calls `log` once for each real server whose cell of what `read` returns is above 0; `servers` has their order. Holds
- * the process open for nothing. Returns what ends it.
+ * Calls `log` once for each real server whose refusals go up: from 0 at first, and for what a reload adds or gives another
+ * dialect from the count that it then has. Holds the process open for nothing. Returns what ends it.
  */
 export function watchRefusals(
-  read: () => Float64Array,
-  servers: readonly WatchedServer[],
+  sources: Pick<AdminSources, 'services' | 'servers' | 'refresh'>,
   log: Log,
 ): () => void {
-  let silent = [...servers.entries()];
+  let counts: ReadonlyMap<string, number> | undefined;
   const timer = setInterval(() => {
-    const refusals = read();
-    silent = silent.filter(([cell, server]) => {
-      if (!(refusals[cell]! > 0)) return true;
-      log({ ...server }, describe(server));
-      return false;
-    });
-    if (silent.length === 0) clearInterval(timer);
+    sources.refresh();
+    const looked = new Map<string, number>();
+    for (const { server, count } of watchedServers(sources)) {
+      const key = Object.values(server).join(' ');
+      const before = counts === undefined ? 0 : (counts.get(key) ?? count);
+      if (count > before) log({ ...server }, describe(server));
+      looked.set(key, count > before ? Number.POSITIVE_INFINITY : before);
+    }
+    counts = looked;
   }, POLL_MS);
   timer.unref();
   return () => clearInterval(timer);
+}
+
+function watchedServers({ services, servers }: Pick<AdminSources, 'services' | 'servers'>) {
+  return services().flatMap(({ name, realServers, onUnsupported }) =>
+    realServers.map((one): { server: WatchedServer; count: number } => ({
+      server: { service: name, rs: serverName(one), dialect: one.dialect, instead: onUnsupported },
+      count: servers[serverRow(one.index) + SERVER_COUNTER.refusals]!,
+    })),
+  );
 }
 
 function describe({ rs, dialect, instead }: WatchedServer): string {

@@ -1,13 +1,17 @@
-// The admin HTTP server (the only importer of fastify): /metrics, /healthz, /readyz, /sessions, /services. Read-only: no
-// request changes anything, so it has no authentication; what it shows is guarded by the address it listens on.
-import Fastify, { type FastifyInstance } from 'fastify';
-import { COUNTER, counterRow, dropColumn } from '../datapath/counters.ts';
-import { DROP, DROP_REASONS } from '../datapath/verdict.ts';
+// The admin HTTP server (the only importer of fastify, with changes.ts): what it shows is read from memory at the moment of
+// the request, what it changes is in changes.ts, who may do either is in access.ts.
+import type { ServerResponse } from 'node:http';
+import Fastify, { type FastifyInstance, type HTTPMethods } from 'fastify';
+import { type Access, AccessError, createAccess } from './access.ts';
+import { createBoundedServer } from './bounded-server.ts';
+import { addChanges } from './changes.ts';
 import { createMetrics } from './metrics.ts';
+import { reportService, reportStats, uptimeSeconds } from './report.ts';
 import { parseSessionQuery, QueryError } from './session-query.ts';
-import { type AdminSources, firstServerOf } from './sources.ts';
+import { type AdminSources, OperationError } from './sources.ts';
 
-export type { AdminLeg, AdminService, AdminSources } from './sources.ts';
+export type { AdminLeg, AdminSources, Operations, ReloadOutcome, ServerState } from './sources.ts';
+export { OperationError } from './sources.ts';
 
 export interface AdminServer {
   /** Where it listens; the port is the real one also when any was asked for. */
@@ -27,27 +31,39 @@ export class AdminListenError extends Error {
   }
 }
 
-const CONNECTIONS_MAX = 256;
+export interface AdminOptions {
+  /** An IP address, without brackets. */
+  host: string;
+  /** 0: any free one. */
+  port: number;
+  /** What every request but /healthz and /readyz must bring; undefined: nothing. */
+  token?: string | undefined;
+}
+
+const METHODS: readonly HTTPMethods[] = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'];
+const OPEN_PATHS: readonly (string | undefined)[] = ['/healthz', '/readyz'];
+/** A name and an address, percent-encoded. */
+const PARAM_LENGTH = 300;
 
 /** Throws AdminListenError. */
 export async function startAdmin(
   sources: AdminSources,
-  { host, port }: { host: string; port: number },
+  { host, port, token }: AdminOptions,
 ): Promise<AdminServer> {
   const app = Fastify({
     logger: false,
+    serverFactory: createBoundedServer,
     bodyLimit: 1024,
-    requestTimeout: 10_000,
-    connectionTimeout: 30_000,
-    keepAliveTimeout: 20_000,
     exposeHeadRoutes: false,
     forceCloseConnections: true,
-    routerOptions: { maxParamLength: 100 },
+    routerOptions: { maxParamLength: PARAM_LENGTH },
+    frameworkErrors: refuseBadUrl,
   });
-  app.server.maxConnections = CONNECTIONS_MAX;
-  addGuards(app);
+  addGuards(app, createAccess(token, host));
   app.addHook('onRequest', async () => sources.refresh());
-  addRoutes(app, sources);
+  refuseOtherMethods(app);
+  addAnswers(app, sources);
+  addChanges(app, sources);
   try {
     await app.listen({ host, port });
   } catch (error) {
@@ -57,6 +73,17 @@ export async function startAdmin(
   const bound = app.server.address();
   const address = { host, port: typeof bound === 'object' && bound !== null ? bound.port : port };
   return { address, close: () => app.close() };
+}
+
+/** No hook sees such a request. */
+function refuseBadUrl(
+  { message, statusCode = 400 }: { message: string; statusCode?: number | undefined },
+  _request: unknown,
+  { raw }: { raw: ServerResponse },
+): void {
+  raw
+    .writeHead(statusCode, { 'content-type': 'application/json; charset=utf-8' })
+    .end(JSON.stringify({ error: message }));
 }
 
 function listenError(error: unknown, host: string, port: number): AdminListenError {
@@ -83,32 +110,71 @@ function listenError(error: unknown, host: string, port: number): AdminListenErr
   return new AdminListenError(`${where}: ${message}`, 'change admin.listen', options);
 }
 
-function addGuards(app: FastifyInstance): void {
-  app.addHook('onRequest', async (request, reply) => {
-    if (request.method === 'GET') return;
-    return reply
-      .code(405)
-      .header('allow', 'GET')
-      .send({ error: `${request.method} is not supported, only GET is` });
+function addGuards(app: FastifyInstance, access: Access): void {
+  app.addHook('onRequest', async (request) => {
+    if (!OPEN_PATHS.includes(request.routeOptions.url)) access.requireToken(request.headers);
+    const isChange = request.method === 'POST' && !request.is404 && !isRefusal(request.routeOptions.config);
+    if (isChange) access.requireChange(request.headers);
   });
   app.addHook('onSend', async (_request, reply) => {
     reply.header('cache-control', 'no-store').header('x-content-type-options', 'nosniff');
   });
-  app.setNotFoundHandler((_request, reply) =>
-    reply
-      .code(404)
-      .send({ error: 'not found: there are /metrics, /healthz, /readyz, /sessions and /services' }),
+  app.removeAllContentTypeParsers();
+  // An empty body is none: the header alone says that no web page sent the request.
+  app.addContentTypeParser(
+    'application/json',
+    { parseAs: 'string' },
+    async (_request: unknown, body: string) => {
+      if (body === '') return undefined;
+      try {
+        return JSON.parse(body) as unknown;
+      } catch (error) {
+        throw new QueryError(`the body is not JSON: ${(error as Error).message}`);
+      }
+    },
   );
+  // Before the body is read, of which this server wants to know nothing then.
+  app.addHook('onRequest', async (request, reply) => {
+    if (request.is404) return reply.code(404).send({ error: NOT_FOUND });
+  });
   app.setErrorHandler((error, _request, reply) => {
-    if (error instanceof QueryError) return reply.code(400).send({ error: error.message });
-    const { statusCode = 500, message } = error as { statusCode?: number; message: string };
-    return reply.code(statusCode).send({ error: message });
+    if (error instanceof AccessError && error.status === 401)
+      reply.header('www-authenticate', 'Bearer realm="uoa-proxy"');
+    return reply.code(statusOf(error)).send({ error: (error as Error).message });
   });
 }
 
-function addRoutes(app: FastifyInstance, sources: AdminSources): void {
+const NOT_FOUND =
+  'not found: there are GET /metrics, /healthz, /readyz, /sessions, /services and /stats, POST /reload, /drain and /services/SERVICE/servers/RS/drain, enable or weight';
+
+function statusOf(error: unknown): number {
+  if (error instanceof QueryError) return 400;
+  if (error instanceof AccessError || error instanceof OperationError) return error.status;
+  return (error as { statusCode?: number }).statusCode ?? 500;
+}
+
+const isRefusal = (config: object | undefined): boolean => config !== undefined && 'isRefusal' in config;
+
+/** Each path answers one method; the others are told which. */
+function refuseOtherMethods(app: FastifyInstance): void {
+  app.addHook('onRoute', ({ method, url, config }) => {
+    if (isRefusal(config)) return;
+    app.route({
+      method: METHODS.filter((other) => other !== method),
+      url,
+      config: { isRefusal: true },
+      onRequest: async (request, reply) =>
+        reply
+          .code(405)
+          .header('allow', String(method))
+          .send({ error: `${request.method} is not supported, only ${method} is` }),
+      handler: async () => {},
+    });
+  });
+}
+
+function addAnswers(app: FastifyInstance, sources: AdminSources): void {
   const metrics = createMetrics(sources);
-  const serviceNames = sources.services.map(({ name }) => name);
 
   app.get('/metrics', async (_request, reply) => {
     reply.type(metrics.contentType);
@@ -118,7 +184,7 @@ function addRoutes(app: FastifyInstance, sources: AdminSources): void {
   app.get('/healthz', async () => ({
     status: 'ok',
     version: sources.version,
-    uptimeSeconds: Math.floor((Date.now() - sources.startedAt.getTime()) / 1000),
+    uptimeSeconds: uptimeSeconds(sources),
   }));
 
   app.get('/readyz', async (_request, reply) => {
@@ -127,40 +193,15 @@ function addRoutes(app: FastifyInstance, sources: AdminSources): void {
   });
 
   app.get('/sessions', async (request) => {
+    const serviceNames = sources.services().map(({ name }) => name);
     const query = parseSessionQuery(request.query as Record<string, unknown>, serviceNames);
     const { total, sessions } = sources.sessions.list(query);
     return { total, offset: query.offset, limit: query.limit, sessions };
   });
 
   app.get('/services', async () => ({
-    services: sources.services.map((_, index) => describeService(sources, index)),
+    services: sources.services().map((service) => reportService(sources, service)),
   }));
-}
 
-function describeService({ services, counters, refusals }: AdminSources, index: number): object {
-  const { name, vips, vport, scheduler, maxTrials, unifiedType, onUnsupported, realServers } =
-    services[index]!;
-  const firstServer = firstServerOf(services, index);
-  const row = counterRow(index);
-  const { sessionsOneway, sessionsNormal, ...named } = COUNTER;
-  const read = ([key, column]: [string, number]) => [key, counters[row + column]];
-  return {
-    name,
-    vips,
-    vport,
-    scheduler,
-    uoa: { maxTrials, unifiedType, onUnsupported },
-    realServers: realServers.map(({ ip, port, weight, dialect }, i) => ({
-      ip,
-      port,
-      weight,
-      dialect,
-      refusals: refusals[firstServer + i],
-    })),
-    sessions: { oneway: counters[row + sessionsOneway], normal: counters[row + sessionsNormal] },
-    counters: Object.fromEntries(Object.entries(named).map(read)),
-    drops: Object.fromEntries(
-      DROP_REASONS.map((reason) => [reason, counters[row + dropColumn(DROP[reason])]]),
-    ),
-  };
+  app.get('/stats', async () => reportStats(sources));
 }

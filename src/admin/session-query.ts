@@ -1,7 +1,6 @@
 // The query string of /sessions -> SessionFilter, or a QueryError whose text goes to the person who asked.
-import { isIP } from 'node:net';
 import type { SessionFilter } from '../session/snapshot.ts';
-import { ADDRESS_WORDS, formatAddress, parseAddressInto } from '../wire/address.ts';
+import { readEndpoint } from './endpoint.ts';
 
 export class QueryError extends Error {
   override readonly name = 'QueryError';
@@ -27,12 +26,12 @@ export function parseSessionQuery(
     limit: readInteger('limit', limit, LIMIT_DEFAULT, 1, LIMIT_MAX),
   };
   if (client !== undefined) {
-    const { ip, port } = readEndpoint('client', client);
+    const { ip, port } = endpointOf('client', client);
     parsed.client = ip;
     if (port !== undefined) parsed.clientPort = port;
   }
   if (rs !== undefined) {
-    const { ip, port } = readEndpoint('rs', rs);
+    const { ip, port } = endpointOf('rs', rs);
     parsed.rs = ip;
     if (port !== undefined) parsed.rsPort = port;
   }
@@ -62,24 +61,8 @@ function readInteger(
   return value;
 }
 
-/** `ip`, `ip:port`, or for IPv6 with a port `[ip]:port`. */
-function readEndpoint(name: string, text: string): { ip: string; port?: number } {
-  const whole = canonical(text);
-  if (whole !== undefined) return { ip: whole };
-  const match = /^(?:\[([0-9a-fA-F:.]+)\]|([0-9.]+)):(\d{1,5})$/.exec(text);
-  const ip = canonical(match?.[1] ?? match?.[2] ?? '');
-  const port = Number(match?.[3]);
-  if (ip === undefined || !(port <= 65_535))
-    return refuse(`${name} ${JSON.stringify(text)}`, 'an address, or address:port');
-  return { ip, port };
-}
-
-/** The address as sessions show it, whatever its notation was; undefined when it is none. */
-function canonical(text: string): string | undefined {
-  if (isIP(text) === 0 || text.includes('%')) return undefined;
-  const words = new Int32Array(ADDRESS_WORDS);
-  parseAddressInto(words, 0, text);
-  return formatAddress(words, 0);
+function endpointOf(name: string, text: string): { ip: string; port?: number } {
+  return readEndpoint(text) ?? refuse(`${name} ${JSON.stringify(text)}`, 'an address, or address:port');
 }
 
 function refuse(what: string, allowed: string): never {

@@ -1,41 +1,74 @@
-// What the admin HTTP server reads. All of it answers at once from memory of this process or memory shared with the
-// datapath: a scrape never waits for the datapath.
+// What the admin HTTP server reads and may change. All that it reads answers at once from memory of this process or memory
+// shared with the datapath: a scrape never waits for the datapath. What a reload changes is asked for anew each time.
 import type { Config } from '../config/schema.ts';
+import type { ServicePlan } from '../service/plan.ts';
 import type { SessionFilter } from '../session/snapshot.ts';
-
-export interface AdminService {
-  name: string;
-  /** One, or one of each family. */
-  vips: readonly string[];
-  vport: number;
-  scheduler: string;
-  maxTrials: number;
-  unifiedType: number;
-  /** What a real server gets that cannot read its dialect. */
-  onUnsupported: string;
-  realServers: readonly { ip: string; port: number; weight: number; dialect: string }[];
-}
 
 /** One LIP towards one real server. */
 export interface AdminLeg {
+  /** Its cell in `legsInUse`. */
+  index: number;
   lip: string;
   /** Number of lports; 0 where they are counted with another leg that shares them. */
   capacity: number;
 }
 
+/** How a real server is at the moment, beyond what its plan says. */
+export interface ServerState {
+  /** up, or why it takes no new sessions: its checks failed, an operator drained it, the config names it no more. */
+  state: 'up' | 'down' | 'drained' | 'removed';
+  /** In words: the last check's result, or who drained it. */
+  reason: string;
+  since: Date;
+  /** For new sessions, where an operator changed it at run time; undefined: as in the config. */
+  weightSetTo: number | undefined;
+}
+
+export interface ReloadOutcome {
+  ok: boolean;
+  /** What changed, one line each; or, when it is not ok, every problem. */
+  lines: readonly string[];
+}
+
+/** What the operator asked for cannot be done: `status` is the HTTP code, 404 or 409. */
+export class OperationError extends Error {
+  override readonly name = 'OperationError';
+  readonly status: number;
+
+  constructor(status: number, message: string) {
+    super(message);
+    this.status = status;
+  }
+}
+
+export interface Operations {
+  /** Reads the config file again. Never rejects. */
+  reload(): Promise<ReloadOutcome>;
+  /** Takes no new sessions any more; the proxy ends when there are none left, or after `timeoutMs`. */
+  drain(timeoutMs: number): void;
+  /** A real server of a service, both as /services names them; drain keeps its sessions. Throws an OperationError. */
+  drainServer(service: string, rs: string): void;
+  /** Takes back drainServer and setWeight. Throws an OperationError. */
+  enableServer(service: string, rs: string): void;
+  /** Until a restart, or a reload that changes its weight in the config. Throws an OperationError. */
+  setWeight(service: string, rs: string, weight: number): void;
+}
+
 export interface AdminSources {
   version: string;
   startedAt: Date;
-  config: Config;
-  /** In the order of the counter rows: service i is row 1 + i. */
-  services: readonly AdminService[];
-  legs: readonly AdminLeg[];
+  config(): Config;
+  /** Row 1 + index of the counters is a service's; real servers carry the index of their row too. */
+  services(): readonly ServicePlan[];
+  legs(): readonly AdminLeg[];
+  /** By the index of the real server. */
+  serverState(realServerIndex: number): ServerState;
   /** lports in use, one cell per leg. */
   legsInUse: Float64Array;
   /** Rows as in datapath/counters.ts. */
   counters: Float64Array;
-  /** How often a real server said that it cannot read its UOA: one cell per real server, of all services in order. */
-  refusals: Float64Array;
+  /** Rows as in datapath/server-cells.ts. */
+  servers: Float64Array;
   ports: readonly { name: string }[];
   /** One row of IO_COUNTERS per port, and a last one for what has no port. */
   io: Float64Array;
@@ -45,15 +78,15 @@ export interface AdminSources {
   ioMode: string;
   /** `reason` says in words why it is not ready, or what it serves. */
   readiness(): { ready: boolean; reason: string };
-  /** Of each datapath process; undefined while it does not run. */
-  datapathPids(): readonly (number | undefined)[];
+  /** It takes no new sessions any more. */
+  isDraining(): boolean;
+  /** `failed` and `succeeded` since the start; `last` is undefined before the first. */
+  reloads(): { succeeded: number; failed: number; last: { ok: boolean; at: Date } | undefined };
+  /** Of each datapath process; `pid` is undefined while it does not run. */
+  workers(): readonly { pid: number | undefined; restarts: number }[];
   sessions: {
     /** `total` counts all that match; `sessions` holds those in [offset, offset + limit). */
     list(query: SessionFilter): { total: number; sessions: object[] };
   };
-}
-
-/** The cell of a service's first real server in `refusals`. */
-export function firstServerOf(services: readonly AdminService[], index: number): number {
-  return services.slice(0, index).reduce((sum, { realServers }) => sum + realServers.length, 0);
+  operations: Operations;
 }

@@ -2,9 +2,15 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { describe, it } from 'node:test';
 import { COUNTER, counterCells, counterRow, dropColumn } from '../../src/datapath/counters.ts';
+import {
+  SERVER_COUNTER,
+  SERVER_COUNTERS,
+  type ServerCounterName,
+  serverRow,
+} from '../../src/datapath/server-cells.ts';
 import { DROP, DROP_REASONS } from '../../src/datapath/verdict.ts';
 import { IO_COLUMN, IO_COUNTERS } from '../../src/io/packet-io.ts';
-import { startSample } from './sample.ts';
+import { type SampleAdmin, startSample } from './sample.ts';
 
 /** The value of each series, by its text. */
 function seriesOf(text: string): Map<string, number> {
@@ -30,7 +36,7 @@ describe('/metrics', () => {
   });
 
   it('passes promtool also while there is no datapath', async (t) => {
-    const admin = await startSample(t, { datapathPids: () => [undefined, undefined] });
+    const admin = await startSample(t, { workers: () => [{ pid: undefined, restarts: 1 }] });
     const text = await admin.metrics();
     const promtool = spawnSync('promtool', ['check', 'metrics'], { input: text, encoding: 'utf8' });
     assert.equal(promtool.status, 0, promtool.stderr);
@@ -53,6 +59,85 @@ describe('/metrics', () => {
       }
     }
   });
+
+  it('exports every counter of every real server exactly once', async (t) => {
+    const admin = await startSample(t);
+    const { servers } = admin.sources;
+    for (let index = 0; index < servers.length; index++) servers[index] = 1_000_000 + index;
+    const series = seriesOf(await admin.metrics());
+    for (let index = 0; index < 4; index++) {
+      for (const name of SERVER_COUNTERS) {
+        const value = 1_000_000 + serverRow(index) + SERVER_COUNTER[name];
+        const found = [...series].filter(([, one]) => one === value);
+        assert.equal(found.length, 1, `${name} of real server ${index}`);
+        assert.match(found[0]![0], /\{service="[^"]+",rs="[^"]+"/);
+      }
+    }
+  });
+
+  it('follows a reload: services, real servers and LIPs are read anew', async (t) => {
+    let shown = 1;
+    const admin = await startSample(t);
+    const all = admin.sources.services();
+    admin.sources.services = () => all.slice(0, shown);
+    assert.doesNotMatch(await admin.metrics(), /service="10\.1\.0\.100:6001"/);
+    shown = 2;
+    assert.match(await admin.metrics(), /service="10\.1\.0\.100:6001"/);
+  });
+
+  const states: [name: string, set: (admin: SampleAdmin) => void, expected: Record<string, number>][] = [
+    [
+      'a real server that is down has no weight, and the fallback steps in',
+      ({ states }) => {
+        states[0] = { ...states[0]!, state: 'down', reason: 'no reply' };
+      },
+      { 'server_up{1}': 0, 'server_weight{1}': 0, 'server_up{9}': 1, 'server_weight{9}': 1 },
+    ],
+    [
+      'a weight that an operator set counts',
+      ({ states }) => {
+        states[0] = { ...states[0]!, weightSetTo: 7 };
+      },
+      { 'server_up{1}': 1, 'server_weight{1}': 7, 'server_weight{9}': 0 },
+    ],
+    [
+      'a weight of 0 lets the fallback step in',
+      ({ states }) => {
+        states[0] = { ...states[0]!, weightSetTo: 0 };
+      },
+      { 'server_up{1}': 1, 'server_weight{1}': 0, 'server_weight{9}': 1 },
+    ],
+  ];
+  for (const [name, set, expected] of states) {
+    it(name, async (t) => {
+      const admin = await startSample(t);
+      set(admin);
+      const series = seriesOf(await admin.metrics());
+      for (const [short, value] of Object.entries(expected)) {
+        const rs = short.includes('{1}') ? '10.2.0.11:6000' : '10.2.0.9:6000';
+        const full = `uoa_proxy_${short.replace(/\{.*/, '')}{service="game",rs="${rs}"}`;
+        assert.equal(series.get(full), value, full);
+      }
+    });
+  }
+
+  const reloads: [last: { ok: boolean; at: Date } | undefined, successful: number, at: number][] = [
+    [undefined, 1, 1_700_000_000],
+    [{ ok: true, at: new Date(1_700_000_100_000) }, 1, 1_700_000_100],
+    [{ ok: false, at: new Date(1_700_000_200_000) }, 0, 1_700_000_200],
+  ];
+  for (const [last, successful, at] of reloads) {
+    const when =
+      last === undefined ? 'before a reload' : `after one that ${last.ok ? 'succeeded' : 'failed'}`;
+    it(`says how the last reload went ${when}`, async (t) => {
+      const admin = await startSample(t, { reloads: () => ({ succeeded: 3, failed: 2, last }) });
+      const series = seriesOf(await admin.metrics());
+      assert.equal(series.get('uoa_proxy_config_last_reload_successful'), successful);
+      assert.equal(series.get('uoa_proxy_config_last_reload_timestamp_seconds'), at);
+      assert.equal(series.get('uoa_proxy_config_reloads_total{result="ok"}'), 3);
+      assert.equal(series.get('uoa_proxy_config_reloads_total{result="failed"}'), 2);
+    });
+  }
 
   it('exports every I/O counter of every row', async (t) => {
     const admin = await startSample(t);
@@ -80,7 +165,12 @@ describe('/metrics', () => {
     counters[game + COUNTER.fragmentsReceived] = 22;
     counters[game + COUNTER.datagramsReassembled] = 23;
     counters[game + COUNTER.datagramsFragmented] = 24;
-    admin.sources.refusals.set([25, 26, 27]);
+    counters[game + COUNTER.sessionsMoved] = 29;
+    const server = (index: number, name: ServerCounterName) => serverRow(index) + SERVER_COUNTER[name];
+    admin.sources.servers[server(0, 'refusals')] = 25;
+    admin.sources.servers[server(1, 'inboundPackets')] = 26;
+    admin.sources.servers[server(3, 'sessionsNormal')] = 27;
+    admin.sources.servers[server(3, 'onewayEnded')] = 28;
     io[IO_COLUMN.lostKernel] = 18;
     io[IO_COUNTERS.length + IO_COLUMN.sent] = 19;
     io[2 * IO_COUNTERS.length + IO_COLUMN.sent] = 1;
@@ -99,8 +189,15 @@ describe('/metrics', () => {
       ['datagrams_reassembled_total{service="game"}', 23],
       ['datagrams_fragmented_total{service="game"}', 24],
       ['uoa_refusals_total{service="game",rs="10.2.0.11:6000"}', 25],
-      ['uoa_refusals_total{service="10.1.0.100:6001",rs="10.2.0.12:6000"}', 26],
-      ['uoa_refusals_total{service="10.1.0.100:6001",rs="[fd00:2::12]:6000"}', 27],
+      ['server_packets_total{service="game",rs="10.2.0.9:6000",direction="inbound"}', 26],
+      ['server_sessions{service="10.1.0.100:6001",rs="[fd00:2::12]:6000",state="normal"}', 27],
+      ['server_sessions_unanswered_total{service="10.1.0.100:6001",rs="[fd00:2::12]:6000"}', 28],
+      ['server_up{service="game",rs="10.2.0.11:6000"}', 1],
+      ['server_weight{service="game",rs="10.2.0.11:6000"}', 100],
+      ['server_weight{service="game",rs="10.2.0.9:6000"}', 0],
+      ['sessions_moved_total{service="game"}', 29],
+      ['worker_restarts_total{worker="1"}', 2],
+      ['draining', 0],
       ['io_lost_total{interface="wan0",where="kernel"}', 18],
       ['io_sent_total', 20],
       ['io_send_errors_total{error="too_big"}', 21],
@@ -156,7 +253,9 @@ describe('/metrics', () => {
 
   it('omits the figures of a datapath that is gone', async (t) => {
     const gone = spawnSync('true').pid;
-    const admin = await startSample(t, { datapathPids: () => [process.pid, gone, undefined] });
+    const admin = await startSample(t, {
+      workers: () => [process.pid, gone, undefined].map((pid) => ({ pid, restarts: 0 })),
+    });
     const series = seriesOf(await admin.metrics());
     const workers = [0, 1, 2].filter((worker) =>
       series.has(`uoa_proxy_datapath_resident_memory_bytes{worker="${worker}"}`),
@@ -184,6 +283,7 @@ describe('/metrics', () => {
       'where',
       'error',
       'worker',
+      'result',
     ];
     assert.deepEqual([...labels].sort(), [...allowed, 'version', 'node', 'io_mode'].sort());
   });

@@ -1,85 +1,144 @@
 // A running admin server over typed arrays that a test fills as the datapath would.
 
 import type { TestContext } from 'node:test';
-import { type AdminServer, type AdminSources, startAdmin } from '../../src/admin/server.ts';
+import {
+  type AdminOptions,
+  type AdminServer,
+  type AdminSources,
+  startAdmin,
+} from '../../src/admin/server.ts';
+import { OperationError, type ServerState } from '../../src/admin/sources.ts';
 import { parseConfig } from '../../src/config/load.ts';
 import { counterCells } from '../../src/datapath/counters.ts';
+import { SERVER_COLUMNS } from '../../src/datapath/server-cells.ts';
 import { IO_COUNTERS } from '../../src/io/packet-io.ts';
+import { numberServices } from '../../src/service/numbering.ts';
+import { planService } from '../../src/service/plan.ts';
 import type { SessionFilter } from '../../src/session/snapshot.ts';
 
 const CONFIG = `
 sessions: { max: 5000 }
 services:
-  - { name: game, vip: ["fd00:1::100", 10.1.0.100], vport: 6000, lips: [10.2.0.200], realServers: [{ ip: 10.2.0.11, port: 6000 }] }
+  - { name: game, vip: ["fd00:1::100", 10.1.0.100], vport: 6000, lips: [10.2.0.200], realServers: [{ ip: 10.2.0.11, port: 6000 }], fallback: "10.2.0.9:6000" }
   - vip: 10.1.0.100
     vport: 6001
     lips: [10.2.0.200, "fd00:2::200"]
+    limits: { sessions: 4000 }
     uoa: { dialect: opp, onUnsupported: unified, unifiedType: 30 }
     realServers: [{ ip: 10.2.0.12, port: 6000 }, { ip: "fd00:2::12", port: 6000, dialect: elb }]
 `;
 
+const UP: ServerState = {
+  state: 'up',
+  reason: 'not checked',
+  since: new Date(1_700_000_000_000),
+  weightSetTo: undefined,
+};
+
 export interface SampleAdmin {
   sources: AdminSources;
+  /** By the index of the real server: game's 0, and its fallback 1; the other service's 2 and 3. */
+  states: ServerState[];
   /** What the last /sessions request asked for. */
   asked: SessionFilter[];
+  /** What was asked of the operations, one line each. */
+  done: string[];
   url(path: string): string;
   get(path: string): Promise<{ status: number; json: Record<string, unknown> }>;
+  /** As a program of this host would. */
+  post(path: string, init?: RequestInit): Promise<{ status: number; json: Record<string, unknown> }>;
   metrics(): Promise<string>;
 }
 
 export async function startSample(
   context: TestContext,
   overrides: Partial<AdminSources> = {},
+  options: Partial<AdminOptions> = {},
 ): Promise<SampleAdmin> {
   const config = parseConfig(CONFIG, 'sample.yaml');
   const asked: SessionFilter[] = [];
+  const done: string[] = [];
+  const states = [0, 1, 2, 3].map(() => UP);
+  const mtus = Object.fromEntries(
+    ['10.2.0.11', '10.2.0.9', '10.2.0.12', 'fd00:2::12'].map((ip) => [ip, 1500]),
+  );
+  const services = numberServices(config.services.map((service) => planService(service, mtus)));
+  const serverIndex = (service: string, rs: string): number =>
+    services
+      .find(({ name }) => name === service)!
+      .realServers.find(({ ip, port }) => rs.includes(ip) && rs.endsWith(`:${port}`))!.index;
   const sources: AdminSources = {
     version: '1.2.3',
     startedAt: new Date(1_700_000_000_000),
-    config,
-    services: config.services.map(({ name, vip, vport, scheduler, uoa, realServers }) => ({
-      name,
-      vips: vip,
-      vport,
-      scheduler,
-      maxTrials: uoa.maxTrials,
-      unifiedType: uoa.unifiedType,
-      onUnsupported: uoa.onUnsupported,
-      realServers: realServers.map((one) => ({ ...one, dialect: one.dialect ?? uoa.dialect })),
-    })),
-    legs: [
-      { lip: '10.2.0.200', capacity: 100 },
-      { lip: '10.2.0.200', capacity: 50 },
-      { lip: '10.2.0.201', capacity: 7 },
+    config: () => config,
+    services: () => services,
+    legs: () => [
+      { index: 0, lip: '10.2.0.200', capacity: 100 },
+      { index: 1, lip: '10.2.0.200', capacity: 50 },
+      { index: 2, lip: '10.2.0.201', capacity: 7 },
     ],
+    serverState: (index) => states[index]!,
     legsInUse: new Float64Array([3, 4, 5]),
     counters: new Float64Array(counterCells(2)),
-    refusals: new Float64Array(3),
+    servers: new Float64Array(4 * SERVER_COLUMNS),
     ports: [{ name: 'wan0' }, { name: 'lan0' }],
     io: new Float64Array(3 * IO_COUNTERS.length),
     refresh: () => {},
     ioMode: 'pcap',
     readiness: () => ({ ready: true, reason: 'serving 2 services' }),
-    datapathPids: () => [process.pid, process.ppid],
+    isDraining: () => false,
+    reloads: () => ({ succeeded: 0, failed: 0, last: undefined }),
+    workers: () => [
+      { pid: process.pid, restarts: 0 },
+      { pid: process.ppid, restarts: 2 },
+    ],
     sessions: {
       list(query) {
         asked.push(query);
         return { total: 1, sessions: [{ client: '10.1.0.2:5000' }] };
       },
     },
+    operations: {
+      async reload() {
+        done.push('reload');
+        return { ok: true, lines: ['service game: real server 10.2.0.13:6000 added'] };
+      },
+      drain: (timeoutMs) => {
+        done.push(`drain ${timeoutMs}`);
+      },
+      drainServer(service, rs) {
+        done.push(`drain ${service} ${rs}`);
+        const index = serverIndex(service, rs);
+        states[index] = { ...UP, state: 'drained', reason: 'drained by an operator' };
+      },
+      enableServer(service, rs) {
+        done.push(`enable ${service} ${rs}`);
+        states[serverIndex(service, rs)] = UP;
+      },
+      setWeight(service, rs, weight) {
+        const index = serverIndex(service, rs);
+        if (index === 1) throw new OperationError(409, 'a fallback has no weight');
+        done.push(`weight ${service} ${rs} ${weight}`);
+        states[index] = { ...UP, weightSetTo: weight };
+      },
+    },
     ...overrides,
   };
-  const admin: AdminServer = await startAdmin(sources, { host: '127.0.0.1', port: 0 });
+  const admin: AdminServer = await startAdmin(sources, { host: '127.0.0.1', port: 0, ...options });
   context.after(() => admin.close());
   const url = (path: string) => `http://127.0.0.1:${admin.address.port}${path}`;
+  const ask = async (path: string, init: RequestInit = {}) => {
+    const response = await fetch(url(path), init);
+    return { status: response.status, json: (await response.json()) as Record<string, unknown> };
+  };
   return {
     sources,
+    states,
     asked,
+    done,
     url,
-    async get(path) {
-      const response = await fetch(url(path));
-      return { status: response.status, json: (await response.json()) as Record<string, unknown> };
-    },
+    get: (path) => ask(path),
+    post: (path, init = {}) => ask(path, { method: 'POST', headers: { 'x-uoa-proxy': '1' }, ...init }),
     metrics: async () => (await fetch(url('/metrics'))).text(),
   };
 }

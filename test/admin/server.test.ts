@@ -1,9 +1,24 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import type { StatsReport } from '../../src/admin/report.ts';
 import { AdminListenError, startAdmin } from '../../src/admin/server.ts';
 import { COUNTER, counterRow, dropColumn } from '../../src/datapath/counters.ts';
+import { SERVER_COUNTER, SERVER_COUNTERS, serverRow } from '../../src/datapath/server-cells.ts';
 import { DROP } from '../../src/datapath/verdict.ts';
+import { IO_COLUMN, IO_COUNTERS } from '../../src/io/packet-io.ts';
 import { startSample } from './sample.ts';
+
+const NO_LIMITS = {
+  sessions: 0,
+  sessionsPerClient: 0,
+  newSessions: 0,
+  newSessionsPerClient: 0,
+  prefixV4: 32,
+  prefixV6: 64,
+};
+const NOTHING = Object.fromEntries(
+  SERVER_COUNTERS.filter((name) => !/^sessions(Oneway|Normal)$/.test(name)).map((name) => [name, 0]),
+);
 
 describe('the admin server', () => {
   it('answers /healthz while the process lives, ready or not', async (t) => {
@@ -40,7 +55,15 @@ describe('the admin server', () => {
     counters[counterRow(0) + COUNTER.sessionsNormal] = 3;
     counters[counterRow(0) + COUNTER.uoaAcked] = 4;
     counters[counterRow(1) + dropColumn(DROP.no_real_server)] = 5;
-    admin.sources.refusals.set([7, 8, 9]);
+    const { servers } = admin.sources;
+    servers[serverRow(0) + SERVER_COUNTER.refusals] = 7;
+    servers[serverRow(0) + SERVER_COUNTER.sessionsNormal] = 8;
+    admin.states[2] = {
+      state: 'down',
+      reason: 'no reply within 1s',
+      since: new Date(1_700_000_000_000),
+      weightSetTo: 50,
+    };
     const { status, json } = await admin.get('/services');
     assert.equal(status, 200);
     const [game, other] = json.services as Record<string, Record<string, unknown>>[];
@@ -52,7 +75,37 @@ describe('the admin server', () => {
         vport: 6000,
         scheduler: 'rr',
         uoa: { maxTrials: 3, unifiedType: 31, onUnsupported: 'plain' },
-        realServers: [{ ip: '10.2.0.11', port: 6000, weight: 100, dialect: 'ipo', refusals: 7 }],
+        persistenceMs: 0,
+        onDown: 'keep',
+        limits: NO_LIMITS,
+        realServers: [
+          {
+            ip: '10.2.0.11',
+            port: 6000,
+            weight: 100,
+            effectiveWeight: 100,
+            isFallback: false,
+            state: 'up',
+            reason: 'not checked',
+            since: '2023-11-14T22:13:20.000Z',
+            dialect: 'ipo',
+            sessions: { oneway: 0, normal: 8 },
+            counters: { ...NOTHING, refusals: 7 },
+          },
+          {
+            ip: '10.2.0.9',
+            port: 6000,
+            weight: 1,
+            effectiveWeight: 0,
+            isFallback: true,
+            state: 'up',
+            reason: 'not checked',
+            since: '2023-11-14T22:13:20.000Z',
+            dialect: 'ipo',
+            sessions: { oneway: 0, normal: 0 },
+            counters: NOTHING,
+          },
+        ],
         sessions: { oneway: 2, normal: 3 },
         counters: undefined,
         drops: undefined,
@@ -62,10 +115,42 @@ describe('the admin server', () => {
     assert.equal(other?.drops?.no_real_server, 5);
     assert.equal(other?.name, '10.1.0.100:6001');
     assert.deepEqual(other?.uoa, { maxTrials: 3, unifiedType: 30, onUnsupported: 'unified' });
-    assert.deepEqual(other?.realServers, [
-      { ip: '10.2.0.12', port: 6000, weight: 100, dialect: 'opp', refusals: 8 },
-      { ip: 'fd00:2::12', port: 6000, weight: 100, dialect: 'elb', refusals: 9 },
+    assert.deepEqual(other?.limits, { ...NO_LIMITS, sessions: 4000 });
+    const [first, second] = other!.realServers as unknown as Record<string, unknown>[];
+    assert.deepEqual(
+      [first?.dialect, first?.state, first?.reason, first?.weight, first?.effectiveWeight],
+      ['opp', 'down', 'no reply within 1s', 100, 0],
+    );
+    assert.deepEqual([second?.ip, second?.dialect, second?.effectiveWeight], ['fd00:2::12', 'elb', 100]);
+  });
+
+  it('adds up all services, past ones and none, at /stats', async (t) => {
+    const admin = await startSample(t);
+    const { counters, io } = admin.sources;
+    for (const row of [-1, 0, 1]) {
+      counters[counterRow(row) + COUNTER.inboundPackets] = 5;
+      counters[counterRow(row) + COUNTER.sessionsNormal] = 2;
+      counters[counterRow(row) + dropColumn(DROP.denied)] = 1;
+    }
+    io[IO_COLUMN.received] = 6;
+    io[IO_COUNTERS.length + IO_COLUMN.received] = 7;
+    const { status, json } = await admin.get('/stats');
+    assert.equal(status, 200);
+    const stats = json as unknown as StatsReport;
+    assert.equal(stats.counters.inboundPackets, 15);
+    assert.deepEqual(stats.sessions, { oneway: 0, normal: 6, max: 5000 });
+    assert.equal(stats.drops.denied, 3);
+    assert.equal(stats.io.received, 13);
+    assert.deepEqual(stats.lports, { inUse: 12, capacity: 157 });
+    assert.deepEqual(stats.workers, [
+      { pid: process.pid, restarts: 0 },
+      { pid: process.ppid, restarts: 2 },
     ]);
+    assert.deepEqual(stats.reloads, { succeeded: 0, failed: 0, last: null });
+    assert.deepEqual(
+      [stats.version, stats.ready, stats.draining, stats.ioMode, stats.services],
+      ['1.2.3', true, false, 'pcap', 2],
+    );
   });
 
   it('answers an unknown path with 404 and the paths there are', async (t) => {
@@ -75,14 +160,26 @@ describe('the admin server', () => {
   });
 
   for (const method of ['POST', 'PUT', 'DELETE', 'PATCH', 'OPTIONS', 'HEAD']) {
-    it(`refuses ${method} with 405`, async (t) => {
+    it(`refuses ${method} with 405 where there is something to read`, async (t) => {
       const admin = await startSample(t);
-      for (const path of ['/metrics', '/sessions', '/nowhere']) {
+      for (const path of ['/metrics', '/sessions', '/stats']) {
         const body = method === 'POST' ? { body: 'x'.repeat(100_000) } : {};
         const response = await fetch(admin.url(path), { method, ...body });
         assert.equal(response.status, 405);
         assert.equal(response.headers.get('allow'), 'GET');
       }
+    });
+  }
+
+  for (const method of ['GET', 'PUT', 'DELETE', 'PATCH', 'OPTIONS', 'HEAD']) {
+    it(`refuses ${method} with 405 where there is something to change`, async (t) => {
+      const admin = await startSample(t);
+      for (const path of ['/reload', '/drain', '/services/game/servers/10.2.0.11:6000/enable']) {
+        const response = await fetch(admin.url(path), { method });
+        assert.equal(response.status, 405);
+        assert.equal(response.headers.get('allow'), 'POST');
+      }
+      assert.deepEqual(admin.done, []);
     });
   }
 

@@ -1,0 +1,110 @@
+// What can be changed over HTTP: POST /reload, /drain, and drain, enable or weight of one real server. Names are looked up
+// here, so that a wrong one is answered with those that there are; what a change means is sources.operations' business.
+import type { FastifyInstance } from 'fastify';
+import { duration, integer } from '../config/reader.ts';
+import { type RealServerPlan, type ServicePlan, serverName } from '../service/plan.ts';
+import { readEndpoint } from './endpoint.ts';
+import { reportServer } from './report.ts';
+import { QueryError } from './session-query.ts';
+import { type AdminSources, OperationError } from './sources.ts';
+
+const DRAIN_DEFAULT_MS = 300_000;
+const drainTimeout = duration('0s', '24h');
+const weightRange = integer(0, 65_535);
+const NAMES_SHOWN = 20;
+
+interface Target {
+  Params: { service: string; rs: string };
+}
+
+export function addChanges(app: FastifyInstance, sources: AdminSources): void {
+  const { operations } = sources;
+
+  app.post('/reload', async (_request, reply) => {
+    const { ok, lines } = await operations.reload();
+    if (ok) return { ok, lines };
+    return reply.code(422).send({ error: 'the config was not taken, nothing changed', ok, lines });
+  });
+
+  app.post('/drain', async (request) => {
+    const timeoutMs = readDrainTimeout(request.query as Record<string, unknown>);
+    operations.drain(timeoutMs);
+    return { draining: true, timeoutMs };
+  });
+
+  app.post<Target>('/services/:service/servers/:rs/drain', async ({ params }) => {
+    const target = find(sources, params);
+    operations.drainServer(target.service.name, serverName(target.server));
+    return report(sources, params);
+  });
+
+  app.post<Target>('/services/:service/servers/:rs/enable', async ({ params }) => {
+    const target = find(sources, params);
+    operations.enableServer(target.service.name, serverName(target.server));
+    return report(sources, params);
+  });
+
+  app.post<Target>('/services/:service/servers/:rs/weight', async ({ params, body }) => {
+    const target = find(sources, params);
+    operations.setWeight(target.service.name, serverName(target.server), readWeight(body));
+    return report(sources, params);
+  });
+}
+
+function readDrainTimeout(query: Record<string, unknown>): number {
+  for (const name of Object.keys(query)) {
+    if (name !== 'timeout')
+      throw new QueryError(`unknown parameter ${JSON.stringify(name)}: expected timeout`);
+  }
+  if (query.timeout === undefined) return DRAIN_DEFAULT_MS;
+  const ms = drainTimeout.read(query.timeout);
+  if (ms === undefined)
+    throw new QueryError(`timeout ${JSON.stringify(query.timeout)}: expected ${drainTimeout.allowed}`);
+  return ms;
+}
+
+function readWeight(body: unknown): number {
+  const given = typeof body === 'object' && body !== null && 'weight' in body ? body.weight : undefined;
+  const weight = weightRange.read(given);
+  if (weight === undefined)
+    throw new QueryError(
+      `weight ${JSON.stringify(given) ?? 'is missing'}: expected {"weight": ${weightRange.allowed}}`,
+    );
+  return weight;
+}
+
+/** The real server after the change, as /services shows it. */
+function report(sources: AdminSources, params: Target['Params']): object {
+  const { service, server } = find(sources, params);
+  return { service: service.name, server: reportServer(sources, service, server) };
+}
+
+/** Throws an OperationError with the names that there are. */
+function find(
+  sources: AdminSources,
+  params: Target['Params'],
+): { service: ServicePlan; server: RealServerPlan } {
+  const services = sources.services();
+  const service = services.find(({ name }) => name === params.service);
+  if (service === undefined)
+    throw new OperationError(
+      404,
+      unknown(
+        'service',
+        params.service,
+        services.map(({ name }) => name),
+      ),
+    );
+  const endpoint = readEndpoint(params.rs);
+  const server = service.realServers.find(({ ip, port }) => ip === endpoint?.ip && port === endpoint.port);
+  if (server === undefined) {
+    const names = service.realServers.map(serverName);
+    throw new OperationError(404, unknown(`real server of ${service.name}`, params.rs, names));
+  }
+  return { service, server };
+}
+
+function unknown(what: string, name: string, names: readonly string[]): string {
+  const more = names.length > NAMES_SHOWN ? ` and ${names.length - NAMES_SHOWN} more` : '';
+  return `no ${what} is called ${JSON.stringify(name)}: there are ${names.slice(0, NAMES_SHOWN).join(', ')}${more}`;
+}

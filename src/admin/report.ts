@@ -1,0 +1,185 @@
+// What /services and /stats answer: plain data, made of the plans and the shared counters at the moment of the request.
+import { COUNTER, COUNTER_COLUMNS, type CounterName, counterRow, dropColumn } from '../datapath/counters.ts';
+import { SERVER_COUNTER, type ServerCounterName, serverRow } from '../datapath/server-cells.ts';
+import { DROP, DROP_REASONS, type DropReason } from '../datapath/verdict.ts';
+import { IO_COLUMN, IO_COUNTERS, type IoCounterName } from '../io/packet-io.ts';
+import type { LimitsPlan, RealServerPlan, ServicePlan } from '../service/plan.ts';
+import type { AdminSources, ServerState } from './sources.ts';
+
+type Gauge = 'sessionsOneway' | 'sessionsNormal';
+export type Counters = Record<Exclude<CounterName, Gauge>, number>;
+export type Drops = Record<DropReason, number>;
+
+export interface SessionCounts {
+  oneway: number;
+  normal: number;
+}
+
+export interface ServerReport {
+  ip: string;
+  port: number;
+  /** As in the config. */
+  weight: number;
+  /** For new sessions, right now. */
+  effectiveWeight: number;
+  isFallback: boolean;
+  state: ServerState['state'];
+  reason: string;
+  /** ISO 8601. */
+  since: string;
+  dialect: string;
+  sessions: SessionCounts;
+  counters: Record<Exclude<ServerCounterName, Gauge>, number>;
+}
+
+export interface ServiceReport {
+  name: string;
+  vips: readonly string[];
+  vport: number;
+  scheduler: string;
+  persistenceMs: number;
+  onDown: string;
+  limits: LimitsPlan;
+  uoa: { maxTrials: number; unifiedType: number; onUnsupported: string };
+  realServers: ServerReport[];
+  sessions: SessionCounts;
+  counters: Counters;
+  drops: Drops;
+}
+
+export interface StatsReport {
+  version: string;
+  uptimeSeconds: number;
+  ready: boolean;
+  reason: string;
+  draining: boolean;
+  ioMode: string;
+  services: number;
+  workers: { pid: number | null; restarts: number }[];
+  reloads: { succeeded: number; failed: number; last: { ok: boolean; at: string } | null };
+  sessions: SessionCounts & { max: number };
+  /** Summed over what lports there are towards each real server. */
+  lports: { inUse: number; capacity: number };
+  /** Over all services, those of the past and none too. */
+  counters: Counters;
+  drops: Drops;
+  /** Over all interfaces. */
+  io: Record<IoCounterName, number>;
+}
+
+export function reportService(sources: AdminSources, service: ServicePlan): ServiceReport {
+  const { name, vips, vport, scheduler, persistenceMs, onDown, limits } = service;
+  const { maxTrials, unifiedType, onUnsupported } = service;
+  const row = counterRow(service.index);
+  const { sessions, counters } = readNamed(COUNTER, (column) => sources.counters[row + column]!);
+  return {
+    name,
+    vips,
+    vport,
+    scheduler,
+    persistenceMs,
+    onDown,
+    limits,
+    uoa: { maxTrials, unifiedType, onUnsupported },
+    realServers: service.realServers.map((server) => reportServer(sources, service, server)),
+    sessions,
+    counters,
+    drops: readDrops((column) => sources.counters[row + column]!),
+  };
+}
+
+export function reportServer(
+  sources: AdminSources,
+  service: ServicePlan,
+  server: RealServerPlan,
+): ServerReport {
+  const { ip, port, weight, dialect, isFallback, index } = server;
+  const { state, reason, since } = sources.serverState(index);
+  const row = serverRow(index);
+  return {
+    ip,
+    port,
+    weight,
+    effectiveWeight: effectiveWeight(sources, service, server),
+    isFallback,
+    state,
+    reason,
+    since: since.toISOString(),
+    dialect,
+    ...readNamed(SERVER_COUNTER, (column) => sources.servers[row + column]!),
+  };
+}
+
+/** A real server's share of new sessions: 0 where it takes none, as a fallback while another one takes them. */
+export function effectiveWeight(
+  sources: AdminSources,
+  { realServers }: ServicePlan,
+  { index, weight, isFallback }: RealServerPlan,
+): number {
+  const { state, weightSetTo } = sources.serverState(index);
+  if (state !== 'up') return 0;
+  const others = isFallback ? realServers.filter((one) => !one.isFallback) : [];
+  const isNeeded = others.every((one) => {
+    const other = sources.serverState(one.index);
+    return other.state !== 'up' || (other.weightSetTo ?? one.weight) === 0;
+  });
+  return isNeeded ? (weightSetTo ?? weight) : 0;
+}
+
+export function reportStats(sources: AdminSources): StatsReport {
+  const { counters: cells, io } = sources;
+  const sum = (column: number) => sumColumn(cells, column, COUNTER_COLUMNS);
+  const { ready, reason } = sources.readiness();
+  const { succeeded, failed, last } = sources.reloads();
+  const { sessions, counters } = readNamed(COUNTER, sum);
+  const legs = sources.legs();
+  return {
+    version: sources.version,
+    uptimeSeconds: uptimeSeconds(sources),
+    ready,
+    reason,
+    draining: sources.isDraining(),
+    ioMode: sources.ioMode,
+    services: sources.services().length,
+    workers: sources.workers().map(({ pid, restarts }) => ({ pid: pid ?? null, restarts })),
+    reloads: { succeeded, failed, last: last ? { ok: last.ok, at: last.at.toISOString() } : null },
+    sessions: { ...sessions, max: sources.config().sessions.max },
+    lports: {
+      inUse: legs.reduce((total, { index }) => total + sources.legsInUse[index]!, 0),
+      capacity: legs.reduce((total, { capacity }) => total + capacity, 0),
+    },
+    counters,
+    drops: readDrops(sum),
+    io: record(IO_COUNTERS, (name) => sumColumn(io, IO_COLUMN[name], IO_COUNTERS.length)),
+  };
+}
+
+export const uptimeSeconds = ({ startedAt }: AdminSources): number =>
+  Math.floor((Date.now() - startedAt.getTime()) / 1000);
+
+/** The two gauges apart from what only goes up. */
+function readNamed<Name extends string>(
+  columns: Record<Name | Gauge, number>,
+  read: (column: number) => number,
+) {
+  const names = (Object.keys(columns) as (Name | Gauge)[]).filter(
+    (name): name is Exclude<Name, Gauge> => name !== 'sessionsOneway' && name !== 'sessionsNormal',
+  );
+  return {
+    sessions: { oneway: read(columns.sessionsOneway), normal: read(columns.sessionsNormal) },
+    counters: record(names, (name) => read(columns[name])),
+  };
+}
+
+const readDrops = (read: (column: number) => number): Drops =>
+  record(DROP_REASONS, (reason) => read(dropColumn(DROP[reason])));
+
+function sumColumn(cells: Float64Array, column: number, columns: number): number {
+  let sum = 0;
+  for (let cell = column; cell < cells.length; cell += columns) sum += cells[cell]!;
+  return sum;
+}
+
+function record<Name extends string>(names: readonly Name[], value: (name: Name) => number) {
+  return Object.fromEntries(names.map((name) => [name, value(name)])) as Record<Name, number>;
+}

@@ -1,0 +1,238 @@
+import assert from 'node:assert/strict';
+import { request } from 'node:http';
+import { describe, it } from 'node:test';
+import { type SampleAdmin, startSample } from './sample.ts';
+
+const OTHER = encodeURIComponent('10.1.0.100:6001');
+const SIX = encodeURIComponent('[fd00:2::12]:6000');
+const JSON_TYPE = { 'content-type': 'application/json' };
+const weight = (value: unknown): RequestInit => ({
+  headers: JSON_TYPE,
+  body: JSON.stringify({ weight: value }),
+});
+
+describe('changes over HTTP', () => {
+  const taken: [path: string, init: RequestInit, done: string][] = [
+    ['/reload', {}, 'reload'],
+    ['/drain', {}, 'drain 300000'],
+    ['/drain?timeout=90s', {}, 'drain 90000'],
+    ['/drain?timeout=0s', {}, 'drain 0'],
+    ['/services/game/servers/10.2.0.11:6000/drain', {}, 'drain game 10.2.0.11:6000'],
+    ['/services/game/servers/10.2.0.11:6000/drain', { headers: JSON_TYPE }, 'drain game 10.2.0.11:6000'],
+    ['/services/game/servers/10.2.0.9:6000/enable', {}, 'enable game 10.2.0.9:6000'],
+    [`/services/${OTHER}/servers/10.2.0.12%3A6000/drain`, {}, 'drain 10.1.0.100:6001 10.2.0.12:6000'],
+    [`/services/${OTHER}/servers/${SIX}/drain`, {}, 'drain 10.1.0.100:6001 [fd00:2::12]:6000'],
+    [
+      `/services/${OTHER}/servers/${encodeURIComponent('[FD00:2:0::012]:6000')}/enable`,
+      {},
+      'enable 10.1.0.100:6001 [fd00:2::12]:6000',
+    ],
+    ['/services/game/servers/10.2.0.11:6000/weight', weight(50), 'weight game 10.2.0.11:6000 50'],
+    ['/services/game/servers/10.2.0.11:6000/weight', weight(0), 'weight game 10.2.0.11:6000 0'],
+  ];
+  for (const [path, init, done] of taken) {
+    it(`POST ${path} ${init.body ?? ''} does it once`, async (t) => {
+      const admin = await startSample(t);
+      const { status, json } = await admin.post(path, init);
+      assert.equal(status, 200, JSON.stringify(json));
+      assert.deepEqual(admin.done, [done]);
+    });
+  }
+
+  it('answers a change of a real server with how it is then', async (t) => {
+    const admin = await startSample(t);
+    const drained = await admin.post('/services/game/servers/10.2.0.11:6000/drain');
+    const { service, server } = drained.json as { service: string; server: Record<string, unknown> };
+    assert.equal(service, 'game');
+    assert.deepEqual(
+      [server.ip, server.port, server.state, server.reason, server.weight, server.effectiveWeight],
+      ['10.2.0.11', 6000, 'drained', 'drained by an operator', 100, 0],
+    );
+    const weighted = await admin.post('/services/game/servers/10.2.0.11:6000/weight', weight(7));
+    assert.equal((weighted.json.server as Record<string, unknown>).effectiveWeight, 7);
+  });
+
+  it('answers a reload with what changed', async (t) => {
+    assert.deepEqual(await (await startSample(t)).post('/reload'), {
+      status: 200,
+      json: { ok: true, lines: ['service game: real server 10.2.0.13:6000 added'] },
+    });
+  });
+
+  it('answers a reload that failed with 422 and every problem', async (t) => {
+    const admin = await startSample(t);
+    const lines = ['services[0].vport (line 3): expected integer 1..65535', 'no such file'];
+    admin.sources.operations.reload = async () => ({ ok: false, lines });
+    assert.deepEqual(await admin.post('/reload'), {
+      status: 422,
+      json: { error: 'the config was not taken, nothing changed', ok: false, lines },
+    });
+  });
+
+  const refused: [path: string, init: RequestInit, status: number, error: RegExp][] = [
+    ['/drain?timeout=90', {}, 400, /timeout "90": expected duration 0s\.\.24h \(with unit/],
+    ['/drain?timeout=1s&timeout=2s', {}, 400, /timeout \["1s","2s"\]: expected duration/],
+    ['/drain?now=1', {}, 400, /unknown parameter "now": expected timeout/],
+    [
+      '/services/gmae/servers/10.2.0.11:6000/drain',
+      {},
+      404,
+      /no service is called "gmae": there are game, 10\.1\.0\.100:6001/,
+    ],
+    [
+      '/services/game/servers/10.2.0.12:6000/drain',
+      {},
+      404,
+      /no real server of game is called "10\.2\.0\.12:6000": there are 10\.2\.0\.11:6000, 10\.2\.0\.9:6000/,
+    ],
+    ['/services/game/servers/10.2.0.11/drain', {}, 404, /no real server of game is called "10\.2\.0\.11"/],
+    ['/services/game/servers/10.2.0.9:6000/weight', weight(5), 409, /a fallback has no weight/],
+    [
+      '/services/game/servers/10.2.0.11:6000/weight',
+      {},
+      400,
+      /weight is missing: expected \{"weight": integer 0\.\.65535\}/,
+    ],
+    ['/services/game/servers/10.2.0.11:6000/weight', weight(65_536), 400, /weight 65536: expected/],
+    ['/services/game/servers/10.2.0.11:6000/weight', weight('5'), 400, /weight "5": expected/],
+    [
+      '/services/game/servers/10.2.0.11:6000/weight',
+      { headers: JSON_TYPE, body: '{"weight":' },
+      400,
+      /the body is not JSON/,
+    ],
+    [
+      '/services/game/servers/10.2.0.11:6000/weight',
+      { headers: { 'x-uoa-proxy': '1', 'content-type': 'text/plain' }, body: '5' },
+      415,
+      /./,
+    ],
+    [
+      '/services/game/servers/10.2.0.11:6000/weight',
+      { headers: JSON_TYPE, body: `{"weight": 5, "comment": "${'x'.repeat(2000)}"}` },
+      413,
+      /./,
+    ],
+    ['/services/game/servers/10.2.0.11:6000/remove', {}, 404, /not found: there are GET/],
+    [`/services/${'x'.repeat(301)}/servers/10.2.0.11:6000/drain`, {}, 414, /./],
+    ['/services/%zz/servers/10.2.0.11:6000/drain', {}, 400, /./],
+  ];
+  for (const [path, init, status, error] of refused) {
+    it(`POST ${path.slice(0, 70)} ${String(init.body ?? '').slice(0, 40)} is refused with ${status}`, async (t) => {
+      const admin = await startSample(t);
+      const answer = await admin.post(path, init);
+      assert.equal(answer.status, status, JSON.stringify(answer.json));
+      assert.match(String(answer.json.error), error);
+      assert.deepEqual(admin.done, []);
+    });
+  }
+});
+
+describe('who may change something', () => {
+  const PATH = '/services/game/servers/10.2.0.11:6000/drain';
+  const rows: [
+    name: string,
+    options: { host?: string; token?: string },
+    headers: Record<string, string>,
+    status: number,
+    error?: RegExp,
+  ][] = [
+    ['a program of this host may, by its header', {}, { 'x-uoa-proxy': '1' }, 200],
+    ['a program of this host may, by its content type', {}, JSON_TYPE, 200],
+    [
+      'a name of the host other than localhost may not',
+      {},
+      { 'x-uoa-proxy': '1', host: 'evil.example:9464' },
+      403,
+      /localhost only/,
+    ],
+    ['localhost may', {}, { 'x-uoa-proxy': '1', host: 'localhost:9464' }, 200],
+    ['[::1] may', {}, { 'x-uoa-proxy': '1', host: '[::1]:9464' }, 200],
+    ['a simple request of a web page may not', {}, {}, 403, /need the header X-UOA-Proxy/],
+    ['a form may not', {}, { 'content-type': 'application/x-www-form-urlencoded' }, 403, /need the header/],
+    [
+      'a page whose origin is named may not',
+      {},
+      { ...JSON_TYPE, origin: 'http://evil.example' },
+      403,
+      /Origin "http:\/\/evil\.example"/,
+    ],
+    ['a page of no origin may not', {}, { ...JSON_TYPE, origin: 'null' }, 403, /Origin "null"/],
+    [
+      'nobody may without a token where it listens for others',
+      { host: '0.0.0.0' },
+      { 'x-uoa-proxy': '1' },
+      403,
+      /set admin\.tokenFile/,
+    ],
+    [
+      'who has the token may, also from afar',
+      { host: '0.0.0.0', token: 'secret' },
+      { authorization: 'Bearer secret' },
+      200,
+    ],
+    [
+      'who has the token needs no other header',
+      { token: 'secret' },
+      { authorization: 'bearer secret', host: 'proxy.example' },
+      200,
+    ],
+    ['who has no token may not', { token: 'secret' }, { 'x-uoa-proxy': '1' }, 401, /a token is needed/],
+    [
+      'who has another token may not',
+      { token: 'secret' },
+      { authorization: 'Bearer secreT' },
+      401,
+      /not the one/,
+    ],
+    ['who has an empty token may not', { token: 'secret' }, { authorization: 'Bearer ' }, 401, /./],
+    ['who names another scheme may not', { token: 'secret' }, { authorization: 'Basic c2VjcmV0' }, 401, /./],
+  ];
+  for (const [name, options, headers, status, error = /./] of rows) {
+    it(name, async (t) => {
+      const admin = await startSample(t, {}, options);
+      const answer = await askRaw(admin, PATH, headers);
+      assert.equal(answer.status, status, answer.body);
+      assert.equal(admin.done.length, status === 200 ? 1 : 0);
+      if (status !== 200) assert.match(JSON.parse(answer.body).error, error);
+      assert.equal(answer.challenge, status === 401 ? 'Bearer realm="uoa-proxy"' : undefined);
+    });
+  }
+
+  it('a preflight of a browser gets no permission', async (t) => {
+    const admin = await startSample(t);
+    const response = await fetch(admin.url('/reload'), {
+      method: 'OPTIONS',
+      headers: { origin: 'http://evil.example', 'access-control-request-headers': 'x-uoa-proxy' },
+    });
+    assert.equal(response.status, 405);
+    const granted = [...response.headers.keys()].filter((name) => name.startsWith('access-control'));
+    assert.deepEqual(granted, []);
+  });
+
+  it('with a token everything but /healthz and /readyz is closed without it', async (t) => {
+    const admin = await startSample(t, {}, { token: 'secret' });
+    const open = ['/healthz', '/readyz'];
+    for (const path of [...open, '/metrics', '/services', '/sessions', '/stats', '/nowhere']) {
+      assert.equal((await admin.get(path)).status, open.includes(path) ? 200 : 401, path);
+    }
+    const headers = { authorization: 'Bearer secret' };
+    assert.equal((await fetch(admin.url('/metrics'), { headers })).status, 200);
+  });
+});
+
+/** With a Host header as given, which fetch does not let one choose. */
+function askRaw(admin: SampleAdmin, path: string, headers: Record<string, string>) {
+  return new Promise<{ status: number; body: string; challenge: string | undefined }>((resolve, reject) => {
+    const asked = request(admin.url(path), { method: 'POST', headers }, (response) => {
+      let body = '';
+      response.setEncoding('utf8').on('data', (chunk) => {
+        body += chunk;
+      });
+      response.on('end', () =>
+        resolve({ status: response.statusCode!, body, challenge: response.headers['www-authenticate'] }),
+      );
+    });
+    asked.on('error', reject).end();
+  });
+}
