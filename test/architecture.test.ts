@@ -51,8 +51,10 @@ const MAY_IMPORT: Record<string, { of: string[]; types?: string[]; instead: stri
   },
   admin: {
     of: [
+      'config/reader.ts',
       'datapath/counters.ts',
       'datapath/memory.ts',
+      'datapath/server-cells.ts',
       'datapath/verdict.ts',
       'io/packet-io.ts',
       'wire/address.ts',
@@ -62,7 +64,11 @@ const MAY_IMPORT: Record<string, { of: string[]; types?: string[]; instead: stri
     types: ['config'],
     instead: 'admin reads counters and records; it is handed everything else',
   },
-  lab: { of: ['wire', 'uoa', 'io', 'sys'], instead: 'the lab runs the product as a program, from outside' },
+  lab: {
+    of: ['wire', 'uoa', 'io', 'sys', 'sniff'],
+    instead: 'the lab runs the product as a program, from outside',
+  },
+  sniff: { of: ['wire', 'io', 'sys'], instead: 'sniff is an outside witness: it knows bytes, not the proxy' },
   'version.ts': { of: [], instead: 'it reads one number' },
   'worker-protocol.ts': {
     of: ['datapath', 'io'],
@@ -77,9 +83,15 @@ const MAY_IMPORT: Record<string, { of: string[]; types?: string[]; instead: stri
     of: [...EVERYTHING, 'version.ts', 'worker-protocol.ts', 'workers.ts'],
     instead: 'the worker is forked, not imported, and the lab is no part of the product',
   },
+  ctl: {
+    of: ['wire/address.ts'],
+    types: ['admin'],
+    instead:
+      'it speaks HTTP with a proxy that runs elsewhere, and knows no more than the types of its answers',
+  },
   cli: {
-    of: ['proxy.ts', 'config', 'lab', 'version.ts'],
-    instead: 'a command parses its arguments and calls proxy, config or lab',
+    of: ['proxy.ts', 'config', 'ctl', 'lab', 'sniff', 'version.ts'],
+    instead: 'a command parses its arguments and calls proxy, config, ctl, lab or sniff',
   },
   'main.ts': { of: ['cli'], instead: 'main.ts hands argv to cli, nothing else' },
 };
