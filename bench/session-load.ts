@@ -1,9 +1,10 @@
 // A datapath with any number of sessions and the packets of each, without any network: packets are stamped into one frame,
 // as a capture would leave them there, at a cost that is measured too and subtracted.
 import { Datapath } from '../src/datapath/datapath.ts';
-import { type DatapathMemory, mapMemory, memoryBytes } from '../src/datapath/memory.ts';
+import { commonBytes, type DatapathMemory, mapMemory, memoryBytes } from '../src/datapath/memory.ts';
 import type { DatapathPlan } from '../src/datapath/plan.ts';
 import { VERDICT } from '../src/datapath/verdict.ts';
+import { numberServices } from '../src/service/numbering.ts';
 import { createSharedMemory } from '../src/sys/shared-memory.ts';
 import { Frame } from '../src/wire/frame.ts';
 
@@ -54,8 +55,10 @@ export class SessionLoad {
   constructor(options: SessionLoadOptions) {
     this.sessions = options.sessions;
     const plan = makePlan(options);
-    const { buffer } = createSharedMemory('bench', memoryBytes(plan, 0));
-    this.memory = mapMemory(buffer, plan, 0);
+    const common = commonBytes(plan);
+    const { buffer } = createSharedMemory('bench', common + memoryBytes(plan, 0));
+    this.memory = mapMemory(buffer, plan, 0, common);
+    this.memory.common.weights.fill(100);
     this.datapath = new Datapath(plan, this.memory, () => true, [0x1234_5678, 0x3abc_def0]);
     this.#udpLen = 8 + options.payloadLen;
     this.#lips = new Int32Array(
@@ -165,7 +168,9 @@ function makePlan(options: SessionLoadOptions): DatapathPlan {
       { side: 2, mtu: MAX_LEN, loopback: false },
     ],
     wanMtu: MAX_LEN,
-    services: [
+    onewayShare: 100,
+    lportReserve: 0,
+    services: numberServices([
       {
         name: 'bench',
         vips: ['10.1.0.100'],
@@ -173,6 +178,8 @@ function makePlan(options: SessionLoadOptions): DatapathPlan {
         lips: Array.from({ length: lips }, (_, index) => `10.3.0.${1 + index}`),
         lports: LPORTS,
         scheduler: 'rr',
+        persistenceMs: 0,
+        onDown: 'keep',
         onewayMs: 300_000,
         normalMs: 300_000,
         maxTrials: options.maxTrials,
@@ -180,9 +187,29 @@ function makePlan(options: SessionLoadOptions): DatapathPlan {
         idleRefreshMs: options.idleRefreshMs,
         unifiedType: 31,
         onUnsupported: 'plain',
-        realServers: [{ ip: '10.2.0.2', port: VPORT, weight: 100, mtu: MAX_LEN, dialect: 'ipo' }],
+        limits: {
+          sessions: 0,
+          sessionsPerClient: 0,
+          newSessions: 0,
+          newSessionsPerClient: 0,
+          prefixV4: 32,
+          prefixV6: 64,
+        },
+        allow: [],
+        deny: [],
+        realServers: [
+          {
+            ip: '10.2.0.2',
+            port: VPORT,
+            weight: 100,
+            mtu: MAX_LEN,
+            dialect: 'ipo',
+            isFallback: false,
+            isLeaving: false,
+          },
+        ],
       },
-    ],
+    ]),
   };
 }
 

@@ -31,9 +31,19 @@ export interface WorkerStart {
   /** How packets are shared out to several workers. */
   steering: SteeringPlan | undefined;
 }
-export type ToWorker = WorkerStart | { kind: 'stop' };
+
+/** What takes the place of the plan at work; ports and memory stay. Answered by `planned` or `failed`. */
+export interface WorkerReplan {
+  kind: 'replan';
+  plan: WorkerPlan;
+  filters: string[];
+  steering: SteeringPlan | undefined;
+}
+
+export type ToWorker = WorkerStart | WorkerReplan | { kind: 'stop' };
 export type FromWorker =
   | { kind: 'ready' }
+  | { kind: 'planned' }
   | { kind: 'failed'; message: string; hint: string }
   | { kind: 'warning'; message: string };
 

@@ -9,7 +9,7 @@ import { IoError } from './io/io-error.ts';
 import type { IoOptions, PacketIo } from './io/packet-io.ts';
 import { openPcapIo } from './io/pcap.ts';
 import { openRingIo } from './io/ring.ts';
-import { Owners } from './io/steering.ts';
+import { Owners, type SteeringPlan } from './io/steering.ts';
 import { dieWithParent } from './sys/process.ts';
 import { preferMainThread } from './sys/scheduling.ts';
 import { mapSharedMemory } from './sys/shared-memory.ts';
@@ -20,6 +20,7 @@ import {
   MEMORY_FD,
   nowMs,
   type ToWorker,
+  type WorkerReplan,
   type WorkerStart,
 } from './worker-protocol.ts';
 
@@ -31,17 +32,16 @@ runWorker();
 function runWorker(): void {
   dieWithParent(Number(process.argv[2]));
   preferMainThread();
-  let io: PacketIo | undefined;
-  let timer: NodeJS.Timeout | undefined;
+  let running: Running | undefined;
   process.on('message', (message: ToWorker) => {
     if (message.kind === 'stop') {
-      clearInterval(timer);
-      io?.close();
+      running?.stop();
       process.exit(0);
     }
     try {
-      ({ io, timer } = start(message));
-      tell({ kind: 'ready' });
+      if (message.kind === 'start') running = start(message);
+      else running?.replan(message);
+      tell({ kind: message.kind === 'start' ? 'ready' : 'planned' });
     } catch (error) {
       if (!(error instanceof IoError)) throw error;
       tell({ kind: 'failed', message: error.message, hint: error.hint });
@@ -53,7 +53,12 @@ function runWorker(): void {
   process.on('disconnect', () => process.exit(1));
 }
 
-function start(message: WorkerStart): { io: PacketIo; timer: NodeJS.Timeout } {
+interface Running {
+  replan(message: WorkerReplan): void;
+  stop(): void;
+}
+
+function start(message: WorkerStart): Running {
   const { plan, filters, bufferSize, rings, busyPoll, memoryOff } = message;
   const buffer = mapSharedMemory(MEMORY_FD, message.memoryBytes);
   const memory: DatapathMemory = mapMemory(buffer, plan, ioCells(plan.ports.length), memoryOff);
@@ -107,24 +112,41 @@ function start(message: WorkerStart): { io: PacketIo; timer: NodeJS.Timeout } {
     datapath.tick(clock.nowMs());
     io.poll();
   }, TICK_MS);
-  return { io, timer };
+  return {
+    replan: ({ plan, filters, steering }) => {
+      io.setFilters(filters);
+      if (steering !== undefined) crew?.steer(steering);
+      datapath.reconfigure(plan);
+    },
+    stop: () => {
+      clearInterval(timer);
+      io.close();
+    },
+  };
 }
 
 /** The other workers, when there are any. */
-function joinCrew({ plan, rings, steering }: WorkerStart): { inbox: Crew; siblings: Siblings } | undefined {
+function joinCrew({
+  plan,
+  rings,
+  steering,
+}: WorkerStart): { inbox: Crew; siblings: Siblings; steer(steering: SteeringPlan): void } | undefined {
   if (plan.worker === undefined || rings === undefined || steering === undefined) return undefined;
   const self = plan.worker.worker;
   const inboxFd = FIRST_RING_FD + rings.length;
   const sendFds = Array.from({ length: plan.worker.workers }, (_, worker) => inboxFd + 1 + worker);
   const inbox = new Crew(self, inboxFd, sendFds);
-  const owners = new Owners(steering);
+  let owners = new Owners(steering);
   const siblings: Siblings = {
     self,
     ownerOf: (addresses, sport, dport) => owners.ownerOf(addresses, sport, dport),
     handOver: (worker, frame, off, end, portIndex, largestFragment) =>
       inbox.handOver(worker, frame, off, end, portIndex, largestFragment),
   };
-  return { inbox, siblings };
+  const steer = (other: SteeringPlan) => {
+    owners = new Owners(other);
+  };
+  return { inbox, siblings, steer };
 }
 
 /** nowMs without a bigint per packet. */

@@ -5,13 +5,15 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import type { Logger } from 'pino';
-import type { FromWorker, ToWorker, WorkerStart } from './worker-protocol.ts';
+import type { FromWorker, ToWorker, WorkerReplan, WorkerStart } from './worker-protocol.ts';
 
 /** How long a datapath process may take to end by itself. */
 const STOP_TIMEOUT_MS = 2000;
 /** A worker that ends so many times within this time is not started again. */
 const ENDS_MAX = 5;
 const ENDS_WITHIN_MS = 60_000;
+/** A worker that is busy looks at its messages every 20 ms. */
+const REPLAN_TIMEOUT_MS = 10_000;
 
 /** A worker cannot start; `hint` says what the operator can do. */
 export class WorkerError extends Error {
@@ -31,7 +33,8 @@ export interface WorkerSpec {
 }
 
 export class Workers {
-  readonly #specs: readonly WorkerSpec[];
+  readonly #specs: WorkerSpec[];
+  readonly #restarts: number[];
   readonly #log: Logger;
   readonly #children: (ChildProcess | undefined)[];
   readonly #ends: number[] = [];
@@ -43,7 +46,8 @@ export class Workers {
   });
 
   constructor(specs: readonly WorkerSpec[], log: Logger) {
-    this.#specs = specs;
+    this.#specs = [...specs];
+    this.#restarts = specs.map(() => 0);
     this.#log = log;
     this.#children = specs.map(() => undefined);
   }
@@ -63,13 +67,34 @@ export class Workers {
     return this.#children.map((child) => child?.pid);
   }
 
+  /** How often each was started again. */
+  get restarts(): readonly number[] {
+    return this.#restarts;
+  }
+
+  /**
+   * All of them, and whoever takes their place, go on by another plan. Rejects with a WorkerError when one cannot; the
+   * others may have it then.
+   */
+  async replan(plans: readonly WorkerReplan[]): Promise<void> {
+    const replanned = plans.map((plan, index) => {
+      const spec = this.#specs[index]!;
+      const { kind: _, ...changed } = plan;
+      this.#specs[index] = { ...spec, start: { ...spec.start, ...changed } };
+      const child = this.#children[index];
+      return child === undefined ? undefined : ask(child, plan);
+    });
+    await Promise.all(replanned);
+  }
+
   async stop(): Promise<void> {
     this.#stopping = true;
     await Promise.all(this.#children.map((child) => child && stopChild(child)));
   }
 
   async #startOne(index: number): Promise<void> {
-    const { start, fds } = this.#specs[index]!;
+    const spec = this.#specs[index]!;
+    const { start, fds } = spec;
     const file = import.meta.url.endsWith('.ts') ? './worker.ts' : './worker.js';
     const child = fork(fileURLToPath(new URL(file, import.meta.url)), [String(process.pid)], {
       stdio: ['ignore', 'inherit', 'inherit', 'ipc', ...fds],
@@ -81,6 +106,8 @@ export class Workers {
       throw error;
     }
     this.#children[index] = child;
+    const now = this.#specs[index]!;
+    if (now !== spec) await ask(child, replanOf(now)); // it changed meanwhile
     if (this.#stopping) await stopChild(child);
     const onExit = (code: number | null, signal: string | null) => {
       this.#children[index] = undefined;
@@ -107,7 +134,7 @@ export class Workers {
       child.on('message', (answer: FromWorker) => {
         if (answer.kind === 'ready') resolve();
         else if (answer.kind === 'warning') this.#log.warn(answer.message);
-        else reject(new WorkerError(answer.message, answer.hint));
+        else if (answer.kind === 'failed') reject(new WorkerError(answer.message, answer.hint));
       });
       child.send(start);
     });
@@ -125,6 +152,7 @@ export class Workers {
     }
     this.#log.error(fields, 'the datapath process ended: starting it again, its sessions go on');
     try {
+      this.#restarts[index]!++;
       await this.#startOne(index);
       this.#log.info({ worker: index }, 'the datapath process forwards again');
     } catch (error) {
@@ -136,6 +164,35 @@ export class Workers {
       this.#giveUp(1);
     }
   }
+}
+
+const replanOf = ({ start: { plan, filters, steering } }: WorkerSpec): WorkerReplan => ({
+  kind: 'replan',
+  plan,
+  filters,
+  steering,
+});
+
+/** Resolves when the worker has it; also when it ends, because its successor starts with it. */
+async function ask(child: ChildProcess, plan: WorkerReplan): Promise<void> {
+  const timeout = AbortSignal.timeout(REPLAN_TIMEOUT_MS);
+  await new Promise<void>((resolve, reject) => {
+    const onMessage = (answer: FromWorker) => {
+      if (answer.kind === 'planned') done();
+      else if (answer.kind === 'failed') done(new WorkerError(answer.message, answer.hint));
+    };
+    const onExit = () => done();
+    const onTimeout = () => done(new WorkerError('a datapath process does not answer', ''));
+    const done = (error?: Error) => {
+      child.off('message', onMessage).off('exit', onExit);
+      timeout.removeEventListener('abort', onTimeout);
+      if (error === undefined) resolve();
+      else reject(error);
+    };
+    child.on('message', onMessage).on('exit', onExit);
+    timeout.addEventListener('abort', onTimeout);
+    child.send(plan);
+  });
 }
 
 async function stopChild(child: ChildProcess): Promise<void> {

@@ -13,5 +13,5 @@ export async function run(configPath: string): Promise<number> {
   for (const { path, message } of configWarnings(config)) log.warn({ path }, message);
   // Loaded only now: it needs native packages, without which a config can still be checked.
   const { startProxy } = await import('../proxy.ts');
-  return runUntilSignal(() => startProxy(config, log), log);
+  return runUntilSignal(() => startProxy(config, log, () => loadConfig(configPath)), log);
 }

@@ -15,6 +15,9 @@ const NAMED = [
   'sessionsCreated',
   'sessionsExpired',
   'sessionsEvicted',
+  'sessionsMoved', // to another real server, because theirs was down
+  'sessionsReset', // ended, because their real server was down
+  'sessionsRemoved', // ended by a change of the config
   'uoaInserted', // trials sent inside a client's packet
   'uoaCarrier', // trials sent as a carrier
   'uoaFailed', // a UOA was due and could not be sent; the client's packet went without it

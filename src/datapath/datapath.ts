@@ -1,6 +1,5 @@
 // The datapath: receive(packet) -> Verdict. The only caller of the walks and the only counter of verdicts. Knows no
 // interface, clock or socket; never throws, logs, awaits, or allocates per packet.
-import { serviceOf } from '../session/session.ts';
 import { baseOf, isInbound } from '../session/table.ts';
 import type { Frame, Send } from '../wire/frame.ts';
 import { isIcmpError } from '../wire/icmp.ts';
@@ -23,7 +22,7 @@ const SWEEP_MAX_MS = 30_000;
 
 export class Datapath {
   readonly #state: DatapathState;
-  readonly #sweepMs: number;
+  #sweepMs: number;
   #lastTick = 0;
 
   /**
@@ -38,10 +37,13 @@ export class Datapath {
     siblings?: Siblings,
   ) {
     this.#state = new DatapathState(plan, memory, send, seed, siblings);
-    const shortestMs = Math.min(
-      ...plan.services.map(({ onewayMs, normalMs }) => Math.min(onewayMs, normalMs)),
-    );
-    this.#sweepMs = Math.min(SWEEP_MAX_MS, Math.max(SWEEP_MIN_MS, shortestMs / 10));
+    this.#sweepMs = sweepMsOf(plan);
+  }
+
+  /** Goes on by another plan, of the same capacity; ends the sessions of what is there no more. */
+  reconfigure(plan: DatapathPlan): void {
+    this.#state.reconfigure(plan);
+    this.#sweepMs = sweepMsOf(plan);
   }
 
   get sessionCount(): number {
@@ -109,10 +111,10 @@ export class Datapath {
     if (fault === PARSE_OTHER_PROTOCOL) {
       return isIcmpError(packet, frame.view) ? icmpError(state, frame, portIndex, nowMs) : VERDICT.pass;
     }
-    if (packet.hasAddresses && !state.isOurs(packet.addresses, 4)) return VERDICT.pass;
+    if (packet.hasAddresses && !state.directory.isOurs(packet.addresses, 4)) return VERDICT.pass;
     if (fault !== PARSE_FRAGMENT) return DROP_BASE + fault;
 
-    if (packet.totalLen > state.ports[portIndex].mtu) return DROP.super_packet;
+    if (packet.totalLen > state.directory.ports[portIndex].mtu) return DROP.super_packet;
     // Judged here, because of what stands before an IPv6 fragment header nothing is left when the datagram is whole.
     if (packet.options.sourceRoute) return DROP.source_route;
     if (packet.options.refusedOff !== 0) {
@@ -120,7 +122,7 @@ export class Datapath {
         state.icmp.unknownOption(frame, packet, packet.options.refusedOff, -1, nowMs);
       return DROP.unknown_ip_option;
     }
-    const verdict = reassembler.add(packet, frame, state.ports[portIndex].side, nowMs);
+    const verdict = reassembler.add(packet, frame, state.directory.ports[portIndex].side, nowMs);
     if (verdict !== VERDICT.forward) return verdict;
     const whole = parse(packet, reassembler.frame, reassembler.off, reassembler.end);
     if (whole === PARSE_OTHER_PROTOCOL) return VERDICT.pass;
@@ -133,7 +135,7 @@ export class Datapath {
   /** A whole UDP packet, parsed. */
   #forward(frame: Frame, portIndex: number, nowMs: number): Verdict {
     const state = this.#state;
-    const { packet, table } = state;
+    const { directory, packet, table } = state;
     let entry = table.find(packet);
     if (entry >= 0 && table.isExpired(baseOf(entry), nowMs)) {
       table.end(baseOf(entry), 'expired');
@@ -146,11 +148,11 @@ export class Datapath {
     const base = entry < 0 ? -1 : baseOf(entry);
     const service =
       base < 0
-        ? state.serviceAt(packet.family, packet.addresses, 4, packet.dport)
-        : state.services[serviceOf(state.memory.records, base)];
+        ? directory.serviceAt(packet.family, packet.addresses, 4, packet.dport)
+        : state.serviceOf(base);
     if (service === undefined) {
-      if (!state.isLocal(packet.addresses, 4, packet.dport)) return VERDICT.pass;
-      return state.facesRealServers(portIndex) ? DROP.no_session : DROP.wrong_interface;
+      if (!directory.isLocal(packet.addresses, 4, packet.dport)) return VERDICT.pass;
+      return directory.facesRealServers(portIndex) ? DROP.no_session : DROP.wrong_interface;
     }
     state.serviceIndex = service.index;
     if (base < 0 || isInbound(entry)) {
@@ -158,9 +160,14 @@ export class Datapath {
       if (verdict === VERDICT.forward) state.count(service.index, COUNTER.inboundForwarded);
       return verdict;
     }
-    if (!state.facesRealServers(portIndex)) return DROP.wrong_interface;
+    if (!directory.facesRealServers(portIndex)) return DROP.wrong_interface;
     const verdict = outbound(state, frame, service, base, portIndex, nowMs);
     if (verdict === VERDICT.forward) state.count(service.index, COUNTER.outboundForwarded);
     return verdict;
   }
+}
+
+function sweepMsOf({ services }: DatapathPlan): number {
+  const shortestMs = Math.min(...services.map(({ onewayMs, normalMs }) => Math.min(onewayMs, normalMs)));
+  return Math.min(SWEEP_MAX_MS, Math.max(SWEEP_MIN_MS, shortestMs / 10));
 }

@@ -3,7 +3,7 @@
 // addresses of ours or behind us mean nothing there. Fragmentation needed and packet too big also teach the session the
 // path MTU towards its real server.
 import type { Leg } from '../session/leg.ts';
-import { HANDSHAKE, learnMtu, lportOf, serviceOf } from '../session/session.ts';
+import { HANDSHAKE, learnMtu, lportOf } from '../session/session.ts';
 import { baseOf, isInbound } from '../session/table.ts';
 import { startHandshake } from '../uoa/handshake.ts';
 import { stripUoa } from '../uoa/strip.ts';
@@ -17,6 +17,7 @@ import { Packet } from '../wire/packet.ts';
 import { UDP_HEADER_LEN } from '../wire/udp.ts';
 import { COUNTER } from './counters.ts';
 import { rewriteEmbedded, rewrittenLen } from './rewrite.ts';
+import { SERVER_COUNTER, serverRow } from './server-cells.ts';
 import type { DatapathState } from './state.ts';
 import { DROP, VERDICT, type Verdict } from './verdict.ts';
 
@@ -52,10 +53,10 @@ export function icmpError(state: DatapathState, frame: Frame, portIndex: number,
 
   const base = baseOf(entry);
   const { records } = state.memory;
-  const service = state.services[serviceOf(records, base)];
+  const service = state.serviceOf(base);
   state.serviceIndex = service.index;
   const wasInbound = !isInbound(entry);
-  if (wasInbound && !state.facesRealServers(portIndex)) return DROP.wrong_interface;
+  if (wasInbound && !state.directory.facesRealServers(portIndex)) return DROP.wrong_interface;
   if (!icmp.icmpIntact(packet, view)) return DROP.bad_icmp;
 
   message.type = icmp.type(view, icmpOff);
@@ -69,12 +70,14 @@ export function icmpError(state: DatapathState, frame: Frame, portIndex: number,
     const refused = saysUnreadable(packet, leg) ? leg.receiver.choiceIn(frame, embedded, state.origin) : -1;
     if (refused >= 0) {
       state.count(service.index, COUNTER.uoaUnsupported);
-      state.memory.refusals[leg.realServerIndex]++;
+      state.memory.servers[serverRow(leg.realServerIndex) + SERVER_COUNTER.refusals]++;
       leg.receiver.refuse(refused, nowMs);
       startHandshake(records, base + HANDSHAKE, nowMs);
       return VERDICT.consumed;
     }
   }
+  if (wasInbound && isUnreachable(family))
+    state.memory.servers[serverRow(leg.realServerIndex) + SERVER_COUNTER.unreachable]++;
   if (isTooBig(family)) {
     const mtu = mtuOf(family);
     if (mtu >= embedded.totalLen) return DROP.bad_icmp;
@@ -117,6 +120,12 @@ function saysUnreadable({ addresses, family }: Packet, leg: Leg): boolean {
   if (type !== icmp.ICMPV6.parameterProblem) return false;
   if (code === icmp.ICMPV6_PARAMETER.unknownNextHeader) return embedded.hasUoa;
   return code === icmp.ICMPV6_PARAMETER.unknownOption && pointsAtUoa;
+}
+
+/** Host, protocol or port: the real server does not take our packets. */
+function isUnreachable(family: Family): boolean {
+  const { type } = message;
+  return type === (family === 4 ? icmp.ICMP.unreachable : icmp.ICMPV6.unreachable) && !isTooBig(family);
 }
 
 function isTooBig(family: Family): boolean {

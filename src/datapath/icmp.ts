@@ -8,6 +8,7 @@ import {
   ICMP_UNREACHABLE,
   ICMPV6,
   ICMPV6_PARAMETER,
+  ICMPV6_UNREACHABLE,
   writeIcmpError,
 } from '../wire/icmp.ts';
 import type { IcmpMessage } from '../wire/icmp-translation.ts';
@@ -37,6 +38,13 @@ export class IcmpSender {
   timeExceeded(frame: Frame, packet: Packet, serviceIndex: number, nowMs: number): void {
     const type = packet.family === 4 ? ICMP.timeExceeded : ICMPV6.timeExceeded;
     this.#aboutPacket(type, 0, 0, frame, packet, serviceIndex, nowMs);
+  }
+
+  /** Nobody takes the packet any more: its sender's program is told. */
+  portUnreachable(frame: Frame, packet: Packet, serviceIndex: number, nowMs: number): void {
+    const type = packet.family === 4 ? ICMP.unreachable : ICMPV6.unreachable;
+    const code = packet.family === 4 ? ICMP_UNREACHABLE.port : ICMPV6_UNREACHABLE.port;
+    this.#aboutPacket(type, code, 0, frame, packet, serviceIndex, nowMs);
   }
 
   /** `mtu` is the largest packet of the same family that could go. */

@@ -13,6 +13,8 @@ import { COUNTER, counterRow } from './counters.ts';
 import { rewritePacket, sendPacket } from './egress.ts';
 import { needsFragments } from './fragment.ts';
 import { admit, checkMtu, checkTtl } from './ingress.ts';
+import { onServerDown, opened, openSession } from './open.ts';
+import { SERVER_COUNTER, serverRow } from './server-cells.ts';
 import type { DatapathState } from './state.ts';
 import { DROP, VERDICT, type Verdict } from './verdict.ts';
 
@@ -35,7 +37,7 @@ export function inbound(
   counters[row + COUNTER.inboundPackets]++;
   counters[row + COUNTER.inboundBytes] += packet.totalLen;
 
-  if (knownBase < 0 && !state.mayComeFrom(packet, service, portIndex)) return DROP.bad_source;
+  if (knownBase < 0 && !state.directory.mayComeFrom(packet, service, portIndex)) return DROP.bad_source;
   const admitted = admit(state, frame, portIndex, service.index, nowMs);
   if (admitted !== VERDICT.forward) return admitted;
   const alive = checkTtl(state, frame, service.index, nowMs);
@@ -48,45 +50,29 @@ export function inbound(
     clearOptionTail(frame, packet);
   }
 
-  let base = knownBase;
-  let leg: Leg;
-  let mtu: number;
-  if (base < 0) {
-    const realServer = service.pick();
-    if (realServer === undefined) return DROP.no_real_server;
-    // All legs of a real server have its MTU: judge before a session is spent on a packet that cannot go.
-    mtu = realServer.legs[0].mtu;
-    const fits = checkMtu(state, frame, realServer.legs[0].family, mtu, service.index, nowMs);
-    if (fits !== VERDICT.forward) return fits;
-    const free = realServer.takeLport();
-    if (free === undefined) return DROP.lports_exhausted;
-    leg = free;
-    base = state.table.open(packet, service.index, leg, realServer.lport, nowMs);
-    counters[row + COUNTER.sessionsCreated]++;
-    counters[row + COUNTER.sessionsOneway]++;
-    state.memory.legsInUse[leg.index]++;
-    state.memory.table[0] = state.table.usedSlots;
-  } else {
-    leg = state.legOf(base);
-    mtu = state.mtuOf(base, leg, nowMs);
-    const fits = checkMtu(state, frame, leg.family, mtu, service.index, nowMs);
-    if (fits !== VERDICT.forward) return fits;
-    state.table.touch(base, nowMs);
+  if (knownBase < 0) {
+    const verdict = openSession(state, frame, service, nowMs);
+    return verdict === VERDICT.forward ? forward(state, frame, service, opened.base, nowMs) : verdict;
   }
-  return forward(state, frame, service, base, leg, mtu, nowMs);
+  if (state.directory.weightOf(state.legOf(knownBase)) < 0) {
+    const verdict = onServerDown(state, frame, service, knownBase, nowMs);
+    if (verdict !== VERDICT.forward) return verdict;
+  }
+  const leg = state.legOf(knownBase);
+  const fits = checkMtu(state, frame, leg.family, state.mtuOf(knownBase, leg, nowMs), service.index, nowMs);
+  if (fits !== VERDICT.forward) return fits;
+  state.table.touch(knownBase, nowMs);
+  return forward(state, frame, service, knownBase, nowMs);
 }
 
-function forward(
-  state: DatapathState,
-  frame: Frame,
-  service: Service,
-  base: number,
-  leg: Leg,
-  mtu: number,
-  nowMs: number,
-): Verdict {
+function forward(state: DatapathState, frame: Frame, service: Service, base: number, nowMs: number): Verdict {
   const { packet } = state;
-  const { records, counters } = state.memory;
+  const { records, counters, servers } = state.memory;
+  const leg = state.legOf(base);
+  const mtu = state.mtuOf(base, leg, nowMs);
+  const server = serverRow(leg.realServerIndex);
+  servers[server + SERVER_COUNTER.inboundPackets]++;
+  servers[server + SERVER_COUNTER.inboundBytes] += packet.totalLen;
   rewritePacket(state, frame, leg.family, leg.towards, lportOf(records, base), leg.rport);
 
   const { receiver } = leg;

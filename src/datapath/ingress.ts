@@ -21,7 +21,8 @@ export function admit(
 ): Verdict {
   const { packet } = state;
   const { options } = packet;
-  if (packet.totalLen > state.ports[portIndex].mtu && packet.largestFragment === 0) return DROP.super_packet;
+  if (packet.totalLen > state.directory.ports[portIndex].mtu && packet.largestFragment === 0)
+    return DROP.super_packet;
   if (options.sourceRoute) return DROP.source_route;
   if (options.refusedOff !== 0) {
     state.icmp.unknownOption(frame, packet, options.refusedOff, serviceIndex, nowMs);

@@ -1,16 +1,38 @@
-// The memory that datapath and control plane share, and where things lie in it. Both compute the same layout from the
-// same plan. Cells are aligned and written by one side only, so a reader sees whole numbers without locks.
+// The memory that the datapaths and the control plane share, and where things lie in it. All compute the same layout from
+// the same capacity. A common part, then one part per datapath. Cells are aligned and written by one side only, where
+// not said otherwise, so a reader sees whole numbers without locks.
+import { Persistence } from '../service/persistence.ts';
 import { SESSION_WORDS } from '../session/session.ts';
+import { ClientTable } from './client-table.ts';
 import { counterCells } from './counters.ts';
-import { type DatapathPlan, legPlans, realServerCount } from './plan.ts';
+import { capacityOf, type DatapathPlan } from './plan.ts';
+import { SERVER_COLUMNS } from './server-cells.ts';
+
+/** Written by the control plane, or by all datapaths. */
+export interface CommonMemory {
+  /** Cell CONTROL.weightsVersion goes up after weights changed; cell CONTROL.draining is 1 when no new session is taken. */
+  readonly control: Int32Array;
+  /** Per real server: its weight for new sessions, or WEIGHT_DOWN. */
+  readonly weights: Int32Array;
+  /** service/persistence.ts */
+  readonly persistence: Int32Array;
+  /** datapath/client-table.ts */
+  readonly clients: Int32Array;
+}
+
+export const CONTROL = { weightsVersion: 0, draining: 1 } as const;
+const CONTROL_CELLS = 16;
+/** Entries of the tables by client address: one for every second session, but not more than this. */
+const CLIENT_ENTRIES_MAX = 1 << 18;
 
 export interface DatapathMemory {
+  readonly common: CommonMemory;
   /** Rows as in counters.ts. */
   readonly counters: Float64Array;
   /** lports in use, per leg. */
   readonly legsInUse: Float64Array;
-  /** Per real server: how often it said that it cannot read the UOA. */
-  readonly refusals: Float64Array;
+  /** Rows as in server-cells.ts. */
+  readonly servers: Float64Array;
   /** Cell 0: session slots that were ever used. */
   readonly table: Float64Array;
   /** Counters of the packet I/O, which defines their layout. */
@@ -20,19 +42,51 @@ export interface DatapathMemory {
 }
 
 const CELL = Float64Array.BYTES_PER_ELEMENT;
+const WORD = Int32Array.BYTES_PER_ELEMENT;
+const LINE = 64;
 
-/** Bytes of memory for a plan and `ioCells` counters of the packet I/O. */
-export function memoryBytes(plan: DatapathPlan, ioCells: number): number {
-  return headCells(plan, ioCells) * CELL + plan.maxSessions * SESSION_WORDS * Int32Array.BYTES_PER_ELEMENT;
+/** A power of two. */
+const clientEntries = ({ maxAllSessions, maxSessions }: DatapathPlan): number =>
+  Math.min(CLIENT_ENTRIES_MAX, 2 ** Math.ceil(Math.log2((maxAllSessions ?? maxSessions) / 2 + 64)));
+
+/** Bytes of the common part; the parts of the datapaths follow it. */
+export function commonBytes(plan: DatapathPlan): number {
+  const words =
+    CONTROL_CELLS +
+    capacityOf(plan).realServers +
+    Persistence.words(clientEntries(plan)) +
+    ClientTable.words(clientEntries(plan));
+  return roundUp(words * WORD);
 }
 
-/** Lays the plan's memory over `memoryBytes` of a zeroed buffer from `byteOffset` on, a multiple of 64. */
+/** Bytes of one datapath's part, for a plan and `ioCells` counters of the packet I/O. */
+export function memoryBytes(plan: DatapathPlan, ioCells: number): number {
+  return headBytes(plan, ioCells) + plan.maxSessions * SESSION_WORDS * WORD;
+}
+
+export function mapCommon(buffer: ArrayBuffer, plan: DatapathPlan): CommonMemory {
+  let at = 0;
+  const words = (count: number): Int32Array => {
+    const view = new Int32Array(buffer, at, count);
+    at += count * WORD;
+    return view;
+  };
+  return {
+    control: words(CONTROL_CELLS),
+    weights: words(capacityOf(plan).realServers),
+    persistence: words(Persistence.words(clientEntries(plan))),
+    clients: words(ClientTable.words(clientEntries(plan))),
+  };
+}
+
+/** Lays a datapath's part over `memoryBytes` of a zeroed buffer from `byteOffset` on, a multiple of 64. */
 export function mapMemory(
   buffer: ArrayBuffer,
   plan: DatapathPlan,
   ioCells: number,
-  byteOffset = 0,
+  byteOffset: number,
 ): DatapathMemory {
+  const { services, realServers, legs } = capacityOf(plan);
   let at = byteOffset;
   const cells = (count: number): Float64Array => {
     const view = new Float64Array(buffer, at, count);
@@ -40,28 +94,29 @@ export function mapMemory(
     return view;
   };
   return {
-    counters: cells(counterCells(plan.services.length)),
-    legsInUse: cells(legPlans(plan.services).length),
-    refusals: cells(realServerCount(plan.services)),
+    common: mapCommon(buffer, plan),
+    counters: cells(counterCells(services)),
+    legsInUse: cells(legs),
+    servers: cells(realServers * SERVER_COLUMNS),
     table: cells(1),
     io: cells(ioCells),
-    records: new Int32Array(
-      buffer,
-      byteOffset + headCells(plan, ioCells) * CELL,
-      plan.maxSessions * SESSION_WORDS,
-    ),
+    records: new Int32Array(buffer, byteOffset + headBytes(plan, ioCells), plan.maxSessions * SESSION_WORDS),
   };
 }
 
-/** Memory of its own for a datapath that shares with nobody. */
+/** Memory of its own for a datapath that shares with nobody; every real server has its weight. */
 export function allocateMemory(plan: DatapathPlan, ioCells = 0): DatapathMemory {
-  return mapMemory(new ArrayBuffer(memoryBytes(plan, ioCells)), plan, ioCells);
+  const common = commonBytes(plan);
+  const memory = mapMemory(new ArrayBuffer(common + memoryBytes(plan, ioCells)), plan, ioCells, common);
+  for (const { realServers } of plan.services)
+    for (const { index, weight } of realServers) memory.common.weights[index] = weight;
+  return memory;
 }
 
-/** Rounded up to a cache line, so that a session record never straddles two. */
-function headCells(plan: DatapathPlan, ioCells: number): number {
-  const { services } = plan;
-  const perServer = legPlans(services).length + realServerCount(services);
-  const cells = counterCells(services.length) + perServer + 1 + ioCells;
-  return Math.ceil(cells / 8) * 8;
+/** Up to a cache line, so that a session record never straddles two. */
+const roundUp = (bytes: number): number => Math.ceil(bytes / LINE) * LINE;
+
+function headBytes(plan: DatapathPlan, ioCells: number): number {
+  const { services, realServers, legs } = capacityOf(plan);
+  return roundUp((counterCells(services) + legs + realServers * SERVER_COLUMNS + 1 + ioCells) * CELL);
 }

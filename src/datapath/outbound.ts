@@ -8,6 +8,7 @@ import type { Frame } from '../wire/frame.ts';
 import { COUNTER, counterRow } from './counters.ts';
 import { rewritePacket, sendPacket } from './egress.ts';
 import { admit, checkMtu, checkTtl } from './ingress.ts';
+import { SERVER_COUNTER, serverRow } from './server-cells.ts';
 import type { DatapathState } from './state.ts';
 import { VERDICT, type Verdict } from './verdict.ts';
 
@@ -20,7 +21,7 @@ export function outbound(
   nowMs: number,
 ): Verdict {
   const { packet, table } = state;
-  const { counters, records } = state.memory;
+  const { counters, records, servers } = state.memory;
   const row = counterRow(service.index);
   counters[row + COUNTER.outboundPackets]++;
   counters[row + COUNTER.outboundBytes] += packet.totalLen;
@@ -41,19 +42,19 @@ export function outbound(
   const alive = checkTtl(state, frame, service.index, nowMs);
   if (alive !== VERDICT.forward) return alive;
   const family = familyOfClient(records, base);
-  const fits = checkMtu(state, frame, family, state.wanMtu, service.index, nowMs);
+  const fits = checkMtu(state, frame, family, state.directory.wanMtu, service.index, nowMs);
   if (fits !== VERDICT.forward) return fits;
 
   table.touch(base, nowMs);
-  if (!table.isNormal(base)) {
-    table.markNormal(base);
-    counters[row + COUNTER.sessionsOneway]--;
-    counters[row + COUNTER.sessionsNormal]++;
-  }
+  const leg = state.legOf(base);
+  if (!table.isNormal(base)) state.markNormal(base, service, leg, nowMs);
+  const server = serverRow(leg.realServerIndex);
+  servers[server + SERVER_COUNTER.outboundPackets]++;
+  servers[server + SERVER_COUNTER.outboundBytes] += packet.totalLen;
   state.pointToClient(base, service, family);
   const { toClient } = state;
   rewritePacket(state, frame, family, toClient, service.vport, cportOf(records, base));
-  return sendPacket(state, frame, state.wanMtu, toClient, service.index);
+  return sendPacket(state, frame, state.directory.wanMtu, toClient, service.index);
 }
 
 /**

@@ -1,7 +1,6 @@
-// Everything a datapath must know, as plain data that fits in a message, and the legs that follow from it, in an order
-// that control plane and datapath share.
+// Everything a datapath must know, as plain data that fits in a message, and the legs that follow from it.
+import type { Capacity } from '../service/numbering.ts';
 import type { RealServerPlan, ServicePlan } from '../service/plan.ts';
-import { familyOf } from '../wire/address.ts';
 import type { Frame } from '../wire/frame.ts';
 
 export interface DatapathPort {
@@ -14,10 +13,20 @@ export interface DatapathPort {
 
 export interface DatapathPlan {
   readonly maxSessions: number;
+  /** Of all datapaths that share the services; without it there is no other. */
+  readonly maxAllSessions?: number;
   readonly ports: readonly DatapathPort[];
   /** Largest IP packet that may be sent to clients, bytes. */
   readonly wanMtu: number;
   readonly services: readonly ServicePlan[];
+  /** What the shared memory has room for; without it exactly for this plan. */
+  readonly capacity?: Capacity;
+  /** Percent of maxSessions that sessions without an answer may take, 1 to 100. */
+  readonly onewayShare: number;
+  /** Keys the tables that all datapaths share; without it each datapath's own seed. */
+  readonly sharedSeed?: readonly [number, number];
+  /** Percent of each pool's lports that are kept for clients that were answered before. */
+  readonly lportReserve: number;
   /** Which of how many datapaths that share the services this is; without it the only one. */
   readonly worker?: { readonly worker: number; readonly workers: number };
   /** Addresses of this host besides VIPs and LIPs: no client on another host has them. */
@@ -58,21 +67,29 @@ export interface LegPlan {
 export const poolKey = ({ lip, rip, rport, lports }: LegPlan): string =>
   `${lip} ${rip}:${rport} ${lports.first}-${lports.last}`;
 
-/** All legs: by service, within it by real server, within it by LIP. */
-export function legPlans(services: readonly ServicePlan[]): LegPlan[] {
+/** All legs, by service and real server. */
+export function legPlans(services: readonly ServicePlan[]): (LegPlan & { index: number })[] {
   return services.flatMap((service) =>
     service.realServers.flatMap((realServer) => realServerLegs(service, realServer)),
   );
 }
 
-/** One for each LIP of the real server's family. */
-export function realServerLegs({ lips, lports }: ServicePlan, realServer: RealServerPlan): LegPlan[] {
-  const { ip, port, mtu, dialect } = realServer;
-  return lips
-    .filter((lip) => familyOf(lip) === familyOf(ip))
-    .map((lip) => ({ lip, rip: ip, rport: port, mtu, lports, dialect }));
+export function realServerLegs(
+  { lports }: ServicePlan,
+  { ip, port, mtu, dialect, legs }: RealServerPlan,
+): (LegPlan & { index: number })[] {
+  return legs.map(({ index, lip }) => ({ index, lip, rip: ip, rport: port, mtu, lports, dialect }));
 }
 
-/** Real servers of all services, in order; one cell each in the shared memory. */
-export const realServerCount = (services: readonly ServicePlan[]): number =>
-  services.reduce((count, { realServers }) => count + realServers.length, 0);
+/** What the memory of a plan has room for. */
+export function capacityOf({ capacity, services }: DatapathPlan): Capacity {
+  const needed = (items: readonly { index: number }[]): number =>
+    items.reduce((most, { index }) => Math.max(most, index + 1), 0);
+  return (
+    capacity ?? {
+      services: needed(services),
+      realServers: needed(services.flatMap(({ realServers }) => realServers)),
+      legs: needed(legPlans(services)),
+    }
+  );
+}

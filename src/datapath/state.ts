@@ -1,59 +1,46 @@
-// What the walks share: services, legs, sessions, counters, the packet under way and the way out. One per datapath.
-
-import type { RealServerPlan, ServicePlan } from '../service/plan.ts';
-import { Service } from '../service/service.ts';
+// What the walks share: the directory, sessions, counters, the packet under way and the way out. One per datapath.
+import { Persistence } from '../service/persistence.ts';
+import type { Service } from '../service/service.ts';
 import type { Leg } from '../session/leg.ts';
-import { LportPool } from '../session/lport-pool.ts';
 import {
   CLIENT,
   cportOf,
+  FLAG_COUNTED,
   familyOfClient,
+  isNormal,
+  LPORT_FLAGS,
   learnedMtuOf,
   legOf,
   serviceOf,
   vipAt,
 } from '../session/session.ts';
-import { SessionTable } from '../session/table.ts';
-import { uoaForms } from '../uoa/dialect.ts';
+import { type SessionEnd, SessionTable } from '../session/table.ts';
 import { Origin } from '../uoa/origin.ts';
-import { UoaReceiver } from '../uoa/receiver.ts';
-import {
-  AddressSet,
-  type Family,
-  familyOf,
-  isImpossibleSource,
-  isLoopback,
-  isSameAddress,
-  parseAddressInto,
-} from '../wire/address.ts';
+import type { Family } from '../wire/address.ts';
 import type { Frame, Send } from '../wire/frame.ts';
 import { Packet } from '../wire/packet.ts';
-import { COUNTER, counterRow } from './counters.ts';
+import { Admission } from './admission.ts';
+import { COUNTER, COUNTER_COLUMNS, type CounterName, counterRow } from './counters.ts';
+import { Directory } from './directory.ts';
 import { Identifications } from './fragment.ts';
 import { IcmpSender } from './icmp.ts';
-import type { DatapathMemory } from './memory.ts';
-import {
-  type DatapathPlan,
-  type DatapathPort,
-  type LegPlan,
-  legPlans,
-  poolKey,
-  realServerLegs,
-  SIDE_LAN,
-  type Siblings,
-} from './plan.ts';
+import { CONTROL, type DatapathMemory } from './memory.ts';
+import { type DatapathPlan, legPlans, type Siblings } from './plan.ts';
 import { Reassembler } from './reassembly.ts';
+import { SERVER_COLUMNS, SERVER_COUNTER, serverRow } from './server-cells.ts';
 import { DROP, VERDICT, type Verdict } from './verdict.ts';
 
-/** The longest packet that IPv4 can tell; loopback's MTU is larger. */
-const LEN_MAX = 0xffff;
+const COUNTER_OF_END: Record<SessionEnd, CounterName> = {
+  expired: 'sessionsExpired',
+  evicted: 'sessionsEvicted',
+  removed: 'sessionsRemoved',
+  reset: 'sessionsReset',
+};
 
 export class DatapathState {
-  readonly ports: readonly DatapathPort[];
-  readonly wanMtu: number;
-  readonly services: readonly Service[];
-  readonly legs: readonly Leg[];
+  readonly directory: Directory;
   readonly table: SessionTable;
+  readonly admission: Admission;
   readonly memory: DatapathMemory;
   readonly send: Send;
   readonly icmp: IcmpSender;
@@ -70,13 +57,9 @@ export class DatapathState {
   /** The packet under way comes from a sibling, and is not passed on again. */
   isHandedOver = false;
   readonly #siblings: Siblings | undefined;
-  readonly #servicesByPort = new Map<number, Service[]>();
-  /** VIPs and LIPs. */
-  readonly #ours: AddressSet;
-  /** Other addresses of this host. */
-  readonly #hosts: AddressSet;
-  /** LIP:lports, each range once. */
-  readonly #locals: readonly { lip: Int32Array; first: number; last: number }[];
+  #plan: DatapathPlan;
+  /** Of each leg that sessions may have, also of those that a new plan lacks. */
+  #serverOfLeg: number[] = [];
 
   constructor(
     plan: DatapathPlan,
@@ -86,69 +69,94 @@ export class DatapathState {
     siblings: Siblings | undefined,
   ) {
     this.#siblings = siblings;
-    this.ports = plan.ports;
-    this.wanMtu = Math.min(plan.wanMtu, LEN_MAX);
+    this.#plan = plan;
     this.memory = memory;
     this.send = send;
     this.icmp = new IcmpSender(send, memory.counters);
     this.reassembler = new Reassembler(memory.counters, seed);
     this.identifications = new Identifications(seed);
-    const legs: Leg[] = [];
-    const pools = new Map<string, LportPool>();
-    let realServerIndex = 0;
-    this.services = plan.services.map((servicePlan, index) => {
-      const perServer = servicePlan.realServers.map((realServer) => {
-        const receiver = makeReceiver(servicePlan, realServer);
-        const own = realServerLegs(servicePlan, realServer).map((legPlan, nth) => {
-          const key = poolKey(legPlan);
-          const { first, last } = legPlan.lports;
-          const pool = pools.get(key) ?? new LportPool(first, last, plan.worker);
-          pools.set(key, pool);
-          return makeLeg(legs.length + nth, legPlan, pool, receiver, realServerIndex);
-        });
-        legs.push(...own);
-        realServerIndex++;
-        return own;
-      });
-      return new Service(index, servicePlan, perServer);
-    });
-    this.legs = legs;
-    for (const service of this.services) {
-      const samePort = this.#servicesByPort.get(service.vport) ?? [];
-      samePort.push(service);
-      this.#servicesByPort.set(service.vport, samePort);
-    }
-    const locals = new Map(
-      legPlans(plan.services).map(({ lip, lports }) => [
-        `${lip} ${lports.first}-${lports.last}`,
-        { lip: addressWords(lip), ...lports },
-      ]),
+    const { common } = memory;
+    this.directory = new Directory(memory, new Persistence(common.persistence, plan.sharedSeed ?? seed));
+    this.directory.apply(plan);
+    const { worker = { worker: 0, workers: 1 } } = plan;
+    this.admission = new Admission(plan.services, common.clients, worker, plan.sharedSeed ?? seed);
+    this.#noteLegs();
+    const onewayMax = Math.max(1, Math.floor((plan.maxSessions * plan.onewayShare) / 100));
+    const { services, legs } = this.directory;
+    this.table = new SessionTable(memory.records, services, legs, seed, onewayMax, (base, end) =>
+      this.#onEnd(base, end),
     );
-    this.#locals = [...locals.values()];
-    this.#ours = new AddressSet(plan.services.flatMap(({ vips, lips }) => [...vips, ...lips]));
-    this.#hosts = new AddressSet(plan.ownAddresses ?? []);
-    this.table = new SessionTable(memory.records, this.services, this.legs, seed, (base, end) => {
-      const row = counterRow(serviceOf(memory.records, base));
-      memory.counters[row + (end === 'expired' ? COUNTER.sessionsExpired : COUNTER.sessionsEvicted)]++;
-      memory.counters[row + (this.table.isNormal(base) ? COUNTER.sessionsNormal : COUNTER.sessionsOneway)]--;
-      memory.legsInUse[legOf(memory.records, base)]--;
-    });
     this.#restore();
+  }
+
+  /** Goes on by another plan of the same capacity; ends the sessions of what is there no more. */
+  reconfigure(plan: DatapathPlan): void {
+    const before = this.#plan;
+    this.#plan = plan;
+    this.directory.apply(plan);
+    const { services, legs } = this.directory;
+    this.table.reconfigure(services, legs);
+    this.#noteLegs();
+    this.admission.update(plan.services, this.memory.records, this.table.usedSlots);
+    this.#clearReused(before, plan);
+  }
+
+  #noteLegs(): void {
+    this.#serverOfLeg = this.directory.legs.map((leg) => leg?.realServerIndex ?? -1);
+  }
+
+  /** A number that another had before starts to count at 0. */
+  #clearReused(before: DatapathPlan, plan: DatapathPlan): void {
+    const { counters, legsInUse, servers } = this.memory;
+    const fresh = (now: readonly { index: number }[], old: readonly { index: number }[]): number[] => {
+      const known = new Set(old.map(({ index }) => index));
+      return now.map(({ index }) => index).filter((index) => !known.has(index));
+    };
+    for (const index of fresh(plan.services, before.services))
+      counters.fill(0, counterRow(index), counterRow(index) + COUNTER_COLUMNS);
+    const serversOf = ({ services }: DatapathPlan) => services.flatMap(({ realServers }) => realServers);
+    for (const index of fresh(serversOf(plan), serversOf(before)))
+      servers.fill(0, serverRow(index), serverRow(index) + SERVER_COLUMNS);
+    for (const index of fresh(legPlans(plan.services), legPlans(before.services))) legsInUse[index] = 0;
+  }
+
+  #onEnd(base: number, end: SessionEnd): void {
+    const { counters, legsInUse, records, servers } = this.memory;
+    const serviceIndex = serviceOf(records, base);
+    const row = counterRow(serviceIndex);
+    const wasNormal = isNormal(records, base);
+    counters[row + COUNTER[COUNTER_OF_END[end]]]++;
+    counters[row + (wasNormal ? COUNTER.sessionsNormal : COUNTER.sessionsOneway)]--;
+    legsInUse[legOf(records, base)]--;
+    const server = serverRow(this.#serverOfLeg[legOf(records, base)]);
+    servers[server + (wasNormal ? SERVER_COUNTER.sessionsNormal : SERVER_COUNTER.sessionsOneway)]--;
+    if (!wasNormal && (end === 'expired' || end === 'evicted'))
+      servers[server + SERVER_COUNTER.onewayEnded]++;
+    this.admission.ended(serviceIndex, records, base);
   }
 
   /** Goes on with the sessions of a datapath that had this memory before, if there was one. */
   #restore(): void {
-    const { counters, legsInUse, records, table } = this.memory;
+    const { counters, legsInUse, records, servers, table } = this.memory;
     if (table[0] === 0) return;
     legsInUse.fill(0);
-    for (const { index } of this.services) {
+    for (const { index, realServers } of this.#plan.services) {
       counters[counterRow(index) + COUNTER.sessionsOneway] = 0;
       counters[counterRow(index) + COUNTER.sessionsNormal] = 0;
+      for (const server of realServers) {
+        servers[serverRow(server.index) + SERVER_COUNTER.sessionsOneway] = 0;
+        servers[serverRow(server.index) + SERVER_COUNTER.sessionsNormal] = 0;
+      }
     }
     this.table.restore(table[0], (base) => {
-      const state = this.table.isNormal(base) ? COUNTER.sessionsNormal : COUNTER.sessionsOneway;
-      counters[counterRow(serviceOf(records, base)) + state]++;
+      const name = isNormal(records, base) ? 'sessionsNormal' : 'sessionsOneway';
+      const serviceIndex = serviceOf(records, base);
+      counters[counterRow(serviceIndex) + COUNTER[name]]++;
+      servers[serverRow(this.legOf(base).realServerIndex) + SERVER_COUNTER[name]]++;
       legsInUse[legOf(records, base)]++;
+      // Of a datapath that ended they are counted in the memory that they share; of a file they are not.
+      if ((records[base + LPORT_FLAGS] & FLAG_COUNTED) === 0)
+        this.admission.restored(serviceIndex, records, base);
     });
   }
 
@@ -157,8 +165,13 @@ export class DatapathState {
     this.memory.counters[counterRow(serviceIndex) + column]++;
   }
 
+  /** The service of a session. */
+  serviceOf(base: number): Service {
+    return this.directory.services[serviceOf(this.memory.records, base)]!;
+  }
+
   legOf(base: number): Leg {
-    return this.legs[legOf(this.memory.records, base)];
+    return this.directory.legs[legOf(this.memory.records, base)]!;
   }
 
   /** Largest IP packet that may be sent to the session's real server: its leg's MTU, or a smaller one that ICMP taught. */
@@ -167,35 +180,21 @@ export class DatapathState {
     return learned === 0 ? leg.mtu : learned;
   }
 
-  facesRealServers(portIndex: number): boolean {
-    return (this.ports[portIndex].side & SIDE_LAN) !== 0;
+  get isDraining(): boolean {
+    return this.memory.common.control[CONTROL.draining] !== 0;
   }
 
-  /** The service whose VIP:vport this is. */
-  serviceAt(family: Family, addresses: Int32Array, at: number, port: number): Service | undefined {
-    const samePort = this.#servicesByPort.get(port);
-    if (samePort === undefined) return undefined;
-    for (const service of samePort) {
-      if (isSameAddress(service.vips, vipAt(family), addresses, at)) return service;
-    }
-    return undefined;
-  }
-
-  /**
-   * Whether the packet's datagram to `service` may come from its source. The capture sees packets that the kernel would
-   * refuse as martians: an address that none has, or this host's own from outside. And an answer to a VIP:vport, a
-   * LIP:lport or the service's own real server would come back to us as a client's datagram, for ever.
-   */
-  mayComeFrom({ family, addresses, sport }: Packet, service: Service, portIndex: number): boolean {
-    if (isImpossibleSource(addresses, 0)) return false;
-    const isHosts = isLoopback(addresses, 0) || this.#ours.has(addresses, 0) || this.#hosts.has(addresses, 0);
-    if (isHosts && !this.ports[portIndex].loopback) return false;
-    if (this.serviceAt(family, addresses, 0, sport) !== undefined) return false;
-    if (this.isLocal(addresses, 0, sport)) return false;
-    for (const { legs } of service.realServers) {
-      if (legs[0].rport === sport && isSameAddress(legs[0].from, 0, addresses, 0)) return false;
-    }
-    return true;
+  /** The real server answered for the first time in the session. */
+  markNormal(base: number, service: Service, leg: Leg, nowMs: number): void {
+    const { counters, records, servers } = this.memory;
+    this.table.markNormal(base);
+    const row = counterRow(service.index);
+    counters[row + COUNTER.sessionsOneway]--;
+    counters[row + COUNTER.sessionsNormal]++;
+    const server = serverRow(leg.realServerIndex);
+    servers[server + SERVER_COUNTER.sessionsOneway]--;
+    servers[server + SERVER_COUNTER.sessionsNormal]++;
+    this.admission.answered(service.index, records, base, nowMs);
   }
 
   /**
@@ -213,24 +212,11 @@ export class DatapathState {
     const siblings = this.#siblings;
     if (siblings === undefined || this.isHandedOver) return VERDICT.forward;
     const owner = siblings.ownerOf(addresses, sport, dport);
-    if (owner === siblings.self || !this.#ours.has(addresses, 4)) return VERDICT.forward;
+    if (owner === siblings.self || !this.directory.isOurs(addresses, 4)) return VERDICT.forward;
     if (!siblings.handOver(owner, frame, off, off + totalLen, portIndex, largestFragment))
       return DROP.handover_failed;
     this.count(-1, COUNTER.handedOver);
     return VERDICT.handedOver;
-  }
-
-  /** Whether the address is a VIP or LIP, whatever the port. */
-  isOurs(addresses: Int32Array, at: number): boolean {
-    return this.#ours.has(addresses, at);
-  }
-
-  /** Whether the address and port are one of our LIP:lport. */
-  isLocal(addresses: Int32Array, at: number, port: number): boolean {
-    for (const { lip, first, last } of this.#locals) {
-      if (port >= first && port <= last && isSameAddress(lip, 0, addresses, at)) return true;
-    }
-    return false;
   }
 
   /** Points `origin` at the session's client and the VIP that it called. */
@@ -258,45 +244,4 @@ export class DatapathState {
       toClient[4 + i] = records[base + CLIENT + i];
     }
   }
-}
-
-function makeReceiver(plan: ServicePlan, { ip, dialect }: RealServerPlan): UoaReceiver {
-  const over = familyOf(ip);
-  const { onUnsupported, unifiedType } = plan;
-  // Somebody's error about a UOA that was never sent must not bring one to a real server that is to be told nothing.
-  if (dialect === 'none') return new UoaReceiver(undefined, undefined);
-  const first = uoaForms(dialect, over, unifiedType);
-  const fallback =
-    onUnsupported === 'plain' || onUnsupported === dialect
-      ? undefined
-      : uoaForms(onUnsupported, over, unifiedType);
-  return new UoaReceiver(first, fallback === first ? undefined : fallback);
-}
-
-function makeLeg(
-  index: number,
-  { lip, rip, rport, mtu }: LegPlan,
-  pool: LportPool,
-  receiver: UoaReceiver,
-  realServerIndex: number,
-): Leg {
-  const towards = new Int32Array([...addressWords(lip), ...addressWords(rip)]);
-  const from = new Int32Array([...addressWords(rip), ...addressWords(lip)]);
-  return {
-    index,
-    family: familyOf(rip),
-    towards,
-    from,
-    rport,
-    mtu: Math.min(mtu, LEN_MAX),
-    pool,
-    receiver,
-    realServerIndex,
-  };
-}
-
-function addressWords(text: string): Int32Array {
-  const words = new Int32Array(4);
-  parseAddressInto(words, 0, text);
-  return words;
 }

@@ -1,13 +1,13 @@
 // What several datapaths count, added up for the control plane. With one datapath nothing is copied.
 import type { DatapathMemory } from './memory.ts';
 
-type Summed = Pick<DatapathMemory, 'counters' | 'legsInUse' | 'refusals' | 'io'>;
-const KEYS = ['counters', 'legsInUse', 'refusals', 'io'] as const;
+type Summed = Pick<DatapathMemory, 'counters' | 'legsInUse' | 'servers' | 'io'>;
+const KEYS = ['counters', 'legsInUse', 'servers', 'io'] as const;
 
 export class Totals implements Summed {
   readonly counters: Float64Array;
   readonly legsInUse: Float64Array;
-  readonly refusals: Float64Array;
+  readonly servers: Float64Array;
   readonly io: Float64Array;
   readonly #memories: readonly DatapathMemory[];
 
@@ -19,7 +19,7 @@ export class Totals implements Summed {
       memories.length === 1 ? first[key] : new Float64Array(first[key].length);
     this.counters = cells('counters');
     this.legsInUse = cells('legsInUse');
-    this.refusals = cells('refusals');
+    this.servers = cells('servers');
     this.io = cells('io');
   }
 

@@ -33,8 +33,16 @@ export const DROP_REASONS = [
   'ttl_exceeded',
   'too_big', // above the outgoing MTU and not to be fragmented: the sender was told by ICMP
   'no_session', // to LIP:lport, but no session has that tuple
-  'no_real_server', // every real server has weight 0
+  'no_real_server', // every real server is down or has weight 0, and there is no fallback
+  'server_down', // its session was ended, because its real server is down (onDown: reset)
+  'draining', // the proxy takes no new sessions any more
+  'denied', // by the service's allow and deny lists
+  'session_limit', // of the service
+  'client_session_limit',
+  'new_session_limit', // of the service, per second
+  'client_new_session_limit',
   'lports_exhausted',
+  'lports_reserved', // what is left is kept for clients that were answered before
   'bad_icmp', // an ICMP error about a session of ours whose lengths or checksums are wrong
   'icmp_untranslatable', // an ICMP error that has no equivalent in the other family
   'icmp_rate_limited',

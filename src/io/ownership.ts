@@ -8,7 +8,8 @@ import { IoError } from './io-error.ts';
 import type { VipPort } from './port-ranges.ts';
 
 export interface Claim {
-  release(): Promise<void>;
+  /** Of all, or of those that are no longer needed. */
+  release(vips?: readonly VipPort[]): Promise<void>;
 }
 
 /** Claims every VIP:vport; throws an IoError that names the first one that is taken, with none claimed. */
@@ -19,9 +20,14 @@ export async function claimPorts(vips: readonly VipPort[]): Promise<Claim> {
     await readFile('/proc/net/udp6', 'utf8').catch(() => ''),
   ];
   const bound = new Set(tables.flatMap((table) => [...boundSockets(table)]));
-  const servers: Server[] = [];
-  const release = async () => {
-    await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
+  const servers = new Map<string, Server>();
+  const release = async (released?: readonly VipPort[]) => {
+    const endpoints = released?.map(({ ip, port }) => formatEndpoint(ip, port)) ?? [...servers.keys()];
+    for (const endpoint of endpoints) {
+      const server = servers.get(endpoint);
+      servers.delete(endpoint);
+      if (server !== undefined) await new Promise((resolve) => server.close(resolve));
+    }
   };
   try {
     for (const { ip, port } of vips) {
@@ -32,7 +38,7 @@ export async function claimPorts(vips: readonly VipPort[]): Promise<Claim> {
           `ss -lunp 'sport = :${port}' tells which; stop it, or bind it to another address, as ${ip.includes(':') ? '::1' : '127.0.0.1'}`,
         );
       }
-      servers.push(await claim(endpoint));
+      servers.set(endpoint, await claim(endpoint));
     }
   } catch (error) {
     await release();

@@ -54,6 +54,8 @@ export interface PacketIo {
   send(frame: Frame, off: number, len: number): boolean;
   /** Reads the kernel's loss counters into the I/O counters; called a few times per second. */
   poll(): void;
+  /** Takes in what other filters let pass, where the sockets are its own: in ring mode the control plane's. Throws an IoError. */
+  setFilters(filters: readonly string[]): void;
   close(): void;
 }
 

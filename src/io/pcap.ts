@@ -70,6 +70,10 @@ class PcapIo implements PacketIo {
     for (const port of this.#ports) port.poll();
   }
 
+  setFilters(filters: readonly string[]): void {
+    for (const [index, port] of this.#ports.entries()) port.setFilter(filters[index]!);
+  }
+
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
@@ -187,6 +191,10 @@ class Port {
       this.#scheduleTurn();
     }
     return now < this.#sliceEnd;
+  }
+
+  setFilter(filter: string): void {
+    this.#capture.setFilter(filter);
   }
 
   startTurn(): void {

@@ -1,10 +1,11 @@
 // Opens the receive rings of all workers. The control plane holds them, so that a worker that ends leaves no gap in its
 // fanout group, whose members the kernel numbers by the order in which they joined: its successor inherits its rings.
-import { LINK_TYPE, loadFilterCompiler } from '../sys/filter-compiler.ts';
+import { LINK_TYPE } from '../sys/filter-compiler.ts';
 import { close as closeFd, SysError } from '../sys/libc.ts';
-import { openRing, type RingSocket } from '../sys/packet-ring.ts';
+import { openRing, type RingSocket, setFanoutProgram } from '../sys/packet-ring.ts';
 import { interfaceIndex } from '../sys/packet-socket.ts';
 import { attachFilter } from '../sys/socket-filter.ts';
+import { compileCapture } from './capture-program.ts';
 import { IoError } from './io-error.ts';
 import type { IoPort } from './packet-io.ts';
 
@@ -29,12 +30,14 @@ export interface Rings {
   readonly sockets: readonly (readonly RingSocket[])[];
   /** Lets packets in. */
   start(): void;
+  /** Compiles other filters and steering programs; what it returns puts them in the place of those at work. Throws an IoError. */
+  prepare(filters: readonly string[], steering: readonly Uint8Array[]): () => void;
   close(): void;
 }
 
 /** Opens them; nothing is received yet. Throws an IoError, with none left open. */
 export function openRings({ ports, filters, bufferSize, workers, steering }: RingsOptions): Rings {
-  const opened: { ring: RingSocket; program: Uint8Array }[] = [];
+  const opened: { ring: RingSocket; index: number; program: Uint8Array }[] = [];
   const close = () => {
     for (const { ring } of opened.splice(0)) closeFd(ring.fd);
   };
@@ -49,7 +52,7 @@ export function openRings({ ports, filters, bufferSize, workers, steering }: Rin
         frames: Math.ceil(bufferSize / workers / frameBytes),
         fanout: workers === 1 ? undefined : { group, program: steering[index]! },
       });
-      opened.push({ ring, program });
+      opened.push({ ring, index, program });
       return ring;
     } catch (error) {
       throw explainOpen(name, error);
@@ -64,37 +67,24 @@ export function openRings({ ports, filters, bufferSize, workers, steering }: Rin
     const start = () => {
       for (const { ring, program } of opened) attachFilter(ring.fd, program);
     };
-    return { sockets, start, close };
+    const prepare = (others: readonly string[], otherSteering: readonly Uint8Array[]) => {
+      const compiled = ports.map((port, index) => compileFilter(port, others[index]!));
+      return () => {
+        for (const { ring, index } of opened) {
+          attachFilter(ring.fd, compiled[index]!);
+          if (workers > 1) setFanoutProgram(ring.fd, otherSteering[index]!);
+        }
+      };
+    };
+    return { sockets, start, prepare, close };
   } catch (error) {
     close();
     throw error;
   }
 }
 
-/** The kernel takes at most this many instructions (BPF_MAXINSNS). */
-const FILTER_MAX = 4096;
-const INSTRUCTION_LEN = 8;
-
-function compileFilter({ name, mac, loopback }: IoPort, text: string): Uint8Array {
-  let program: Uint8Array;
-  try {
-    const linkType = mac !== '' || loopback ? LINK_TYPE.ethernet : LINK_TYPE.ip;
-    program = loadFilterCompiler().compile(text, linkType);
-  } catch (error) {
-    throw new IoError(
-      `the capture filter for ${name} cannot be compiled: ${(error as Error).message}`,
-      'install the Debian package libpcap-dev',
-      error,
-    );
-  }
-  if (program.length / INSTRUCTION_LEN > FILTER_MAX) {
-    throw new IoError(
-      `the capture filter for ${name} is too long for the kernel (more than 4,096 instructions)`,
-      'use fewer services per process, or give services the same VIP or the same vports',
-    );
-  }
-  return program;
-}
+const compileFilter = ({ name, mac, loopback }: IoPort, text: string): Uint8Array =>
+  compileCapture(name, text, mac !== '' || loopback ? LINK_TYPE.ethernet : LINK_TYPE.ip);
 
 function explainOpen(device: string, error: unknown): unknown {
   if (!(error instanceof SysError)) return error;

@@ -100,6 +100,8 @@ class RingIo implements PacketIo {
     for (const port of this.#ports) port.poll();
   }
 
+  setFilters(): void {}
+
   close(): void {
     if (this.#closed) return;
     this.#closed = true;

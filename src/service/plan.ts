@@ -1,18 +1,43 @@
-// A service as the datapath is told about it: plain data that fits in a message, every default and name resolved.
+// A service as the datapath is told about it: plain data that fits in a message, every default and name resolved. A draft
+// says what the config says; numbering.ts makes the plan of it, in which everything has its number.
 import type { ServiceConfig } from '../config/schema.ts';
+import { familyOf, formatEndpoint } from '../wire/address.ts';
 
-export interface RealServerPlan {
+type Dialect = ServiceConfig['uoa']['dialect'];
+
+export interface RealServerDraft {
   ip: string;
   port: number;
   weight: number;
   /** Largest IP packet that may be sent to it, bytes. */
   mtu: number;
   dialect: Dialect;
+  /** Takes new sessions only while no other real server does. */
+  isFallback: boolean;
+  /** The config names it no more: it keeps its sessions, and takes no new ones. */
+  isLeaving: boolean;
 }
 
-type Dialect = ServiceConfig['uoa']['dialect'];
+export interface RealServerPlan extends RealServerDraft {
+  /** Over all services; its cells in the shared memory. */
+  readonly index: number;
+  /** One per LIP of its family. */
+  readonly legs: readonly { readonly index: number; readonly lip: string }[];
+}
 
-export interface ServicePlan {
+export interface LimitsPlan {
+  /** 0 is no limit, here and below. */
+  sessions: number;
+  sessionsPerClient: number;
+  /** Per second. */
+  newSessions: number;
+  newSessionsPerClient: number;
+  /** Bits of an address that make a client. */
+  prefixV4: number;
+  prefixV6: number;
+}
+
+interface ServiceBase {
   name: string;
   /** One, or one of each family. */
   vips: readonly string[];
@@ -20,6 +45,9 @@ export interface ServicePlan {
   lips: readonly string[];
   lports: { first: number; last: number };
   scheduler: ServiceConfig['scheduler'];
+  /** 0 = off. */
+  persistenceMs: number;
+  onDown: ServiceConfig['onDown'];
   onewayMs: number;
   normalMs: number;
   maxTrials: number;
@@ -27,11 +55,27 @@ export interface ServicePlan {
   idleRefreshMs: number;
   unifiedType: ServiceConfig['uoa']['unifiedType'];
   onUnsupported: ServiceConfig['uoa']['onUnsupported'];
+  limits: LimitsPlan;
+  /** Prefixes as address/length; with both empty every client is served. */
+  allow: readonly string[];
+  deny: readonly string[];
+}
+
+export interface ServiceDraft extends ServiceBase {
+  realServers: readonly RealServerDraft[];
+}
+
+export interface ServicePlan extends ServiceBase {
+  /** Its row of the counters, and what session records call it. */
+  readonly index: number;
   realServers: readonly RealServerPlan[];
 }
 
 /** `mtuTowards` holds the MTU of the route to each real server address, which a service's own mtu can only lower. */
-export function planService(config: ServiceConfig, mtuTowards: Record<string, number>): ServicePlan {
+export function planService(config: ServiceConfig, mtuTowards: Record<string, number>): ServiceDraft {
+  const mtuOf = (ip: string): number =>
+    config.mtu === 'auto' ? mtuTowards[ip] : Math.min(config.mtu, mtuTowards[ip]);
+  const { fallback } = config;
   return {
     name: config.name,
     vips: config.vip,
@@ -39,6 +83,8 @@ export function planService(config: ServiceConfig, mtuTowards: Record<string, nu
     lips: config.lips,
     lports: config.lports,
     scheduler: config.scheduler,
+    persistenceMs: config.persistence,
+    onDown: config.onDown,
     onewayMs: config.timeouts.oneway,
     normalMs: config.timeouts.normal,
     maxTrials: config.uoa.maxTrials,
@@ -46,12 +92,38 @@ export function planService(config: ServiceConfig, mtuTowards: Record<string, nu
     idleRefreshMs: config.uoa.idleRefresh,
     unifiedType: config.uoa.unifiedType,
     onUnsupported: config.uoa.onUnsupported,
-    realServers: config.realServers.map(({ ip, port, weight, dialect }) => ({
-      ip,
-      port,
-      weight,
-      mtu: config.mtu === 'auto' ? mtuTowards[ip] : Math.min(config.mtu, mtuTowards[ip]),
-      dialect: dialect ?? config.uoa.dialect,
-    })),
+    limits: config.limits,
+    allow: config.allow,
+    deny: config.deny,
+    realServers: [
+      ...config.realServers.map(({ ip, port, weight, dialect }) => ({
+        ip,
+        port,
+        weight,
+        mtu: mtuOf(ip),
+        dialect: dialect ?? config.uoa.dialect,
+        isFallback: false,
+        isLeaving: false,
+      })),
+      ...(fallback === undefined
+        ? []
+        : [
+            {
+              ...fallback,
+              weight: 1,
+              mtu: mtuOf(fallback.ip),
+              dialect: config.uoa.dialect,
+              isFallback: true,
+              isLeaving: false,
+            },
+          ]),
+    ],
   };
 }
+
+/** What a real server is called, in logs, metrics and between plans. */
+export const serverName = ({ ip, port }: { ip: string; port: number }): string => formatEndpoint(ip, port);
+
+/** LIPs that a real server is sent to from. */
+export const lipsTowards = (lips: readonly string[], ip: string): readonly string[] =>
+  lips.filter((lip) => familyOf(lip) === familyOf(ip));

@@ -2,22 +2,37 @@
 import type { Leg } from '../session/leg.ts';
 
 export class RealServer {
+  /** Over all services. */
+  readonly index: number;
   readonly legs: readonly Leg[];
+  /** Lports of each leg that are kept back from clients that nobody knows. */
+  readonly #reserves: readonly number[];
   #next = 0;
   /** The lport that `takeLport` took last. */
   lport = -1;
+  /** `takeLport` found none, but would have for a client that is known. */
+  isReserved = false;
 
-  constructor(legs: readonly Leg[]) {
+  /** `reservePercent` of the lports are kept back. */
+  constructor(index: number, legs: readonly Leg[], reservePercent: number) {
+    this.index = index;
     this.legs = legs;
+    this.#reserves = legs.map(({ pool }) => Math.floor((pool.capacity * reservePercent) / 100));
   }
 
   /** Takes an lport into `this.lport` and returns its leg; undefined when the pools of all legs are exhausted. */
-  takeLport(): Leg | undefined {
+  takeLport(isKnown: boolean): Leg | undefined {
+    this.isReserved = false;
     for (let tried = 0; tried < this.legs.length; tried++) {
       const leg = this.legs[this.#next];
+      const reserve = isKnown ? 0 : this.#reserves[this.#next];
       this.#next = (this.#next + 1) % this.legs.length;
-      this.lport = leg.pool.take();
-      if (this.lport >= 0) return leg;
+      const { available } = leg.pool;
+      if (available > reserve) {
+        this.lport = leg.pool.take();
+        return leg;
+      }
+      if (available > 0) this.isReserved = true;
     }
     return undefined;
   }

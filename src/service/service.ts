@@ -1,15 +1,26 @@
-// A service at work: VIP:vport, its policy, its scheduler and its real servers with their legs.
-import type { Leg } from '../session/leg.ts';
+// A service at work: VIP:vport, its policy, its real servers with their legs, and the choice among them.
 import { vipAt } from '../session/session.ts';
 import type { SessionService } from '../session/table.ts';
 import type { UoaPolicy } from '../uoa/handshake.ts';
 import { familyOf, parseAddressInto } from '../wire/address.ts';
-import type { ServicePlan } from './plan.ts';
-import { RealServer } from './real-server.ts';
+import type { Persistence } from './persistence.ts';
+import { type ServicePlan, serverName } from './plan.ts';
+import type { RealServer } from './real-server.ts';
 import { SCHEDULERS, type Scheduler } from './scheduler/scheduler.ts';
 
+/** What all services of a datapath choose by, in memory that others write to. */
+export interface Choosing {
+  /** Per real server; below 1 it takes no new session. */
+  readonly weights: Int32Array;
+  /** Cell 0 goes up after weights changed. */
+  readonly weightsVersion: Int32Array;
+  /** Sessions that the real server has now. */
+  sessionsOf(realServerIndex: number): number;
+  readonly persistence: Persistence;
+}
+
 export class Service implements SessionService, UoaPolicy {
-  /** Index over all services of the datapath. */
+  /** Over all services of the datapath. */
   readonly index: number;
   readonly vips = new Int32Array(8);
   readonly vport: number;
@@ -18,12 +29,20 @@ export class Service implements SessionService, UoaPolicy {
   readonly maxTrials: number;
   readonly refreshMs: number;
   readonly idleRefreshMs: number;
+  readonly onDown: ServicePlan['onDown'];
   readonly realServers: readonly RealServer[];
+  readonly #choosing: Choosing;
+  /** Those that the scheduler chooses among, in its order. */
+  readonly #scheduled: readonly RealServer[];
+  readonly #fallback: RealServer | undefined;
+  readonly #weights: Int32Array;
   readonly #scheduler: Scheduler;
+  readonly #persistenceMs: number;
+  #seenVersion: number;
 
-  /** `legs` are those of each real server, one per LIP of its family. */
-  constructor(index: number, plan: ServicePlan, legs: readonly (readonly Leg[])[]) {
-    this.index = index;
+  /** `realServers` are those of the plan, in its order. */
+  constructor(plan: ServicePlan, realServers: readonly RealServer[], choosing: Choosing) {
+    this.index = plan.index;
     for (const vip of plan.vips) parseAddressInto(this.vips, vipAt(familyOf(vip)), vip);
     this.vport = plan.vport;
     this.onewayMs = plan.onewayMs;
@@ -31,13 +50,55 @@ export class Service implements SessionService, UoaPolicy {
     this.maxTrials = plan.maxTrials;
     this.refreshMs = plan.refreshMs;
     this.idleRefreshMs = plan.idleRefreshMs;
-    this.realServers = legs.map((own) => new RealServer(own));
-    this.#scheduler = SCHEDULERS[plan.scheduler](plan.realServers.map(({ weight }) => weight));
+    this.onDown = plan.onDown;
+    this.#persistenceMs = plan.persistenceMs;
+    this.realServers = realServers;
+    this.#choosing = choosing;
+    const isScheduled = plan.realServers.map(({ isFallback, isLeaving }) => !isFallback && !isLeaving);
+    const scheduled = plan.realServers.filter((_, i) => isScheduled[i]);
+    this.#scheduled = realServers.filter((_, i) => isScheduled[i]);
+    this.#fallback = realServers.find((_, i) => plan.realServers[i].isFallback);
+    this.#weights = new Int32Array(scheduled.length);
+    this.#seenVersion = choosing.weightsVersion[0];
+    this.#readWeights();
+    this.#scheduler = SCHEDULERS[plan.scheduler]({
+      keys: scheduled.map(serverName),
+      weights: this.#weights,
+      sessions: (i) => choosing.sessionsOf(this.#scheduled[i].index),
+    });
   }
 
-  /** The real server for a new session; undefined when every weight is 0. */
-  pick(): RealServer | undefined {
-    const index = this.#scheduler.pick();
-    return index < 0 ? undefined : this.realServers[index];
+  /** The real server for a new session of the client at words 0 to 3; undefined when none takes one. */
+  pick(client: Int32Array, nowMs: number): RealServer | undefined {
+    const { weights, weightsVersion, persistence } = this.#choosing;
+    const version = Atomics.load(weightsVersion, 0);
+    if (version !== this.#seenVersion) {
+      this.#seenVersion = version;
+      this.#readWeights();
+      this.#scheduler.update();
+    }
+    if (this.#persistenceMs > 0) {
+      const last = persistence.find(client, 0, this.index, this.#persistenceMs, nowMs);
+      if (last >= 0 && weights[last] > 0) {
+        for (const realServer of this.#scheduled) {
+          if (realServer.index !== last) continue;
+          persistence.note(client, 0, this.index, last, nowMs);
+          return realServer;
+        }
+      }
+    }
+    const chosen = this.#scheduler.pick(client);
+    if (chosen < 0) {
+      const fallback = this.#fallback;
+      return fallback !== undefined && weights[fallback.index] > 0 ? fallback : undefined;
+    }
+    const realServer = this.#scheduled[chosen];
+    if (this.#persistenceMs > 0) persistence.note(client, 0, this.index, realServer.index, nowMs);
+    return realServer;
+  }
+
+  #readWeights(): void {
+    const { weights } = this.#choosing;
+    for (const [i, { index }] of this.#scheduled.entries()) this.#weights[i] = Math.max(0, weights[index]);
   }
 }

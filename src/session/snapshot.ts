@@ -64,7 +64,7 @@ export function listSessions(
   let total = 0;
   for (const { records, slots } of tables) {
     for (let base = 0; base < slots * SESSION_WORDS; base += SESSION_WORDS) {
-      if (!isUsed(records, base)) continue;
+      if (!isUsed(records, base) || !isNamed(records, base, names)) continue;
       if (!matches(records, base, names, filter)) continue;
       if (total >= filter.offset && sessions.length < filter.limit)
         sessions.push(snapshot(records, base, names, nowMs));
@@ -73,6 +73,10 @@ export function listSessions(
   }
   return { total, sessions };
 }
+
+/** Not while a change of the config ends it. */
+const isNamed = (records: Int32Array, base: number, names: SessionNames): boolean =>
+  names.services[serviceOf(records, base)] !== undefined && names.legs[legOf(records, base)] !== undefined;
 
 function matches(records: Int32Array, base: number, names: SessionNames, filter: SessionFilter): boolean {
   if (filter.state !== undefined && (filter.state === 'normal') !== isNormal(records, base)) return false;

@@ -138,6 +138,11 @@ export function linkAddress(interfaceIndex: number, protocol = 0): Buffer {
 function joinFanout(fd: number, group: number, program: Uint8Array): void {
   const mode = FANOUT_CBPF | FANOUT_FLAG_IGNORE_OUTGOING;
   setInt(fd, PACKET_FANOUT, group | (mode << 16), 'PACKET_FANOUT');
+  setFanoutProgram(fd, program);
+}
+
+/** Which member of the socket's fanout group gets a packet, for the whole group. Throws a SysError. */
+export function setFanoutProgram(fd: number, program: Uint8Array): void {
   const { option, length } = socketProgram(program);
   check(setsockopt(fd, SOL_PACKET, PACKET_FANOUT_DATA, option, length), 'setsockopt PACKET_FANOUT_DATA');
 }

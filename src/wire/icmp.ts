@@ -24,6 +24,7 @@ export const ICMP = {
 } as const;
 export const ICMP_UNREACHABLE = {
   protocol: 2,
+  port: 3,
   fragmentationNeeded: 4,
 } as const;
 
@@ -33,6 +34,7 @@ export const ICMPV6 = {
   timeExceeded: 3,
   parameterProblem: 4,
 } as const;
+export const ICMPV6_UNREACHABLE = { port: 4 } as const;
 export const ICMPV6_PARAMETER = {
   unknownNextHeader: 1,
   unknownOption: 2,

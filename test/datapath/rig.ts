@@ -5,22 +5,23 @@ import { COUNTER, COUNTER_COLUMNS, counterRow, DROP_COLUMN } from '../../src/dat
 import { Datapath } from '../../src/datapath/datapath.ts';
 import { allocateMemory, type DatapathMemory } from '../../src/datapath/memory.ts';
 import type { DatapathPlan } from '../../src/datapath/plan.ts';
+import { SERVER_COLUMNS, SERVER_COUNTER, serverRow } from '../../src/datapath/server-cells.ts';
 import { DROP_REASONS, verdictName } from '../../src/datapath/verdict.ts';
-import type { ServicePlan } from '../../src/service/plan.ts';
+import { numberServices } from '../../src/service/numbering.ts';
+import type { RealServerDraft as PlanDraft, ServiceDraft } from '../../src/service/plan.ts';
 import { Frame, HEADROOM } from '../../src/wire/frame.ts';
 import { hex } from '../packets/bytes.ts';
 
 export const SIDE = { wan: 1, lan: 2, both: 3 };
 export const PORT = { wan: 0, lan: 1 };
 
-type RealServerPlan = ServicePlan['realServers'][number];
 /** A real server without dialect speaks that of its service. */
-export type RealServerDraft = Omit<RealServerPlan, 'dialect'> & Partial<Pick<RealServerPlan, 'dialect'>>;
+export type RealServerDraft = Omit<PlanDraft, 'dialect'> & Partial<Pick<PlanDraft, 'dialect'>>;
 
-export interface ServiceChange extends Partial<Omit<ServicePlan, 'realServers'>> {
+export interface ServiceChange extends Partial<Omit<ServiceDraft, 'realServers'>> {
   realServers?: readonly RealServerDraft[];
   /** Of every real server that names none. */
-  dialect?: RealServerPlan['dialect'];
+  dialect?: PlanDraft['dialect'];
 }
 
 export interface PlanChange extends Partial<Omit<DatapathPlan, 'services'>> {
@@ -41,17 +42,19 @@ const TRAFFIC = new Set([
   'outboundForwarded',
 ]);
 
-export function realServer(ip: string, change: Partial<RealServerPlan> = {}): RealServerDraft {
-  return { ip, port: 6000, weight: 100, mtu: 1500, ...change };
+export function realServer(ip: string, change: Partial<PlanDraft> = {}): RealServerDraft {
+  return { ip, port: 6000, weight: 100, mtu: 1500, isFallback: false, isLeaving: false, ...change };
 }
 
-const GAME: ServicePlan = {
+const GAME: ServiceDraft = {
   name: 'game',
   vips: ['10.1.0.100'],
   vport: 6000,
   lips: ['10.2.0.200'],
   lports: { first: 20005, last: 20104 },
   scheduler: 'rr',
+  persistenceMs: 0,
+  onDown: 'keep',
   onewayMs: 300_000,
   normalMs: 300_000,
   maxTrials: 3,
@@ -59,6 +62,16 @@ const GAME: ServicePlan = {
   idleRefreshMs: 120_000,
   unifiedType: 31,
   onUnsupported: 'plain',
+  limits: {
+    sessions: 0,
+    sessionsPerClient: 0,
+    newSessions: 0,
+    newSessionsPerClient: 0,
+    prefixV4: 32,
+    prefixV6: 64,
+  },
+  allow: [],
+  deny: [],
   realServers: [],
 };
 
@@ -70,8 +83,10 @@ export function makePlan({ service, services, ...plan }: PlanChange = {}): Datap
       { side: SIDE.lan, mtu: 1500, loopback: false },
     ],
     wanMtu: 1500,
+    onewayShare: 100,
+    lportReserve: 0,
     ...plan,
-    services: (services ?? [service ?? {}]).map(planService),
+    services: numberServices((services ?? [service ?? {}]).map(planService)),
   };
 }
 
@@ -79,7 +94,7 @@ function planService({
   dialect = 'ipo',
   realServers = [realServer('10.2.0.10')],
   ...change
-}: ServiceChange): ServicePlan {
+}: ServiceChange): ServiceDraft {
   return { ...GAME, ...change, realServers: realServers.map((draft) => ({ dialect, ...draft })) };
 }
 
@@ -92,6 +107,12 @@ export interface Outcome {
 }
 
 export type Counts = Record<string, number>;
+
+/** How often each real server has refused our UOA. */
+export function refusalsIn({ servers }: DatapathMemory): number[] {
+  const count = servers.length / SERVER_COLUMNS;
+  return Array.from({ length: count }, (_, index) => servers[serverRow(index) + SERVER_COUNTER.refusals]!);
+}
 
 export class Rig {
   /** Milliseconds since the row began; the datapath's clock is int32 and may start anywhere. */

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { dissect } from '../packets/dissect.ts';
 import { assertSame, type Expected } from './expected.ts';
-import { type Counts, type PlanChange, PORT, Rig } from './rig.ts';
+import { type Counts, type PlanChange, PORT, Rig, refusalsIn } from './rig.ts';
 
 interface Expectation {
   /** Milliseconds since the row began; stays until the next step that names a time. */
@@ -70,7 +70,7 @@ function runStep(rig: Rig, step: Step, where: string): void {
   }
   if (step.sessions !== undefined)
     assert.equal(rig.datapath.sessionCount, step.sessions, `${where}: sessions`);
-  if (step.refusals) assert.deepEqual([...rig.memory.refusals], step.refusals, `${where}: refusals`);
+  if (step.refusals) assert.deepEqual(refusalsIn(rig.memory), step.refusals, `${where}: refusals`);
 }
 
 function runPacket(rig: Rig, step: PacketStep, where: string): void {

@@ -1,0 +1,285 @@
+// The control plane at work: what the datapaths go by, how it changes by a reload, by checks and by an operator, and what
+// the admin server sees of it.
+import type { Logger } from 'pino';
+import { type AdminSources, OperationError, type ReloadOutcome } from '../admin/sources.ts';
+import type { Config } from '../config/schema.ts';
+import { COUNTER, counterRow } from '../datapath/counters.ts';
+import { CONTROL, commonBytes, mapMemory, memoryBytes } from '../datapath/memory.ts';
+import { legPlans, poolKey } from '../datapath/plan.ts';
+import { Totals } from '../datapath/totals.ts';
+import { portsDown } from '../io/host.ts';
+import { SIDE } from '../io/packet-io.ts';
+import { randomSteeringKey } from '../io/steering.ts';
+import { type ServicePlan, serverName } from '../service/plan.ts';
+import { listSessions } from '../session/snapshot.ts';
+import { createSharedMemory } from '../sys/shared-memory.ts';
+import { closeSocketPair, openSocketPair, type SocketPair } from '../sys/socket-pair.ts';
+import { ioCells, nowMs } from '../worker-protocol.ts';
+import { Workers } from '../workers.ts';
+import type { Foundation } from './foundation.ts';
+import { HealthWatch } from './health-watch.ts';
+import { provideRings, wantedWorkers } from './packet-rings.ts';
+import {
+  addressesOf,
+  draftServices,
+  drawUp,
+  type Fixed,
+  planHostOf,
+  randomSeed,
+  spaciousCapacity,
+  steeringOf,
+  workerPlans,
+} from './planning.ts';
+import { Presence } from './presence.ts';
+import { Reloader } from './reload.ts';
+import { restoreSessions, saveState } from './saved-sessions.ts';
+import { ServerBoard } from './server-board.ts';
+
+/** What may wait for one worker from the others: some dozens of the largest datagrams. */
+const HANDOVER_BYTES = 4 << 20;
+const DRAIN_POLL_MS = 200;
+
+export type Undo = (() => Promise<void>)[];
+
+export class ControlPlane {
+  readonly ended: Promise<number>;
+  readonly #foundation: Foundation;
+  readonly #totals: Totals;
+  readonly #reloader: Reloader;
+  #readiness = { ready: false, reason: 'starting' };
+  #drain: NodeJS.Timeout | undefined;
+  #end: (exitCode: number) => void = () => {};
+
+  private constructor(foundation: Foundation, reloader: Reloader) {
+    this.#foundation = foundation;
+    this.#totals = new Totals(foundation.memories);
+    this.#reloader = reloader;
+    this.ended = new Promise((resolve) => {
+      this.#end = resolve;
+    });
+    void foundation.crew.ended.then((exitCode) => {
+      this.#readiness = { ready: false, reason: 'the datapath process ended' };
+      this.#end(exitCode);
+    });
+  }
+
+  /** Looks at the host and prepares everything; nothing is served or changed on the host yet. */
+  static async plan(config: Config, log: Logger, reread: () => Config, undo: Undo): Promise<ControlPlane> {
+    const host = await planHostOf(config);
+    const drafts = draftServices(config, host);
+    const capacity = spaciousCapacity(drafts);
+    const blueprint = drawUp(config, host, drafts, [], capacity);
+    const wanted = wantedWorkers(config, log);
+    const saved = restoreSessions(config, blueprint.services, wanted, log);
+    const steeringKey = saved?.steeringKey ?? randomSteeringKey();
+    const io = provideRings(
+      config,
+      host.ports,
+      blueprint.filters,
+      steeringOf(blueprint, wanted, steeringKey),
+      log,
+    );
+    undo.push(async () => io.rings?.close());
+    const fixed: Fixed = { capacity, workers: io.workers, sharedSeed: randomSeed() };
+    const plans = workerPlans(config, host, blueprint.services, fixed);
+    const cells = ioCells(host.ports.length);
+    const common = commonBytes(plans[0]!);
+    const regionBytes = memoryBytes(plans[0]!, cells);
+    const allBytes = common + regionBytes * io.workers;
+    const { fd, buffer } = createSharedMemory('uoa-proxy', allBytes);
+    const memories = plans.map((own, worker) => mapMemory(buffer, own, cells, common + worker * regionBytes));
+    saved?.write(memories, steeringOf(blueprint, io.workers, steeringKey));
+    const pairs = io.workers === 1 ? [] : plans.map(() => openSocketPair(HANDOVER_BYTES));
+    undo.push(async () => pairs.forEach(closeSocketPair));
+    const crew = new Workers(
+      plans.map((plan, worker) => ({
+        start: {
+          kind: 'start',
+          plan,
+          memoryOff: common + worker * regionBytes,
+          memoryBytes: allBytes,
+          filters: blueprint.filters,
+          bufferSize: config.io.bufferSize,
+          rings: io.rings?.sockets[worker]?.map(({ frameBytes, frames }) => ({ frameBytes, frames })),
+          busyPoll: config.io.busyPoll,
+          steering: steeringOf(blueprint, io.workers, steeringKey),
+        },
+        fds: [fd, ...(io.rings?.sockets[worker]?.map((ring) => ring.fd) ?? []), ...crewFds(pairs, worker)],
+      })),
+      log,
+    );
+    const board = new ServerBoard(memories[0]!.common, log);
+    board.update(blueprint.services);
+    const presence = new Presence(log);
+    const foundation = { log, io, fixed, steeringKey, memories, presence, board, crew };
+    const totals = new Totals(memories);
+    const health = new HealthWatch(
+      board,
+      () => {
+        totals.refresh();
+        return totals.servers;
+      },
+      log,
+    );
+    undo.push(() => health.stop());
+    return new ControlPlane(foundation, new Reloader(foundation, health, reread, config, host, blueprint));
+  }
+
+  get services(): readonly ServicePlan[] {
+    return this.#reloader.services;
+  }
+
+  /** Serves from when it resolves. */
+  async start(undo: Undo): Promise<void> {
+    const { crew, io, log, memories, presence } = this.#foundation;
+    const { config, host } = this.#reloader;
+    const { missing } = host;
+    const spec = { ...addressesOf(config), missing, assignAddresses: config.io.assignAddresses };
+    const prepared = await presence.prepare(spec);
+    undo.push(() => presence.end());
+    await prepared.commit();
+    undo.push(async () => {
+      await crew.stop();
+      saveState(this.#reloader.config, this.#reloader.services, memories, this.#foundation.steeringKey, log);
+    });
+    io.rings?.start();
+    await crew.start();
+    this.#reloader.start();
+    undo.push(async () => this.#reloader.stop());
+    this.#readiness = { ready: true, reason: '' };
+  }
+
+  announceStop(): void {
+    this.#readiness = { ready: false, reason: 'stopping' };
+    clearInterval(this.#drain);
+  }
+
+  reload(): Promise<ReloadOutcome> {
+    return this.#reloader.reload();
+  }
+
+  summary(): Record<string, unknown> {
+    const { io, presence } = this.#foundation;
+    const { config, host } = this.#reloader;
+    return {
+      io: io.ioMode,
+      ports: host.ports.map(({ name, side, mtu }) => `${name} (${sideName(side)}, mtu ${mtu})`),
+      services: config.services.map(({ name }) => name),
+      guard: presence.guardTable,
+    };
+  }
+
+  adminSources(version: string): AdminSources {
+    const { board, crew, io, memories } = this.#foundation;
+    const totals = this.#totals;
+    const reloader = this.#reloader;
+    return {
+      version,
+      startedAt: new Date(),
+      config: () => reloader.config,
+      services: () => reloader.services,
+      legs: () => withCapacity(reloader.services),
+      serverState: (index) => board.stateOf(index),
+      counters: totals.counters,
+      legsInUse: totals.legsInUse,
+      servers: totals.servers,
+      io: totals.io,
+      refresh: () => totals.refresh(),
+      ports: reloader.host.ports,
+      ioMode: io.ioMode,
+      readiness: () => this.#readinessNow(),
+      isDraining: () => this.#drain !== undefined,
+      reloads: () => reloader.history(),
+      workers: () => crew.pids.map((pid, index) => ({ pid, restarts: crew.restarts[index]! })),
+      sessions: {
+        list: (query) => {
+          const tables = memories.map(({ records, table }) => ({ records, slots: table[0]! }));
+          return listSessions(tables, reloader.names(), query, nowMs());
+        },
+      },
+      operations: {
+        reload: () => reloader.reload(),
+        drain: (timeoutMs) => this.#startDraining(timeoutMs),
+        drainServer: (service, rs) => board.drain(this.#serverIndex(service, rs)),
+        enableServer: (service, rs) => board.enable(this.#serverIndex(service, rs)),
+        setWeight: (service, rs, weight) => board.setWeight(this.#serverIndex(service, rs), weight),
+      },
+    };
+  }
+
+  #readinessNow(): { ready: boolean; reason: string } {
+    if (!this.#readiness.ready) return this.#readiness;
+    const { board, crew } = this.#foundation;
+    const { config, host } = this.#reloader;
+    const withFallback = new Set(
+      config.services.filter(({ fallback }) => fallback !== undefined).map(({ name }) => name),
+    );
+    const troubles = [
+      ...(this.#drain === undefined ? [] : ['draining: no new sessions']),
+      ...portsDown(host.ports),
+      ...crew.missing.map((n) => `datapath process ${n} is starting again`),
+      ...board
+        .servicesDown()
+        .filter((name) => !withFallback.has(name))
+        .map((name) => `service ${name}: no real server is up`),
+    ];
+    return troubles.length > 0
+      ? { ready: false, reason: troubles.join(', ') }
+      : { ready: true, reason: `serving ${config.services.length} services` };
+  }
+
+  #serverIndex(service: string, rs: string): number {
+    const plan = this.services.find(({ name }) => name === service);
+    if (plan === undefined) {
+      const names = this.services.map(({ name }) => name).join(', ');
+      throw new OperationError(404, `there is no service ${service}, only ${names}`);
+    }
+    const server = plan.realServers.find((one) => serverName(one) === rs);
+    if (server === undefined) {
+      const names = plan.realServers.map(serverName).join(', ');
+      throw new OperationError(404, `service ${service} has no real server ${rs}, only ${names}`);
+    }
+    return server.index;
+  }
+
+  #startDraining(timeoutMs: number): void {
+    if (this.#drain !== undefined) return;
+    const { log, memories } = this.#foundation;
+    memories[0]!.common.control[CONTROL.draining] = 1;
+    log.info({ timeoutMs }, 'draining: no new sessions');
+    const deadline = performance.now() + timeoutMs;
+    this.#drain = setInterval(() => {
+      const sessions = this.#sessionCount();
+      if (sessions > 0 && performance.now() < deadline) return;
+      clearInterval(this.#drain);
+      log.info({ sessions }, sessions > 0 ? 'draining: the time is over' : 'drained');
+      this.#end(0);
+    }, DRAIN_POLL_MS);
+  }
+
+  #sessionCount(): number {
+    this.#totals.refresh();
+    const { counters } = this.#totals;
+    return this.services.reduce((sum, { index }) => {
+      const row = counterRow(index);
+      return sum + counters[row + COUNTER.sessionsOneway]! + counters[row + COUNTER.sessionsNormal]!;
+    }, 0);
+  }
+}
+
+/** Each leg's number of lports; a pool that services share counts where it is named first. */
+function withCapacity(services: readonly ServicePlan[]): { index: number; lip: string; capacity: number }[] {
+  const seen = new Set<string>();
+  return legPlans(services).map((leg) => {
+    const isFirst = !seen.has(poolKey(leg));
+    seen.add(poolKey(leg));
+    return { index: leg.index, lip: leg.lip, capacity: isFirst ? leg.lports.last - leg.lports.first + 1 : 0 };
+  });
+}
+
+/** What a worker reads from the others, and how it reaches each. */
+const crewFds = (pairs: readonly SocketPair[], worker: number): number[] =>
+  pairs.length === 0 ? [] : [pairs[worker]!.receiveFd, ...pairs.map(({ sendFd }) => sendFd)];
+
+const sideName = (side: number): string =>
+  side === SIDE.both ? 'wan and lan' : side === SIDE.wan ? 'wan' : 'lan';

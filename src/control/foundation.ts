@@ -1,0 +1,20 @@
+// What stays from the start of the proxy to its end, whatever the config becomes.
+import type { Logger } from 'pino';
+import type { DatapathMemory } from '../datapath/memory.ts';
+import type { Workers } from '../workers.ts';
+import type { ProvidedIo } from './packet-rings.ts';
+import type { Fixed } from './planning.ts';
+import type { Presence } from './presence.ts';
+import type { ServerBoard } from './server-board.ts';
+
+export interface Foundation {
+  readonly log: Logger;
+  readonly io: ProvidedIo;
+  readonly fixed: Fixed;
+  readonly steeringKey: readonly number[];
+  /** One per worker. */
+  readonly memories: readonly DatapathMemory[];
+  readonly presence: Presence;
+  readonly board: ServerBoard;
+  readonly crew: Workers;
+}

@@ -1,0 +1,83 @@
+// Joins the health checks (src/health) with what the datapaths count of each real server, and tells the server board.
+import type { Logger } from 'pino';
+import type { Config } from '../config/schema.ts';
+import { SERVER_COUNTER, serverRow } from '../datapath/server-cells.ts';
+import { type HealthTarget, Monitor } from '../health/monitor.ts';
+import { Passive } from '../health/passive.ts';
+import { isSameService } from '../service/numbering.ts';
+import { type ServicePlan, serverName } from '../service/plan.ts';
+import type { ServerBoard } from './server-board.ts';
+
+const OBSERVE_MS = 1000;
+
+interface Observed {
+  index: number;
+  key: string;
+  passive: Passive;
+}
+
+export class HealthWatch {
+  readonly #monitor: Monitor;
+  readonly #read: () => Float64Array;
+  #indexByKey = new Map<string, number>();
+  #observed: Observed[] = [];
+  readonly #timer: NodeJS.Timeout;
+
+  /** `read` returns the rows of server-cells.ts, up to date. */
+  constructor(board: ServerBoard, read: () => Float64Array, log: Logger) {
+    this.#read = read;
+    this.#monitor = new Monitor(
+      ({ key }, state, reason) => {
+        const index = this.#indexByKey.get(key);
+        if (index !== undefined) board.setHealth(index, state, reason);
+      },
+      {
+        onProblem: ({ service, ip, port }, problem) =>
+          log.error({ service, rs: serverName({ ip, port }) }, `health check of ${service}: ${problem}`),
+      },
+    );
+    this.#timer = setInterval(() => this.#observe(), OBSERVE_MS).unref();
+  }
+
+  /** Real servers that are leaving are checked on: their sessions may have to move. */
+  update(config: Config, services: readonly ServicePlan[]): void {
+    const targets: HealthTarget[] = [];
+    const before = new Map(this.#observed.map((one) => [one.key, one]));
+    this.#observed = [];
+    this.#indexByKey = new Map();
+    for (const service of services) {
+      const health = config.services.find((one) =>
+        isSameService({ name: one.name, vips: one.vip, vport: one.vport }, service),
+      )?.health;
+      if (health === undefined) continue;
+      for (const { index, ip, port } of service.realServers) {
+        const key = `${service.name} ${serverName({ ip, port })}`;
+        this.#indexByKey.set(key, index);
+        targets.push({ key, service: service.name, ip, port, health });
+        if (!Passive.isWanted(health)) continue;
+        this.#observed.push(before.get(key) ?? { key, index, passive: new Passive(health) });
+      }
+    }
+    this.#monitor.update(targets);
+  }
+
+  async stop(): Promise<void> {
+    clearInterval(this.#timer);
+    await this.#monitor.stop();
+  }
+
+  #observe(): void {
+    if (this.#observed.length === 0) return;
+    const servers = this.#read();
+    for (const { key, index, passive } of this.#observed) {
+      const row = serverRow(index);
+      const counters = {
+        unreachable: servers[row + SERVER_COUNTER.unreachable]!,
+        onewayEnded: servers[row + SERVER_COUNTER.onewayEnded]!,
+        answered: servers[row + SERVER_COUNTER.outboundPackets]!,
+      };
+      const reason = passive.observe(counters, performance.now());
+      if (reason !== undefined) this.#monitor.fail(key, reason);
+    }
+  }
+}

@@ -1,0 +1,127 @@
+// From a config and a host to the plans of the datapaths.
+import { randomBytes } from 'node:crypto';
+import type { Config } from '../config/schema.ts';
+import { captureFilter } from '../io/filter.ts';
+import type { GuardSpec } from '../io/guard.ts';
+import { type HostPlan, planHost } from '../io/host.ts';
+import { SIDE } from '../io/packet-io.ts';
+import type { SteeringPlan } from '../io/steering.ts';
+import { type Capacity, isSameService, numberServices } from '../service/numbering.ts';
+import { planService, type ServiceDraft, type ServicePlan, serverName } from '../service/plan.ts';
+import type { WorkerPlan } from '../worker-protocol.ts';
+
+/** What config and host come to; `services` also has the real servers that are leaving. */
+export interface Blueprint extends GuardSpec {
+  services: readonly ServicePlan[];
+  /** One per port. */
+  filters: string[];
+}
+
+/** What the shared memory is made for, so that a reload can add to it. */
+export function spaciousCapacity(services: readonly ServiceDraft[]): Capacity {
+  const realServers = services.reduce((sum, one) => sum + one.realServers.length, 0);
+  const legs = services.reduce((sum, one) => sum + one.realServers.length * one.lips.length, 0);
+  const room = (needed: number, least: number) => Math.min(0xffff, Math.max(least, 2 * needed));
+  return { services: room(services.length, 64), realServers: room(realServers, 256), legs: room(legs, 1024) };
+}
+
+export const addressesOf = (config: Config): GuardSpec => ({
+  vips: config.services.flatMap(({ vip, vport }) => vip.map((ip) => ({ ip, port: vport }))),
+  lips: config.services.flatMap((service) => service.lips.map((ip) => ({ ip, ...service.lports }))),
+});
+
+/** All real server addresses, also of fallbacks. */
+const ripsOf = (config: Config): string[] =>
+  config.services.flatMap(({ realServers, fallback }) => [
+    ...realServers.map(({ ip }) => ip),
+    ...(fallback === undefined ? [] : [fallback.ip]),
+  ]);
+
+/** Throws an IoError. */
+export function planHostOf(config: Config): Promise<HostPlan> {
+  const { vips, lips } = addressesOf(config);
+  return planHost({
+    wan: config.io.wan,
+    lan: config.io.lan,
+    vips: vips.map(({ ip }) => ip),
+    lips: lips.map(({ ip }) => ip),
+    rips: ripsOf(config),
+  });
+}
+
+export const draftServices = (config: Config, { mtuTowards }: HostPlan): ServiceDraft[] =>
+  config.services.map((service) => planService(service, mtuTowards));
+
+/** Throws a CapacityError. */
+export function drawUp(
+  config: Config,
+  host: HostPlan,
+  drafts: readonly ServiceDraft[],
+  before: readonly ServicePlan[],
+  capacity: Capacity,
+): Blueprint {
+  const addresses = addressesOf(config);
+  return {
+    ...addresses,
+    services: numberServices(drafts, before, capacity),
+    filters: host.ports.map((port) => captureFilter(port, addresses.vips, addresses.lips)),
+  };
+}
+
+/** The drafts with the real servers of `before` that they lack, where `stays` says that these keep their sessions. */
+export function withLeaving(
+  drafts: readonly ServiceDraft[],
+  before: readonly ServicePlan[],
+  stays: (service: ServicePlan, realServerIndex: number) => boolean,
+): ServiceDraft[] {
+  return drafts.map((draft) => {
+    const old = before.find((one) => isSameService(one, draft));
+    if (old === undefined) return draft;
+    const names = new Set(draft.realServers.map(serverName));
+    const leaving = old.realServers
+      .filter((one) => !names.has(serverName(one)) && stays(old, one.index))
+      .map(({ index: _, legs: __, ...server }) => ({ ...server, isFallback: false, isLeaving: true }));
+    return { ...draft, realServers: [...draft.realServers, ...leaving] };
+  });
+}
+
+export interface Fixed {
+  capacity: Capacity;
+  workers: number;
+  sharedSeed: readonly [number, number];
+}
+
+/** One per worker: its share of the sessions, and every `workers`-th lport. */
+export function workerPlans(
+  config: Config,
+  host: HostPlan,
+  services: readonly ServicePlan[],
+  { capacity, workers, sharedSeed }: Fixed,
+): WorkerPlan[] {
+  const { max, onewayShare, lportReserve } = config.sessions;
+  return Array.from({ length: workers }, (_, worker) => ({
+    maxSessions: Math.ceil(max / workers),
+    maxAllSessions: max,
+    onewayShare,
+    lportReserve,
+    capacity,
+    sharedSeed,
+    ports: host.ports,
+    ownAddresses: host.own,
+    wanMtu: Math.min(...host.ports.filter(({ side }) => (side & SIDE.wan) !== 0).map(({ mtu }) => mtu)),
+    services,
+    worker: { worker, workers },
+  }));
+}
+
+export function randomSeed(): [number, number] {
+  const bytes = randomBytes(8);
+  return [bytes.readInt32LE(0), bytes.readInt32LE(4)];
+}
+
+/** Undefined for one worker. */
+export const steeringOf = (
+  { vips, lips }: GuardSpec,
+  workers: number,
+  key: SteeringPlan['key'],
+): SteeringPlan | undefined => (workers === 1 ? undefined : { workers, key, vips, lips });

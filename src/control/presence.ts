@@ -1,0 +1,125 @@
+// What the proxy is on its host besides its sockets: the claims on VIP:vport, the guard, and the addresses that it added.
+// A change first adds what is new, and takes away what is old only when the datapaths have stopped serving it.
+import type { Logger } from 'pino';
+import { type Guard, type GuardSpec, installGuard } from '../io/guard.ts';
+import { assignAddresses, type MissingAddress, removeAddresses } from '../io/host.ts';
+import { type Claim, claimPorts } from '../io/ownership.ts';
+import type { VipPort } from '../io/port-ranges.ts';
+import { formatEndpoint } from '../wire/address.ts';
+import { StartError } from './start-error.ts';
+
+export interface PresenceSpec extends GuardSpec {
+  /** VIPs and LIPs that this host does not have. */
+  missing: readonly MissingAddress[];
+  assignAddresses: boolean;
+}
+
+/** One of two must be called. */
+export interface PreparedChange {
+  /** Takes away what only the spec before needed. */
+  commit(): Promise<void>;
+  /** Takes away what was added for the new one. */
+  rollBack(): Promise<void>;
+}
+
+export class Presence {
+  readonly #log: Logger;
+  #spec: GuardSpec = { vips: [], lips: [] };
+  readonly #claims: { vips: VipPort[]; claim: Claim }[] = [];
+  #guard: Guard | undefined;
+  #assigned: MissingAddress[] = [];
+
+  constructor(log: Logger) {
+    this.#log = log;
+  }
+
+  get guardTable(): string {
+    return this.#guard?.table ?? '';
+  }
+
+  /** Throws an IoError or StartError, with nothing changed. */
+  async prepare(spec: PresenceSpec): Promise<PreparedChange> {
+    const { vips, lips, missing } = spec;
+    if (missing.length > 0 && !spec.assignAddresses) throw notOnThisHost(missing);
+    const before = this.#spec;
+    const added = without(vips, before.vips);
+    const claim = await claimPorts(added);
+    const rollBacks: (() => Promise<void>)[] = [() => claim.release()];
+    const rollBack = async () => {
+      for (let step = rollBacks.pop(); step; step = rollBacks.pop()) await step();
+    };
+    try {
+      // Before the addresses are there and until they are gone, or the kernel answers for them.
+      const guard = isSameSpec(spec, before)
+        ? undefined
+        : await installGuard({ vips, lips }, (message) => this.#log.error(message));
+      rollBacks.push(async () => guard?.remove());
+      await assignAddresses([...missing]);
+      if (missing.length > 0) {
+        rollBacks.push(() => removeAddresses([...missing]));
+        this.#log.info(
+          { addresses: missing.map(({ ip, device }) => `${ip} on ${device}`) },
+          'addresses added',
+        );
+      }
+      return { rollBack, commit: () => this.#commit(spec, claim, added, guard) };
+    } catch (error) {
+      await rollBack();
+      throw error;
+    }
+  }
+
+  /** Gives up everything. Throws an Error that says what is left. */
+  async end(): Promise<void> {
+    const assigned = this.#assigned;
+    this.#assigned = [];
+    try {
+      await removeAddresses(assigned);
+    } finally {
+      await this.#guard?.remove();
+      for (const { claim } of this.#claims.splice(0)) await claim.release();
+    }
+  }
+
+  async #commit(
+    { vips, lips, missing }: PresenceSpec,
+    claim: Claim,
+    added: VipPort[],
+    guard: Guard | undefined,
+  ): Promise<void> {
+    const gone = without(this.#spec.vips, vips);
+    this.#spec = { vips, lips };
+    this.#claims.push({ vips: added, claim });
+    const needed = new Set([...vips, ...lips].map(({ ip }) => ip));
+    const obsolete = this.#assigned.filter(({ ip }) => !needed.has(ip));
+    this.#assigned = [...this.#assigned.filter(({ ip }) => needed.has(ip)), ...missing];
+    await removeAddresses(obsolete);
+    if (guard !== undefined) {
+      const old = this.#guard;
+      this.#guard = guard;
+      await old?.remove();
+    }
+    for (const one of this.#claims) {
+      const released = one.vips.filter((vip) => gone.some((other) => isSameVip(vip, other)));
+      if (released.length > 0) await one.claim.release(released);
+    }
+  }
+}
+
+function notOnThisHost(missing: readonly MissingAddress[]): StartError {
+  const commands = missing.map(({ command }) => `  ${command}`).join('\n');
+  return new StartError(
+    `not on this host: ${missing.map(({ ip }) => ip).join(', ')}`,
+    `add them:\n${commands}\nor set io.assignAddresses: true, which adds them on start and removes them on stop`,
+  );
+}
+
+const isSameVip = (a: VipPort, b: VipPort): boolean => a.ip === b.ip && a.port === b.port;
+
+function without(vips: readonly VipPort[], others: readonly VipPort[]): VipPort[] {
+  const names = new Set(others.map(({ ip, port }) => formatEndpoint(ip, port)));
+  return vips.filter(({ ip, port }) => !names.has(formatEndpoint(ip, port)));
+}
+
+const isSameSpec = (a: GuardSpec, b: GuardSpec): boolean =>
+  JSON.stringify([a.vips, a.lips]) === JSON.stringify([b.vips, b.lips]);

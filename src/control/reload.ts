@@ -1,0 +1,223 @@
+// Puts another config in the place of the one at work. All of it is checked first: whatever is wrong, the old one stays and
+// the problem is said. Then what is new is added to the host, the datapaths get the new plan, and what is old is taken away.
+
+import type { ReloadOutcome } from '../admin/sources.ts';
+import { describeChanges } from '../config/changes.ts';
+import { ConfigError, formatProblem } from '../config/problem.ts';
+import { configWarnings } from '../config/rules.ts';
+import type { Config } from '../config/schema.ts';
+import { type LegPlan, legPlans } from '../datapath/plan.ts';
+import { SERVER_COUNTER, serverRow } from '../datapath/server-cells.ts';
+import type { HostPlan } from '../io/host.ts';
+import { isSameService } from '../service/numbering.ts';
+import type { ServiceDraft, ServicePlan } from '../service/plan.ts';
+import type { Foundation } from './foundation.ts';
+import type { HealthWatch } from './health-watch.ts';
+import { steeringPrograms } from './packet-rings.ts';
+import {
+  addressesOf,
+  type Blueprint,
+  draftServices,
+  drawUp,
+  planHostOf,
+  steeringOf,
+  withLeaving,
+  workerPlans,
+} from './planning.ts';
+
+const LEAVING_POLL_MS = 1000;
+
+export class Reloader {
+  config: Config;
+  host: HostPlan;
+  services: readonly ServicePlan[];
+  readonly #foundation: Foundation;
+  readonly #health: HealthWatch;
+  readonly #reread: () => Config;
+  /** Until when real servers that are leaving keep their sessions, by index. */
+  readonly #leaving = new Map<number, number>();
+  /** Changes follow one another. */
+  #turn: Promise<unknown> = Promise.resolve();
+  #timer: NodeJS.Timeout | undefined;
+  #succeeded = 0;
+  #failed = 0;
+  #last: { ok: boolean; at: Date } | undefined;
+  #isStopped = false;
+
+  constructor(
+    foundation: Foundation,
+    health: HealthWatch,
+    reread: () => Config,
+    config: Config,
+    host: HostPlan,
+    blueprint: Blueprint,
+  ) {
+    this.#foundation = foundation;
+    this.#health = health;
+    this.#reread = reread;
+    this.config = config;
+    this.host = host;
+    this.services = blueprint.services;
+  }
+
+  start(): void {
+    this.#health.update(this.config, this.services);
+    this.#timer = setInterval(() => this.#lookAfterLeaving(), LEAVING_POLL_MS).unref();
+  }
+
+  async stop(): Promise<void> {
+    this.#isStopped = true;
+    clearInterval(this.#timer);
+    await this.#turn;
+  }
+
+  history(): { succeeded: number; failed: number; last: { ok: boolean; at: Date } | undefined } {
+    return { succeeded: this.#succeeded, failed: this.#failed, last: this.#last };
+  }
+
+  /** What session records call services and legs, by their numbers. */
+  names(): { services: readonly ServicePlan[]; legs: readonly LegPlan[] } {
+    const services: ServicePlan[] = [];
+    for (const service of this.services) services[service.index] = service;
+    const legs: LegPlan[] = [];
+    for (const leg of legPlans(this.services)) legs[leg.index] = leg;
+    return { services, legs };
+  }
+
+  /** Never rejects. */
+  reload(): Promise<ReloadOutcome> {
+    const turn = this.#turn.then(() => this.#tryReload());
+    this.#turn = turn;
+    return turn;
+  }
+
+  async #tryReload(): Promise<ReloadOutcome> {
+    const { log } = this.#foundation;
+    let outcome: ReloadOutcome;
+    try {
+      outcome = await this.#reload();
+    } catch (error) {
+      outcome = { ok: false, lines: problemsOf(error) };
+    }
+    const { ok, lines } = outcome;
+    this.#last = { ok, at: new Date() };
+    if (ok) {
+      this.#succeeded++;
+      log.info({ changes: lines }, lines.length === 0 ? 'reload: nothing changed' : 'reloaded');
+    } else {
+      this.#failed++;
+      log.error({ problems: lines }, 'reload failed: the config before stays');
+    }
+    return outcome;
+  }
+
+  async #reload(): Promise<ReloadOutcome> {
+    if (this.#isStopped) return { ok: false, lines: ['the proxy is stopping'] };
+    const { log } = this.#foundation;
+    const config = this.#reread();
+    const { lines, needsRestart } = describeChanges(this.config, config);
+    if (needsRestart.length > 0) return { ok: false, lines: needsRestart };
+    for (const { path, message } of configWarnings(config)) log.warn({ path }, message);
+    const host = await planHostOf(config);
+    const moved = differentPorts(this.host, host);
+    if (moved !== undefined) return { ok: false, lines: [moved] };
+    const now = performance.now();
+    const drafts = withLeaving(draftServices(config, host), this.services, (service, index) => {
+      const deadline = this.#leaving.get(index) ?? now + drainTimeoutOf(config, service);
+      return deadline > now && this.#sessionsOf(index) > 0;
+    });
+    await this.#apply(config, host, drafts);
+    log.level = config.log.level;
+    return { ok: true, lines };
+  }
+
+  /** Ends the leave of real servers whose sessions are over, or whose time is. */
+  #lookAfterLeaving(): void {
+    const now = performance.now();
+    const isOver = (index: number): boolean =>
+      now >= (this.#leaving.get(index) ?? 0) || this.#sessionsOf(index) === 0;
+    if (![...this.#leaving.keys()].some(isOver)) return;
+    this.#turn = this.#turn.then(async () => {
+      if (this.#isStopped) return;
+      const drafts = this.services.map((service) => ({
+        ...service,
+        realServers: service.realServers.filter(({ index, isLeaving }) => !isLeaving || !isOver(index)),
+      }));
+      await this.#apply(this.config, this.host, drafts).catch((error: Error) =>
+        this.#foundation.log.error(`a real server that left cannot be taken out: ${error.message}`),
+      );
+    });
+  }
+
+  async #apply(config: Config, host: HostPlan, drafts: readonly ServiceDraft[]): Promise<void> {
+    const { board, crew, fixed, io, presence, steeringKey } = this.#foundation;
+    const blueprint = drawUp(config, host, drafts, this.services, fixed.capacity);
+    const { services, filters } = blueprint;
+    const steering = steeringOf(blueprint, fixed.workers, steeringKey);
+    const attach = io.rings?.prepare(filters, steeringPrograms(steering, host.ports));
+    const { missing } = host;
+    const spec = { ...addressesOf(config), missing, assignAddresses: config.io.assignAddresses };
+    const prepared = await presence.prepare(spec);
+    // Before the datapaths know of them: a weight of 0 would turn the first clients away.
+    board.update([
+      ...this.services.filter((old) => !services.some((one) => one.index === old.index)),
+      ...services,
+    ]);
+    const plans = workerPlans(config, host, services, fixed);
+    try {
+      await crew.replan(plans.map((plan) => ({ kind: 'replan', plan, filters: [...filters], steering })));
+    } catch (error) {
+      board.update(this.services);
+      await prepared.rollBack();
+      throw error;
+    }
+    attach?.();
+    this.config = config;
+    this.host = host;
+    this.services = services;
+    board.update(services);
+    this.#noteLeaving();
+    this.#health.update(config, services);
+    await prepared.commit();
+  }
+
+  #noteLeaving(): void {
+    const now = performance.now();
+    const leaving = new Map<number, ServicePlan>();
+    for (const service of this.services)
+      for (const { index, isLeaving } of service.realServers) if (isLeaving) leaving.set(index, service);
+    for (const index of this.#leaving.keys()) if (!leaving.has(index)) this.#leaving.delete(index);
+    for (const [index, service] of leaving) {
+      if (!this.#leaving.has(index)) this.#leaving.set(index, now + drainTimeoutOf(this.config, service));
+    }
+  }
+
+  #sessionsOf(realServerIndex: number): number {
+    const row = serverRow(realServerIndex);
+    return this.#foundation.memories.reduce(
+      (sum, { servers }) =>
+        sum + servers[row + SERVER_COUNTER.sessionsOneway]! + servers[row + SERVER_COUNTER.sessionsNormal]!,
+      0,
+    );
+  }
+}
+
+function drainTimeoutOf(config: Config, service: ServicePlan): number {
+  const own = config.services.find((one) =>
+    isSameService({ name: one.name, vips: one.vip, vport: one.vport }, service),
+  );
+  return own?.drainTimeout ?? 0;
+}
+
+/** Interfaces are looked for once, because rings and sockets are bound to them. */
+function differentPorts(before: HostPlan, after: HostPlan): string | undefined {
+  const names = ({ ports }: HostPlan): string => ports.map(({ name, side }) => `${name}/${side}`).join(', ');
+  if (names(before) === names(after)) return undefined;
+  return `the interfaces would be ${names(after)} instead of ${names(before)}: needs a restart`;
+}
+
+function problemsOf(error: unknown): string[] {
+  if (error instanceof ConfigError) return error.problems.map(formatProblem);
+  const { message, hint } = error as Error & { hint?: string };
+  return [hint === undefined || hint === '' ? message : `${message} (${hint})`];
+}

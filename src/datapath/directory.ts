@@ -1,0 +1,210 @@
+// What a plan becomes in a datapath: services, real servers and legs by their numbers, and which addresses are whose. A
+// later plan takes the place of one at work: what stays keeps its lport pools and what is known of its real servers.
+import type { Persistence } from '../service/persistence.ts';
+import type { RealServerPlan, ServicePlan } from '../service/plan.ts';
+import { RealServer } from '../service/real-server.ts';
+import { type Choosing, Service } from '../service/service.ts';
+import type { Leg } from '../session/leg.ts';
+import { LportPool } from '../session/lport-pool.ts';
+import { vipAt } from '../session/session.ts';
+import { uoaForms } from '../uoa/dialect.ts';
+import { UoaReceiver } from '../uoa/receiver.ts';
+import {
+  AddressSet,
+  type Family,
+  familyOf,
+  isImpossibleSource,
+  isLoopback,
+  isSameAddress,
+  parseAddressInto,
+} from '../wire/address.ts';
+import type { Packet } from '../wire/packet.ts';
+import type { DatapathMemory } from './memory.ts';
+import {
+  type DatapathPlan,
+  type DatapathPort,
+  type LegPlan,
+  legPlans,
+  poolKey,
+  realServerLegs,
+  SIDE_LAN,
+} from './plan.ts';
+import { SERVER_COUNTER, serverRow } from './server-cells.ts';
+
+/** The longest packet that IPv4 can tell; loopback's MTU is larger. */
+const LEN_MAX = 0xffff;
+
+export class Directory {
+  ports: readonly DatapathPort[] = [];
+  wanMtu = 0;
+  /** By index; none where a number is free. */
+  services: readonly (Service | undefined)[] = [];
+  legs: readonly (Leg | undefined)[] = [];
+  readonly #memory: DatapathMemory;
+  readonly #choosing: Choosing;
+  #pools = new Map<string, LportPool>();
+  #receivers = new Map<string, UoaReceiver>();
+  #servicesByPort = new Map<number, Service[]>();
+  /** VIPs and LIPs. */
+  #ours = new AddressSet([]);
+  /** Other addresses of this host. */
+  #hosts = new AddressSet([]);
+  /** LIP:lports, each range once. */
+  #locals: readonly { lip: Int32Array; first: number; last: number }[] = [];
+
+  constructor(memory: DatapathMemory, persistence: Persistence) {
+    this.#memory = memory;
+    const { servers } = memory;
+    this.#choosing = {
+      weights: memory.common.weights,
+      weightsVersion: memory.common.control,
+      sessionsOf: (index) => {
+        const row = serverRow(index);
+        return servers[row + SERVER_COUNTER.sessionsOneway] + servers[row + SERVER_COUNTER.sessionsNormal];
+      },
+      persistence,
+    };
+  }
+
+  /** Sessions of what is there no more must be ended after it. */
+  apply(plan: DatapathPlan): void {
+    this.ports = plan.ports;
+    this.wanMtu = Math.min(plan.wanMtu, LEN_MAX);
+    const pools = new Map<string, LportPool>();
+    const receivers = new Map<string, UoaReceiver>();
+    const legs: (Leg | undefined)[] = [];
+    const services: (Service | undefined)[] = [];
+    for (const servicePlan of plan.services) {
+      const realServers = servicePlan.realServers.map((realServer) => {
+        const receiverKey = receiverKeyOf(servicePlan, realServer);
+        const receiver = this.#receivers.get(receiverKey) ?? makeReceiver(servicePlan, realServer);
+        receivers.set(receiverKey, receiver);
+        const own = realServerLegs(servicePlan, realServer).map((legPlan) => {
+          const key = poolKey(legPlan);
+          const { first, last } = legPlan.lports;
+          const pool = pools.get(key) ?? this.#pools.get(key) ?? new LportPool(first, last, plan.worker);
+          pools.set(key, pool);
+          const leg = makeLeg(legPlan, pool, receiver, realServer.index);
+          legs[leg.index] = leg;
+          return leg;
+        });
+        return new RealServer(realServer.index, own, plan.lportReserve);
+      });
+      services[servicePlan.index] = new Service(servicePlan, realServers, this.#choosing);
+    }
+    this.#pools = pools;
+    this.#receivers = receivers;
+    this.legs = legs;
+    this.services = services;
+    this.#servicesByPort = new Map();
+    for (const service of services) {
+      if (service === undefined) continue;
+      const samePort = this.#servicesByPort.get(service.vport) ?? [];
+      samePort.push(service);
+      this.#servicesByPort.set(service.vport, samePort);
+    }
+    const locals = new Map(
+      legPlans(plan.services).map(({ lip, lports }) => [
+        `${lip} ${lports.first}-${lports.last}`,
+        { lip: addressWords(lip), ...lports },
+      ]),
+    );
+    this.#locals = [...locals.values()];
+    this.#ours = new AddressSet(plan.services.flatMap(({ vips, lips }) => [...vips, ...lips]));
+    this.#hosts = new AddressSet(plan.ownAddresses ?? []);
+  }
+
+  facesRealServers(portIndex: number): boolean {
+    return (this.ports[portIndex].side & SIDE_LAN) !== 0;
+  }
+
+  /** Below 0: WEIGHT_DOWN. */
+  weightOf({ realServerIndex }: Leg): number {
+    return this.#memory.common.weights[realServerIndex];
+  }
+
+  /** The service whose VIP:vport this is. */
+  serviceAt(family: Family, addresses: Int32Array, at: number, port: number): Service | undefined {
+    const samePort = this.#servicesByPort.get(port);
+    if (samePort === undefined) return undefined;
+    for (const service of samePort) {
+      if (isSameAddress(service.vips, vipAt(family), addresses, at)) return service;
+    }
+    return undefined;
+  }
+
+  /**
+   * Whether the packet's datagram to `service` may come from its source. The capture sees packets that the kernel would
+   * refuse as martians: an address that none has, or this host's own from outside. And an answer to a VIP:vport, a
+   * LIP:lport or the service's own real server would come back to us as a client's datagram, for ever.
+   */
+  mayComeFrom({ family, addresses, sport }: Packet, service: Service, portIndex: number): boolean {
+    if (isImpossibleSource(addresses, 0)) return false;
+    const isHosts = isLoopback(addresses, 0) || this.#ours.has(addresses, 0) || this.#hosts.has(addresses, 0);
+    if (isHosts && !this.ports[portIndex].loopback) return false;
+    if (this.serviceAt(family, addresses, 0, sport) !== undefined) return false;
+    if (this.isLocal(addresses, 0, sport)) return false;
+    for (const { legs } of service.realServers) {
+      if (legs[0].rport === sport && isSameAddress(legs[0].from, 0, addresses, 0)) return false;
+    }
+    return true;
+  }
+
+  /** Whether the address is a VIP or LIP, whatever the port. */
+  isOurs(addresses: Int32Array, at: number): boolean {
+    return this.#ours.has(addresses, at);
+  }
+
+  /** Whether the address and port are one of our LIP:lport. */
+  isLocal(addresses: Int32Array, at: number, port: number): boolean {
+    for (const { lip, first, last } of this.#locals) {
+      if (port >= first && port <= last && isSameAddress(lip, 0, addresses, at)) return true;
+    }
+    return false;
+  }
+}
+
+const receiverKeyOf = (
+  { unifiedType, onUnsupported }: ServicePlan,
+  { index, ip, dialect }: RealServerPlan,
+): string => `${index} ${ip} ${dialect} ${unifiedType} ${onUnsupported}`;
+
+function makeReceiver(plan: ServicePlan, { ip, dialect }: RealServerPlan): UoaReceiver {
+  const over = familyOf(ip);
+  const { onUnsupported, unifiedType } = plan;
+  // Somebody's error about a UOA that was never sent must not bring one to a real server that is to be told nothing.
+  if (dialect === 'none') return new UoaReceiver(undefined, undefined);
+  const first = uoaForms(dialect, over, unifiedType);
+  const fallback =
+    onUnsupported === 'plain' || onUnsupported === dialect
+      ? undefined
+      : uoaForms(onUnsupported, over, unifiedType);
+  return new UoaReceiver(first, fallback === first ? undefined : fallback);
+}
+
+function makeLeg(
+  { index, lip, rip, rport, mtu }: LegPlan & { index: number },
+  pool: LportPool,
+  receiver: UoaReceiver,
+  realServerIndex: number,
+): Leg {
+  const towards = new Int32Array([...addressWords(lip), ...addressWords(rip)]);
+  const from = new Int32Array([...addressWords(rip), ...addressWords(lip)]);
+  return {
+    index,
+    family: familyOf(rip),
+    towards,
+    from,
+    rport,
+    mtu: Math.min(mtu, LEN_MAX),
+    pool,
+    receiver,
+    realServerIndex,
+  };
+}
+
+function addressWords(text: string): Int32Array {
+  const words = new Int32Array(4);
+  parseAddressInto(words, 0, text);
+  return words;
+}

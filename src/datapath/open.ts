@@ -1,0 +1,75 @@
+// Which real server a client's packet goes to: that of a new session, or another one than before, because the session's is
+// down.
+import type { Service } from '../service/service.ts';
+import { legOf } from '../session/session.ts';
+import type { Frame } from '../wire/frame.ts';
+import { COUNTER, counterRow } from './counters.ts';
+import { checkMtu } from './ingress.ts';
+import { SERVER_COUNTER, serverRow } from './server-cells.ts';
+import type { DatapathState } from './state.ts';
+import { DROP, VERDICT, type Verdict } from './verdict.ts';
+
+/** What openSession opened last. */
+export const opened = { base: -1 };
+
+/** Opens a session for the packet under way, into `opened`: VERDICT.forward, or why not. */
+export function openSession(state: DatapathState, frame: Frame, service: Service, nowMs: number): Verdict {
+  const { admission, memory, packet } = state;
+  const { counters, legsInUse, servers, table } = memory;
+  if (state.isDraining) return DROP.draining;
+  const row = counterRow(service.index);
+  const sessions = counters[row + COUNTER.sessionsOneway] + counters[row + COUNTER.sessionsNormal];
+  const admitted = admission.judge(service.index, packet, sessions, nowMs);
+  if (admitted !== VERDICT.forward) return admitted;
+  const realServer = service.pick(packet.addresses, nowMs);
+  if (realServer === undefined) return DROP.no_real_server;
+  // All legs of a real server have its MTU: judge before a session is spent on a packet that cannot go.
+  const { family, mtu } = realServer.legs[0];
+  const fits = checkMtu(state, frame, family, mtu, service.index, nowMs);
+  if (fits !== VERDICT.forward) return fits;
+  const isKnown = admission.isKnown(service.index, packet.addresses, 0, nowMs);
+  const leg = realServer.takeLport(isKnown);
+  if (leg === undefined) return realServer.isReserved ? DROP.lports_reserved : DROP.lports_exhausted;
+  const base = state.table.open(packet, service.index, leg, realServer.lport, nowMs);
+  admission.opened(service.index, memory.records, base);
+  counters[row + COUNTER.sessionsCreated]++;
+  counters[row + COUNTER.sessionsOneway]++;
+  const server = serverRow(realServer.index);
+  servers[server + SERVER_COUNTER.sessionsCreated]++;
+  servers[server + SERVER_COUNTER.sessionsOneway]++;
+  legsInUse[leg.index]++;
+  table[0] = state.table.usedSlots;
+  opened.base = base;
+  return VERDICT.forward;
+}
+
+/** The session's real server is down: VERDICT.forward when the packet goes on, to it or to another one. */
+export function onServerDown(
+  state: DatapathState,
+  frame: Frame,
+  service: Service,
+  base: number,
+  nowMs: number,
+): Verdict {
+  if (service.onDown === 'keep') return VERDICT.forward;
+  if (service.onDown === 'reset') {
+    state.table.end(base, 'reset');
+    state.icmp.portUnreachable(frame, state.packet, service.index, nowMs);
+    return DROP.server_down;
+  }
+  const realServer = service.pick(state.packet.addresses, nowMs);
+  // Without another one, or an lport towards it, the session waits for its own.
+  const leg = realServer?.takeLport(true);
+  if (realServer === undefined || leg === undefined) return VERDICT.forward;
+  const { counters, legsInUse, records, servers } = state.memory;
+  const name = state.table.isNormal(base) ? 'sessionsNormal' : 'sessionsOneway';
+  servers[serverRow(state.legOf(base).realServerIndex) + SERVER_COUNTER[name]]--;
+  legsInUse[legOf(records, base)]--;
+  state.table.move(base, leg, realServer.lport, nowMs);
+  const server = serverRow(realServer.index);
+  servers[server + SERVER_COUNTER[name]]++;
+  servers[server + SERVER_COUNTER.sessionsCreated]++;
+  legsInUse[leg.index]++;
+  counters[counterRow(service.index) + COUNTER.sessionsMoved]++;
+  return VERDICT.forward;
+}

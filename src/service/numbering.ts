@@ -1,0 +1,72 @@
+// Numbers for services, real servers and legs, which session records and the shared memory call them by. What stays from
+// one plan to the next keeps its numbers, so that its sessions and counters go on; a number that became free is given out
+// again only by the plan after, when no session bears it any more.
+import { lipsTowards, type RealServerPlan, type ServiceDraft, type ServicePlan, serverName } from './plan.ts';
+
+/** How many there can be; fixed for the life of the shared memory. */
+export interface Capacity {
+  readonly services: number;
+  readonly realServers: number;
+  readonly legs: number;
+}
+
+/** More services, real servers or legs than the memory was made for. */
+export class CapacityError extends Error {
+  override readonly name = 'CapacityError';
+}
+
+/** Gives numbers to `drafts`; `before` is the plan that they follow. Throws a CapacityError. */
+export function numberServices(
+  drafts: readonly ServiceDraft[],
+  before: readonly ServicePlan[] = [],
+  capacity: Capacity = { services: 0xffff, realServers: 0xffff, legs: 0xffff },
+): ServicePlan[] {
+  const beforeLegs = before.flatMap(({ realServers }) => realServers.flatMap(({ legs }) => legs));
+  const beforeServers = before.flatMap(({ realServers }) => realServers);
+  const serviceNumbers = new Numbers('services', before, capacity.services);
+  const serverNumbers = new Numbers('real servers', beforeServers, capacity.realServers);
+  const legNumbers = new Numbers('legs (LIPs times real servers)', beforeLegs, capacity.legs);
+  return drafts.map((draft) => {
+    const old = before.find((one) => isSameService(one, draft));
+    const keepsLports = old?.lports.first === draft.lports.first && old.lports.last === draft.lports.last;
+    const realServers = draft.realServers.map((server): RealServerPlan => {
+      const oldServer = old?.realServers.find((one) => serverName(one) === serverName(server));
+      const legs = lipsTowards(draft.lips, server.ip).map((lip) => {
+        const oldLeg = keepsLports ? oldServer?.legs.find((one) => one.lip === lip) : undefined;
+        return { lip, index: oldLeg?.index ?? legNumbers.next() };
+      });
+      return { ...server, index: oldServer?.index ?? serverNumbers.next(), legs };
+    });
+    return { ...draft, index: old?.index ?? serviceNumbers.next(), realServers };
+  });
+}
+
+/** A service with another address is another one: its clients call something else. */
+export function isSameService(
+  a: Pick<ServiceDraft, 'name' | 'vips' | 'vport'>,
+  b: Pick<ServiceDraft, 'name' | 'vips' | 'vport'>,
+): boolean {
+  return a.name === b.name && a.vport === b.vport && a.vips.join() === b.vips.join();
+}
+
+class Numbers {
+  readonly #what: string;
+  readonly #taken: ReadonlySet<number>;
+  readonly #max: number;
+  #next = 0;
+
+  constructor(what: string, taken: readonly { index: number }[], max: number) {
+    this.#what = what;
+    this.#taken = new Set(taken.map(({ index }) => index));
+    this.#max = max;
+  }
+
+  next(): number {
+    while (this.#taken.has(this.#next)) this.#next++;
+    if (this.#next >= this.#max)
+      throw new CapacityError(
+        `more ${this.#what} than the ${this.#max} that there is room for until a restart`,
+      );
+    return this.#next++;
+  }
+}
