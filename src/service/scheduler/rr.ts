@@ -1,11 +1,11 @@
 // Round robin: each real server in turn; the weight only says whether it takes part.
-import type { Scheduler } from './scheduler.ts';
+import type { Scheduler, ServerSet } from './scheduler.ts';
 
 export class RoundRobin implements Scheduler {
-  readonly #weights: readonly number[];
+  readonly #weights: Int32Array;
   #next = 0;
 
-  constructor(weights: readonly number[]) {
+  constructor({ weights }: ServerSet) {
     this.#weights = weights;
   }
 
@@ -16,5 +16,9 @@ export class RoundRobin implements Scheduler {
       if (this.#weights[index] > 0) return index;
     }
     return -1;
+  }
+
+  update(): void {
+    // Weights are read as they are when it picks.
   }
 }

@@ -1,14 +1,36 @@
 // How a service chooses the real server of a new session. A scheduler is asked once per session, holds only its own
-// turn, and never chooses a real server of weight 0.
+// turn or table, and never chooses a real server of weight 0.
+import { LeastConnection } from './lc.ts';
+import { Maglev } from './mh.ts';
+import { RandomChoice } from './random.ts';
 import { RoundRobin } from './rr.ts';
+import { SourceHash } from './sh.ts';
+import { WeightedLeastConnection } from './wlc.ts';
 import { WeightedRoundRobin } from './wrr.ts';
 
+/** The real servers to choose from, by index. */
+export interface ServerSet {
+  /** `ip:port` of each: what does not differ between proxies of the same config. */
+  readonly keys: readonly string[];
+  /** 0: takes no new session now. Changed in place; `update` is called after it. */
+  readonly weights: Int32Array;
+  /** Sessions that it has at the moment. */
+  sessions(index: number): number;
+}
+
 export interface Scheduler {
-  /** Index into the weights it was made with, or -1 when all are 0. */
-  pick(): number;
+  /** Index of the real server for a new session of the client at words 0 to 3 (wire/address.ts); -1 when all weights are 0. */
+  pick(client: Int32Array): number;
+  /** Called after weights changed. */
+  update(): void;
 }
 
 export const SCHEDULERS = {
-  rr: (weights: readonly number[]): Scheduler => new RoundRobin(weights),
-  wrr: (weights: readonly number[]): Scheduler => new WeightedRoundRobin(weights),
+  rr: (servers: ServerSet): Scheduler => new RoundRobin(servers),
+  wrr: (servers: ServerSet): Scheduler => new WeightedRoundRobin(servers),
+  lc: (servers: ServerSet): Scheduler => new LeastConnection(servers),
+  wlc: (servers: ServerSet): Scheduler => new WeightedLeastConnection(servers),
+  sh: (servers: ServerSet): Scheduler => new SourceHash(servers),
+  mh: (servers: ServerSet): Scheduler => new Maglev(servers),
+  random: (servers: ServerSet): Scheduler => new RandomChoice(servers),
 } as const;

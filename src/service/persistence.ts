@@ -1,0 +1,139 @@
+// Which real server a client address had last, in a table that all datapath processes share without locks. A set of four
+// entries per hash; an entry is written only while its check word is 0, and read as absent unless its check word is the
+// keyed hash of all its other words: so neither two writers at once, nor a reader in between, nor a process that ended
+// half-way make a real server of two that were noted (but one time in 2^32 of the rare times that they meet so).
+import { hashTuple } from '../session/tuple-hash.ts';
+import { ADDRESS_WORDS, isSameAddress } from '../wire/address.ts';
+
+const CLIENT = 0;
+const SERVICE = CLIENT + ADDRESS_WORDS;
+const REAL_SERVER = SERVICE + 1;
+const NOTED_AT = REAL_SERVER + 1;
+const CHECK = NOTED_AT + 1;
+const ENTRY_WORDS = CHECK + 1;
+
+/** Half full, sets of 4 keep 96 % of their clients, sets of 2 90 %, single entries 79 %. */
+const SET_ENTRIES = 4;
+const SET_WORDS = SET_ENTRIES * ENTRY_WORDS;
+
+/** What another process noted may be so much later than a time that this one read. */
+const CLOCK_SKEW_MS = 60_000;
+
+/** Last hashed word, so that the hash that finds a set is no check word. */
+const TO_FIND = 0;
+const TO_CHECK = 1;
+
+export class Persistence {
+  readonly #words: Int32Array;
+  readonly #sets: number;
+  readonly #key0: number;
+  readonly #key1: number;
+  /** What is hashed: an entry without its check word, then TO_FIND or TO_CHECK. */
+  readonly #hashed = new Int32Array(CHECK + 1);
+
+  /** Words of a table for at least so many client addresses per service. */
+  static words(entries: number): number {
+    return Math.max(1, Math.ceil(entries / SET_ENTRIES)) * SET_WORDS;
+  }
+
+  /**
+   * `words`: as many as `words()` says, 0 at first, the same memory in each process. `seed`: two random int32, the same in
+   * each process; clients, who choose their addresses, must not know it.
+   */
+  constructor(words: Int32Array, seed: readonly [number, number]) {
+    if (words.length === 0 || words.length % SET_WORDS !== 0)
+      throw new RangeError(
+        `persistence table of ${words.length} words: must be a multiple of ${SET_WORDS}, as Persistence.words() gives`,
+      );
+    this.#words = words;
+    this.#sets = words.length / SET_WORDS;
+    [this.#key0, this.#key1] = seed;
+  }
+
+  /**
+   * Index of the real server that was noted last for the client at client[at..at+3] and the service; -1 when none was in
+   * the last `ttlMs`, or it was overwritten. Times are int32 ms that wrap: after 49.7 days without being overwritten, an
+   * entry counts as noted now.
+   */
+  find(client: Int32Array, at: number, service: number, ttlMs: number, nowMs: number): number {
+    const words = this.#words;
+    const set = this.#setOf(client, at, service);
+    for (let entry = set; entry < set + SET_WORDS; entry += ENTRY_WORDS) {
+      // First, so that what is read afterwards is at least as new.
+      const check = Atomics.load(words, entry + CHECK);
+      if (check === 0 || !this.#isOf(entry, client, at, service)) continue;
+      const realServer = words[entry + REAL_SERVER];
+      const notedAt = words[entry + NOTED_AT];
+      if (check !== this.#checkOf(client, at, service, realServer, notedAt)) continue;
+      if (age(nowMs, notedAt) <= ttlMs) return realServer;
+    }
+    return -1;
+  }
+
+  /** Notes the real server of a client, again or anew, in place of the one noted before or of the oldest of its set. */
+  note(client: Int32Array, at: number, service: number, realServerIndex: number, nowMs: number): void {
+    const words = this.#words;
+    const entry = this.#entryFor(this.#setOf(client, at, service), client, at, service, nowMs);
+    Atomics.store(words, entry + CHECK, 0);
+    for (let i = 0; i < ADDRESS_WORDS; i++) words[entry + CLIENT + i] = client[at + i];
+    words[entry + SERVICE] = service;
+    words[entry + REAL_SERVER] = realServerIndex;
+    words[entry + NOTED_AT] = nowMs;
+    Atomics.store(words, entry + CHECK, this.#checkOf(client, at, service, realServerIndex, nowMs));
+  }
+
+  /** The client's own entry, else a free one, else the oldest. */
+  #entryFor(set: number, client: Int32Array, at: number, service: number, nowMs: number): number {
+    let free = -1;
+    let oldest = set;
+    let longest = -1;
+    for (let entry = set; entry < set + SET_WORDS; entry += ENTRY_WORDS) {
+      if (this.#isOf(entry, client, at, service)) return entry;
+      if (this.#words[entry + CHECK] === 0) free = entry;
+      const ageMs = age(nowMs, this.#words[entry + NOTED_AT]);
+      if (ageMs > longest) {
+        oldest = entry;
+        longest = ageMs;
+      }
+    }
+    return free < 0 ? oldest : free;
+  }
+
+  #isOf(entry: number, client: Int32Array, at: number, service: number): boolean {
+    return this.#words[entry + SERVICE] === service && isSameAddress(this.#words, entry + CLIENT, client, at);
+  }
+
+  #setOf(client: Int32Array, at: number, service: number): number {
+    const hash = this.#hash(client, at, service, 0, 0, TO_FIND);
+    return ((hash >>> 0) % this.#sets) * SET_WORDS;
+  }
+
+  /** Never 0, which means free. */
+  #checkOf(client: Int32Array, at: number, service: number, realServer: number, notedAt: number): number {
+    return this.#hash(client, at, service, realServer, notedAt, TO_CHECK) || 1;
+  }
+
+  #hash(
+    client: Int32Array,
+    at: number,
+    service: number,
+    realServer: number,
+    notedAt: number,
+    purpose: number,
+  ): number {
+    const hashed = this.#hashed;
+    for (let i = 0; i < ADDRESS_WORDS; i++) hashed[CLIENT + i] = client[at + i];
+    hashed[SERVICE] = service;
+    hashed[REAL_SERVER] = realServer;
+    hashed[NOTED_AT] = notedAt;
+    hashed[CHECK] = purpose;
+    return hashTuple(this.#key0, this.#key1, hashed, 6, 0);
+  }
+}
+
+/** Milliseconds since a time, up to 49.7 days; 0 for one that is a little ahead. */
+function age(nowMs: number, thenMs: number): number {
+  const difference = (nowMs - thenMs) | 0;
+  if (difference >= 0) return difference;
+  return difference >= -CLOCK_SKEW_MS ? 0 : difference >>> 0;
+}
