@@ -44,7 +44,7 @@ function measure({ sessions, rounds, lookups }: LookupInput): LookupFigures {
   const legs = makeLegs(Math.ceil(sessions / LPORTS_PER_LIP));
   const service = { vips: v4Words(VIP, 0), vport: PORT, onewayMs: 300_000, normalMs: 300_000 };
   const records = new Int32Array(sessions * SESSION_WORDS);
-  const table = new SessionTable(records, [service], legs, [0x1234_5678, 0x3abc_def0], () => {});
+  const table = new SessionTable(records, [service], legs, [0x1234_5678, 0x3abc_def0], sessions, () => {});
   const inbound = (session: number): void =>
     setTuple(packet, FIRST_CIP + session, VIP, 1024 + (session % 50_000), PORT);
   const outbound = (session: number): void => {

@@ -101,7 +101,7 @@ const PACKAGE_OWNER: Record<string, { in: string[]; types?: true }> = {
   koffi: { in: ['src/sys/'] },
   cap: { in: ['src/io/cap-package.ts'] },
   'raw-socket': { in: ['src/io/raw-socket-package.ts'] },
-  'lru-cache': { in: ['src/session/table.ts'] },
+  'lru-cache': { in: ['src/session/recency.ts'] },
   'prom-client': { in: ['src/admin/metrics.ts'] },
   fastify: { in: ['src/admin/'] },
   yargs: { in: ['src/cli/'] },

@@ -1,8 +1,8 @@
 // A copy of the kernel's tables local and main: the route that it would take to a destination when no rule says
 // otherwise, and what it would not find here. Where the kernel's choice is not certain, the answer is that we do not
 // know. Invariant: a node's value is what `#evaluate` makes of its routes and blocks.
+import { FINAL, NONE, PrefixTrie } from '../wire/prefix-trie.ts';
 import type { Neighbors } from './neighbors.ts';
-import { FINAL, NONE, PrefixTrie } from './prefix-trie.ts';
 import { type RouteMessage, TABLE_LOCAL, TABLE_MAIN, TYPE_UNICAST } from './rtnetlink.ts';
 
 /** Routes of these kinds are left to the kernel; the texts are for the operator. */

@@ -25,6 +25,11 @@ export class LportPool {
     return this.#inUse;
   }
 
+  /** Ports that `take` could hand out. */
+  get available(): number {
+    return this.capacity - this.#inUse;
+  }
+
   /** A port, or -1 when all are in use. Ports never used come first, then the one returned longest ago. */
   take(): number {
     if (this.#fresh <= this.#last) {

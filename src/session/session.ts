@@ -23,7 +23,10 @@ export const SESSION_WORDS = NEXT + 2;
 export const FLAG_USED = 1;
 /** A packet of the real server was forwarded: state `normal`; without it the state is `oneway`. */
 export const FLAG_NORMAL = 2;
+/** Counted among its client's sessions, in memory that all datapaths share (datapath/client-table.ts). */
+export const FLAG_COUNTED = 4;
 const FLAG_BITS = 3;
+export const FLAGS = (1 << FLAG_BITS) - 1;
 
 /** A path MTU is forgotten, because paths widen again (RFC 1191, 6.3): after 10 to 11 of these units, of 65.5 s. */
 const LEARNED_SHIFT = 16;

@@ -1,17 +1,19 @@
-// The session table: slots of the shared records, one hash index for both directions of every session, and lru-cache
-// for the order of use. Bounded by `max`; when full, a new session takes the place of the one least recently used.
-import { LRUCache } from 'lru-cache';
+// The session table: slots of the shared records, one hash index for both directions of every session, and the order of
+// use. Bounded by `max`. Sessions without an answer are bounded by themselves, and a new session takes the place of one of
+// them: a flood that no real server answers ends no session that has seen both directions.
 import { startHandshake } from '../uoa/handshake.ts';
 import { type Family, isSameAddress } from '../wire/address.ts';
 import type { Packet } from '../wire/packet.ts';
 import type { Leg } from './leg.ts';
 import type { LportPool } from './lport-pool.ts';
+import { Recency } from './recency.ts';
 import {
   CLIENT,
   CPORT_SERVICE,
   cportOf,
   FLAG_NORMAL,
   FLAG_USED,
+  FLAGS,
   familyOfClient,
   HANDSHAKE,
   isNormal,
@@ -37,20 +39,11 @@ export interface SessionService {
   readonly normalMs: number;
 }
 
-export type SessionEnd = 'expired' | 'evicted';
+/** `removed`: its service or real server is none any more. `reset`: the caller ended it. */
+export type SessionEnd = 'expired' | 'evicted' | 'removed' | 'reset';
 
-/**
- * lru-cache keeps a Map, which stops the process while it rehashes: 40 to 240 ms at 1,000,000 entries, 3 ms at 65,536.
- * So slots are shared out evenly to caches of at most this size, and the order of use is exact within each. Evenly,
- * because eviction takes turns: a smaller cache would lose its sessions while they are young.
- */
-const SHARD_SLOTS = 65_536;
-/** A session moves to the front of its lru-cache at most this often (as a power of two of milliseconds). */
+/** A session becomes the most recently used at most this often (as a power of two of milliseconds). */
 const TOUCH_SHIFT = 10;
-
-/** Without options get() and set() make an object each time: 56 bytes of garbage, see bench/datapath.ts. */
-const GET_OPTIONS: LRUCache.GetOptions<number, number, unknown> = {};
-const SET_OPTIONS: LRUCache.SetOptions<number, number, unknown> = {};
 
 const INBOUND = 0;
 const OUTBOUND = 1;
@@ -58,16 +51,15 @@ const OUTBOUND = 1;
 export class SessionTable {
   readonly records: Int32Array;
   readonly max: number;
-  readonly #services: readonly SessionService[];
-  readonly #legs: readonly Leg[];
+  #services: readonly (SessionService | undefined)[];
+  #legs: readonly (Leg | undefined)[];
   readonly #onEnd: (base: number, end: SessionEnd) => void;
   readonly #heads: Int32Array;
   readonly #key0: number;
   readonly #key1: number;
-  readonly #recency: LRUCache<number, number>[] = [];
-  readonly #shardSlots: number;
-  #evictShard = 0;
-  #count = 0;
+  /** Sessions without an answer, and the others. */
+  readonly #oneway: Recency;
+  readonly #normal: Recency;
   #neverUsed = 0;
   #freeHead = -1;
   #sweepAt = 0;
@@ -75,14 +67,16 @@ export class SessionTable {
   readonly #tuple = new Int32Array(8);
 
   /**
-   * `records` holds SESSION_WORDS words per slot, zeroed. `onEnd` is called with a session's base while its record is
-   * still whole. `seed` keys the hash.
+   * `records` holds SESSION_WORDS words per slot, zeroed. `services` and `legs` are by index and may have gaps. `seed` keys
+   * the hash. At most `onewayMax` sessions (at least 1) are without an answer. `onEnd` is called with a session's base
+   * while its record, service and leg are still whole.
    */
   constructor(
     records: Int32Array,
-    services: readonly SessionService[],
-    legs: readonly Leg[],
+    services: readonly (SessionService | undefined)[],
+    legs: readonly (Leg | undefined)[],
     seed: readonly [number, number],
+    onewayMax: number,
     onEnd: (base: number, end: SessionEnd) => void,
   ) {
     this.records = records;
@@ -92,13 +86,12 @@ export class SessionTable {
     this.#onEnd = onEnd;
     [this.#key0, this.#key1] = seed;
     this.#heads = new Int32Array(2 ** Math.ceil(Math.log2(2 * this.max)));
-    const shards = Math.ceil(this.max / SHARD_SLOTS);
-    this.#shardSlots = Math.ceil(this.max / shards);
-    for (let i = 0; i < shards; i++) this.#recency.push(new LRUCache({ max: this.#shardSlots }));
+    this.#oneway = new Recency(this.max, Math.max(1, Math.min(onewayMax, this.max)));
+    this.#normal = new Recency(this.max, this.max);
   }
 
   get count(): number {
-    return this.#count;
+    return this.#oneway.count + this.#normal.count;
   }
 
   /** The entry of the packet's 4-tuple, or -1: baseOf(entry) is its session, isInbound(entry) its direction. */
@@ -115,10 +108,12 @@ export class SessionTable {
 
   /**
    * Opens a session for the packet's client and returns its base. The caller has taken `lport` from the leg's pool and
-   * has seen that `find` knows no such session. Evicts one when the table is full.
+   * has seen that `find` knows no such session. Evicts one when there is no room: of those without an answer the oldest,
+   * and only where there is none the normal one least recently used.
    */
   open(packet: Packet, serviceIndex: number, leg: Leg, lport: number, nowMs: number): number {
-    if (this.#count === this.max) this.#evict();
+    if (this.#oneway.count === this.#oneway.max) this.#evict(this.#oneway);
+    else if (this.count === this.max) this.#evict(this.#oneway.count > 0 ? this.#oneway : this.#normal);
     const slot = this.#takeSlot();
     const base = slot * SESSION_WORDS;
     const { records } = this;
@@ -130,14 +125,49 @@ export class SessionTable {
     records[base + LPORT_FLAGS] = (lport << 16) | FLAG_USED; // last: for `restore` it is whole from here on
     this.#link(slot * 2 + INBOUND);
     this.#link(slot * 2 + OUTBOUND);
-    this.#shard(slot).set(slot, slot, SET_OPTIONS);
-    this.#count++;
+    this.#oneway.add(slot);
     return base;
   }
 
   /**
+   * The session goes on with another leg, of whose pool the caller has taken `lport`: the old lport returns to its pool,
+   * the real server is told the client again, and what ICMP taught of the old way is forgotten. Client, state and place in
+   * the order of use stay.
+   */
+  move(base: number, leg: Leg, lport: number, nowMs: number): void {
+    const { records } = this;
+    const outbound = (base / SESSION_WORDS) * 2 + OUTBOUND;
+    this.#legs[legOf(records, base)]!.pool.give(lportOf(records, base));
+    this.#unlink(outbound);
+    const flags = records[base + LPORT_FLAGS] & FLAGS;
+    records[base + LPORT_FLAGS] = 0; // for `restore` there is none, until it is whole: never the lport of another session
+    records[base + LEG_MTU] = leg.index;
+    startHandshake(records, base + HANDSHAKE, nowMs);
+    records[base + LPORT_FLAGS] = (lport << 16) | flags;
+    this.#link(outbound);
+  }
+
+  /**
+   * From now on these are the services and legs; what has the same index as before has the same addresses, ports and pool.
+   * Ends the sessions whose service or leg is gone, for which it looks at every slot once: of 1,000,000 in about @@ ms.
+   */
+  reconfigure(services: readonly (SessionService | undefined)[], legs: readonly (Leg | undefined)[]): void {
+    if (isMissing(this.#services, services) || isMissing(this.#legs, legs)) {
+      const { records } = this;
+      for (let base = 0; base < this.#neverUsed * SESSION_WORDS; base += SESSION_WORDS) {
+        if (!isUsed(records, base)) continue;
+        if (services[serviceOf(records, base)] === undefined || legs[legOf(records, base)] === undefined)
+          this.end(base, 'removed');
+      }
+    }
+    this.#services = services;
+    this.#legs = legs;
+  }
+
+  /**
    * Takes over the sessions in the first `slots` records, which another process left: index, recency and lports follow
-   * from them. A record that it did not finish is given up. To be called once, before anything is opened.
+   * from them. A record that it did not finish is given up, and so is one without an answer for which there is no room. To
+   * be called once, before anything is opened.
    */
   restore(slots: number, onRestored: (base: number) => void): void {
     const { records } = this;
@@ -153,8 +183,7 @@ export class SessionTable {
       }
       this.#link(slot * 2 + INBOUND);
       this.#link(slot * 2 + OUTBOUND);
-      this.#shard(slot).set(slot, slot, SET_OPTIONS);
-      this.#count++;
+      this.#partOf(base).add(slot);
       onRestored(base);
     }
     for (const [pool, lports] of taken) pool.restore(lports);
@@ -164,6 +193,8 @@ export class SessionTable {
   #takeOver(base: number, taken: Map<LportPool, Uint8Array>): boolean {
     const { records } = this;
     if (!isUsed(records, base) || this.#services[serviceOf(records, base)] === undefined) return false;
+    const part = this.#partOf(base);
+    if (part.count === part.max) return false;
     const pool = this.#legs[legOf(records, base)]?.pool;
     const lport = lportOf(records, base);
     if (pool === undefined || !pool.has(lport)) return false;
@@ -181,14 +212,18 @@ export class SessionTable {
   touch(base: number, nowMs: number): void {
     const { records } = this;
     if (records[base + LAST_SEEN] >> TOUCH_SHIFT !== nowMs >> TOUCH_SHIFT) {
-      const slot = base / SESSION_WORDS;
-      this.#shard(slot).get(slot, GET_OPTIONS);
+      this.#partOf(base).touch(base / SESSION_WORDS);
     }
     records[base + LAST_SEEN] = nowMs;
   }
 
+  /** Notes that the session has its first answer. */
   markNormal(base: number): void {
+    if (isNormal(this.records, base)) return;
+    const slot = base / SESSION_WORDS;
+    this.#oneway.delete(slot);
     this.records[base + LPORT_FLAGS] |= FLAG_NORMAL;
+    this.#normal.add(slot);
   }
 
   isNormal(base: number): boolean {
@@ -197,7 +232,7 @@ export class SessionTable {
 
   isExpired(base: number, nowMs: number): boolean {
     const { records } = this;
-    const service = this.#services[serviceOf(records, base)];
+    const service = this.#services[serviceOf(records, base)]!;
     const timeoutMs = isNormal(records, base) ? service.normalMs : service.onewayMs;
     return ((nowMs - records[base + LAST_SEEN]) | 0) >= timeoutMs;
   }
@@ -205,7 +240,7 @@ export class SessionTable {
   /** Ends the session: its lport returns to the pool, its slot is free. */
   end(base: number, cause: SessionEnd): void {
     const slot = base / SESSION_WORDS;
-    this.#shard(slot).delete(slot);
+    this.#partOf(base).delete(slot);
     this.#release(slot, cause);
   }
 
@@ -224,24 +259,20 @@ export class SessionTable {
     return this.#neverUsed;
   }
 
-  #evict(): void {
-    const shard = this.#recency[this.#evictShard];
-    this.#evictShard = (this.#evictShard + 1) % this.#recency.length;
-    const slot = shard.pop();
-    if (slot !== undefined) this.#release(slot, 'evicted');
+  #evict(part: Recency): void {
+    this.#release(part.pop(), 'evicted');
   }
 
   #release(slot: number, cause: SessionEnd): void {
     const base = slot * SESSION_WORDS;
     const { records } = this;
     this.#onEnd(base, cause);
-    this.#legs[legOf(records, base)].pool.give(lportOf(records, base));
+    this.#legs[legOf(records, base)]!.pool.give(lportOf(records, base));
     this.#unlink(slot * 2 + INBOUND);
     this.#unlink(slot * 2 + OUTBOUND);
     records[base + LPORT_FLAGS] = 0;
     records[base + NEXT] = this.#freeHead;
     this.#freeHead = slot;
-    this.#count--;
   }
 
   #takeSlot(): number {
@@ -251,8 +282,8 @@ export class SessionTable {
     return slot;
   }
 
-  #shard(slot: number): LRUCache<number, number> {
-    return this.#recency[(slot / this.#shardSlots) | 0];
+  #partOf(base: number): Recency {
+    return isNormal(this.records, base) ? this.#normal : this.#oneway;
   }
 
   #bucket(addresses: Int32Array, family: Family, ports: number): number {
@@ -265,11 +296,11 @@ export class SessionTable {
     if ((entry & 1) === INBOUND) {
       if (cportOf(records, base) !== ports >>> 16) return false;
       if (!isSameAddress(records, base + CLIENT, addresses, 0)) return false;
-      const { vips, vport } = this.#services[serviceOf(records, base)];
+      const { vips, vport } = this.#services[serviceOf(records, base)]!;
       return vport === (ports & 0xffff) && isSameAddress(vips, vipAt(family), addresses, 4);
     }
     if (lportOf(records, base) !== (ports & 0xffff)) return false;
-    const { from, rport } = this.#legs[legOf(records, base)];
+    const { from, rport } = this.#legs[legOf(records, base)]!;
     return (
       rport === ports >>> 16 && isSameAddress(from, 0, addresses, 0) && isSameAddress(from, 4, addresses, 4)
     );
@@ -281,7 +312,7 @@ export class SessionTable {
     if ((entry & 1) === INBOUND) {
       const tuple = this.#tuple;
       const family = familyOfClient(records, base);
-      const { vips, vport } = this.#services[serviceOf(records, base)];
+      const { vips, vport } = this.#services[serviceOf(records, base)]!;
       const at = vipAt(family);
       for (let i = 0; i < 4; i++) {
         tuple[i] = records[base + CLIENT + i];
@@ -289,7 +320,7 @@ export class SessionTable {
       }
       return this.#bucket(tuple, family, (cportOf(records, base) << 16) | vport);
     }
-    const { from, family, rport } = this.#legs[legOf(records, base)];
+    const { from, family, rport } = this.#legs[legOf(records, base)]!;
     return this.#bucket(from, family, (rport << 16) | lportOf(records, base));
   }
 
@@ -315,6 +346,10 @@ export class SessionTable {
     }
   }
 }
+
+/** Whether something of `before` is not in `after`. */
+const isMissing = (before: readonly unknown[], after: readonly unknown[]): boolean =>
+  before.some((one, index) => one !== undefined && after[index] === undefined);
 
 export const baseOf = (entry: number): number => (entry >> 1) * SESSION_WORDS;
 export const isInbound = (entry: number): boolean => (entry & 1) === INBOUND;

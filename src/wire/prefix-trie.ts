@@ -2,7 +2,7 @@
 // most two nodes per prefix, no more steps than prefixes lie around an address. Prefixes are four words as in
 // wire/address.ts with a length of 0 to 128, IPv4 ones of 96 to 128. IPv4 has a root of its own, so that no IPv6 prefix
 // covers it.
-import { isV4, V4_MAPPED } from '../wire/address.ts';
+import { isV4, V4_MAPPED } from './address.ts';
 
 /** Values below 0 mean something here; others are the owner's. */
 export const NONE = -1;

@@ -46,6 +46,8 @@ export interface TableOptions {
   records?: Int32Array;
   lports?: { first: number; last: number };
   worker?: { worker: number; workers: number };
+  /** `max` by default. */
+  onewayMax?: number;
 }
 
 /** A table of one service with two real servers, one per family, that take turns. */
@@ -56,6 +58,7 @@ export function makeTable(
     records,
     lports: { first, last } = { first: 0, last: 65_535 },
     worker,
+    onewayMax = max,
   }: TableOptions = {},
 ) {
   const legs = LEGS.map(({ lip, rip }, index) => ({
@@ -76,6 +79,7 @@ export function makeTable(
     [service],
     legs,
     [11, 22],
+    onewayMax,
     onEnd,
   );
   let turn = 0;
@@ -86,5 +90,5 @@ export function makeTable(
     return { base: table.open(request(n), 0, leg, lport, nowMs), leg: leg.index, lport };
   };
   const has = (n: number) => table.find(request(n)) >= 0;
-  return { table, open, has, legs };
+  return { table, open, has, legs, service };
 }

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import fc from 'fast-check';
-import { FINAL, NONE, PrefixTrie } from '../../src/io/prefix-trie.ts';
+import { FINAL, NONE, PrefixTrie } from '../../src/wire/prefix-trie.ts';
 
 const INDEXED = 5_000; // with so many prefixes there is an index
 

@@ -1,0 +1,41 @@
+// Which clients a service serves: the lists `allow` and `deny` of its config in one trie. The longest prefix that matches
+// decides; where none does, an address is served unless there is a list of those that are. That the same prefix stands in
+// both lists is refused where the config is checked.
+//
+// 100,000 IPv4 prefixes (Node 20, x86-64): @@
+import { familyOf, parseAddressInto } from '../wire/address.ts';
+import { NONE, PrefixTrie } from '../wire/prefix-trie.ts';
+
+const DENIED = 0;
+const ALLOWED = 1;
+/** What an IPv4 prefix has before its first bit. */
+const V4_LENGTH = 96;
+
+export class ClientRules {
+  readonly #trie = new PrefixTrie();
+  readonly #otherwise: boolean;
+
+  /** Prefixes as canonical text, address/length. */
+  constructor(allow: readonly string[], deny: readonly string[]) {
+    this.#otherwise = allow.length === 0;
+    for (const prefix of allow) this.#add(prefix, ALLOWED);
+    for (const prefix of deny) this.#add(prefix, DENIED);
+  }
+
+  /** Whether the client whose address is addresses[at..at+3] is served. */
+  allows(addresses: Int32Array, at: number): boolean {
+    const found = this.#trie.find(addresses, at);
+    return found === NONE ? this.#otherwise : found === ALLOWED;
+  }
+
+  #add(prefix: string, value: number): void {
+    const slash = prefix.indexOf('/');
+    const address = prefix.slice(0, slash);
+    const length = Number(prefix.slice(slash + 1));
+    const isV4 = familyOf(address) === 4;
+    parseAddressInto(words, 0, address);
+    this.#trie.setValue(this.#trie.insert(words, isV4 ? V4_LENGTH + length : length, isV4), value);
+  }
+}
+
+const words = new Int32Array(4);
