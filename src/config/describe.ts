@@ -103,7 +103,7 @@ What several keys must satisfy together:
 A key that has no effect together with the others (\`health.path\` with type tcp, \`persistence\` with a scheduler that keeps a
 client at its server anyway, a limit behind a lower one) is no error: \`check\` and the log of the start warn of it.
 
-\`uoa-proxy run\` takes a changed file while it runs. Keys of \`io\`, \`admin\` and \`sessions\`, and \`log.format\`, need a restart: a
-file that changes them is taken too, and the log says what waits for the restart.
+A reload takes all keys of the file but those of \`io\`, \`admin\` and \`sessions\`, and \`log.format\`: a file that changes one of
+these is refused as a whole, with the keys that need a restart, and the config before stays.
 `;
 }
