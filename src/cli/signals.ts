@@ -1,17 +1,23 @@
-// From start to exit code: SIGTERM, SIGINT and SIGHUP stop the proxy, which removes what it added to the host; a signal
-// a second later does not wait for that (within a second it is the same wish: npm and timeout pass on what the terminal
-// sends to everybody). A signal during the start counts too: the proxy is stopped as soon as it stands.
+// From start to exit code. SIGTERM and SIGINT stop the proxy, which removes what it added to the host; a signal a second
+// later does not wait for that (within a second it is the same wish: npm and timeout pass on what the terminal sends to
+// everybody). A signal during the start counts too: the proxy is stopped as soon as it stands.
+//
+// SIGHUP reloads the config. Where standard output is a terminal it stops the proxy instead, because there it is what a
+// terminal that closes sends to its programs; `uoa-proxy ctl reload` reloads there too.
 import type { Logger } from 'pino';
 
 /** What this file needs of a running proxy. */
-interface Stoppable {
+interface Controllable {
   /** Resolves with the exit code when it ended by itself. */
   readonly ended: Promise<number>;
+  /** Reads the config again, and says itself what came of it. */
+  reload(): Promise<unknown>;
   stop(): Promise<void>;
 }
 
 /** `process`, or a test's stand-in. */
 export interface SignalSource {
+  readonly stdout: { readonly isTTY?: boolean };
   on(signal: NodeJS.Signals, listener: (signal: NodeJS.Signals) => void): unknown;
   off(signal: NodeJS.Signals, listener: (signal: NodeJS.Signals) => void): unknown;
   exit(code: number): unknown;
@@ -23,20 +29,25 @@ const SAME_WISH_MS = 1000;
 
 /** Resolves with the exit code; rejects with what `start` rejects with. */
 export async function runUntilSignal(
-  start: () => Promise<Stoppable>,
+  start: () => Promise<Controllable>,
   log: Logger,
   source: SignalSource = process,
   nowMs: () => number = () => performance.now(),
 ): Promise<number> {
+  const reloads = new Reloads(log);
   let firstAtMs: number | undefined;
   let wake = (_: 'signal'): void => {};
   const signaled = new Promise<'signal'>((resolve) => {
     wake = resolve;
   });
   const onSignal = (signal: NodeJS.Signals): void => {
-    if (firstAtMs === undefined) {
+    if (signal === 'SIGHUP' && source.stdout.isTTY !== true) {
+      log.info({ signal }, firstAtMs === undefined ? 'reloading the config' : 'stopping: no reload any more');
+      reloads.request();
+    } else if (firstAtMs === undefined) {
       firstAtMs = nowMs();
       log.info({ signal }, 'stopping');
+      reloads.end();
       wake('signal');
     } else if (nowMs() - firstAtMs >= SAME_WISH_MS) {
       log.warn({ signal }, 'second signal: exiting at once');
@@ -46,12 +57,57 @@ export async function runUntilSignal(
   for (const signal of SIGNALS) source.on(signal, onSignal);
   try {
     const proxy = await start();
+    reloads.begin(proxy);
     const end = await Promise.race([signaled, proxy.ended]);
+    reloads.end();
     if (end !== 'signal') log.error({ exitCode: end }, 'the proxy ended by itself');
+    // What it had begun is finished before it is undone, unless what it waits for has ended.
+    else await Promise.race([reloads.idle, proxy.ended]);
     await proxy.stop();
     if (end === 'signal') log.info('stopped');
     return end === 'signal' ? 0 : end;
   } finally {
     for (const signal of SIGNALS) source.off(signal, onSignal);
+  }
+}
+
+/** One reload after the other: those asked for while there is no proxy yet, or while one runs, become one more. */
+class Reloads {
+  /** Resolves when none is under way. */
+  idle: Promise<void> = Promise.resolve();
+  readonly #log: Logger;
+  #proxy: Controllable | undefined;
+  #isWanted = false;
+  #isRunning = false;
+  #isOver = false;
+
+  constructor(log: Logger) {
+    this.#log = log;
+  }
+
+  request(): void {
+    this.#isWanted = true;
+    if (this.#proxy !== undefined && !this.#isRunning) this.idle = this.#run(this.#proxy);
+  }
+
+  begin(proxy: Controllable): void {
+    this.#proxy = proxy;
+    if (this.#isWanted) this.request();
+  }
+
+  /** None begins any more. */
+  end(): void {
+    this.#isOver = true;
+  }
+
+  async #run(proxy: Controllable): Promise<void> {
+    this.#isRunning = true;
+    while (this.#isWanted && !this.#isOver) {
+      this.#isWanted = false;
+      await proxy
+        .reload()
+        .catch((error: Error) => this.#log.error(`the config was not reloaded: ${error.message}`));
+    }
+    this.#isRunning = false;
   }
 }

@@ -6,6 +6,11 @@ import { runUntilSignal } from '../../src/cli/signals.ts';
 
 class FakeProcess extends EventEmitter {
   readonly exits: number[] = [];
+  readonly stdout: { isTTY: boolean };
+  constructor(isTTY: boolean) {
+    super();
+    this.stdout = { isTTY };
+  }
   exit(code: number): void {
     this.exits.push(code);
   }
@@ -22,15 +27,22 @@ function deferred<T>() {
   return { promise, resolve, reject };
 }
 
-/** A proxy whose start, end and stop the test controls. */
-function setUp() {
-  const source = new FakeProcess();
+/** A proxy whose start, end, stop and reloads the test controls. */
+function setUp({ isTTY = false } = {}) {
+  const source = new FakeProcess(isTTY);
   const events: string[] = [];
   const started = deferred<void>();
   const ended = deferred<number>();
   const stopped = deferred<void>();
+  const reloads: ReturnType<typeof deferred<void>>[] = [];
   const proxy = {
     ended: ended.promise,
+    reload: () => {
+      events.push('reload');
+      const reload = deferred<void>();
+      reloads.push(reload);
+      return reload.promise;
+    },
     stop: () => {
       events.push('stop');
       return stopped.promise;
@@ -39,15 +51,22 @@ function setUp() {
   const start = () => started.promise.then(() => proxy);
   const clock = { ms: 5000 };
   const exitCode = runUntilSignal(start, pino({ level: 'silent' }), source, () => clock.ms);
-  return { clock, source, events, started, ended, stopped, exitCode };
+  const signal = (name: NodeJS.Signals) => source.emit(name, name);
+  return { clock, source, signal, events, started, ended, stopped, reloads, exitCode };
 }
 
 const aTurn = () => new Promise((resolve) => setImmediate(resolve));
 
 describe('a running proxy', () => {
-  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) {
-    it(`is stopped by ${signal} and ends with exit code 0`, async () => {
-      const { source, events, started, stopped, exitCode } = setUp();
+  for (const [signal, isTTY] of [
+    ['SIGTERM', false],
+    ['SIGINT', false],
+    ['SIGTERM', true],
+    ['SIGINT', true],
+    ['SIGHUP', true],
+  ] as const) {
+    it(`is stopped by ${signal} ${isTTY ? 'on a terminal ' : ''}and ends with exit code 0`, async () => {
+      const { source, events, started, stopped, exitCode } = setUp({ isTTY });
       started.resolve();
       await aTurn();
       assert.deepEqual(events, []);
@@ -99,4 +118,113 @@ describe('a running proxy', () => {
     await assert.rejects(exitCode, /no such interface/);
     assert.deepEqual(source.eventNames(), []);
   });
+});
+
+describe('SIGHUP where standard output is no terminal', () => {
+  it('reloads the config and stops nothing', async () => {
+    const { signal, events, reloads, started, stopped, exitCode } = setUp();
+    started.resolve();
+    await aTurn();
+    signal('SIGHUP');
+    reloads[0]!.resolve();
+    await aTurn();
+    signal('SIGHUP');
+    reloads[1]!.resolve();
+    await aTurn();
+    assert.deepEqual(events, ['reload', 'reload']);
+    signal('SIGTERM');
+    stopped.resolve();
+    assert.equal(await exitCode, 0);
+    assert.deepEqual(events, ['reload', 'reload', 'stop']);
+  });
+
+  it('during a reload means one more, however often it comes', async () => {
+    const { signal, events, reloads, started } = setUp();
+    started.resolve();
+    await aTurn();
+    for (let n = 0; n < 4; n++) signal('SIGHUP');
+    await aTurn();
+    assert.deepEqual(events, ['reload']);
+    reloads[0]!.resolve();
+    await aTurn();
+    assert.deepEqual(events, ['reload', 'reload']);
+    reloads[1]!.resolve();
+    await aTurn();
+    assert.deepEqual(events, ['reload', 'reload']);
+  });
+
+  it('during the start means one reload once the proxy stands', async () => {
+    const { signal, events, started } = setUp();
+    signal('SIGHUP');
+    signal('SIGHUP');
+    await aTurn();
+    assert.deepEqual(events, []);
+    started.resolve();
+    await aTurn();
+    assert.deepEqual(events, ['reload']);
+  });
+
+  it('during the start means nothing when a stop follows it', async () => {
+    const { signal, events, started, stopped, exitCode } = setUp();
+    signal('SIGHUP');
+    signal('SIGTERM');
+    started.resolve();
+    stopped.resolve();
+    assert.equal(await exitCode, 0);
+    assert.deepEqual(events, ['stop']);
+  });
+
+  it('that cannot be done leaves the proxy running and can be repeated', async () => {
+    const { signal, events, reloads, started } = setUp();
+    started.resolve();
+    await aTurn();
+    signal('SIGHUP');
+    reloads[0]!.reject(new Error('no such file'));
+    await aTurn();
+    signal('SIGHUP');
+    assert.deepEqual(events, ['reload', 'reload']);
+  });
+
+  it('while the proxy stops neither reloads nor hurries it', async () => {
+    const { clock, source, signal, events, started, stopped, exitCode } = setUp();
+    started.resolve();
+    await aTurn();
+    signal('SIGTERM');
+    await aTurn();
+    clock.ms += 5000;
+    signal('SIGHUP');
+    stopped.resolve();
+    assert.equal(await exitCode, 0);
+    assert.deepEqual([events, source.exits], [['stop'], []]);
+  });
+
+  it('is finished before a stop, and another one that waited is not begun', async () => {
+    const { signal, events, reloads, started, stopped, exitCode } = setUp();
+    started.resolve();
+    await aTurn();
+    signal('SIGHUP');
+    signal('SIGHUP');
+    signal('SIGTERM');
+    await aTurn();
+    assert.deepEqual(events, ['reload']);
+    reloads[0]!.resolve();
+    stopped.resolve();
+    assert.equal(await exitCode, 0);
+    assert.deepEqual(events, ['reload', 'stop']);
+  });
+
+  for (const isSignaled of [true, false]) {
+    it(`does not hold up the clean-up when the proxy ends ${isSignaled ? 'after a stop' : 'by itself'}`, async () => {
+      const { signal, events, started, ended, stopped, exitCode } = setUp();
+      started.resolve();
+      await aTurn();
+      signal('SIGHUP');
+      if (isSignaled) signal('SIGTERM');
+      await aTurn();
+      ended.resolve(3);
+      stopped.resolve();
+      assert.equal(await exitCode, isSignaled ? 0 : 3);
+      assert.deepEqual(events, ['reload', 'stop']);
+    });
+  }
 });
