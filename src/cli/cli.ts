@@ -7,6 +7,7 @@ import { packageVersion } from '../version.ts';
 import { check } from './check.ts';
 import { lab } from './lab.ts';
 import { run } from './run.ts';
+import { sniff, withSniffOptions } from './sniff.ts';
 
 const COLUMNS = 80;
 
@@ -96,9 +97,16 @@ function defineCommands(choose: (command: Command) => void): Argv {
           .example('$0 lab --family 6 --dialect elb', 'All in IPv6'),
       (options) => choose(() => lab(options)),
     )
+    .command(
+      'sniff [filter..]',
+      'Show packets with UOA, decoded, live or from a file',
+      withSniffOptions,
+      (options) => choose(() => sniff(options)),
+    )
     .example('$0 check --config proxy.yaml', 'List every problem')
     .example('$0 run --config proxy.yaml', 'Run the proxy')
     .example('$0 lab --once', 'See it work, then end')
+    .example('$0 sniff -i eth0', 'Watch UOA on the wire')
     .epilogue('Config keys: docs/config.md. Examples: the folder config/ of the package.')
     .version(packageVersion())
     .help()

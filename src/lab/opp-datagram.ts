@@ -1,8 +1,8 @@
 // Takes a datagram out of dialect opp as a receiver module does, and builds the echo ACK in the same form. What comes
 // out is what a program would get from its UDP socket, had the kernel a module.
-import { type Dissected, dissect, udpChecksum } from './dissect.ts';
-import { mappedFromText } from './endpoint.ts';
-import type { Uoa } from './uoa-option.ts';
+import { type Dissected, dissect, udpChecksum } from '../sniff/dissect.ts';
+import { mappedFromText } from '../sniff/endpoint.ts';
+import type { Uoa } from '../sniff/uoa-option.ts';
 
 const UDP_HEADER_LEN = 8;
 

@@ -1,9 +1,9 @@
 // One captured packet as one or two lines that a person can read, with the UOA decoded.
+import { dissect } from '../sniff/dissect.ts';
+import { endpointName, type Uoa } from '../sniff/uoa-option.ts';
 import { formatEndpoint } from '../wire/address.ts';
 import type { CapturedPacket } from './capture.ts';
-import { dissect } from './dissect.ts';
 import { paint } from './screen.ts';
-import type { Uoa } from './uoa-option.ts';
 
 export interface SeenDatagram {
   device: string;
@@ -68,7 +68,10 @@ export class SessionStory {
     });
   }
 
-  #describeUoa({ form, client, virtual }: Uoa): string {
+  #describeUoa(uoa: Uoa): string {
+    const { form } = uoa;
+    const client = endpointName(uoa.client);
+    const virtual = uoa.virtual && endpointName(uoa.virtual);
     const isRight = client === this.#cast.client && (virtual ?? this.#cast.virtual) === this.#cast.virtual;
     const text = `UOA: ${form}, client ${client}${virtual === undefined ? '' : `, sent to ${virtual}`}`;
     return `${' '.repeat(17)}${paint(isRight ? 'green' : 'red', text)}`;

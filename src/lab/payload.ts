@@ -2,7 +2,7 @@
 // learned from the UOA against the truth. Layout, big endian: magic 4, sequence 4, CIP 16 (IPv4 in its mapped form),
 // cport 2, then random bytes.
 import { randomFillSync } from 'node:crypto';
-import { endpointText, MAPPED_LEN, mappedFromText } from './endpoint.ts';
+import { endpointText, MAPPED_LEN, mappedFromText } from '../sniff/endpoint.ts';
 
 const MAGIC = 0x754f4131;
 const CIP_OFF = 8;

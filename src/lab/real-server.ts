@@ -5,13 +5,14 @@
 //
 // A zero-length datagram with a UOA may be a carrier or a client's own: no receiver can tell. This one learns from it,
 // acknowledges it and echoes it like any other; the proxy keeps the one empty reply to each carrier from the client.
+
+import { PROTOCOL_OPP } from '../sniff/dissect.ts';
+import { endpointName, findInDestinationOptions, findInIpOptions, type Uoa } from '../sniff/uoa-option.ts';
 import { openOptionSocket, openRawReceiver } from '../sys/option-socket.ts';
 import { familyOf, formatEndpoint } from '../wire/address.ts';
-import { PROTOCOL_OPP } from './dissect.ts';
 import { type Learned, type ServerTotals, tell } from './events.ts';
 import { decapsulate, encapsulateAck, type OppDatagram } from './opp-datagram.ts';
 import { senderOf } from './payload.ts';
-import { findInDestinationOptions, findInIpOptions, type Uoa } from './uoa-option.ts';
 
 export interface ServerOptions {
   ip: string;
@@ -39,8 +40,10 @@ const findOptions = familyOf(options.ip) === 6 ? findInDestinationOptions : find
 const opp = openRawReceiver(PROTOCOL_OPP, options.ip);
 let stopped = false;
 
-function learn(local: string, { client, virtual }: Uoa): void {
+function learn(local: string, uoa: Uoa): void {
   totals.uoas++;
+  const client = endpointName(uoa.client);
+  const virtual = uoa.virtual && endpointName(uoa.virtual);
   if (clients.get(local)?.client === client) return;
   clients.set(local, { client, virtual, datagrams: 0 });
   tell({ event: 'learned', local, client });
@@ -69,7 +72,7 @@ function servePlain(): void {
     const local = formatEndpoint(srcIp, srcPort);
     // What arrived before this datagram is in the other socket by now: a carrier must be read first.
     serveOpp();
-    const uoa = findOptions(datagram.options);
+    const { uoa } = findOptions(datagram.options);
     if (uoa !== undefined) {
       learn(local, uoa);
       plain.send(EMPTY, srcIp, srcPort, uoa.bytes);

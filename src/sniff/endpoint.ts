@@ -1,4 +1,4 @@
-// Addresses as the lab's programs read them from packets: 4 or 16 bytes, or the 16 bytes of the IPv4-mapped form.
+// Addresses as they are read from packets: 4 or 16 bytes, or the 16 bytes of the IPv4-mapped form.
 import { ADDRESS_WORDS, formatAddress, formatEndpoint, parseAddressInto } from '../wire/address.ts';
 
 export const MAPPED_LEN = 16;

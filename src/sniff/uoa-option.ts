@@ -1,49 +1,61 @@
 // Reads the UOA of every dialect as a receiver does, and by no code of the proxy's, so that a mistake there shows here.
-// Layouts: docs/wire-formats.md. Everywhere cport, vport and addresses follow each other without padding.
-import { endpointText } from './endpoint.ts';
+// What somebody meant to be a UOA and is none gets a reason in words. Layouts: docs/wire-formats.md. Everywhere cport,
+// vport and addresses follow each other without padding.
+import { formatEndpoint } from '../wire/address.ts';
+import { addressText } from './endpoint.ts';
+
+/** `ipo` is what elb is over IPv4, too; `vni` is option type 29 of ByteDance's receiver, which no dialect of ours sends. */
+export const SEEN_DIALECTS = ['ipo', 'opp', 'elb', 'unified', 'vni'] as const;
+export type SeenDialect = (typeof SEEN_DIALECTS)[number];
+
+export interface Endpoint {
+  ip: string;
+  port: number;
+}
 
 export interface Uoa {
+  dialect: SeenDialect;
+  optionType: number;
   /** How it travels, in words. */
   form: string;
-  /** The client, as ip:port. */
-  client: string;
-  /** The virtual address that it sent to, as ip:port: only dialect unified tells. */
-  virtual: string | undefined;
+  client: Endpoint;
+  /** The virtual address that it sent to: only dialect unified tells. */
+  virtual: Endpoint | undefined;
   /** What an echo ACK repeats unchanged: the IP option, the destination options header, or the opp header. */
   bytes: Uint8Array;
+}
+
+/** What a header holds: the first UOA that is right, and what is wrong with the first that is not. */
+export interface Reading {
+  uoa: Uoa | undefined;
+  fault: string | undefined;
 }
 
 const OPTION_END = 0;
 const OPTION_NOP = 1;
 const DESTINATION_PAD1 = 0;
-const TYPES = [31, 30];
+const TYPE_ADDRESS = 31;
+const TYPE_VNI = 29;
+const TYPES = [TYPE_ADDRESS, 30, TYPE_VNI];
+const PROTOCOL_UDP = 17;
 /** A destination options header begins with the next header and its length; an opp header with four bytes. */
 const DESTINATION_HEAD_LEN = 2;
 const OPP_HEAD_LEN = 4;
 const OPTION_HEAD_LEN = 2;
+/** An IPv4 option that has more than the address begins with the operation (0: IPv4 inside, 1: IPv6) and a zero. */
+const OPERATION_LEN = 2;
 
-/** Content behind type and length -> client and virtual address; undefined when the length is no UOA's. */
-function readContent(content: Uint8Array): Pick<Uoa, 'client' | 'virtual'> | undefined {
-  const port = (at: number) => (content[at]! << 8) | content[at + 1]!;
-  switch (content.length) {
-    case 6:
-    case 18:
-      return { client: endpointText(content.subarray(2), port(0)), virtual: undefined };
-    case 12:
-    case 36: {
-      const addressLen = (content.length - 4) / 2;
-      return {
-        client: endpointText(content.subarray(4, 4 + addressLen), port(0)),
-        virtual: endpointText(content.subarray(4 + addressLen), port(2)),
-      };
-    }
-    default:
-      return undefined;
-  }
-}
+/** The content of each kind of option behind what stands before it in IPv4, by its length, with the bytes of an address. */
+const ADDRESS_LENGTHS: Readonly<Record<number, number>> = { 6: 4, 18: 16 };
+const UNIFIED_LENGTHS: Readonly<Record<number, number>> = { 12: 4, 36: 16 };
+const VNI_LENGTHS: Readonly<Record<number, number>> = { 12: 4, 28: 16 };
 
-/** The first UOA among raw IPv4 options (without the fixed header): 8, 20, 16 or 40 bytes. */
-export function findInIpOptions(options: Uint8Array): Uoa | undefined {
+/** `10.0.0.1:53`, `[fd00::1]:53`. */
+export const endpointName = ({ ip, port }: Endpoint): string => formatEndpoint(ip, port);
+
+/** Reads raw IPv4 options (without the fixed header): UOA of 8, 20, 16 or 40 bytes. */
+export function findInIpOptions(options: Uint8Array): Reading {
+  const found: Reading = { uoa: undefined, fault: undefined };
   for (let at = 0; at < options.length && options[at] !== OPTION_END; ) {
     const type = options[at]!;
     if (type === OPTION_NOP) {
@@ -51,45 +63,119 @@ export function findInIpOptions(options: Uint8Array): Uoa | undefined {
       continue;
     }
     const len = options[at + 1] ?? 0;
-    if (len < OPTION_HEAD_LEN || at + len > options.length) return undefined;
-    const bytes = options.slice(at, at + len);
-    // Those with the virtual address have two bytes more: the operation (0: IPv4 inside, 1: IPv6) and a zero.
-    const isUnified = len === 16 || len === 40;
-    const content = readContent(bytes.subarray(isUnified ? 4 : OPTION_HEAD_LEN));
-    const isRight = !isUnified || (bytes[2] === (len === 40 ? 1 : 0) && bytes[3] === 0);
-    if (TYPES.includes(type) && content !== undefined && isRight) {
-      return { form: `IP option ${type}`, ...content, bytes };
+    const isCandidate = TYPES.includes(type);
+    if (len < OPTION_HEAD_LEN || at + len > options.length) {
+      if (isCandidate)
+        note(found, `IP option ${type} of length ${len} where ${options.length - at} bytes are left`);
+      return found;
     }
+    if (isCandidate) note(found, readIpOption(options.slice(at, at + len)));
     at += len;
   }
-  return undefined;
+  return found;
 }
 
-/** The first UOA in an IPv6 destination options header: 6, 18, 12 or 36 bytes of content. */
-export function findInDestinationOptions(header: Uint8Array): Uoa | undefined {
+/** Reads an IPv6 destination options header: UOA with 6, 18, 12 or 36 bytes of content. */
+export function findInDestinationOptions(header: Uint8Array): Reading {
+  const found: Reading = { uoa: undefined, fault: undefined };
   for (let at = DESTINATION_HEAD_LEN; at < header.length; ) {
     const type = header[at]!;
     if (type === DESTINATION_PAD1) {
       at++;
       continue;
     }
-    const end = at + OPTION_HEAD_LEN + (header[at + 1] ?? 0);
-    if (end > header.length) return undefined;
-    const content = readContent(header.subarray(at + OPTION_HEAD_LEN, end));
-    if (TYPES.includes(type) && content !== undefined) {
-      return { form: `destination option ${type}`, ...content, bytes: header.slice() };
+    const len = header[at + 1] ?? 0;
+    const end = at + OPTION_HEAD_LEN + len;
+    const isCandidate = TYPES.includes(type);
+    if (end > header.length) {
+      const left = Math.max(0, header.length - at - OPTION_HEAD_LEN);
+      if (isCandidate)
+        note(found, `destination option ${type} of length ${len} where ${left} bytes are left`);
+      return found;
     }
+    const name = `destination option ${type}`;
+    if (isCandidate)
+      note(found, readContent(name, type, header.subarray(at + OPTION_HEAD_LEN, end), 'elb', header.slice()));
     at = end;
   }
-  return undefined;
+  return found;
 }
 
-/** The UOA in an opp header (protocol 248): exactly one option of 8 or 20 bytes. */
-export function readOppHeader(header: Uint8Array): Uoa | undefined {
-  const option = findInIpOptions(header.subarray(OPP_HEAD_LEN));
-  if (option === undefined || option.bytes.length !== header.length - OPP_HEAD_LEN) return undefined;
-  const isVersion6 = header[0] === 0x20;
-  const hasIpv6 = option.bytes.length === 20;
-  if (option.virtual !== undefined || isVersion6 !== hasIpv6) return undefined;
-  return { ...option, form: 'protocol 248', bytes: header.slice() };
+/** Reads an opp header (protocol 248): exactly one option of 8 or 20 bytes. */
+export function readOppHeader(header: Uint8Array): Reading {
+  const fault = (text: string): Reading => ({ uoa: undefined, fault: `protocol 248: ${text}` });
+  const [first = 0, inner = 0, type = 0, len = 0] = [
+    ...header.subarray(0, 2),
+    ...header.subarray(OPP_HEAD_LEN),
+  ];
+  if (inner !== PROTOCOL_UDP) return fault(`protocol ${inner} inside, not UDP`);
+  if (header.length !== 12 && header.length !== 24) return fault(`length ${header.length}, not 12 or 24`);
+  const version = header.length === 24 ? 2 : 1;
+  if (first !== version << 4) return fault(`version byte ${hex(first)} at length ${header.length}`);
+  if (type !== TYPE_ADDRESS) return fault(`option type ${type}, not 31`);
+  if (len !== header.length - OPP_HEAD_LEN)
+    return fault(`option of length ${len} in ${header.length - OPP_HEAD_LEN} bytes`);
+  const content = header.subarray(OPP_HEAD_LEN + OPTION_HEAD_LEN);
+  const read = readContent('protocol 248', type, content, 'opp', header.slice());
+  return typeof read === 'string' ? fault(read) : { uoa: read, fault: undefined };
 }
+
+function readIpOption(bytes: Uint8Array): Uoa | string {
+  const type = bytes[0]!;
+  const name = `IP option ${type}`;
+  const content = bytes.subarray(OPTION_HEAD_LEN);
+  if (type === TYPE_ADDRESS && ADDRESS_LENGTHS[content.length] !== undefined) {
+    return readContent(name, type, content, 'ipo', bytes);
+  }
+  const read = readContent(name, type, content.subarray(OPERATION_LEN), 'ipo', bytes);
+  if (typeof read === 'string' || read.dialect === 'ipo')
+    return `${name} of length ${bytes.length}, which no UOA has`;
+  const operation = read.client.ip.includes(':') ? 1 : 0;
+  if (content[0] !== operation || content[1] !== 0) {
+    return `${name} of length ${bytes.length} with operation ${hex(content[0]!)} ${hex(content[1]!)}`;
+  }
+  return read;
+}
+
+/** `plain` is what the form without virtual address is called where it stands. */
+function readContent(
+  name: string,
+  optionType: number,
+  content: Uint8Array,
+  plain: SeenDialect,
+  bytes: Uint8Array,
+): Uoa | string {
+  const { length } = content;
+  const port = (at: number) => (content[at]! << 8) | content[at + 1]!;
+  const endpoint = (at: number, len: number, portAt: number): Endpoint => ({
+    ip: addressText(content.subarray(at, at + len)),
+    port: port(portAt),
+  });
+  const make = (dialect: SeenDialect, form: string, client: Endpoint, virtual?: Endpoint): Uoa => ({
+    dialect,
+    optionType,
+    form,
+    client,
+    virtual,
+    bytes,
+  });
+  if (optionType === TYPE_VNI) {
+    const len = VNI_LENGTHS[length];
+    if (len !== undefined)
+      return make('vni', `${name}, VNI ${port(0) * 0x10000 + port(2)}`, endpoint(8, len, 4));
+    return `${name} of length ${length}, which no UOA has`;
+  }
+  const addressLen = optionType === TYPE_ADDRESS ? ADDRESS_LENGTHS[length] : undefined;
+  if (addressLen !== undefined) return make(plain, name, endpoint(2, addressLen, 0));
+  const pairLen = UNIFIED_LENGTHS[length];
+  if (pairLen === undefined) return `${name} of length ${length}, which no UOA has`;
+  return make('unified', name, endpoint(4, pairLen, 0), endpoint(4 + pairLen, pairLen, 2));
+}
+
+function note(found: Reading, read: Uoa | string): void {
+  if (typeof read === 'string') found.fault ??= read;
+  else if (found.uoa !== undefined) found.fault ??= 'more than one UOA';
+  else found.uoa = read;
+}
+
+const hex = (byte: number): string => `0x${byte.toString(16).padStart(2, '0')}`;

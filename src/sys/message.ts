@@ -66,6 +66,16 @@ export class Message {
     return this.#bytes.readUInt16BE(NAME + 2);
   }
 
+  /** After receive() from a packet socket: struct sockaddr_ll (packet(7)). */
+  get link(): { protocol: number; interfaceIndex: number; hardware: number; direction: number } {
+    return {
+      protocol: this.#bytes.readUInt16BE(NAME + 2),
+      interfaceIndex: this.#bytes.readInt32LE(NAME + 4),
+      hardware: this.#bytes.readUInt16LE(NAME + 8),
+      direction: this.#bytes.readUInt8(NAME + 10),
+    };
+  }
+
   /** A copy of the first `length` bytes received. */
   data(length: number): Uint8Array {
     return new Uint8Array(this.#bytes.buffer.slice(DATA, DATA + length));

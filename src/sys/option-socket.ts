@@ -1,9 +1,9 @@
 // Sockets of a real server that sees what clients' packets carry beside their payload: a UDP socket with the IP options
 // of each datagram (IP_RECVOPTS, ip(7)) or its IPv6 destination options (IPV6_RECVDSTOPTS, RFC 3542), and a raw socket
 // for an IP protocol of its own (raw(7)). Non-blocking; nothing is known here about what the options mean.
-import koffi from 'koffi';
 import { bindSocket, check, close, getsockname, setsockopt, socket } from './libc.ts';
 import { Message, writeSocketAddress } from './message.ts';
+import { type Waitable, waiting } from './waitable.ts';
 
 const AF_INET = 2;
 const AF_INET6 = 10;
@@ -23,14 +23,6 @@ const IPV6_RECVDSTOPTS = 58;
 const IPV6_DSTOPTS = 59;
 const IPV6_HEADER_LEN = 40;
 const RECEIVE_BUFFER_BYTES = 4 << 20;
-
-interface Waitable {
-  readonly fd: number;
-  /** Resolves true as soon as there is something to receive, false after `timeoutMs`. One waiter at a time. */
-  wait(timeoutMs: number): Promise<boolean>;
-  /** Closes the socket; a waiter gets false. */
-  close(): void;
-}
 
 /** 6 for a socket that takes IPv6 only; when not given, that of the address. */
 export type Family = 4 | 6;
@@ -153,33 +145,4 @@ function openBound(type: number, protocol: number, ip: string, port: number, fam
     close(fd);
     throw error;
   }
-}
-
-function waiting(fd: number): Pick<Waitable, 'wait' | 'close'> {
-  const poll = koffi.node.poll(fd, { readable: true }, () => {});
-  poll.stop();
-  let settle: ((readable: boolean) => void) | undefined;
-  let closed = false;
-  return {
-    wait(timeoutMs) {
-      if (closed) return Promise.resolve(false);
-      return new Promise((resolve) => {
-        const timer = setTimeout(() => settle?.(false), timeoutMs);
-        settle = (readable) => {
-          settle = undefined;
-          clearTimeout(timer);
-          if (!closed) poll.stop();
-          resolve(readable);
-        };
-        poll.start({ readable: true }, () => settle?.(true));
-      });
-    },
-    close() {
-      if (closed) return;
-      closed = true;
-      poll.close(); // before the descriptor: libuv must not watch a number that may be given out again
-      close(fd);
-      settle?.(false);
-    },
-  };
 }

@@ -1,9 +1,8 @@
 // What the lab reads from packets, held against packets that real receivers accepted.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { dissect } from '../../src/lab/dissect.ts';
 import { encapsulateAck } from '../../src/lab/opp-datagram.ts';
-import { formatEndpoint } from '../../src/wire/address.ts';
+import { dissect } from '../../src/sniff/dissect.ts';
 import { GOLDEN } from '../vectors/golden.ts';
 
 const WORDS = {
@@ -20,8 +19,8 @@ for (const { name, form, client, virtual, lport, carriage, bytes } of GOLDEN) {
     const datagram = dissect(bytes);
     assert.ok(datagram?.uoa);
     assert.match(datagram.uoa.form, WORDS[form]);
-    assert.equal(datagram.uoa.client, formatEndpoint(client.ip, client.port));
-    assert.equal(datagram.uoa.virtual, virtual && formatEndpoint(virtual.ip, virtual.port));
+    assert.deepEqual(datagram.uoa.client, client);
+    assert.deepEqual(datagram.uoa.virtual, virtual);
     assert.deepEqual([datagram.sport, datagram.dport, datagram.isFragment], [lport, 6000, false]);
     assert.equal(datagram.payload.length > 0, carriage === 'inserted');
     assert.equal(datagram.isSumRight, true);

@@ -1,0 +1,196 @@
+// Packets as they come over interfaces, both ways. The kernel picks those that may carry a UOA, so that watching a busy
+// host costs little; a second socket per interface, which nobody reads, counts the others.
+import { readFileSync } from 'node:fs';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { BPF, BPF_IF, BpfAssembler, Label } from '../io/bpf-assembler.ts';
+import { watchReadable } from '../sys/epoll.ts';
+import { SysError } from '../sys/libc.ts';
+import { ALL_INTERFACES, listen, type PacketListener } from '../sys/packet-listener.ts';
+import { interfaceIndex } from '../sys/packet-socket.ts';
+import { type Waitable, waiting } from '../sys/waitable.ts';
+import { CaptureError } from './capture-error.ts';
+import type { CapturedPacket } from './captured-packet.ts';
+import { behindTags } from './link-layer.ts';
+
+/** Stands for every interface. */
+export const ANY = 'any';
+
+const BUFFER_BYTES = 16 << 20;
+/** Packets in a row, after which signals and timers get their turn. */
+const TURN = 256;
+const WAIT_MS = 1000;
+/** The packet's EtherType (SKF_AD_OFF + SKF_AD_PROTOCOL). */
+const ANCILLARY_PROTOCOL = -0x1000;
+const ACCEPT = 0x4_0000;
+
+export interface LiveOptions {
+  /** Interface names, or ANY. */
+  devices: readonly string[];
+  /** Called with a sentence when an interface went down. */
+  onDown: (message: string) => void;
+}
+
+interface Watched {
+  device: string;
+  listener: PacketListener;
+  counter: PacketListener;
+}
+
+export class LiveCapture {
+  readonly #watched: Watched[] = [];
+  readonly #names = new Map<number, string>();
+  readonly #onDown: LiveOptions['onDown'];
+  readonly #waitable: Pick<Waitable, 'wait' | 'close'>;
+  #stopped = false;
+  /** All packets, and those that may have had a UOA and found the buffer full. */
+  packets = 0;
+  lost = 0;
+
+  /** Opens the sockets. Throws a CaptureError. */
+  constructor({ devices, onDown }: LiveOptions) {
+    this.#onDown = onDown;
+    try {
+      for (const device of devices) this.#watched.push(open(device));
+      this.#waitable = waiting(watchReadable(this.#watched.map(({ listener }) => listener.fd)));
+    } catch (error) {
+      this.#close();
+      throw error;
+    }
+  }
+
+  /** Ends `captured`, also while it waits. */
+  stop(): void {
+    this.#stopped = true;
+    this.#waitable.close();
+  }
+
+  /** Until stop(). Throws a CaptureError when an interface was removed. */
+  async *captured(): AsyncGenerator<CapturedPacket> {
+    try {
+      while (!this.#stopped) {
+        let inARow = 0;
+        for (const watched of this.#watched) {
+          for (let packet = this.#next(watched); packet !== undefined; packet = this.#next(watched)) {
+            yield packet;
+            if (this.#stopped) return;
+            if (++inARow % TURN === 0) await nextTurn();
+          }
+        }
+        this.#count();
+        await this.#waitable.wait(WAIT_MS);
+      }
+    } finally {
+      this.#count();
+      this.stop();
+      this.#close();
+    }
+  }
+
+  /** The next IP packet of an interface; undefined when there is none for now. */
+  #next({ device, listener }: Watched): CapturedPacket | undefined {
+    for (;;) {
+      try {
+        const heard = listener.receive();
+        if (heard === undefined) return undefined;
+        const off = behindTags(heard.bytes, heard.protocol, 0);
+        if (off < 0) continue;
+        const bytes = heard.bytes.subarray(off);
+        return {
+          device: this.#nameOf(heard.interfaceIndex),
+          timeUs: heard.timeUs,
+          wireLen: bytes.length,
+          bytes,
+        };
+      } catch (error) {
+        if (!(error instanceof SysError) || error.code !== 'ENETDOWN') throw error;
+        if (!listener.isBound())
+          throw new CaptureError(`${device} was removed`, 'begin again when it is back');
+        this.#onDown(`${device} is down`);
+      }
+    }
+  }
+
+  #nameOf(index: number): string {
+    if (!this.#names.has(index)) {
+      for (const name of interfaceNames()) this.#names.set(interfaceIndex(name), name);
+    }
+    return this.#names.get(index) ?? `interface ${index}`;
+  }
+
+  #count(): void {
+    for (const { listener, counter } of this.#watched) {
+      this.packets += counter.counts().packets;
+      this.lost += listener.counts().drops;
+    }
+  }
+
+  #close(): void {
+    for (const { listener, counter } of this.#watched.splice(0)) {
+      listener.close();
+      counter.close();
+    }
+  }
+}
+
+function open(device: string): Watched {
+  const index = device === ANY ? ALL_INTERFACES : interfaceIndex(device);
+  if (index === 0 && device !== ANY) {
+    throw new CaptureError(
+      `there is no interface ${device}`,
+      `there are ${[...interfaceNames(), ANY].join(', ')}`,
+    );
+  }
+  try {
+    const listener = listen(index, candidates(), BUFFER_BYTES);
+    try {
+      return { device, listener, counter: listen(index, all(), 0) };
+    } catch (error) {
+      listener.close();
+      throw error;
+    }
+  } catch (error) {
+    if (!(error instanceof SysError)) throw error;
+    const hint =
+      error.code === 'EPERM'
+        ? 'run it as root, or give it the capability CAP_NET_RAW; reading a file (-r) needs neither'
+        : 'see packet(7)';
+    throw new CaptureError(`cannot capture on ${device}: ${error.message}`, hint);
+  }
+}
+
+/** Of this network namespace. */
+function interfaceNames(): string[] {
+  const lines = readFileSync('/proc/net/dev', 'utf8').trim().split('\n').slice(2);
+  return lines.map((line) => line.slice(0, line.indexOf(':')).trim());
+}
+
+/** IPv4 with options or protocol 248; IPv6 with 248 or an extension header; whatever has a VLAN tag. */
+function candidates(): Uint8Array {
+  const program = new BpfAssembler();
+  const [ipv4, ipv6, yes, no] = [new Label(), new Label(), new Label(), new Label()];
+  program.do(BPF.loadHalf, ANCILLARY_PROTOCOL);
+  program.branch(BPF_IF.equal, 0x0800, ipv4);
+  program.branch(BPF_IF.equal, 0x86dd, ipv6);
+  for (const tag of [0x8100, 0x88a8, 0x9100]) program.branch(BPF_IF.equal, tag, yes);
+  program.goto(no);
+  program.place(ipv4);
+  program.do(BPF.loadByte, 9);
+  program.branch(BPF_IF.equal, 248, yes);
+  program.do(BPF.loadByte, 0);
+  program.branch(BPF_IF.greater, 0x45, yes, no);
+  program.place(ipv6);
+  program.do(BPF.loadByte, 6);
+  for (const next of [248, 60, 44, 43]) program.branch(BPF_IF.equal, next, yes);
+  program.branch(BPF_IF.equal, 0, yes, no);
+  program.place(yes);
+  program.do(BPF.ret, ACCEPT);
+  program.place(no);
+  program.do(BPF.ret, 0);
+  return program.assemble();
+}
+
+function all(): Uint8Array {
+  const program = new BpfAssembler();
+  program.do(BPF.ret, 1);
+  return program.assemble();
+}
