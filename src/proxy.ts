@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import type { Logger } from 'pino';
 import { watchRefusals } from './admin/refusals.ts';
 import { startAdmin } from './admin/server.ts';
+import type { ConfigFile } from './config/file.ts';
 import type { Config } from './config/schema.ts';
 import { ControlPlane } from './control/control-plane.ts';
 import { StartError } from './control/start-error.ts';
@@ -22,10 +23,10 @@ export interface Proxy {
 }
 
 /**
- * Starts the proxy; `reread` gets the config again for a reload, and throws a ConfigError. Rejects with a StartError, IoError
- * or AdminListenError, and nothing left behind.
+ * Starts the proxy by a config that was read from `file`, which is read again when it changes. Rejects with a StartError,
+ * IoError or AdminListenError, and nothing left behind.
  */
-export async function startProxy(config: Config, log: Logger, reread: () => Config): Promise<Proxy> {
+export async function startProxy(config: Config, log: Logger, file: ConfigFile): Promise<Proxy> {
   const undo: (() => Promise<void>)[] = [];
   const undoAll = async (): Promise<void> => {
     const failures: string[] = [];
@@ -40,7 +41,7 @@ export async function startProxy(config: Config, log: Logger, reread: () => Conf
     }
   };
   try {
-    return await start(config, log, reread, undo, undoAll);
+    return await start(config, log, file, undo, undoAll);
   } catch (error) {
     await undoAll().catch((left: Error) => log.error(left.message));
     throw error;
@@ -50,18 +51,23 @@ export async function startProxy(config: Config, log: Logger, reread: () => Conf
 async function start(
   config: Config,
   log: Logger,
-  reread: () => Config,
+  file: ConfigFile,
   undo: (() => Promise<void>)[],
   undoAll: () => Promise<void>,
 ): Promise<Proxy> {
   const token = readToken(config);
-  const control = await ControlPlane.plan(config, log, reread, undo);
+  const control = await ControlPlane.plan(config, log, () => file.load(), undo);
   const sources = control.adminSources(packageVersion());
   const admin = await startAdmin(sources, { ...config.admin.listen, token });
   undo.push(() => admin.close());
   await control.start(undo);
   const unwatch = watchRefusals(sources, (fields, message) => log.warn(fields, message));
   undo.push(async () => unwatch());
+  const unwatchFile = file.watch(() => {
+    log.info('the config file changed: reloading it');
+    void control.reload();
+  });
+  undo.push(async () => unwatchFile());
   log.info({ ...control.summary(), admin: admin.address }, 'ready');
   return {
     adminAddress: admin.address,

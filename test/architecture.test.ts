@@ -49,6 +49,11 @@ const MAY_IMPORT: Record<string, { of: string[]; types?: string[]; instead: stri
     of: ['wire/address.ts'],
     instead: 'config describes; what applying it means belongs to proxy.ts',
   },
+  health: {
+    of: ['service', 'sys', 'wire/address.ts'],
+    types: ['config'],
+    instead: 'health asks servers and says what it found; what follows from that is for proxy.ts',
+  },
   admin: {
     of: [
       'config/reader.ts',

@@ -60,7 +60,7 @@ export async function runUntilSignal(
     reloads.begin(proxy);
     const end = await Promise.race([signaled, proxy.ended]);
     reloads.end();
-    if (end !== 'signal') log.error({ exitCode: end }, 'the proxy ended by itself');
+    if (end !== 'signal' && end !== 0) log.error({ exitCode: end }, 'the proxy ended by itself');
     // What it had begun is finished before it is undone, unless what it waits for has ended.
     else await Promise.race([reloads.idle, proxy.ended]);
     await proxy.stop();

@@ -4,7 +4,7 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, openSync, readdirSync, statSync } from 'node:fs';
+import { closeSync, openSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { TestContext } from 'node:test';
@@ -56,10 +56,22 @@ export interface RigOptions extends Partial<TopologyOptions> {
     onUnsupported?: 'plain' | LabDialect;
     maxTrials?: number;
   };
+  /** Further keys of the service, and of the config besides `io` and `services`. */
+  service?: Record<string, unknown>;
+  config?: Record<string, unknown>;
   /** Where the test is about one packet I/O. */
   io?: IoUnderTest;
   /** Called when the network is there and the proxy is not. */
   beforeProxy?: (topology: Topology) => void;
+}
+
+/** What a rig's proxy.yaml holds. */
+export interface RigConfig {
+  [key: string]: unknown;
+  services: {
+    [key: string]: unknown;
+    realServers: { ip: string; port: number; weight?: number }[];
+  }[];
 }
 
 /** See programs/clients.py. */
@@ -101,6 +113,17 @@ export class Rig {
     this.realServers = realServers;
     this.#config = config;
     this.proxy = this.startProxy();
+  }
+
+  /** Changes the config file that the proxy reads again when it is told to. */
+  rewriteConfig(change: (config: RigConfig) => void): void {
+    const config = JSON.parse(readFileSync(this.#configPath, 'utf8')) as RigConfig;
+    change(config);
+    writeFileSync(this.#configPath, JSON.stringify(config));
+  }
+
+  get #configPath(): string {
+    return join(this.topology.scratch, 'proxy.yaml');
   }
 
   /** Starts the proxy once more; the one before must have ended. */
@@ -192,7 +215,8 @@ export async function startRig(t: TestContext, options: RigOptions = {}): Promis
   const config = JSON.stringify({
     io: { wan: topology.wan, lan: topology.lan, assignAddresses: !isSidecar, ...(options.io ?? IO) },
     log: { format: 'json' },
-    services: [{ name: 'test', vip, vport: VPORT, lips, uoa, realServers }],
+    ...options.config,
+    services: [{ name: 'test', vip, vport: VPORT, lips, uoa, realServers, ...options.service }],
   });
   const rig = new Rig(topology, pair, vips[pair.client], realServers, config);
   await rig.proxy.ready();

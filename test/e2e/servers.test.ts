@@ -1,0 +1,164 @@
+// Real servers that are killed, restarted and black-holed under load: what is said, where sessions go, what is lost.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type PythonProgram, type Rig, startPython, startRig } from './harness.ts';
+
+const CLIENTS = 5;
+const PORTS = 4;
+const ALL = CLIENTS * PORTS;
+/** The servers of these tests echo whatever comes. */
+const ECHO_CHECK = {
+  type: 'udp',
+  send: 'are you there?',
+  expect: 'are you there?',
+  interval: '300ms',
+  timeout: '300ms',
+  rise: 2,
+  fall: 2,
+};
+
+const until = async (what: string, isSo: () => boolean | Promise<boolean>): Promise<void> => {
+  const deadline = performance.now() + 20_000;
+  while (!(await isSo())) {
+    assert.ok(performance.now() < deadline, `within 20 s: ${what}`);
+    await sleep(50);
+  }
+};
+
+const says = (rig: Rig, text: string) => () => rig.proxy.log.includes(text);
+
+/** Kills the real server's program; what its kernel then answers is ICMP port unreachable. */
+function kill(server: PythonProgram | undefined): void {
+  server?.child.kill('SIGKILL');
+}
+
+/** On the host of the real servers. */
+const nft = (rig: Rig, command: string) => rig.topology.exec('rs', ['nft', command]);
+
+const sessionsOf = (rig: Rig, rs: string): Promise<number> => rig.metric('server_sessions', { rs });
+
+async function startUnderLoad(t: Parameters<typeof startRig>[0], service: Record<string, unknown>) {
+  const rig = await startRig(t, {
+    clients: CLIENTS,
+    servers: 2,
+    service: { health: ECHO_CHECK, ...service },
+  });
+  const servers = await rig.startServers();
+  const [a, b] = rig.realServers.map(({ ip, port }) => `${ip}:${port}`) as [string, string];
+  await until('both are up', async () => (await rig.metric('server_up')) === 2);
+  const clients = rig.startClients({ portsPerAddress: PORTS, sizes: [64], timeoutMs: 300 });
+  await until('every client has a session', async () => {
+    return (await rig.metric('sessions', { state: 'normal' })) === ALL;
+  });
+  return { rig, servers, a, b, clients };
+}
+
+test('onDown move: when a real server is killed its sessions go on with another one, which learns the clients', async (t) => {
+  const { rig, servers, a, b, clients } = await startUnderLoad(t, { onDown: 'move' });
+  assert.equal(await sessionsOf(rig, a), ALL / 2);
+  kill(servers[0]);
+  await until('it is said', says(rig, `real server ${a} of test is down`));
+  await until('all sessions moved', async () => (await sessionsOf(rig, b)) === ALL);
+  assert.equal(await rig.metric('server_up', { rs: a }), 0);
+  assert.equal(await rig.metric('sessions_moved_total'), ALL / 2);
+  assert.equal(await rig.metric('ready'), 1);
+  const moved = await rig.metric('server_packets_total', { rs: b, direction: 'outbound' });
+  await until('they are answered', async () => {
+    return (await rig.metric('server_packets_total', { rs: b, direction: 'outbound' })) > moved + 10 * ALL;
+  });
+
+  const again = startPython(rig.topology, 'rs', 'server.py', rig.realServers[0]!);
+  await again.ready;
+  await until('it is said', says(rig, `real server ${a} of test is up again`));
+  await until('new sessions go to it again, and lose nothing', async () => {
+    const probe = await rig.clients({ portsPerAddress: PORTS, count: 2 * ALL, sizes: [64] });
+    assert.equal(probe.missing, 0);
+    return (await sessionsOf(rig, a)) > 0;
+  });
+
+  const counted = await clients.end();
+  const { learned, wrong } = await servers[1]!.end();
+  assert.ok((learned as number) >= ALL, `${learned} clients are known at the other one`);
+  assert.equal(wrong, 0);
+  assert.deepEqual([counted.altered, counted.unexpected], [0, 0]);
+  t.diagnostic(`${counted.missing} of ${counted.sent} lost, from the kill until the check found out`);
+  assert.ok((counted.missing as number) <= 4 * ALL, 'only what went to the dead one is lost');
+});
+
+test('onDown keep: sessions of a real server in a black hole wait for it, and new ones go elsewhere', async (t) => {
+  const { rig, servers, a, b, clients } = await startUnderLoad(t, { onDown: 'keep' });
+  const ip = rig.realServers[0]!.ip;
+  nft(rig, 'add table ip hole; add chain ip hole in { type filter hook input priority 0; }');
+  nft(rig, `add rule ip hole in ip daddr ${ip} drop`);
+  await until('it is said', says(rig, `real server ${a} of test is down: no reply within 300ms`));
+  const probe = await rig.clients({ portsPerAddress: PORTS, count: 400, sizes: [64] });
+  assert.equal(probe.missing, 0, 'new sessions lose nothing');
+  assert.equal(await sessionsOf(rig, a), ALL / 2, 'its own stay');
+  assert.equal(await sessionsOf(rig, b), ALL / 2 + ALL);
+  nft(rig, 'delete table ip hole');
+  await until('it is said', says(rig, `real server ${a} of test is up again`));
+  const before = await rig.metric('server_packets_total', { rs: a, direction: 'outbound' });
+  await until('they are answered again', async () => {
+    return (await rig.metric('server_packets_total', { rs: a, direction: 'outbound' })) > before + 5 * ALL;
+  });
+  assert.equal(await rig.metric('sessions_moved_total'), 0);
+  await clients.end();
+  await Promise.all(servers.map((server) => server.end()));
+});
+
+test('onDown reset: the clients of a killed real server are told, and open new sessions elsewhere', async (t) => {
+  const { rig, servers, a, b, clients } = await startUnderLoad(t, { onDown: 'reset' });
+  kill(servers[0]);
+  await until('it is said', says(rig, `real server ${a} of test is down`));
+  await until('all have sessions elsewhere', async () => (await sessionsOf(rig, b)) === ALL);
+  assert.equal(await sessionsOf(rig, a), 0);
+  assert.equal(await rig.metric('sessions_reset_total'), ALL / 2);
+  const counted = await clients.end();
+  assert.ok((counted.refused as number) > 0, 'ECONNREFUSED was seen');
+});
+
+test('all down: new sessions go to the fallback, or are dropped with their reason; /readyz says so', async (t) => {
+  const { rig, servers, a, clients } = await startUnderLoad(t, { onDown: 'reset' });
+  for (const server of servers) kill(server);
+  await until('it is said', says(rig, 'service test: no real server is up'));
+  const { status, body } = await rig.proxy.get('/readyz');
+  assert.deepEqual([status, JSON.parse(body).reason], [503, 'service test: no real server is up']);
+  await until(
+    'drops are counted',
+    async () => (await rig.metric('drops_total', { reason: 'no_real_server' })) > 0,
+  );
+  rig.rewriteConfig(({ services: [service] }) => {
+    service!.fallback = `${rig.realServers[0]!.ip}:7000`;
+  });
+  const fallback = startPython(rig.topology, 'rs', 'server.py', { ip: rig.realServers[0]!.ip, port: 7000 });
+  await fallback.ready;
+  rig.proxy.child.kill('SIGHUP');
+  await until('it is reloaded', says(rig, '"reloaded"'));
+  const before = (await clients.end()).answered as number;
+  assert.ok(before > 0);
+  const probe = await rig.clients({ portsPerAddress: PORTS, count: 200, sizes: [64] });
+  assert.equal(probe.missing, 0);
+  assert.equal((await rig.proxy.get('/readyz')).status, 200);
+  assert.notEqual(a, '');
+  await fallback.end();
+});
+
+test('passive: a real server that answers with ICMP unreachable is taken out without any check', async (t) => {
+  const rig = await startRig(t, {
+    clients: CLIENTS,
+    servers: 2,
+    service: { onDown: 'move', health: { unreachable: 3, window: '2s' } },
+  });
+  const servers = await rig.startServers();
+  const clients = rig.startClients({ portsPerAddress: PORTS, sizes: [64], timeoutMs: 300 });
+  await until(
+    'every client has a session',
+    async () => (await rig.metric('sessions', { state: 'normal' })) === ALL,
+  );
+  const a = `${rig.realServers[0]!.ip}:${rig.realServers[0]!.port}`;
+  kill(servers[0]);
+  await until('it is said', () => /is down: \d+ ICMP unreachable errors within 2s/.test(rig.proxy.log));
+  await until('all sessions moved', async () => (await sessionsOf(rig, a)) === 0);
+  await clients.end();
+});
