@@ -1,0 +1,174 @@
+// docker/Dockerfile carried out (image.ts), and what comes out run as containers would be: with the capabilities that a
+// runtime gives, with too few, and with none to gain.
+import assert from 'node:assert/strict';
+import type { ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { createInterface } from 'node:readline';
+import { after, before, describe, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { createNamespace, removeNamespace, run } from '../../src/lab/namespace.ts';
+import { ComposeNetwork } from './compose.ts';
+import { buildImage, type ContainerOptions, type Image } from './image.ts';
+import { dashboardQueries, metricsOf, PENDING } from './observed.ts';
+
+const BOTH = ['net_admin', 'net_raw'];
+const CONFIG = '/etc/uoa-proxy/proxy.yaml';
+// All on loopback; 192.0.2.1 is there only while the proxy runs.
+const ON_LOOPBACK = `
+io: { wan: lo, lan: lo, assignAddresses: true, bufferSize: 1MiB, workers: 1 }
+log: { format: json }
+services:
+  - { name: game, vip: 192.0.2.1, vport: 6000, lips: [127.0.0.2], realServers: [{ ip: 127.0.0.1, port: 6000 }] }
+`;
+
+describe('docker/Dockerfile, carried out', () => {
+  let image: Image;
+  let network: string;
+  before(async () => {
+    image = await buildImage();
+    image.mountFile(CONFIG, ON_LOOPBACK);
+    network = createNamespace('image');
+  });
+  after(() => {
+    if (network) removeNamespace(network);
+    image?.remove();
+  });
+
+  const entry = (...args: string[]) => [...image.entrypoint, ...(args.length > 0 ? args : image.command)];
+
+  test('the image has the packages of production and no others, and no compiler output but the two modules', async () => {
+    const { text } = await image.output([
+      'sh',
+      '-c',
+      'ls node_modules; find node_modules -name "*.o"; ls cap 2>/dev/null',
+    ]);
+    assert.match(text, /^fastify$/m);
+    assert.match(text, /^cap$/m);
+    assert.doesNotMatch(text, /^(typescript|tsx|esbuild)$/m);
+    assert.doesNotMatch(text, /\.o$/m);
+  });
+
+  test('check and --version need no capability', async () => {
+    const check = await image.output(entry('check', '--config', CONFIG));
+    assert.deepEqual(check, { code: 0, text: 'OK: 1 service, 1 VIP, 1 LIP, 1 real server\n' });
+    const version = await image.output(entry('--version'), { noNewPrivileges: true });
+    assert.match(version.text, /^\d+\.\d+\.\d+\n$/);
+  });
+
+  const refused: [string, ContainerOptions, RegExp][] = [
+    ['without NET_ADMIN', { capabilities: ['net_raw'] }, /--cap-add NET_ADMIN --cap-add NET_RAW/],
+    ['without any capability', {}, /--cap-add NET_ADMIN --cap-add NET_RAW/],
+    ['with no-new-privileges', { capabilities: BOTH, noNewPrivileges: true }, /allowPrivilegeEscalation/],
+    ['as another user', { capabilities: BOTH, user: '4242:4242' }, /run it as 10001:10001/],
+  ];
+  for (const [how, options, expected] of refused) {
+    test(`started ${how} it says what to change and exits with 1`, async () => {
+      const { code, text } = await image.output(entry(), { ...options, network });
+      assert.equal(code, 1, text);
+      assert.match(text, expected);
+    });
+  }
+
+  const started: [string, ContainerOptions][] = [
+    ['its own user and both capabilities', { capabilities: BOTH }],
+    [
+      'root, both capabilities and no-new-privileges',
+      { capabilities: BOTH, user: '0:0', noNewPrivileges: true },
+    ],
+  ];
+  for (const [how, options] of started) {
+    test(`with ${how} it runs on a read-only root, is healthy, and ends in order on SIGTERM`, async () => {
+      const inNetwork = { ...options, network };
+      const unhealthy = await image.output(image.healthcheck, { network });
+      assert.equal(unhealthy.code, 1, 'nothing answers yet');
+      const proxy = image.start(entry(), inNetwork, { stdio: ['ignore', 'pipe', 'inherit'] });
+      let log = '';
+      const ready = new Promise<void>((resolve) => {
+        proxy.stdout!.on('data', (chunk: Buffer) => {
+          log += chunk;
+          if (log.includes('"msg":"ready"')) resolve();
+        });
+      });
+      const ended = once(proxy, 'exit');
+      await Promise.race([ready, ended]);
+      assert.equal(proxy.exitCode, null, log);
+      assert.match(log, /"io":"ring"/);
+      assert.match(run(['ip', '-n', network, '-j', 'address']), /192\.0\.2\.1/, 'assigned by a child, ip');
+      assert.match(
+        run(['ip', 'netns', 'exec', network, 'nft', 'list', 'ruleset']),
+        /uoa_proxy_/,
+        'the guard, of a child, nft',
+      );
+      assert.deepEqual(await image.output(image.healthcheck, { network }), { code: 0, text: '' });
+      const denied = await image.output(['sh', '-c', 'echo >/opt/uoa-proxy/x'], { user: '0:0' });
+      assert.match(denied.text, /Read-only file system/);
+      // The pid is that of the proxy itself: everything before it was replaced by exec.
+      proxy.kill('SIGTERM');
+      assert.deepEqual(await ended, [0, null], log);
+      assert.doesNotMatch(run(['ip', '-n', network, '-j', 'address']), /192\.0\.2\.1/);
+    });
+  }
+
+  describe('docker/compose.yaml in network namespaces', () => {
+    let compose: ComposeNetwork;
+    before(() => {
+      compose = new ComposeNetwork(image);
+    });
+    after(async () => await compose?.remove());
+
+    test('clients get their answers through the load balancer, and both real servers learn who they are', async () => {
+      const servers = ['real-server-1', 'real-server-2'].map((name) => compose.start(name));
+      const learned = servers.map((server) =>
+        lineWith(server, /"event":"learned".*"client":"172\.30\.1\.21:/),
+      );
+      const log = lineWith(compose.start('load-balancer'), /"msg":"ready"/);
+      assert.match(await log, /"io":"ring"/);
+      assert.deepEqual(await compose.healthcheck('load-balancer'), { code: 0, text: '' });
+      const client = compose.start('client');
+      const progress = await lineWith(client, /"event":"progress".*"received":[1-9]/);
+      assert.match(progress, /"altered":0,"missing":0,"unexpected":0,"errors":0/);
+      await Promise.all(learned);
+    });
+
+    test('Prometheus scrapes it, and every query of the dashboard has an answer', async () => {
+      // Scraped more often than in the file, so that rates, which need two scrapes, come soon.
+      const script = `cp -r /etc/prometheus /run/config; sed -i 's/interval: 5s/interval: 1s/' /run/config/prometheus.yml
+        exec prometheus --log.level=error --config.file=/run/config/prometheus.yml --storage.tsdb.path=/run/prometheus \\
+          --web.listen-address=172.30.3.20:9090`;
+      const prometheus = compose.start('prometheus', ['sh', '-ec', script]);
+      const ask = (...expressions: string[]): { data: { result: unknown[] } }[] =>
+        compose
+          .get(
+            'prometheus',
+            expressions.map(
+              (query) => `http://172.30.3.20:9090/api/v1/query?query=${encodeURIComponent(query)}`,
+            ),
+          )
+          .map((text) => JSON.parse(text || '{"data":{"result":[]}}'));
+      const scraped = 'count_over_time(uoa_proxy_ready{job="uoa-proxy"}[1m]) > 2';
+      while (ask(scraped)[0]!.data.result.length === 0) {
+        assert.equal(prometheus.exitCode, null, 'Prometheus runs');
+        await sleep(200);
+      }
+      const queries = dashboardQueries().filter(
+        ({ expression }) => !metricsOf(expression).some(({ name }) => PENDING.has(name)),
+      );
+      const answers = ask(...queries.map(({ expression }) => expression.replace(/ > 0$/, '')));
+      const unanswered = queries.filter((_, index) => answers[index]!.data.result.length === 0);
+      assert.deepEqual(unanswered, []);
+    });
+  });
+});
+
+/** Resolves with the first line of a program's standard output that matches; rejects with all when it ends before. */
+async function lineWith(program: ChildProcess, pattern: RegExp): Promise<string> {
+  const seen: string[] = [];
+  for await (const line of createInterface({ input: program.stdout! })) {
+    if (pattern.test(line)) {
+      program.stdout!.resume();
+      return line;
+    }
+    seen.push(line);
+  }
+  throw new Error(`no line matches ${pattern} in:\n${seen.join('\n')}`);
+}
