@@ -57,15 +57,20 @@ export function onServerDown(
     state.icmp.portUnreachable(frame, state.packet, service.index, nowMs);
     return DROP.server_down;
   }
-  const realServer = service.pick(state.packet.addresses, nowMs);
-  // Without another one, or an lport towards it, the session waits for its own.
-  const leg = realServer?.takeLport(true);
-  if (realServer === undefined || leg === undefined) return VERDICT.forward;
+  const { admission, packet, table } = state;
+  const before = state.legOf(base).realServerIndex;
+  const realServer = service.pick(packet.addresses, nowMs);
+  // Without another one, or an lport towards it, the session waits for its own. The scheduler may offer that too, as long
+  // as it was not told of the new weights.
+  if (realServer === undefined || realServer.index === before) return VERDICT.forward;
+  const isNormal = table.isNormal(base);
+  const leg = realServer.takeLport(isNormal || admission.isKnown(service.index, packet.addresses, 0, nowMs));
+  if (leg === undefined) return VERDICT.forward;
   const { counters, legsInUse, records, servers } = state.memory;
-  const name = state.table.isNormal(base) ? 'sessionsNormal' : 'sessionsOneway';
-  servers[serverRow(state.legOf(base).realServerIndex) + SERVER_COUNTER[name]]--;
+  const name = isNormal ? 'sessionsNormal' : 'sessionsOneway';
+  servers[serverRow(before) + SERVER_COUNTER[name]]--;
   legsInUse[legOf(records, base)]--;
-  state.table.move(base, leg, realServer.lport, nowMs);
+  table.move(base, leg, realServer.lport, nowMs);
   const server = serverRow(realServer.index);
   servers[server + SERVER_COUNTER[name]]++;
   servers[server + SERVER_COUNTER.sessionsCreated]++;

@@ -3,12 +3,17 @@
 import assert from 'node:assert/strict';
 import { COUNTER, COUNTER_COLUMNS, counterRow, DROP_COLUMN } from '../../src/datapath/counters.ts';
 import { Datapath } from '../../src/datapath/datapath.ts';
-import { allocateMemory, type DatapathMemory } from '../../src/datapath/memory.ts';
-import type { DatapathPlan } from '../../src/datapath/plan.ts';
-import { SERVER_COLUMNS, SERVER_COUNTER, serverRow } from '../../src/datapath/server-cells.ts';
+import { allocateMemory, CONTROL, type DatapathMemory } from '../../src/datapath/memory.ts';
+import { capacityOf, type DatapathPlan } from '../../src/datapath/plan.ts';
+import {
+  SERVER_COLUMNS,
+  SERVER_COUNTER,
+  type ServerCounterName,
+  serverRow,
+} from '../../src/datapath/server-cells.ts';
 import { DROP_REASONS, verdictName } from '../../src/datapath/verdict.ts';
-import { numberServices } from '../../src/service/numbering.ts';
-import type { RealServerDraft as PlanDraft, ServiceDraft } from '../../src/service/plan.ts';
+import { type Capacity, numberServices } from '../../src/service/numbering.ts';
+import type { RealServerDraft as PlanDraft, ServiceDraft, ServicePlan } from '../../src/service/plan.ts';
 import { Frame, HEADROOM } from '../../src/wire/frame.ts';
 import { hex } from '../packets/bytes.ts';
 
@@ -75,7 +80,11 @@ const GAME: ServiceDraft = {
   realServers: [],
 };
 
-export function makePlan({ service, services, ...plan }: PlanChange = {}): DatapathPlan {
+/** `before` are the services of the plan that it follows. */
+export function makePlan(
+  { service, services, ...plan }: PlanChange = {},
+  before: readonly ServicePlan[] = [],
+): DatapathPlan {
   return {
     maxSessions: 1000,
     ports: [
@@ -86,7 +95,7 @@ export function makePlan({ service, services, ...plan }: PlanChange = {}): Datap
     onewayShare: 100,
     lportReserve: 0,
     ...plan,
-    services: numberServices((services ?? [service ?? {}]).map(planService)),
+    services: numberServices((services ?? [service ?? {}]).map(planService), before, plan.capacity),
   };
 }
 
@@ -109,9 +118,12 @@ export interface Outcome {
 export type Counts = Record<string, number>;
 
 /** How often each real server has refused our UOA. */
-export function refusalsIn({ servers }: DatapathMemory): number[] {
+export const refusalsIn = (memory: DatapathMemory): number[] => serverCounts(memory, 'refusals');
+
+/** A counter of all real servers, by number. */
+export function serverCounts({ servers }: DatapathMemory, name: ServerCounterName): number[] {
   const count = servers.length / SERVER_COLUMNS;
-  return Array.from({ length: count }, (_, index) => servers[serverRow(index) + SERVER_COUNTER.refusals]!);
+  return Array.from({ length: count }, (_, index) => servers[serverRow(index) + SERVER_COUNTER[name]]!);
 }
 
 export class Rig {
@@ -120,19 +132,29 @@ export class Rig {
   /** Asked for each packet that the datapath sends; true makes the send fail. */
   refuse: (packet: Uint8Array) => boolean = () => false;
   readonly memory: DatapathMemory;
-  readonly datapath: Datapath;
+  datapath: Datapath;
+  plan: DatapathPlan;
   private readonly startMs: number;
   private readonly guard: number;
+  private readonly capacity: Capacity;
+  private starts = 0;
   private sent: Uint8Array[] = [];
 
   /** `shift` moves the packet in its buffer, away from the place where Ethernet leaves it. */
   constructor(change: PlanChange = {}, { startMs = 5_000, shift = 0 } = {}) {
-    const plan = makePlan(change);
-    this.memory = allocateMemory(plan);
+    this.plan = makePlan(change);
+    this.capacity = capacityOf(this.plan);
+    this.memory = allocateMemory(this.plan);
     this.startMs = startMs;
     this.guard = GUARD + shift;
-    this.datapath = new Datapath(
-      plan,
+    this.datapath = this.start();
+  }
+
+  /** Each process hashes with a key of its own. */
+  private start(): Datapath {
+    this.starts++;
+    return new Datapath(
+      this.plan,
       this.memory,
       (frame, off, len) => {
         const packet = Uint8Array.from(frame.bytes.subarray(off, off + len)); // a Buffer's slice is no copy
@@ -140,8 +162,39 @@ export class Rig {
         this.sent.push(packet);
         return true;
       },
-      [0x01234567, 0x09abcdef],
+      [0x01234567 * this.starts, 0x09abcdef],
     );
+  }
+
+  /** The datapath ends, and another one goes on with its memory. */
+  succeed(): Counts {
+    const before = this.memory.counters.slice();
+    this.datapath = this.start();
+    return this.changed(before);
+  }
+
+  /** Another plan; what is new has its weight from then on. Returns what it counts, of numbers that were in use before. */
+  replan(change: PlanChange, isGivenToDatapath = true): Counts {
+    const before = this.memory.counters.slice();
+    const known = new Set(
+      this.plan.services.flatMap(({ realServers }) => realServers.map(({ index }) => index)),
+    );
+    this.plan = makePlan({ ...change, capacity: this.capacity }, this.plan.services);
+    for (const { realServers } of this.plan.services)
+      for (const { index, weight } of realServers) if (!known.has(index)) this.setWeight(index, weight);
+    if (isGivenToDatapath) this.datapath.reconfigure(this.plan);
+    return this.changed(before);
+  }
+
+  /** As the control plane does: a weight, or WEIGHT_DOWN. */
+  setWeight(realServerIndex: number, weight: number): void {
+    const { control, weights } = this.memory.common;
+    weights[realServerIndex] = weight;
+    Atomics.add(control, CONTROL.weightsVersion, 1);
+  }
+
+  set isDraining(isDraining: boolean) {
+    this.memory.common.control[CONTROL.draining] = isDraining ? 1 : 0;
   }
 
   get nowMs(): number {

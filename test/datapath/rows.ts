@@ -4,17 +4,24 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { dissect } from '../packets/dissect.ts';
 import { assertSame, type Expected } from './expected.ts';
-import { type Counts, type PlanChange, PORT, Rig, refusalsIn } from './rig.ts';
+import { checkGauges } from './recount.ts';
+import { type Counts, type PlanChange, PORT, Rig, refusalsIn, serverCounts } from './rig.ts';
 
 interface Expectation {
   /** Milliseconds since the row began; stays until the next step that names a time. */
   at?: number;
+  /** The control plane sets weights before it, by number of the real server. */
+  weights?: Record<number, number>;
+  /** The control plane sets before it whether new sessions are taken. */
+  draining?: boolean;
   /** Named counters that change, all of them; drops are checked by the rig. */
   changed?: Counts;
   /** Drops that are counted beside the verdict: fragments that were held and given up. */
   alsoDropped?: Counts;
   /** How often each real server has refused our UOA until then. */
   refusals?: number[];
+  /** How often each real server was chosen until then, by number. */
+  chosen?: number[];
   /** Sessions in the table afterwards. */
   sessions?: number;
 }
@@ -36,7 +43,20 @@ export interface TickStep extends Expectation {
   tick: true;
 }
 
-export type Step = PacketStep | TickStep;
+/** Another plan takes the place of the one at work: all of it, as `Row.plan`. */
+export interface ReplanStep extends Expectation {
+  replan: PlanChange;
+}
+
+/** The datapath's process ends, and another one goes on with its memory. */
+export interface SuccessorStep extends Expectation {
+  successor: true;
+}
+
+export type Step = PacketStep | TickStep | ReplanStep | SuccessorStep;
+
+/** Of rows in which plans follow one another. */
+const CAPACITY = { services: 6, realServers: 12, legs: 24 };
 
 const HELD = { verdict: 'held', sent: [], changed: { fragmentsReceived: 1 } };
 
@@ -53,7 +73,9 @@ export function rows(topic: string, list: readonly Row[]): void {
   describe(topic, () => {
     for (const row of list) {
       test(row.name, () => {
-        const rig = new Rig(row.plan, { startMs: row.startMs ?? 5_000, shift: row.shift ?? 0 });
+        const capacity = row.steps.some((step) => 'replan' in step) ? { capacity: CAPACITY } : {};
+        const plan = { ...row.plan, ...capacity };
+        const rig = new Rig(plan, { startMs: row.startMs ?? 5_000, shift: row.shift ?? 0 });
         for (const [index, step] of row.steps.entries()) runStep(rig, step, `step ${index + 1}`);
       });
     }
@@ -62,15 +84,27 @@ export function rows(topic: string, list: readonly Row[]): void {
 
 function runStep(rig: Rig, step: Step, where: string): void {
   rig.at = step.at ?? rig.at;
-  if ('tick' in step) {
-    const changed = rig.tick(step.alsoDropped);
-    if (step.changed) assert.deepEqual(changed, step.changed, `${where}: counters`);
-  } else {
+  for (const [index, weight] of Object.entries(step.weights ?? {})) rig.setWeight(Number(index), weight);
+  if (step.draining !== undefined) rig.isDraining = step.draining;
+  if ('verdict' in step) {
     runPacket(rig, step, where);
+  } else {
+    const changed = runEvent(rig, step);
+    if (step.changed) assert.deepEqual(changed, step.changed, `${where}: counters`);
+  }
+  checkGauges(rig.memory, rig.plan, where);
+  if (step.chosen) {
+    const counts = serverCounts(rig.memory, 'sessionsCreated').slice(0, step.chosen.length);
+    assert.deepEqual(counts, step.chosen, `${where}: chosen`);
   }
   if (step.sessions !== undefined)
     assert.equal(rig.datapath.sessionCount, step.sessions, `${where}: sessions`);
   if (step.refusals) assert.deepEqual(refusalsIn(rig.memory), step.refusals, `${where}: refusals`);
+}
+
+function runEvent(rig: Rig, step: TickStep | ReplanStep | SuccessorStep): Counts {
+  if ('tick' in step) return rig.tick(step.alsoDropped);
+  return 'replan' in step ? rig.replan(step.replan) : rig.succeed();
 }
 
 function runPacket(rig: Rig, step: PacketStep, where: string): void {
