@@ -1,0 +1,173 @@
+// Sessions that were read from a file, and how they become records of the tables that go on with them.
+import { onEchoAck, onUoaSent, startHandshake } from '../uoa/handshake.ts';
+import {
+  CLIENT,
+  CPORT_SERVICE,
+  FLAG_NORMAL,
+  FLAG_USED,
+  HANDSHAKE,
+  LAST_SEEN,
+  LEG_MTU,
+  LPORT_FLAGS,
+  NEXT,
+  SESSION_WORDS,
+} from './session.ts';
+import { SAVED, SAVED_ACKED, SAVED_NORMAL, SAVED_WORDS } from './state-format.ts';
+
+/** A leg of the file, as it is called now. */
+export interface SavedLeg {
+  readonly service: number;
+  readonly leg: number;
+  readonly lports: { readonly first: number; readonly last: number };
+  /** What its real server was told does not count any more. */
+  readonly isToldAnew: boolean;
+}
+
+/** One session, as long as it is visited: the next one overwrites it. */
+export interface RestoredSession {
+  /** Four words (wire/address.ts). */
+  readonly client: Int32Array;
+  cport: number;
+  /** Indexes of now. */
+  service: number;
+  leg: number;
+  lport: number;
+  isNormal: boolean;
+  /** Its real server knows the client. */
+  isAcked: boolean;
+  /** By the datapath's clock, int32 ms. */
+  lastSeenMs: number;
+}
+
+/** The least recently used first, which is the order in which SessionTable.restore should meet them. */
+export class RestoredSessions {
+  readonly count: number;
+  readonly #saved: Int32Array;
+  readonly #order: Uint32Array;
+  readonly #legs: readonly (SavedLeg | undefined)[];
+  readonly #seenBaseMs: number;
+
+  /** `chosen` are the places in `saved` of those that go on; each has a leg. */
+  constructor(
+    saved: Int32Array,
+    chosen: Uint32Array,
+    legs: readonly (SavedLeg | undefined)[],
+    awayMs: number,
+    nowMs: number,
+  ) {
+    this.count = chosen.length;
+    this.#saved = saved;
+    this.#order = oldestFirst(saved, chosen);
+    this.#legs = legs;
+    this.#seenBaseMs = nowMs - awayMs;
+  }
+
+  forEach(visit: (session: RestoredSession) => void): void {
+    const saved = this.#saved;
+    const session: RestoredSession = {
+      client: new Int32Array(4),
+      cport: 0,
+      service: 0,
+      leg: 0,
+      lport: 0,
+      isNormal: false,
+      isAcked: false,
+      lastSeenMs: 0,
+    };
+    for (const place of this.#order) {
+      const at = place * SAVED_WORDS;
+      const flags = saved[at + SAVED.legFlags]!;
+      const leg = this.#legs[flags >>> 16]!;
+      for (let i = 0; i < 4; i++) session.client[i] = saved[at + SAVED.client + i]!;
+      session.cport = saved[at + SAVED.ports]! >>> 16;
+      session.lport = saved[at + SAVED.ports]! & 0xffff;
+      session.service = leg.service;
+      session.leg = leg.leg;
+      session.isNormal = (flags & SAVED_NORMAL) !== 0;
+      session.isAcked = (flags & SAVED_ACKED) !== 0 && !leg.isToldAnew;
+      session.lastSeenMs = (this.#seenBaseMs - saved[at + SAVED.ageMs]!) | 0;
+      visit(session);
+    }
+  }
+}
+
+/** As precise as the order of use is (table.ts), 2^10 ms: so the places can be counted instead of compared. */
+const AGE_SHIFT = 10;
+
+function oldestFirst(saved: Int32Array, chosen: Uint32Array): Uint32Array {
+  const steps = (place: number): number => saved[place * SAVED_WORDS + SAVED.ageMs]! >> AGE_SHIFT;
+  let oldest = 0;
+  for (const place of chosen) oldest = Math.max(oldest, steps(place));
+  /** Where the next one of an age goes; the age of a day is 84,375 steps. */
+  const next = new Uint32Array(oldest + 2);
+  for (const place of chosen) next[oldest - steps(place) + 1]!++;
+  for (let i = 1; i < next.length; i++) next[i]! += next[i - 1]!;
+  const order = new Uint32Array(chosen.length);
+  for (const place of chosen) order[next[oldest - steps(place)]!++] = place;
+  return order;
+}
+
+export interface WrittenSessions {
+  written: number;
+  /** Left out: `ownerOf` named no table; the least recently used, because their table is full. */
+  withoutOwner: number;
+  withoutRoom: number;
+}
+
+const NO_OWNER = 0xff;
+
+/**
+ * Writes the sessions into the records of fresh tables, from slot 0 on, and how many slots these are: then SessionTable.restore
+ * takes them over. `ownerOf` says the index in `memories` (of at most 255) of a session, or -1.
+ */
+export function writeRecords(
+  restored: RestoredSessions,
+  memories: readonly { readonly records: Int32Array; readonly table: Float64Array }[],
+  ownerOf: (session: RestoredSession) => number,
+): WrittenSessions {
+  const owners = new Uint8Array(restored.count);
+  const counts = memories.map(() => 0);
+  const outcome = { written: 0, withoutOwner: 0, withoutRoom: 0 };
+  let n = 0;
+  restored.forEach((session) => {
+    const owner = ownerOf(session);
+    const isOne = counts[owner] !== undefined;
+    owners[n++] = isOne ? owner : NO_OWNER;
+    if (isOne) counts[owner]!++;
+    else outcome.withoutOwner++;
+  });
+  /** How many of each table are still to be left out. */
+  const excess = counts.map((count, i) => Math.max(0, count - memories[i]!.records.length / SESSION_WORDS));
+  const slots = memories.map(() => 0);
+  n = 0;
+  restored.forEach((session) => {
+    const owner = owners[n++]!;
+    if (owner === NO_OWNER) return;
+    if (excess[owner]! > 0) {
+      excess[owner]!--;
+      outcome.withoutRoom++;
+      return;
+    }
+    putRecord(memories[owner]!.records, slots[owner]!++ * SESSION_WORDS, session);
+    outcome.written++;
+  });
+  for (const [i, { table }] of memories.entries()) table[0] = slots[i]!;
+  return outcome;
+}
+
+/** A handshake that is not done starts afresh. What ICMP taught of the path is forgotten. */
+function putRecord(records: Int32Array, base: number, session: RestoredSession): void {
+  const { client, lastSeenMs } = session;
+  for (let i = 0; i < 4; i++) records[base + CLIENT + i] = client[i]!;
+  records[base + CPORT_SERVICE] = (session.cport << 16) | session.service;
+  records[base + LEG_MTU] = session.leg;
+  records[base + LAST_SEEN] = lastSeenMs;
+  startHandshake(records, base + HANDSHAKE, lastSeenMs);
+  if (session.isAcked) {
+    onUoaSent(records, base + HANDSHAKE, lastSeenMs);
+    onEchoAck(records, base + HANDSHAKE);
+  }
+  records[base + NEXT] = 0;
+  records[base + NEXT + 1] = 0;
+  records[base + LPORT_FLAGS] = (session.lport << 16) | FLAG_USED | (session.isNormal ? FLAG_NORMAL : 0);
+}
