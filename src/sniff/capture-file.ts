@@ -88,8 +88,8 @@ async function* readRecords(stream: ByteStream, name: string): AsyncGenerator<Fi
 type Four = [number, number, number, number];
 
 function explain(name: string, error: unknown): unknown {
-  const { code } = error as NodeJS.ErrnoException;
-  if (code === undefined) return error;
+  const { code, syscall } = error as NodeJS.ErrnoException;
+  if (code === undefined || syscall === undefined) return error;
   const why: Record<string, string> = {
     ENOENT: 'no such file',
     EACCES: 'permission denied',

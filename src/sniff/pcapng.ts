@@ -14,6 +14,8 @@ const OPTION = { end: 0, name: 2, resolution: 9, offset: 14 } as const;
 const BLOCK_HEAD_LEN = 8;
 const BLOCK_TAIL_LEN = 4;
 const BLOCK_MAX = RECORD_MAX + (1 << 16);
+/** The last moment that a Date can name; what is damaged may say a later one. */
+const TIME_MAX_US = 8.64e18;
 
 interface Interface {
   linkType: number;
@@ -90,7 +92,7 @@ function readPacket(
   return {
     linkType,
     device: name,
-    timeUs: Math.floor(offsetSeconds * 1e6 + units / (unitsPerSecond / 1e6)),
+    timeUs: Math.min(TIME_MAX_US, Math.floor(offsetSeconds * 1e6 + units / (unitsPerSecond / 1e6))),
     wireLen: Math.max(wireLen, length),
     frame: block.bytes(dataOff, length),
   };

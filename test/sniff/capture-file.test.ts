@@ -4,6 +4,11 @@ import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import fc from 'fast-check';
+import { CaptureError } from '../../src/sniff/capture-error.ts';
+import { readCapture } from '../../src/sniff/capture-file.ts';
+import { Observer } from '../../src/sniff/sighting.ts';
+import { jsonLine } from '../../src/sniff/sighting-line.ts';
 import { uoaProxy } from '../cli/program.ts';
 import { concat } from '../packets/bytes.ts';
 import { GOLDEN } from '../vectors/golden.ts';
@@ -110,6 +115,36 @@ describe('a file that ends too early', () => {
   }
 });
 
+test('damaged files are read without an exception but the one that says so', async () => {
+  const files = [pcap, pcapng].flatMap((write) => [write(PACKETS), write(PACKETS, { isLittle: false })]);
+  const change = fc.record({
+    at: fc.nat(400),
+    value: fc.oneof(fc.constantFrom(0, 1, 0x7f, 0x80, 0xff), fc.nat(255)),
+  });
+  const arbitrary = fc.tuple(
+    fc.constantFrom(...files),
+    fc.array(change, { minLength: 1, maxLength: 4 }),
+    fc.nat(400),
+  );
+  const outcomes = new Set<string>();
+  for (const [file, list, length] of fc.sample(arbitrary, { numRuns: 2000, seed: 7 })) {
+    const copy = file.slice(0, length > 300 ? file.length : length);
+    for (const { at, value } of list) copy[at % file.length] = value;
+    const observer = new Observer();
+    try {
+      for await (const packet of readCapture(save(copy), () => {}, new AbortController().signal)) {
+        const sighting = observer.observe(packet);
+        if (sighting !== undefined) JSON.parse(jsonLine(sighting));
+      }
+      outcomes.add('read');
+    } catch (error) {
+      if (!(error instanceof CaptureError)) throw error;
+      outcomes.add(error.name);
+    }
+  }
+  assert.deepEqual(outcomes, new Set(['read', 'CaptureError', 'CutShort']));
+});
+
 describe('what cannot be read', () => {
   const long = pcap(PACKETS);
   new DataView(long.buffer, long.byteOffset).setUint32(24 + 8, 0x7fffffff, true);
@@ -153,6 +188,12 @@ describe('what cannot be read', () => {
       assert.match(stderr, message);
     });
   }
+
+  test('the help fits into 80 columns', () => {
+    const { code, stdout } = uoaProxy('sniff', '--help');
+    assert.equal(code, 0);
+    for (const line of stdout.split('\n')) assert.ok(line.length <= 80, line);
+  });
 
   test('capturing without the privilege is refused with what is needed', {
     skip: process.getuid?.() !== 0,
