@@ -45,58 +45,77 @@ const count = (max: number) => integer(0, max);
 
 const health = optionalGroup('Whether a real server works: asked in turn, and seen by its traffic.', {
   type: defaulted(
-    'How it is asked. none: not at all, it counts as up. udp: send a datagram, expect a reply; ICMP unreachable is a failure, and without `expect` nothing else is. tcp: connect. http: GET. icmp: echo. exec: run a program, exit code 0 is success.',
+    'How it is asked. none: not at all, it counts as up. udp: a datagram; with `expect` the reply decides, without it only an ICMP unreachable is a failure. tcp: a connection. http: GET; redirects are not followed. icmp: an echo request. exec: a program, whose exit code 0 is success.',
     oneOf('none', 'udp', 'tcp', 'http', 'icmp', 'exec'),
     'none',
   ),
-  interval: defaulted('Time between two checks.', duration('100ms', '1h'), '2s'),
-  timeout: defaulted('A check without result for this long has failed.', duration('10ms', '60s'), '1s'),
-  rise: defaulted('Successes in a row after which it is up again.', integer(1, 100), 2),
-  fall: defaulted('Failures in a row after which it is down.', integer(1, 100), 3),
+  interval: defaulted('Time between two checks of a real server.', duration('100ms', '1h'), '2s'),
+  timeout: defaulted(
+    'A check without result for this long has failed; at most ten intervals.',
+    duration('10ms', '60s'),
+    '1s',
+  ),
+  rise: defaulted('Successes in a row after which a real server that was down is up.', integer(1, 100), 2),
+  fall: defaulted('Failures in a row after which a real server that was up is down.', integer(1, 100), 3),
   jitter: defaulted(
     'Each interval is longer or shorter by up to so many percent, so that checks do not come at once.',
     integer(0, 50),
     10,
   ),
-  port: optional("Port that is asked. Without it: the real server's.", port, 8080),
-  send: optional('udp: the payload. Without it: an empty datagram.', payload(), 'ping'),
+  port: optional("udp, tcp and http: the port that is asked. Without it: the real server's.", port, 8080),
+  send: optional('udp: what is sent. Without it: an empty datagram.', payload(), 'ping'),
   expect: optional(
-    'udp: what the reply must be, or contain where it is a regular expression.',
+    'udp: the whole reply, or a regular expression that matches in it.',
     expectation(),
     '/^pong/',
   ),
   path: defaulted('http: what is asked for.', text('path that starts with /', /^\/[\x21-\x7e]*$/), '/'),
   status: defaulted('http: status codes that mean success.', integerRange(100, 599), '200-399'),
   command: optionalList(
-    'exec: program and arguments; no shell. It finds UOA_PROXY_SERVICE, UOA_PROXY_RS_IP and UOA_PROXY_RS_PORT in its environment.',
+    'exec: program and arguments, without a shell. It finds UOA_PROXY_SERVICE, UOA_PROXY_RS_IP and UOA_PROXY_RS_PORT in its environment.',
     required('The program, then one argument each.', text('text', /^[^\0]+$/), '/usr/local/bin/check'),
     64,
   ),
   unreachable: defaulted(
-    'Down after so many ICMP unreachable errors of the real server within `window`; 0 = never.',
+    'A real server is down after it sent so many ICMP unreachable errors within `window`; 0 = never.',
     count(1_000_000),
     0,
   ),
   silent: defaulted(
-    'Down after so many sessions within `window` ended without any answer of the real server, while none got one; 0 = never.',
+    'A real server is down after so many of its sessions ended without an answer within `window`, while none got one; 0 = never.',
     count(1_000_000),
     0,
   ),
   window: defaulted(
-    'Time over which the two above are counted; without a check, also how long it then stays down.',
+    'Time over which `unreachable` and `silent` count. With type none it is also how long the real server then is down.',
     duration('1s', '1h'),
     '10s',
   ),
 });
 
-const limits = optionalGroup('What a service takes at most, so that others are not hurt. 0 = no limit.', {
-  sessions: defaulted('Sessions of the service.', count(16_000_000), 0),
-  sessionsPerClient: defaulted('Sessions of one client prefix.', count(1_000_000), 0),
-  newSessions: defaulted('New sessions per second, in bursts of up to a second.', count(10_000_000), 0),
-  newSessionsPerClient: defaulted('The same for one client prefix.', count(1_000_000), 0),
-  prefixV4: defaulted('Bits of an IPv4 address that make a client.', integer(8, 32), 32),
-  prefixV6: defaulted('Bits of an IPv6 address that make a client.', integer(16, 128), 64),
-});
+const limits = optionalGroup(
+  'What a service takes at most. Beyond it a packet that would open a session is dropped; open sessions go on. 0 = no limit.',
+  {
+    sessions: defaulted('Sessions of the service at a time.', count(16_000_000), 0),
+    sessionsPerClient: defaulted('Sessions of one client at a time.', count(1_000_000), 0),
+    newSessions: defaulted(
+      'New sessions per second; after a pause those of a whole second may come at once.',
+      count(10_000_000),
+      0,
+    ),
+    newSessionsPerClient: defaulted('New sessions per second of one client.', count(1_000_000), 0),
+    prefixV4: defaulted(
+      'Bits of an IPv4 address that tell one client from another, for the limits of a client.',
+      integer(8, 32),
+      32,
+    ),
+    prefixV6: defaulted(
+      'Bits of an IPv6 address that tell one client from another, for the limits of a client.',
+      integer(16, 128),
+      64,
+    ),
+  },
+);
 
 /** What the two groups are when nothing is written. */
 export const DEFAULT_HEALTH = health.parse(undefined);
@@ -130,7 +149,7 @@ const service = group({
     'rr',
   ),
   persistence: defaulted(
-    'New sessions of a client address go to the real server of its last one for this long; 0 = off.',
+    'For this long new sessions of a client address go to the real server of its last one, if that takes new ones; 0 = off.',
     duration('0s', '24h'),
     '0s',
   ),
@@ -141,7 +160,7 @@ const service = group({
     'keep',
   ),
   fallback: optional(
-    'Where new sessions go while no real server is up, as IP:port; of a family that the lips have.',
+    'Where new sessions go while no real server takes any, as IP:port; of a family that the lips have. It is sent the uoa.dialect of the service.',
     endpoint(),
     '10.2.0.9:6000',
   ),
@@ -152,12 +171,12 @@ const service = group({
   ),
   limits,
   allow: optionalList(
-    'Clients that are served; empty: all. The longest prefix of allow and deny that matches decides.',
+    'Clients that are served; empty: all but those of deny. The longest prefix of allow and deny that matches decides.',
     required('Address or prefix.', prefix(), '198.51.100.0/24'),
     MAX_PREFIXES,
   ),
   deny: optionalList(
-    'Clients that are not served.',
+    'Clients that are not served: a packet that would open a session is dropped.',
     required('Address or prefix.', prefix(), '203.0.113.0/24'),
     MAX_PREFIXES,
   ),
@@ -272,7 +291,7 @@ export const CONFIG_SCHEMA = group({
       10,
     ),
     stateFile: optional(
-      'Sessions are saved here on stop and restored on start, so that clients keep their LIP:lport over a restart.',
+      'Sessions are saved here on stop and restored on a start within ten minutes, so that clients keep their LIP:lport over a restart.',
       filePath,
       '/var/lib/uoa-proxy/sessions',
     ),
