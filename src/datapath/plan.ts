@@ -81,6 +81,28 @@ export function realServerLegs(
   return legs.map(({ index, lip }) => ({ index, lip, rip: ip, rport: port, mtu, lports, dialect }));
 }
 
+/** What the numbers of a plan stand for, by number. */
+export interface Meanings {
+  readonly services: readonly string[];
+  readonly realServers: readonly string[];
+  readonly legs: readonly string[];
+}
+
+export function meaningsOf(plans: readonly ServicePlan[]): Meanings {
+  const services: string[] = [];
+  const realServers: string[] = [];
+  const legs: string[] = [];
+  for (const plan of plans) {
+    const service = `${plan.name} ${[...plan.vips].sort().join()} ${plan.vport}`;
+    services[plan.index] = service;
+    for (const server of plan.realServers) {
+      realServers[server.index] = `${service} ${server.ip} ${server.port}`;
+      for (const leg of realServerLegs(plan, server)) legs[leg.index] = `${service} ${poolKey(leg)}`;
+    }
+  }
+  return { services, realServers, legs };
+}
+
 /** What the memory of a plan has room for. */
 export function capacityOf({ capacity, services }: DatapathPlan): Capacity {
   const needed = (items: readonly { index: number }[]): number =>

@@ -8,9 +8,11 @@ import {
   FLAG_COUNTED,
   familyOfClient,
   isNormal,
+  isUsed,
   LPORT_FLAGS,
   learnedMtuOf,
   legOf,
+  SESSION_WORDS,
   serviceOf,
   vipAt,
 } from '../session/session.ts';
@@ -25,7 +27,7 @@ import { Directory } from './directory.ts';
 import { Identifications } from './fragment.ts';
 import { IcmpSender } from './icmp.ts';
 import { CONTROL, type DatapathMemory } from './memory.ts';
-import { type DatapathPlan, legPlans, type Siblings } from './plan.ts';
+import { type DatapathPlan, type Meanings, meaningsOf, type Siblings } from './plan.ts';
 import { Reassembler } from './reassembly.ts';
 import { SERVER_COLUMNS, SERVER_COUNTER, serverRow } from './server-cells.ts';
 import { DROP, VERDICT, type Verdict } from './verdict.ts';
@@ -58,6 +60,7 @@ export class DatapathState {
   isHandedOver = false;
   readonly #siblings: Siblings | undefined;
   #plan: DatapathPlan;
+  #meanings: Meanings;
   /** Of each leg that sessions may have, also of those that a new plan lacks. */
   #serverOfLeg: number[] = [];
 
@@ -70,6 +73,7 @@ export class DatapathState {
   ) {
     this.#siblings = siblings;
     this.#plan = plan;
+    this.#meanings = meaningsOf(plan.services);
     this.memory = memory;
     this.send = send;
     this.icmp = new IcmpSender(send, memory.counters);
@@ -89,35 +93,41 @@ export class DatapathState {
     this.#restore();
   }
 
-  /** Goes on by another plan of the same capacity; ends the sessions of what is there no more. */
+  /**
+   * Goes on by another plan of the same capacity; ends the sessions of what is there no more. Plans in between may have
+   * been missed, so a number may stand for something else now.
+   */
   reconfigure(plan: DatapathPlan): void {
-    const before = this.#plan;
+    const before = this.#meanings;
+    const after = meaningsOf(plan.services);
     this.#plan = plan;
+    this.#meanings = after;
     this.directory.apply(plan);
     const { services, legs } = this.directory;
+    this.table.reconfigure(
+      services.map((service, index) =>
+        before.services[index] === after.services[index] ? service : undefined,
+      ),
+      legs.map((leg, index) => (before.legs[index] === after.legs[index] ? leg : undefined)),
+    );
     this.table.reconfigure(services, legs);
     this.#noteLegs();
     this.admission.update(plan.services, this.memory.records, this.table.usedSlots);
-    this.#clearReused(before, plan);
+    this.#clearNew(before, after);
   }
 
   #noteLegs(): void {
     this.#serverOfLeg = this.directory.legs.map((leg) => leg?.realServerIndex ?? -1);
   }
 
-  /** A number that another had before starts to count at 0. */
-  #clearReused(before: DatapathPlan, plan: DatapathPlan): void {
+  /** What a number did not stand for before starts to count at 0. */
+  #clearNew(before: Meanings, after: Meanings): void {
     const { counters, legsInUse, servers } = this.memory;
-    const fresh = (now: readonly { index: number }[], old: readonly { index: number }[]): number[] => {
-      const known = new Set(old.map(({ index }) => index));
-      return now.map(({ index }) => index).filter((index) => !known.has(index));
-    };
-    for (const index of fresh(plan.services, before.services))
+    for (const index of newNumbers(before.services, after.services))
       counters.fill(0, counterRow(index), counterRow(index) + COUNTER_COLUMNS);
-    const serversOf = ({ services }: DatapathPlan) => services.flatMap(({ realServers }) => realServers);
-    for (const index of fresh(serversOf(plan), serversOf(before)))
+    for (const index of newNumbers(before.realServers, after.realServers))
       servers.fill(0, serverRow(index), serverRow(index) + SERVER_COLUMNS);
-    for (const index of fresh(legPlans(plan.services), legPlans(before.services))) legsInUse[index] = 0;
+    for (const index of newNumbers(before.legs, after.legs)) legsInUse[index] = 0;
   }
 
   #onEnd(base: number, end: SessionEnd): void {
@@ -139,6 +149,7 @@ export class DatapathState {
   #restore(): void {
     const { counters, legsInUse, records, servers, table } = this.memory;
     if (table[0] === 0) return;
+    this.#countGone(table[0]);
     legsInUse.fill(0);
     for (const { index, realServers } of this.#plan.services) {
       counters[counterRow(index) + COUNTER.sessionsOneway] = 0;
@@ -158,6 +169,19 @@ export class DatapathState {
       if ((records[base + LPORT_FLAGS] & FLAG_COUNTED) === 0)
         this.admission.restored(serviceIndex, records, base);
     });
+  }
+
+  /** Sessions of real servers that the predecessor had, and that are there no more: the table will give them up. */
+  #countGone(slots: number): void {
+    const { counters, records } = this.memory;
+    const { services, legs } = this.directory;
+    for (let base = 0; base < slots * SESSION_WORDS; base += SESSION_WORDS) {
+      const index = serviceOf(records, base);
+      if (!isUsed(records, base) || services[index] === undefined) continue;
+      if (legs[legOf(records, base)] !== undefined) continue;
+      counters[counterRow(index) + COUNTER.sessionsRemoved]++;
+      this.admission.ended(index, records, base);
+    }
   }
 
   /** Adds one to a service's counter; serviceIndex -1 is no service. */
@@ -245,3 +269,7 @@ export class DatapathState {
     }
   }
 }
+
+/** Numbers that stand for something, but not for what they did before. */
+const newNumbers = (before: readonly string[], after: readonly string[]): number[] =>
+  [...after.keys()].filter((index) => after[index] !== undefined && after[index] !== before[index]);

@@ -46,7 +46,7 @@ export function isSameService(
   a: Pick<ServiceDraft, 'name' | 'vips' | 'vport'>,
   b: Pick<ServiceDraft, 'name' | 'vips' | 'vport'>,
 ): boolean {
-  return a.name === b.name && a.vport === b.vport && a.vips.join() === b.vips.join();
+  return a.name === b.name && a.vport === b.vport && [...a.vips].sort().join() === [...b.vips].sort().join();
 }
 
 class Numbers {
