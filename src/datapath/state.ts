@@ -59,7 +59,6 @@ export class DatapathState {
   /** The packet under way comes from a sibling, and is not passed on again. */
   isHandedOver = false;
   readonly #siblings: Siblings | undefined;
-  #plan: DatapathPlan;
   #meanings: Meanings;
   /** Of each leg that sessions may have, also of those that a new plan lacks. */
   #serverOfLeg: number[] = [];
@@ -72,7 +71,6 @@ export class DatapathState {
     siblings: Siblings | undefined,
   ) {
     this.#siblings = siblings;
-    this.#plan = plan;
     this.#meanings = meaningsOf(plan.services);
     this.memory = memory;
     this.send = send;
@@ -100,7 +98,6 @@ export class DatapathState {
   reconfigure(plan: DatapathPlan): void {
     const before = this.#meanings;
     const after = meaningsOf(plan.services);
-    this.#plan = plan;
     this.#meanings = after;
     this.directory.apply(plan);
     const { services, legs } = this.directory;
@@ -151,13 +148,13 @@ export class DatapathState {
     if (table[0] === 0) return;
     this.#countGone(table[0]);
     legsInUse.fill(0);
-    for (const { index, realServers } of this.#plan.services) {
-      counters[counterRow(index) + COUNTER.sessionsOneway] = 0;
-      counters[counterRow(index) + COUNTER.sessionsNormal] = 0;
-      for (const server of realServers) {
-        servers[serverRow(server.index) + SERVER_COUNTER.sessionsOneway] = 0;
-        servers[serverRow(server.index) + SERVER_COUNTER.sessionsNormal] = 0;
-      }
+    for (let row = 0; row < counters.length; row += COUNTER_COLUMNS) {
+      counters[row + COUNTER.sessionsOneway] = 0;
+      counters[row + COUNTER.sessionsNormal] = 0;
+    }
+    for (let row = 0; row < servers.length; row += SERVER_COLUMNS) {
+      servers[row + SERVER_COUNTER.sessionsOneway] = 0;
+      servers[row + SERVER_COUNTER.sessionsNormal] = 0;
     }
     this.table.restore(table[0], (base) => {
       const name = isNormal(records, base) ? 'sessionsNormal' : 'sessionsOneway';
