@@ -32,7 +32,7 @@ import {
 } from './planning.ts';
 import { Presence } from './presence.ts';
 import { Reloader } from './reload.ts';
-import { restoreSessions, saveState } from './saved-sessions.ts';
+import { SavedSessions, saveState } from './saved-sessions.ts';
 import { ServerBoard } from './server-board.ts';
 
 /** What may wait for one worker from the others: some dozens of the largest datagrams. */
@@ -46,11 +46,13 @@ export class ControlPlane {
   readonly #foundation: Foundation;
   readonly #totals: Totals;
   readonly #reloader: Reloader;
+  readonly #saved: SavedSessions | undefined;
   #readiness = { ready: false, reason: 'starting' };
   #drain: NodeJS.Timeout | undefined;
   #end: (exitCode: number) => void = () => {};
 
-  private constructor(foundation: Foundation, reloader: Reloader) {
+  private constructor(foundation: Foundation, reloader: Reloader, saved: SavedSessions | undefined) {
+    this.#saved = saved;
     this.#foundation = foundation;
     this.#totals = new Totals(foundation.memories);
     this.#reloader = reloader;
@@ -70,8 +72,8 @@ export class ControlPlane {
     const capacity = spaciousCapacity(drafts);
     const blueprint = drawUp(config, host, drafts, [], capacity);
     const wanted = wantedWorkers(config, log);
-    const saved = restoreSessions(config, blueprint.services, wanted, log);
-    const steeringKey = saved?.steeringKey ?? randomSteeringKey();
+    const saved = SavedSessions.load(config, blueprint.services, log);
+    const steeringKey = saved?.steeringKey(wanted) ?? randomSteeringKey();
     const io = provideRings(
       config,
       host.ports,
@@ -122,7 +124,8 @@ export class ControlPlane {
       log,
     );
     undo.push(() => health.stop());
-    return new ControlPlane(foundation, new Reloader(foundation, health, reread, config, host, blueprint));
+    const reloader = new Reloader(foundation, health, reread, config, host, blueprint);
+    return new ControlPlane(foundation, reloader, saved);
   }
 
   get services(): readonly ServicePlan[] {
@@ -144,6 +147,7 @@ export class ControlPlane {
     });
     io.rings?.start();
     await crew.start();
+    this.#saved?.forget();
     this.#reloader.start();
     undo.push(async () => this.#reloader.stop());
     this.#readiness = { ready: true, reason: '' };

@@ -3,28 +3,110 @@
 import type { Logger } from 'pino';
 import type { Config } from '../config/schema.ts';
 import type { DatapathMemory } from '../datapath/memory.ts';
-import type { SteeringPlan } from '../io/steering.ts';
+import { Owners, type SteeringPlan } from '../io/steering.ts';
 import type { ServicePlan } from '../service/plan.ts';
+import { type RestoredSession, writeRecords } from '../session/restored-sessions.ts';
+import { vipAt } from '../session/session.ts';
+import { type LoadedSessions, loadSessions, saveSessions } from '../session/state-file.ts';
+import { WholeFile } from '../sys/whole-file.ts';
+import { familyOf, isV4, parseAddressInto } from '../wire/address.ts';
+import { nowMs } from '../worker-protocol.ts';
 
-export interface SavedSessions {
-  /** The one that the sessions were shared out by; undefined: it does not matter. */
-  readonly steeringKey: readonly number[] | undefined;
-  write(memories: readonly DatapathMemory[], steering: SteeringPlan | undefined): void;
+export class SavedSessions {
+  readonly #file: WholeFile;
+  readonly #loaded: LoadedSessions;
+  readonly #services: readonly ServicePlan[];
+  readonly #log: Logger;
+
+  private constructor(
+    file: WholeFile,
+    loaded: LoadedSessions,
+    services: readonly ServicePlan[],
+    log: Logger,
+  ) {
+    this.#file = file;
+    this.#loaded = loaded;
+    this.#services = services;
+    this.#log = log;
+  }
+
+  /** Undefined when there are none, or when they cannot be used, which is logged. */
+  static load(
+    { sessions: { stateFile } }: Config,
+    services: readonly ServicePlan[],
+    log: Logger,
+  ): SavedSessions | undefined {
+    if (stateFile === undefined) return undefined;
+    const file = new WholeFile(stateFile);
+    const loaded = loadSessions(file, services, { wallMs: Date.now() }, nowMs());
+    if (!('problem' in loaded)) return new SavedSessions(file, loaded, services, log);
+    if (!loaded.isMissing) log.warn(`saved sessions: ${loaded.problem}`);
+    return undefined;
+  }
+
+  /** By which `workers` shared out the sessions; undefined when another number of them did. */
+  steeringKey(workers: number): readonly number[] | undefined {
+    const { key, workers: before } = this.#loaded;
+    if (before !== workers || key.length === 0 || key.length % 4 !== 0) return undefined;
+    return [...new Int32Array(key.slice().buffer)];
+  }
+
+  /** Into memory that no datapath has used yet. */
+  write(memories: readonly DatapathMemory[], steering: SteeringPlan | undefined): void {
+    const { sessions, dropped } = this.#loaded;
+    const ownerOf = steering === undefined ? () => 0 : ownersOf(steering, this.#services);
+    const outcome = writeRecords(sessions, memories, ownerOf);
+    this.#log.info({ ...outcome, ...dropped }, `saved sessions: ${outcome.written} go on`);
+  }
+
+  /** They are at work: later they would only be wrong. */
+  forget(): void {
+    try {
+      this.#file.remove();
+    } catch (error) {
+      this.#log.warn(`saved sessions: ${this.#file.path} cannot be removed: ${(error as Error).message}`);
+    }
+  }
 }
 
-export function restoreSessions(
-  _config: Config,
-  _services: readonly ServicePlan[],
-  _workers: number,
-  _log: Logger,
-): SavedSessions | undefined {
-  return undefined;
+/** Both directions of a session must come to one worker: its lport says which, and the hash of its client. */
+function ownersOf(
+  steering: SteeringPlan,
+  services: readonly ServicePlan[],
+): (session: RestoredSession) => number {
+  const owners = new Owners(steering);
+  const addresses = new Int32Array(8);
+  const byIndex: { vips: Int32Array; vport: number }[] = [];
+  for (const { index, vips, vport } of services) {
+    const words = new Int32Array(8);
+    for (const vip of vips) parseAddressInto(words, vipAt(familyOf(vip)), vip);
+    byIndex[index] = { vips: words, vport };
+  }
+  return ({ client, cport, service, lport }) => {
+    const { vips, vport } = byIndex[service]!;
+    const at = vipAt(isV4(client, 0) ? 4 : 6);
+    for (let i = 0; i < 4; i++) {
+      addresses[i] = client[i]!;
+      addresses[4 + i] = vips[at + i]!;
+    }
+    const owner = owners.ownerOf(addresses, cport, vport);
+    return lport % steering.workers === owner ? owner : -1;
+  };
 }
 
+/** The datapaths must have stopped. Says in the log what became of it. */
 export function saveState(
-  _config: Config,
-  _services: readonly ServicePlan[],
-  _memories: readonly DatapathMemory[],
-  _steeringKey: readonly number[],
-  _log: Logger,
-): void {}
+  { sessions: { stateFile } }: Config,
+  services: readonly ServicePlan[],
+  memories: readonly DatapathMemory[],
+  steeringKey: readonly number[],
+  log: Logger,
+): void {
+  if (stateFile === undefined) return;
+  const tables = memories.map(({ records, table }) => ({ records, slots: table[0]! }));
+  const key = new Uint8Array(Int32Array.from(steeringKey).buffer);
+  const meta = { workers: memories.length, key, wallMs: Date.now() };
+  const outcome = saveSessions(new WholeFile(stateFile), tables, services, meta, nowMs());
+  if ('problem' in outcome) log.error(`sessions are not saved: ${outcome.problem}`);
+  else log.info({ ...outcome, file: stateFile }, `${outcome.saved} sessions saved`);
+}

@@ -4,7 +4,7 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, openSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { TestContext } from 'node:test';
@@ -126,9 +126,10 @@ export class Rig {
     return join(this.topology.scratch, 'proxy.yaml');
   }
 
-  /** Starts the proxy once more; the one before must have ended. */
+  /** Starts the proxy once more, by its config file as it is now; the one before must have ended. */
   startProxy(): ProxyProcess {
-    return new ProxyProcess(this.topology, MAIN, this.#config);
+    const config = existsSync(this.#configPath) ? readFileSync(this.#configPath, 'utf8') : this.#config;
+    return new ProxyProcess(this.topology, MAIN, config);
   }
 
   /** Starts a Python server on each real server's address; each result comes from `end()`. */

@@ -1,0 +1,116 @@
+// The proxy is restarted or taken out of service: sessions that go on, what is lost meanwhile, and the end after a drain.
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { existsSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { nodeArgv } from '../../src/lab/programs.ts';
+import { IO, MAIN, type Rig, type RigOptions, startRig } from './harness.ts';
+
+const CLIENTS = 5;
+const PORTS = 4;
+const ALL = CLIENTS * PORTS;
+
+const until = async (what: string, isSo: () => boolean | Promise<boolean>): Promise<void> => {
+  const deadline = performance.now() + 20_000;
+  while (!(await isSo())) {
+    assert.ok(performance.now() < deadline, `within 20 s: ${what}`);
+    await sleep(50);
+  }
+};
+
+interface Listed {
+  client: string;
+  clientPort: number;
+  lip: string;
+  lport: number;
+  rs: string;
+  uoa: { sent: number };
+}
+
+async function mappings(proxy: Rig['proxy']): Promise<string[]> {
+  const { body } = await proxy.get('/sessions?limit=1000');
+  const { sessions } = JSON.parse(body) as { sessions: Listed[] };
+  return sessions
+    .map(({ client, clientPort, lip, lport, rs }) => `${client} ${clientPort} ${lip} ${lport} ${rs}`)
+    .sort();
+}
+
+async function startWithState(t: TestContext, options: RigOptions = {}) {
+  const rig = await startRig(t, { clients: CLIENTS, servers: 2, ...options });
+  const stateFile = join(rig.topology.scratch, 'sessions');
+  await rig.proxy.stop();
+  rig.rewriteConfig((config) => {
+    config.sessions = { stateFile };
+  });
+  return { rig, stateFile };
+}
+
+for (const io of [IO, { mode: 'ring' as const, workers: 2 }]) {
+  test(`a restart under load keeps every LIP:lport of every client (io ${JSON.stringify(io)})`, async (t) => {
+    const { rig, stateFile } = await startWithState(t, { io });
+    let proxy = rig.startProxy();
+    await proxy.ready();
+    const servers = await rig.startServers();
+    const clients = rig.startClients({ portsPerAddress: PORTS, sizes: [64], timeoutMs: 3000 });
+    await until('every client has a session', async () => (await mappings(proxy)).length === ALL);
+    const before = await mappings(proxy);
+
+    assert.equal(await proxy.stop(), 0);
+    assert.ok(existsSync(stateFile), 'they are saved');
+    assert.match(proxy.log, new RegExp(`"msg":"${ALL} sessions saved"`));
+    proxy = rig.startProxy();
+    await proxy.ready();
+    assert.match(proxy.log, new RegExp(`"msg":"saved sessions: ${ALL} go on"`));
+    assert.ok(!existsSync(stateFile), 'a state is used once');
+    await sleep(500);
+    assert.deepEqual(await mappings(proxy), before);
+
+    const counted = await clients.end();
+    t.diagnostic(
+      `${counted.missing} of ${counted.sent} lost, of ${ALL} clients that wait 3 s for an answer`,
+    );
+    const heard = await Promise.all(servers.map((server) => server.end()));
+    const addresses = heard.reduce((sum, { learned }) => sum + (learned as number), 0);
+    assert.equal(addresses, ALL, 'the real servers saw no new address');
+    assert.deepEqual([counted.altered, counted.unexpected], [0, 0]);
+  });
+}
+
+test('a state file that is damaged is said and ignored', async (t) => {
+  const { rig, stateFile } = await startWithState(t);
+  writeFileSync(stateFile, 'no sessions');
+  const proxy = rig.startProxy();
+  await proxy.ready();
+  assert.match(proxy.log, /saved sessions: .* is ignored: /);
+});
+
+test('ctl drain: no new sessions, the others go on, and the proxy ends when they are over', async (t) => {
+  const rig = await startRig(t, {
+    clients: CLIENTS,
+    servers: 1,
+    service: { timeouts: { normal: '2s', oneway: '2s' } },
+  });
+  const servers = await rig.startServers();
+  const clients = rig.startClients({ portsPerAddress: PORTS, sizes: [64] });
+  await until(
+    'every client has a session',
+    async () => (await rig.metric('sessions', { state: 'normal' })) === ALL,
+  );
+  const argv = nodeArgv(MAIN, 'ctl', 'drain', '--timeout', '60s');
+  const ctl = rig.topology.spawn('lb', argv, { stdio: 'inherit' });
+  assert.deepEqual(await once(ctl, 'exit'), [0, null]);
+  const { status, body } = await rig.proxy.get('/readyz');
+  assert.equal(status, 503);
+  assert.match(body, /draining/);
+  const late = await rig.clients({ portsPerAddress: 1, count: CLIENTS, sizes: [64], timeoutMs: 200 });
+  assert.equal(late.missing, CLIENTS);
+  assert.equal(await rig.metric('drops_total', { reason: 'draining' }), CLIENTS);
+  const exited = once(rig.proxy.child, 'exit');
+  const counted = await clients.end();
+  assert.equal(counted.missing, 0, 'sessions that were there lose nothing');
+  assert.deepEqual(await exited, [0, null]);
+  assert.match(rig.proxy.log, /"msg":"drained"/);
+  await Promise.all(servers.map((server) => server.end()));
+});
