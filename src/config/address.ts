@@ -89,42 +89,60 @@ export function prefix(): Reader<string> {
   return {
     allowed: 'prefix (198.51.100.0/24, 2001:db8::/32) or address',
     read: (raw) => {
-      const { address, length } = parsePrefix(raw) ?? {};
-      if (address === undefined || refusalOfPrefix(address, length!) !== undefined) return undefined;
-      return `${address}/${length}`;
+      const parsed = parsePrefix(raw);
+      if (parsed === undefined || refusalOfPrefix(parsed) !== undefined) return undefined;
+      return `${parsed.address}/${parsed.length}`;
     },
     reason: (raw) => {
-      const { address, length } = parsePrefix(raw) ?? {};
-      return address === undefined ? undefined : refusalOfPrefix(address, length!);
+      const parsed = parsePrefix(raw);
+      return parsed && refusalOfPrefix(parsed);
     },
   };
 }
 
-function parsePrefix(raw: unknown): { address: string; length: number } | undefined {
+interface Prefix {
+  /** Canonical. */
+  address: string;
+  /** Four or sixteen. */
+  bytes: readonly number[];
+  length: number;
+  /** Why the address is none that a prefix can have. */
+  refusal: string | undefined;
+}
+
+function parsePrefix(raw: unknown): Prefix | undefined {
   const match = typeof raw === 'string' ? /^([^/]+)(?:\/(0|[1-9]\d{0,2}))?$/.exec(raw) : null;
-  const address = match ? canonical(match[1]) : undefined;
-  return address === undefined ? undefined : { address, length: Number(match![2] ?? bitsOf(address)) };
-}
-
-const bitsOf = (address: string): number => (familyOf(address) === 4 ? 32 : 128);
-
-function refusalOfPrefix(address: string, length: number): string | undefined {
-  const bits = bitsOf(address);
-  if (length > bits) return `an IPv${familyOf(address)} address has ${bits} bits`;
-  if (familyOf(address) === 6) {
-    const parsed = ipaddr.IPv6.parse(address);
-    if (parsed.zoneId !== undefined) return 'a prefix has no zone id';
-    if (parsed.range() === 'ipv4Mapped')
-      return `IPv4-mapped addresses are IPv4, which is written ${parsed.toIPv4Address().toString()}`;
+  const text = match?.[1];
+  if (isIpv4(text)) {
+    const bytes = text.split('.').map(Number);
+    return { address: text, bytes, length: Number(match![2] ?? 32), refusal: undefined };
   }
-  const start = networkOf(address, length);
-  return start === address ? undefined : `it has bits behind its length: ${start}/${length}`;
+  if (!isIpv6(text)) return undefined;
+  const parsed = ipaddr.IPv6.parse(text);
+  const refusal =
+    parsed.zoneId !== undefined
+      ? 'a prefix has no zone id'
+      : isMapped(parsed.parts)
+        ? `IPv4-mapped addresses are IPv4, which is written ${parsed.toIPv4Address().toString()}`
+        : undefined;
+  const length = Number(match![2] ?? 128);
+  return { address: parsed.toRFC5952String(), bytes: parsed.toByteArray(), length, refusal };
 }
 
-function networkOf(address: string, length: number): string {
-  return familyOf(address) === 4
-    ? ipaddr.IPv4.networkAddressFromCIDR(`${address}/${length}`).toString()
-    : ipaddr.IPv6.networkAddressFromCIDR(`${address}/${length}`).toRFC5952String();
+/** ::ffff:0:0/96. */
+function isMapped(groups: readonly number[]): boolean {
+  return groups[5] === 0xffff && groups.slice(0, 5).every((group) => group === 0);
+}
+
+function refusalOfPrefix({ bytes, length, refusal }: Prefix): string | undefined {
+  const bits = 8 * bytes.length;
+  if (length > bits) return `an IPv${bits === 32 ? 4 : 6} address has ${bits} bits`;
+  if (refusal !== undefined) return refusal;
+  const network = bytes.map((byte, i) => byte & ~(0xff >> Math.min(8, Math.max(0, length - 8 * i))));
+  if (network.every((byte, i) => byte === bytes[i])) return undefined;
+  const start = ipaddr.fromByteArray(network);
+  const text = start instanceof ipaddr.IPv6 ? start.toRFC5952String() : start.toString();
+  return `it has bits behind its length: ${text}/${length}`;
 }
 
 /** True when only programs on this host can reach `host`. */
@@ -173,13 +191,12 @@ function refusalOfIpv6(address: string): string | undefined {
   }
 }
 
+const OCTET = '(?:25[0-5]|2[0-4]\\d|1\\d\\d|[1-9]?\\d)';
+const IPV4 = new RegExp(`^${OCTET}(?:\\.${OCTET}){3}$`);
+
 /** Four decimal octets without leading zeros (which some programs read as octal). */
 function isIpv4(raw: unknown): raw is string {
-  return (
-    typeof raw === 'string' &&
-    ipaddr.IPv4.isValidFourPartDecimal(raw) &&
-    ipaddr.IPv4.parse(raw).toString() === raw
-  );
+  return typeof raw === 'string' && IPV4.test(raw);
 }
 
 function isIpv6(raw: unknown): raw is string {
