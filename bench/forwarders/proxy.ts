@@ -27,7 +27,8 @@ export function proxy({ mode, io, opensPerSecond, neverSleeps = false }: ProxyOp
       `io: { mode: ${mode}, wan: wan0, lan: lan0, assignAddresses: true${io === undefined ? '' : `, ${io}`} }
 admin: { listen: 127.0.0.1:9464 }
 log: { format: json }
-sessions: { max: ${MAX_SESSIONS} }
+# One way means that no real server answers: by default such sessions are only a part of the table.
+sessions: { max: ${MAX_SESSIONS}, onewayShare: 100, lportReserve: 0 }
 services:
   - name: bench
     vip: ${VIP}
@@ -44,7 +45,7 @@ services:
     const program = startProgram(network, [...argv, 'run', '--config', config]);
     await program.until('"msg":"ready"');
     const pids = network.pids();
-    const settings = `io.mode ${mode}${io === undefined ? '' : `, io.${io}`}`;
+    const settings = `io.mode ${mode}${io === undefined ? '' : `, io.${io}`}, onewayShare 100`;
     return {
       name: `uoa-proxy ${mode}${io === undefined ? '' : ` ${io}`}`,
       note: `${settings}, one worker unless said, UOA dialect ipo${isBuilt ? '' : ', from the sources'}`,
