@@ -35,7 +35,7 @@ const MAY_IMPORT: Record<string, { of: string[]; types?: string[]; instead: stri
     instead: 'a session is data: let datapath decide and send',
   },
   service: {
-    of: ['wire', 'uoa', 'session/session.ts'],
+    of: ['wire', 'uoa', 'session/session.ts', 'session/tuple-hash.ts'],
     types: ['session', 'config'],
     instead: 'let the composition root translate the config',
   },
@@ -90,7 +90,7 @@ const MAY_IMPORT: Record<string, { of: string[]; types?: string[]; instead: stri
   },
   ctl: {
     of: ['wire/address.ts'],
-    types: ['admin'],
+    types: ['admin', 'session/snapshot.ts'],
     instead:
       'it speaks HTTP with a proxy that runs elsewhere, and knows no more than the types of its answers',
   },

@@ -5,9 +5,12 @@ import { ConfigError, formatProblem } from '../config/problem.ts';
 import { dialectRefusal, FAMILY_NAMES, LAB_DIALECTS } from '../lab/family.ts';
 import { packageVersion } from '../version.ts';
 import { check } from './check.ts';
+import { COMPLETE, complete, printCompletion, SHELLS } from './completion.ts';
+import { withCtl, withTop } from './ctl-commands.ts';
 import { lab } from './lab.ts';
 import { run } from './run.ts';
 import { sniff, withSniffOptions } from './sniff.ts';
+import { top } from './top.ts';
 
 const COLUMNS = 80;
 
@@ -16,12 +19,17 @@ type Command = () => number | Promise<number>;
 /** Runs one command; `argv` is without the program's name. Resolves with the exit code. */
 export async function runCli(argv: readonly string[]): Promise<number> {
   let command: Command | undefined;
-  const parser = defineCommands((chosen) => {
-    command = chosen;
-  });
+  const parserOf = (args: readonly string[]) =>
+    defineCommands(args, (chosen) => {
+      command = chosen;
+    });
+  if (argv[0] === COMPLETE) {
+    process.stdout.write((await complete(parserOf, argv.slice(1))).map((word) => `${word}\n`).join(''));
+    return 0;
+  }
   let failure: Error | undefined;
   let help = '';
-  await parser.parse([...argv], {}, (error, _parsed, output) => {
+  await parserOf(argv).parse([...argv], {}, (error, _parsed, output) => {
     failure = error;
     help = output;
   });
@@ -41,8 +49,8 @@ export async function runCli(argv: readonly string[]): Promise<number> {
   }
 }
 
-function defineCommands(choose: (command: Command) => void): Argv {
-  return yargs()
+function defineCommands(argv: readonly string[], choose: (command: Command) => void): Argv {
+  return yargs([...argv])
     .scriptName('uoa-proxy')
     .usage(
       '$0 <command> [options]\n\nUDP FullNAT load balancer that tells real servers the client address (UOA).',
@@ -103,10 +111,24 @@ function defineCommands(choose: (command: Command) => void): Argv {
       withSniffOptions,
       (options) => choose(() => sniff(options)),
     )
+    .command('ctl', 'Ask a running proxy, or change it: services, sessions, drain, reload', (command) =>
+      withCtl(command, choose),
+    )
+    .command('top', 'Watch a running proxy', withTop, (options) => choose(() => top(options)))
+    .command(
+      'completion <shell>',
+      'Print a script that completes commands in bash or zsh',
+      (command) =>
+        command
+          .positional('shell', { choices: SHELLS, demandOption: true })
+          .example('eval "$($0 completion bash)"', ''),
+      ({ shell }) => choose(() => printCompletion(shell)),
+    )
     .example('$0 check --config proxy.yaml', 'List every problem')
     .example('$0 run --config proxy.yaml', 'Run the proxy')
     .example('$0 lab --once', 'See it work, then end')
     .example('$0 sniff -i eth0', 'Watch UOA on the wire')
+    .example('$0 ctl services', 'Real servers: state, sessions')
     .epilogue('Config keys: docs/config.md. Examples: the folder config/ of the package.')
     .version(packageVersion())
     .help()

@@ -1,0 +1,157 @@
+// The arguments of `ctl` and `top`, and their help, which reads like a manual page.
+import type { Argv } from 'yargs';
+import {
+  ctlDrain,
+  ctlReload,
+  ctlServer,
+  ctlServices,
+  ctlSessions,
+  ctlStats,
+  type ServerAction,
+} from './ctl.ts';
+import { DEFAULT_ADMIN } from './ctl-target.ts';
+
+type Choose = (command: () => Promise<number>) => void;
+
+const EPILOGUE = `A service is called as in its config (name, or VIP:PORT without one), a real server IP:PORT or [IP]:PORT; quote brackets in zsh.
+
+Exit codes: 0 it is done; 1 it is not, and standard error says why.
+
+Changes last until the proxy ends; the config file is never written. All of it is described in docs/ctl.md.`;
+
+export function withCtl(command: Argv, choose: Choose) {
+  return withTarget(command)
+    .usage(
+      '$0 ctl [options] <command>\n\nAsk a running proxy, and change it while it runs, over its admin HTTP.',
+    )
+    .option('json', { type: 'boolean', default: false, describe: 'Print the answer as JSON' })
+    .command(
+      'services',
+      'Services and their real servers: state, sessions, packets/s',
+      (own) =>
+        own
+          .option('no-rate', {
+            type: 'boolean',
+            default: false,
+            describe: 'Answer at once, without packets/s, which take a second',
+          })
+          .example('$0 ctl services', '')
+          .example('$0 ctl services --json', 'Every counter'),
+      (options) => choose(() => ctlServices({ ...options, rate: !options.noRate })),
+    )
+    .command(
+      'sessions',
+      'Sessions: client, real server, state, idle time, UOA',
+      (own) =>
+        own
+          .option('client', { ...text, describe: 'Only of this client: IP or IP:PORT' })
+          .option('rs', { ...text, describe: 'Only to this real server: IP or IP:PORT' })
+          .option('service', { ...text, describe: 'Only of this service' })
+          .option('state', {
+            choices: ['oneway', 'normal'] as const,
+            requiresArg: true,
+            describe: 'Only those not answered yet, or answered',
+          })
+          .option('limit', { ...text, describe: 'Show at most so many, 1 to 1000 [100]' })
+          .option('offset', { ...text, describe: 'Leave out so many before' })
+          .example('$0 ctl sessions --client 198.51.100.7', '')
+          .example('$0 ctl sessions --state oneway', 'Who waits for an answer'),
+      (options) => choose(() => ctlSessions(options)),
+    )
+    .command(
+      'stats',
+      'Counters and drops by reason, without those that are 0',
+      (own) => own.example('$0 ctl stats', '').example('$0 ctl stats --json', 'The zeros too'),
+      (options) => choose(() => ctlStats(options)),
+    )
+    .command(
+      'server',
+      'Drain, enable, or give a weight to one real server',
+      (own) => withServerActions(own, choose),
+      () => {},
+    )
+    .command(
+      'reload',
+      'Read the config file again',
+      (own) => own.example('$0 ctl reload', 'Prints what changed; exit code 1 if it cannot be used'),
+      (options) => choose(() => ctlReload(options)),
+    )
+    .command(
+      'drain',
+      'Take no new sessions; end when there are none left',
+      (own) =>
+        own
+          .option('timeout', { ...text, describe: 'End after this long in any case, as 90s [5m]' })
+          .example('$0 ctl drain --timeout 10m', ''),
+      (options) => choose(() => ctlDrain(options)),
+    )
+    .example('$0 ctl services', 'What ipvsadm -ln shows')
+    .example('$0 ctl server drain game 10.2.0.11:6000', '')
+    .example('$0 ctl --config proxy.yaml reload', 'Address and token as there')
+    .epilogue(EPILOGUE)
+    .demandCommand(
+      1,
+      1,
+      'ctl needs a command: services, sessions, stats, server, reload or drain',
+      'only one command at a time',
+    );
+}
+
+function withServerActions(command: Argv<CtlArguments>, choose: Choose) {
+  const one = (action: ServerAction, describe: string, example: string) =>
+    command.command(
+      `${action} <service> <rs>${action === 'weight' ? ' <weight>' : ''}`,
+      describe,
+      (own) => {
+        const named = own
+          .positional('service', { type: 'string', demandOption: true, describe: 'Its service' })
+          .positional('rs', { type: 'string', demandOption: true, describe: 'IP:PORT' })
+          .example(`$0 ctl server ${action} ${example}`, '');
+        return action === 'weight'
+          ? named
+              .positional('weight', { type: 'number', demandOption: true, describe: '0 to 65535' })
+              .check(({ weight }) => {
+                if (Number.isInteger(weight) && weight >= 0 && weight <= 65_535) return true;
+                throw new Error('the weight must be an integer from 0 to 65535');
+              })
+          : named;
+      },
+      (options) =>
+        choose(() =>
+          ctlServer(action, options, 'weight' in options ? (options.weight as number) : undefined),
+        ),
+    );
+  one('drain', 'No new sessions; those that it has go on', 'game 10.2.0.11:6000');
+  one('enable', 'Take back drain and weight', 'game 10.2.0.11:6000');
+  one('weight', 'Its share of new sessions', 'game 10.2.0.11:6000 50');
+  return command
+    .usage('$0 ctl server <action> <service> <rs>')
+    .epilogue(EPILOGUE)
+    .demandCommand(1, 1, 'server needs an action: drain, enable or weight', 'only one action at a time');
+}
+
+export function withTop(command: Argv) {
+  return withTarget(command)
+    .usage(
+      '$0 top [options]\n\nWatch a running proxy: traffic, sessions, UOA, drops and every real server, once a second. q ends.',
+    )
+    .option('once', { type: 'boolean', default: false, describe: 'Print one frame, after a second, and end' })
+    .example('$0 top', 'Until q or Ctrl-C')
+    .example('$0 top --once', 'For a script or a report');
+}
+
+type CtlArguments = {
+  admin: string | undefined;
+  'token-file': string | undefined;
+  config: string | undefined;
+  json: boolean;
+};
+
+const text = { type: 'string', requiresArg: true } as const;
+
+function withTarget(command: Argv) {
+  return command
+    .option('admin', { ...text, describe: `Its admin.listen [${DEFAULT_ADMIN}]` })
+    .option('token-file', { ...text, describe: 'File whose first line is the token' })
+    .option('config', { ...text, alias: 'c', describe: "The proxy's config, to take both from" });
+}

@@ -1,0 +1,107 @@
+// `uoa-proxy ctl`: asks a running proxy over its admin HTTP and prints the answer, as tables or as JSON.
+import { setTimeout as wait } from 'node:timers/promises';
+import { AdminClient } from '../ctl/admin-client.ts';
+import { ratesBetween, takeSample } from '../ctl/sample.ts';
+import { plain, print, widthOf } from '../ctl/screen.ts';
+import { type ServerAnswer, serverLine } from '../ctl/server-line.ts';
+import { servicesTable } from '../ctl/services-table.ts';
+import { type SessionList, sessionsTable } from '../ctl/sessions-table.ts';
+import { type StatsReport, statsTable } from '../ctl/stats-table.ts';
+import { age } from '../ctl/units.ts';
+import { findTarget, type TargetOptions } from './ctl-target.ts';
+
+export interface CtlOptions extends TargetOptions {
+  json: boolean;
+}
+
+export type ServerAction = 'drain' | 'enable' | 'weight';
+
+const SAMPLE_MS = 1000;
+const output = process.stdout;
+
+const clientOf = (options: TargetOptions): AdminClient => new AdminClient(findTarget(options));
+
+const printJson = (value: unknown): void => {
+  output.write(`${JSON.stringify(value, undefined, 2)}\n`);
+};
+
+/** All of these resolve with the exit code and throw what findTarget and AdminClient throw. */
+export async function ctlServices(options: CtlOptions & { rate: boolean }): Promise<number> {
+  const client = clientOf(options);
+  if (options.json) {
+    printJson(await client.get('/services'));
+    return 0;
+  }
+  const first = await takeSample(client);
+  if (!options.rate) {
+    print(output, servicesTable(first, undefined, Date.now(), widthOf(output)));
+    return 0;
+  }
+  await wait(SAMPLE_MS);
+  const second = await takeSample(client);
+  print(output, servicesTable(second, ratesBetween(first, second), Date.now(), widthOf(output)));
+  return 0;
+}
+
+const FILTERS = ['client', 'rs', 'service', 'state', 'limit', 'offset'] as const;
+type SessionFilters = { [name in (typeof FILTERS)[number]]?: string | number | undefined };
+
+export async function ctlSessions(options: CtlOptions & SessionFilters): Promise<number> {
+  const query = new URLSearchParams(
+    FILTERS.flatMap((name): [string, string][] =>
+      options[name] === undefined ? [] : [[name, String(options[name])]],
+    ),
+  );
+  const list = await clientOf(options).get<SessionList>(`/sessions?${query}`);
+  if (options.json) printJson(list);
+  else print(output, plain(sessionsTable(list)));
+  return 0;
+}
+
+export async function ctlStats(options: CtlOptions): Promise<number> {
+  const stats = await clientOf(options).get<StatsReport>('/stats');
+  if (options.json) printJson(stats);
+  else print(output, plain(statsTable(stats)));
+  return 0;
+}
+
+export interface ServerOptions extends CtlOptions {
+  service: string;
+  rs: string;
+}
+
+export async function ctlServer(
+  action: ServerAction,
+  options: ServerOptions,
+  weight?: number,
+): Promise<number> {
+  const path = `/services/${encodeURIComponent(options.service)}/servers/${encodeURIComponent(options.rs)}`;
+  const answer = await clientOf(options).post<ServerAnswer>(
+    `${path}/${action}`,
+    weight === undefined ? undefined : { weight },
+  );
+  if (options.json) printJson(answer);
+  else output.write(`${serverLine(answer)}\n`);
+  return 0;
+}
+
+/** 1 when the proxy goes on with the config that it had. */
+export async function ctlReload(options: CtlOptions): Promise<number> {
+  const { status, json } = await clientOf(options).reload();
+  const { lines, error } = json as { lines: string[]; error?: string };
+  if (options.json) printJson(json);
+  else if (status === 200) output.write(lines.length === 0 ? 'nothing changed\n' : `${lines.join('\n')}\n`);
+  else process.stderr.write(`uoa-proxy: ${error}:\n${lines.map((line) => `  ${line}\n`).join('')}`);
+  return status === 200 ? 0 : 1;
+}
+
+export async function ctlDrain(options: CtlOptions & { timeout: string | undefined }): Promise<number> {
+  const query = options.timeout === undefined ? '' : `?timeout=${encodeURIComponent(options.timeout)}`;
+  const answer = await clientOf(options).post<{ timeoutMs: number }>(`/drain${query}`);
+  if (options.json) printJson(answer);
+  else
+    output.write(
+      `draining: no new sessions; the proxy ends when there are none left, at the latest in ${age(answer.timeoutMs)}\n`,
+    );
+  return 0;
+}

@@ -1,0 +1,104 @@
+// One frame of the live view: traffic, sessions, UOA and drops per second, then every real server.
+import type { Counters, StatsReport } from '../admin/report.ts';
+import { ratesBetween, type Sample } from './sample.ts';
+import { type Line, servicesTable } from './services-table.ts';
+import { summary } from './stats-table.ts';
+import { table } from './table.ts';
+import { rate, short } from './units.ts';
+
+type DropReason = keyof StatsReport['drops'];
+
+/** `before` is the sample of an interval ago, undefined at first. `nowMs` is since 1970. */
+export function overview(before: Sample | undefined, after: Sample, nowMs: number, width: number): Line[] {
+  const per = ratesBetween(before, after);
+  const counter = (name: keyof Counters) => per(({ stats }) => stats.counters[name]);
+  const bits = (name: keyof Counters) => per(({ stats }) => stats.counters[name] * 8);
+  const traffic = table(
+    [
+      { head: 'PER SECOND' },
+      { head: 'PACKETS', right: true },
+      { head: 'BITS', right: true },
+      { head: 'SENT ON', right: true },
+    ],
+    [
+      ['clients -> real servers', ...way('inbound')],
+      ['real servers -> clients', ...way('outbound')],
+    ],
+  );
+  const { sessions } = after.stats;
+  return [
+    { text: summary(after.stats), kind: after.stats.ready && !after.stats.draining ? 'title' : 'trouble' },
+    { text: '', kind: 'plain' },
+    { text: traffic[0]!, kind: 'head' },
+    ...traffic.slice(1).map((text): Line => ({ text, kind: 'plain' })),
+    ...labelled([
+      [
+        'sessions',
+        `${short(sessions.normal)} normal, ${short(sessions.oneway)} oneway, of ${short(sessions.max)}`,
+      ],
+      [
+        '',
+        `${rate(counter('sessionsCreated'))} opened/s, ${rate(counter('sessionsExpired'))} expired/s, ${rate(counter('sessionsEvicted'))} evicted/s`,
+      ],
+      [
+        'UOA/s',
+        `${rate(counter('uoaInserted'))} inserted, ${rate(counter('uoaCarrier'))} in carriers, ${rate(counter('uoaAcked'))} acked, ${rate(counter('uoaFailed'))} failed`,
+      ],
+    ]),
+    ...lossLines(before, after, width),
+    { text: '', kind: 'plain' },
+    ...servicesTable(after, per, nowMs, width),
+  ];
+
+  function way(direction: 'inbound' | 'outbound'): string[] {
+    return [
+      rate(counter(`${direction}Packets`)),
+      short(bits(`${direction}Bytes`)),
+      rate(counter(`${direction}Forwarded`)),
+    ];
+  }
+}
+
+/** Drops with their reasons, most first; and what was lost before the proxy saw it, or the kernel refused to send. */
+function lossLines(before: Sample | undefined, after: Sample, width: number): Line[] {
+  const per = ratesBetween(before, after);
+  const reasons = Object.keys(after.stats.drops) as DropReason[];
+  const dropped = reasons
+    .map((reason) => ({ reason, value: per(({ stats }) => stats.drops[reason]) ?? 0 }))
+    .filter(({ value }) => value > 0)
+    .sort((a, b) => b.value - a.value);
+  const all = before && dropped.reduce((sum, { value }) => sum + value, 0);
+  const lost = per(({ stats: { io } }) => io.lostKernel + io.lostBacklog);
+  const unsent = per(
+    ({ stats: { io } }) => io.sendTooBig + io.sendNoBuffer + io.sendUnreachable + io.sendError,
+  );
+  const items = dropped.map(({ reason, value }) => `${reason} ${rate(value)}`);
+  return [
+    ...filled('drops/s', [rate(all), ...items], width).map((text) => judged(text, all)),
+    judged(
+      `${label('lost/s')}${rate(lost)} before they were seen, ${rate(unsent)} refused by the kernel`,
+      (lost ?? 0) + (unsent ?? 0),
+    ),
+  ];
+}
+
+const judged = (text: string, value: number | undefined): Line => ({
+  text,
+  kind: value !== undefined && value > 0 ? 'trouble' : 'plain',
+});
+
+/** The items, two spaces apart, on as many lines as they need. */
+function filled(name: string, items: readonly string[], width: number): string[] {
+  const lines = [label(name) + items[0]];
+  for (const item of items.slice(1)) {
+    const last = lines.at(-1)!;
+    if (last.length + 2 + item.length <= width) lines[lines.length - 1] = `${last}  ${item}`;
+    else lines.push(label('') + item);
+  }
+  return lines;
+}
+
+const label = (name: string): string => name.padEnd(10);
+
+const labelled = (rows: readonly (readonly [name: string, text: string])[]): Line[] =>
+  rows.map(([name, text]) => ({ text: label(name) + text, kind: 'plain' }));

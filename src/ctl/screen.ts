@@ -1,0 +1,54 @@
+// Lines on a terminal: cut to its width, coloured by what they say; and the alternate screen, which gives back what stood
+// there before.
+import type { Line } from './services-table.ts';
+import { cut } from './table.ts';
+
+/** process.stdout, or a test's stand-in. */
+export interface Output {
+  isTTY?: boolean;
+  columns?: number;
+  rows?: number;
+  write(text: string): unknown;
+}
+
+const COLOURS: Record<Line['kind'], string> = { head: '2', title: '1', plain: '', trouble: '33' };
+const ESCAPE = '\u001b[';
+
+/** Anything that is no terminal has room for every line. */
+export const widthOf = ({ isTTY, columns }: Output): number =>
+  isTTY ? columns || 80 : Number.POSITIVE_INFINITY;
+
+/** Prints lines where the cursor is. */
+export function print(output: Output, lines: readonly Line[]): void {
+  output.write(lines.map((line) => `${painted(output, line)}\n`).join(''));
+}
+
+/** The lines of one text each, nothing to be seen in their colour. */
+export const plain = (texts: readonly string[]): Line[] => texts.map((text) => ({ text, kind: 'plain' }));
+
+function painted(output: Output, { text, kind }: Line): string {
+  const fitted = cut(text, widthOf(output));
+  const isColoured = output.isTTY && process.env.NO_COLOR === undefined && COLOURS[kind] !== '';
+  return isColoured ? `${ESCAPE}${COLOURS[kind]}m${fitted}${ESCAPE}0m` : fitted;
+}
+
+/** To the alternate screen, without a cursor. */
+export const enter = (output: Output): unknown => output.write(`${ESCAPE}?1049h${ESCAPE}?25l`);
+
+export const leave = (output: Output): unknown => output.write(`${ESCAPE}?25h${ESCAPE}?1049l`);
+
+/** In place of what the screen shows. One write, so that nothing flickers; the last line has no end, which would scroll. */
+export function redraw(output: Output, lines: readonly Line[]): void {
+  const rows = output.rows || 24;
+  const hidden = lines.length - rows;
+  const shown: readonly Line[] =
+    hidden <= 0
+      ? lines
+      : [
+          ...lines.slice(0, rows - 1),
+          { text: `… ${hidden + 1} more lines: a taller window shows them`, kind: 'head' },
+        ];
+  // Cleared before it is written: behind the last column, clearing would take the last character along.
+  const text = shown.map((line) => `${ESCAPE}K${painted(output, line)}`).join('\n');
+  output.write(`${ESCAPE}H${text}${ESCAPE}J`);
+}

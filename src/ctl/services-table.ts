@@ -1,0 +1,83 @@
+// Services and their real servers as a table, in the spirit of `ipvsadm -ln`: a line per service, below it one per real
+// server, and where that is not up a line that says why.
+import type { ServerReport, ServiceReport } from '../admin/report.ts';
+import { formatEndpoint } from '../wire/address.ts';
+import { type Rate, type Sample, serverIn, serverName } from './sample.ts';
+import { type Column, table } from './table.ts';
+import { age, rate, short } from './units.ts';
+
+/** A line of the screen, and what it says, which decides its colour. */
+export interface Line {
+  text: string;
+  kind: 'head' | 'title' | 'plain' | 'trouble';
+}
+
+const COLUMNS: readonly Column[] = [
+  { head: 'SERVICE -> REAL SERVER' },
+  { head: 'WEIGHT', right: true },
+  { head: 'STATE' },
+  { head: 'ACTIVE', right: true },
+  { head: 'INACTIVE', right: true },
+];
+const RATE_COLUMNS: readonly Column[] = [
+  { head: 'IN/s', right: true },
+  { head: 'OUT/s', right: true },
+];
+
+/** Without `rates` the table has no columns for them. `nowMs` is since 1970. */
+export function servicesTable(
+  { services }: Sample,
+  rates: Rate | undefined,
+  nowMs: number,
+  width = Number.POSITIVE_INFINITY,
+): Line[] {
+  const columns = rates === undefined ? COLUMNS : [...COLUMNS, ...RATE_COLUMNS];
+  const rows = services.flatMap((service) =>
+    service.realServers.map((server) => [
+      ...describe(server),
+      ...(rates === undefined ? [] : packetRates(service.name, server, rates)),
+    ]),
+  );
+  const [head, ...lines] = table(columns, rows, width);
+  const out: Line[] = [{ text: head!, kind: 'head' }];
+  for (const service of services) {
+    out.push({ text: title(service), kind: 'title' });
+    for (const server of service.realServers) {
+      const isUp = server.state === 'up';
+      out.push({ text: lines.shift()!, kind: isUp ? 'plain' : 'trouble' });
+      if (!isUp) out.push({ text: `     ${why(server, nowMs)}`, kind: 'trouble' });
+    }
+  }
+  return out;
+}
+
+function title({ name, vips, vport, scheduler, persistenceMs }: ServiceReport): string {
+  const endpoints = vips.map((vip) => formatEndpoint(vip, vport)).filter((endpoint) => endpoint !== name);
+  const persistence = persistenceMs === 0 ? [] : [`persistent ${age(persistenceMs)}`];
+  return [name, ...endpoints, scheduler, ...persistence].join('  ');
+}
+
+function describe(server: ServerReport): string[] {
+  const { state, sessions, isFallback } = server;
+  return [
+    `  -> ${serverName(server)}${isFallback ? ' fallback' : ''}`,
+    weightText(server),
+    state,
+    short(sessions.normal),
+    short(sessions.oneway),
+  ];
+}
+
+/** 100, or where new sessions see another weight than the config says: 0/100. A fallback has none in the config. */
+export function weightText({ weight, effectiveWeight, isFallback }: ServerReport): string {
+  return weight === effectiveWeight || isFallback ? String(effectiveWeight) : `${effectiveWeight}/${weight}`;
+}
+
+const why = ({ state, reason, since }: ServerReport, nowMs: number): string =>
+  `${state} for ${age(nowMs - Date.parse(since))}: ${reason}`;
+
+function packetRates(service: string, server: ServerReport, rates: Rate): string[] {
+  const per = (name: 'inboundPackets' | 'outboundPackets') =>
+    rate(rates((sample) => serverIn(sample, service, server)?.counters[name]));
+  return [per('inboundPackets'), per('outboundPackets')];
+}

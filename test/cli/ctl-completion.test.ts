@@ -1,0 +1,99 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { describe, it, type TestContext } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { startSample } from '../admin/sample.ts';
+import { uoaProxyBeside } from './ctl-program.ts';
+import { uoaProxy } from './program.ts';
+
+const root = fileURLToPath(new URL('../../', import.meta.url));
+
+/** What bash proposes for a command line with the cursor at its end. */
+async function bash(t: TestContext, line: string): Promise<string[]> {
+  const text = `
+    uoa-proxy() { '${process.execPath}' --import tsx src/main.ts "$@"; }
+    eval "$(uoa-proxy completion bash)"
+    COMP_LINE="$1"; COMP_POINT=\${#1}
+    _uoa_proxy
+    printf '%s\\n' "\${COMPREPLY[@]}"`;
+  const child = spawn('bash', ['-c', text, 'bash', line], {
+    cwd: root,
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  t.after(() => child.kill('SIGKILL'));
+  let out = '';
+  child.stdout.setEncoding('utf8').on('data', (more) => {
+    out += more;
+  });
+  await once(child, 'close');
+  return out.split('\n').filter((word) => word !== '');
+}
+
+describe('completion', () => {
+  const rows: [words: string[], found: string[]][] = [
+    [
+      ['ctl', ''],
+      ['drain', 'reload', 'server', 'services', 'sessions', 'stats'],
+    ],
+    [
+      ['ctl', 'se'],
+      ['server', 'services', 'sessions'],
+    ],
+    [
+      ['ctl', 'server', ''],
+      ['drain', 'enable', 'weight'],
+    ],
+    [
+      ['ctl', 'sessions', '--state', ''],
+      ['normal', 'oneway'],
+    ],
+    [
+      ['completion', ''],
+      ['bash', 'zsh'],
+    ],
+  ];
+  for (const [words, found] of rows) {
+    it(`of "${words.join(' ')}" proposes ${found.join(', ')}`, () => {
+      const { code, stdout } = uoaProxy('--complete', ...words);
+      assert.equal(code, 0);
+      assert.deepEqual(
+        stdout.split('\n').filter((word) => word !== '' && !word.startsWith('-')),
+        found,
+      );
+    });
+  }
+
+  it('proposes the services and real servers of the proxy that runs', async (t) => {
+    const admin = ['ctl', '--admin', (await startSample(t)).url('')];
+    const found = async (...words: string[]) =>
+      (await uoaProxyBeside(t, '--complete', ...admin, ...words)).stdout
+        .split('\n')
+        .filter((word) => word !== '');
+    assert.deepEqual(await found('server', 'drain', ''), ['10.1.0.100:6001', 'game']);
+    assert.deepEqual(await found('server', 'drain', 'game', ''), ['10.2.0.11:6000', '10.2.0.9:6000']);
+    assert.deepEqual(await found('sessions', '--rs', '[fd'), ['[fd00:2::12]:6000']);
+  });
+
+  it('proposes nothing, and says nothing, when no proxy runs', () => {
+    assert.deepEqual(uoaProxy('--complete', 'ctl', '--admin', '127.0.0.1:1', 'server', 'drain', ''), {
+      code: 0,
+      stdout: '',
+      stderr: '',
+    });
+  });
+
+  it('works in bash, which ends words at colons', async (t) => {
+    const ctl = `uoa-proxy ctl --admin ${(await startSample(t)).url('')} server`;
+    assert.deepEqual(await bash(t, `${ctl} d`), ['drain']);
+    assert.deepEqual(await bash(t, `${ctl} drain 10.1.0.100:6`), ['6001']);
+    assert.deepEqual(await bash(t, `${ctl} drain 10.1.0.100:6001 [fd00:`), ['2::12]:6000']);
+  });
+
+  it('is printed for zsh too', () => {
+    const { code, stdout } = uoaProxy('completion', 'zsh');
+    assert.equal(code, 0);
+    assert.match(stdout, /^#compdef uoa-proxy\n/);
+    assert.match(stdout, /compdef _uoa_proxy uoa-proxy\n$/);
+  });
+});

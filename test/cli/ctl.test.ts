@@ -1,0 +1,353 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, it, type TestContext } from 'node:test';
+import { COUNTER, counterRow, dropColumn } from '../../src/datapath/counters.ts';
+import { SERVER_COUNTER, serverRow } from '../../src/datapath/server-cells.ts';
+import { DROP } from '../../src/datapath/verdict.ts';
+import { type SampleAdmin, startSample } from '../admin/sample.ts';
+import { uoaProxyBeside } from './ctl-program.ts';
+import { uoaProxy } from './program.ts';
+
+/** The sample, with a second of some traffic behind it. */
+async function startBusy(t: TestContext): Promise<SampleAdmin> {
+  const admin = await startSample(t, { startedAt: new Date(Date.now() - 93_600_500) });
+  const { counters, servers } = admin.sources;
+  servers[serverRow(0) + SERVER_COUNTER.sessionsNormal] = 12_345;
+  servers[serverRow(0) + SERVER_COUNTER.sessionsOneway] = 67;
+  counters[counterRow(0) + COUNTER.inboundPackets] = 1_234_567;
+  counters[counterRow(0) + COUNTER.sessionsNormal] = 12_345;
+  counters[counterRow(1) + COUNTER.uoaAckRejected] = 2;
+  counters[counterRow(-1) + dropColumn(DROP.no_session)] = 1234;
+  counters[counterRow(0) + dropColumn(DROP.denied)] = 5;
+  admin.states[2] = {
+    state: 'down',
+    reason: 'udp: no reply within 1s',
+    since: new Date(Date.now() - 125_500),
+    weightSetTo: undefined,
+  };
+  admin.sources.operations.reload = async () => {
+    admin.done.push('reload');
+    return { ok: false, lines: ['services[0].vport: expected integer 1..65535'] };
+  };
+  return admin;
+}
+
+const ctl = (t: TestContext, admin: SampleAdmin, ...args: string[]) =>
+  uoaProxyBeside(t, 'ctl', '--admin', admin.url(''), ...args);
+
+function fileWith(t: TestContext, name: string, text: string): string {
+  const folder = mkdtempSync(join(tmpdir(), 'uoa-ctl-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const path = join(folder, name);
+  writeFileSync(path, text);
+  return path;
+}
+
+describe('ctl shows', () => {
+  const rows: [args: string[], stdout: string][] = [
+    [
+      ['services', '--no-rate'],
+      `\
+SERVICE -> REAL SERVER       WEIGHT  STATE  ACTIVE  INACTIVE
+game  [fd00:1::100]:6000  10.1.0.100:6000  rr
+  -> 10.2.0.11:6000             100  up      12.3k        67
+  -> 10.2.0.9:6000 fallback       0  up          0         0
+10.1.0.100:6001  rr
+  -> 10.2.0.12:6000           0/100  down        0         0
+     down for 2m 5s: udp: no reply within 1s
+  -> [fd00:2::12]:6000          100  up          0         0
+`,
+    ],
+    [
+      ['services'],
+      `\
+SERVICE -> REAL SERVER       WEIGHT  STATE  ACTIVE  INACTIVE  IN/s  OUT/s
+game  [fd00:1::100]:6000  10.1.0.100:6000  rr
+  -> 10.2.0.11:6000             100  up      12.3k        67     0      0
+  -> 10.2.0.9:6000 fallback       0  up          0         0     0      0
+10.1.0.100:6001  rr
+  -> 10.2.0.12:6000           0/100  down        0         0     0      0
+     down for 2m 7s: udp: no reply within 1s
+  -> [fd00:2::12]:6000          100  up          0         0     0      0
+`,
+    ],
+    [
+      ['stats'],
+      `\
+uoa-proxy 1.2.3, up 1d 2h, pcap, 2 workers: serving 2 services
+
+  normal sessions  12,345
+  oneway sessions       0
+  most sessions     5,000
+  lports in use        12
+  lports              157
+
+Worker 1: started again 2 times, pid PID
+
+Counters
+  inbound packets   1,234,567
+  UOA ack rejected          2
+
+Dropped, by reason
+  no_session  1,234
+  denied          5
+
+Packet I/O: nothing
+`,
+    ],
+    [
+      ['sessions', '--client', '198.51.100.7', '--limit', '2'],
+      `\
+CLIENT               SERVICE  REAL SERVER        STATE    IDLE  UOA        LIP:LPORT
+198.51.100.7:40000   game     10.2.0.11:6000     normal     0s  acked      10.2.0.200:1024
+[2001:db8::7]:40001  dns      [fd00:2::12]:6000  oneway  1m 5s  sending 2  [fd00:2::200]:1025
+
+7 sessions, shown are 1 to 2; see the next with --offset 2
+`,
+    ],
+  ];
+  for (const [args, stdout] of rows) {
+    it(`${args.join(' ')} as a table`, async (t) => {
+      const admin = await startBusy(t);
+      admin.sources.sessions.list = (query) => {
+        admin.asked.push(query);
+        return { total: 7, sessions: SESSIONS };
+      };
+      const outcome = await ctl(t, admin, ...args);
+      assert.equal(outcome.stderr, '');
+      // How long a slow machine took to ask is no matter.
+      const text = outcome.stdout
+        .replace(/pid \d+/, 'pid PID')
+        .replace(/2m \d+s/, /2m \d+s/.exec(stdout)?.[0] ?? '');
+      assert.equal(text, stdout);
+      assert.equal(outcome.code, 0);
+      for (const { client, limit } of admin.asked) assert.deepEqual([client, limit], ['198.51.100.7', 2]);
+    });
+  }
+
+  for (const args of [['services'], ['stats'], ['sessions', '--state', 'normal']]) {
+    it(`${args.join(' ')} --json as the API answers it`, async (t) => {
+      const admin = await startBusy(t);
+      const { code, stdout } = await ctl(t, admin, ...args, '--json');
+      assert.equal(code, 0);
+      const { json } = await admin.get(`/${args[0]}${args[0] === 'sessions' ? '?state=normal' : ''}`);
+      assert.deepEqual(Object.keys(JSON.parse(stdout)), Object.keys(json));
+    });
+  }
+
+  it('packets per second between two samples', async (t) => {
+    const admin = await startBusy(t);
+    let samples = 0;
+    admin.sources.refresh = () => {
+      samples++;
+      admin.sources.servers[serverRow(0) + SERVER_COUNTER.inboundPackets] = samples * 1_000_000;
+    };
+    const { stdout } = await ctl(t, admin, 'services');
+    assert.match(stdout, /10\.2\.0\.11:6000 .* +\S+[kM] +0$/m);
+  });
+});
+
+const SESSIONS = [
+  {
+    service: 'game',
+    client: '198.51.100.7',
+    clientPort: 40_000,
+    vip: '10.1.0.100',
+    vport: 6000,
+    lip: '10.2.0.200',
+    lport: 1024,
+    rs: '10.2.0.11',
+    rsPort: 6000,
+    state: 'normal',
+    idleMs: 400,
+    uoa: { state: 'acked', sent: 1 },
+  },
+  {
+    service: 'dns',
+    client: '2001:db8::7',
+    clientPort: 40_001,
+    vip: 'fd00:1::100',
+    vport: 6000,
+    lip: 'fd00:2::200',
+    lport: 1025,
+    rs: 'fd00:2::12',
+    rsPort: 6000,
+    state: 'oneway',
+    idleMs: 65_432,
+    uoa: { state: 'sending', sent: 2 },
+  },
+];
+
+describe('ctl does', () => {
+  const rows: [args: string[], done: string, stdout: string][] = [
+    [
+      ['server', 'drain', 'game', '10.2.0.11:6000'],
+      'drain game 10.2.0.11:6000',
+      'game 10.2.0.11:6000: drained (drained by an operator), weight 0/100, 12,412 sessions\n',
+    ],
+    [
+      ['server', 'enable', '10.1.0.100:6001', '[FD00:2::12]:6000'],
+      'enable 10.1.0.100:6001 [fd00:2::12]:6000',
+      '10.1.0.100:6001 [fd00:2::12]:6000: up, weight 100, 0 sessions\n',
+    ],
+    [
+      ['server', 'weight', 'game', '10.2.0.11:6000', '50'],
+      'weight game 10.2.0.11:6000 50',
+      'game 10.2.0.11:6000: up, weight 50/100, 12,412 sessions\n',
+    ],
+    [
+      ['drain', '--timeout', '90s'],
+      'drain 90000',
+      'draining: no new sessions; the proxy ends when there are none left, at the latest in 1m 30s\n',
+    ],
+  ];
+  for (const [args, done, stdout] of rows) {
+    it(`${args.join(' ')} and says how it is then`, async (t) => {
+      const admin = await startBusy(t);
+      assert.deepEqual(await ctl(t, admin, ...args), { code: 0, stdout, stderr: '' });
+      assert.deepEqual(admin.done, [done]);
+    });
+  }
+
+  it('reload and prints what changed', async (t) => {
+    const stdout = 'service game: real server 10.2.0.13:6000 added\n';
+    assert.deepEqual(await ctl(t, await startSample(t), 'reload'), { code: 0, stdout, stderr: '' });
+  });
+
+  it('reload and ends with 1 and every problem when the config cannot be used', async (t) => {
+    const outcome = await ctl(t, await startBusy(t), 'reload');
+    assert.deepEqual(outcome, {
+      code: 1,
+      stdout: '',
+      stderr:
+        'uoa-proxy: the config was not taken, nothing changed:\n  services[0].vport: expected integer 1..65535\n',
+    });
+  });
+});
+
+describe('ctl finds the proxy', () => {
+  it('and its token by the config file', async (t) => {
+    const admin = await startSample(t, {}, { token: 'secret' });
+    const tokenFile = fileWith(t, 'token', 'secret\nsecond line\n');
+    const listen = new URL(admin.url('')).host;
+    const services = `services: [{ vip: 10.1.0.100, vport: 6000, lips: [10.2.0.200], realServers: [{ ip: 10.2.0.11, port: 6000 }] }]`;
+    const config = fileWith(
+      t,
+      'proxy.yaml',
+      `admin: { listen: "${listen}", tokenFile: ${tokenFile} }\n${services}\n`,
+    );
+    assert.equal((await uoaProxyBeside(t, 'ctl', '--config', config, 'reload')).code, 0);
+    assert.equal((await ctl(t, admin, '--token-file', tokenFile, 'stats')).code, 0);
+    assert.deepEqual(admin.done, ['reload']);
+  });
+
+  it('but not without its token, and says which options name it', async (t) => {
+    const admin = await startSample(t, {}, { token: 'secret' });
+    const wrong = fileWith(t, 'token', 'another\n');
+    const { code, stdout, stderr } = await ctl(t, admin, 'drain');
+    assert.deepEqual([code, stdout], [1, '']);
+    assert.equal(
+      stderr,
+      `uoa-proxy: ${admin.url('')}: a token is needed: Authorization: Bearer TOKEN\nHint: give --token-file FILE, or --config FILE, whose admin.tokenFile is read\n`,
+    );
+    const refused = await ctl(t, admin, '--token-file', wrong, 'drain');
+    assert.match(refused.stderr, /the token is not the one in admin\.tokenFile/);
+    assert.deepEqual(admin.done, []);
+  });
+
+  const failures: [name: string, args: string[], stderr: RegExp][] = [
+    [
+      'when nothing listens there',
+      ['--admin', 'http://127.0.0.1:1', 'stats'],
+      /^uoa-proxy: cannot reach the proxy at http:\/\/127\.0\.0\.1:1: connection refused\nHint: is it running.*--admin URL or --config FILE/,
+    ],
+    ['when the address is none', ['--admin', 'http://:', 'stats'], /--admin "http:\/\/:" is no URL/],
+    [
+      'when the config is missing',
+      ['--config', '/nonexistent', 'stats'],
+      /\/nonexistent cannot be used:\n {2}no such file/,
+    ],
+    [
+      'when the token file is missing',
+      ['--token-file', '/nonexistent', 'stats'],
+      /the token file \/nonexistent cannot be read/,
+    ],
+  ];
+  for (const [name, args, stderr] of failures) {
+    it(`or says why not ${name}`, () => {
+      const outcome = uoaProxy('ctl', ...args);
+      assert.deepEqual([outcome.code, outcome.stdout], [1, '']);
+      assert.match(outcome.stderr, stderr);
+      assert.doesNotMatch(outcome.stderr, /^ +at /m);
+    });
+  }
+
+  it('or says that something else listens there', async (t) => {
+    const other = createServer((_request, response) => response.end('<html>')).listen(0, '127.0.0.1');
+    t.after(() => other.close());
+    await new Promise((resolve) => other.once('listening', resolve));
+    const { port } = other.address() as AddressInfo;
+    const { code, stderr } = await uoaProxyBeside(t, 'ctl', '--admin', `127.0.0.1:${port}`, 'stats');
+    assert.equal(code, 1);
+    assert.match(
+      stderr,
+      /answered with something else than JSON \(status 200\)\nHint: is that the admin\.listen/,
+    );
+  });
+});
+
+describe('ctl refuses', () => {
+  const rows: [args: string[], stderr: RegExp][] = [
+    [
+      ['server', 'drain', 'gmae', '10.2.0.11:6000'],
+      /no service is called "gmae": there are game, 10\.1\.0\.100:6001/,
+    ],
+    [
+      ['server', 'drain', 'game', '10.2.0.1:6000'],
+      /no real server of game .*: there are 10\.2\.0\.11:6000, 10\.2\.0\.9:6000/,
+    ],
+    [['server', 'weight', 'game', '10.2.0.9:6000', '5'], /a fallback has no weight/],
+    [['server', 'weight', 'game', '10.2.0.11:6000', 'many'], /the weight must be an integer from 0 to 65535/],
+    [['server', 'weight', 'game', '10.2.0.11:6000'], /Not enough non-option arguments/],
+    [['server'], /server needs an action: drain, enable or weight/],
+    [[], /ctl needs a command: services, sessions, stats, server, reload or drain/],
+    [['sessions', '--state', 'closed'], /Choices: "oneway", "normal"/],
+    [['sessions', '--limit', '5000'], /limit "5000": expected an integer 1\.\.1000/],
+    [['drain', '--timeout', '90'], /timeout "90": expected duration 0s\.\.24h/],
+    [['stats', 'all'], /Unknown (command|argument): all/],
+  ];
+  for (const [args, stderr] of rows) {
+    it(`"${args.join(' ')}" with exit code 1 and what is allowed`, async (t) => {
+      const admin = await startBusy(t);
+      const outcome = await ctl(t, admin, ...args);
+      assert.deepEqual([outcome.code, outcome.stdout], [1, '']);
+      assert.match(outcome.stderr, stderr);
+      assert.deepEqual(admin.done, []);
+    });
+  }
+});
+
+describe('the help of ctl and top', () => {
+  for (const args of [
+    ['ctl'],
+    ['ctl', 'sessions'],
+    ['ctl', 'server'],
+    ['ctl', 'server', 'weight'],
+    ['top'],
+  ]) {
+    it(`of ${args.join(' ')} fits into 80 columns`, () => {
+      const { code, stdout, stderr } = uoaProxy(...args, '--help');
+      assert.deepEqual([code, stderr], [0, '']);
+      assert.match(stdout, /--token-file/);
+      for (const line of stdout.split('\n')) assert.ok(line.length <= 80, line);
+    });
+  }
+
+  it('names the exit codes', () => {
+    assert.match(uoaProxy('ctl', '--help').stdout, /^Exit codes: 0 it is done; 1 it is not/m);
+  });
+});
