@@ -3,7 +3,7 @@
 import type { Logger } from 'pino';
 import type { Config } from '../config/schema.ts';
 import type { DatapathMemory } from '../datapath/memory.ts';
-import { Owners, type SteeringPlan } from '../io/steering.ts';
+import { Owners, STEERING_KEY_WORDS, type SteeringPlan } from '../io/steering.ts';
 import type { ServicePlan } from '../service/plan.ts';
 import { type RestoredSession, writeRecords } from '../session/restored-sessions.ts';
 import { vipAt } from '../session/session.ts';
@@ -47,7 +47,7 @@ export class SavedSessions {
   /** By which `workers` shared out the sessions; undefined when another number of them did. */
   steeringKey(workers: number): readonly number[] | undefined {
     const { key, workers: before } = this.#loaded;
-    if (before !== workers || key.length === 0 || key.length % 4 !== 0) return undefined;
+    if (before !== workers || key.length !== 4 * STEERING_KEY_WORDS) return undefined;
     return [...new Int32Array(key.slice().buffer)];
   }
 

@@ -6,7 +6,7 @@ import { ADDRESS_WORDS, isSameAddress, parseAddressInto } from '../wire/address.
 import { type LipPorts, mergePorts, type VipPort } from './port-ranges.ts';
 
 /** One word to start with, and an odd factor for each half of the four address words and for the port. */
-const KEY_WORDS = 2 + 2 * ADDRESS_WORDS;
+export const STEERING_KEY_WORDS = 2 + 2 * ADDRESS_WORDS;
 /** Index of the factor of the upper half of an address's first word; those of the other halves follow, then the port's. */
 export const ADDRESS_KEY = 1;
 export const PORT_KEY = 1 + 2 * ADDRESS_WORDS;
@@ -22,9 +22,9 @@ export interface SteeringPlan {
   readonly lips: readonly LipPorts[];
 }
 
-/** KEY_WORDS int32. Clients who do not know it cannot choose ports or addresses that all belong to one worker. */
+/** STEERING_KEY_WORDS int32. Clients who do not know it cannot choose ports or addresses that all belong to one worker. */
 export function randomSteeringKey(): number[] {
-  const words = new Int32Array(new Uint8Array(randomBytes(4 * KEY_WORDS)).buffer);
+  const words = new Int32Array(new Uint8Array(randomBytes(4 * STEERING_KEY_WORDS)).buffer);
   return Array.from(words, (word, index) => (index === 0 ? word : word | 1));
 }
 

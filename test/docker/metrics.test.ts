@@ -7,7 +7,6 @@ import {
   dashboardQueries,
   groupingLabels,
   metricsOf,
-  PENDING,
   readDashboard,
   readRules,
 } from './observed.ts';
@@ -36,7 +35,7 @@ test('dashboard and alerts name only metrics and labels that a running proxy has
     const named = metricsOf(expression);
     const known = named.filter(({ name }) => metrics.has(name));
     for (const { name } of named) {
-      if (!metrics.has(name) && !PENDING.has(name)) wrong.push(`${where}: there is no metric ${name}`);
+      if (!metrics.has(name)) wrong.push(`${where}: there is no metric ${name}`);
     }
     for (const { name, labels } of known) {
       for (const label of labels.filter((each) => !OF_PROMETHEUS.includes(each))) {
@@ -52,22 +51,6 @@ test('dashboard and alerts name only metrics and labels that a running proxy has
     }
   }
   assert.deepEqual(wrong, []);
-
-  const arrived = [...PENDING].filter((name) => metrics.has(name));
-  assert.deepEqual(arrived, [], 'these exist now: take them out of PENDING in test/docker/observed.ts');
-  if (PENDING.size > 0) t.diagnostic(`not yet there: ${[...PENDING].join(', ')}`);
-});
-
-test('every metric that is pending is used by the dashboard or an alert', () => {
-  const used = new Set(
-    [...dashboardQueries(), ...alertQueries()].flatMap(({ expression }) =>
-      metricsOf(expression).map(({ name }) => name),
-    ),
-  );
-  assert.deepEqual(
-    [...PENDING].filter((name) => !used.has(name)),
-    [],
-  );
 });
 
 describe('docker/grafana/dashboard.json', () => {

@@ -6,26 +6,6 @@ import { ROOT } from './dockerfile.ts';
 
 export const ALERTS = join(ROOT, 'docker/prometheus/alerts.yml');
 
-/** Metrics that dashboard and rules name and that the proxy does not have yet: a test fails once it has one of them. */
-export const PENDING = new Set(
-  [
-    'server_up',
-    'server_weight',
-    'server_sessions',
-    'server_packets_total',
-    'server_bytes_total',
-    'server_unreachable_total',
-    'server_changes_total',
-    'sessions_moved_total',
-    'sessions_reset_total',
-    'config_reloads_total',
-    'config_last_reload_successful',
-    'config_last_reload_timestamp_seconds',
-    'draining',
-    'worker_restarts_total',
-  ].map((name) => `uoa_proxy_${name}`),
-);
-
 export interface Query {
   /** Panel or alert. */
   where: string;
