@@ -4,6 +4,7 @@ import type { FastifyInstance } from 'fastify';
 import { duration, integer } from '../config/reader.ts';
 import { type RealServerPlan, type ServicePlan, serverName } from '../service/plan.ts';
 import { readEndpoint } from './endpoint.ts';
+import { unknownName } from './names.ts';
 import { reportServer } from './report.ts';
 import { QueryError } from './session-query.ts';
 import { type AdminSources, OperationError } from './sources.ts';
@@ -11,7 +12,6 @@ import { type AdminSources, OperationError } from './sources.ts';
 const DRAIN_DEFAULT_MS = 300_000;
 const drainTimeout = duration('0s', '24h');
 const weightRange = integer(0, 65_535);
-const NAMES_SHOWN = 20;
 
 interface Target {
   Params: { service: string; rs: string };
@@ -89,7 +89,7 @@ function find(
   if (service === undefined)
     throw new OperationError(
       404,
-      unknown(
+      unknownName(
         'service',
         params.service,
         services.map(({ name }) => name),
@@ -99,12 +99,7 @@ function find(
   const server = service.realServers.find(({ ip, port }) => ip === endpoint?.ip && port === endpoint.port);
   if (server === undefined) {
     const names = service.realServers.map(serverName);
-    throw new OperationError(404, unknown(`real server of ${service.name}`, params.rs, names));
+    throw new OperationError(404, unknownName(`real server of ${service.name}`, params.rs, names));
   }
   return { service, server };
-}
-
-function unknown(what: string, name: string, names: readonly string[]): string {
-  const more = names.length > NAMES_SHOWN ? ` and ${names.length - NAMES_SHOWN} more` : '';
-  return `no ${what} is called ${JSON.stringify(name)}: there are ${names.slice(0, NAMES_SHOWN).join(', ')}${more}`;
 }

@@ -1,6 +1,7 @@
 // The query string of /sessions -> SessionFilter, or a QueryError whose text goes to the person who asked.
 import type { SessionFilter } from '../session/snapshot.ts';
 import { readEndpoint } from './endpoint.ts';
+import { unknownName } from './names.ts';
 
 export class QueryError extends Error {
   override readonly name = 'QueryError';
@@ -36,8 +37,7 @@ export function parseSessionQuery(
     if (port !== undefined) parsed.rsPort = port;
   }
   if (service !== undefined) {
-    if (!serviceNames.includes(service))
-      refuse(`service ${JSON.stringify(service)} does not exist`, 'a name from /services');
+    if (!serviceNames.includes(service)) throw new QueryError(unknownName('service', service, serviceNames));
     parsed.service = service;
   }
   if (state !== undefined) {

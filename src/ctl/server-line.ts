@@ -11,7 +11,7 @@ export interface ServerAnswer {
 
 export function serverLine({ service, server }: ServerAnswer): string {
   const { state, reason, sessions } = server;
-  const why = state === 'up' ? '' : ` (${reason})`;
+  const how = state === 'up' ? state : reason.startsWith(state) ? reason : `${state}, ${reason}`;
   const open = plural(sessions.normal + sessions.oneway, 'session');
-  return `${service} ${serverName(server)}: ${state}${why}, weight ${weightText(server)}, ${open}`;
+  return `${service} ${serverName(server)}: ${how}, weight ${weightText(server)}, ${open}`;
 }

@@ -73,8 +73,11 @@ export function weightText({ weight, effectiveWeight, isFallback }: ServerReport
   return weight === effectiveWeight || isFallback ? String(effectiveWeight) : `${effectiveWeight}/${weight}`;
 }
 
-const why = ({ state, reason, since }: ServerReport, nowMs: number): string =>
-  `${state} for ${age(nowMs - Date.parse(since))}: ${reason}`;
+/** Since when and why it is not up; the reason often names the state itself. */
+function why({ state, reason, since }: ServerReport, nowMs: number): string {
+  const time = `for ${age(nowMs - Date.parse(since))}`;
+  return reason.startsWith(state) ? `${reason}, ${time}` : `${state} ${time}: ${reason}`;
+}
 
 function packetRates(service: string, server: ServerReport, rates: Rate): string[] {
   const per = (name: 'inboundPackets' | 'outboundPackets') =>

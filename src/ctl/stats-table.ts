@@ -25,9 +25,8 @@ export function statsTable(stats: StatsReport): string[] {
 }
 
 /** The first line here and in the live view. */
-export function summary({ version, uptimeSeconds, ioMode, workers, reason, draining }: StatsReport): string {
-  const state = draining ? `draining, ${reason}` : reason;
-  return `uoa-proxy ${version}, up ${age(uptimeSeconds * 1000)}, ${ioMode}, ${plural(workers.length, 'worker')}: ${state}`;
+export function summary({ version, uptimeSeconds, ioMode, workers, reason }: StatsReport): string {
+  return `uoa-proxy ${version}, up ${age(uptimeSeconds * 1000)}, ${ioMode}, ${plural(workers.length, 'worker')}: ${reason}`;
 }
 
 function troubles({ reloads, workers }: StatsReport): string[] {

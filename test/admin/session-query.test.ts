@@ -52,7 +52,7 @@ describe('/sessions', () => {
     ['?client=[2001:db8::1]:65536', /expected an address, or address:port/],
     ['?client=[2001:db8:::1]:53', /expected an address, or address:port/],
     ['?rs=10.2.0.11:', /rs "10\.2\.0\.11:": expected an address/],
-    ['?service=gone', /service "gone" does not exist/],
+    ['?service=gone', /no service is called "gone": there are game, 10\.1\.0\.100:6001/],
     ['?state=closed', /state "closed": expected oneway or normal/],
     ['?cilent=10.1.0.2', /unknown parameter "cilent": expected client, rs, service, state, offset, limit/],
     ['?limit=1&limit=2', /limit stands more than once/],

@@ -29,6 +29,7 @@ async function startBusy(t: TestContext): Promise<SampleAdmin> {
     since: new Date(Date.now() - 125_500),
     weightSetTo: undefined,
   };
+  admin.states[3] = { ...admin.states[2], state: 'drained', reason: 'drained by an operator' };
   admin.sources.operations.reload = async () => {
     admin.done.push('reload');
     return { ok: false, lines: ['services[0].vport: expected integer 1..65535'] };
@@ -52,27 +53,29 @@ describe('ctl shows', () => {
     [
       ['services', '--no-rate'],
       `\
-SERVICE -> REAL SERVER       WEIGHT  STATE  ACTIVE  INACTIVE
+SERVICE -> REAL SERVER       WEIGHT  STATE    ACTIVE  INACTIVE
 game  [fd00:1::100]:6000  10.1.0.100:6000  rr
-  -> 10.2.0.11:6000             100  up      12.3k        67
-  -> 10.2.0.9:6000 fallback       0  up          0         0
+  -> 10.2.0.11:6000             100  up        12.3k        67
+  -> 10.2.0.9:6000 fallback       0  up            0         0
 10.1.0.100:6001  rr
-  -> 10.2.0.12:6000           0/100  down        0         0
+  -> 10.2.0.12:6000           0/100  down          0         0
      down for 2m 5s: udp: no reply within 1s
-  -> [fd00:2::12]:6000          100  up          0         0
+  -> [fd00:2::12]:6000        0/100  drained       0         0
+     drained by an operator, for 2m 5s
 `,
     ],
     [
       ['services'],
       `\
-SERVICE -> REAL SERVER       WEIGHT  STATE  ACTIVE  INACTIVE  IN/s  OUT/s
+SERVICE -> REAL SERVER       WEIGHT  STATE    ACTIVE  INACTIVE  IN/s  OUT/s
 game  [fd00:1::100]:6000  10.1.0.100:6000  rr
-  -> 10.2.0.11:6000             100  up      12.3k        67     0      0
-  -> 10.2.0.9:6000 fallback       0  up          0         0     0      0
+  -> 10.2.0.11:6000             100  up        12.3k        67     0      0
+  -> 10.2.0.9:6000 fallback       0  up            0         0     0      0
 10.1.0.100:6001  rr
-  -> 10.2.0.12:6000           0/100  down        0         0     0      0
+  -> 10.2.0.12:6000           0/100  down          0         0     0      0
      down for 2m 7s: udp: no reply within 1s
-  -> [fd00:2::12]:6000          100  up          0         0     0      0
+  -> [fd00:2::12]:6000        0/100  drained       0         0     0      0
+     drained by an operator, for 2m 7s
 `,
     ],
     [
@@ -122,7 +125,7 @@ CLIENT               SERVICE  REAL SERVER        STATE    IDLE  UOA        LIP:L
       // How long a slow machine took to ask is no matter.
       const text = outcome.stdout
         .replace(/pid \d+/, 'pid PID')
-        .replace(/2m \d+s/, /2m \d+s/.exec(stdout)?.[0] ?? '');
+        .replace(/2m \d+s/g, /2m \d+s/.exec(stdout)?.[0] ?? '');
       assert.equal(text, stdout);
       assert.equal(outcome.code, 0);
       for (const { client, limit } of admin.asked) assert.deepEqual([client, limit], ['198.51.100.7', 2]);
@@ -187,7 +190,7 @@ describe('ctl does', () => {
     [
       ['server', 'drain', 'game', '10.2.0.11:6000'],
       'drain game 10.2.0.11:6000',
-      'game 10.2.0.11:6000: drained (drained by an operator), weight 0/100, 12,412 sessions\n',
+      'game 10.2.0.11:6000: drained by an operator, weight 0/100, 12,412 sessions\n',
     ],
     [
       ['server', 'enable', '10.1.0.100:6001', '[FD00:2::12]:6000'],
