@@ -8,6 +8,7 @@ import { closeSync, existsSync, openSync, readdirSync, readFileSync, statSync, w
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { TestContext } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import type { FamilyPair, LabDialect } from '../../src/lab/family.ts';
 import { exitOnSignals, removeLeftovers } from '../../src/lab/namespace.ts';
@@ -181,6 +182,15 @@ export class Rig {
   /** Starts tcpdump; the result is read with `Witness.count`. `direction`: from the view of the role's host. */
   async watch(role: Role, device: string, filter: string, direction: 'in' | 'out' | 'inout' = 'inout') {
     return await watch(this.topology, role, device, filter, direction);
+  }
+}
+
+/** Asks until it is so. Throws when that takes more than 30 s. */
+export async function until(what: string, isSo: () => boolean | Promise<boolean>): Promise<void> {
+  const deadline = performance.now() + 30_000;
+  while (!(await isSo())) {
+    assert.ok(performance.now() < deadline, `within 30 s: ${what}`);
+    await sleep(50);
   }
 }
 

@@ -4,20 +4,11 @@ import assert from 'node:assert/strict';
 import { renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { type Rig, type RigConfig, startPython, startRig } from './harness.ts';
+import { type Rig, type RigConfig, startPython, startRig, until } from './harness.ts';
 
 const CLIENTS = 5;
 const PORTS = 4;
 const ALL = CLIENTS * PORTS;
-
-const until = async (what: string, isSo: () => boolean | Promise<boolean>): Promise<void> => {
-  const deadline = performance.now() + 20_000;
-  while (!(await isSo())) {
-    assert.ok(performance.now() < deadline, `within 20 s: ${what}`);
-    await sleep(50);
-  }
-};
 
 const linesOf = (rig: Rig) =>
   rig.proxy.log

@@ -6,19 +6,11 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { nodeArgv } from '../../src/lab/programs.ts';
-import { IO, MAIN, type Rig, type RigOptions, startRig } from './harness.ts';
+import { IO, MAIN, type Rig, type RigOptions, startRig, until } from './harness.ts';
 
 const CLIENTS = 5;
 const PORTS = 4;
 const ALL = CLIENTS * PORTS;
-
-const until = async (what: string, isSo: () => boolean | Promise<boolean>): Promise<void> => {
-  const deadline = performance.now() + 20_000;
-  while (!(await isSo())) {
-    assert.ok(performance.now() < deadline, `within 20 s: ${what}`);
-    await sleep(50);
-  }
-};
 
 interface Listed {
   client: string;
@@ -68,9 +60,7 @@ for (const io of [IO, { mode: 'ring' as const, workers: 2 }]) {
     assert.deepEqual(await mappings(proxy), before);
 
     const counted = await clients.end();
-    t.diagnostic(
-      `${counted.missing} of ${counted.sent} lost, of ${ALL} clients that wait 3 s for an answer`,
-    );
+    t.diagnostic(`${counted.missing} of ${counted.sent} lost, of ${ALL} clients that wait 3 s for an answer`);
     const heard = await Promise.all(servers.map((server) => server.end()));
     const addresses = heard.reduce((sum, { learned }) => sum + (learned as number), 0);
     assert.equal(addresses, ALL, 'the real servers saw no new address');

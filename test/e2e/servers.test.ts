@@ -1,8 +1,7 @@
 // Real servers that are killed, restarted and black-holed under load: what is said, where sessions go, what is lost.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { type PythonProgram, type Rig, startPython, startRig } from './harness.ts';
+import { type PythonProgram, type Rig, startPython, startRig, until } from './harness.ts';
 
 const CLIENTS = 5;
 const PORTS = 4;
@@ -16,14 +15,6 @@ const ECHO_CHECK = {
   timeout: '300ms',
   rise: 2,
   fall: 2,
-};
-
-const until = async (what: string, isSo: () => boolean | Promise<boolean>): Promise<void> => {
-  const deadline = performance.now() + 20_000;
-  while (!(await isSo())) {
-    assert.ok(performance.now() < deadline, `within 20 s: ${what}`);
-    await sleep(50);
-  }
 };
 
 const says = (rig: Rig, text: string) => () => rig.proxy.log.includes(text);

@@ -5,10 +5,9 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { ADMIN, nodeArgv } from '../../src/lab/programs.ts';
-import { type IoUnderTest, MAIN, type Rig, startRig } from './harness.ts';
+import { type IoUnderTest, MAIN, type Rig, startRig, until } from './harness.ts';
 
 const PORTS = 4;
 const CLIENTS = 10;
@@ -28,14 +27,6 @@ function workerPids(rig: Rig): number[] {
     .filter(isWorker)
     .sort((a, b) => a - b);
 }
-
-const until = async (what: string, isSo: () => boolean | Promise<boolean>): Promise<void> => {
-  const deadline = performance.now() + 30_000;
-  while (!(await isSo())) {
-    assert.ok(performance.now() < deadline, `within 30 s: ${what}`);
-    await sleep(50);
-  }
-};
 
 interface LogLine {
   level: string;
