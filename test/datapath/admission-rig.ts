@@ -1,0 +1,109 @@
+// Datapaths that share a table of clients, each with its own records, and the clients that want sessions.
+import { Admission, type AdmissionPlan } from '../../src/datapath/admission.ts';
+import { ClientTable } from '../../src/datapath/client-table.ts';
+import { VERDICT, verdictName } from '../../src/datapath/verdict.ts';
+import type { LimitsPlan } from '../../src/service/plan.ts';
+import {
+  CLIENT,
+  CPORT_SERVICE,
+  FLAG_NORMAL,
+  FLAG_USED,
+  LAST_SEEN,
+  LPORT_FLAGS,
+  SESSION_WORDS,
+} from '../../src/session/session.ts';
+import { parseAddressInto } from '../../src/wire/address.ts';
+import { Packet } from '../../src/wire/packet.ts';
+
+const SLOTS = 64;
+
+export const NO_LIMITS: LimitsPlan = {
+  sessions: 0,
+  sessionsPerClient: 0,
+  newSessions: 0,
+  newSessionsPerClient: 0,
+  prefixV4: 32,
+  prefixV6: 64,
+};
+
+export const planOf = (
+  limits: Partial<LimitsPlan>,
+  { index = 0, allow = [], deny = [] }: Partial<AdmissionPlan> = {},
+): AdmissionPlan => ({ index, limits: { ...NO_LIMITS, ...limits }, allow, deny });
+
+export const tableOf = (entries = 1024): Int32Array => new Int32Array(ClientTable.words(entries));
+
+function packetFrom(client: string): Packet {
+  const packet = new Packet();
+  parseAddressInto(packet.addresses, 0, client);
+  return packet;
+}
+
+/** One datapath's view, with the calls that the walks make. */
+export class Worker {
+  readonly admission: Admission;
+  readonly records: Int32Array;
+  now = 0;
+  #sessions = 0;
+
+  constructor(
+    plans: readonly AdmissionPlan[],
+    clients: Int32Array,
+    worker = 0,
+    workers = 1,
+    records = new Int32Array(SLOTS * SESSION_WORDS),
+  ) {
+    this.records = records;
+    this.admission = new Admission(plans, clients, { worker, workers }, [worker + 1, 77]);
+  }
+
+  judge(client: string, index = 0): string {
+    return verdictName(this.admission.judge(index, packetFrom(client), this.#sessions, this.now));
+  }
+
+  /** Opens a session when that is allowed; its base, or the reason why not. */
+  open(client: string, index = 0): number | string {
+    const packet = packetFrom(client);
+    const verdict = this.admission.judge(index, packet, this.#sessions, this.now);
+    if (verdict !== VERDICT.forward) return verdictName(verdict);
+    let base = 0;
+    while (base < this.records.length && this.records[base + LPORT_FLAGS] !== 0) base += SESSION_WORDS;
+    if (base === this.records.length) throw new Error('more sessions than the test has room for');
+    for (let i = 0; i < 4; i++) this.records[base + CLIENT + i] = packet.addresses[i]!;
+    this.records[base + CPORT_SERVICE] = index;
+    this.records[base + LAST_SEEN] = this.now;
+    this.records[base + LPORT_FLAGS] = FLAG_USED;
+    this.admission.opened(index, this.records, base);
+    this.#sessions++;
+    return base;
+  }
+
+  /** Opens as many sessions as it may, at most `most`. */
+  openMany(client: string, most: number, index = 0): number {
+    let count = 0;
+    while (count < most && typeof this.open(client, index) === 'number') count++;
+    return count;
+  }
+
+  answer(base: number | string): void {
+    const at = Number(base);
+    this.records[at + LPORT_FLAGS]! |= FLAG_NORMAL;
+    this.records[at + LAST_SEEN] = this.now;
+    this.admission.answered(this.records[at + CPORT_SERVICE]!, this.records, at, this.now);
+  }
+
+  end(base: number | string): void {
+    const at = Number(base);
+    this.admission.ended(this.records[at + CPORT_SERVICE]!, this.records, at);
+    this.records[at + LPORT_FLAGS] = 0;
+    this.#sessions--;
+  }
+
+  isKnown(client: string, index = 0): boolean {
+    return this.admission.isKnown(index, packetFrom(client).addresses, 0, this.now);
+  }
+
+  update(plans: readonly AdmissionPlan[]): void {
+    this.admission.update(plans, this.records, SLOTS);
+  }
+}
