@@ -7,7 +7,13 @@ import { type HostPlan, planHost } from '../io/host.ts';
 import { SIDE } from '../io/packet-io.ts';
 import type { SteeringPlan } from '../io/steering.ts';
 import { type Capacity, isSameService, numberServices } from '../service/numbering.ts';
-import { planService, type ServiceDraft, type ServicePlan, serverName } from '../service/plan.ts';
+import {
+  lipsTowards,
+  planService,
+  type ServiceDraft,
+  type ServicePlan,
+  serverName,
+} from '../service/plan.ts';
 import type { WorkerPlan } from '../worker-protocol.ts';
 
 /** What config and host come to; `services` also has the real servers that are leaving. */
@@ -68,21 +74,40 @@ export function drawUp(
   };
 }
 
-/** The drafts with the real servers of `before` that they lack, where `stays` says that these keep their sessions. */
+/**
+ * The drafts with the real servers of `before` that they lack, where `stays` says that these keep their sessions. None
+ * without a LIP of its family, and none whose LIP:lports another service now uses towards it in part: then two sessions
+ * could have the same tuple.
+ */
 export function withLeaving(
   drafts: readonly ServiceDraft[],
   before: readonly ServicePlan[],
   stays: (service: ServicePlan, realServerIndex: number) => boolean,
 ): ServiceDraft[] {
-  return drafts.map((draft) => {
+  const all = [...drafts];
+  for (const [at, draft] of drafts.entries()) {
     const old = before.find((one) => isSameService(one, draft));
-    if (old === undefined) return draft;
+    if (old === undefined) continue;
     const names = new Set(draft.realServers.map(serverName));
+    const others = all.filter((_, index) => index !== at);
     const leaving = old.realServers
-      .filter((one) => !names.has(serverName(one)) && stays(old, one.index))
+      .filter((one) => !names.has(serverName(one)) && lipsTowards(draft.lips, one.ip).length > 0)
+      .filter(
+        (one) => stays(old, one.index) && !others.some((other) => isInTheWay(other, draft, one.ip, one.port)),
+      )
       .map(({ index: _, legs: __, ...server }) => ({ ...server, isFallback: false, isLeaving: true }));
-    return { ...draft, realServers: [...draft.realServers, ...leaving] };
-  });
+    all[at] = { ...draft, realServers: [...draft.realServers, ...leaving] };
+  }
+  return all;
+}
+
+/** Whether both send to ip:port from one LIP, with ranges of lports that overlap and are not the same. */
+function isInTheWay(other: ServiceDraft, { lips, lports }: ServiceDraft, ip: string, port: number): boolean {
+  const isSame = other.lports.first === lports.first && other.lports.last === lports.last;
+  const overlap = other.lports.first <= lports.last && lports.first <= other.lports.last;
+  if (isSame || !overlap || !other.realServers.some((one) => one.ip === ip && one.port === port))
+    return false;
+  return lipsTowards(lips, ip).some((lip) => other.lips.includes(lip));
 }
 
 export interface Fixed {

@@ -1,0 +1,156 @@
+// Real servers that the config names no more and that keep their sessions for a while, and the room for plans to come.
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { spaciousCapacity, withLeaving } from '../../src/control/planning.ts';
+import { numberServices } from '../../src/service/numbering.ts';
+import type { ServiceDraft } from '../../src/service/plan.ts';
+import { makePlan, realServer, type ServiceChange } from '../datapath/rig.ts';
+
+const [A, B, C6] = ['10.2.0.10', '10.2.0.11', 'fd00:2::10'];
+const LIPS = ['10.2.0.200', 'fd00:2::200'];
+const CHAT = { name: 'chat', vport: 7000 };
+
+const draft = (servers: readonly string[], change: ServiceChange = {}): ServiceDraft =>
+  makePlan({ service: { lips: LIPS, realServers: servers.map((ip) => realServer(ip)), ...change } })
+    .services[0]!;
+
+/** Real servers by service; of those that are leaving the name in brackets. */
+const shown = (drafts: readonly ServiceDraft[]): string[] =>
+  drafts.map(
+    ({ name, realServers }) =>
+      `${name}: ${realServers.map(({ ip, isLeaving }) => (isLeaving ? `(${ip})` : ip)).join(' ')}`,
+  );
+
+interface Case {
+  name: string;
+  before: ServiceDraft[];
+  after: ServiceDraft[];
+  stays?: (service: string, index: number) => boolean;
+  expected: string[];
+}
+
+const CASES: Case[] = [
+  {
+    name: 'one that the config names no more leaves, behind those that it names',
+    before: [draft([A, B])],
+    after: [draft([B])],
+    expected: [`game: ${B} (${A})`],
+  },
+  {
+    name: 'one that has no sessions, or had its time, is gone',
+    before: [draft([A, B])],
+    after: [draft([B])],
+    stays: (service, index) => service === 'game' && index !== 0,
+    expected: [`game: ${B}`],
+  },
+  {
+    name: 'one that was leaving goes on leaving',
+    before: [draft([], { realServers: [realServer(B), realServer(A, { isLeaving: true })] })],
+    after: [draft([B])],
+    expected: [`game: ${B} (${A})`],
+  },
+  {
+    name: 'one that was leaving and is named again is back',
+    before: [draft([], { realServers: [realServer(B), realServer(A, { isLeaving: true })] })],
+    after: [draft([A, B])],
+    expected: [`game: ${A} ${B}`],
+  },
+  {
+    name: 'a fallback leaves too, and is none any more',
+    before: [draft([], { realServers: [realServer(A), realServer(B, { isFallback: true })] })],
+    after: [draft([A])],
+    expected: [`game: ${A} (${B})`],
+  },
+  {
+    name: 'those of a service that is gone, or is at another address, are gone with it',
+    before: [draft([A]), draft([A], CHAT)],
+    after: [draft([B], { vport: 6001 })],
+    expected: [`game: ${B}`],
+  },
+  {
+    name: 'one that only lacks in one service leaves that one',
+    before: [draft([A, B]), draft([A, B], CHAT)],
+    after: [draft([A]), draft([A, B], CHAT)],
+    expected: [`game: ${A} (${B})`, `chat: ${A} ${B}`],
+  },
+  {
+    name: 'one without a LIP of its family is gone: nothing could be sent to it',
+    before: [draft([A, C6])],
+    after: [draft([A], { lips: ['10.2.0.200'] })],
+    expected: [`game: ${A}`],
+  },
+  {
+    name: 'one whose LIP:lports another service now uses in part is gone: two sessions could have one tuple',
+    before: [draft([A, B])],
+    after: [draft([A]), draft([B], { ...CHAT, lports: { first: 20100, last: 20200 } })],
+    expected: [`game: ${A}`, `chat: ${B}`],
+  },
+  {
+    name: "the same LIP:lports, others, or those of another LIP are in nobody's way",
+    before: [draft([A, B])],
+    after: [
+      draft([A]),
+      draft([B], CHAT),
+      draft([B], { name: 'voice', vport: 8000, lports: { first: 20105, last: 20200 } }),
+      draft([B], { name: 'video', vport: 9000, lports: { first: 20100, last: 20200 }, lips: ['10.2.0.201'] }),
+    ],
+    expected: [`game: ${A} (${B})`, `chat: ${B}`, `voice: ${B}`, `video: ${B}`],
+  },
+  {
+    name: "of two that leave two services and would be in each other's way, one is gone",
+    before: [draft([A, B]), draft([A, B], CHAT)],
+    after: [draft([A]), draft([A], { ...CHAT, lips: ['10.2.0.200'], lports: { first: 20100, last: 20200 } })],
+    expected: [`game: ${A} (${B})`, `chat: ${A}`],
+  },
+];
+
+describe('real servers that the config names no more', () => {
+  for (const { name, before, after, stays = () => true, expected } of CASES) {
+    test(name, () => {
+      const plan = numberServices(before);
+      const drafts = withLeaving(after, plan, (service, index) => stays(service.name, index));
+      assert.deepEqual(shown(drafts), expected);
+      for (const { realServers } of drafts)
+        assert.ok(realServers.every(({ isLeaving, isFallback }) => !isLeaving || !isFallback));
+      for (const { realServers } of numberServices(drafts, plan))
+        assert.ok(
+          realServers.every(({ legs }) => legs.length > 0),
+          'each has a leg',
+        );
+    });
+  }
+
+  test('keep their numbers, and so their sessions', () => {
+    const before = numberServices([draft([A, B])]);
+    const [after] = numberServices(
+      withLeaving([draft([B])], before, () => true),
+      before,
+    );
+    assert.deepEqual(
+      after!.realServers.map(({ ip, index, legs }) => [ip, index, legs[0]!.index]),
+      [
+        [B, 1, 1],
+        [A, 0, 0],
+      ],
+    );
+  });
+});
+
+describe('the room for plans to come', () => {
+  test('is twice what the first one needs, and some at least', () => {
+    assert.deepEqual(spaciousCapacity([draft([A])]), { services: 64, realServers: 256, legs: 1024 });
+    const many = Array.from({ length: 100 }, (_, n) =>
+      draft(
+        Array.from({ length: 10 }, () => A),
+        { name: `s${n}` },
+      ),
+    );
+    assert.deepEqual(spaciousCapacity(many), { services: 200, realServers: 2000, legs: 4000 });
+  });
+
+  test('is never more than session records can tell', () => {
+    const servers = Array.from({ length: 400 }, () => A);
+    const many = Array.from({ length: 100 }, () => draft(servers));
+    assert.deepEqual(spaciousCapacity(many), { services: 200, realServers: 0xffff, legs: 0xffff });
+  });
+});
