@@ -81,7 +81,7 @@ export function realServerLegs(
   return legs.map(({ index, lip }) => ({ index, lip, rip: ip, rport: port, mtu, lports, dialect }));
 }
 
-/** What the numbers of a plan stand for, by number. */
+/** What the numbers of a plan stand for, by number; that of a leg also for those of its service and real server. */
 export interface Meanings {
   readonly services: readonly string[];
   readonly realServers: readonly string[];
@@ -97,7 +97,8 @@ export function meaningsOf(plans: readonly ServicePlan[]): Meanings {
     services[plan.index] = service;
     for (const server of plan.realServers) {
       realServers[server.index] = `${service} ${server.ip} ${server.port}`;
-      for (const leg of realServerLegs(plan, server)) legs[leg.index] = `${service} ${poolKey(leg)}`;
+      for (const leg of realServerLegs(plan, server))
+        legs[leg.index] = `${plan.index} ${service} ${server.index} ${poolKey(leg)}`;
     }
   }
   return { services, realServers, legs };

@@ -101,12 +101,8 @@ export class DatapathState {
     this.#meanings = after;
     this.directory.apply(plan);
     const { services, legs } = this.directory;
-    this.table.reconfigure(
-      services.map((service, index) =>
-        before.services[index] === after.services[index] ? service : undefined,
-      ),
-      legs.map((leg, index) => (before.legs[index] === after.legs[index] ? leg : undefined)),
-    );
+    const sameLegs = legs.map((leg, index) => (before.legs[index] === after.legs[index] ? leg : undefined));
+    this.table.reconfigure(services, sameLegs);
     this.table.reconfigure(services, legs);
     this.#noteLegs();
     this.admission.update(plan.services, this.memory.records, this.table.usedSlots);

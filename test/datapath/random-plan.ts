@@ -1,6 +1,6 @@
 // Random plans that the config's rules allow, each a change of the one before: services, real servers, LIPs, lports and
 // policies come, go and change.
-import { type PlanChange, realServer, type ServiceChange } from './rig.ts';
+import { type PlanChange, type RealServerDraft, realServer, type ServiceChange } from './rig.ts';
 
 /** Numbers of a seed: mulberry32. */
 export class Draws {
@@ -49,22 +49,23 @@ function vipsOf(draws: Draws, service: number): string[] {
   return draws.of([[v4], [`fd00:1::a${service}`], [v4, 'fd00:1::100'], ['fd00:1::100', v4]]);
 }
 
+function drawRealServers(draws: Draws): RealServerDraft[] {
+  const ips = draws.some(RIPS);
+  const fallback = draws.chance(30) ? draws.of(ips) : undefined;
+  return ips.map((ip) =>
+    realServer(ip, {
+      weight: draws.of([0, 1, 5, 100]),
+      isFallback: ip === fallback,
+      isLeaving: ip !== fallback && draws.chance(15),
+    }),
+  );
+}
+
 /** `before` is what the service was, of which most stays. */
 function drawService(draws: Draws, service: number, before: ServiceChange | undefined): ServiceChange {
   const keep = <T>(old: T | undefined, make: () => T, percent: number): T =>
     old === undefined || draws.chance(percent) ? make() : old;
-  const realServers = keep(
-    before?.realServers,
-    () =>
-      draws.some(RIPS).map((ip) =>
-        realServer(ip, {
-          weight: draws.of([0, 1, 5, 100]),
-          isFallback: draws.chance(10),
-          isLeaving: draws.chance(15),
-        }),
-      ),
-    50,
-  );
+  const realServers = keep(before?.realServers, () => drawRealServers(draws), 50);
   const hasV6 = realServers.some(({ ip }) => isV6(ip));
   const families = [...(realServers.some(({ ip }) => !isV6(ip)) ? [4] : []), ...(hasV6 ? [6] : [])];
   const isFit = (lips: readonly string[] | undefined) =>
