@@ -10,6 +10,8 @@ import { QueryError } from './session-query.ts';
 import { type AdminSources, OperationError } from './sources.ts';
 
 const DRAIN_DEFAULT_MS = 300_000;
+/** It looks at the host first; meanwhile the connection says nothing, for which others are closed. */
+const RELOAD_MS = 120_000;
 const drainTimeout = duration('0s', '24h');
 const weightRange = integer(0, 65_535);
 
@@ -20,7 +22,8 @@ interface Target {
 export function addChanges(app: FastifyInstance, sources: AdminSources): void {
   const { operations } = sources;
 
-  app.post('/reload', async (_request, reply) => {
+  app.post('/reload', async ({ raw }, reply) => {
+    raw.socket.setTimeout(RELOAD_MS);
     const { ok, lines } = await operations.reload();
     if (ok) return { ok, lines };
     return reply.code(422).send({ error: 'the config was not taken, nothing changed', ok, lines });
