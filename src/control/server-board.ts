@@ -60,8 +60,8 @@ export class ServerBoard {
     if (isDown) this.#log.warn({ service, rs, reason }, `real server ${rs} of ${service} is down: ${reason}`);
     else this.#log.info({ service, rs, reason }, `real server ${rs} of ${service} is up again`);
     this.#write();
-    const others = [...this.#entries.values()].filter((one) => one.service === service);
-    if (isDown && others.every((one) => one.isDown || one.plan.isFallback))
+    const own = [...this.#entries.values()].filter((one) => one.service === service && isRegular(one));
+    if (isDown && isRegular(entry) && own.every((one) => one.isDown))
       this.#log.error({ service }, `service ${service}: no real server is up`);
   }
 
@@ -82,8 +82,9 @@ export class ServerBoard {
 
   setWeight(index: number, weight: number): void {
     this.#change(index, (entry) => {
+      const before = entry.weightSetTo ?? entry.plan.weight;
       entry.weightSetTo = weight;
-      return `weight ${entry.plan.weight} -> ${weight}`;
+      return `weight ${before} -> ${weight}`;
     });
   }
 
@@ -139,6 +140,9 @@ function newEntry(service: string, rs: string, plan: RealServerPlan): Entry {
     since: new Date(),
   };
 }
+
+/** Neither the fallback nor leaving: it should take new sessions. */
+const isRegular = ({ plan }: Entry): boolean => !plan.isFallback && !plan.isLeaving;
 
 function effectiveWeight({ isDown, isDrained, plan, weightSetTo }: Entry): number {
   if (isDown) return WEIGHT_DOWN;

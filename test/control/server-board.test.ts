@@ -1,0 +1,291 @@
+// What config, operator and checks make of a real server: its state in words, and the weight that the datapaths read.
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { pino } from 'pino';
+import { ServerBoard } from '../../src/control/server-board.ts';
+import { allocateMemory, CONTROL } from '../../src/datapath/memory.ts';
+import { WEIGHT_DOWN } from '../../src/datapath/server-cells.ts';
+import { numberServices } from '../../src/service/numbering.ts';
+import type { ServicePlan } from '../../src/service/plan.ts';
+import { makePlan, type RealServerDraft, realServer, type ServiceChange } from '../datapath/rig.ts';
+
+const [A, B, C] = ['10.2.0.10', '10.2.0.11', '10.2.0.12'] as const;
+const CAPACITY = { services: 8, realServers: 8, legs: 16 };
+
+const services = (...changes: ServiceChange[]): ServicePlan[] => [
+  ...makePlan({ services: changes }).services,
+];
+const game = (...realServers: RealServerDraft[]): ServiceChange => ({ realServers });
+
+function start(...changes: ServiceChange[]) {
+  const { common } = allocateMemory(makePlan({ services: changes, capacity: CAPACITY }));
+  common.weights.fill(0);
+  const logged: { level: string; msg: string; service?: string; rs?: string }[] = [];
+  const formatters = { level: (level: string) => ({ level }) };
+  const log = pino(
+    { base: null, timestamp: false, formatters },
+    { write: (line) => void logged.push(JSON.parse(line)) },
+  );
+  const board = new ServerBoard(common, log);
+  let plans = services(...changes);
+  board.update(plans);
+  return {
+    board,
+    version: () => common.control[CONTROL.weightsVersion]!,
+    weights: () => [...common.weights.subarray(0, 4)],
+    weight: () => common.weights[0]!,
+    words: (index = 0) => {
+      const { state, reason } = board.stateOf(index);
+      return reason === '' ? state : `${state}: ${reason}`;
+    },
+    /** 'warn: ...' for each line since the last time. */
+    logged: () => logged.splice(0).map(({ level, msg }) => `${level}: ${msg}`),
+    update: (...next: ServiceChange[]) => {
+      plans = numberServices(services(...next), plans);
+      board.update(plans);
+    },
+  };
+}
+
+type Act = (board: ServerBoard) => void;
+const down: Act = (board) => board.setHealth(0, 'down', 'no answer');
+const up: Act = (board) => board.setHealth(0, 'up', 'answers');
+const drain: Act = (board) => board.drain(0);
+const enable: Act = (board) => board.enable(0);
+const weigh =
+  (weight: number): Act =>
+  (board) =>
+    board.setWeight(0, weight);
+
+interface Transition {
+  name: string;
+  acts: Act[];
+  weight: number;
+  words: string;
+  weightSetTo?: number;
+}
+
+const DRAINED = 'drained: drained by an operator';
+
+const TRANSITIONS: Transition[] = [
+  { name: 'nothing was said: up, with the weight of the config', acts: [], weight: 7, words: 'up' },
+  { name: 'its check fails', acts: [down], weight: WEIGHT_DOWN, words: 'down: no answer' },
+  { name: 'its check succeeds again', acts: [down, up], weight: 7, words: 'up: answers' },
+  { name: 'its check succeeds for the first time', acts: [up], weight: 7, words: 'up: answers' },
+  { name: 'it is drained', acts: [drain], weight: 0, words: DRAINED },
+  { name: 'it is drained and enabled', acts: [drain, enable], weight: 7, words: 'up' },
+  { name: 'it is drained twice and enabled once', acts: [drain, drain, enable], weight: 7, words: 'up' },
+  {
+    name: 'it is drained while it is down',
+    acts: [down, drain],
+    weight: WEIGHT_DOWN,
+    words: 'down: no answer',
+  },
+  {
+    name: 'it goes down while it is drained',
+    acts: [drain, down],
+    weight: WEIGHT_DOWN,
+    words: 'down: no answer',
+  },
+  { name: 'it comes back drained, as it was', acts: [drain, down, up], weight: 0, words: DRAINED },
+  {
+    name: 'it is enabled while it is down',
+    acts: [down, enable],
+    weight: WEIGHT_DOWN,
+    words: 'down: no answer',
+  },
+  { name: 'an operator sets its weight', acts: [weigh(3)], weight: 3, words: 'up', weightSetTo: 3 },
+  { name: 'an operator sets its weight to 0', acts: [weigh(0)], weight: 0, words: 'up', weightSetTo: 0 },
+  {
+    name: 'its weight is set while it is drained',
+    acts: [drain, weigh(3)],
+    weight: 0,
+    words: DRAINED,
+    weightSetTo: 3,
+  },
+  {
+    name: 'its weight is set while it is down',
+    acts: [down, weigh(3)],
+    weight: WEIGHT_DOWN,
+    words: 'down: no answer',
+    weightSetTo: 3,
+  },
+  {
+    name: 'it comes back with the weight that was set',
+    acts: [down, weigh(3), up],
+    weight: 3,
+    words: 'up: answers',
+    weightSetTo: 3,
+  },
+  { name: 'enabling forgets the weight that was set', acts: [weigh(3), enable], weight: 7, words: 'up' },
+];
+
+describe('a real server', () => {
+  for (const { name, acts, weight, words, weightSetTo } of TRANSITIONS) {
+    test(name, () => {
+      const it = start(game(realServer(A, { weight: 7 })));
+      for (const act of acts) {
+        const before = it.version();
+        act(it.board);
+        assert.ok(act === up || it.version() > before, 'the datapaths are told that weights changed');
+      }
+      assert.equal(it.weight(), weight);
+      assert.equal(it.words(), words);
+      assert.equal(it.board.stateOf(0).weightSetTo, weightSetTo);
+    });
+  }
+
+  test('what nobody knows is removed, and changing it does nothing', () => {
+    const it = start(game(realServer(A)));
+    for (const act of [(n: number) => it.board.drain(n), (n: number) => it.board.enable(n)]) act(5);
+    it.board.setWeight(5, 1);
+    it.board.setHealth(5, 'down', 'no answer');
+    assert.equal(it.words(5), 'removed: not in the config');
+    assert.deepEqual(it.weights(), [100, 0, 0, 0]);
+    assert.deepEqual(it.logged(), []);
+  });
+
+  test('says since when it is as it is: a check that says the same again changes nothing but the reason', () => {
+    const it = start(game(realServer(A)));
+    const { since } = it.board.stateOf(0);
+    it.board.setHealth(0, 'up', 'answers in 1 ms');
+    assert.equal(it.board.stateOf(0).since, since);
+    it.board.setHealth(0, 'down', 'no answer');
+    const downSince = it.board.stateOf(0).since;
+    assert.notEqual(downSince, since);
+    const version = it.version();
+    it.board.setHealth(0, 'down', 'refused');
+    assert.equal(it.board.stateOf(0).since, downSince);
+    assert.equal(it.words(), 'down: refused');
+    assert.equal(it.version(), version);
+  });
+});
+
+describe('another config', () => {
+  test('leaves what checks and operators said of a real server that stays', () => {
+    const it = start(game(realServer(A), realServer(B), realServer(C)));
+    it.board.setHealth(0, 'down', 'no answer');
+    it.board.drain(1);
+    it.board.setWeight(2, 5);
+    it.update(game(realServer(C), realServer(B, { mtu: 1300 }), realServer(A)));
+    assert.deepEqual(it.weights(), [WEIGHT_DOWN, 0, 5, 0]);
+    assert.deepEqual([it.words(0), it.words(1), it.words(2)], ['down: no answer', DRAINED, 'up']);
+  });
+
+  test('with another weight takes the place of one that an operator set', () => {
+    const it = start(game(realServer(A, { weight: 7 })));
+    it.board.setWeight(0, 3);
+    it.update(game(realServer(A, { weight: 7 })));
+    assert.equal(it.weight(), 3);
+    it.update(game(realServer(A, { weight: 9 })));
+    assert.equal(it.weight(), 9);
+    assert.equal(it.board.stateOf(0).weightSetTo, undefined);
+  });
+
+  test('with another weight gives a real server that is drained or down none before it is back', () => {
+    const it = start(game(realServer(A, { weight: 7 })));
+    drain(it.board);
+    it.update(game(realServer(A, { weight: 9 })));
+    assert.equal(it.weight(), 0);
+    down(it.board);
+    enable(it.board);
+    assert.equal(it.weight(), WEIGHT_DOWN);
+    up(it.board);
+    assert.equal(it.weight(), 9);
+  });
+
+  test('that names a real server no more: it takes no new sessions, and goes down all the same', () => {
+    const it = start(game(realServer(A), realServer(B)));
+    const since = it.board.stateOf(0).since;
+    it.update(game(realServer(B), realServer(A, { isLeaving: true })));
+    assert.deepEqual(it.weights(), [0, 100, 0, 0]);
+    assert.equal(it.words(), 'removed: the config names it no more');
+    assert.notEqual(it.board.stateOf(0).since, since);
+    weigh(50)(it.board);
+    enable(it.board);
+    assert.equal(it.weight(), 0);
+    down(it.board);
+    assert.equal(it.weight(), WEIGHT_DOWN);
+    assert.equal(it.words(), 'down: no answer');
+    up(it.board);
+    it.update(game(realServer(B), realServer(A)));
+    assert.deepEqual(it.weights(), [100, 100, 0, 0]);
+    assert.equal(it.words(), 'up: answers');
+  });
+
+  test('gives a real server that is new its weight, whoever had its number before', () => {
+    const it = start(game(realServer(A), realServer(B)));
+    down(it.board);
+    it.update(game(realServer(B)));
+    assert.equal(it.words(), 'removed: not in the config');
+    it.update(game(realServer(B), realServer(C, { weight: 4 })));
+    assert.deepEqual(it.weights(), [4, 100, 0, 0]);
+    assert.equal(it.words(), 'up');
+  });
+});
+
+describe('the log', () => {
+  test('says each change once, in a sentence with service and real server', () => {
+    const it = start(game(realServer(A, { weight: 7 }), realServer(B)));
+    for (const act of [down, down, up, up, drain, weigh(3), weigh(4), enable]) act(it.board);
+    assert.deepEqual(it.logged(), [
+      'warn: real server 10.2.0.10:6000 of game is down: no answer',
+      'info: real server 10.2.0.10:6000 of game is up again',
+      'info: real server 10.2.0.10:6000 of game drained: it takes no new sessions',
+      'info: real server 10.2.0.10:6000 of game weight 7 -> 3',
+      'info: real server 10.2.0.10:6000 of game weight 3 -> 4',
+      'info: real server 10.2.0.10:6000 of game enabled',
+    ]);
+  });
+
+  const LAST = 'error: service game: no real server is up';
+  const errors = (it: ReturnType<typeof start>) => it.logged().filter((line) => line.startsWith('error'));
+
+  test('says once that the last real server of a service is down, and again when it happens again', () => {
+    const it = start(game(realServer(A), realServer(B)), { name: 'chat', vport: 7000 });
+    it.board.setHealth(0, 'down', '');
+    assert.deepEqual(errors(it), []);
+    it.board.setHealth(1, 'down', '');
+    assert.deepEqual(errors(it), [LAST]);
+    it.board.setHealth(1, 'down', 'still');
+    assert.deepEqual(errors(it), []);
+    it.board.setHealth(0, 'up', '');
+    it.board.setHealth(0, 'down', '');
+    assert.deepEqual(errors(it), [LAST]);
+  });
+
+  test('counts neither the fallback nor who is leaving as a real server that is up', () => {
+    const it = start(
+      game(realServer(A), realServer(B, { isFallback: true }), realServer(C, { isLeaving: true })),
+    );
+    it.board.setHealth(0, 'down', '');
+    assert.deepEqual(errors(it), [LAST]);
+    it.board.setHealth(1, 'down', '');
+    it.board.setHealth(2, 'down', '');
+    assert.deepEqual(errors(it), [], 'it is said already');
+  });
+});
+
+describe('a service is down', () => {
+  test('when all of its real servers are, whoever is leaving', () => {
+    const it = start(game(realServer(A), realServer(B), realServer(C, { isLeaving: true })), {
+      name: 'chat',
+      vport: 7000,
+    });
+    assert.deepEqual(it.board.servicesDown(), []);
+    it.board.setHealth(0, 'down', '');
+    assert.deepEqual(it.board.servicesDown(), []);
+    it.board.setHealth(1, 'down', '');
+    assert.deepEqual(it.board.servicesDown(), ['game']);
+    it.board.setHealth(3, 'down', '');
+    assert.deepEqual(it.board.servicesDown(), ['game', 'chat']);
+    it.board.setHealth(1, 'up', '');
+    assert.deepEqual(it.board.servicesDown(), ['chat']);
+  });
+
+  test('not when they are drained, or have weight 0', () => {
+    const it = start(game(realServer(A), realServer(B, { weight: 0 })));
+    drain(it.board);
+    assert.deepEqual(it.board.servicesDown(), []);
+  });
+});
