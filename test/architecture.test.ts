@@ -84,8 +84,12 @@ const MAY_IMPORT: Record<string, { of: string[]; types?: string[]; instead: stri
     instead: 'it keeps processes alive; what they do is in worker.ts',
   },
   'worker.ts': { of: [...EVERYTHING, 'worker-protocol.ts'], instead: 'proxy.ts tells it what it must know' },
+  control: {
+    of: [...EVERYTHING, 'worker-protocol.ts', 'workers.ts'],
+    instead: 'control joins the others for proxy.ts; the worker is forked, and the lab is no part of the product',
+  },
   'proxy.ts': {
-    of: [...EVERYTHING, 'version.ts', 'worker-protocol.ts', 'workers.ts'],
+    of: [...EVERYTHING, 'control', 'version.ts', 'worker-protocol.ts', 'workers.ts'],
     instead: 'the worker is forked, not imported, and the lab is no part of the product',
   },
   ctl: {
