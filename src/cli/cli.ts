@@ -132,7 +132,12 @@ function defineCommands(argv: readonly string[], choose: (command: Command) => v
     .epilogue('Config keys: docs/config.md. Examples: the folder config/ of the package.')
     .version(packageVersion())
     .help()
-    .demandCommand(1, 1, 'a command is needed: run, check or lab', 'only one command at a time')
+    .demandCommand(
+      1,
+      1,
+      'a command is needed: run, check, ctl, top, sniff or lab',
+      'only one command at a time',
+    )
     .strict()
     .strictCommands()
     .parserConfiguration({ 'duplicate-arguments-array': false, 'boolean-negation': false })

@@ -215,6 +215,7 @@ export class ControlPlane {
     if (!this.#readiness.ready) return this.#readiness;
     const { board, crew } = this.#foundation;
     const { config, host } = this.#reloader;
+    const count = config.services.length;
     const withFallback = new Set(
       config.services.filter(({ fallback }) => fallback !== undefined).map(({ name }) => name),
     );
@@ -229,7 +230,7 @@ export class ControlPlane {
     ];
     return troubles.length > 0
       ? { ready: false, reason: troubles.join(', ') }
-      : { ready: true, reason: `serving ${config.services.length} services` };
+      : { ready: true, reason: `serving ${count} service${count === 1 ? '' : 's'}` };
   }
 
   #serverIndex(service: string, rs: string): number {

@@ -26,7 +26,7 @@ describe('the command line', () => {
   });
 
   const refused: [args: string[], message: RegExp][] = [
-    [[], /a command is needed: run, check or lab/],
+    [[], /a command is needed: run, check, ctl, top, sniff or lab/],
     [['rnu'], /Unknown command: rnu/],
     [['run'], /Missing required argument: config/],
     [['check', '--config'], /Not enough arguments following: config/],
