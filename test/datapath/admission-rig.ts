@@ -51,7 +51,7 @@ export class Worker {
     clients: Int32Array,
     worker = 0,
     workers = 1,
-    records = new Int32Array(SLOTS * SESSION_WORDS),
+    records: Int32Array = new Int32Array(SLOTS * SESSION_WORDS),
   ) {
     this.records = records;
     this.admission = new Admission(plans, clients, { worker, workers }, [worker + 1, 77]);
