@@ -86,7 +86,8 @@ const MAY_IMPORT: Record<string, { of: string[]; types?: string[]; instead: stri
   'worker.ts': { of: [...EVERYTHING, 'worker-protocol.ts'], instead: 'proxy.ts tells it what it must know' },
   control: {
     of: [...EVERYTHING, 'worker-protocol.ts', 'workers.ts'],
-    instead: 'control joins the others for proxy.ts; the worker is forked, and the lab is no part of the product',
+    instead:
+      'control joins the others for proxy.ts; the worker is forked, and the lab is no part of the product',
   },
   'proxy.ts': {
     of: [...EVERYTHING, 'control', 'version.ts', 'worker-protocol.ts', 'workers.ts'],

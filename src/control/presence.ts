@@ -14,9 +14,9 @@ export interface PresenceSpec extends GuardSpec {
   assignAddresses: boolean;
 }
 
-/** One of two must be called. */
+/** One of two must be called. What cannot be taken away is logged. */
 export interface PreparedChange {
-  /** Takes away what only the spec before needed. */
+  /** Takes away what only the spec before needed; an address that stays is tried again at the end. */
   commit(): Promise<void>;
   /** Takes away what was added for the new one. */
   rollBack(): Promise<void>;
@@ -46,7 +46,8 @@ export class Presence {
     const claim = await claimPorts(added);
     const rollBacks: (() => Promise<void>)[] = [() => claim.release()];
     const rollBack = async () => {
-      for (let step = rollBacks.pop(); step; step = rollBacks.pop()) await step();
+      for (let step = rollBacks.pop(); step; step = rollBacks.pop())
+        await step().catch((error: Error) => this.#log.error(`what was added stays: ${error.message}`));
     };
     try {
       // Before the addresses are there and until they are gone, or the kernel answers for them.
@@ -92,8 +93,13 @@ export class Presence {
     this.#claims.push({ vips: added, claim });
     const needed = new Set([...vips, ...lips].map(({ ip }) => ip));
     const obsolete = this.#assigned.filter(({ ip }) => !needed.has(ip));
-    this.#assigned = [...this.#assigned.filter(({ ip }) => needed.has(ip)), ...missing];
-    await removeAddresses(obsolete);
+    const all = [...this.#assigned, ...missing];
+    this.#assigned = all.filter(({ ip }) => needed.has(ip));
+    await removeAddresses(obsolete).catch((error: Error) => {
+      // The datapaths serve the new spec already: there is no way back.
+      this.#assigned = all;
+      this.#log.error(`an address that is needed no more stays: ${error.message}`);
+    });
     if (guard !== undefined) {
       const old = this.#guard;
       this.#guard = guard;

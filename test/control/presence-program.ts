@@ -1,0 +1,29 @@
+// A program for tests: what a proxy is on its host, changed by the commands that it reads. Prints { done: true } or
+// { done: what went wrong } for each, and { logged } for each line of the log.
+import { createInterface } from 'node:readline';
+import { pino } from 'pino';
+import { type PreparedChange, Presence, type PresenceSpec } from '../../src/control/presence.ts';
+
+export type Command = { prepare: PresenceSpec } | 'commit' | 'rollBack' | 'end' | 'hide ip' | 'show ip';
+
+const say = (line: unknown) => console.log(JSON.stringify(line));
+const path = process.env.PATH;
+const presence = new Presence(pino({}, { write: (line) => say({ logged: JSON.parse(line).msg }) }));
+let prepared: PreparedChange | undefined;
+
+async function run(command: Command): Promise<void> {
+  if (typeof command === 'object') prepared = await presence.prepare(command.prepare);
+  else if (command === 'commit') await prepared?.commit();
+  else if (command === 'rollBack') await prepared?.rollBack();
+  else if (command === 'end') await presence.end();
+  else process.env.PATH = command === 'hide ip' ? '/nowhere' : path;
+}
+
+say({ ready: true });
+for await (const line of createInterface({ input: process.stdin })) {
+  await run(JSON.parse(line)).then(
+    () => say({ done: true }),
+    (error: Error) => say({ done: error.message }),
+  );
+}
+process.exit(0);
