@@ -2,6 +2,7 @@
 // server. Wiring only. Whatever was done to the host when a later step fails is undone in reverse order, as on stop.
 import { readFileSync } from 'node:fs';
 import type { Logger } from 'pino';
+import { watchExhaustion } from './admin/exhaustion.ts';
 import { watchRefusals } from './admin/refusals.ts';
 import { startAdmin } from './admin/server.ts';
 import type { ConfigFile } from './config/file.ts';
@@ -61,8 +62,9 @@ async function start(
   const admin = await startAdmin(sources, { ...config.admin.listen, token });
   undo.push(() => admin.close());
   await control.start(undo);
-  const unwatch = watchRefusals(sources, (fields, message) => log.warn(fields, message));
-  undo.push(async () => unwatch());
+  const warn = (fields: Record<string, unknown>, message: string) => log.warn(fields, message);
+  for (const unwatch of [watchRefusals(sources, warn), watchExhaustion(sources, warn)])
+    undo.push(async () => unwatch());
   const unwatchFile = file.watch(() => {
     log.info('the config file changed: reloading it');
     void control.reload();

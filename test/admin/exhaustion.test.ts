@@ -1,0 +1,87 @@
+// What is said when something is used up, and how often.
+import assert from 'node:assert/strict';
+import { mock, test } from 'node:test';
+import { type ExhaustionSources, watchExhaustion } from '../../src/admin/exhaustion.ts';
+import { COUNTER, counterCells, counterRow, dropColumn } from '../../src/datapath/counters.ts';
+import { DROP } from '../../src/datapath/verdict.ts';
+import { IO_COLUMN, IO_COUNTERS } from '../../src/io/packet-io.ts';
+
+function start() {
+  const counters = new Float64Array(counterCells(3));
+  const io = new Float64Array(3 * IO_COUNTERS.length);
+  const services = [
+    { name: 'game', index: 2 },
+    { name: 'chat', index: 0 },
+  ];
+  const sources = {
+    services: () => services,
+    counters,
+    io,
+    ports: [{ name: 'wan0' }, { name: 'lan0' }],
+    refresh: () => {},
+  } as unknown as ExhaustionSources;
+  const lines: string[] = [];
+  let nowMs = 5_000_000;
+  mock.timers.enable({ apis: ['setInterval'] });
+  const stop = watchExhaustion(
+    sources,
+    ({ count, service }, text) => lines.push(`${service ?? '-'} ${count} ${text}`),
+    () => nowMs,
+  );
+  const pass = (ms: number) => {
+    for (let passed = 0; passed < ms; passed += 1000) {
+      nowMs += 1000;
+      mock.timers.tick(1000);
+    }
+    return lines.splice(0);
+  };
+  const end = () => {
+    stop();
+    mock.timers.reset();
+  };
+  return { counters, io, services, pass, end };
+}
+
+test('each thing is said at once, then at most once a minute with what came together', () => {
+  const { counters, pass, end } = start();
+  const cell = counterRow(2) + dropColumn(DROP.lports_exhausted);
+  assert.deepEqual(pass(3000), []);
+  counters[cell] = 7;
+  assert.deepEqual(pass(1000), ['game 7 service game: no lport is free: give it more lips']);
+  for (let second = 0; second < 59; second++) {
+    counters[cell]! += 10;
+    assert.deepEqual(pass(1000), []);
+  }
+  counters[cell]! += 10;
+  assert.deepEqual(pass(1000), ['game 600 service game: no lport is free: give it more lips']);
+  assert.deepEqual(pass(120_000), [], 'nothing more is used up');
+  end();
+});
+
+test('evictions, limits and losses are said of whom they concern', () => {
+  const { counters, io, pass, end } = start();
+  counters[counterRow(0) + COUNTER.sessionsEvicted] = 3;
+  counters[counterRow(2) + dropColumn(DROP.new_session_limit)] = 4;
+  counters[counterRow(-1) + dropColumn(DROP.handover_failed)] = 5;
+  io[IO_COUNTERS.length + IO_COLUMN.lostKernel] = 6;
+  assert.deepEqual(pass(1000), [
+    'game 4 service game: limits.newSessions is reached',
+    'chat 3 service chat: the session table is full: sessions end early (sessions.max, sessions.onewayShare)',
+    '- 5 a datapath process does not keep up with what others pass on to it',
+    '- 6 interface lan0: packets come faster than they are processed',
+  ]);
+  end();
+});
+
+test('what was counted before is no news, and a number that starts again at 0 is followed', () => {
+  const { counters, services, pass, end } = start();
+  const cell = counterRow(1) + dropColumn(DROP.session_limit);
+  counters[cell] = 100;
+  services.push({ name: 'later', index: 1 });
+  assert.deepEqual(pass(1000), [], 'a service that is new here');
+  counters[cell] = 0;
+  assert.deepEqual(pass(1000), []);
+  counters[cell] = 2;
+  assert.deepEqual(pass(1000), ['later 2 service later: limits.sessions is reached']);
+  end();
+});
