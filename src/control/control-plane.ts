@@ -216,17 +216,11 @@ export class ControlPlane {
     const { board, crew } = this.#foundation;
     const { config, host } = this.#reloader;
     const count = config.services.length;
-    const withFallback = new Set(
-      config.services.filter(({ fallback }) => fallback !== undefined).map(({ name }) => name),
-    );
     const troubles = [
       ...(this.#drain === undefined ? [] : ['draining: no new sessions']),
       ...portsDown(host.ports),
       ...crew.missing.map((n) => `datapath process ${n} is starting again`),
-      ...board
-        .servicesDown()
-        .filter((name) => !withFallback.has(name))
-        .map((name) => `service ${name}: no real server is up`),
+      ...board.servicesDown().map((name) => `service ${name}: no real server is up`),
     ];
     return troubles.length > 0
       ? { ready: false, reason: troubles.join(', ') }

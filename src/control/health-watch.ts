@@ -17,6 +17,7 @@ interface Observed {
 }
 
 export class HealthWatch {
+  readonly #board: ServerBoard;
   readonly #monitor: Monitor;
   readonly #read: () => Float64Array;
   #indexByKey = new Map<string, number>();
@@ -25,6 +26,7 @@ export class HealthWatch {
 
   /** `read` returns the rows of server-cells.ts, up to date. */
   constructor(board: ServerBoard, read: () => Float64Array, log: Logger) {
+    this.#board = board;
     this.#read = read;
     this.#monitor = new Monitor(
       ({ key }, state, reason) => {
@@ -55,10 +57,14 @@ export class HealthWatch {
         this.#indexByKey.set(key, index);
         targets.push({ key, service: service.name, ip, port, health });
         if (!Passive.isWanted(health)) continue;
-        this.#observed.push(before.get(key) ?? { key, index, passive: new Passive(health) });
+        const known = before.get(key);
+        this.#observed.push(known?.index === index ? known : { key, index, passive: new Passive(health) });
       }
     }
     this.#monitor.update(targets);
+    // A service with another address has other numbers, but the same real servers.
+    for (const [key, { state, reason }] of this.#monitor.status())
+      this.#board.setHealth(this.#indexByKey.get(key)!, state, reason);
   }
 
   async stop(): Promise<void> {

@@ -11,6 +11,7 @@ import { SERVER_COUNTER, serverRow } from '../datapath/server-cells.ts';
 import type { HostPlan } from '../io/host.ts';
 import { isSameService } from '../service/numbering.ts';
 import type { ServiceDraft, ServicePlan } from '../service/plan.ts';
+import type { WorkerReplan } from '../worker-protocol.ts';
 import type { Foundation } from './foundation.ts';
 import type { HealthWatch } from './health-watch.ts';
 import { steeringPrograms } from './packet-rings.ts';
@@ -34,6 +35,8 @@ export class Reloader {
   readonly #foundation: Foundation;
   readonly #health: HealthWatch;
   readonly #reread: () => Config;
+  /** What the datapaths go by. */
+  #replans: readonly WorkerReplan[];
   /** Until when real servers that are leaving keep their sessions, by index. */
   readonly #leaving = new Map<number, number>();
   /** Changes follow one another. */
@@ -58,6 +61,12 @@ export class Reloader {
     this.config = config;
     this.host = host;
     this.services = blueprint.services;
+    this.#replans = workerPlans(config, host, blueprint.services, foundation.fixed).map((plan) => ({
+      kind: 'replan',
+      plan,
+      filters: blueprint.filters,
+      steering: steeringOf(blueprint, foundation.fixed.workers, foundation.steeringKey),
+    }));
   }
 
   start(): void {
@@ -93,6 +102,7 @@ export class Reloader {
 
   async #tryReload(): Promise<ReloadOutcome> {
     const { log } = this.#foundation;
+    const before = this.config;
     let outcome: ReloadOutcome;
     try {
       outcome = await this.#reload();
@@ -106,7 +116,9 @@ export class Reloader {
       log.info({ changes: lines }, lines.length === 0 ? 'reload: nothing changed' : 'reloaded');
     } else {
       this.#failed++;
-      log.error({ problems: lines }, 'reload failed: the config before stays');
+      const what =
+        this.config === before ? 'the config before stays' : 'the new config is at work, but not all of it';
+      log.error({ problems: lines }, `reload failed: ${what}`);
     }
     return outcome;
   }
@@ -150,7 +162,7 @@ export class Reloader {
   }
 
   async #apply(config: Config, host: HostPlan, drafts: readonly ServiceDraft[]): Promise<void> {
-    const { board, crew, fixed, io, presence, steeringKey } = this.#foundation;
+    const { board, crew, fixed, io, log, presence, steeringKey } = this.#foundation;
     const blueprint = drawUp(config, host, drafts, this.services, fixed.capacity);
     const { services, filters } = blueprint;
     const steering = steeringOf(blueprint, fixed.workers, steeringKey);
@@ -158,25 +170,26 @@ export class Reloader {
     const { missing } = host;
     const spec = { ...addressesOf(config), missing, assignAddresses: config.io.assignAddresses };
     const prepared = await presence.prepare(spec);
-    // Before the datapaths know of them: a weight of 0 would turn the first clients away.
-    board.update([
-      ...this.services.filter((old) => !services.some((one) => one.index === old.index)),
-      ...services,
-    ]);
-    const plans = workerPlans(config, host, services, fixed);
+    board.announce(services);
+    const replans = workerPlans(config, host, services, fixed).map(
+      (plan): WorkerReplan => ({ kind: 'replan', plan, filters, steering }),
+    );
     try {
-      await crew.replan(plans.map((plan) => ({ kind: 'replan', plan, filters: [...filters], steering })));
+      await crew.replan(replans);
     } catch (error) {
+      // Some may have it already.
+      await crew.replan(this.#replans).catch((left: Error) => log.error(left.message));
       board.update(this.services);
       await prepared.rollBack();
       throw error;
     }
-    attach?.();
+    this.#replans = replans;
     this.config = config;
     this.host = host;
     this.services = services;
     board.update(services);
     this.#noteLeaving();
+    attach?.();
     this.#health.update(config, services);
     await prepared.commit();
   }

@@ -47,6 +47,17 @@ export class ServerBoard {
     this.#write();
   }
 
+  /** Gives those that are new their weight, before a datapath knows of them: 0 would turn the first clients away. */
+  announce(services: readonly ServicePlan[]): void {
+    for (const { name, realServers } of services) {
+      for (const plan of realServers) {
+        if (!this.#entries.has(plan.index))
+          this.#entries.set(plan.index, newEntry(name, serverName(plan), plan));
+      }
+    }
+    this.#write();
+  }
+
   /** What a check says. Logged when it is news. */
   setHealth(index: number, state: 'up' | 'down', reason: string): void {
     const entry = this.#entries.get(index);
