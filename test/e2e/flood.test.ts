@@ -1,0 +1,181 @@
+// Clients go on while spoofed datagrams of millions of sources, which no real server answers, open sessions as fast as this
+// machine makes them beside everything else: where the flood has the table to fill, and where it has the lports to take.
+import assert from 'node:assert/strict';
+import { createInterface } from 'node:readline';
+import { describe, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { nodeArgv } from '../../src/lab/programs.ts';
+import { type Topology, VIPS, VPORT } from '../../src/lab/topology.ts';
+import type { FloodOptions } from './flood-source.ts';
+import { type Answer, type Rig, type RigOptions, startRig } from './harness.ts';
+
+const SECONDS = 30;
+/** New sessions per second: what the proxy, the clients and the real servers leave of two processors, with some room. */
+const RATE = 70_000;
+/** What the real servers' host answers is not of this length. */
+const FLOOD_PAYLOAD = 24;
+const UDP_HEADER = 8;
+const ADDRESSES = 100;
+const PORTS = 10;
+const CLIENTS = ADDRESSES * PORTS;
+/** How often as many new sockets come during the flood. */
+const ROUNDS = 3;
+/** Few under way, so that the load is modest: about 2,000 datagrams a second. */
+const WINDOW = 2;
+
+function macOf(topology: Topology, role: 'client' | 'lb', device: string): string {
+  const [link] = JSON.parse(topology.exec(role, ['ip', '-j', 'link', 'show', device])) as [
+    { address: string },
+  ];
+  return link.address;
+}
+
+/** The real servers' host takes the flood off before a socket sees it: no answer, no error. */
+const ignoreFlood = (topology: Topology): unknown =>
+  topology.exec(
+    'rs',
+    ['nft', '-f', '-'],
+    `table ip flood {
+      chain in {
+        type filter hook prerouting priority raw
+        udp length ${UDP_HEADER + FLOOD_PAYLOAD} counter drop
+      }
+    }`,
+  );
+
+/** Puts the flood's programs into the network, before the clients send: that may cost packets under way. */
+async function prepareFlood({ topology }: Rig): Promise<() => Promise<Answer>> {
+  const options: FloodOptions = {
+    fields: {
+      srcMac: macOf(topology, 'client', 'eth0'),
+      dstMac: macOf(topology, 'lb', topology.wan),
+      dst: VIPS[4],
+      dport: VPORT,
+      payloadLen: FLOOD_PAYLOAD,
+    },
+    client: { namespace: topology.namespaces.client, device: 'eth0' },
+    wan: { namespace: topology.namespaces.lb, device: topology.wan },
+    rate: RATE,
+    seconds: SECONDS,
+  };
+  const program = fileURLToPath(new URL('./flood-source.ts', import.meta.url));
+  const child = topology.spawn('client', nodeArgv(program, JSON.stringify(options)), {
+    stdio: ['pipe', 'pipe', 'inherit'],
+  });
+  const lines = createInterface({ input: child.stdout! })[Symbol.asyncIterator]();
+  const next = async (): Promise<Answer> => {
+    const { value, done } = await lines.next();
+    assert.ok(!done, 'the source of the flood goes on');
+    return JSON.parse(value) as Answer;
+  };
+  assert.equal((await next()).event, 'ready');
+  return async () => {
+    child.stdin!.write('go\n');
+    return await next();
+  };
+}
+
+/** What a link that was full lost of any packets. */
+function lostByLinks(topology: Topology): number {
+  const ends = [
+    ['client', 'eth0'],
+    ['lb', topology.wan],
+    ['lb', topology.lan],
+    ['rs', 'eth0'],
+  ] as const;
+  let lost = 0;
+  for (const [role, device] of ends) {
+    const [link] = JSON.parse(topology.exec(role, ['ip', '-j', '-s', 'link', 'show', device])) as [
+      { stats64: Record<'rx' | 'tx', { dropped: number }> },
+    ];
+    lost += link.stats64.rx.dropped + link.stats64.tx.dropped;
+  }
+  return lost;
+}
+
+async function underFlood(rig: Rig) {
+  const flood = await prepareFlood(rig);
+  const servers = await rig.startServers();
+  const load = { portsPerAddress: PORTS, sizes: [64], window: WINDOW, timeoutMs: 10_000 };
+  // Each client is answered before the flood, or it would have no session that is worth keeping.
+  const first = await rig.clients({ ...load, portsPerAddress: 1, count: ADDRESSES });
+  assert.equal(first.missing, 0);
+  const running = rig.startClients(load);
+  await running.ready;
+  while ((await rig.metric('sessions', { state: 'normal' })) < CLIENTS + ADDRESSES);
+  const over = flood();
+  // New sockets of the same addresses, from when the flood has taken all that it gets.
+  const newcomers = { sent: 0, answered: 0, missing: 0 };
+  for (let round = 0; round < ROUNDS; round++) {
+    await sleep((SECONDS * 1000) / (ROUNDS + 2));
+    const joined = await rig.clients({ ...load, count: CLIENTS });
+    for (const name of ['sent', 'answered', 'missing'] as const) newcomers[name] += Number(joined[name]);
+  }
+  const made = await over;
+  const clients = await running.end();
+  await Promise.all(servers.map((server) => server.end()));
+  return { made, clients, newcomers, lost: (await rig.metric('io_lost_total')) + lostByLinks(rig.topology) };
+}
+
+interface Scenario {
+  name: string;
+  options: RigOptions;
+  check(rig: Rig, sent: number): Promise<void>;
+}
+
+const scenarios: Scenario[] = [
+  {
+    name: 'that turns the table over many times',
+    options: { config: { sessions: { max: 80_000, onewayShare: 25 } } },
+    check: async (rig, sent) => {
+      const evicted = await rig.metric('sessions_evicted_total');
+      assert.ok(evicted > 10 * 20_000, `${evicted} evicted of ${sent}`);
+      assert.ok((await rig.metric('sessions', { state: 'oneway' })) <= 20_000);
+      assert.equal(await rig.metric('drops_total', { reason: 'lports_exhausted' }), 0);
+    },
+  },
+  {
+    name: 'that takes all lports but the reserve',
+    options: {
+      config: { sessions: { max: 80_000, lportReserve: 30 } },
+      service: { lports: '20000-22499', timeouts: { oneway: '2s' } },
+    },
+    check: async (rig, sent) => {
+      const reserved = await rig.metric('drops_total', { reason: 'lports_reserved' });
+      assert.ok(reserved > sent / 2, `${reserved} of ${sent} met the reserve`);
+      assert.equal(await rig.metric('drops_total', { reason: 'lports_exhausted' }), 0);
+      assert.equal(await rig.metric('sessions_evicted_total'), 0);
+    },
+  },
+];
+
+describe(`${CLIENTS} clients and a flood of ${(RATE * SECONDS) / 1e6} million sources`, () => {
+  for (const { name, options, check } of scenarios) {
+    test(`${name} lose nothing, and new sockets of theirs are served`, { timeout: 180_000 }, async (t) => {
+      const rig = await startRig(t, {
+        clients: ADDRESSES,
+        servers: 2,
+        io: { mode: 'ring', workers: 1 },
+        beforeProxy: ignoreFlood,
+        ...options,
+      });
+      const { made, clients, newcomers, lost } = await underFlood(rig);
+      const sent = Number(made.sent);
+      const seen = await rig.metric('packets_total', { direction: 'inbound' });
+      t.diagnostic(
+        `flood: ${sent} sent, ${made.arrived} arrived, ${seen} seen, ${lost} lost by the kernel; clients: ${clients.sent} sent, ` +
+          `${clients.answered} answered, ${clients.missing} missing; newcomers: ${newcomers.answered} of ${newcomers.sent}; ` +
+          `evicted ${await rig.metric('sessions_evicted_total')}, created ${await rig.metric('sessions_created_total')}`,
+      );
+      assert.ok(sent > 0.2 * RATE * SECONDS, 'the flood was one');
+      // What a full ring or link loses, without a look at whose it is, is no decision of the table or the pools.
+      assert.ok(
+        Number(clients.missing) + newcomers.missing <= lost,
+        `missing with ${lost} lost in the kernel`,
+      );
+      assert.equal(clients.altered, 0);
+      await check(rig, sent);
+    });
+  }
+});
