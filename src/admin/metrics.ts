@@ -258,6 +258,12 @@ function processFamilies(sources: AdminSources): Family[] {
       read: (put) => put(1, { version: sources.version, node: process.version, io_mode: sources.ioMode }),
     },
     {
+      name: 'clients_uncounted_total',
+      help: 'Sessions not limited or counted by client, because the table of clients had no room.',
+      type: 'counter',
+      read: (put) => put(sources.clientsUncounted()),
+    },
+    {
       name: 'start_time_seconds',
       help: 'When the proxy started, in seconds since 1970.',
       type: 'gauge',

@@ -78,6 +78,8 @@ export interface AdminSources {
   ioMode: string;
   /** `reason` says in words why it is not ready, or what it serves. */
   readiness(): { ready: boolean; reason: string };
+  /** Sessions that found no room in the table of clients (datapath/client-table.ts). */
+  clientsUncounted(): number;
   /** It takes no new sessions any more. */
   isDraining(): boolean;
   /** `failed` and `succeeded` since the start; `last` is undefined before the first. */

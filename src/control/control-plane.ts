@@ -3,6 +3,7 @@
 import type { Logger } from 'pino';
 import { type AdminSources, OperationError, type ReloadOutcome } from '../admin/sources.ts';
 import type { Config } from '../config/schema.ts';
+import { ClientTable } from '../datapath/client-table.ts';
 import { COUNTER, counterRow } from '../datapath/counters.ts';
 import { CONTROL, commonBytes, mapMemory, memoryBytes } from '../datapath/memory.ts';
 import { legPlans, poolKey } from '../datapath/plan.ts';
@@ -192,6 +193,7 @@ export class ControlPlane {
       ports: reloader.host.ports,
       ioMode: io.ioMode,
       readiness: () => this.#readinessNow(),
+      clientsUncounted: () => ClientTable.uncounted(memories[0]!.common.clients),
       isDraining: () => this.#drain !== undefined,
       reloads: () => reloader.history(),
       workers: () => crew.pids.map((pid, index) => ({ pid, restarts: crew.restarts[index]! })),

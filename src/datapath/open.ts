@@ -27,8 +27,13 @@ export function openSession(state: DatapathState, frame: Frame, service: Service
   const { family, mtu } = realServer.legs[0];
   const fits = checkMtu(state, frame, family, mtu, service.index, nowMs);
   if (fits !== VERDICT.forward) return fits;
-  const isKnown = admission.isKnown(service.index, packet.addresses, 0, nowMs);
-  const leg = realServer.takeLport(isKnown);
+  let leg = realServer.takeLport(false);
+  if (
+    realServer.isReserved &&
+    leg === undefined &&
+    admission.isKnown(service.index, packet.addresses, 0, nowMs)
+  )
+    leg = realServer.takeLport(true);
   if (leg === undefined) return realServer.isReserved ? DROP.lports_reserved : DROP.lports_exhausted;
   const base = state.table.open(packet, service.index, leg, realServer.lport, nowMs);
   admission.opened(service.index, memory.records, base);

@@ -86,6 +86,7 @@ export async function startSample(
     refresh: () => {},
     ioMode: 'pcap',
     readiness: () => ({ ready: true, reason: 'serving 2 services' }),
+    clientsUncounted: () => 0,
     isDraining: () => false,
     reloads: () => ({ succeeded: 0, failed: 0, last: undefined }),
     workers: () => [
