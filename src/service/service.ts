@@ -70,30 +70,37 @@ export class Service implements SessionService, UoaPolicy {
 
   /** The real server for a new session of the client at words 0 to 3; undefined when none takes one. */
   pick(client: Int32Array, nowMs: number): RealServer | undefined {
-    const { weights, weightsVersion, persistence } = this.#choosing;
+    const { weights, weightsVersion } = this.#choosing;
     const version = Atomics.load(weightsVersion, 0);
     if (version !== this.#seenVersion) {
       this.#seenVersion = version;
       this.#readWeights();
       this.#scheduler.update();
     }
-    if (this.#persistenceMs > 0) {
-      const last = persistence.find(client, 0, this.index, this.#persistenceMs, nowMs);
-      if (last >= 0 && weights[last] > 0) {
-        for (const realServer of this.#scheduled) {
-          if (realServer.index !== last) continue;
-          persistence.note(client, 0, this.index, last, nowMs);
-          return realServer;
-        }
-      }
-    }
+    const last = this.#lastOf(client, nowMs);
+    if (last !== undefined) return this.#note(client, last, nowMs);
     const chosen = this.#scheduler.pick(client);
     if (chosen < 0) {
       const fallback = this.#fallback;
       return fallback !== undefined && weights[fallback.index] > 0 ? fallback : undefined;
     }
-    const realServer = this.#scheduled[chosen];
-    if (this.#persistenceMs > 0) persistence.note(client, 0, this.index, realServer.index, nowMs);
+    // Another datapath may have chosen for another port of the client meanwhile.
+    return this.#note(client, this.#lastOf(client, nowMs) ?? this.#scheduled[chosen], nowMs);
+  }
+
+  /** Where the client's last session went, if that takes new ones. */
+  #lastOf(client: Int32Array, nowMs: number): RealServer | undefined {
+    if (this.#persistenceMs === 0) return undefined;
+    const { persistence, weights } = this.#choosing;
+    const last = persistence.find(client, 0, this.index, this.#persistenceMs, nowMs);
+    if (last < 0 || weights[last] <= 0) return undefined;
+    for (const realServer of this.#scheduled) if (realServer.index === last) return realServer;
+    return undefined;
+  }
+
+  #note(client: Int32Array, realServer: RealServer, nowMs: number): RealServer {
+    if (this.#persistenceMs > 0)
+      this.#choosing.persistence.note(client, 0, this.index, realServer.index, nowMs);
     return realServer;
   }
 
