@@ -74,6 +74,17 @@ export function drawUp(
   };
 }
 
+/** What lets the packets of both configs in. */
+export function withAddressesOf(
+  before: Config,
+  after: Config,
+  { ports }: HostPlan,
+): GuardSpec & { filters: string[] } {
+  const [old, now] = [addressesOf(before), addressesOf(after)];
+  const both = { vips: [...old.vips, ...now.vips], lips: [...old.lips, ...now.lips] };
+  return { ...both, filters: ports.map((port) => captureFilter(port, both.vips, both.lips)) };
+}
+
 /**
  * The drafts with the real servers of `before` that they lack, where `stays` says that these keep their sessions. None
  * without a LIP of its family, and none whose LIP:lports another service now uses towards it in part: then two sessions

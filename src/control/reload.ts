@@ -22,6 +22,7 @@ import {
   drawUp,
   planHostOf,
   steeringOf,
+  withAddressesOf,
   withLeaving,
   workerPlans,
 } from './planning.ts';
@@ -69,7 +70,9 @@ export class Reloader {
     }));
   }
 
+  /** When the proxy serves. */
   start(): void {
+    this.host = { ...this.host, missing: [] };
     this.#health.update(this.config, this.services);
     this.#timer = setInterval(() => this.#lookAfterLeaving(), LEAVING_POLL_MS).unref();
   }
@@ -131,6 +134,16 @@ export class Reloader {
     if (needsRestart.length > 0) return { ok: false, lines: needsRestart };
     for (const { path, message } of configWarnings(config)) log.warn({ path }, message);
     const host = await planHostOf(config);
+    const narrow = config.services.find(
+      ({ lports }) => lports.last - lports.first + 1 < this.#foundation.fixed.workers,
+    );
+    if (narrow !== undefined) {
+      const { workers } = this.#foundation.fixed;
+      return {
+        ok: false,
+        lines: [`service ${narrow.name}: fewer lports than the ${workers} workers: needs a restart`],
+      };
+    }
     const moved = differentPorts(this.host, host);
     if (moved !== undefined) return { ok: false, lines: [moved] };
     const now = performance.now();
@@ -166,7 +179,13 @@ export class Reloader {
     const blueprint = drawUp(config, host, drafts, this.services, fixed.capacity);
     const { services, filters } = blueprint;
     const steering = steeringOf(blueprint, fixed.workers, steeringKey);
-    const attach = io.rings?.prepare(filters, steeringPrograms(steering, host.ports));
+    const attachLast = io.rings?.prepare(filters, steeringPrograms(steering, host.ports));
+    // An answer to a new LIP may come before all datapaths have the plan: what is old and what is new comes in meanwhile.
+    const both = withAddressesOf(this.config, config, host);
+    const attachBoth = io.rings?.prepare(
+      both.filters,
+      steeringPrograms(steeringOf(both, fixed.workers, steeringKey), host.ports),
+    );
     const { missing } = host;
     const spec = { ...addressesOf(config), missing, assignAddresses: config.io.assignAddresses };
     const prepared = await presence.prepare(spec);
@@ -175,7 +194,9 @@ export class Reloader {
       (plan): WorkerReplan => ({ kind: 'replan', plan, filters, steering }),
     );
     try {
+      attachBoth?.();
       await crew.replan(replans);
+      attachLast?.();
     } catch (error) {
       // Some may have it already.
       await crew.replan(this.#replans).catch((left: Error) => log.error(left.message));
@@ -185,11 +206,10 @@ export class Reloader {
     }
     this.#replans = replans;
     this.config = config;
-    this.host = host;
+    this.host = { ...host, missing: [] };
     this.services = services;
     board.update(services);
     this.#noteLeaving();
-    attach?.();
     this.#health.update(config, services);
     await prepared.commit();
   }

@@ -162,13 +162,17 @@ function operationalState(name: string): string {
   }
 }
 
-/** Adds the addresses, usable at once. When one cannot be added, all are removed again and the error is thrown. */
+/** Adds the addresses, usable at once. When one cannot be added, those that were are removed again and the error is thrown. */
 export async function assignAddresses(missing: readonly MissingAddress[]): Promise<void> {
+  const added: MissingAddress[] = [];
   try {
-    for (const { ip, device } of missing) await addAddress(ip, device);
+    for (const one of missing) {
+      await addAddress(one.ip, one.device);
+      added.push(one);
+    }
     await settledLinks(missing.map(({ ip }) => ip));
   } catch (error) {
-    await removeAddresses(missing).catch(() => {}); // what could not be added says more
+    await removeAddresses(added).catch(() => {}); // what could not be added says more
     throw error;
   }
 }

@@ -4,7 +4,7 @@ import { LINK_TYPE } from '../sys/filter-compiler.ts';
 import { close as closeFd, SysError } from '../sys/libc.ts';
 import { openRing, type RingSocket, setFanoutProgram } from '../sys/packet-ring.ts';
 import { interfaceIndex } from '../sys/packet-socket.ts';
-import { attachFilter } from '../sys/socket-filter.ts';
+import { attachFilter, DROP_ALL } from '../sys/socket-filter.ts';
 import { compileCapture } from './capture-program.ts';
 import { IoError } from './io-error.ts';
 import type { IoPort } from './packet-io.ts';
@@ -30,7 +30,10 @@ export interface Rings {
   readonly sockets: readonly (readonly RingSocket[])[];
   /** Lets packets in. */
   start(): void;
-  /** Compiles other filters and steering programs; what it returns puts them in the place of those at work. Throws an IoError. */
+  /**
+   * Compiles other filters and steering programs; what it returns puts them in the place of those at work, or throws an
+   * IoError with the old ones at work. Throws an IoError itself.
+   */
   prepare(filters: readonly string[], steering: readonly Uint8Array[]): () => void;
   close(): void;
 }
@@ -67,19 +70,47 @@ export function openRings({ ports, filters, bufferSize, workers, steering }: Rin
     const start = () => {
       for (const { ring, program } of opened) attachFilter(ring.fd, program);
     };
+    let atWork = { programs, steering };
+    const attach = (wanted: typeof atWork) => {
+      for (const { ring, index } of opened) {
+        replaceFilter(ring.fd, wanted.programs[index]!);
+        if (workers > 1) setFanoutProgram(ring.fd, wanted.steering[index]!);
+      }
+    };
     const prepare = (others: readonly string[], otherSteering: readonly Uint8Array[]) => {
-      const compiled = ports.map((port, index) => compileFilter(port, others[index]!));
+      const wanted = {
+        programs: ports.map((port, index) => compileFilter(port, others[index]!)),
+        steering: otherSteering,
+      };
       return () => {
-        for (const { ring, index } of opened) {
-          attachFilter(ring.fd, compiled[index]!);
-          if (workers > 1) setFanoutProgram(ring.fd, otherSteering[index]!);
+        try {
+          attach(wanted);
+        } catch (error) {
+          attach(atWork);
+          throw new IoError(
+            `the capture filters cannot be changed: ${(error as Error).message}`,
+            'the kernel may have too little memory for them: sysctl net.core.optmem_max',
+            error,
+          );
         }
+        atWork = wanted;
       };
     };
     return { sockets, start, prepare, close };
   } catch (error) {
     close();
     throw error;
+  }
+}
+
+/** The kernel counts the old filter and the new one together against net.core.optmem_max: so for lack of room not both. */
+function replaceFilter(fd: number, program: Uint8Array): void {
+  try {
+    attachFilter(fd, program);
+  } catch (error) {
+    if (!(error instanceof SysError) || error.code !== 'ENOMEM') throw error;
+    attachFilter(fd, DROP_ALL);
+    attachFilter(fd, program);
   }
 }
 

@@ -299,6 +299,9 @@ export class Witness {
   /** Ends the capture. */
   async stop(): Promise<void> {
     if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
+    // What tcpdump has not read yet when it is told to end is lost.
+    for (let size = -1; size !== statSync(this.#path).size; await sleep(300))
+      size = statSync(this.#path).size;
     this.#child.kill('SIGINT');
     await once(this.#child, 'exit');
   }

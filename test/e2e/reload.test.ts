@@ -26,6 +26,18 @@ async function reload(rig: Rig, change: (config: RigConfig) => void) {
   return linesOf(rig).filter(isOutcome)[before]!;
 }
 
+/** Returns what ends it and says the moments at which the load balancer did not have the address. */
+function watchAddress(rig: Rig, address: string): () => string[] {
+  const script = `while :; do ip address | grep -q ' ${address}/' || echo gone; sleep 0.02; done`;
+  const child = rig.topology.spawn('lb', ['sh', '-c', script], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const lines: string[] = [];
+  child.stdout?.on('data', (chunk) => lines.push(String(chunk)));
+  return () => {
+    child.kill('SIGKILL');
+    return lines;
+  };
+}
+
 test('services and real servers are added, changed and removed; the service that stays loses no datagram and no session', async (t) => {
   const rig = await startRig(t, { clients: CLIENTS, servers: 2, uoa: { maxTrials: 3 } });
   const servers = await rig.startServers();
@@ -101,14 +113,26 @@ test('a real server that is taken out keeps its sessions until drainTimeout, the
     async () => (await rig.metric('sessions', { state: 'normal' })) === ALL,
   );
   const gone = `${rig.realServers[0]!.ip}:${rig.realServers[0]!.port}`;
-  const { changes } = await reload(rig, ({ services: [one] }) => void one!.realServers.shift());
+  const vip = rig.vip.replace(/\d+$/, '120');
+  const { changes } = await reload(rig, ({ services }) => {
+    const [server] = services[0]!.realServers.splice(0, 1);
+    services.push({ name: 'another', vip, vport: 7000, lips: ['10.2.0.210'], realServers: [server!] });
+  });
+  const unwatch = watchAddress(rig, vip);
   assert.match(changes!.join('\n'), /10\.2\.0\.11:6000 removed: its sessions stay for up to 3s/);
   assert.equal(await rig.metric('server_sessions', { rs: gone }), ALL / 2);
   const others = await rig.clients({ portsPerAddress: PORTS, count: 100, sizes: [64] });
   assert.equal(others.missing, 0);
   assert.equal(await rig.metric('server_sessions', { rs: gone }), ALL / 2, 'no new session went there');
-  const ends = `10.2.0.11`;
-  await until('it is out', async () => !(await rig.proxy.get('/services')).body.includes(ends));
+  await until(
+    'it is out',
+    async () => (await rig.metric('server_sessions', { rs: gone, service: 'test' })) === 0,
+  );
+  await until('it is not named any more', async () => {
+    const { services } = JSON.parse((await rig.proxy.get('/services')).body) as RigConfig;
+    return services[0]!.realServers.length === 1;
+  });
+  assert.deepEqual(unwatch(), [], 'what the reload added stays');
   const counted = await clients.end();
   t.diagnostic(`${counted.missing} of ${counted.sent} lost`);
   assert.deepEqual([counted.altered, counted.unexpected], [0, 0]);
@@ -149,4 +173,21 @@ test('a config file that is replaced is read by itself', async (t) => {
   await until('it is reloaded', () =>
     linesOf(rig).some(({ changes }) => changes?.join().includes('rr -> mh') === true),
   );
+});
+
+test('a long filter replaces another one also where the kernel has no room for both', async (t) => {
+  const rig = await startRig(t, {
+    clients: 2,
+    servers: 1,
+  });
+  rig.topology.exec('lb', ['sysctl', '-q', '-w', 'net.core.optmem_max=20480']);
+  const lipsOf = (count: number) =>
+    Array.from({ length: count }, (_, i) => `10.2.${1 + (i >> 7)}.${1 + (i & 127)}`);
+  for (const count of [300, 500, 1]) {
+    const { msg, problems } = await reload(rig, ({ services: [one] }) => {
+      one!.lips = lipsOf(count);
+    });
+    assert.deepEqual([msg, problems], ['reloaded', undefined], `${count} LIPs`);
+  }
+  assert.equal(rig.topology.exec('lb', ['nft', 'list', 'tables']).split('\n').filter(Boolean).length, 1);
 });
