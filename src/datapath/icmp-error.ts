@@ -76,7 +76,7 @@ export function icmpError(state: DatapathState, frame: Frame, portIndex: number,
       return VERDICT.consumed;
     }
   }
-  if (wasInbound && isUnreachable(family))
+  if (wasInbound && isUnreachable(family) && comesFromRealServer(packet, leg))
     state.memory.servers[serverRow(leg.realServerIndex) + SERVER_COUNTER.unreachable]++;
   if (isTooBig(family)) {
     const mtu = mtuOf(family);
@@ -106,8 +106,9 @@ export function icmpError(state: DatapathState, frame: Frame, portIndex: number,
  * Whether the real server itself says that it does not know the protocol, option or header that a UOA is. Not more than
  * that: a client's own options draw parameter problems too, and must not end the UOA of others.
  */
-function saysUnreadable({ addresses, family }: Packet, leg: Leg): boolean {
-  if (!isSameAddress(addresses, 0, leg.from, 0)) return false;
+function saysUnreadable(packet: Packet, leg: Leg): boolean {
+  if (!comesFromRealServer(packet, leg)) return false;
+  const { family } = packet;
   const { type, code, rest } = message;
   const { uoaOff, uoaLen } = embedded.options;
   const pointer = embedded.off + (family === 4 ? rest >>> 24 : rest);
@@ -122,7 +123,12 @@ function saysUnreadable({ addresses, family }: Packet, leg: Leg): boolean {
   return code === icmp.ICMPV6_PARAMETER.unknownOption && pointsAtUoa;
 }
 
-/** Host, protocol or port: the real server does not take our packets. */
+/** A router's error tells of the way or of somebody who claims to be one, not of the real server. */
+function comesFromRealServer({ addresses }: Packet, leg: Leg): boolean {
+  return isSameAddress(addresses, 0, leg.from, 0);
+}
+
+/** Host, protocol or port: what it comes from does not take our packets. */
 function isUnreachable(family: Family): boolean {
   const { type } = message;
   return type === (family === 4 ? icmp.ICMP.unreachable : icmp.ICMPV6.unreachable) && !isTooBig(family);

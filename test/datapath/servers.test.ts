@@ -5,7 +5,7 @@ import { describe, test } from 'node:test';
 import { WEIGHT_DOWN } from '../../src/datapath/server-cells.ts';
 import { type Family, hex, pattern } from '../packets/bytes.ts';
 import { Combination, FIRST } from './combination.ts';
-import { errorAbout } from './errors.ts';
+import { errorAbout, ROUTER } from './errors.ts';
 import { icmpError } from './expected.ts';
 import { type Pair, pair } from './pair.ts';
 import { type PlanChange, PORT, Rig, realServer, type ServiceChange, serverCounts } from './rig.ts';
@@ -527,7 +527,7 @@ describe('what others say of a real server', () => {
     rig.receive(fromClient(), PORT.wan);
     for (let n = 0; n < 30; n++) {
       rig.at += 100;
-      rig.receive(errorAbout(toRealServer(), { type: 3, code: 3, rest: 0 }), PORT.lan);
+      rig.receive(errorAbout(toRealServer(), { type: 3, code: 3, rest: 0 }, { src: A }), PORT.lan);
     }
     assert.deepEqual(serverCounts(rig.memory, 'unreachable'), [30]);
     assert.deepEqual([...rig.memory.common.weights], [100]);
@@ -535,19 +535,36 @@ describe('what others say of a real server', () => {
     assert.equal(rig.datapath.sessionCount, 1);
   });
 
+  for (const it of [pair(4, 4), pair(6, 6), pair(4, 6), pair(6, 4)]) {
+    test(`an ICMP error of another host is passed on but not counted: ${it.client} to ${it.server}`, () => {
+      const rig = new Rig({ service: { ...it.service, maxTrials: 0 } });
+      const sent = Buffer.concat(rig.receive(it.fromClient(), PORT.wan).sent);
+      const unreachable = { ...UNREACHABLE[it.server], rest: 0 };
+      const pass = (src: string) => {
+        const { verdict, changed } = rig.receive(errorAbout(sent, unreachable, { src }), PORT.lan);
+        assert.equal(verdict, 'forward');
+        assert.deepEqual(changed, { icmpTranslated: 1 });
+        return serverCounts(rig.memory, 'unreachable');
+      };
+      assert.deepEqual(pass(ROUTER[it.server]), [0]);
+      assert.deepEqual(pass(OTHER[it.server]), [0]);
+      assert.deepEqual(pass(it.rip), [1]);
+    });
+  }
+
   test('ICMP errors that clients send, or about no session, are not even counted', () => {
     const rig = new Rig(plan({}, [A]));
     rig.receive(fromClient(), PORT.wan);
     const unreachable = { type: 3, code: 3, rest: 0 };
     assert.equal(
-      rig.receive(errorAbout(toRealServer(), unreachable), PORT.wan).verdict,
+      rig.receive(errorAbout(toRealServer(), unreachable, { src: A }), PORT.wan).verdict,
       'drop:wrong_interface',
     );
     assert.equal(
-      rig.receive(errorAbout(toRealServer({ sport: 20099 }), unreachable), PORT.lan).verdict,
+      rig.receive(errorAbout(toRealServer({ sport: 20099 }), unreachable, { src: A }), PORT.lan).verdict,
       'pass',
     );
-    const damaged = errorAbout(toRealServer(), unreachable);
+    const damaged = errorAbout(toRealServer(), unreachable, { src: A });
     damaged[23]! ^= 1; // the ICMP checksum
     assert.equal(rig.receive(damaged, PORT.lan).verdict, 'drop:bad_icmp');
     assert.deepEqual(serverCounts(rig.memory, 'unreachable'), [0]);
