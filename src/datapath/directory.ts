@@ -1,5 +1,5 @@
 // What a plan becomes in a datapath: services, real servers and legs by their numbers, and which addresses are whose. A
-// later plan takes the place of one at work: what stays keeps its lport pools and what is known of its real servers.
+// later plan takes the place of one at work: what stays keeps its lport pools, its turns and what is known of its real servers.
 import type { Persistence } from '../service/persistence.ts';
 import type { RealServerPlan, ServicePlan } from '../service/plan.ts';
 import { RealServer } from '../service/real-server.ts';
@@ -90,7 +90,12 @@ export class Directory {
         });
         return new RealServer(realServer.index, own, plan.lportReserve);
       });
-      services[servicePlan.index] = new Service(servicePlan, realServers, this.#choosing);
+      services[servicePlan.index] = new Service(
+        servicePlan,
+        realServers,
+        this.#choosing,
+        this.services[servicePlan.index],
+      );
     }
     this.#pools = pools;
     this.#receivers = receivers;

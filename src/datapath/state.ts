@@ -7,6 +7,7 @@ import {
   cportOf,
   FLAG_COUNTED,
   familyOfClient,
+  HANDSHAKE,
   isNormal,
   isUsed,
   LPORT_FLAGS,
@@ -17,6 +18,7 @@ import {
   vipAt,
 } from '../session/session.ts';
 import { type SessionEnd, SessionTable } from '../session/table.ts';
+import { restartHandshake } from '../uoa/handshake.ts';
 import { Origin } from '../uoa/origin.ts';
 import type { Family } from '../wire/address.ts';
 import type { Frame, Send } from '../wire/frame.ts';
@@ -99,14 +101,31 @@ export class DatapathState {
     const before = this.#meanings;
     const after = meaningsOf(plan.services);
     this.#meanings = after;
+    const legsBefore = this.directory.legs;
     this.directory.apply(plan);
     const { services, legs } = this.directory;
     const sameLegs = legs.map((leg, index) => (before.legs[index] === after.legs[index] ? leg : undefined));
     this.table.reconfigure(services, sameLegs);
     this.table.reconfigure(services, legs);
+    this.#tellAgain(legsBefore);
     this.#noteLegs();
     this.admission.update(plan.services, this.memory.records, this.table.usedSlots);
     this.#clearNew(before, after);
+  }
+
+  /** Sessions whose real server is told in another way than before begin with it at once, whatever it was told already. */
+  #tellAgain(before: readonly (Leg | undefined)[]): void {
+    const { legs } = this.directory;
+    const isChanged = legs.map((leg, index) => {
+      const last = before[index];
+      return last !== undefined && leg !== undefined && last.receiver !== leg.receiver;
+    });
+    if (!isChanged.includes(true)) return;
+    const { records } = this.memory;
+    for (let base = 0; base < this.table.usedSlots * SESSION_WORDS; base += SESSION_WORDS) {
+      if (isUsed(records, base) && isChanged[legOf(records, base)])
+        restartHandshake(records, base + HANDSHAKE);
+    }
   }
 
   #noteLegs(): void {

@@ -6,16 +6,12 @@ import { familyOf, parseAddressInto } from '../wire/address.ts';
 import type { Persistence } from './persistence.ts';
 import { type ServicePlan, serverName } from './plan.ts';
 import type { RealServer } from './real-server.ts';
-import { SCHEDULERS, type Scheduler } from './scheduler/scheduler.ts';
+import { type Load, Scheduling } from './scheduling.ts';
 
 /** What all services of a datapath choose by, in memory that others write to. */
-export interface Choosing {
-  /** Per real server; below 1 it takes no new session. */
-  readonly weights: Int32Array;
+export interface Choosing extends Load {
   /** Cell 0 goes up after weights changed. */
   readonly weightsVersion: Int32Array;
-  /** Sessions that the real server has now. */
-  sessionsOf(realServerIndex: number): number;
   readonly persistence: Persistence;
 }
 
@@ -32,16 +28,17 @@ export class Service implements SessionService, UoaPolicy {
   readonly onDown: ServicePlan['onDown'];
   readonly realServers: readonly RealServer[];
   readonly #choosing: Choosing;
-  /** Those that the scheduler chooses among, in its order. */
-  readonly #scheduled: readonly RealServer[];
+  /** For the service that takes the place of this one. */
+  readonly scheduling: Scheduling;
   readonly #fallback: RealServer | undefined;
-  readonly #weights: Int32Array;
-  readonly #scheduler: Scheduler;
   readonly #persistenceMs: number;
   #seenVersion: number;
 
-  /** `realServers` are those of the plan, in its order. */
-  constructor(plan: ServicePlan, realServers: readonly RealServer[], choosing: Choosing) {
+  /**
+   * `realServers` are those of the plan, in its order. Takes the place of `before`, which is not to be used after it: where
+   * both choose among the same real servers in the same way, the choice goes on where it was.
+   */
+  constructor(plan: ServicePlan, realServers: readonly RealServer[], choosing: Choosing, before?: Service) {
     this.index = plan.index;
     for (const vip of plan.vips) parseAddressInto(this.vips, vipAt(familyOf(vip)), vip);
     this.vport = plan.vport;
@@ -55,17 +52,16 @@ export class Service implements SessionService, UoaPolicy {
     this.realServers = realServers;
     this.#choosing = choosing;
     const isScheduled = plan.realServers.map(({ isFallback, isLeaving }) => !isFallback && !isLeaving);
-    const scheduled = plan.realServers.filter((_, i) => isScheduled[i]);
-    this.#scheduled = realServers.filter((_, i) => isScheduled[i]);
+    const keys = plan.realServers.filter((_, i) => isScheduled[i]).map(serverName);
+    const scheduled = realServers.filter((_, i) => isScheduled[i]);
     this.#fallback = realServers.find((_, i) => plan.realServers[i].isFallback);
-    this.#weights = new Int32Array(scheduled.length);
-    this.#seenVersion = choosing.weightsVersion[0];
-    this.#readWeights();
-    this.#scheduler = SCHEDULERS[plan.scheduler]({
-      keys: scheduled.map(serverName),
-      weights: this.#weights,
-      sessions: (i) => choosing.sessionsOf(this.#scheduled[i].index),
-    });
+    this.#seenVersion = Atomics.load(choosing.weightsVersion, 0);
+    if (before?.scheduling.isFor(plan.scheduler, keys)) {
+      this.scheduling = before.scheduling;
+      this.scheduling.goOn(scheduled);
+    } else {
+      this.scheduling = new Scheduling(plan.scheduler, keys, scheduled, choosing);
+    }
   }
 
   /** The real server for a new session of the client at words 0 to 3; undefined when none takes one. */
@@ -74,18 +70,17 @@ export class Service implements SessionService, UoaPolicy {
     const version = Atomics.load(weightsVersion, 0);
     if (version !== this.#seenVersion) {
       this.#seenVersion = version;
-      this.#readWeights();
-      this.#scheduler.update();
+      this.scheduling.update();
     }
     const last = this.#lastOf(client, nowMs);
     if (last !== undefined) return this.#note(client, last, nowMs);
-    const chosen = this.#scheduler.pick(client);
+    const chosen = this.scheduling.pick(client);
     if (chosen < 0) {
       const fallback = this.#fallback;
       return fallback !== undefined && weights[fallback.index] > 0 ? fallback : undefined;
     }
     // Another datapath may have chosen for another port of the client meanwhile.
-    return this.#note(client, this.#lastOf(client, nowMs) ?? this.#scheduled[chosen], nowMs);
+    return this.#note(client, this.#lastOf(client, nowMs) ?? this.scheduling.servers[chosen], nowMs);
   }
 
   /** Where the client's last session went, if that takes new ones. */
@@ -94,7 +89,7 @@ export class Service implements SessionService, UoaPolicy {
     const { persistence, weights } = this.#choosing;
     const last = persistence.find(client, 0, this.index, this.#persistenceMs, nowMs);
     if (last < 0 || weights[last] <= 0) return undefined;
-    for (const realServer of this.#scheduled) if (realServer.index === last) return realServer;
+    for (const realServer of this.scheduling.servers) if (realServer.index === last) return realServer;
     return undefined;
   }
 
@@ -102,10 +97,5 @@ export class Service implements SessionService, UoaPolicy {
     if (this.#persistenceMs > 0)
       this.#choosing.persistence.note(client, 0, this.index, realServer.index, nowMs);
     return realServer;
-  }
-
-  #readWeights(): void {
-    const { weights } = this.#choosing;
-    for (const [i, { index }] of this.#scheduled.entries()) this.#weights[i] = Math.max(0, weights[index]);
   }
 }

@@ -36,6 +36,11 @@ export function startHandshake(words: Int32Array, at: number, nowMs: number): vo
   words[at + LAST_INBOUND] = nowMs;
 }
 
+/** The real server is told in another way from now on: a new round, with what is remembered of the client. */
+export function restartHandshake(words: Int32Array, at: number): void {
+  words[at + PROGRESS] = 0;
+}
+
 /**
  * Called once for each inbound packet that will be forwarded while some UOA is sent: whether it should bring one. `choice`
  * (0 or 1) is what the real server is told in; another than before begins a new round.

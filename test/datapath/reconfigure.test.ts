@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { COUNTER_COLUMNS, counterRow } from '../../src/datapath/counters.ts';
 import { SERVER_COLUMNS, serverRow } from '../../src/datapath/server-cells.ts';
+import { SCHEDULERS } from '../../src/service/scheduler/scheduler.ts';
 import { Combination, INSERTED } from './combination.ts';
 import { pair } from './pair.ts';
 import { checkGauges, recordedSessions } from './recount.ts';
@@ -11,7 +12,7 @@ import { type PlanChange, PORT, Rig, realServer, type ServiceChange } from './ri
 import { fromClient, fromRealServer, LIP, toClient, toRealServer, withIpo, withOpp } from './roles.ts';
 import { rows, type Step } from './rows.ts';
 
-const [A, B] = ['10.2.0.10', '10.2.0.11'] as const;
+const [A, B, C] = ['10.2.0.10', '10.2.0.11', '10.2.0.12'] as const;
 const LIP2 = '10.2.0.201';
 const REMOVED = { sessionsRemoved: 1, sessionsOneway: -1 };
 const CAPACITY = { services: 4, realServers: 8, legs: 16 };
@@ -24,6 +25,23 @@ const game = (change: ServiceChange = {}, servers: readonly string[] = [A, B]): 
 const plan = (change: ServiceChange = {}, servers?: readonly string[]): PlanChange => ({
   service: game(change, servers),
 });
+/** Takes turns A A B A. */
+const weighted = (change: ServiceChange): PlanChange =>
+  plan({
+    scheduler: 'wrr',
+    realServers: [realServer(A, { weight: 3 }), realServer(B, { weight: 1 })],
+    ...change,
+  });
+/** Told once. */
+const told = (
+  dialect: 'ipo' | 'opp',
+  change: ServiceChange = {},
+  servers: readonly string[] = [A],
+): PlanChange => plan({ maxTrials: 1, dialect, ...change }, servers);
+const EXHAUSTED: readonly Step[] = [
+  { wan: fromClient(), verdict: 'forward', sent: [withIpo()] },
+  { wan: fromClient(), verdict: 'forward', sent: [toRealServer()], changed: { uoaExhausted: 1 } },
+];
 const CHAT = { name: 'chat', vport: 7000, lips: [LIP2] };
 
 const goes = (sport: number, dst: string, lport: number, change: Partial<Step> = {}): Step => ({
@@ -57,8 +75,52 @@ rows('another plan', [
       { replan: plan(), changed: {}, sessions: 1 },
       goes(1, A, 20005, { changed: {} }),
       answers(A, 20005, 1),
-      goes(2, A, 20006),
+      goes(2, B, 20005),
     ],
+  },
+  {
+    name: 'with other timeouts goes on with the turns of rr where they were',
+    plan: plan({}, [A, B, C]),
+    steps: [
+      goes(1, A, 20005),
+      { replan: plan({ onewayMs: 10_000 }, [A, B, C]), changed: {} },
+      goes(2, B, 20005),
+      { replan: plan({}, [A, B, C]), changed: {} },
+      goes(3, C, 20005),
+      goes(4, A, 20006),
+    ],
+  },
+  {
+    name: 'with other timeouts goes on with the credits of wrr, in the weights that it finds and that come later',
+    plan: weighted({}),
+    steps: [
+      goes(1, A, 20005),
+      { replan: weighted({ onewayMs: 10_000 }), changed: {} },
+      goes(2, A, 20006),
+      { replan: weighted({}), changed: {} },
+      goes(3, B, 20005),
+      { weights: { 0: 0 }, replan: weighted({}), changed: {} },
+      goes(4, B, 20006),
+      goes(5, B, 20007),
+      goes(6, A, 20007, { weights: { 0: 1, 1: 0 } }),
+      goes(7, A, 20008),
+    ],
+  },
+  {
+    name: 'with other timeouts: mh chooses by the weights that it finds and that come later',
+    plan: plan({ scheduler: 'mh' }),
+    steps: [
+      { weights: { 1: 0 }, replan: plan({ scheduler: 'mh', onewayMs: 10_000 }), changed: {} },
+      ...[1, 2, 3, 4, 5].map((sport) => goes(sport, A, 20004 + sport)),
+      { weights: { 0: 0, 1: 100 }, replan: plan({ scheduler: 'mh' }), changed: {} },
+      goes(6, B, 20005),
+      goes(7, A, 20010, { weights: { 0: 100, 1: 0 } }),
+    ],
+  },
+  {
+    name: 'with a real server more begins the turns anew',
+    plan: plan({}, [A, B]),
+    steps: [goes(1, A, 20005), { replan: plan({}, [A, B, C]), changed: {} }, goes(2, A, 20006)],
   },
   {
     name: 'without a real server ends its sessions; those of others go on; its clients go to others',
@@ -188,6 +250,51 @@ rows('another plan', [
       { replan: plan({ maxTrials: 3, dialect: 'opp' }, [A]), changed: {} },
       { wan: fromClient(), verdict: 'forward', sent: [withOpp()], changed: INSERTED },
       { replan: plan({ maxTrials: 3, dialect: 'none' }, [A]), changed: {} },
+      { wan: fromClient(), verdict: 'forward', sent: [toRealServer()], changed: {} },
+    ],
+  },
+  {
+    name: 'with another dialect: a session whose trials are used up is told in it, and only then',
+    plan: told('ipo'),
+    steps: [
+      ...EXHAUSTED,
+      { replan: told('ipo', { onewayMs: 10_000, refreshMs: 0 }), changed: {} },
+      { wan: fromClient(), verdict: 'forward', sent: [toRealServer()], changed: {} },
+      { replan: told('opp'), changed: {} },
+      { wan: fromClient(), verdict: 'forward', sent: [withOpp()], changed: INSERTED },
+      { wan: fromClient(), verdict: 'forward', sent: [toRealServer()], changed: { uoaExhausted: 1 } },
+      { wan: fromClient(), verdict: 'forward', sent: [toRealServer()], changed: {} },
+    ],
+  },
+  {
+    name: 'with another dialect: a session whose real server confirmed the old one is told in it',
+    plan: told('ipo'),
+    steps: [
+      { wan: fromClient(), verdict: 'forward', sent: [withIpo()] },
+      { lan: pair(4, 4).echoAck('ipo'), verdict: 'consumed', changed: { uoaAcked: 1 } },
+      { wan: fromClient(), verdict: 'forward', sent: [toRealServer()], changed: {} },
+      { replan: told('opp'), changed: {} },
+      { wan: fromClient(), verdict: 'forward', sent: [withOpp()], changed: INSERTED },
+    ],
+  },
+  {
+    name: 'with another fallback: what was told is told again',
+    plan: told('ipo'),
+    steps: [
+      ...EXHAUSTED,
+      { replan: told('ipo', { onUnsupported: 'opp' }), changed: {} },
+      { wan: fromClient(), verdict: 'forward', sent: [withIpo()], changed: INSERTED },
+    ],
+  },
+  {
+    name: "with another dialect of one real server: another's sessions are not told again",
+    plan: told('ipo', {}, [A, B]),
+    steps: [
+      ...EXHAUSTED,
+      {
+        replan: told('ipo', { realServers: [realServer(A), realServer(B, { dialect: 'opp' })] }),
+        changed: {},
+      },
       { wan: fromClient(), verdict: 'forward', sent: [toRealServer()], changed: {} },
     ],
   },
@@ -334,6 +441,23 @@ describe('numbers', () => {
     assert.equal(rig.counter('sessionsRemoved', 1), 1, 'the old one still counts what it ended');
   });
 
+  test('that real servers of the same names have now are those that it counts the sessions by', () => {
+    const lc = (name: string, servers: readonly string[]) => ({
+      services: [game(), game({ ...CHAT, name, scheduler: 'lc' as const }, servers)],
+    });
+    const rig = new Rig({ ...lc('chat', [A, B]), capacity: CAPACITY });
+    rig.replan(one, false);
+    rig.replan(lc('voice', [B]), false);
+    rig.replan(lc('voice', [A, B]));
+    assert.deepEqual(numbersOf(rig)[1], [1, 3, 2]);
+    const sent = (sport: number) =>
+      rig.receive(fromClient({ sport, dport: 7000 }), PORT.wan).sent.map((packet) => packet.at(19));
+    rig.setWeight(2, 0);
+    assert.deepEqual([1, 2, 3].flatMap(sent), [10, 10, 10]);
+    rig.setWeight(2, 100);
+    assert.deepEqual([4, 5, 6].flatMap(sent), [11, 11, 11]);
+  });
+
   test('given to something else while a datapath got no plan in between bring it no old sessions or counts', () => {
     const rig = chatted();
     rig.replan(one, false);
@@ -362,4 +486,21 @@ test('a datapath that ended before it had the new plan: its successor ends what 
     [Buffer.from(toRealServer({ dst: B }))].map((packet) => Uint8Array.from(packet)),
   );
   assert.equal(rig.receive(fromClient({ sport: 3 }), PORT.wan).verdict, 'drop:client_session_limit');
+});
+
+test('a table of the scheduler is made anew only for another scheduler or other real servers', (context) => {
+  const mh = context.mock.method(SCHEDULERS, 'mh');
+  const made = () => mh.mock.callCount();
+  const rig = new Rig({ ...plan({ scheduler: 'mh' }), capacity: CAPACITY });
+  assert.equal(made(), 1);
+  for (const change of [{}, { onewayMs: 1000 }, { dialect: 'opp' as const }, { lips: [LIP, LIP2] }])
+    rig.replan(plan({ scheduler: 'mh', ...change }));
+  assert.equal(made(), 1);
+  rig.replan(plan({ scheduler: 'mh' }, [B, A]));
+  assert.equal(made(), 2);
+  rig.replan(plan({ scheduler: 'mh' }, [B]));
+  assert.equal(made(), 3);
+  rig.replan(plan({ scheduler: 'rr' }, [B]));
+  rig.replan(plan({ scheduler: 'mh' }, [B]));
+  assert.equal(made(), 4);
 });
