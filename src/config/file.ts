@@ -19,11 +19,12 @@ export class ConfigFile {
     return loadConfig(this.#path);
   }
 
-  /** Calls `onChange` when the file changes to something that was not loaded yet. Returns what ends it. */
+  /** Calls `onChange` when the file has changed since it was loaded last, also before this call. Returns what ends it. */
   watch(onChange: () => void): () => void {
-    return watchConfig(this.#path, () => {
+    const onWritten = () => {
       if (this.#read() !== this.#text) onChange();
-    });
+    };
+    return watchConfig(this.#path, onWritten, this.#text);
   }
 
   #read(): string | undefined {

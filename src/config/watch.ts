@@ -10,16 +10,16 @@ const LOOK_MS = 250;
 const SETTLE_MS = 300;
 
 /**
- * Calls `onChange` after each change of what the file at `path` says, compared with what it said when this was called and
- * from then on at each call. While there is no file, or it cannot be read, nothing changed. Returns what ends it. It does
- * not keep the process running.
+ * Calls `onChange` after each change of what the file at `path` says, compared with `known`, or else with what it said when
+ * this was called, and from then on at each call. While there is no file, or it cannot be read, nothing changed. Returns
+ * what ends it. It does not keep the process running.
  */
-export function watchConfig(path: string, onChange: () => void): () => void {
-  let content = readNow(path);
+export function watchConfig(path: string, onChange: () => void, known?: string): () => void {
+  let content = known === undefined ? readNow(path) : Buffer.from(known);
   let seen: string | undefined;
   let settledAt = 0;
   /** What was there when the file was read last. */
-  let known: string | undefined;
+  let readVersion: string | undefined;
   let timer: NodeJS.Timeout | undefined;
   let isStopped = false;
 
@@ -29,11 +29,11 @@ export function watchConfig(path: string, onChange: () => void): () => void {
       seen = version;
       settledAt = performance.now() + SETTLE_MS;
     }
-    if (version === undefined || version === known || performance.now() < settledAt) return;
+    if (version === undefined || version === readVersion || performance.now() < settledAt) return;
     const read = await readFile(path).catch(() => undefined);
     // Written to meanwhile: what was read may be a part of it.
     if (read === undefined || (await versionOf(path)) !== version) return;
-    known = version;
+    readVersion = version;
     if (isStopped || content?.equals(read)) return;
     content = read;
     onChange();

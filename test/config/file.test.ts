@@ -1,0 +1,57 @@
+// A config file that changes between being loaded and being watched.
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, it } from 'node:test';
+import { renderFullYaml } from '../../src/config/describe.ts';
+import { ConfigFile } from '../../src/config/file.ts';
+
+const LIMIT_MS = 10_000;
+
+/** A file that was loaded and, unless `between` is undefined, then written; what is loaded at each call of its watch. */
+async function levels(between: string | undefined, after: string): Promise<string[]> {
+  const folder = mkdtempSync(join(tmpdir(), 'uoa-proxy-file-'));
+  const path = join(folder, 'app.yaml');
+  const write = (level: string) =>
+    writeFileSync(path, renderFullYaml().replace('level: info', `level: ${level}`));
+  write('info');
+  const file = new ConfigFile(path);
+  assert.equal(file.load().log.level, 'info');
+  if (between !== undefined) write(between);
+  const calls = new EventTarget();
+  const seen: string[] = [];
+  const stop = file.watch(() => {
+    seen.push(file.load().log.level);
+    calls.dispatchEvent(new Event('call'));
+  });
+  // The watch does not keep the process running, so something else must.
+  const alive = setInterval(() => {}, LIMIT_MS);
+  const called = () => once(calls, 'call', { signal: AbortSignal.timeout(LIMIT_MS) });
+  try {
+    if (between !== undefined) await called();
+    const calledAgain = called();
+    write(after);
+    await calledAgain;
+    return seen;
+  } finally {
+    clearInterval(alive);
+    stop();
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+describe('the watch of a loaded config file', () => {
+  it('notices once what changed before it began, and what changes later', async () => {
+    assert.deepEqual(await levels('debug', 'warn'), ['debug', 'warn']);
+  });
+
+  it('notices that the file becomes again what it was when it was loaded first', async () => {
+    assert.deepEqual(await levels('debug', 'info'), ['debug', 'info']);
+  });
+
+  it('says nothing of a file that is as it was loaded', async () => {
+    assert.deepEqual(await levels(undefined, 'debug'), ['debug']);
+  });
+});
