@@ -1,9 +1,11 @@
 // Joins the health checks (src/health) with what the datapaths count of each real server, and tells the server board.
+import { isDeepStrictEqual } from 'node:util';
 import type { Logger } from 'pino';
 import type { Config } from '../config/schema.ts';
 import { SERVER_COUNTER, serverRow } from '../datapath/server-cells.ts';
 import { type HealthTarget, Monitor } from '../health/monitor.ts';
 import { Passive } from '../health/passive.ts';
+import type { HealthConfig } from '../health/probe.ts';
 import { isSameService } from '../service/numbering.ts';
 import { type ServicePlan, serverName } from '../service/plan.ts';
 import type { ServerBoard } from './server-board.ts';
@@ -13,6 +15,7 @@ const OBSERVE_MS = 1000;
 interface Observed {
   index: number;
   key: string;
+  health: HealthConfig;
   passive: Passive;
 }
 
@@ -58,7 +61,8 @@ export class HealthWatch {
         targets.push({ key, service: service.name, ip, port, health });
         if (!Passive.isWanted(health)) continue;
         const known = before.get(key);
-        this.#observed.push(known?.index === index ? known : { key, index, passive: new Passive(health) });
+        const isAsBefore = known?.index === index && isDeepStrictEqual(known.health, health);
+        this.#observed.push(isAsBefore ? known : { key, index, health, passive: new Passive(health) });
       }
     }
     this.#monitor.update(targets);
