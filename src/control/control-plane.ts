@@ -91,7 +91,7 @@ export class ControlPlane {
     const allBytes = common + regionBytes * io.workers;
     const { fd, buffer } = createSharedMemory('uoa-proxy', allBytes);
     const memories = plans.map((own, worker) => mapMemory(buffer, own, cells, common + worker * regionBytes));
-    saved?.write(memories, steeringOf(blueprint, io.workers, steeringKey));
+    saved?.write(memories, config, steeringOf(blueprint, io.workers, steeringKey));
     const pairs = io.workers === 1 ? [] : plans.map(() => openSocketPair(HANDOVER_BYTES));
     undo.push(async () => pairs.forEach(closeSocketPair));
     const crew = new Workers(

@@ -6,7 +6,7 @@ import type { DatapathMemory } from '../datapath/memory.ts';
 import { Owners, STEERING_KEY_WORDS, type SteeringPlan } from '../io/steering.ts';
 import type { ServicePlan } from '../service/plan.ts';
 import { type RestoredSession, writeRecords } from '../session/restored-sessions.ts';
-import { vipAt } from '../session/session.ts';
+import { SESSION_WORDS, vipAt } from '../session/session.ts';
 import { type LoadedSessions, loadSessions, saveSessions } from '../session/state-file.ts';
 import { WholeFile } from '../sys/whole-file.ts';
 import { familyOf, isV4, parseAddressInto } from '../wire/address.ts';
@@ -52,10 +52,18 @@ export class SavedSessions {
   }
 
   /** Into memory that no datapath has used yet. */
-  write(memories: readonly DatapathMemory[], steering: SteeringPlan | undefined): void {
+  write(
+    memories: readonly DatapathMemory[],
+    { sessions: { onewayShare } }: Config,
+    steering: SteeringPlan | undefined,
+  ): void {
     const { sessions, dropped } = this.#loaded;
     const ownerOf = steering === undefined ? () => 0 : ownersOf(steering, this.#services);
-    const outcome = writeRecords(sessions, memories, ownerOf);
+    const tables = memories.map(({ records, table }) => {
+      const max = records.length / SESSION_WORDS;
+      return { records, table, onewayMax: Math.max(1, Math.floor((max * onewayShare) / 100)) };
+    });
+    const outcome = writeRecords(sessions, tables, ownerOf);
     this.#log.info({ ...outcome, ...dropped }, `saved sessions: ${outcome.written} go on`);
   }
 

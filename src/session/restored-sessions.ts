@@ -116,35 +116,54 @@ export interface WrittenSessions {
 
 const NO_OWNER = 0xff;
 
+export interface FreshTable {
+  readonly records: Int32Array;
+  readonly table: Float64Array;
+  /** How many of its sessions may be without an answer, as SessionTable has it. */
+  readonly onewayMax: number;
+}
+
 /**
  * Writes the sessions into the records of fresh tables, from slot 0 on, and how many slots these are: then SessionTable.restore
  * takes them over. `ownerOf` says the index in `memories` (of at most 255) of a session, or -1.
  */
 export function writeRecords(
   restored: RestoredSessions,
-  memories: readonly { readonly records: Int32Array; readonly table: Float64Array }[],
+  memories: readonly FreshTable[],
   ownerOf: (session: RestoredSession) => number,
 ): WrittenSessions {
   const owners = new Uint8Array(restored.count);
-  const counts = memories.map(() => 0);
+  const counts = memories.map(() => ({ oneway: 0, normal: 0 }));
   const outcome = { written: 0, withoutOwner: 0, withoutRoom: 0 };
   let n = 0;
   restored.forEach((session) => {
     const owner = ownerOf(session);
-    const isOne = counts[owner] !== undefined;
-    owners[n++] = isOne ? owner : NO_OWNER;
-    if (isOne) counts[owner]!++;
-    else outcome.withoutOwner++;
+    const count = counts[owner];
+    owners[n++] = count === undefined ? NO_OWNER : owner;
+    if (count === undefined) outcome.withoutOwner++;
+    else if (session.isNormal) count.normal++;
+    else count.oneway++;
   });
-  /** How many of each table are still to be left out. */
-  const excess = counts.map((count, i) => Math.max(0, count - memories[i]!.records.length / SESSION_WORDS));
+  /** How many of each table are still to be left out: of those without an answer, and of the others and those that stay. */
+  const excess = counts.map(({ oneway, normal }, i) => {
+    const { records, onewayMax } = memories[i]!;
+    const onewayExcess = Math.max(0, oneway - Math.max(1, onewayMax));
+    const rest = normal + oneway - onewayExcess;
+    return { oneway: onewayExcess, all: Math.max(0, rest - records.length / SESSION_WORDS) };
+  });
   const slots = memories.map(() => 0);
   n = 0;
   restored.forEach((session) => {
     const owner = owners[n++]!;
     if (owner === NO_OWNER) return;
-    if (excess[owner]! > 0) {
-      excess[owner]!--;
+    const left = excess[owner]!;
+    if (!session.isNormal && left.oneway > 0) {
+      left.oneway--;
+      outcome.withoutRoom++;
+      return;
+    }
+    if (left.all > 0) {
+      left.all--;
       outcome.withoutRoom++;
       return;
     }

@@ -204,12 +204,13 @@ function namedLegs(services: readonly StateService[]): NamedLeg[] {
       hasVip6: vips.some((vip) => familyOf(vip) === 6),
     };
     const ports = `${lports.first}-${lports.last}`;
+    const addresses = [...vips].sort().join();
     return realServers.flatMap(({ ip, port, dialect, legs }) =>
       legs.map(({ index: leg, lip }) => ({
         ...ofService,
         leg,
         dialect,
-        name: `${name} ${vips.join()} ${vport} ${lip} ${ip} ${port} ${ports}`,
+        name: `${name} ${addresses} ${vport} ${lip} ${ip} ${port} ${ports}`,
       })),
     );
   });

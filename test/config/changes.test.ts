@@ -124,6 +124,13 @@ describe('changes of a service', () => {
     });
   });
 
+  it('leave it the same service when its VIPs change places', () => {
+    const vips = ['10.1.0.100', 'fd00:1::100'];
+    const lips = ['10.2.0.200', 'fd00:2::200'];
+    const { lines } = ofServices({ vip: vips, lips }, { vip: [...vips].reverse(), lips });
+    assert.deepEqual(lines, ['service game: vip 10.1.0.100, fd00:1::100 -> fd00:1::100, 10.1.0.100']);
+  });
+
   const identity: [name: string, overrides: Plain, added: string][] = [
     ['name', { name: 'game2' }, 'service game2 added (10.1.0.100:6000)'],
     ['vip', { vip: '10.1.0.101' }, 'service game added (10.1.0.101:6000)'],

@@ -131,16 +131,17 @@ const problemOf = (file: StateFile, { services = [sampleService()], wallMs = SAV
 /** The restored sessions as tables take them over. */
 function takeOver(
   restored: ReturnType<typeof load>['sessions'],
-  { tables = 1, max = 100, ownerOf = (_: RestoredSession): number => 0, share = false } = {},
+  { tables = 1, max = 100, onewayMax = 100, ownerOf = (_: RestoredSession): number => 0, share = false } = {},
 ) {
   const memories = Array.from({ length: tables }, () => ({
     records: new Int32Array(max * SESSION_WORDS),
     table: new Float64Array(1),
+    onewayMax,
   }));
   const outcome = writeRecords(restored, memories, ownerOf);
   const made = memories.map(({ records, table }, worker) => {
     const options = share ? { worker: { worker, workers: tables } } : {};
-    const one = makeTable(max, { records, lports: LPORTS, ...options });
+    const one = makeTable(max, { records, lports: LPORTS, onewayMax, ...options });
     const bases: number[] = [];
     one.table.restore(table[0]!, (base) => bases.push(base));
     return { ...one, records, slots: table[0]!, bases };
@@ -247,6 +248,24 @@ describe('sessions that are saved and restored', () => {
     );
   });
 
+  const few: [what: string, bounds: { max: number; onewayMax: number }, left: number[]][] = [
+    ['cannot hold all that have no answer', { max: 100, onewayMax: 2 }, [1, 2, 8, 9]],
+    ['may hold none that has no answer, which is one', { max: 100, onewayMax: 0 }, [1, 2, 9]],
+    ['can hold neither these nor all of them', { max: 3, onewayMax: 2 }, [2, 8, 9]],
+  ];
+  for (const [what, bounds, left] of few) {
+    test(`are the most recently used of their state, when a table ${what}`, () => {
+      const old = tableOf(9, 0);
+      for (const { base } of old.opened.slice(0, 2)) old.table.markNormal(base);
+      const { made, outcome } = takeOver(load(save([old], 10_000).file, 0).sessions, bounds);
+      assert.deepEqual(outcome, { written: left.length, withoutOwner: 0, withoutRoom: 9 - left.length });
+      assert.deepEqual(
+        old.opened.filter(({ n }) => made[0]!.has(n)).map(({ n }) => n),
+        left,
+      );
+    });
+  }
+
   test('are evicted in the order in which they were used', () => {
     const old = tableOf(4, 0);
     old.table.touch(old.opened[0]!.base, 50_000);
@@ -312,6 +331,12 @@ describe('a config that changed between save and load', () => {
       assert.deepEqual([loaded.dropped, loaded.sessions.count], [{ gone, expired: 0 }, 4 - gone]);
     });
   }
+
+  test('keeps the sessions when only the order of the VIPs is another', () => {
+    const services = [sampleService({ vips: ['fd00:1::100', '10.1.0.100'] })];
+    const { dropped, sessions } = load(save([tableOf(4, 0)], 4_000).file, 0, { services });
+    assert.deepEqual([dropped.gone, sessions.count], [0, 4]);
+  });
 
   test('gives sessions the new indexes of what has another place', () => {
     const other = sampleService({ index: 0, name: 'other', vport: 7000 });
