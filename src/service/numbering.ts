@@ -21,11 +21,12 @@ export function numberServices(
   before: readonly ServicePlan[] = [],
   capacity: Capacity = { services: 0xffff, realServers: 0xffff, legs: 0xffff },
 ): ServicePlan[] {
+  refuseMoreThan(capacity, drafts);
   const beforeLegs = before.flatMap(({ realServers }) => realServers.flatMap(({ legs }) => legs));
   const beforeServers = before.flatMap(({ realServers }) => realServers);
-  const serviceNumbers = new Numbers('services', before, capacity.services);
-  const serverNumbers = new Numbers('real servers', beforeServers, capacity.realServers);
-  const legNumbers = new Numbers('legs (LIPs times real servers)', beforeLegs, capacity.legs);
+  const serviceNumbers = new Numbers(WORDS.services, before, capacity.services);
+  const serverNumbers = new Numbers(WORDS.realServers, beforeServers, capacity.realServers);
+  const legNumbers = new Numbers(WORDS.legs, beforeLegs, capacity.legs);
   return drafts.map((draft) => {
     const old = before.find((one) => isSameService(one, draft));
     const keepsLports = old?.lports.first === draft.lports.first && old.lports.last === draft.lports.last;
@@ -39,6 +40,25 @@ export function numberServices(
     });
     return { ...draft, index: old?.index ?? serviceNumbers.next(), realServers };
   });
+}
+
+const WORDS = { services: 'services', realServers: 'real servers', legs: 'legs (LIPs times real servers)' };
+
+/** What does not fit alone, without the real servers that leave, never will. */
+function refuseMoreThan(capacity: Capacity, drafts: readonly ServiceDraft[]): void {
+  const needed = { services: drafts.length, realServers: 0, legs: 0 };
+  for (const { lips, realServers } of drafts) {
+    for (const { ip, isLeaving } of realServers) {
+      if (isLeaving) continue;
+      needed.realServers++;
+      needed.legs += lipsTowards(lips, ip).length;
+    }
+  }
+  for (const what of ['services', 'realServers', 'legs'] as const) {
+    const max = capacity[what];
+    if (needed[what] > max)
+      throw new CapacityError(`more ${WORDS[what]} than the ${max} that there is room for until a restart`);
+  }
 }
 
 /** A service with another address is another one: its clients call something else. */
@@ -65,7 +85,8 @@ class Numbers {
     while (this.#taken.has(this.#next)) this.#next++;
     if (this.#next >= this.#max)
       throw new CapacityError(
-        `more ${this.#what} than the ${this.#max} that there is room for until a restart`,
+        `the new ${this.#what} do not fit beside those of before, with room for ${this.#max}: ` +
+          'change less at once, or wait until the real servers that leave are gone',
       );
     return this.#next++;
   }

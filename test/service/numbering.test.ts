@@ -147,12 +147,36 @@ describe('numbers', () => {
 
   test('what leaves takes up room until the plan after', () => {
     const before = numberServices(two, [], ENOUGH);
-    assert.throws(() => numberServices(other, before, ENOUGH), CapacityError);
+    assert.throws(
+      () => numberServices(other, before, ENOUGH),
+      (error) =>
+        error instanceof CapacityError &&
+        error.message ===
+          'the new legs (LIPs times real servers) do not fit beside those of before, with room for 2: ' +
+            'change less at once, or wait until the real servers that leave are gone',
+    );
     const without = numberServices([draft([]), draft([], { name: 'chat', vport: 7000 })], before, ENOUGH);
     assert.deepEqual(shown(numberServices(other, without, ENOUGH)), [
       `game 0: ${B} 0 (${LIP1} 0)`,
       `chat 1: ${B} 1 (${LIP1} 1)`,
     ]);
+  });
+
+  test('more than there is room for are refused as such also beside a plan before', () => {
+    const before = numberServices([draft([A])], [], ENOUGH);
+    assert.throws(
+      () => numberServices([draft([A, B, C])], before, ENOUGH),
+      /^CapacityError: more real servers than the 2 that there is room for until a restart$/,
+    );
+  });
+
+  test('real servers that leave are no reason for a restart', () => {
+    const before = numberServices([draft([A, B])], [], ENOUGH);
+    const leaving = [realServer(A, { isLeaving: true }), realServer(B)];
+    assert.throws(
+      () => numberServices([draft([], { realServers: [...leaving, realServer(C)] })], before, ENOUGH),
+      /the new real servers do not fit beside/,
+    );
   });
 
   test('the same service is the one with the same name, port and VIPs', () => {
