@@ -1,7 +1,7 @@
-// Which real server a client address had last, in a table that all datapath processes share without locks. A set of four
-// entries per hash; an entry is written only while its check word is 0, and read as absent unless its check word is the
-// keyed hash of all its other words: so neither two writers at once, nor a reader in between, nor a process that ended
-// half-way make a real server of two that were noted (but one time in 2^32 of the rare times that they meet so).
+// Which real server a client address had last, in a table that all datapath processes share. A set of four entries per
+// hash; an entry is written by whoever could mark it so, the others do without, and read as absent unless its check word
+// is the keyed hash of all its other words: so neither two writers at once, nor a reader in between, nor a process that
+// ended half-way make a real server of two that were noted (but one time in 2^32 of the rare times that they meet so).
 import { hashTuple } from '../session/tuple-hash.ts';
 import { ADDRESS_WORDS, isSameAddress } from '../wire/address.ts';
 
@@ -22,6 +22,14 @@ const CLOCK_SKEW_MS = 60_000;
 /** Last hashed word, so that the hash that finds a set is no check word. */
 const TO_FIND = 0;
 const TO_CHECK = 1;
+
+/** Check words that are no hash: nothing is there; it is being written. */
+const FREE = 0;
+const WRITING = 1;
+/** Whoever writes for longer than this does not run any more. */
+const STUCK_MS = 1000;
+/** An entry says when it was noted to this precision: sessions that come in bursts do not all write it. */
+const PRECISION_MS = 1000;
 
 export class Persistence {
   readonly #words: Int32Array;
@@ -61,7 +69,7 @@ export class Persistence {
     for (let entry = set; entry < set + SET_WORDS; entry += ENTRY_WORDS) {
       // First, so that what is read afterwards is at least as new.
       const check = Atomics.load(words, entry + CHECK);
-      if (check === 0 || !this.#isOf(entry, client, at, service)) continue;
+      if (check === FREE || !this.#isOf(entry, client, at, service)) continue;
       const realServer = words[entry + REAL_SERVER];
       const notedAt = words[entry + NOTED_AT];
       if (check !== this.#checkOf(client, at, service, realServer, notedAt)) continue;
@@ -74,11 +82,16 @@ export class Persistence {
   note(client: Int32Array, at: number, service: number, realServerIndex: number, nowMs: number): void {
     const words = this.#words;
     const entry = this.#entryFor(this.#setOf(client, at, service), client, at, service, nowMs);
-    Atomics.store(words, entry + CHECK, 0);
+    const seen = Atomics.load(words, entry + CHECK);
+    const ageMs = age(nowMs, words[entry + NOTED_AT]);
+    if (seen === WRITING && ageMs < STUCK_MS) return;
+    const isNoted = this.#isOf(entry, client, at, service) && words[entry + REAL_SERVER] === realServerIndex;
+    if (seen !== FREE && isNoted && ageMs < PRECISION_MS) return;
+    if (Atomics.compareExchange(words, entry + CHECK, seen, WRITING) !== seen) return;
+    words[entry + NOTED_AT] = nowMs;
     for (let i = 0; i < ADDRESS_WORDS; i++) words[entry + CLIENT + i] = client[at + i];
     words[entry + SERVICE] = service;
     words[entry + REAL_SERVER] = realServerIndex;
-    words[entry + NOTED_AT] = nowMs;
     Atomics.store(words, entry + CHECK, this.#checkOf(client, at, service, realServerIndex, nowMs));
   }
 
@@ -89,7 +102,7 @@ export class Persistence {
     let longest = -1;
     for (let entry = set; entry < set + SET_WORDS; entry += ENTRY_WORDS) {
       if (this.#isOf(entry, client, at, service)) return entry;
-      if (this.#words[entry + CHECK] === 0) free = entry;
+      if (this.#words[entry + CHECK] === FREE) free = entry;
       const ageMs = age(nowMs, this.#words[entry + NOTED_AT]);
       if (ageMs > longest) {
         oldest = entry;
@@ -108,9 +121,10 @@ export class Persistence {
     return ((hash >>> 0) % this.#sets) * SET_WORDS;
   }
 
-  /** Never 0, which means free. */
+  /** Never FREE or WRITING. */
   #checkOf(client: Int32Array, at: number, service: number, realServer: number, notedAt: number): number {
-    return this.#hash(client, at, service, realServer, notedAt, TO_CHECK) || 1;
+    const hash = this.#hash(client, at, service, realServer, notedAt, TO_CHECK);
+    return hash === FREE || hash === WRITING ? 2 : hash;
   }
 
   #hash(

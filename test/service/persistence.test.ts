@@ -95,11 +95,12 @@ describe('persistence', () => {
   test('in a full set the oldest gives way, also when the time wraps', () => {
     for (const start of [0, 2 ** 31 - 2, -3]) {
       const { persistence } = table(SET);
-      const at = (ms: number) => (start + ms) | 0;
+      // An entry says when it was noted to the second.
+      const at = (n: number) => (start + 2000 * n) | 0;
       for (let i = 0; i < SET; i++) persistence.note(client(i), 0, 0, i, at(i));
       persistence.note(client(0), 0, 0, 0, at(4));
       persistence.note(client(9), 0, 0, 9, at(5));
-      const found = [0, 1, 2, 3, 9].map((i) => persistence.find(client(i), 0, 0, TTL, at(5)));
+      const found = [0, 1, 2, 3, 9].map((i) => persistence.find(client(i), 0, 0, 60_000, at(5)));
       assert.deepEqual(found, [0, -1, 2, 3, 9]);
     }
   });
