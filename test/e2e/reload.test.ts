@@ -113,6 +113,8 @@ test('a real server that is taken out keeps its sessions until drainTimeout, the
     async () => (await rig.metric('sessions', { state: 'normal' })) === ALL,
   );
   const gone = `${rig.realServers[0]!.ip}:${rig.realServers[0]!.port}`;
+  const held = await rig.metric('server_sessions', { rs: gone }); // each worker takes turns by itself
+  assert.ok(held > 0);
   const vip = rig.vip.replace(/\d+$/, '120');
   const { changes } = await reload(rig, ({ services }) => {
     const [server] = services[0]!.realServers.splice(0, 1);
@@ -120,10 +122,10 @@ test('a real server that is taken out keeps its sessions until drainTimeout, the
   });
   const unwatch = watchAddress(rig, vip);
   assert.match(changes!.join('\n'), /10\.2\.0\.11:6000 removed: its sessions stay for up to 3s/);
-  assert.equal(await rig.metric('server_sessions', { rs: gone }), ALL / 2);
+  assert.equal(await rig.metric('server_sessions', { rs: gone }), held);
   const others = await rig.clients({ portsPerAddress: PORTS, count: 100, sizes: [64] });
   assert.equal(others.missing, 0);
-  assert.equal(await rig.metric('server_sessions', { rs: gone }), ALL / 2, 'no new session went there');
+  assert.equal(await rig.metric('server_sessions', { rs: gone }), held, 'no new session went there');
   await until(
     'it is out',
     async () => (await rig.metric('server_sessions', { rs: gone, service: 'test' })) === 0,
