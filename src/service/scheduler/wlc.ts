@@ -4,22 +4,26 @@ import type { Scheduler, ServerSet } from './scheduler.ts';
 
 export class WeightedLeastConnection implements Scheduler {
   readonly #servers: ServerSet;
+  /** What sessions are compared by. */
+  readonly #shares: Int32Array;
   #next = 0;
 
-  constructor(servers: ServerSet) {
+  constructor(servers: ServerSet, shares: Int32Array = servers.weights) {
     this.#servers = servers;
+    this.#shares = shares;
   }
 
   pick(): number {
     const { weights } = this.#servers;
+    const shares = this.#shares;
     let best = -1;
     let fewest = 0;
     let index = this.#next;
     for (let tried = 0; tried < weights.length; tried++) {
       if (weights[index] > 0) {
         const sessions = this.#servers.sessions(index);
-        // sessions / weight < fewest / weights[best], without rounding.
-        if (best < 0 || sessions * weights[best] < fewest * weights[index]) {
+        // sessions / share < fewest / shares[best], without rounding.
+        if (best < 0 || sessions * shares[best] < fewest * shares[index]) {
           best = index;
           fewest = sessions;
           if (sessions === 0) break;
