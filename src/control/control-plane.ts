@@ -52,10 +52,15 @@ export class ControlPlane {
   #drain: NodeJS.Timeout | undefined;
   #end: (exitCode: number) => void = () => {};
 
-  private constructor(foundation: Foundation, reloader: Reloader, saved: SavedSessions | undefined) {
+  private constructor(
+    foundation: Foundation,
+    totals: Totals,
+    reloader: Reloader,
+    saved: SavedSessions | undefined,
+  ) {
     this.#saved = saved;
     this.#foundation = foundation;
-    this.#totals = new Totals(foundation.memories);
+    this.#totals = totals;
     this.#reloader = reloader;
     this.ended = new Promise((resolve) => {
       this.#end = resolve;
@@ -91,7 +96,8 @@ export class ControlPlane {
     const allBytes = common + regionBytes * io.workers;
     const { fd, buffer } = createSharedMemory('uoa-proxy', allBytes);
     const memories = plans.map((own, worker) => mapMemory(buffer, own, cells, common + worker * regionBytes));
-    saved?.write(memories, config, steeringOf(blueprint, io.workers, steeringKey));
+    const steering = steeringOf(blueprint, io.workers, steeringKey);
+    saved?.write(memories, config, steering);
     const pairs = io.workers === 1 ? [] : plans.map(() => openSocketPair(HANDOVER_BYTES));
     undo.push(async () => pairs.forEach(closeSocketPair));
     const crew = new Workers(
@@ -105,7 +111,7 @@ export class ControlPlane {
           bufferSize: config.io.bufferSize,
           rings: io.rings?.sockets[worker]?.map(({ frameBytes, frames }) => ({ frameBytes, frames })),
           busyPoll: config.io.busyPoll,
-          steering: steeringOf(blueprint, io.workers, steeringKey),
+          steering,
         },
         fds: [fd, ...(io.rings?.sockets[worker]?.map((ring) => ring.fd) ?? []), ...crewFds(pairs, worker)],
       })),
@@ -126,7 +132,7 @@ export class ControlPlane {
     );
     undo.push(() => health.stop());
     const reloader = new Reloader(foundation, health, reread, config, host, blueprint);
-    return new ControlPlane(foundation, reloader, saved);
+    return new ControlPlane(foundation, totals, reloader, saved);
   }
 
   get services(): readonly ServicePlan[] {

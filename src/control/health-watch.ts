@@ -6,8 +6,8 @@ import { SERVER_COUNTER, serverRow } from '../datapath/server-cells.ts';
 import { type HealthTarget, Monitor } from '../health/monitor.ts';
 import { Passive } from '../health/passive.ts';
 import type { HealthConfig } from '../health/probe.ts';
-import { isSameService } from '../service/numbering.ts';
 import { type ServicePlan, serverName } from '../service/plan.ts';
+import { configOf } from './planning.ts';
 import type { ServerBoard } from './server-board.ts';
 
 const OBSERVE_MS = 1000;
@@ -51,9 +51,7 @@ export class HealthWatch {
     this.#observed = [];
     this.#indexByKey = new Map();
     for (const service of services) {
-      const health = config.services.find((one) =>
-        isSameService({ name: one.name, vips: one.vip, vport: one.vport }, service),
-      )?.health;
+      const health = configOf(config, service)?.health;
       if (health === undefined) continue;
       for (const { index, ip, port } of service.realServers) {
         const key = `${service.name} ${serverName({ ip, port })}`;

@@ -1,6 +1,6 @@
 // From a config and a host to the plans of the datapaths.
 import { randomBytes } from 'node:crypto';
-import type { Config } from '../config/schema.ts';
+import type { Config, ServiceConfig } from '../config/schema.ts';
 import { captureFilter } from '../io/filter.ts';
 import type { GuardSpec } from '../io/guard.ts';
 import { type HostPlan, planHost } from '../io/host.ts';
@@ -35,6 +35,10 @@ export const addressesOf = (config: Config): GuardSpec => ({
   vips: config.services.flatMap(({ vip, vport }) => vip.map((ip) => ({ ip, port: vport }))),
   lips: config.services.flatMap((service) => service.lips.map((ip) => ({ ip, ...service.lports }))),
 });
+
+/** What the config says of a service; undefined when it names it no more. */
+export const configOf = (config: Config, service: ServicePlan): ServiceConfig | undefined =>
+  config.services.find(({ name, vip, vport }) => isSameService({ name, vips: vip, vport }, service));
 
 /** All real server addresses, also of fallbacks. */
 const ripsOf = (config: Config): string[] =>

@@ -8,8 +8,8 @@ import { configWarnings } from '../config/rules.ts';
 import type { Config } from '../config/schema.ts';
 import { type LegPlan, legPlans } from '../datapath/plan.ts';
 import { SERVER_COUNTER, serverRow } from '../datapath/server-cells.ts';
+import type { GuardSpec } from '../io/guard.ts';
 import type { HostPlan } from '../io/host.ts';
-import { isSameService } from '../service/numbering.ts';
 import type { ServiceDraft, ServicePlan } from '../service/plan.ts';
 import type { WorkerReplan } from '../worker-protocol.ts';
 import type { Foundation } from './foundation.ts';
@@ -18,6 +18,7 @@ import { steeringPrograms } from './packet-rings.ts';
 import {
   addressesOf,
   type Blueprint,
+  configOf,
   draftServices,
   drawUp,
   planHostOf,
@@ -62,12 +63,7 @@ export class Reloader {
     this.config = config;
     this.host = host;
     this.services = blueprint.services;
-    this.#replans = workerPlans(config, host, blueprint.services, foundation.fixed).map((plan) => ({
-      kind: 'replan',
-      plan,
-      filters: blueprint.filters,
-      steering: steeringOf(blueprint, foundation.fixed.workers, foundation.steeringKey),
-    }));
+    this.#replans = replansOf(foundation, config, host, blueprint);
   }
 
   /** When the proxy serves. */
@@ -177,22 +173,20 @@ export class Reloader {
   async #apply(config: Config, host: HostPlan, drafts: readonly ServiceDraft[]): Promise<void> {
     const { board, crew, fixed, io, log, presence, steeringKey } = this.#foundation;
     const blueprint = drawUp(config, host, drafts, this.services, fixed.capacity);
-    const { services, filters } = blueprint;
-    const steering = steeringOf(blueprint, fixed.workers, steeringKey);
-    const attachLast = io.rings?.prepare(filters, steeringPrograms(steering, host.ports));
+    const { services } = blueprint;
+    const prepareRings = (addresses: GuardSpec & { filters: readonly string[] }) =>
+      io.rings?.prepare(
+        addresses.filters,
+        steeringPrograms(steeringOf(addresses, fixed.workers, steeringKey), host.ports),
+      );
+    const attachLast = prepareRings(blueprint);
     // An answer to a new LIP may come before all datapaths have the plan: what is old and what is new comes in meanwhile.
-    const both = withAddressesOf(this.config, config, host);
-    const attachBoth = io.rings?.prepare(
-      both.filters,
-      steeringPrograms(steeringOf(both, fixed.workers, steeringKey), host.ports),
-    );
+    const attachBoth = prepareRings(withAddressesOf(this.config, config, host));
     const { missing } = host;
     const spec = { ...addressesOf(config), missing, assignAddresses: config.io.assignAddresses };
     const prepared = await presence.prepare(spec);
     board.announce(services);
-    const replans = workerPlans(config, host, services, fixed).map(
-      (plan): WorkerReplan => ({ kind: 'replan', plan, filters, steering }),
-    );
+    const replans = replansOf(this.#foundation, config, host, blueprint);
     try {
       attachBoth?.();
       await crew.replan(replans);
@@ -235,12 +229,24 @@ export class Reloader {
   }
 }
 
-function drainTimeoutOf(config: Config, service: ServicePlan): number {
-  const own = config.services.find((one) =>
-    isSameService({ name: one.name, vips: one.vip, vport: one.vport }, service),
-  );
-  return own?.drainTimeout ?? 0;
+function replansOf(
+  { fixed, steeringKey }: Foundation,
+  config: Config,
+  host: HostPlan,
+  blueprint: Blueprint,
+): WorkerReplan[] {
+  const { services, filters } = blueprint;
+  const steering = steeringOf(blueprint, fixed.workers, steeringKey);
+  return workerPlans(config, host, services, fixed).map((plan) => ({
+    kind: 'replan',
+    plan,
+    filters,
+    steering,
+  }));
 }
+
+const drainTimeoutOf = (config: Config, service: ServicePlan): number =>
+  configOf(config, service)?.drainTimeout ?? 0;
 
 /** Interfaces are looked for once, because rings and sockets are bound to them. */
 function differentPorts(before: HostPlan, after: HostPlan): string | undefined {
