@@ -156,14 +156,15 @@ test('a flood keeps timers and the other direction alive, and every packet is co
   const middle = await reportOnce(relay, (r) => r.relayed[0]! > 2_000 && r.relayed[1]! > 50);
   assert.ok(middle.ticks > before.ticks);
   const [sent, answered] = await Promise.all([flooding, trickle]);
-  // What the kernel and the backlog still hold is processed after the last packet was sent.
+  // What the kernel and the backlog still hold is processed after the last packet was sent. On a busy machine the
+  // relay may be held up for so long that a few packets find the backlog full: these are counted, too.
   const after = await reportOnce(
     relay,
-    ({ counters, relayed }) => relayed[0] === counters[0]!.received && relayed[1] === answered,
+    ({ counters: [wan], relayed }) =>
+      relayed[0] === wan!.received - wan!.lostBacklog && relayed[1] === answered,
   );
   const wan = after.counters[0]!;
   assert.ok(wan.lostKernel > 0, 'the flood is more than the relay can do');
-  assert.equal(wan.lostBacklog, 0);
   assert.ok(
     Math.abs(wan.received + wan.lostKernel - sent) <= sent / 100,
     `${sent} sent, ${JSON.stringify(wan)}`,
