@@ -2,6 +2,9 @@
 // takes in all is shared out evenly to the datapaths, rounded up; what a client takes is counted over all of them
 // (client-table.ts). Also knows which clients were answered, limits or not. A session that is there goes on, whatever
 // lists and limits became of it.
+//
+// A session marked FLAG_COUNTED is counted by the prefix that this datapath's memory names for its service, whatever the
+// plan says. So whoever has the memory, also a successor that starts with another plan, can take it off.
 import { ClientRules } from '../service/client-rules.ts';
 import type { LimitsPlan, ServicePlan } from '../service/plan.ts';
 import {
@@ -30,19 +33,33 @@ export type AdmissionPlan = Pick<ServicePlan, 'index' | 'limits' | 'allow' | 'de
 
 export class Admission {
   readonly #clients: ClientTable;
+  readonly #prefixes: Float64Array;
   readonly #workers: number;
   #services: readonly (Door | undefined)[];
 
-  /** `clients` is CommonMemory's; `worker` is the number of this of `workers` datapaths. */
+  /**
+   * `clients` is CommonMemory's, `clientPrefixes` this datapath's; `worker` is the number of this of `workers` datapaths.
+   * `takeOver` must come first.
+   */
   constructor(
     services: readonly AdmissionPlan[],
     clients: Int32Array,
+    clientPrefixes: Float64Array,
     { worker, workers }: { readonly worker: number; readonly workers: number },
     seed: readonly [number, number],
   ) {
     this.#clients = new ClientTable(clients, seed, worker);
+    this.#prefixes = clientPrefixes;
     this.#workers = workers;
     this.#services = byIndex(services, (plan) => new Door(plan, workers, undefined));
+  }
+
+  /**
+   * Takes off what a predecessor counted by other prefixes than those of now, or of services that are gone, in the first
+   * `slots` records. To be called once, before its sessions go on and come to `restored`.
+   */
+  takeOver(records: Int32Array, slots: number): void {
+    this.#takeOffOutdated(records, slots);
   }
 
   /**
@@ -53,16 +70,14 @@ export class Admission {
   update(services: readonly AdmissionPlan[], records: Int32Array, slots: number): void {
     const before = this.#services;
     const after = byIndex(services, (plan) => new Door(plan, this.#workers, before[plan.index]));
-    const isRecounted = after.map((door, index) => isCountedAnew(before[index], door));
-    if (isRecounted.includes(true)) {
-      for (let base = 0; base < slots * SESSION_WORDS; base += SESSION_WORDS) {
-        const index = serviceOf(records, base);
-        if (!isUsed(records, base) || !isRecounted[index]) continue;
-        this.#takeOff(before[index]!, records, base);
-        this.#restore(after[index]!, records, base);
-      }
-    }
     this.#services = after;
+    const isOutdated = this.#takeOffOutdated(records, slots);
+    const isCountedAnew = after.map((door, index) => isOutdated[index] || isLimitNew(before[index], door));
+    if (!isCountedAnew.includes(true)) return;
+    for (let base = 0; base < slots * SESSION_WORDS; base += SESSION_WORDS) {
+      const index = serviceOf(records, base);
+      if (isUsed(records, base) && isCountedAnew[index]) this.restored(index, records, base);
+    }
   }
 
   /**
@@ -92,25 +107,26 @@ export class Admission {
     if (door !== undefined) this.#open(door, records, base);
   }
 
-  /** A session ends; its record is still whole. */
-  ended(serviceIndex: number, records: Int32Array, base: number): void {
-    const door = this.#services[serviceIndex];
-    if (door !== undefined) this.#takeOff(door, records, base);
+  /** A session ends, or is given up; its client, service and flags are still in its record. */
+  ended(records: Int32Array, base: number): void {
+    if (isCounted(records, base)) this.#takeOff(records, base);
   }
 
   /** A session became normal: its client was answered. */
   answered(serviceIndex: number, records: Int32Array, base: number, nowMs: number): void {
     const door = this.#services[serviceIndex];
-    if (door !== undefined) this.#answer(door, records, base, nowMs);
+    if (door !== undefined) this.#answer(records, base, nowMs);
   }
 
   /**
-   * A session is there that was not opened here: it was read from a file, and its record is not marked FLAG_COUNTED. What a
-   * datapath takes over from its predecessor in the same memory is counted there already, and must not come here.
+   * A session is there that was not opened here: it was read from a file, or is a predecessor's in the same memory, where
+   * it is counted already when its record says so.
    */
   restored(serviceIndex: number, records: Int32Array, base: number): void {
     const door = this.#services[serviceIndex];
-    if (door !== undefined) this.#restore(door, records, base);
+    if (door === undefined || isCounted(records, base)) return;
+    if (isNormal(records, base)) this.#answer(records, base, records[base + LAST_SEEN]);
+    else this.#open(door, records, base);
   }
 
   /** Whether a real server answered the client not long ago: 10 minutes after its last answered session ended. */
@@ -123,32 +139,44 @@ export class Admission {
 
   #open(door: Door, records: Int32Array, base: number): void {
     if (door.limits.sessionsPerClient === 0) return;
-    this.#select(door, records, base);
+    this.#select(records, base);
     this.#count(records, base, records[base + LAST_SEEN]);
   }
 
-  #answer(door: Door, records: Int32Array, base: number, nowMs: number): void {
-    this.#select(door, records, base);
+  #answer(records: Int32Array, base: number, nowMs: number): void {
+    this.#select(records, base);
     if (!isCounted(records, base)) this.#count(records, base, nowMs);
     if (isCounted(records, base)) this.#clients.answered(nowMs);
   }
 
-  #restore(door: Door, records: Int32Array, base: number): void {
-    records[base + LPORT_FLAGS] &= ~FLAG_COUNTED;
-    if (isNormal(records, base)) this.#answer(door, records, base, records[base + LAST_SEEN]);
-    else this.#open(door, records, base);
+  /**
+   * All of them first, and only then the memory names the prefixes of now: wherever this ends, what is still marked is
+   * counted by those that it names. Returns the services whose sessions are not counted now.
+   */
+  #takeOffOutdated(records: Int32Array, slots: number): boolean[] {
+    const prefixes = this.#prefixes;
+    const wanted = prefixes.map((_, index) => prefixesOf(this.#services[index]));
+    const isOutdated = Array.from(prefixes, (was, index) => was !== NO_PREFIXES && was !== wanted[index]);
+    if (isOutdated.includes(true)) {
+      for (let base = 0; base < slots * SESSION_WORDS; base += SESSION_WORDS)
+        if (isCounted(records, base) && isOutdated[serviceOf(records, base)]) this.#takeOff(records, base);
+    }
+    prefixes.set(wanted);
+    return isOutdated;
   }
 
-  #takeOff(door: Door, records: Int32Array, base: number): void {
-    if (!isCounted(records, base)) return;
-    this.#select(door, records, base);
+  /** The mark goes last, for the reason that it comes first in #count. */
+  #takeOff(records: Int32Array, base: number): void {
+    this.#select(records, base);
     if (isNormal(records, base)) this.#clients.answered(records[base + LAST_SEEN]);
     this.#clients.remove();
+    records[base + LPORT_FLAGS] &= ~FLAG_COUNTED;
   }
 
-  #select({ limits }: Door, records: Int32Array, base: number): void {
-    const { prefixV4, prefixV6 } = limits;
-    this.#clients.select(serviceOf(records, base), records, base + CLIENT, prefixV4, prefixV6);
+  #select(records: Int32Array, base: number): void {
+    const index = serviceOf(records, base);
+    const prefixes = this.#prefixes[index];
+    this.#clients.select(index, records, base + CLIENT, prefixes >>> 8, prefixes & 0xff);
   }
 
   /** Marked first: should this be the last that the process does, a session too few is counted, not one too many. */
@@ -213,15 +241,15 @@ class Door {
   }
 }
 
-/** Whether sessions must be counted anew for what they were counted as before. */
-function isCountedAnew(before: Door | undefined, after: Door | undefined): boolean {
-  if (before === undefined || after === undefined) return false;
-  return (
-    before.limits.prefixV4 !== after.limits.prefixV4 ||
-    before.limits.prefixV6 !== after.limits.prefixV6 ||
-    before.limits.sessionsPerClient > 0 !== after.limits.sessionsPerClient > 0
-  );
-}
+const NO_PREFIXES = 0;
+
+/** What makes a client of a service, in a cell: the prefix of IPv4 in the upper bits, that of IPv6 in the lower 8. */
+const prefixesOf = (door: Door | undefined): number =>
+  door === undefined ? NO_PREFIXES : (door.limits.prefixV4 << 8) | door.limits.prefixV6;
+
+/** Whether sessions that were not counted must be. */
+const isLimitNew = (before: Door | undefined, after: Door | undefined): boolean =>
+  before?.limits.sessionsPerClient === 0 && after !== undefined && after.limits.sessionsPerClient > 0;
 
 function byIndex(
   services: readonly AdmissionPlan[],

@@ -33,6 +33,8 @@ export interface DatapathMemory {
   readonly legsInUse: Float64Array;
   /** Rows as in server-cells.ts. */
   readonly servers: Float64Array;
+  /** Per service: what makes a client in the counts of this datapath's sessions (admission.ts). */
+  readonly clientPrefixes: Float64Array;
   /** Cell 0: session slots that were ever used. */
   readonly table: Float64Array;
   /** Counters of the packet I/O, which defines their layout. */
@@ -98,6 +100,7 @@ export function mapMemory(
     counters: cells(counterCells(services)),
     legsInUse: cells(legs),
     servers: cells(realServers * SERVER_COLUMNS),
+    clientPrefixes: cells(services),
     table: cells(1),
     io: cells(ioCells),
     records: new Int32Array(buffer, byteOffset + headBytes(plan, ioCells), plan.maxSessions * SESSION_WORDS),
@@ -118,5 +121,7 @@ const roundUp = (bytes: number): number => Math.ceil(bytes / LINE) * LINE;
 
 function headBytes(plan: DatapathPlan, ioCells: number): number {
   const { services, realServers, legs } = capacityOf(plan);
-  return roundUp((counterCells(services) + legs + realServers * SERVER_COLUMNS + 1 + ioCells) * CELL);
+  return roundUp(
+    (counterCells(services) + legs + realServers * SERVER_COLUMNS + services + 1 + ioCells) * CELL,
+  );
 }

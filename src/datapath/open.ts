@@ -36,6 +36,7 @@ export function openSession(state: DatapathState, frame: Frame, service: Service
     leg = realServer.takeLport(true);
   if (leg === undefined) return realServer.isReserved ? DROP.lports_reserved : DROP.lports_exhausted;
   const base = state.table.open(packet, service.index, leg, realServer.lport, nowMs);
+  table[0] = state.table.usedSlots; // before it is counted: a successor looks no further
   admission.opened(service.index, memory.records, base);
   counters[row + COUNTER.sessionsCreated]++;
   counters[row + COUNTER.sessionsOneway]++;
@@ -43,7 +44,6 @@ export function openSession(state: DatapathState, frame: Frame, service: Service
   servers[server + SERVER_COUNTER.sessionsCreated]++;
   servers[server + SERVER_COUNTER.sessionsOneway]++;
   legsInUse[leg.index]++;
-  table[0] = state.table.usedSlots;
   opened.base = base;
   return VERDICT.forward;
 }

@@ -5,12 +5,10 @@ import type { Leg } from '../session/leg.ts';
 import {
   CLIENT,
   cportOf,
-  FLAG_COUNTED,
   familyOfClient,
   HANDSHAKE,
   isNormal,
   isUsed,
-  LPORT_FLAGS,
   learnedMtuOf,
   legOf,
   SESSION_WORDS,
@@ -80,10 +78,12 @@ export class DatapathState {
     this.reassembler = new Reassembler(memory.counters, seed);
     this.identifications = new Identifications(seed);
     const { common } = memory;
-    this.directory = new Directory(memory, new Persistence(common.persistence, plan.sharedSeed ?? seed));
+    const sharedSeed = plan.sharedSeed ?? seed;
+    this.directory = new Directory(memory, new Persistence(common.persistence, sharedSeed));
     this.directory.apply(plan);
     const { worker = { worker: 0, workers: 1 } } = plan;
-    this.admission = new Admission(plan.services, common.clients, worker, plan.sharedSeed ?? seed);
+    this.admission = new Admission(plan.services, common.clients, memory.clientPrefixes, worker, sharedSeed);
+    this.admission.takeOver(memory.records, memory.table[0]);
     this.#noteLegs();
     const onewayMax = Math.max(1, Math.floor((plan.maxSessions * plan.onewayShare) / 100));
     const { services, legs } = this.directory;
@@ -154,14 +154,13 @@ export class DatapathState {
     servers[server + (wasNormal ? SERVER_COUNTER.sessionsNormal : SERVER_COUNTER.sessionsOneway)]--;
     if (!wasNormal && (end === 'expired' || end === 'evicted'))
       servers[server + SERVER_COUNTER.onewayEnded]++;
-    this.admission.ended(serviceIndex, records, base);
+    this.admission.ended(records, base);
   }
 
   /** Goes on with the sessions of a datapath that had this memory before, if there was one. */
   #restore(): void {
     const { counters, legsInUse, records, servers, table } = this.memory;
     if (table[0] === 0) return;
-    this.#countGone(table[0]);
     legsInUse.fill(0);
     for (let row = 0; row < counters.length; row += COUNTER_COLUMNS) {
       counters[row + COUNTER.sessionsOneway] = 0;
@@ -171,29 +170,21 @@ export class DatapathState {
       servers[row + SERVER_COUNTER.sessionsOneway] = 0;
       servers[row + SERVER_COUNTER.sessionsNormal] = 0;
     }
-    this.table.restore(table[0], (base) => {
+    const onRestored = (base: number) => {
       const name = isNormal(records, base) ? 'sessionsNormal' : 'sessionsOneway';
       const serviceIndex = serviceOf(records, base);
       counters[counterRow(serviceIndex) + COUNTER[name]]++;
       servers[serverRow(this.legOf(base).realServerIndex) + SERVER_COUNTER[name]]++;
       legsInUse[legOf(records, base)]++;
-      // Of a datapath that ended they are counted in the memory that they share; of a file they are not.
-      if ((records[base + LPORT_FLAGS] & FLAG_COUNTED) === 0)
-        this.admission.restored(serviceIndex, records, base);
-    });
-  }
-
-  /** Sessions of real servers that the predecessor had, and that are there no more: the table will give them up. */
-  #countGone(slots: number): void {
-    const { counters, records } = this.memory;
+      this.admission.restored(serviceIndex, records, base);
+    };
     const { services, legs } = this.directory;
-    for (let base = 0; base < slots * SESSION_WORDS; base += SESSION_WORDS) {
-      const index = serviceOf(records, base);
-      if (!isUsed(records, base) || services[index] === undefined) continue;
-      if (legs[legOf(records, base)] !== undefined) continue;
-      counters[counterRow(index) + COUNTER.sessionsRemoved]++;
-      this.admission.ended(index, records, base);
-    }
+    this.table.restore(table[0], onRestored, (base) => {
+      const serviceIndex = serviceOf(records, base);
+      if (services[serviceIndex] !== undefined && legs[legOf(records, base)] === undefined)
+        counters[counterRow(serviceIndex) + COUNTER.sessionsRemoved]++;
+      this.admission.ended(records, base);
+    });
   }
 
   /** Adds one to a service's counter; serviceIndex -1 is no service. */

@@ -140,7 +140,8 @@ export class SessionTable {
     this.#legs[legOf(records, base)]!.pool.give(lportOf(records, base));
     this.#unlink(outbound);
     const flags = records[base + LPORT_FLAGS] & FLAGS;
-    records[base + LPORT_FLAGS] = 0; // for `restore` there is none, until it is whole: never the lport of another session
+    // For `restore` there is none, until it is whole: never the lport of another session.
+    records[base + LPORT_FLAGS] = flags & ~FLAG_USED;
     records[base + LEG_MTU] = leg.index;
     startHandshake(records, base + HANDSHAKE, nowMs);
     records[base + LPORT_FLAGS] = (lport << 16) | flags;
@@ -167,16 +168,21 @@ export class SessionTable {
 
   /**
    * Takes over the sessions in the first `slots` records, which another process left: index, recency and lports follow
-   * from them. A record that it did not finish is given up, and so is one without an answer for which there is no room. To
-   * be called once, before anything is opened.
+   * from them. A record that it did not finish is given up, and so is one without an answer for which there is no room;
+   * `onGivenUp` sees it before, when it has any of FLAGS. To be called once, before anything is opened.
    */
-  restore(slots: number, onRestored: (base: number) => void): void {
+  restore(
+    slots: number,
+    onRestored: (base: number) => void,
+    onGivenUp: (base: number) => void = () => {},
+  ): void {
     const { records } = this;
     const taken = new Map<LportPool, Uint8Array>();
     this.#neverUsed = slots;
     for (let slot = 0; slot < slots; slot++) {
       const base = slot * SESSION_WORDS;
       if (!this.#takeOver(base, taken)) {
+        if ((records[base + LPORT_FLAGS] & FLAGS) !== 0) onGivenUp(base);
         records.fill(0, base, base + SESSION_WORDS);
         records[base + NEXT] = this.#freeHead;
         this.#freeHead = slot;

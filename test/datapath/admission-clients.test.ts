@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { ClientTable } from '../../src/datapath/client-table.ts';
-import { LPORT_FLAGS } from '../../src/session/session.ts';
+import { FLAG_COUNTED, LPORT_FLAGS } from '../../src/session/session.ts';
 import { planOf, tableOf, Worker } from './admission-rig.ts';
 
 const A = '192.0.2.1';
@@ -82,6 +82,7 @@ describe('sessions per client', () => {
     const before = new Worker([planOf({ sessionsPerClient: 3 })], tableOf());
     before.answer(before.open(A));
     before.open(A);
+    for (const base of [0, 16]) before.records[base + LPORT_FLAGS]! &= ~FLAG_COUNTED;
     const after = new Worker([planOf({ sessionsPerClient: 3 })], tableOf(), 0, 1, before.records);
     for (const base of [0, 16]) after.admission.restored(0, after.records, base);
     assert.equal(after.openMany(A, 9), 1);
@@ -240,7 +241,7 @@ describe('counts of clients', () => {
         } else if (what === 'answer' && own.length > 0) {
           worker.answer(own[0]!.base);
         } else if (what === 'restart') {
-          workers[index] = new Worker(plans(), clients, index, 2, worker.records);
+          workers[index] = new Worker(plans(), clients, index, 2, worker.records, worker.prefixes);
         } else if (what === 'update' && alive.length < LIMIT) {
           prefixV4 = prefixV4 === 32 ? 24 : 32;
           for (const one of workers) one.update(plans());
@@ -268,11 +269,11 @@ describe('counts of clients', () => {
         const first = Number(worker.open(A));
         const second = what === 'end' ? Number(worker.open(A)) : -1;
         const isWhole = dyingAfter(last, records, (watched) => {
-          const dying = new Worker(plans, clients, 0, 1, watched);
+          const dying = new Worker(plans, clients, 0, 1, watched, worker.prefixes);
           if (what === 'open') dying.open(A);
           else dying.end(second);
         });
-        const after = new Worker(plans, clients, 0, 1, records);
+        const after = new Worker(plans, clients, 0, 1, records, worker.prefixes);
         const bases = [first, 16].filter((base) => records[base + LPORT_FLAGS] !== 0);
         for (const base of bases) after.end(base);
         assert.equal(after.openMany(A, 9), 2, `${what}, write ${last}`);

@@ -16,6 +16,7 @@ import { parseAddressInto } from '../../src/wire/address.ts';
 import { Packet } from '../../src/wire/packet.ts';
 
 const SLOTS = 64;
+const SERVICES = 8;
 
 export const NO_LIMITS: LimitsPlan = {
   sessions: 0,
@@ -43,6 +44,7 @@ function packetFrom(client: string): Packet {
 export class Worker {
   readonly admission: Admission;
   readonly records: Int32Array;
+  readonly prefixes: Float64Array;
   now = 0;
   #sessions = 0;
 
@@ -52,9 +54,12 @@ export class Worker {
     worker = 0,
     workers = 1,
     records: Int32Array = new Int32Array(SLOTS * SESSION_WORDS),
+    prefixes: Float64Array = new Float64Array(SERVICES),
   ) {
     this.records = records;
-    this.admission = new Admission(plans, clients, { worker, workers }, [worker + 1, 77]);
+    this.prefixes = prefixes;
+    this.admission = new Admission(plans, clients, prefixes, { worker, workers }, [worker + 1, 77]);
+    this.admission.takeOver(records, SLOTS);
   }
 
   judge(client: string, index = 0): string {
@@ -94,7 +99,7 @@ export class Worker {
 
   end(base: number | string): void {
     const at = Number(base);
-    this.admission.ended(this.records[at + CPORT_SERVICE]!, this.records, at);
+    this.admission.ended(this.records, at);
     this.records[at + LPORT_FLAGS] = 0;
     this.#sessions--;
   }

@@ -9,14 +9,19 @@ import type { RealServerPlan, ServicePlan } from '../../src/service/plan.ts';
 import {
   CLIENT,
   cportOf,
+  FLAG_COUNTED,
   isNormal,
   isUsed,
+  LPORT_FLAGS,
   legOf,
   lportOf,
   SESSION_WORDS,
   serviceOf,
 } from '../../src/session/session.ts';
 import { formatAddress } from '../../src/wire/address.ts';
+
+/** Where the sets of the table of clients begin, the words of a set and of an entry, and its word of sessions. */
+const CLIENTS = { header: 16, set: 65, entry: 8, sessions: 5 };
 
 export interface Recorded {
   base: number;
@@ -53,7 +58,24 @@ export function recordedSessions({ records, table }: DatapathMemory, plan: Datap
   return found;
 }
 
-/** The gauges of all services, real servers and legs, also of numbers that nobody has now. */
+/** Sessions counted in the table of clients, whosever they are. */
+export function clientSessions({ common: { clients } }: DatapathMemory): number {
+  let sum = 0;
+  for (let set = CLIENTS.header; set < clients.length; set += CLIENTS.set)
+    for (let at = set + 1 + CLIENTS.sessions; at < set + CLIENTS.set; at += CLIENTS.entry)
+      sum += clients[at]!;
+  return sum;
+}
+
+/** Sessions that say that they are counted in the table of clients. */
+export function countedSessions({ records }: DatapathMemory): number {
+  let sum = 0;
+  for (let base = 0; base < records.length; base += SESSION_WORDS)
+    if ((records[base + LPORT_FLAGS]! & FLAG_COUNTED) !== 0) sum++;
+  return sum;
+}
+
+/** The gauges of all services, real servers and legs, also of numbers that nobody has now, and the counts of clients. */
 export function checkGauges(memory: DatapathMemory, plan: DatapathPlan, where: string): void {
   const { counters, legsInUse, servers } = memory;
   const expected = {
@@ -86,4 +108,5 @@ export function checkGauges(memory: DatapathMemory, plan: DatapathPlan, where: s
       check(`${name} of real server ${index}`, servers, row + SERVER_COUNTER[name], expected.servers);
   }
   for (const index of legsInUse.keys()) check(`leg ${index}`, legsInUse, index, expected.legsInUse);
+  assert.equal(clientSessions(memory), countedSessions(memory), `${where}: sessions of clients`);
 }
