@@ -1,12 +1,14 @@
 // What the control plane (proxy.ts, workers.ts) and the datapath processes (worker.ts) say to each other, and what both
 // must agree on.
 import type { DatapathPlan } from './datapath/plan.ts';
-import { IO_COUNTERS, type IoPort } from './io/packet-io.ts';
+import type { KnownPlan } from './io/known-sources.ts';
+import { IO_COUNTERS, type IoPort, ioRows } from './io/packet-io.ts';
 import type { SteeringPlan } from './io/steering.ts';
 
 /**
- * File descriptors in a datapath process: the shared memory; its rings, in the order of the ports; and with several workers
- * the socket on which the others pass packets on to it, and those to each worker.
+ * File descriptors in a datapath process: the shared memory; its rings (Rings.sockets); where known sources have rings of
+ * their own, the memory of those; and with several workers the socket on which the others pass packets on to it, and those
+ * to each worker.
  */
 export const MEMORY_FD = 4;
 export const FIRST_RING_FD = MEMORY_FD + 1;
@@ -25,8 +27,10 @@ export interface WorkerStart {
   /** One capture filter per port. */
   filters: string[];
   bufferSize: number;
-  /** Frame size and number of the rings, one per port; undefined: packet I/O is pcap. */
+  /** Frame size and number of the rings; undefined: packet I/O is pcap. */
   rings: { frameBytes: number; frames: number }[] | undefined;
+  /** Undefined where known sources have no rings of their own. */
+  known: KnownPlan | undefined;
   busyPoll: boolean;
   /** How packets are shared out to several workers. */
   steering: SteeringPlan | undefined;
@@ -47,8 +51,8 @@ export type FromWorker =
   | { kind: 'failed'; message: string; hint: string }
   | { kind: 'warning'; message: string };
 
-/** Cells that the I/O counters take: one row per port and one for what has no port. */
-export const ioCells = (ports: number): number => (ports + 1) * IO_COUNTERS.length;
+/** Cells that the I/O counters take. */
+export const ioCells = (ports: number): number => ioRows(ports) * IO_COUNTERS.length;
 
 /** Milliseconds of the system's monotonic clock, the same for all processes, as an int32 that wraps. */
 export const nowMs = (): number => Number((process.hrtime.bigint() / 1_000_000n) & 0xffff_ffffn) | 0;

@@ -6,7 +6,8 @@ import { type DatapathMemory, mapMemory } from './datapath/memory.ts';
 import type { Siblings } from './datapath/plan.ts';
 import { Crew } from './io/crew.ts';
 import { IoError } from './io/io-error.ts';
-import type { IoOptions, PacketIo } from './io/packet-io.ts';
+import { KnownSources } from './io/known-sources.ts';
+import { type IoOptions, type PacketIo, SIDE } from './io/packet-io.ts';
 import { openPcapIo } from './io/pcap.ts';
 import { openRingIo } from './io/ring.ts';
 import { Owners, type SteeringPlan } from './io/steering.ts';
@@ -66,12 +67,17 @@ function start(message: WorkerStart): Running {
   const clock = new MonotonicClock();
   let io: PacketIo;
   const crew = joinCrew(message);
+  const known = message.known && new KnownSources(message.known, knownFd(message));
+  const wan = [...plan.ports.keys()].filter((index) => (plan.ports[index].side & SIDE.wan) !== 0);
   const datapath = new Datapath(
     plan,
     memory,
     (frame, off, len) => io.send(frame, off, len),
     [seed[0], seed[1]],
     crew?.siblings,
+    (words, at, cport) => {
+      for (const portIndex of wan) known?.noteClient(words, at, cport, portIndex);
+    },
   );
   const others =
     crew === undefined
@@ -91,6 +97,7 @@ function start(message: WorkerStart): Running {
     bufferSize,
     onPacket: (frame, off, end, portIndex, nowMs) => {
       datapath.receive(frame, off, end, portIndex, nowMs);
+      return datapath.isAnswered;
     },
     counters: memory.io,
     onFailure: (text, final) => {
@@ -99,6 +106,7 @@ function start(message: WorkerStart): Running {
     },
     nowMs: () => clock.nowMs(),
     others,
+    known,
     busyPoll,
   };
   io =
@@ -125,15 +133,18 @@ function start(message: WorkerStart): Running {
   };
 }
 
+const knownFd = ({ rings }: WorkerStart): number => FIRST_RING_FD + (rings?.length ?? 0);
+
 /** The other workers, when there are any. */
 function joinCrew({
   plan,
   rings,
+  known,
   steering,
 }: WorkerStart): { inbox: Crew; siblings: Siblings; steer(steering: SteeringPlan): void } | undefined {
   if (plan.worker === undefined || rings === undefined || steering === undefined) return undefined;
   const self = plan.worker.worker;
-  const inboxFd = FIRST_RING_FD + rings.length;
+  const inboxFd = FIRST_RING_FD + rings.length + (known === undefined ? 0 : 1);
   const sendFds = Array.from({ length: plan.worker.workers }, (_, worker) => inboxFd + 1 + worker);
   const inbox = new Crew(self, inboxFd, sendFds);
   let owners = new Owners(steering);

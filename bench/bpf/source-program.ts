@@ -1,7 +1,7 @@
 // The program that makes the load: each run writes the headers of one UDP datagram (RFC 768, 791) over the frame it is
 // given, which holds an earlier packet, waits until that datagram is due, and sends it. Flows follow each other in turn,
 // told apart by source address and port; the payload begins with the time, so that the way back can be measured.
-import { Assembler, R0, R1, R2, R3, R4, R5, R6, R7, R8, R9 } from './assembler.ts';
+import { Assembler, R0, R1, R2, R3, R4, R5, R6, R7, R8, R9 } from '../../src/io/ebpf-assembler.ts';
 import {
   CONTROL,
   ETHERNET_LEN,
@@ -43,8 +43,11 @@ export function emptyFrame(payloadLen: number): Buffer {
   return frame;
 }
 
-/** `control` is the descriptor of the map that control.ts describes. */
-export function sourceProgram(control: number, fields: FrameFields): Buffer {
+/**
+ * `control` is the descriptor of the map that control.ts describes, `verdict` what becomes of each frame: it is sent from the
+ * interface it was given to, or taken as received there.
+ */
+export function sourceProgram(control: number, fields: FrameFields, verdict: number = XDP.tx): Buffer {
   const asm = new Assembler();
   asm
     .load(R7, 'u32', R1, 0) // struct xdp_md: data, data_end
@@ -57,7 +60,7 @@ export function sourceProgram(control: number, fields: FrameFields): Buffer {
   waitUntilDue(asm);
   countAndChooseFlow(asm);
   writeHeaders(asm, fields);
-  asm.exit(XDP.tx).label('drop').exit(XDP.drop);
+  asm.exit(verdict).label('drop').exit(XDP.drop);
   return asm.assemble();
 }
 

@@ -2,7 +2,7 @@
 // datapath only counts; this looks at the counts once a second and says each thing at once, and then at most once a minute.
 import { COUNTER, counterRow, dropColumn } from '../datapath/counters.ts';
 import { DROP, type DropReason } from '../datapath/verdict.ts';
-import { IO_COLUMN, IO_COUNTERS } from '../io/packet-io.ts';
+import { IO_COLUMN, IO_COUNTERS, rowOfRing } from '../io/packet-io.ts';
 import type { AdminSources } from './sources.ts';
 
 type Log = (fields: Record<string, unknown>, message: string) => void;
@@ -83,13 +83,15 @@ function watched({ services, counters, io, ports }: ExhaustionSources): Watched[
       evicted,
     );
   }
-  for (const [index, { name }] of ports.entries()) {
-    const cell = (column: number): number => io[index * IO_COUNTERS.length + column]!;
+  for (const ring of [...ports, ...ports].keys()) {
+    const { name } = ports[ring % ports.length]!;
+    const whose = ring < ports.length ? '' : ' of known sources';
+    const row = rowOfRing(ring, ports.length) * IO_COUNTERS.length;
     list.push({
-      key: `io ${name}`,
+      key: `io ${name}${whose}`,
       fields: { interface: name, what: 'lost' },
-      text: `interface ${name}: packets come faster than they are processed`,
-      count: cell(IO_COLUMN.lostKernel) + cell(IO_COLUMN.lostBacklog),
+      text: `interface ${name}: packets${whose} come faster than they are processed`,
+      count: io[row + IO_COLUMN.lostKernel]! + io[row + IO_COLUMN.lostBacklog]!,
     });
   }
   return list;

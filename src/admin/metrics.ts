@@ -180,21 +180,24 @@ function lportFamilies(sources: AdminSources): Family[] {
 
 function ioFamily({ name, help, perInterface, series }: IoFamily, { io, ports }: AdminSources): Family {
   const columns = Object.entries(series) as [IoCounterName, Labels][];
-  const interfaces = [...ports.map((port) => port.name), ''];
+  const rows = [
+    ...ports.map(({ name }) => ({ interface: name, sources: 'any' })),
+    { interface: '', sources: 'any' },
+    ...ports.map(({ name }) => ({ interface: name, sources: 'known' })),
+  ];
   const cell = (row: number, column: IoCounterName) => io[row * IO_COUNTERS.length + IO_COLUMN[column]]!;
   return {
     name,
     help,
     type: 'counter',
-    labels: [...(perInterface ? ['interface'] : []), ...Object.keys(columns[0]![1])],
+    labels: [...(perInterface ? ['interface', 'sources'] : []), ...Object.keys(columns[0]![1])],
     read(put) {
       for (const [column, labels] of columns) {
         if (perInterface)
-          for (const [row, name] of interfaces.entries())
-            put(cell(row, column), { interface: name, ...labels });
+          for (const [row, names] of rows.entries()) put(cell(row, column), { ...names, ...labels });
         else
           put(
-            interfaces.reduce((sum, _, row) => sum + cell(row, column), 0),
+            rows.reduce((sum, _, row) => sum + cell(row, column), 0),
             labels,
           );
       }

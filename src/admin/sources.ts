@@ -70,7 +70,7 @@ export interface AdminSources {
   /** Rows as in datapath/server-cells.ts. */
   servers: Float64Array;
   ports: readonly { name: string }[];
-  /** One row of IO_COUNTERS per port, and a last one for what has no port. */
+  /** Rows of IO_COUNTERS, see IoOptions.counters. */
   io: Float64Array;
   /** Brings the four arrays above up to date; called before they are read. */
   refresh(): void;

@@ -19,7 +19,7 @@ import { ioCells, nowMs } from '../worker-protocol.ts';
 import { Workers } from '../workers.ts';
 import type { Foundation } from './foundation.ts';
 import { HealthWatch } from './health-watch.ts';
-import { provideRings, wantedWorkers } from './packet-rings.ts';
+import { closeRings, provideRings, ringFds, wantedWorkers } from './packet-rings.ts';
 import {
   addressesOf,
   draftServices,
@@ -87,7 +87,7 @@ export class ControlPlane {
       steeringOf(blueprint, wanted, steeringKey),
       log,
     );
-    undo.push(async () => io.rings?.close());
+    undo.push(async () => closeRings(io));
     const fixed: Fixed = { capacity, workers: io.workers, sharedSeed: randomSeed() };
     const plans = workerPlans(config, host, blueprint.services, fixed);
     const cells = ioCells(host.ports.length);
@@ -110,10 +110,11 @@ export class ControlPlane {
           filters: blueprint.filters,
           bufferSize: config.io.bufferSize,
           rings: io.rings?.sockets[worker]?.map(({ frameBytes, frames }) => ({ frameBytes, frames })),
+          known: io.known?.plan,
           busyPoll: config.io.busyPoll,
           steering,
         },
-        fds: [fd, ...(io.rings?.sockets[worker]?.map((ring) => ring.fd) ?? []), ...crewFds(pairs, worker)],
+        fds: [fd, ...ringFds(io, worker), ...crewFds(pairs, worker)],
       })),
       log,
     );

@@ -3,16 +3,20 @@ import { availableParallelism } from 'node:os';
 import type { Logger } from 'pino';
 import type { Config } from '../config/schema.ts';
 import { IoError } from '../io/io-error.ts';
+import { type KnownPlan, openKnown, planKnown } from '../io/known-sources.ts';
 import type { IoPort, PacketIo } from '../io/packet-io.ts';
 import { openRings, type Rings } from '../io/ring-sockets.ts';
 import type { SteeringPlan } from '../io/steering.ts';
 import { steeringProgram } from '../io/steering-program.ts';
+import { close, SysError } from '../sys/libc.ts';
 
 export interface ProvidedIo {
   /** Undefined where packet I/O is pcap. */
   rings: Rings | undefined;
   ioMode: PacketIo['mode'];
   workers: number;
+  /** What the rings know known sources by, where those have rings of their own. */
+  known: { plan: KnownPlan; fd: number } | undefined;
 }
 
 /** How many workers there will be, if the rings can be opened. */
@@ -28,24 +32,64 @@ export function wantedWorkers({ io, services }: Config, log: Logger): number {
 
 /** Throws an IoError. */
 export function provideRings(
-  { io }: Config,
+  { io, sessions }: Config,
   ports: readonly IoPort[],
   filters: readonly string[],
   steering: SteeringPlan | undefined,
   log: Logger,
 ): ProvidedIo {
-  if (io.mode === 'pcap') return { rings: undefined, ioMode: 'pcap', workers: 1 };
+  if (io.mode === 'pcap') return PCAP;
   const workers = steering?.workers ?? 1;
   const programs = steeringPrograms(steering, ports);
+  const open = (known: ProvidedIo['known']): ProvidedIo => {
+    const { bufferSize } = io;
+    const rings = openRings({ ports, filters, bufferSize, workers, steering: programs, known });
+    return { rings, ioMode: 'ring', workers, known };
+  };
   try {
-    const rings = openRings({ ports, filters, bufferSize: io.bufferSize, workers, steering: programs });
-    return { rings, ioMode: 'ring', workers };
+    return openWithKnown(open, sessions.max, log);
   } catch (error) {
     if (io.mode === 'ring' || !(error instanceof IoError)) throw error;
     log.warn(`io.mode auto: pcap, because ring does not work here: ${error.message} (${error.hint})`);
-    return { rings: undefined, ioMode: 'pcap', workers: 1 };
+    return PCAP;
   }
 }
+
+const PCAP: ProvidedIo = { rings: undefined, ioMode: 'pcap', workers: 1, known: undefined };
+
+/** Where the kernel does not let us have that, without, which is said. */
+function openWithKnown(
+  open: (known: ProvidedIo['known']) => ProvidedIo,
+  maxSessions: number,
+  log: Logger,
+): ProvidedIo {
+  let fd = -1;
+  try {
+    const plan = planKnown(maxSessions);
+    fd = openKnown(plan);
+    return open({ plan, fd });
+  } catch (error) {
+    if (fd >= 0) close(fd);
+    if (!(error instanceof SysError || error instanceof IoError)) throw error;
+    const without = open(undefined);
+    const hint = error instanceof IoError ? error.hint : 'give the process CAP_BPF';
+    log.warn(
+      `a flood may cost clients with sessions packets: they have no rings of their own, ${error.message} (${hint})`,
+    );
+    return without;
+  }
+}
+
+export function closeRings({ rings, known }: ProvidedIo): void {
+  rings?.close();
+  if (known !== undefined) close(known.fd);
+}
+
+/** What a worker gets, see FIRST_RING_FD. */
+export const ringFds = ({ rings, known }: ProvidedIo, worker: number): number[] => [
+  ...(rings?.sockets[worker]?.map(({ fd }) => fd) ?? []),
+  ...(known === undefined ? [] : [known.fd]),
+];
 
 /** One per port; none for one worker. */
 export const steeringPrograms = (

@@ -1,5 +1,6 @@
 // The datapath: receive(packet) -> Verdict. The only caller of the walks and the only counter of verdicts. Knows no
 // interface, clock or socket; never throws, logs, awaits, or allocates per packet.
+import { CLIENT, cportOf } from '../session/session.ts';
 import { baseOf, isInbound } from '../session/table.ts';
 import type { Frame, Send } from '../wire/frame.ts';
 import { isIcmpError } from '../wire/icmp.ts';
@@ -20,10 +21,15 @@ import { DROP, DROP_BASE, VERDICT, type Verdict } from './verdict.ts';
 const SWEEP_MIN_MS = 100;
 const SWEEP_MAX_MS = 30_000;
 
+/** A real server answered a client for the first time in a session: the client's address, four words at `at`, and port. */
+export type OnAnswered = (words: Int32Array, at: number, cport: number) => void;
+
 export class Datapath {
+  readonly #onAnswered: OnAnswered | undefined;
   readonly #state: DatapathState;
   #sweepMs: number;
   #lastTick = 0;
+  #isAnswered = false;
 
   /**
    * `memory` is written to as the plan lays it out; `send` gets whole IP packets. `seed` keys the session index and must
@@ -35,7 +41,9 @@ export class Datapath {
     send: Send,
     seed: readonly [number, number] = [0, 0],
     siblings?: Siblings,
+    onAnswered?: OnAnswered,
   ) {
+    this.#onAnswered = onAnswered;
     this.#state = new DatapathState(plan, memory, send, seed, siblings);
     this.#sweepMs = sweepMsOf(plan);
   }
@@ -44,6 +52,11 @@ export class Datapath {
   reconfigure(plan: DatapathPlan): void {
     this.#state.reconfigure(plan);
     this.#sweepMs = sweepMsOf(plan);
+  }
+
+  /** Whether the packet received last was forwarded in a session that both ends have used. */
+  get isAnswered(): boolean {
+    return this.#isAnswered;
   }
 
   get sessionCount(): number {
@@ -56,6 +69,7 @@ export class Datapath {
    */
   receive(frame: Frame, off: number, end: number, portIndex: number, nowMs: number): Verdict {
     this.#state.serviceIndex = -1;
+    this.#isAnswered = false;
     const verdict = this.#walk(frame, off, end, portIndex, nowMs, 0);
     this.#countDrop(verdict);
     return verdict;
@@ -157,12 +171,21 @@ export class Datapath {
     state.serviceIndex = service.index;
     if (base < 0 || isInbound(entry)) {
       const verdict = inbound(state, frame, service, base, portIndex, nowMs);
-      if (verdict === VERDICT.forward) state.count(service.index, COUNTER.inboundForwarded);
+      if (verdict === VERDICT.forward) {
+        state.count(service.index, COUNTER.inboundForwarded);
+        this.#isAnswered = base >= 0 && table.isNormal(base);
+      }
       return verdict;
     }
     if (!directory.facesRealServers(portIndex)) return DROP.wrong_interface;
+    const wasNormal = table.isNormal(base);
     const verdict = outbound(state, frame, service, base, portIndex, nowMs);
-    if (verdict === VERDICT.forward) state.count(service.index, COUNTER.outboundForwarded);
+    if (verdict === VERDICT.forward) {
+      const { records } = state.memory;
+      if (!wasNormal) this.#onAnswered?.(records, base + CLIENT, cportOf(records, base));
+      state.count(service.index, COUNTER.outboundForwarded);
+      this.#isAnswered = true;
+    }
     return verdict;
   }
 }

@@ -1,5 +1,6 @@
 // Where packets come from and go to. Implementations strip and add the link header; the datapath sees IP packets only.
 import type { Frame } from '../wire/frame.ts';
+import type { KnownSources } from './known-sources.ts';
 
 /** A port faces clients, real servers, or (one-arm, sidecar) both. */
 export const SIDE = { wan: 1, lan: 2, both: 3 } as const;
@@ -19,8 +20,9 @@ export interface IoPort {
  * Called for each received packet: the IP header starts at `off`, captured bytes end at `end` (exclusive), at least
  * HEADROOM bytes before `off` may be overwritten, and nothing of `frame` may be kept after the return.
  * `portIndex` is the index in the list of ports that the I/O was opened with, `nowMs` when it was taken in (IoOptions.nowMs).
+ * True: it belongs to a session that both ends have used, so its source is a known one (known-sources.ts).
  */
-export type OnPacket = (frame: Frame, off: number, end: number, portIndex: number, nowMs: number) => void;
+export type OnPacket = (frame: Frame, off: number, end: number, portIndex: number, nowMs: number) => boolean;
 
 export interface IoOptions {
   ports: readonly IoPort[];
@@ -29,7 +31,10 @@ export interface IoOptions {
   /** Bytes of the kernel's buffer per port. */
   bufferSize: number;
   onPacket: OnPacket;
-  /** Rows of IO_COUNTERS: one per port, in their order, and one last row for what has no port (sending). */
+  /**
+   * Rows of IO_COUNTERS: one per port, in their order, one for what has no port (sending), and once more one per port for
+   * its ring of known sources; ioRows in all.
+   */
   counters: Float64Array;
   /**
    * Called with a sentence when an interface went down, and with `final` when it was removed. Receiving goes on by itself
@@ -40,6 +45,8 @@ export interface IoOptions {
   nowMs: () => number;
   /** Further descriptors that packets come from, each with what takes them in and says how many there were. */
   others: readonly { fd: number; receive: (nowMs: number) => number }[];
+  /** Whose packets come by rings of their own, where there are such. */
+  known: KnownSources | undefined;
   /** Never wait for packets, look for them: lower latency, all of a processor. */
   busyPoll: boolean;
 }
@@ -59,7 +66,12 @@ export interface PacketIo {
   close(): void;
 }
 
-/** Columns of the I/O counters, one row (Float64Array) per port, and one last row for what has no port. */
+/** Rows of the I/O counters for so many ports. */
+export const ioRows = (ports: number): number => 2 * ports + 1;
+/** The row of a worker's ring, which are one per port, and maybe another one per port for known sources. */
+export const rowOfRing = (ring: number, ports: number): number => (ring < ports ? ring : ring + 1);
+
+/** Columns of the I/O counters. */
 export const IO_COUNTERS = [
   'received', // frames handed to us by the kernel
   'lostKernel', // the kernel's capture buffer was full

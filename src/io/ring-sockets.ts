@@ -1,12 +1,16 @@
 // Opens the receive rings of all workers. The control plane holds them, so that a worker that ends leaves no gap in its
 // fanout group, whose members the kernel numbers by the order in which they joined: its successor inherits its rings.
+// With known sources each worker has two per port: what a flood of strangers makes overflow is not what the others come by.
+import { loadProgram, PROGRAM_TYPE } from '../sys/bpf.ts';
 import { LINK_TYPE } from '../sys/filter-compiler.ts';
 import { close as closeFd, SysError } from '../sys/libc.ts';
 import { openRing, type RingSocket, setFanoutProgram } from '../sys/packet-ring.ts';
 import { interfaceIndex } from '../sys/packet-socket.ts';
-import { attachFilter, DROP_ALL } from '../sys/socket-filter.ts';
+import { attachFilter, DROP_ALL, withoutOutgoing } from '../sys/socket-filter.ts';
 import { compileCapture } from './capture-program.ts';
 import { IoError } from './io-error.ts';
+import type { KnownPlan } from './known-sources.ts';
+import { lanesProgram } from './lanes-program.ts';
 import type { IoPort } from './packet-io.ts';
 
 /** Frames hold a packet of their interface and what stands before it; longer ones come through the socket's queue. */
@@ -18,15 +22,17 @@ export interface RingsOptions {
   ports: readonly IoPort[];
   /** Per port, see captureFilter. */
   filters: readonly string[];
-  /** Bytes per port, shared out to the workers. */
+  /** Bytes per port, shared out to the rings. */
   bufferSize: number;
   workers: number;
-  /** Per port the program that chooses the worker, for more than one. */
+  /** Per port the classic program that chooses the worker, for more than one. */
   steering: readonly Uint8Array[];
+  /** The known sources and the descriptor of their memory; undefined: one ring per worker and port for everybody. */
+  known: { plan: KnownPlan; fd: number } | undefined;
 }
 
 export interface Rings {
-  /** By worker, by port. */
+  /** By worker: one per port, and with known sources theirs behind them, in the same order. */
   readonly sockets: readonly (readonly RingSocket[])[];
   /** Lets packets in. */
   start(): void;
@@ -38,13 +44,22 @@ export interface Rings {
   close(): void;
 }
 
+/** What the sockets of each port run. */
+interface Programs {
+  readonly filters: readonly Uint8Array[];
+  /** Which ring a packet goes to; empty where each socket has its port's packets to itself. */
+  readonly fanouts: readonly Uint8Array[];
+}
+
 /** Opens them; nothing is received yet. Throws an IoError, with none left open. */
-export function openRings({ ports, filters, bufferSize, workers, steering }: RingsOptions): Rings {
-  const opened: { ring: RingSocket; index: number; program: Uint8Array }[] = [];
+export function openRings(options: RingsOptions): Rings {
+  const { ports, bufferSize, workers, known } = options;
+  const lanes = known === undefined ? 1 : 2;
+  const opened: { ring: RingSocket; index: number }[] = [];
   const close = () => {
     for (const { ring } of opened.splice(0)) closeFd(ring.fd);
   };
-  const open = (index: number, group: number, program: Uint8Array): RingSocket => {
+  const open = (index: number, group: number): RingSocket => {
     const { name, mtu } = ports[index]!;
     const isJumbo = mtu + BEFORE_PACKET > FRAME_BYTES && mtu + BEFORE_PACKET <= JUMBO_FRAME_BYTES;
     const frameBytes = isJumbo ? JUMBO_FRAME_BYTES : FRAME_BYTES;
@@ -52,36 +67,40 @@ export function openRings({ ports, filters, bufferSize, workers, steering }: Rin
       const ring = openRing({
         interfaceIndex: interfaceIndex(name),
         frameBytes,
-        frames: Math.ceil(bufferSize / workers / frameBytes),
-        fanout: workers === 1 ? undefined : { group, program: steering[index]! },
+        frames: Math.ceil(bufferSize / workers / lanes / frameBytes),
+        fanout: workers * lanes === 1 ? undefined : { group, isExtended: known !== undefined },
       });
-      opened.push({ ring, index, program });
+      opened.push({ ring, index });
       return ring;
     } catch (error) {
       throw explainOpen(name, error);
     }
   };
+  const steer = ({ fanouts }: Programs) => {
+    for (const [index, program] of fanouts.entries())
+      setSteering(opened[index]!.ring.fd, program, known !== undefined);
+  };
+  const attach = (programs: Programs) => {
+    for (const { ring, index } of opened) replaceFilter(ring.fd, programs.filters[index]!);
+    steer(programs);
+  };
   try {
-    const programs = ports.map((port, index) => compileFilter(port, filters[index]!));
+    let atWork = makePrograms(options, options.filters, options.steering);
     const groups = ports.map(() => Math.floor(Math.random() * 0x1_0000));
-    const sockets = Array.from({ length: workers }, () =>
-      ports.map((_, index) => open(index, groups[index]!, programs[index]!)),
-    );
+    const sockets: RingSocket[][] = Array.from({ length: workers }, () => []);
+    // In the order in which lanesProgram counts them; the first of all is the first of each group, too.
+    for (let lane = 0; lane < lanes; lane++)
+      for (const own of sockets) own.push(...ports.map((_, index) => open(index, groups[index]!)));
+    try {
+      steer(atWork);
+    } catch (error) {
+      throw explainSteering(error);
+    }
     const start = () => {
-      for (const { ring, program } of opened) attachFilter(ring.fd, program);
+      for (const { ring, index } of opened) attachFilter(ring.fd, atWork.filters[index]!);
     };
-    let atWork = { programs, steering };
-    const attach = (wanted: typeof atWork) => {
-      for (const { ring, index } of opened) {
-        replaceFilter(ring.fd, wanted.programs[index]!);
-        if (workers > 1) setFanoutProgram(ring.fd, wanted.steering[index]!);
-      }
-    };
-    const prepare = (others: readonly string[], otherSteering: readonly Uint8Array[]) => {
-      const wanted = {
-        programs: ports.map((port, index) => compileFilter(port, others[index]!)),
-        steering: otherSteering,
-      };
+    const prepare = (filters: readonly string[], steering: readonly Uint8Array[]) => {
+      const wanted = makePrograms(options, filters, steering);
       return () => {
         try {
           attach(wanted);
@@ -103,6 +122,43 @@ export function openRings({ ports, filters, bufferSize, workers, steering }: Rin
   }
 }
 
+/** Throws an IoError. */
+function makePrograms(
+  { ports, workers, known }: RingsOptions,
+  filters: readonly string[],
+  steering: readonly Uint8Array[],
+): Programs {
+  return {
+    filters: ports.map((port, index) => compileFilter(port, filters[index]!)),
+    fanouts:
+      known === undefined
+        ? steering
+        : ports.map((_, index) => lanesProgram(index, steering[index], workers, known.plan, known.fd)),
+  };
+}
+
+function setSteering(fd: number, program: Uint8Array, isExtended: boolean): void {
+  if (!isExtended) {
+    setFanoutProgram(fd, program);
+    return;
+  }
+  const loaded = loadProgram(PROGRAM_TYPE.socketFilter, program);
+  try {
+    setFanoutProgram(fd, loaded);
+  } finally {
+    closeFd(loaded);
+  }
+}
+
+function explainSteering(error: unknown): unknown {
+  if (!(error instanceof SysError)) return error;
+  return new IoError(
+    `the program that chooses a packet's ring is refused: ${error.message}`,
+    'give the process CAP_BPF',
+    error,
+  );
+}
+
 /** The kernel counts the old filter and the new one together against net.core.optmem_max: so for lack of room not both. */
 function replaceFilter(fd: number, program: Uint8Array): void {
   try {
@@ -114,8 +170,11 @@ function replaceFilter(fd: number, program: Uint8Array): void {
   }
 }
 
-const compileFilter = ({ name, mac, loopback }: IoPort, text: string): Uint8Array =>
-  compileCapture(name, text, mac !== '' || loopback ? LINK_TYPE.ethernet : LINK_TYPE.ip);
+/** Where no Ethernet address tells our own packets apart, a group on Linux 6.1 sees them (setFanoutProgram). */
+function compileFilter({ name, mac, loopback }: IoPort, text: string): Uint8Array {
+  const program = compileCapture(name, text, mac !== '' || loopback ? LINK_TYPE.ethernet : LINK_TYPE.ip);
+  return mac === '' ? withoutOutgoing(program) : program;
+}
 
 function explainOpen(device: string, error: unknown): unknown {
   if (!(error instanceof SysError)) return error;

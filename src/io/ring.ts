@@ -1,6 +1,6 @@
 // Packet I/O through AF_PACKET memory-mapped rings: received frames are rewritten where they lie and sent from there
-// (ring-sender.ts). Packets are worked off in chunks; timers and messages run between turns; with nothing to do, one
-// poll(2) waits for all interfaces.
+// (ring-sender.ts). Packets are worked off in chunks, those of known sources first; timers and messages run between turns;
+// with nothing to do, one poll(2) waits for all interfaces.
 import { poll } from '../sys/libc.ts';
 import {
   CAPTURED_LEN,
@@ -18,16 +18,26 @@ import {
 import { boundInterface, interfaceIndex, packetStatistics, pendingError } from '../sys/packet-socket.ts';
 import { Frame, HEADROOM } from '../wire/frame.ts';
 import { IoError } from './io-error.ts';
+import type { KnownSources } from './known-sources.ts';
 import { NextHops } from './next-hop.ts';
-import { IO_COLUMN, IO_COUNTERS, type IoOptions, type OnPacket, type PacketIo } from './packet-io.ts';
+import {
+  IO_COLUMN,
+  IO_COUNTERS,
+  type IoOptions,
+  type OnPacket,
+  type PacketIo,
+  rowOfRing,
+} from './packet-io.ts';
 import { RawSender } from './raw-sender.ts';
 import { RingSender } from './ring-sender.ts';
 import { forEachSegment } from './segments.ts';
 
 const ROW = IO_COUNTERS.length;
 const SEND_BUFFER_BYTES = 8 << 20;
-/** Packets of one port processed before what they became is sent, and before the next port's turn. */
+/** Packets of one ring processed before what they became is sent, and before the next ring's turn. */
 const CHUNK = 64;
+/** Chunks of each ring of known sources for one of each ring of strangers, when there is more than can be done. */
+const KNOWN_CHUNKS = 4;
 /** Milliseconds after which timers, sockets and messages run. */
 const TURN_MS = 20;
 /** ... and while nothing arrives: each time costs a process that is idle some processor time. */
@@ -46,8 +56,8 @@ const POLLIN = 1;
 const POLLFD_WORDS = 2;
 
 /**
- * Starts receiving from `sockets`, one per port (ring-sockets.ts); they stay open when it is closed. Throws an IoError,
- * with nothing left open, when a socket to send with cannot be opened.
+ * Starts receiving from `sockets` (Rings.sockets of one worker); they stay open when it is closed. Throws an IoError, with
+ * nothing left open, when a socket to send with cannot be opened.
  */
 export function openRingIo(options: IoOptions, sockets: readonly RingSocket[]): PacketIo {
   return new RingIo(options, sockets);
@@ -55,12 +65,15 @@ export function openRingIo(options: IoOptions, sockets: readonly RingSocket[]): 
 
 class RingIo implements PacketIo {
   readonly mode = 'ring';
-  readonly #ports: RingPort[] = [];
+  readonly #rings: RingPort[] = [];
+  /** Those of `#rings` that anybody's packets come by, and those for known sources. */
+  readonly #common: readonly RingPort[];
+  readonly #known: readonly RingPort[];
   readonly #hops: NextHops;
   readonly #others: IoOptions['others'];
   readonly #sender: RingSender;
   readonly #nowMs: () => number;
-  /** struct pollfd per port and for the next hops: fd, events and revents. */
+  /** struct pollfd per ring and for the next hops: fd, events and revents. */
   readonly #pollFds: Int32Array;
   readonly #busyPoll: boolean;
   #closed = false;
@@ -74,19 +87,21 @@ class RingIo implements PacketIo {
     const raw = new RawSender(SEND_BUFFER_BYTES, counters, row);
     this.#sender = new RingSender(this.#hops, raw, SEND_BUFFER_BYTES, counters, row);
     this.#others = options.others;
-    this.#pollFds = new Int32Array((ports.length + this.#others.length + 1) * POLLFD_WORDS);
+    this.#pollFds = new Int32Array((sockets.length + this.#others.length + 1) * POLLFD_WORDS);
     try {
-      for (let index = 0; index < ports.length; index++) {
-        const port = new RingPort(options, sockets[index]!, index, this.#sender);
-        this.#ports.push(port);
-        this.#watch(index, port.fd);
+      for (const [index, socket] of sockets.entries()) {
+        const ring = new RingPort(options, socket, index, this.#sender);
+        this.#rings.push(ring);
+        this.#watch(index, ring.fd);
       }
     } catch (error) {
       this.close();
       throw error;
     }
-    for (const [index, { fd }] of this.#others.entries()) this.#watch(ports.length + index, fd);
-    this.#watch(ports.length + this.#others.length, this.#hops.fd);
+    this.#common = this.#rings.slice(0, ports.length);
+    this.#known = this.#rings.slice(ports.length);
+    for (const [index, { fd }] of this.#others.entries()) this.#watch(sockets.length + index, fd);
+    this.#watch(sockets.length + this.#others.length, this.#hops.fd);
     setImmediate(() => this.#turn());
   }
 
@@ -97,7 +112,7 @@ class RingIo implements PacketIo {
   poll(): void {
     if (this.#closed) return;
     this.#hops.update(this.#nowMs());
-    for (const port of this.#ports) port.poll();
+    for (const ring of this.#rings) ring.poll();
   }
 
   setFilters(): void {}
@@ -125,12 +140,19 @@ class RingIo implements PacketIo {
     if (!this.#closed) setImmediate(() => this.#turn());
   }
 
-  /** Processes what is there, some of each port; false when there was nothing. */
+  /** Processes what is there, some of each ring; false when there was nothing. */
   #work(): boolean {
     const nowMs = this.#nowMs();
     let total = 0;
-    for (const port of this.#ports) {
-      total += port.process(CHUNK, nowMs);
+    for (const ring of this.#known) {
+      for (let chunk = 0, taken = CHUNK; chunk < KNOWN_CHUNKS && taken === CHUNK; chunk++) {
+        taken = ring.process(CHUNK, nowMs);
+        total += taken;
+        if (this.#closed) return true;
+      }
+    }
+    for (const ring of this.#common) {
+      total += ring.process(CHUNK, nowMs);
       if (this.#closed) return true;
     }
     for (const other of this.#others) {
@@ -144,7 +166,7 @@ class RingIo implements PacketIo {
 
   #wait(timeoutMs: number): void {
     const fds = this.#pollFds;
-    const count = this.#ports.length + this.#others.length + 1;
+    const count = this.#rings.length + this.#others.length + 1;
     if (poll(fds, count, timeoutMs) <= 0) return;
     let failed = false;
     for (let i = 0; i < count; i++) {
@@ -161,8 +183,13 @@ class RingIo implements PacketIo {
 class RingPort {
   readonly #options: IoOptions;
   readonly #onPacket: OnPacket;
+  /** Of the port. */
   readonly #index: number;
   readonly #row: number;
+  /** Of two rings of a port, one keeps an eye on the interface. */
+  readonly #isFirst: boolean;
+  /** Where to note whose packets shall come by the other ring. */
+  readonly #known: KnownSources | undefined;
   readonly #sender: RingSender;
   readonly #ring: PacketRing;
   readonly #frame: Frame;
@@ -172,14 +199,18 @@ class RingPort {
   readonly #interfaceIndex: number;
   #head = 0;
   #segmentMs = 0;
+  #isAnswered = false;
   #isDown = false;
 
-  constructor(options: IoOptions, socket: RingSocket, index: number, sender: RingSender) {
-    const { name } = options.ports[index]!;
+  constructor(options: IoOptions, socket: RingSocket, ring: number, sender: RingSender) {
+    const ports = options.ports.length;
+    this.#isFirst = ring < ports;
+    this.#index = this.#isFirst ? ring : ring - ports;
+    this.#row = rowOfRing(ring, ports) * ROW;
+    this.#known = this.#isFirst ? options.known : undefined;
+    const { name } = options.ports[this.#index]!;
     this.#options = options;
     this.#onPacket = options.onPacket;
-    this.#index = index;
-    this.#row = index * ROW;
     this.#sender = sender;
     this.#interfaceIndex = interfaceIndex(name);
     if (boundInterface(socket.fd) !== this.#interfaceIndex) {
@@ -298,16 +329,18 @@ class RingPort {
     const vnet = linkOff - VNET_HEADER_LEN;
     const gsoType = view.getUint8(vnet + VNET.gsoType) & GSO_TYPE_MASK;
     this.#sender.startPacket(nowMs);
-    if (gsoType === GSO_UDP_L4) {
-      const payloadLen = view.getUint16(vnet + VNET.gsoSize, LITTLE_ENDIAN);
-      this.#segmentMs = nowMs;
-      if (forEachSegment(frame, off, end, payloadLen, this.#onSegment)) return;
-    }
-    this.#onPacket(frame, off, end, this.#index, nowMs);
+    const known = this.#known;
+    // Before the packet is rewritten.
+    const isSource = known?.look(view, off, this.#index) ?? false;
+    const payloadLen = gsoType === GSO_UDP_L4 ? view.getUint16(vnet + VNET.gsoSize, LITTLE_ENDIAN) : 0;
+    this.#segmentMs = nowMs;
+    if (gsoType !== GSO_UDP_L4 || !forEachSegment(frame, off, end, payloadLen, this.#onSegment))
+      this.#isAnswered = this.#onPacket(frame, off, end, this.#index, nowMs);
+    if (isSource && this.#isAnswered) known!.note();
   }
 
   readonly #onSegment = (frame: Frame, off: number, end: number): void => {
-    this.#onPacket(frame, off, end, this.#index, this.#segmentMs);
+    this.#isAnswered = this.#onPacket(frame, off, end, this.#index, this.#segmentMs);
   };
 
   #count(column: number): void {
@@ -318,6 +351,7 @@ class RingPort {
     const { name } = this.#options.ports[this.#index]!;
     this.#options.counters[this.#row + IO_COLUMN.lostKernel]! += packetStatistics(this.fd).drops;
     const failed = pendingError(this.fd) !== 0;
+    if (!this.#isFirst) return;
     const removed = interfaceIndex(name) !== this.#interfaceIndex;
     const wasDown = this.#isDown;
     this.#isDown = removed;

@@ -78,9 +78,10 @@ export const poll = bind<(fds: Memory, count: number, timeoutMs: number) => numb
   'int poll(void *fds, unsigned long count, int timeoutMs)',
 );
 
+/** Of those that take a number, a structure, and two numbers more. */
 export const syscall = bind<
-  (number: number, thread: number, attributes: Memory, length: number, flags: number) => number
->('int64_t syscall(int64_t number, int64_t thread, void *attributes, int64_t length, int64_t flags)');
+  (number: number, first: number, attributes: Memory, length: number, flags: number) => number
+>('int64_t syscall(int64_t number, int64_t first, void *attributes, int64_t length, int64_t flags)');
 
 const errnoNames = new Map(Object.entries(os.constants.errno).map(([name, value]) => [value, name]));
 

@@ -27,7 +27,8 @@ const BLOCK_BYTES = 1 << 16;
 const MSG_DONTWAIT = 0x40;
 const SOCKADDR_LL_LEN = 20;
 const FANOUT_CBPF = 6;
-/** Linux 6.2: a group sees nothing that this host sends, which PACKET_IGNORE_OUTGOING of its members does not do. */
+const FANOUT_EBPF = 7;
+/** A group sees nothing that this host sends, which PACKET_IGNORE_OUTGOING of its members does not do. Linux 6.1 ignores it. */
 const FANOUT_FLAG_IGNORE_OUTGOING = 0x4000;
 /** Packets up to this length are kept whole in the socket's queue when they do not fit into a frame. */
 const COPY_MAX = 1 << 17;
@@ -62,8 +63,15 @@ export interface RingOptions {
   /** A multiple of 16 that divides BLOCK_BYTES. */
   frameBytes: number;
   frames: number;
-  /** Several sockets share an interface's packets: the group's number and the program that chooses. */
-  fanout: { group: number; program: Uint8Array } | undefined;
+  /** Several sockets share an interface's packets. */
+  fanout: Fanout | undefined;
+}
+
+export interface Fanout {
+  /** The group's number. */
+  group: number;
+  /** Whether an extended BPF program chooses the socket, or a classic one; see setFanoutProgram. */
+  isExtended: boolean;
 }
 
 /** A ring that is open; another process that inherits the descriptor can map it too. */
@@ -91,7 +99,7 @@ export function openRing({ interfaceIndex, frameBytes, frames, fanout }: RingOpt
     check(setsockopt(fd, SOL_PACKET, PACKET_RX_RING, request, 16), 'setsockopt PACKET_RX_RING');
     const address = linkAddress(interfaceIndex, ETH_P_ALL);
     check(bindSocket(fd, address, address.length), 'bind');
-    if (fanout !== undefined) joinFanout(fd, fanout.group, fanout.program);
+    if (fanout !== undefined) joinFanout(fd, fanout);
     return { fd, frameBytes, frames: allFrames };
   } catch (error) {
     close(fd);
@@ -135,14 +143,20 @@ export function linkAddress(interfaceIndex: number, protocol = 0): Buffer {
   return address;
 }
 
-function joinFanout(fd: number, group: number, program: Uint8Array): void {
-  const mode = FANOUT_CBPF | FANOUT_FLAG_IGNORE_OUTGOING;
+function joinFanout(fd: number, { group, isExtended }: Fanout): void {
+  const mode = (isExtended ? FANOUT_EBPF : FANOUT_CBPF) | FANOUT_FLAG_IGNORE_OUTGOING;
   setInt(fd, PACKET_FANOUT, group | (mode << 16), 'PACKET_FANOUT');
-  setFanoutProgram(fd, program);
 }
 
-/** Which member of the socket's fanout group gets a packet, for the whole group. Throws a SysError. */
-export function setFanoutProgram(fd: number, program: Uint8Array): void {
+/**
+ * Which member of the socket's fanout group gets a packet, for the whole group: a classic program as bytes, or an extended
+ * one's descriptor, which may be closed then. Until it is said the first member gets all. Throws a SysError.
+ */
+export function setFanoutProgram(fd: number, program: Uint8Array | number): void {
+  if (typeof program === 'number') {
+    setInt(fd, PACKET_FANOUT_DATA, program, 'PACKET_FANOUT_DATA');
+    return;
+  }
   const { option, length } = socketProgram(program);
   check(setsockopt(fd, SOL_PACKET, PACKET_FANOUT_DATA, option, length), 'setsockopt PACKET_FANOUT_DATA');
 }

@@ -10,6 +10,13 @@ const INSTRUCTION_LEN = 8;
 /** Lets no packet pass: BPF_RET | BPF_K, 0. Packets that it stops are counted nowhere. */
 export const DROP_ALL: Uint8Array = new Uint8Array(new ArrayBuffer(INSTRUCTION_LEN)).fill(0x06, 0, 1);
 
+/** If the packet's type (SKF_AD_PKTTYPE, linux/filter.h) is PACKET_OUTGOING, none; else what follows says. */
+const WITHOUT_OUTGOING = Buffer.from('3000000004f0ffff' + '1500000104000000' + '0600000000000000', 'hex');
+
+/** `program` that lets nothing pass that this host sends; the socket must be one of packet(7). */
+export const withoutOutgoing = (program: Uint8Array): Uint8Array =>
+  new Uint8Array(Buffer.concat([WITHOUT_OUTGOING, program]));
+
 /** The program attached to the socket; empty when there is none. */
 export function readFilter(fd: number): Uint8Array {
   const count = new Int32Array(1); // of instructions, in both directions

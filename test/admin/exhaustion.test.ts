@@ -8,7 +8,7 @@ import { IO_COLUMN, IO_COUNTERS } from '../../src/io/packet-io.ts';
 
 function start() {
   const counters = new Float64Array(counterCells(3));
-  const io = new Float64Array(3 * IO_COUNTERS.length);
+  const io = new Float64Array(5 * IO_COUNTERS.length);
   const services = [
     { name: 'game', index: 2 },
     { name: 'chat', index: 0 },

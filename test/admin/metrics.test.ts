@@ -142,7 +142,7 @@ describe('/metrics', () => {
   it('exports every I/O counter of every row', async (t) => {
     const admin = await startSample(t);
     for (const name of IO_COUNTERS) {
-      for (let row = 0; row < 3; row++) {
+      for (let row = 0; row < 5; row++) {
         admin.sources.io.fill(0);
         admin.sources.io[row * IO_COUNTERS.length + IO_COLUMN[name]] = 777_777;
         const values = [...seriesOf(await admin.metrics()).values()];
@@ -172,6 +172,7 @@ describe('/metrics', () => {
     admin.sources.servers[server(3, 'sessionsNormal')] = 27;
     admin.sources.servers[server(3, 'onewayEnded')] = 28;
     io[IO_COLUMN.lostKernel] = 18;
+    io[4 * IO_COUNTERS.length + IO_COLUMN.lostKernel] = 30;
     io[IO_COUNTERS.length + IO_COLUMN.sent] = 19;
     io[2 * IO_COUNTERS.length + IO_COLUMN.sent] = 1;
     io[2 * IO_COUNTERS.length + IO_COLUMN.sendTooBig] = 21;
@@ -198,7 +199,8 @@ describe('/metrics', () => {
       ['sessions_moved_total{service="game"}', 29],
       ['worker_restarts_total{worker="1"}', 2],
       ['draining', 0],
-      ['io_lost_total{interface="wan0",where="kernel"}', 18],
+      ['io_lost_total{interface="wan0",sources="any",where="kernel"}', 18],
+      ['io_lost_total{interface="lan0",sources="known",where="kernel"}', 30],
       ['io_sent_total', 20],
       ['io_send_errors_total{error="too_big"}', 21],
       ['lports_in_use{lip="10.2.0.200"}', 7],
@@ -280,6 +282,7 @@ describe('/metrics', () => {
       'lip',
       'rs',
       'interface',
+      'sources',
       'where',
       'error',
       'worker',

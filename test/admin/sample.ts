@@ -82,7 +82,7 @@ export async function startSample(
     counters: new Float64Array(counterCells(2)),
     servers: new Float64Array(4 * SERVER_COLUMNS),
     ports: [{ name: 'wan0' }, { name: 'lan0' }],
-    io: new Float64Array(3 * IO_COUNTERS.length),
+    io: new Float64Array(5 * IO_COUNTERS.length),
     refresh: () => {},
     ioMode: 'pcap',
     readiness: () => ({ ready: true, reason: 'serving 2 services' }),

@@ -2,13 +2,13 @@
 // and that its measurements drive what their names say. What it does to a network: network.test.ts.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { Assembler, R0, R1, R2 } from '../../bench/bpf/assembler.ts';
 import { busyTicks } from '../../bench/foreign-cpu.ts';
 import { LAN, SessionLoad, strideOf, WAN } from '../../bench/session-load.ts';
 import { figureOf, ratioOf } from '../../bench/statistics.ts';
 import { formatTable, formatTarget, shortOfLeast, shortOfMost, thousands, times } from '../../bench/table.ts';
 import { sumOf } from '../../bench/watcher.ts';
 import { DROP, VERDICT } from '../../src/datapath/verdict.ts';
+import { Assembler, R0, R1, R2 } from '../../src/io/ebpf-assembler.ts';
 
 describe('instructions', () => {
   test('are encoded as RFC 9669 says', () => {

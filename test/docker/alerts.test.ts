@@ -89,7 +89,7 @@ const STORIES: Story[] = [
     fires: true,
     series: {
       'uoa_proxy_drops_total{service="game",reason="bad_udp_checksum"}': '0+750x80',
-      'uoa_proxy_io_received_total{interface="eth0"}': RISING,
+      'uoa_proxy_io_received_total{interface="eth0",sources="any"}': RISING,
     },
   },
   {
@@ -98,7 +98,7 @@ const STORIES: Story[] = [
     fires: false,
     series: {
       'uoa_proxy_drops_total{service="game",reason="no_session"}': '0+1500x80',
-      'uoa_proxy_io_received_total{interface="eth0"}': '0+150000x80',
+      'uoa_proxy_io_received_total{interface="eth0",sources="any"}': '0+150000x80',
     },
   },
   {
@@ -238,13 +238,13 @@ const STORIES: Story[] = [
     alert: 'UoaProxyLosesPackets',
     tells: "the kernel's buffer is full",
     fires: true,
-    series: { 'uoa_proxy_io_lost_total{interface="eth0",where="kernel"}': RISING },
+    series: { 'uoa_proxy_io_lost_total{interface="eth0",sources="any",where="kernel"}': RISING },
   },
   {
     alert: 'UoaProxyLosesPackets',
     tells: 'nothing is lost',
     fires: false,
-    series: { 'uoa_proxy_io_lost_total{interface="eth0",where="kernel"}': ZERO },
+    series: { 'uoa_proxy_io_lost_total{interface="eth0",sources="any",where="kernel"}': ZERO },
   },
   {
     alert: 'UoaProxyCannotSend',

@@ -5,12 +5,14 @@ import { createInterface } from 'node:readline';
 import { captureFilter } from '../../src/io/filter.ts';
 import { installGuard } from '../../src/io/guard.ts';
 import { planHost } from '../../src/io/host.ts';
+import { type KnownPlan, KnownSources, openKnown, planKnown } from '../../src/io/known-sources.ts';
 import {
   IO_COLUMN,
   IO_COUNTERS,
   type IoCounterName,
   type IoOptions,
   type IoPort,
+  ioRows,
   type PacketIo,
 } from '../../src/io/packet-io.ts';
 import { openPcapIo } from '../../src/io/pcap.ts';
@@ -35,13 +37,17 @@ export interface RelaySpec {
   /** Bytes of a ring per port; without it packet I/O is pcap. */
   ring?: number;
   busyPoll?: boolean;
+  /** With rings for known sources: those of packets that are relayed, but for `strangers`. */
+  known?: boolean;
+  /** Packets from this port are never of a known source. */
+  strangers?: number;
   /** After a failure another ring I/O goes on with the same rings and counters, as when a datapath process ended. */
   succeeds?: boolean;
   /** Fail whenever this many frames more are counted as received, right after that. */
   failEvery?: number;
 }
 export interface RelayReport {
-  /** One per port, and the last for sending. */
+  /** By IoOptions.counters' rows: one per port, one for sending, and those of the rings for known sources. */
   counters: Record<IoCounterName, number>[];
   ports: IoPort[];
   /** How often a timer of 10 ms fired. */
@@ -64,7 +70,7 @@ const { ports } = await planHost({
   lips: spec.lips.map(({ ip }) => ip),
   rips: spec.rips,
 });
-const counters = new Float64Array((ports.length + 1) * IO_COUNTERS.length);
+const counters = new Float64Array(ioRows(ports.length) * IO_COUNTERS.length);
 const relayed = ports.map(() => 0);
 const failures: string[] = [];
 const captured: string[] = [];
@@ -82,10 +88,11 @@ const guard = await installGuard(spec, (message) => failures.push(message));
 const filters = ports.map(
   (port) => `${captureFilter(port, spec.vips, spec.lips)} and not icmp and not icmp6`,
 );
+const known = spec.known ? makeKnown() : undefined;
 const rings =
   spec.ring === undefined
     ? undefined
-    : openRings({ ports, filters, bufferSize: spec.ring, workers: 1, steering: [] });
+    : openRings({ ports, filters, bufferSize: spec.ring, workers: 1, steering: [], known });
 const options: IoOptions = {
   ports,
   filters,
@@ -95,6 +102,7 @@ const options: IoOptions = {
   onFailure: (message) => failures.push(message),
   nowMs: () => performance.now() | 0,
   others: [],
+  known: known && new KnownSources(known.plan, known.fd),
   busyPoll: spec.busyPoll ?? false,
 };
 const open = (): PacketIo =>
@@ -109,7 +117,12 @@ if (spec.succeeds) {
   });
 }
 
-function onPacket(frame: Frame, off: number, end: number, portIndex: number) {
+function makeKnown(): { plan: KnownPlan; fd: number } {
+  const plan = planKnown(1024);
+  return { plan, fd: openKnown(plan) };
+}
+
+function onPacket(frame: Frame, off: number, end: number, portIndex: number): boolean {
   const { view, bytes } = frame;
   if (captured.length < 64) captured.push(Buffer.from(bytes.subarray(off, end)).toString('hex'));
   burn(spec.burdenUs ?? 0);
@@ -117,14 +130,17 @@ function onPacket(frame: Frame, off: number, end: number, portIndex: number) {
   const dst = isIpv6 ? view.getInt32(off + 24) ^ view.getInt32(off + 36) : view.getInt32(off + 16);
   if (dst === failAt) throw new Error('failed on purpose');
   const next = rewrite.get(dst);
-  if (next === undefined) return;
+  if (next === undefined) return false;
   bytes.set(next, off + (isIpv6 ? 8 : 12));
   const udpOff = off + (isIpv6 ? 40 : (view.getUint8(off) & 15) * 4);
   view.setUint16(udpOff + 6, 0);
   const len = isIpv6 ? 40 + view.getUint16(off + 4) : view.getUint16(off + 2);
   if (isIpv6) view.setUint16(udpOff + 6, checksum6(view, off, off + len) || 0xffff);
   else fillHeaderChecksum(view, off, udpOff);
-  if (io.send(frame, off, len)) relayed[portIndex]!++;
+  const isStranger = view.getUint16(udpOff) === spec.strangers;
+  const isSent = io.send(frame, off, len);
+  if (isSent) relayed[portIndex]!++;
+  return isSent && !isStranger;
 }
 
 function fillHeaderChecksum(view: DataView, off: number, end: number): void {
@@ -159,7 +175,7 @@ createInterface({ input: process.stdin })
   .on('line', () => {
     io.poll();
     const report: RelayReport = {
-      counters: Array.from({ length: ports.length + 1 }, (_, row) => countersOf(row)),
+      counters: Array.from({ length: ioRows(ports.length) }, (_, row) => countersOf(row)),
       ports,
       ticks,
       longestTickMs,

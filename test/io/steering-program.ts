@@ -5,6 +5,9 @@ import { execFileSync } from 'node:child_process';
 import { writeSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { KnownSources, openKnown, planKnown } from '../../src/io/known-sources.ts';
+import { lanesProgram } from '../../src/io/lanes-program.ts';
+import { explainRefusal, loadProgram, PROGRAM_TYPE } from '../../src/sys/bpf.ts';
 import { bindSocket, check, socket } from '../../src/sys/libc.ts';
 import {
   CAPTURED_LEN,
@@ -14,6 +17,7 @@ import {
   openRing,
   PacketRing,
   RING_STATUS,
+  setFanoutProgram,
 } from '../../src/sys/packet-ring.ts';
 import { interfaceIndex } from '../../src/sys/packet-socket.ts';
 import { attachFilter, DROP_ALL } from '../../src/sys/socket-filter.ts';
@@ -29,8 +33,11 @@ const ARRIVE_WITHIN_MS = 10_000;
 const TAKE_ALL = Uint8Array.of(0x06, 0, 0, 0, 0, 0, 4, 0);
 
 export interface SteeringTask {
-  program: string;
+  /** The classic program; undefined for one worker, who has no need of it. */
+  program?: string | undefined;
   workers: number;
+  /** Packets whose sources are known: each worker has two sockets then, and the second half is for such. */
+  known?: string[] | undefined;
   /** Without a frame: `before` sends it. */
   packets: { frame?: string | undefined; packet: string }[];
   /** A command to run between opening the sockets and sending. */
@@ -48,13 +55,13 @@ class Worker {
   readonly #view: DataView;
   #head = 0;
 
-  constructor(fanoutGroup: number, program: Uint8Array) {
+  constructor(fanoutGroup: number, isExtended: boolean) {
     this.#ring = new PacketRing(
       openRing({
         interfaceIndex: interfaceIndex(device),
         frameBytes: FRAME_BYTES,
         frames: FRAMES,
-        fanout: { group: fanoutGroup, program },
+        fanout: { group: fanoutGroup, isExtended },
       }),
     );
     const { buffer, byteOffset, byteLength } = this.#ring.bytes;
@@ -77,12 +84,39 @@ class Worker {
   take(filter: Uint8Array): void {
     attachFilter(this.#ring.fd, filter);
   }
+
+  steer(program: Uint8Array | number): void {
+    setFanoutProgram(this.#ring.fd, program);
+  }
+}
+
+const PORT_INDEX = 1;
+
+/** What the kernel asks for a socket: a classic program, or an extended one that knows these sources. */
+function programOf({ program, workers, known }: SteeringTask): Uint8Array | number {
+  const classic = program === undefined ? undefined : new Uint8Array(Buffer.from(program, 'hex'));
+  if (known === undefined) return classic!;
+  const plan = planKnown(known.length);
+  const fd = openKnown(plan);
+  const sources = new KnownSources(plan, fd);
+  for (const packet of known) {
+    const bytes = new Uint8Array(Buffer.from(packet, 'hex'));
+    if (sources.look(new DataView(bytes.buffer), 0, PORT_INDEX)) sources.note();
+  }
+  const extended = lanesProgram(PORT_INDEX, classic, workers, plan, fd);
+  try {
+    return loadProgram(PROGRAM_TYPE.socketFilter, extended);
+  } catch (error) {
+    throw new Error(explainRefusal(PROGRAM_TYPE.socketFilter, extended), { cause: error });
+  }
 }
 
 for await (const line of createInterface({ input: process.stdin })) {
   const task = JSON.parse(line) as SteeringTask;
-  const program = new Uint8Array(Buffer.from(task.program, 'hex'));
-  const workers = Array.from({ length: task.workers }, () => new Worker(group, program));
+  const program = programOf(task);
+  const sockets = task.known === undefined ? task.workers : 2 * task.workers;
+  const workers = Array.from({ length: sockets }, () => new Worker(group, typeof program === 'number'));
+  workers[0]!.steer(program);
   for (const worker of workers) worker.take(TAKE_ALL);
   group++;
   if (task.before !== undefined) execFileSync('bash', ['-c', task.before]);

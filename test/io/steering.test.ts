@@ -31,15 +31,16 @@ function startSteering(t: Cleanup): Program {
 /** The socket that each packet arrived at; packets that come in by `tun` are written to that interface. */
 async function arrivals(
   program: Program,
-  steering: Uint8Array,
+  steering: Uint8Array | undefined,
   workers: number,
   packets: readonly Uint8Array[],
-  options: { before?: string; tun?: string } = {},
+  options: { before?: string; tun?: string; known?: readonly Uint8Array[] } = {},
 ): Promise<number[]> {
   const { tun } = options;
   const task: SteeringTask = {
-    program: hex(steering),
+    program: steering && hex(steering),
     workers,
+    known: options.known?.map(hex),
     packets: packets.map((packet) => ({
       frame: tun === undefined ? frameOf(packet) : undefined,
       packet: hex(packet),
@@ -68,6 +69,16 @@ function assertOwned(cases: readonly Case[], got: readonly number[], owners: Own
   assert.deepEqual(wrong.slice(0, 5), []);
 }
 
+/** Address and port of a whole UDP packet, as text; undefined where the kernel is not to look. */
+function sourceOf(packet: Uint8Array): string | undefined {
+  const isIpv6 = packet[0]! >> 4 === 6;
+  if (packet[isIpv6 ? 6 : 9] !== 17) return undefined;
+  if (!isIpv6 && ((packet[6]! & 0x3f) !== 0 || packet[7] !== 0)) return undefined;
+  const portAt = isIpv6 ? 40 : (packet[0]! & 15) * 4;
+  const source = isIpv6 ? packet.subarray(8, 24) : packet.subarray(12, 16);
+  return hex(concat(source, packet.subarray(portAt, portAt + 2)));
+}
+
 const packetsOf = (cases: readonly Case[]) => cases.map(({ packet }) => packet);
 const numbers = (count: number) => Array.from({ length: count }, (_, index) => index);
 const instructions = (program: Uint8Array) => program.length / 8;
@@ -87,6 +98,28 @@ describe('the kernel gives a packet to the worker that ownerOf names', () => {
     await check(SIDE.both, 3, caseOf(leg), 600);
     await check(SIDE.lan, 2, fc.oneof(caseOf(leg), caseOf(service)), 300);
     await check(SIDE.wan, 2, caseOf(service), 300);
+    await program.stop();
+  });
+
+  test('and of its two rings the one that is for such sources', async (t) => {
+    const program = startSteering(t);
+    for (const workers of [1, 3]) {
+      const plan = planFor(workers);
+      const cases = fc.sample(fc.oneof(caseOf(leg), caseOf(service)), { seed, numRuns: 600 });
+      const known = packetsOf(cases).filter((_, index) => index % 2 === 0);
+      const sources = new Set(known.map(sourceOf));
+      const steering = workers === 1 ? undefined : steeringProgram(plan, SIDE.both);
+      const got = await arrivals(program, steering, workers, packetsOf(cases), { known });
+      const owners = new Owners(plan);
+      const wanted = cases.map(({ ends, packet }) => {
+        const owner = workers === 1 ? 0 : ownerOf(owners, ends);
+        const source = sourceOf(packet);
+        return owner + (source !== undefined && sources.has(source) ? workers : 0);
+      });
+      assert.deepEqual(got, wanted);
+      const lanes = new Set(got.map((socket) => socket >= workers));
+      assert.equal(lanes.size, 2, 'there are both');
+    }
     await program.stop();
   });
 

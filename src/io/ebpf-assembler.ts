@@ -1,7 +1,7 @@
-// BPF instructions (RFC 9669) written in TypeScript, so that the bench needs no compiler: 8 bytes each, jumps by label.
-// Only what the programs of this folder use.
+// Extended BPF instructions (RFC 9669) written in TypeScript, so that no compiler is needed: 8 bytes each, jumps by label.
+// Only what the programs here and in bench use.
 
-/** Registers: r0 result, r1 to r5 arguments and lost by a call, r6 to r9 kept. */
+/** Registers: r0 result, r1 to r5 arguments and lost by a call, r6 to r9 kept, r10 the end of 512 bytes of stack. */
 export const R0 = 0;
 export const R1 = 1;
 export const R2 = 2;
@@ -12,46 +12,81 @@ export const R6 = 6;
 export const R7 = 7;
 export const R8 = 8;
 export const R9 = 9;
+export const R10 = 10;
 
-const CLASS = { ld: 0x00, ldx: 0x01, st: 0x02, stx: 0x03, alu32: 0x04, jmp: 0x05, alu64: 0x07 } as const;
+const CLASS = {
+  ld: 0x00,
+  ldx: 0x01,
+  st: 0x02,
+  stx: 0x03,
+  alu32: 0x04,
+  jmp: 0x05,
+  jmp32: 0x06,
+  alu64: 0x07,
+} as const;
 const SIZE = { u32: 0x00, u16: 0x08, u8: 0x10, u64: 0x18 } as const;
+const MODE_ABS = 0x20;
+const MODE_IND = 0x40;
 const MODE_MEM = 0x60;
 const MODE_ATOMIC = 0xc0;
 const FROM_REGISTER = 0x08;
 const ALU = {
   '+': 0x00,
   '-': 0x10,
+  '*': 0x20,
   '|': 0x40,
   '&': 0x50,
   '<<': 0x60,
   '>>': 0x70,
+  '%': 0x90,
   '^': 0xa0,
   '=': 0xb0,
 } as const;
 const ALU_END_TO_BE = 0xd8;
 /** Unsigned. */
-const JUMP = { always: 0x00, '==': 0x10, '>': 0x20, '>=': 0x30, '!=': 0x50, '<': 0xa0 } as const;
+const JUMP = { always: 0x00, '==': 0x10, '>': 0x20, '>=': 0x30, '&': 0x40, '!=': 0x50, '<': 0xa0 } as const;
 const CALL = 0x80;
 const EXIT = 0x90;
 const LOAD_IMMEDIATE_64 = 0x18;
 /** What stands in the source register of LOAD_IMMEDIATE_64: the immediate is a map, the address wanted that of its value. */
 const PSEUDO_MAP_VALUE = 2;
 const INSTRUCTION_LEN = 8;
-const MAX_INSTRUCTIONS = 256;
+/** What a jump reaches. */
+const MAX_INSTRUCTIONS = 32_768;
 
 export type Size = keyof typeof SIZE;
+export type Alu = keyof typeof ALU;
+export type Condition = Exclude<keyof typeof JUMP, 'always'>;
 /** A number is an immediate of 32 bits, sign extended; a register is given as [R1]. */
 export type Operand = number | readonly [number];
 
 export class Assembler {
-  readonly #bytes = Buffer.alloc(MAX_INSTRUCTIONS * INSTRUCTION_LEN);
+  #bytes = Buffer.alloc(64 * INSTRUCTION_LEN);
   #count = 0;
   readonly #labels = new Map<string, number>();
   readonly #jumps: { at: number; label: string }[] = [];
 
   /** register = register op operand, 64 bits. */
-  alu(register: number, op: keyof typeof ALU, operand: Operand): this {
+  alu(register: number, op: Alu, operand: Operand): this {
     return this.#withOperand(CLASS.alu64 | ALU[op], register, operand, 0);
+  }
+
+  /** As `alu`, of the low 32 bits, unsigned; the upper ones become 0. */
+  alu32(register: number, op: Alu, operand: Operand): this {
+    return this.#withOperand(CLASS.alu32 | ALU[op], register, operand, 0);
+  }
+
+  /**
+   * r0 = bytes of the packet at `offset`, in network byte order: of programs on sockets only, whose r6 must be their
+   * argument. r1 to r5 are lost. Beyond the packet the program ends with 0.
+   */
+  loadPacket(size: Exclude<Size, 'u64'>, offset: number): this {
+    return this.#emit(CLASS.ld | MODE_ABS | SIZE[size], 0, 0, 0, offset);
+  }
+
+  /** As loadPacket, at `offset` from what `register` says. */
+  loadPacketAt(register: number, size: Exclude<Size, 'u64'>, offset: number): this {
+    return this.#emit(CLASS.ld | MODE_IND | SIZE[size], 0, register, 0, offset);
   }
 
   /** The low `bits` of a register between the processor's and the network's byte order; the rest becomes 0. */
@@ -85,14 +120,15 @@ export class Assembler {
     return this.#emit(CLASS.jmp | JUMP.always, 0, 0, 0, 0);
   }
 
-  jumpIf(
-    register: number,
-    condition: Exclude<keyof typeof JUMP, 'always'>,
-    operand: Operand,
-    label: string,
-  ): this {
+  jumpIf(register: number, condition: Condition, operand: Operand, label: string): this {
     this.#jumps.push({ at: this.#count, label });
     return this.#withOperand(CLASS.jmp | JUMP[condition], register, operand, 0);
+  }
+
+  /** As jumpIf, by the low 32 bits. */
+  jumpIf32(register: number, condition: Condition, operand: Operand, label: string): this {
+    this.#jumps.push({ at: this.#count, label });
+    return this.#withOperand(CLASS.jmp32 | JUMP[condition], register, operand, 0);
   }
 
   label(name: string): this {
@@ -106,13 +142,14 @@ export class Assembler {
   }
 
   /** Ends the program with this result. */
-  exit(result: number): this {
+  exit(result: Operand): this {
     this.alu(R0, '=', result);
     return this.#emit(CLASS.jmp | EXIT, 0, 0, 0, 0);
   }
 
   /** The program; every label that is jumped to must be there. */
   assemble(): Buffer {
+    if (this.#count > MAX_INSTRUCTIONS) throw new Error(`${this.#count} instructions: a jump may not reach`);
     for (const { at, label } of this.#jumps) {
       const to = this.#labels.get(label);
       if (to === undefined) throw new Error(`there is no label ${label}`);
@@ -128,6 +165,7 @@ export class Assembler {
 
   #emit(opcode: number, destination: number, source: number, offset: number, immediate: number): this {
     const at = this.#count++ * INSTRUCTION_LEN;
+    if (at === this.#bytes.length) this.#bytes = Buffer.concat([this.#bytes, Buffer.alloc(at)]);
     this.#bytes.writeUInt8(opcode, at);
     this.#bytes.writeUInt8((source << 4) | destination, at + 1);
     this.#bytes.writeInt16LE(offset, at + 2);
