@@ -8,6 +8,7 @@ import { check } from './check.ts';
 import { COMPLETE, complete, printCompletion, SHELLS } from './completion.ts';
 import { withCtl, withTop } from './ctl-commands.ts';
 import { lab } from './lab.ts';
+import { printing } from './printing.ts';
 import { run } from './run.ts';
 import { sniff, withSniffOptions } from './sniff.ts';
 import { top } from './top.ts';
@@ -50,6 +51,7 @@ export async function runCli(argv: readonly string[]): Promise<number> {
 }
 
 function defineCommands(argv: readonly string[], choose: (command: Command) => void): Argv {
+  const choosePrinting = (command: Command): void => choose(() => printing(command));
   return yargs([...argv])
     .scriptName('uoa-proxy')
     .usage(
@@ -64,8 +66,12 @@ function defineCommands(argv: readonly string[], choose: (command: Command) => v
     .command(
       'check',
       'Check a config and list every problem in it',
-      (command) => withConfig(command).example('$0 check --config /etc/uoa-proxy.yaml', ''),
-      ({ config }) => choose(() => check(config)),
+      (command) =>
+        withConfig(command)
+          .option('json', { type: 'boolean', default: false, describe: 'Print the answer as JSON' })
+          .example('$0 check --config /etc/uoa-proxy.yaml', '')
+          .example('$0 check --json -c proxy.yaml', 'Every problem: path, line, message'),
+      (options) => choosePrinting(() => check(options.config, options)),
     )
     .command(
       'lab',
@@ -109,12 +115,12 @@ function defineCommands(argv: readonly string[], choose: (command: Command) => v
       'sniff [filter..]',
       'Show packets with UOA, decoded, live or from a file',
       withSniffOptions,
-      (options) => choose(() => sniff(options)),
+      (options) => choosePrinting(() => sniff(options)),
     )
     .command('ctl', 'Ask a running proxy, or change it: services, sessions, drain, reload', (command) =>
-      withCtl(command, choose),
+      withCtl(command, choosePrinting),
     )
-    .command('top', 'Watch a running proxy', withTop, (options) => choose(() => top(options)))
+    .command('top', 'Watch a running proxy', withTop, (options) => choosePrinting(() => top(options)))
     .command(
       'completion <shell>',
       'Print a script that completes commands in bash or zsh',
@@ -122,7 +128,7 @@ function defineCommands(argv: readonly string[], choose: (command: Command) => v
         command
           .positional('shell', { choices: SHELLS, demandOption: true })
           .example('eval "$($0 completion bash)"', ''),
-      ({ shell }) => choose(() => printCompletion(shell)),
+      ({ shell }) => choosePrinting(() => printCompletion(shell)),
     )
     .example('$0 check --config proxy.yaml', 'List every problem')
     .example('$0 run --config proxy.yaml', 'Run the proxy')

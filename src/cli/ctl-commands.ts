@@ -136,8 +136,10 @@ export function withTop(command: Argv) {
       '$0 top [options]\n\nWatch a running proxy: traffic, sessions, UOA, drops and every real server, once a second. q ends.',
     )
     .option('once', { type: 'boolean', default: false, describe: 'Print one frame, after a second, and end' })
+    .option('json', { type: 'boolean', default: false, describe: 'One JSON object per second and line' })
     .example('$0 top', 'Until q or Ctrl-C')
-    .example('$0 top --once', 'For a script or a report');
+    .example('$0 top --once', 'For a report')
+    .example('$0 top --json', 'For a script, until it ends');
 }
 
 type CtlArguments = {

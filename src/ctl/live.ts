@@ -1,6 +1,8 @@
-// The live view: a frame per second until q, Ctrl-C or a signal, on a terminal; one frame, as text, elsewhere.
+// The live view: a frame per second until q, Ctrl-C or a signal, on a terminal; one frame, as text, elsewhere. As JSON, an
+// object per second and line, wherever it goes.
 import { setTimeout as wait } from 'node:timers/promises';
 import { type AdminClient, ControlError } from './admin-client.ts';
+import { frameLine } from './frame-line.ts';
 import { overview } from './overview.ts';
 import { type Sample, takeSample } from './sample.ts';
 import { enter, leave, type Output, print, redraw, widthOf } from './screen.ts';
@@ -23,42 +25,120 @@ export async function showLive(client: AdminClient, { once }: { once: boolean })
   }
   const end = new AbortController();
   const restore = watchEnd(end);
+  const giveBack = watchKeys(end);
   enter(output);
   try {
-    await follow(client, output, first, end.signal);
+    await drawFrames(client, output, first, end.signal);
   } finally {
     leave(output);
+    giveBack();
     restore();
   }
 }
 
-/** Resolves at `end`. A proxy that goes away is waited for: it may be started again. */
-async function follow(client: AdminClient, output: Terminal, first: Sample, end: AbortSignal): Promise<void> {
-  let before: Sample | undefined;
-  let after = first;
+/**
+ * Until a signal, or until the lines cannot be written: nobody reads any more. While the proxy does not answer there are
+ * none, and standard error says why. Throws a ControlError when the proxy cannot be asked at the start.
+ */
+export async function printLines(client: AdminClient, { once }: { once: boolean }): Promise<void> {
+  const output = process.stdout;
+  const end = new AbortController();
+  const restore = watchEnd(end);
+  output.on('error', () => end.abort());
+  let isAway = false;
+  try {
+    const first = await orEnd(takeSample(client), end.signal);
+    if (first === undefined) return;
+    await follow(client, first, end.signal, {
+      sampled(before, after) {
+        isAway = false;
+        if (before === undefined) return;
+        output.write(`${frameLine(before, after, Date.now())}\n`);
+        if (once) end.abort();
+      },
+      failed({ message }) {
+        if (!isAway) process.stderr.write(`uoa-proxy: ${message}\n`);
+        isAway = true;
+      },
+    });
+  } finally {
+    restore();
+  }
+}
+
+/** Resolves at `end`. */
+async function drawFrames(
+  client: AdminClient,
+  output: Terminal,
+  first: Sample,
+  end: AbortSignal,
+): Promise<void> {
+  let shown: [before: Sample | undefined, after: Sample] = [undefined, first];
   let trouble = '';
   const draw = (): void => {
     const note: Line[] = trouble === '' ? [] : [{ text: trouble, kind: 'trouble' }];
-    redraw(output, [...note, ...overview(before, after, Date.now(), widthOf(output))]);
+    redraw(output, [...note, ...overview(...shown, Date.now(), widthOf(output))]);
   };
   output.on('resize', draw);
   try {
     draw();
-    while (await pause(end)) {
-      try {
-        const sample = await takeSample(client);
-        before = trouble === '' ? after : undefined;
-        after = sample;
+    await follow(client, first, end, {
+      sampled(before, after) {
+        shown = [before, after];
         trouble = '';
-      } catch (error) {
-        if (!(error instanceof ControlError)) throw error;
+        draw();
+      },
+      failed(error) {
         trouble = error.message;
-      }
-      if (!end.aborted) draw();
-    }
+        draw();
+      },
+    });
   } finally {
     output.off('resize', draw);
   }
+}
+
+interface Follower {
+  /** `before` is undefined where the sample before that one failed. */
+  sampled(before: Sample | undefined, after: Sample): void;
+  failed(error: ControlError): void;
+}
+
+/** A sample per interval. Resolves at `end`. A proxy that goes away is waited for: it may be started again. */
+async function follow(
+  client: AdminClient,
+  first: Sample,
+  end: AbortSignal,
+  { sampled, failed }: Follower,
+): Promise<void> {
+  let before: Sample | undefined = first;
+  while (await pause(end)) {
+    const answer = await orEnd(
+      takeSample(client).catch((error: unknown) => {
+        if (error instanceof ControlError) return error;
+        throw error;
+      }),
+      end,
+    );
+    if (answer === undefined) return;
+    if (answer instanceof ControlError) {
+      before = undefined;
+      failed(answer);
+    } else {
+      sampled(before, answer);
+      before = answer;
+    }
+  }
+}
+
+/** Undefined where `end` comes first: an answer may take seconds, and nobody wants it any more. */
+function orEnd<T>(answer: Promise<T>, end: AbortSignal): Promise<T | undefined> {
+  return new Promise((resolve, reject) => {
+    const onEnd = (): void => resolve(undefined);
+    if (end.aborted) onEnd();
+    end.addEventListener('abort', onEnd);
+    answer.then(resolve, reject).finally(() => end.removeEventListener('abort', onEnd));
+  });
 }
 
 /** False when it is to end. */
@@ -68,17 +148,22 @@ const pause = (end: AbortSignal): Promise<boolean> =>
     () => false,
   );
 
-/** Aborts `end` at the operator's wish. Returns what gives the keyboard and the signals back. */
+/** Aborts `end` at a signal. Returns what gives the signals back. */
 function watchEnd(end: AbortController): () => void {
+  const onSignal = (): void => end.abort();
+  for (const signal of SIGNALS) process.on(signal, onSignal);
+  return () => {
+    for (const signal of SIGNALS) process.off(signal, onSignal);
+  };
+}
+
+/** Aborts `end` at the operator's wish. Returns what gives the keyboard back. */
+function watchKeys(end: AbortController): () => void {
   const { stdin } = process;
+  if (!stdin.isTTY) return () => {};
   const onKey = (keys: Buffer): void => {
     if (END_KEYS.some((key) => keys.toString('latin1').includes(key))) end.abort();
   };
-  const onSignal = (): void => end.abort();
-  for (const signal of SIGNALS) process.on(signal, onSignal);
-  if (stdin.isTTY) stdin.setRawMode(true).on('data', onKey).resume();
-  return () => {
-    if (stdin.isTTY) stdin.off('data', onKey).setRawMode(false).pause();
-    for (const signal of SIGNALS) process.off(signal, onSignal);
-  };
+  stdin.setRawMode(true).on('data', onKey).resume();
+  return () => stdin.off('data', onKey).setRawMode(false).pause();
 }

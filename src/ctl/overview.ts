@@ -1,18 +1,15 @@
 // One frame of the live view: traffic, sessions, UOA and drops per second, then every real server.
-import type { Counters, StatsReport } from '../admin/report.ts';
+import { type TotalRates, totalRates } from './rates.ts';
 import { ratesBetween, type Sample } from './sample.ts';
 import { type Line, servicesTable } from './services-table.ts';
 import { summary } from './stats-table.ts';
 import { table } from './table.ts';
 import { rate, short } from './units.ts';
 
-type DropReason = keyof StatsReport['drops'];
-
 /** `before` is the sample of an interval ago, undefined at first. `nowMs` is since 1970. */
 export function overview(before: Sample | undefined, after: Sample, nowMs: number, width: number): Line[] {
   const per = ratesBetween(before, after);
-  const counter = (name: keyof Counters) => per(({ stats }) => stats.counters[name]);
-  const bits = (name: keyof Counters) => per(({ stats }) => stats.counters[name] * 8);
+  const rates = totalRates(per, after);
   const traffic = table(
     [
       { head: 'PER SECOND' },
@@ -38,46 +35,35 @@ export function overview(before: Sample | undefined, after: Sample, nowMs: numbe
       ],
       [
         '',
-        `${rate(counter('sessionsCreated'))} opened/s, ${rate(counter('sessionsExpired'))} expired/s, ${rate(counter('sessionsEvicted'))} evicted/s`,
+        `${rate(rates.sessionsCreated)} opened/s, ${rate(rates.sessionsExpired)} expired/s, ${rate(rates.sessionsEvicted)} evicted/s`,
       ],
       [
         'UOA/s',
-        `${rate(counter('uoaInserted'))} inserted, ${rate(counter('uoaCarrier'))} in carriers, ${rate(counter('uoaAcked'))} acked, ${rate(counter('uoaFailed'))} failed`,
+        `${rate(rates.uoaInserted)} inserted, ${rate(rates.uoaCarrier)} in carriers, ${rate(rates.uoaAcked)} acked, ${rate(rates.uoaFailed)} failed`,
       ],
     ]),
-    ...lossLines(before, after, width),
+    ...lossLines(rates, width),
     { text: '', kind: 'plain' },
     ...servicesTable(after, per, nowMs, width),
   ];
 
   function way(direction: 'inbound' | 'outbound'): string[] {
     return [
-      rate(counter(`${direction}Packets`)),
-      short(bits(`${direction}Bytes`)),
-      rate(counter(`${direction}Forwarded`)),
+      rate(rates[`${direction}Packets`]),
+      short(rates[`${direction}Bits`]),
+      rate(rates[`${direction}Forwarded`]),
     ];
   }
 }
 
 /** Drops with their reasons, most first; and what was lost before the proxy saw it, or the kernel refused to send. */
-function lossLines(before: Sample | undefined, after: Sample, width: number): Line[] {
-  const per = ratesBetween(before, after);
-  const reasons = Object.keys(after.stats.drops) as DropReason[];
-  const dropped = reasons
-    .map((reason) => ({ reason, value: per(({ stats }) => stats.drops[reason]) ?? 0 }))
-    .filter(({ value }) => value > 0)
-    .sort((a, b) => b.value - a.value);
-  const all = before && dropped.reduce((sum, { value }) => sum + value, 0);
-  const lost = per(({ stats: { io } }) => io.lostKernel + io.lostBacklog);
-  const unsent = per(
-    ({ stats: { io } }) => io.sendTooBig + io.sendNoBuffer + io.sendUnreachable + io.sendError,
-  );
-  const items = dropped.map(({ reason, value }) => `${reason} ${rate(value)}`);
+function lossLines({ dropped, drops, lost, refused }: TotalRates, width: number): Line[] {
+  const items = Object.entries(drops).map(([reason, value]) => `${reason} ${rate(value)}`);
   return [
-    ...filled('drops/s', [rate(all), ...items], width).map((text) => judged(text, all)),
+    ...filled('drops/s', [rate(dropped), ...items], width).map((text) => judged(text, dropped)),
     judged(
-      `${label('lost/s')}${rate(lost)} before they were seen, ${rate(unsent)} refused by the kernel`,
-      (lost ?? 0) + (unsent ?? 0),
+      `${label('lost/s')}${rate(lost)} before they were seen, ${rate(refused)} refused by the kernel`,
+      (lost ?? 0) + (refused ?? 0),
     ),
   ];
 }

@@ -2,7 +2,8 @@
 // server, and where that is not up a line that says why.
 import type { ServerReport, ServiceReport } from '../admin/report.ts';
 import { formatEndpoint } from '../wire/address.ts';
-import { type Rate, type Sample, serverIn, serverName } from './sample.ts';
+import { serverRates } from './rates.ts';
+import { type Rate, type Sample, serverName } from './sample.ts';
 import { type Column, table } from './table.ts';
 import { age, rate, short } from './units.ts';
 
@@ -79,8 +80,7 @@ function why({ state, reason, since }: ServerReport, nowMs: number): string {
   return reason.startsWith(state) ? `${reason}, ${time}` : `${state} ${time}: ${reason}`;
 }
 
-function packetRates(service: string, server: ServerReport, rates: Rate): string[] {
-  const per = (name: 'inboundPackets' | 'outboundPackets') =>
-    rate(rates((sample) => serverIn(sample, service, server)?.counters[name]));
-  return [per('inboundPackets'), per('outboundPackets')];
+function packetRates(service: string, server: ServerReport, per: Rate): string[] {
+  const { inboundPackets, outboundPackets } = serverRates(per, service, server);
+  return [rate(inboundPackets), rate(outboundPackets)];
 }

@@ -69,8 +69,40 @@ services:
     );
   });
 
+  it('--json prints what it counted', () => {
+    const { code, stdout, stderr } = uoaProxy('check', '--json', '--config', 'config/dual-stack.yaml');
+    assert.deepEqual([code, stderr], [0, '']);
+    assert.deepEqual(JSON.parse(stdout), {
+      ok: true,
+      config: { services: 1, vips: 2, lips: 2, realServers: 4 },
+      problems: [],
+      warnings: [],
+    });
+  });
+
+  it('--json prints every problem with its place and exits with 1', () => {
+    const path = join(folder, 'broken.yaml');
+    writeFileSync(path, 'services:\n  - vip: 10.1.0.100\n    vport: 70000\n');
+    const { code, stdout, stderr } = uoaProxy('check', '--json', '--config', path);
+    assert.deepEqual([code, stderr], [1, '']);
+    const { problems, ...rest } = JSON.parse(stdout) as { problems: object[] };
+    assert.deepEqual(rest, { ok: false, config: null, warnings: [] });
+    assert.deepEqual(problems.at(-1), {
+      path: 'services[0].vport',
+      message: '70000 is not allowed, expected integer 1..65535',
+      line: 3,
+      column: 5,
+    });
+    assert.deepEqual(JSON.parse(uoaProxy('check', '--json', '--config', '/nonexistent/uoa.yaml').stdout), {
+      ok: false,
+      config: null,
+      problems: [{ path: '', message: 'no such file' }],
+      warnings: [],
+    });
+  });
+
   it('prints warnings and still exits with 0', () => {
-    const { code, stdout, stderr } = checkText(`services:
+    const { path, code, stdout, stderr } = checkText(`services:
   - vip: 10.1.0.100
     vport: 6000
     lips: [10.2.0.200]
@@ -79,5 +111,9 @@ services:
     assert.equal(code, 0);
     assert.match(stdout, /^OK: 1 service, 1 VIP, 1 LIP, 1 real server\n$/);
     assert.match(stderr, /^warning: services\[0\]\.realServers: every weight is 0/);
+    const asJson = uoaProxy('check', '--json', '--config', path);
+    assert.deepEqual([asJson.code, asJson.stderr], [0, '']);
+    const { ok, warnings } = JSON.parse(asJson.stdout) as { ok: boolean; warnings: { path: string }[] };
+    assert.deepEqual([ok, warnings.map((warning) => warning.path)], [true, ['services[0].realServers']]);
   });
 });

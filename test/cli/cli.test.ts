@@ -9,7 +9,13 @@ describe('the command line', () => {
     assert.deepEqual(uoaProxy('--version'), { code: 0, stdout: `${version}\n`, stderr: '' });
   });
 
-  for (const args of [['--help'], ['run', '--help'], ['check', '--help'], ['lab', '--help']]) {
+  for (const args of [
+    ['--help'],
+    ['run', '--help'],
+    ['check', '--help'],
+    ['lab', '--help'],
+    ['top', '--help'],
+  ]) {
     it(`prints ${args.join(' ')} in 80 columns with examples`, () => {
       const { code, stdout, stderr } = uoaProxy(...args);
       assert.equal(code, 0);

@@ -64,6 +64,11 @@ describe('completion', () => {
     });
   }
 
+  for (const command of ['top', 'check', 'sniff', 'ctl'])
+    it(`of "${command} --j" proposes --json`, () => {
+      assert.deepEqual(uoaProxy('--complete', command, '--j'), { code: 0, stdout: '--json\n', stderr: '' });
+    });
+
   it('proposes the services and real servers of the proxy that runs', async (t) => {
     const admin = ['ctl', '--admin', (await startSample(t)).url('')];
     const found = async (...words: string[]) =>

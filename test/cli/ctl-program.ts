@@ -10,11 +10,18 @@ const root = fileURLToPath(new URL('../../', import.meta.url));
 const PROGRAM = ['--import', 'tsx', 'src/main.ts'];
 
 /** Resolves when it ended. */
-export async function uoaProxyBeside(t: TestContext, ...args: string[]): Promise<Outcome> {
-  const child = spawn(process.execPath, [...PROGRAM, ...args], {
-    cwd: root,
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
+export function uoaProxyBeside(t: TestContext, ...args: string[]): Promise<Outcome> {
+  return outcomeOf(t, process.execPath, [...PROGRAM, ...args]);
+}
+
+/** Runs text of bash in which uoa-proxy is the program. Resolves when it ended. */
+export function bashBeside(t: TestContext, text: string): Promise<Outcome> {
+  const program = [process.execPath, ...PROGRAM].map((word) => `'${word}'`).join(' ');
+  return outcomeOf(t, 'bash', ['-c', `uoa-proxy() { ${program} "$@"; }\n${text}`]);
+}
+
+async function outcomeOf(t: TestContext, file: string, args: readonly string[]): Promise<Outcome> {
+  const child = spawn(file, args, { cwd: root, stdio: ['ignore', 'pipe', 'pipe'] });
   t.after(() => child.kill('SIGKILL'));
   const outcome = { stdout: '', stderr: '' };
   child.stdout.setEncoding('utf8').on('data', (text) => {
