@@ -37,10 +37,8 @@ export interface RelaySpec {
   /** Bytes of a ring per port; without it packet I/O is pcap. */
   ring?: number;
   busyPoll?: boolean;
-  /** With rings for known sources: those of packets that are relayed, but for `strangers`. */
+  /** With rings for known sources: those of packets that are relayed. */
   known?: boolean;
-  /** Packets from this port are never of a known source. */
-  strangers?: number;
   /** After a failure another ring I/O goes on with the same rings and counters, as when a datapath process ended. */
   succeeds?: boolean;
   /** Fail whenever this many frames more are counted as received, right after that. */
@@ -137,10 +135,9 @@ function onPacket(frame: Frame, off: number, end: number, portIndex: number): bo
   const len = isIpv6 ? 40 + view.getUint16(off + 4) : view.getUint16(off + 2);
   if (isIpv6) view.setUint16(udpOff + 6, checksum6(view, off, off + len) || 0xffff);
   else fillHeaderChecksum(view, off, udpOff);
-  const isStranger = view.getUint16(udpOff) === spec.strangers;
   const isSent = io.send(frame, off, len);
   if (isSent) relayed[portIndex]!++;
-  return isSent && !isStranger;
+  return isSent;
 }
 
 function fillHeaderChecksum(view: DataView, off: number, end: number): void {

@@ -2,6 +2,7 @@
 // packet I/O.
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { IoCounterName } from '../../src/io/packet-io.ts';
 import type { ReceivedDatagram } from './endpoint-program.ts';
 import type { FloodSpec } from './flood-program.ts';
 import { type Cleanup, type Program, startProgram } from './namespaces.ts';
@@ -14,6 +15,21 @@ export const TWO_ARM: RelaySpec = {
   lips: [{ ip: LIP, first: 1024, last: 65535 }],
   rips: [RIP],
   rewrite: { [VIP]: { src: LIP, dst: RIP }, [LIP]: { src: VIP, dst: CIP } },
+};
+
+export const RING_BYTES = 4 << 20;
+/** As few frames as a ring can have here: 512. */
+export const SMALL_RING_BYTES = 1 << 20;
+export const FRAMES_OF_SMALL_RING = 512;
+export const [CIP6, VIP6, LIP6, RIP6] = ['fd00:1::2', 'fd00:1::1', 'fd00:2::1', 'fd00:2::2'] as const;
+
+export const RING: RelaySpec = { ...TWO_ARM, ring: RING_BYTES };
+export const BOTH_FAMILIES: RelaySpec = {
+  ...RING,
+  vips: [...RING.vips, { ip: VIP6, port: VPORT }],
+  lips: [...RING.lips, { ip: LIP6, first: 1024, last: 65535 }],
+  rips: [RIP, RIP6],
+  rewrite: { ...RING.rewrite, [VIP6]: { src: LIP6, dst: RIP6 }, [LIP6]: { src: VIP6, dst: CIP6 } },
 };
 
 export async function startRelay(t: Cleanup, ns: string, spec: RelaySpec): Promise<Program> {
@@ -62,4 +78,17 @@ export function pattern(byteLength: number): string {
   return Buffer.from(
     Array.from({ length: byteLength }, (_, index) => (index * 31 + byteLength) & 255),
   ).toString('hex');
+}
+
+/** Rows of the counters: of the ring of known sources, and of both. */
+export const WAN_KNOWN = 3;
+export const ofWan = ({ counters }: Pick<RelayReport, 'counters'>, name: IoCounterName): number =>
+  counters[0]![name] + counters[WAN_KNOWN]![name];
+
+/** Each payload comes back. */
+export async function assertPass(endpoint: Program, vip: string, sizes: readonly number[]): Promise<void> {
+  for (const size of sizes) {
+    const { hex } = (await exchange(endpoint, vip, pattern(size))) ?? { hex: 'nothing' };
+    assert.ok(hex === pattern(size), `${size} bytes come back as they were: ${hex.slice(0, 100)}`);
+  }
 }

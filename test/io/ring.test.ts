@@ -6,35 +6,30 @@ import { startEndpoint } from './endpoint.ts';
 import type { ReceivedDatagram } from './endpoint-program.ts';
 import { namespace, type Program, sh, startProgram, threeInARow } from './namespaces.ts';
 import {
+  assertPass,
+  BOTH_FAMILIES,
   CIP,
+  CIP6,
   exchange,
+  FRAMES_OF_SMALL_RING,
   flood,
   LIP,
+  ofWan,
   pattern,
+  RING,
+  RING_BYTES,
   RIP,
+  RIP6,
   report,
   reportOnce,
+  SMALL_RING_BYTES,
   startRelay,
-  TWO_ARM,
   VIP,
+  VIP6,
   VPORT,
+  WAN_KNOWN,
 } from './relay.ts';
 import type { RelaySpec } from './relay-program.ts';
-
-const RING_BYTES = 4 << 20;
-/** As few frames as a ring can have here: 512. */
-const SMALL_RING_BYTES = 1 << 20;
-const FRAMES_OF_SMALL_RING = 512;
-const [CIP6, VIP6, LIP6, RIP6] = ['fd00:1::2', 'fd00:1::1', 'fd00:2::1', 'fd00:2::2'] as const;
-
-const RING: RelaySpec = { ...TWO_ARM, ring: RING_BYTES };
-const BOTH_FAMILIES: RelaySpec = {
-  ...RING,
-  vips: [...RING.vips, { ip: VIP6, port: VPORT }],
-  lips: [...RING.lips, { ip: LIP6, first: 1024, last: 65535 }],
-  rips: [RIP, RIP6],
-  rewrite: { ...RING.rewrite, [VIP6]: { src: LIP6, dst: RIP6 }, [LIP6]: { src: VIP6, dst: CIP6 } },
-};
 
 interface Walk {
   lb: string;
@@ -60,14 +55,6 @@ async function startWalk(t: TestContext, spec: RelaySpec = RING, mtu = 1500): Pr
   await startEndpoint(t, row.server, { ip: RIP, port: VPORT, echo: true });
   const endpoint = await startEndpoint(t, row.client, { ip: CIP });
   return { ...row, relay, endpoint };
-}
-
-/** Each payload comes back. */
-async function assertPass(endpoint: Program, vip: string, sizes: readonly number[]): Promise<void> {
-  for (const size of sizes) {
-    const { hex } = (await exchange(endpoint, vip, pattern(size))) ?? { hex: 'nothing' };
-    assert.ok(hex === pattern(size), `${size} bytes come back as they were: ${hex.slice(0, 100)}`);
-  }
 }
 
 test('datagrams of every size and both families pass both ways unchanged between two interfaces', async (t) => {
@@ -306,63 +293,81 @@ print(packet[24:])
   await relay.stop();
 });
 
-test('the loopback interface delivers each packet once, of both families and every size', async (t) => {
-  const ns = namespace(t, 'p');
-  for (const ip of [1, 2, 3, 4]) sh(`ip -n ${ns} address add fd00:9::${ip}/128 dev lo nodad`);
-  const relay = await startRelay(t, ns, {
-    wan: 'lo',
-    vips: ['127.0.0.2', 'fd00:9::2'].map((ip) => ({ ip, port: VPORT })),
-    lips: ['127.0.0.3', 'fd00:9::3'].map((ip) => ({ ip, first: 1024, last: 65535 })),
-    rips: ['127.0.0.4', 'fd00:9::4'],
-    rewrite: {
-      '127.0.0.2': { src: '127.0.0.3', dst: '127.0.0.4' },
-      '127.0.0.3': { src: '127.0.0.2', dst: '127.0.0.1' },
-      'fd00:9::2': { src: 'fd00:9::3', dst: 'fd00:9::4' },
-      'fd00:9::3': { src: 'fd00:9::2', dst: 'fd00:9::1' },
-    },
-    ring: RING_BYTES,
+for (const known of [false, true]) {
+  test(`the loopback interface delivers each packet once, of both families and every size${known ? ', of two rings' : ''}`, async (t) => {
+    const ns = namespace(t, 'p');
+    for (const ip of [1, 2, 3, 4]) sh(`ip -n ${ns} address add fd00:9::${ip}/128 dev lo nodad`);
+    const relay = await startRelay(t, ns, {
+      wan: 'lo',
+      vips: ['127.0.0.2', 'fd00:9::2'].map((ip) => ({ ip, port: VPORT })),
+      lips: ['127.0.0.3', 'fd00:9::3'].map((ip) => ({ ip, first: 1024, last: 65535 })),
+      rips: ['127.0.0.4', 'fd00:9::4'],
+      rewrite: {
+        '127.0.0.2': { src: '127.0.0.3', dst: '127.0.0.4' },
+        '127.0.0.3': { src: '127.0.0.2', dst: '127.0.0.1' },
+        'fd00:9::2': { src: 'fd00:9::3', dst: 'fd00:9::4' },
+        'fd00:9::3': { src: 'fd00:9::2', dst: 'fd00:9::1' },
+      },
+      ring: RING_BYTES,
+      known,
+    });
+    const sizes = [0, 1, 1472, 9000, 60_000];
+    for (const [client, vip, rip] of [
+      ['127.0.0.1', '127.0.0.2', '127.0.0.4'],
+      ['fd00:9::1', 'fd00:9::2', 'fd00:9::4'],
+    ] as const) {
+      await startEndpoint(t, ns, { ip: rip, port: VPORT, echo: true });
+      await assertPass(await startEndpoint(t, ns, { ip: client }), vip, sizes);
+    }
+    const { counters } = await report(relay);
+    const LO_KNOWN = 2;
+    const received = counters[0]!.received + counters[LO_KNOWN]!.received;
+    assert.deepEqual([received, counters[1]!.sent], [4 * sizes.length, 4 * sizes.length]);
+    assert.equal(
+      counters[LO_KNOWN]!.received,
+      known ? 4 * sizes.length - 4 : 0,
+      'each source is a stranger once',
+    );
+    await relay.stop();
   });
-  const sizes = [0, 1, 1472, 9000, 60_000];
-  for (const [client, vip, rip] of [
-    ['127.0.0.1', '127.0.0.2', '127.0.0.4'],
-    ['fd00:9::1', 'fd00:9::2', 'fd00:9::4'],
-  ] as const) {
-    await startEndpoint(t, ns, { ip: rip, port: VPORT, echo: true });
-    await assertPass(await startEndpoint(t, ns, { ip: client }), vip, sizes);
-  }
-  const { counters } = await report(relay);
-  assert.deepEqual([counters[0]!.received, counters[1]!.sent], [4 * sizes.length, 4 * sizes.length]);
-  await relay.stop();
-});
+}
 
-test('a successor goes on behind the packet that ended its predecessor, wherever in the ring that was', async (t) => {
-  const poison = '10.1.0.66';
-  const { lb, client, relay, endpoint } = await startWalk(t, {
-    ...RING,
-    ring: SMALL_RING_BYTES,
-    vips: [...RING.vips, { ip: poison, port: VPORT }],
-    failAt: poison,
-    succeeds: true,
+for (const known of [false, true]) {
+  test(`a successor goes on behind the packet that ended its predecessor, wherever in ${known ? 'two rings' : 'the ring'} that was`, async (t) => {
+    const poison = '10.1.0.66';
+    const { lb, client, relay, endpoint } = await startWalk(t, {
+      ...RING,
+      ring: SMALL_RING_BYTES,
+      vips: [...RING.vips, { ip: poison, port: VPORT }],
+      failAt: poison,
+      succeeds: true,
+      known,
+    });
+    sh(`ip -n ${lb} address add ${poison}/32 dev wan0`);
+    const burst = { ip: VIP, port: VPORT, payloadLen: 64, rate: 0, durationMs: 60_000 };
+    const rounds = 8;
+    let sent = 0;
+    if (known) {
+      // So that the poison comes by the other ring than the flood.
+      await assertPass(endpoint, VIP, [8]);
+      sent++;
+    }
+    for (let round = 1; round <= rounds; round++) {
+      endpoint.write({ send: { hex: 'dead', ip: poison, port: VPORT } });
+      await endpoint.next('answer');
+      const count = FRAMES_OF_SMALL_RING / 2 - 40;
+      await flood(t, client, { ...burst, count });
+      sent += 1 + count;
+      const { counters, relayed } = await reportOnce(relay, (r) => ofWan(r, 'received') === sent);
+      assert.equal(relayed[0]! + ofWan({ counters }, 'lostBacklog'), sent, 'relayed or counted as lost');
+      assert.ok(!known || counters[WAN_KNOWN]!.received > 0, 'some came by the other ring');
+    }
+    const { failures } = await report(relay);
+    assert.deepEqual(failures, Array(rounds).fill('failed on purpose'));
+    assert.deepEqual(ofWan(await report(relay), 'lostKernel'), 0);
+    await relay.stop();
   });
-  sh(`ip -n ${lb} address add ${poison}/32 dev wan0`);
-  const burst = { ip: VIP, port: VPORT, payloadLen: 64, rate: 0, durationMs: 60_000 };
-  const rounds = 8;
-  let sent = 0;
-  for (let round = 1; round <= rounds; round++) {
-    endpoint.write({ send: { hex: 'dead', ip: poison, port: VPORT } });
-    await endpoint.next('answer');
-    const count = FRAMES_OF_SMALL_RING / 2 - 40;
-    await flood(t, client, { ...burst, count });
-    sent += 1 + count;
-    const { counters, relayed } = await reportOnce(relay, (r) => r.counters[0]!.received === sent);
-    const { lostBacklog } = counters[0]!;
-    assert.equal(relayed[0]! + lostBacklog, sent, 'relayed or counted as lost');
-  }
-  const { failures } = await report(relay);
-  assert.deepEqual(failures, Array(rounds).fill('failed on purpose'));
-  assert.deepEqual((await report(relay)).counters[0]!.lostKernel, 0);
-  await relay.stop();
-});
+}
 
 test('a successor of one that ended between counting its frames and giving them back finds its place', async (t) => {
   const { client, relay } = await startWalk(t, {

@@ -1,0 +1,148 @@
+// Known sources: who is noted, and that a flood of others costs them nothing. What the kernel makes of the table is compared
+// packet by packet in steering.test.ts.
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { KnownSources, openKnown, planKnown } from '../../src/io/known-sources.ts';
+import { mapArrayMap } from '../../src/sys/bpf.ts';
+import { parseAddressInto } from '../../src/wire/address.ts';
+import { fragments4 } from '../packets/fragments.ts';
+import { udp } from '../packets/uoa-builder.ts';
+import { startEndpoint } from './endpoint.ts';
+import { type Program, sh, threeInARow } from './namespaces.ts';
+import {
+  assertPass,
+  BOTH_FAMILIES,
+  CIP,
+  CIP6,
+  flood,
+  RIP,
+  RIP6,
+  report,
+  reportOnce,
+  SMALL_RING_BYTES,
+  startRelay,
+  VIP,
+  VIP6,
+  VPORT,
+  WAN_KNOWN,
+} from './relay.ts';
+
+const WAN = 0;
+const LAN = 1;
+
+/** A table that shows what is in it. */
+function openTable(sources: number) {
+  const plan = planKnown(sources);
+  const fd = openKnown(plan);
+  const known = new KnownSources(plan, fd);
+  const tags = new Int32Array(mapArrayMap(fd, plan.buckets * 16), 0, plan.buckets * 4);
+  const noted = () => tags.reduce((count, tag) => count + Number(tag !== 0), 0);
+  const note = (src: string, sport: number, portIndex: number): boolean => {
+    const packet = udp({ src, dst: src.includes(':') ? 'fd00::1' : '10.0.0.1', sport, dport: 6000 });
+    const isSource = known.look(new DataView(packet.buffer, packet.byteOffset), 0, portIndex);
+    if (isSource) known.note();
+    return isSource;
+  };
+  const noteClient = (ip: string, port: number, portIndex: number) => {
+    const words = new Int32Array(6);
+    parseAddressInto(words, 1, ip);
+    known.noteClient(words, 1, port, portIndex);
+  };
+  return { known, noted, note, noteClient, plan };
+}
+
+describe('the table of known sources', () => {
+  test('holds a source once, as a packet or as the client of a session tells it, by interface', () => {
+    for (const ip of ['198.51.100.7', '2001:db8::7', '::ffff:0:0:1', '2001:db8::198.51.100.7']) {
+      const { noted, note, noteClient } = openTable(1000);
+      noteClient(ip, 5000, WAN);
+      assert.equal(noted(), 1);
+      assert.ok(note(ip, 5000, WAN));
+      assert.equal(noted(), 1, `${ip} is the same`);
+      note(ip, 5001, WAN);
+      noteClient(ip, 5000, LAN);
+      assert.equal(noted(), 3, 'another port and another interface are another source');
+    }
+  });
+
+  test('tells an IPv4 client from an IPv6 client of the same last bytes', () => {
+    const { noted, noteClient } = openTable(1000);
+    for (const ip of ['198.51.100.7', '::198.51.100.7', '2001:db8::198.51.100.7']) noteClient(ip, 5000, WAN);
+    assert.equal(noted(), 3);
+  });
+
+  test('takes no packet that the kernel would not look up', () => {
+    const { known } = openTable(1000);
+    const datagram = udp({
+      src: '10.0.0.2',
+      dst: '10.0.0.1',
+      sport: 1,
+      dport: 2,
+      payload: new Uint8Array(64),
+    });
+    const tcp = datagram.slice();
+    tcp[9] = 6;
+    const tcp6 = udp({ src: 'fd00::2', dst: 'fd00::1', sport: 1, dport: 2 });
+    tcp6[6] = 6;
+    for (const packet of [tcp, tcp6, ...fragments4(datagram, [32])])
+      assert.equal(known.look(new DataView(packet.buffer, packet.byteOffset), 0, WAN), false);
+  });
+
+  test('has room for four times as many as were asked for, nearly, and takes the newest when it is full', () => {
+    const { noted, noteClient, plan } = openTable(1000);
+    assert.equal(plan.buckets, 1024);
+    const note = (n: number) => noteClient(`10.${n >> 16}.${(n >> 8) & 255}.${n & 255}`, 5000, WAN);
+    for (let n = 0; n < 1000; n++) note(n);
+    assert.ok(noted() > 980, `${noted()} of 1,000 have a place`);
+    for (let n = 1000; n < 40_000; n++) note(n);
+    assert.equal(noted(), 4096, 'it does not grow');
+    for (let n = 39_000; n < 40_000; n += 10) {
+      note(n);
+      assert.equal(noted(), 4096);
+    }
+  });
+
+  test('is as large as the sessions may be many, within bounds', () => {
+    assert.deepEqual(
+      [1, 1_000_000, 100_000_000].map((sources) => planKnown(sources).buckets),
+      [1 << 10, 1 << 20, 1 << 22],
+    );
+  });
+});
+
+test('a flood of strangers overflows its own ring, and known sources of both families lose nothing', async (t) => {
+  const strange = '10.1.0.77';
+  const row = threeInARow(t);
+  sh(`ip -n ${row.lb} address add ${strange}/32 dev wan0`);
+  const relay = await startRelay(t, row.lb, {
+    ...BOTH_FAMILIES,
+    vips: [...BOTH_FAMILIES.vips, { ip: strange, port: VPORT }],
+    ring: 2 * SMALL_RING_BYTES,
+    known: true,
+    burdenUs: 40,
+  });
+  const ends: [Program, string][] = [];
+  for (const [cip, vip, rip] of [
+    [CIP, VIP, RIP],
+    [CIP6, VIP6, RIP6],
+  ] as const) {
+    await startEndpoint(t, row.server, { ip: rip, port: VPORT, echo: true });
+    ends.push([await startEndpoint(t, row.client, { ip: cip }), vip]);
+  }
+  for (const [endpoint, vip] of ends) await assertPass(endpoint, vip, [1, 2]);
+  const before = (await report(relay)).counters;
+  assert.deepEqual([before[0]!.received, before[WAN_KNOWN]!.received], [2, 2], 'a stranger once');
+  const spec = { ip: strange, port: VPORT, payloadLen: 64, rate: 150_000, durationMs: 3_000 };
+  const flooding = flood(t, row.client, spec);
+  await reportOnce(relay, (r) => r.counters[0]!.lostKernel > 0);
+  for (let round = 0; round < 20; round++)
+    for (const [endpoint, vip] of ends) await assertPass(endpoint, vip, [round]);
+  const sent = await flooding;
+  const { counters } = await reportOnce(
+    relay,
+    (r) => r.counters[0]!.received + r.counters[0]!.lostKernel >= sent + 2,
+  );
+  const known = counters[WAN_KNOWN]!;
+  assert.deepEqual([known.received, known.lostKernel, known.lostBacklog], [42, 0, 0]);
+  await relay.stop();
+});
