@@ -158,8 +158,10 @@ describe('the kernel gives a packet to the worker that ownerOf names', () => {
       const ends = { local, localPort, remote, remotePort };
       return { ends, packet: udp({ src: remote, sport: remotePort, dst: local, dport: localPort }) };
     });
-    const got = await arrivals(program, steeringProgram(plan, SIDE.both), 3, packetsOf(cases));
-    assertOwned(cases, got, new Owners(plan));
+    const steering = steeringProgram(plan, SIDE.both);
+    assertOwned(cases, await arrivals(program, steering, 3, packetsOf(cases)), new Owners(plan));
+    const withRings = await arrivals(program, steering, 3, packetsOf(cases), { known: [] });
+    assertOwned(cases, withRings, new Owners(plan));
     await program.stop();
   });
 });
