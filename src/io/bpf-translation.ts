@@ -41,8 +41,16 @@ export function translateBpf(asm: Assembler, classic: Uint8Array, end: string): 
   const view = new DataView(classic.buffer, classic.byteOffset, classic.byteLength);
   const count = classic.length / INSTRUCTION_LEN;
   const label = (index: number) => `classic ${index}`;
+  // The kernel refuses an extended program with instructions that nothing leads to. Jumps lead forward only.
+  const isReached = new Uint8Array(count);
+  isReached[0] = 1;
+  const reach = (index: number): string => {
+    isReached[index] = 1;
+    return label(index);
+  };
   asm.alu(R0, '=', 0).alu(R7, '=', 0);
   for (let index = 0; index < count; index++) {
+    if (isReached[index] === 0) continue;
     const at = index * INSTRUCTION_LEN;
     const code = view.getUint16(at, true);
     const [yes, no] = [view.getUint8(at + 2), view.getUint8(at + 3)];
@@ -50,15 +58,17 @@ export function translateBpf(asm: Assembler, classic: Uint8Array, end: string): 
     asm.label(label(index));
     const condition = IF[code];
     if (condition !== undefined) {
-      asm.jumpIf32(R0, condition, k, label(index + 1 + yes));
-      if (no !== 0) asm.jump(label(index + 1 + no));
+      asm.jumpIf32(R0, condition, k, reach(index + 1 + yes));
+      const otherwise = reach(index + 1 + no);
+      if (no !== 0) asm.jump(otherwise);
     } else if (code === JUMP_ALWAYS) {
-      asm.jump(label(index + 1 + k));
+      asm.jump(reach(index + 1 + k));
     } else if (code === BPF.ret || code === BPF.retA) {
       if (code === BPF.ret) asm.alu32(R0, '=', k);
       asm.jump(end);
     } else {
       translateOne(asm, code, k);
+      reach(index + 1);
     }
   }
 }

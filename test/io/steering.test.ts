@@ -284,6 +284,8 @@ describe('the length of the program', () => {
       packet: udp({ src: one.remote, sport: one.remotePort, dst: one.local, dport: one.localPort }),
     }));
     assertOwned(cases, await arrivals(run, program, 3, packetsOf(cases)), new Owners(steering));
+    const withRings = await arrivals(run, program, 3, packetsOf(cases), { known: [] });
+    assertOwned(cases, withRings, new Owners(steering));
     await run.stop();
   });
 });
