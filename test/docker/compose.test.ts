@@ -80,7 +80,7 @@ describe('docker/compose.yaml', () => {
         all.filter(([, { cap_add }]) => cap_add).map(([name, { cap_add }]) => [name, cap_add]),
       ),
       {
-        'load-balancer': ['NET_ADMIN', 'NET_RAW'],
+        'load-balancer': ['NET_ADMIN', 'NET_RAW', 'BPF'],
         'real-server-1': ['NET_RAW'],
         'real-server-2': ['NET_RAW'],
       },

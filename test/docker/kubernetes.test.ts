@@ -104,9 +104,9 @@ for (const { file, kind } of WORKLOADS) {
       }
     });
 
-    test('the proxy has the two capabilities, for the user whom the image lets pass them on, and no more', () => {
+    test('the proxy has the three capabilities, for the user whom the image lets pass them on, and no more', () => {
       const { securityContext: context } = proxy;
-      assert.deepEqual(context.capabilities, { drop: ['ALL'], add: ['NET_ADMIN', 'NET_RAW'] });
+      assert.deepEqual(context.capabilities, { drop: ['ALL'], add: ['NET_ADMIN', 'NET_RAW', 'BPF'] });
       assert.equal(
         context.allowPrivilegeEscalation,
         true,

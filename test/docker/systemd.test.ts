@@ -22,8 +22,8 @@ services:
 `;
 const START_WITHIN_MS = 30_000;
 
-/** CAP_NET_ADMIN and CAP_NET_RAW as /proc/PID/status shows them. */
-const BOTH = '0000000000003000';
+/** CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF as /proc/PID/status shows them. */
+const ALL_THREE = '0000008000003000';
 
 describe('docker/systemd/uoa-proxy.service', () => {
   test('systemd finds no mistake in it', () => {
@@ -101,7 +101,7 @@ describe('docker/systemd/uoa-proxy.service', () => {
       removeScratch(scratch);
     });
 
-    test('it forwards through ring as a user of its own, with the two capabilities, restricted, and its children likewise', () => {
+    test('it forwards through ring as a user of its own, with the three capabilities, restricted, and its children likewise', () => {
       assert.match(log(), /"io":"ring"/);
       assert.match(
         run(['nsenter', '-t', init, '--net', 'ip', 'address']),
@@ -116,11 +116,18 @@ describe('docker/systemd/uoa-proxy.service', () => {
         const status = inside('cat', `/proc/${pid}/status`);
         assert.doesNotMatch(status, /^Uid:\t0\b/m);
         for (const set of ['CapPrm', 'CapEff', 'CapBnd', 'CapAmb']) {
-          assert.match(status, new RegExp(`^${set}:\t${BOTH}$`, 'm'));
+          assert.match(status, new RegExp(`^${set}:\t${ALL_THREE}$`, 'm'));
         }
         assert.match(status, /^NoNewPrivs:\t1$/m);
         assert.match(status, /^Seccomp:\t2$/m);
       }
+    });
+
+    test('bpf(2) is allowed, so that clients with sessions have rings of their own', () => {
+      assert.doesNotMatch(log(), /a flood may cost clients with sessions packets/);
+      const proxy = property('MainPID');
+      const descriptors = inside('sh', '-c', `for each in /proc/${proxy}/fd/*; do readlink "$each"; done`);
+      assert.match(descriptors, /^anon_inode:bpf-map$/m);
     });
 
     test('its metrics and sessions are answered, and its state folder can be written', () => {

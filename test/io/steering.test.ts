@@ -83,6 +83,9 @@ const packetsOf = (cases: readonly Case[]) => cases.map(({ packet }) => packet);
 const numbers = (count: number) => Array.from({ length: count }, (_, index) => index);
 const instructions = (program: Uint8Array) => program.length / 8;
 
+const DOWN_AND_UP =
+  'ip link set b0 down; ip link set b0 up; until ip link show a0 | grep -q "state UP"; do sleep 0.01; done';
+
 describe('the kernel gives a packet to the worker that ownerOf names', () => {
   const seed = 4;
 
@@ -110,6 +113,9 @@ describe('the kernel gives a packet to the worker that ownerOf names', () => {
       const sources = new Set(known.map(sourceOf));
       const steering = workers === 1 ? undefined : steeringProgram(plan, SIDE.both);
       const got = await arrivals(program, steering, workers, packetsOf(cases), { known });
+      const before = DOWN_AND_UP;
+      const again = await arrivals(program, steering, workers, packetsOf(cases), { known, before });
+      assert.deepEqual(again, got, 'also after the interface was down');
       const owners = new Owners(plan);
       const wanted = cases.map(({ ends, packet }) => {
         const owner = workers === 1 ? 0 : ownerOf(owners, ends);
@@ -139,8 +145,7 @@ describe('the kernel gives a packet to the worker that ownerOf names', () => {
     const program = startSteering(t);
     const cases = fc.sample(caseOf(leg), { seed, numRuns: 100 });
     const plan = planFor(3);
-    const before =
-      'ip link set b0 down; ip link set b0 up; until ip link show a0 | grep -q "state UP"; do sleep 0.01; done';
+    const before = DOWN_AND_UP;
     const got = await arrivals(program, steeringProgram(plan, SIDE.lan), 3, packetsOf(cases), { before });
     assertOwned(cases, got, new Owners(plan));
     await program.stop();
