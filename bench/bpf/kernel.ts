@@ -37,7 +37,7 @@ export function enterNamespace(name: string): void {
 
 /** An array map of one value, and that value as memory of this process. */
 export function createSharedMap(byteLength: number): { fd: number; memory: ArrayBuffer } {
-  const fd = createArrayMap(byteLength);
+  const fd = createArrayMap(byteLength, 1);
   return { fd, memory: mapArrayMap(fd, byteLength) };
 }
 

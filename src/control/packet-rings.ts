@@ -72,13 +72,18 @@ function openWithKnown(
     if (fd >= 0) close(fd);
     if (!(error instanceof SysError || error instanceof IoError)) throw error;
     const without = open(undefined);
-    const hint = error instanceof IoError ? error.hint : 'give the process CAP_BPF';
+    const hint = error instanceof IoError ? error.hint : hintFor(error);
     log.warn(
       `a flood may cost clients with sessions packets: they have no rings of their own, ${error.message} (${hint})`,
     );
     return without;
   }
 }
+
+const hintFor = ({ code }: SysError): string =>
+  code === 'EPERM'
+    ? 'give the process CAP_BPF'
+    : 'the kernel may be too old, or have too little memory for it';
 
 export function closeRings({ rings, known }: ProvidedIo): void {
   rings?.close();

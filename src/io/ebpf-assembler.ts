@@ -48,7 +48,8 @@ const JUMP = { always: 0x00, '==': 0x10, '>': 0x20, '>=': 0x30, '&': 0x40, '!=':
 const CALL = 0x80;
 const EXIT = 0x90;
 const LOAD_IMMEDIATE_64 = 0x18;
-/** What stands in the source register of LOAD_IMMEDIATE_64: the immediate is a map, the address wanted that of its value. */
+/** What stands in the source register of LOAD_IMMEDIATE_64: the immediate is a map, or the address wanted that of its value. */
+const PSEUDO_MAP = 1;
 const PSEUDO_MAP_VALUE = 2;
 const INSTRUCTION_LEN = 8;
 /** What a jump reaches. */
@@ -107,6 +108,12 @@ export class Assembler {
   /** *(u64 *)(base + offset) += register, in one step for all processors. */
   atomicAdd(base: number, offset: number, register: number): this {
     return this.#emit(CLASS.stx | MODE_ATOMIC | SIZE.u64, base, register, offset, 0);
+  }
+
+  /** register = a map, as an argument. */
+  map(register: number, mapFd: number): this {
+    this.#emit(LOAD_IMMEDIATE_64, register, PSEUDO_MAP, 0, mapFd);
+    return this.#emit(0, 0, 0, 0, 0);
   }
 
   /** register = address of the one value of an array map. */

@@ -1,12 +1,14 @@
 // Who has been answered: source addresses and ports whose packets belong to sessions that both ends have used. Memory shared
 // with the kernel, where lanes-program.ts asks for each packet, so that a flood of strangers cannot take the room of those in the
-// ring. A table of buckets with four tags each; a tag is a second hash of the same source under another key. Who finds its
-// bucket full takes the place of another, who comes in as a stranger once more and is noted again.
+// ring. A table of buckets with three tags each; a tag is a second hash of the same source under another key. Who finds its
+// bucket full takes the place of another, who comes in as a stranger once more and is noted again. The bucket's last word
+// is the kernel's: it counts the packets of its sources, and who sends too many comes in among the strangers.
 import { randomBytes } from 'node:crypto';
 import { createArrayMap, mapArrayMap } from '../sys/bpf.ts';
 import { ADDRESS_WORDS, V4_MAPPED } from '../wire/address.ts';
 import * as ipv4 from '../wire/ipv4.ts';
 import * as ipv6 from '../wire/ipv6.ts';
+import { IoError } from './io-error.ts';
 import { MIX } from './steering.ts';
 
 /** Halves of an address (IPv6); behind their factors those of the UDP port and of the interface. */
@@ -15,9 +17,10 @@ export const PORT_FACTOR = HALVES;
 const INTERFACE_FACTOR = PORT_FACTOR + 1;
 /** Where the source address stands in an IP header. */
 export const SOURCE = { ipv4: { at: 12, halves: 2 }, ipv6: { at: 8, halves: HALVES } } as const;
-/** Tags of a bucket: 16 bytes. */
-export const TAGS = 4;
-export const BUCKET_SHIFT = 4;
+/** Tags of a bucket, and the words of one. */
+export const TAGS = 3;
+const BUCKET_WORDS = TAGS + 1;
+export const BUCKET_LEN = 4 * BUCKET_WORDS;
 const MIN_BUCKETS = 1 << 10;
 const MAX_BUCKETS = 1 << 22;
 
@@ -38,7 +41,7 @@ export interface KnownPlan {
   readonly tag: SourceHash;
 }
 
-/** For so many sources at a time: four times as many have a place. */
+/** For so many sources at a time: three times as many have a place. */
 export function planKnown(sources: number): KnownPlan {
   let buckets = MIN_BUCKETS;
   while (buckets < sources && buckets < MAX_BUCKETS) buckets *= 2;
@@ -54,10 +57,8 @@ function randomHash(): SourceHash {
 export const startOn = ({ start, factors }: SourceHash, portIndex: number): number =>
   (start + Math.imul(factors[INTERFACE_FACTOR]!, portIndex)) | 0;
 
-const bytesOfKnown = ({ buckets }: KnownPlan): number => buckets << BUCKET_SHIFT;
-
 /** Opens its memory, an array map. Throws a SysError. */
-export const openKnown = (plan: KnownPlan): number => createArrayMap(bytesOfKnown(plan));
+export const openKnown = (plan: KnownPlan): number => createArrayMap(BUCKET_LEN, plan.buckets);
 
 export class KnownSources {
   readonly #plan: KnownPlan;
@@ -68,9 +69,19 @@ export class KnownSources {
   #place = 0;
   #tag = 0;
 
+  /** `fd` is what openKnown opened. Throws an IoError. */
   constructor(plan: KnownPlan, fd: number) {
     this.#plan = plan;
-    this.#tags = new Int32Array(mapArrayMap(fd, bytesOfKnown(plan)), 0, bytesOfKnown(plan) >>> 2);
+    try {
+      this.#tags = new Int32Array(mapArrayMap(fd, plan.buckets * BUCKET_LEN), 0, plan.buckets * BUCKET_WORDS);
+    } catch (error) {
+      const why = error instanceof Error ? error.message : String(error);
+      throw new IoError(
+        `the table of known sources cannot be mapped: ${why}`,
+        'take CAP_BPF from the process',
+        error,
+      );
+    }
   }
 
   /** Looks at the source of the IP packet at `off`, from this port; false when it is none that the kernel would look up. */
@@ -87,6 +98,9 @@ export class KnownSources {
 
   /** Notes a client before it is heard of again: address (four words, wire/address.ts), port, and where it comes in. */
   noteClient(words: Int32Array, at: number, port: number, portIndex: number): void {
+    // Maybe while a packet that was looked at is under way.
+    const place = this.#place;
+    const tag = this.#tag;
     const isIpv4 = words[at] === 0 && words[at + 1] === 0 && words[at + 2] === V4_MAPPED;
     this.#begin(port, portIndex);
     for (let word = isIpv4 ? ADDRESS_WORDS - 1 : 0, half = 0; word < ADDRESS_WORDS; word++, half += 2) {
@@ -95,6 +109,8 @@ export class KnownSources {
     }
     this.#end();
     this.note();
+    this.#place = place;
+    this.#tag = tag;
   }
 
   #hash(view: DataView, at: number, halves: number, portAt: number, portIndex: number): void {
@@ -122,7 +138,7 @@ export class KnownSources {
   /** Notes the source looked at, unless it is there. */
   note(): void {
     const tags = this.#tags;
-    const first = this.#place * TAGS;
+    const first = this.#place * BUCKET_WORDS;
     let free = -1;
     for (let i = first; i < first + TAGS; i++) {
       if (tags[i] === this.#tag) return;

@@ -6,22 +6,28 @@
 import { PROTOCOL_UDP } from '../wire/ipv4.ts';
 import { IPV6_HEADER_LEN } from '../wire/ipv6.ts';
 import { translateBpf } from './bpf-translation.ts';
-import { Assembler, R0, R1, R2, R6, R7, R8, R9 } from './ebpf-assembler.ts';
-import {
-  BUCKET_SHIFT,
-  type KnownPlan,
-  PORT_FACTOR,
-  SOURCE,
-  type SourceHash,
-  startOn,
-  TAGS,
-} from './known-sources.ts';
+import { Assembler, R0, R1, R2, R6, R7, R8, R9, R10 } from './ebpf-assembler.ts';
+import { type KnownPlan, PORT_FACTOR, SOURCE, type SourceHash, startOn, TAGS } from './known-sources.ts';
 import { MIX } from './steering.ts';
 
 const IPV4 = { fragment: 6, protocol: 9 } as const;
 const ANY_FRAGMENT = 0x3fff; // more fragments, offset
 const IPV6 = { nextHeader: 6 } as const;
-const TAG_LEN = 4;
+const WORD = 4;
+const KEY_LEN = 4;
+const COUNT_OFF = TAGS * WORD;
+
+/** bpf-helpers(7) */
+const MAP_LOOKUP_ELEM = 1;
+const KTIME_GET_COARSE_NS = 160;
+/** Periods of 2^27 ns, 134 ms. */
+const PERIOD_SHIFT = 27;
+/** Packets of a bucket in one of them that come by the ring of known sources: some 30,000 per second. */
+export const MOST_PER_PERIOD = 4096;
+const COUNT_MASK = (1 << 20) - 1;
+const TOO_MANY_BEFORE = 1 << 20;
+const PERIOD_AT = 21;
+const PERIODS = 1 << 11;
 
 /** For the interface at `portIndex`; `steering` is the classic program of several workers, `knownFd` the table's map. */
 export function lanesProgram(
@@ -46,15 +52,50 @@ export function lanesProgram(
   }
   asm
     .alu32(R7, '&', plan.buckets - 1)
-    .alu(R7, '<<', BUCKET_SHIFT)
-    .mapValue(R1, knownFd)
-    .alu(R1, '+', [R7])
+    .store('u32', R10, -KEY_LEN, [R7])
+    .map(R1, knownFd)
+    .alu(R2, '=', [R10])
+    .alu(R2, '+', -KEY_LEN)
+    .call(MAP_LOOKUP_ELEM)
+    .jumpIf(R0, '==', 0, 'stranger')
     .jumpIf(R8, '!=', 0, 'tag')
     .alu(R8, '=', 1)
     .label('tag');
-  for (let i = 0; i < TAGS; i++) asm.load(R2, 'u32', R1, i * TAG_LEN).jumpIf(R2, '==', [R8], 'known');
-  asm.label('stranger').exit([R9]);
-  return asm.label('known').alu(R9, '+', workers).exit([R9]).assemble();
+  for (let i = 0; i < TAGS; i++) asm.load(R1, 'u32', R0, i * WORD).jumpIf(R1, '==', [R8], 'known');
+  asm.label('stranger').exit([R9]).label('known');
+  countInBucket(asm);
+  return asm.alu(R9, '+', workers).exit([R9]).assemble();
+}
+
+/**
+ * Counts a packet of the bucket at r0 and leaves for `stranger` when there are too many: more than MOST_PER_PERIOD in this
+ * period, or in the one before, so that one who sends too many all the time does not change the ring all the time. The
+ * word: number of the period, whether there were too many in the one before, count. Processors may count at
+ * the same time and lose some.
+ */
+function countInBucket(asm: Assembler): void {
+  asm
+    .alu(R7, '=', [R0])
+    .call(KTIME_GET_COARSE_NS)
+    .alu(R0, '>>', PERIOD_SHIFT)
+    .alu(R0, '&', PERIODS - 1)
+    .load(R1, 'u32', R7, COUNT_OFF)
+    .alu(R2, '=', [R1])
+    .alu(R2, '>>', PERIOD_AT)
+    .jumpIf(R2, '==', [R0], 'same period')
+    .alu(R1, '&', COUNT_MASK)
+    .alu(R0, '<<', PERIOD_AT)
+    .jumpIf(R1, '<', MOST_PER_PERIOD, 'few before')
+    .alu(R0, '+', TOO_MANY_BEFORE)
+    .label('few before')
+    .alu(R1, '=', [R0])
+    .label('same period')
+    .alu(R2, '=', [R1])
+    .alu(R2, '&', COUNT_MASK)
+    .jumpIf(R2, '>=', MOST_PER_PERIOD, 'stranger')
+    .alu(R1, '+', 1)
+    .store('u32', R7, COUNT_OFF, [R1])
+    .jumpIf(R1, '&', TOO_MANY_BEFORE, 'stranger');
 }
 
 /** Leaves the sum for the place in r7 and the tag in r8, or for `stranger`. */

@@ -4,7 +4,7 @@
 import { loadProgram, PROGRAM_TYPE } from '../sys/bpf.ts';
 import { LINK_TYPE } from '../sys/filter-compiler.ts';
 import { close as closeFd, SysError } from '../sys/libc.ts';
-import { openRing, type RingSocket, setFanoutProgram } from '../sys/packet-ring.ts';
+import { fanoutGroup, openRing, type RingSocket, setFanoutProgram } from '../sys/packet-ring.ts';
 import { interfaceIndex } from '../sys/packet-socket.ts';
 import { attachFilter, DROP_ALL, withoutOutgoing } from '../sys/socket-filter.ts';
 import { compileCapture } from './capture-program.ts';
@@ -16,6 +16,8 @@ import type { IoPort } from './packet-io.ts';
 /** Frames hold a packet of their interface and what stands before it; longer ones come through the socket's queue. */
 const FRAME_BYTES = 2048;
 const JUMBO_FRAME_BYTES = 16_384;
+/** A successor looks for its place within as many frames as are processed at once, on both sides of it. */
+const MIN_FRAMES = 256;
 const BEFORE_PACKET = 90; // struct tpacket2_hdr, sockaddr_ll, virtio_net_hdr and link header as the kernel aligns them
 
 export interface RingsOptions {
@@ -59,7 +61,8 @@ export function openRings(options: RingsOptions): Rings {
   const close = () => {
     for (const { ring } of opened.splice(0)) closeFd(ring.fd);
   };
-  const open = (index: number, group: number): RingSocket => {
+  const groups: (number | undefined)[] = [];
+  const open = (index: number): RingSocket => {
     const { name, mtu } = ports[index]!;
     const isJumbo = mtu + BEFORE_PACKET > FRAME_BYTES && mtu + BEFORE_PACKET <= JUMBO_FRAME_BYTES;
     const frameBytes = isJumbo ? JUMBO_FRAME_BYTES : FRAME_BYTES;
@@ -67,10 +70,18 @@ export function openRings(options: RingsOptions): Rings {
       const ring = openRing({
         interfaceIndex: interfaceIndex(name),
         frameBytes,
-        frames: Math.ceil(bufferSize / workers / lanes / frameBytes),
-        fanout: workers * lanes === 1 ? undefined : { group, isExtended: known !== undefined },
+        frames: Math.max(MIN_FRAMES, Math.ceil(bufferSize / workers / lanes / frameBytes)),
+        fanout:
+          workers * lanes === 1
+            ? undefined
+            : {
+                group: groups[index],
+                isExtended: known !== undefined,
+                ignoresOutgoing: isOwnToldByAddress(ports[index]!),
+              },
       });
       opened.push({ ring, index });
+      if (workers * lanes > 1) groups[index] ??= fanoutGroup(ring.fd);
       return ring;
     } catch (error) {
       throw explainOpen(name, error);
@@ -86,11 +97,10 @@ export function openRings(options: RingsOptions): Rings {
   };
   try {
     let atWork = makePrograms(options, options.filters, options.steering);
-    const groups = ports.map(() => Math.floor(Math.random() * 0x1_0000));
     const sockets: RingSocket[][] = Array.from({ length: workers }, () => []);
     // In the order in which lanesProgram counts them; the first of all is the first of each group, too.
     for (let lane = 0; lane < lanes; lane++)
-      for (const own of sockets) own.push(...ports.map((_, index) => open(index, groups[index]!)));
+      for (const own of sockets) own.push(...ports.map((_, index) => open(index)));
     try {
       steer(atWork);
     } catch (error) {
@@ -105,9 +115,9 @@ export function openRings(options: RingsOptions): Rings {
         try {
           attach(wanted);
         } catch (error) {
-          attach(atWork);
+          const left = attempt(() => attach(atWork));
           throw new IoError(
-            `the capture filters cannot be changed: ${(error as Error).message}`,
+            `the capture filters cannot be changed${left}: ${(error as Error).message}`,
             'the kernel may have too little memory for them: sysctl net.core.optmem_max',
             error,
           );
@@ -137,6 +147,16 @@ function makePrograms(
   };
 }
 
+/** What to add to a message when it fails. */
+function attempt(putBack: () => void): string {
+  try {
+    putBack();
+    return '';
+  } catch {
+    return ', nor put back: some are the old ones and some are new';
+  }
+}
+
 function setSteering(fd: number, program: Uint8Array, isExtended: boolean): void {
   if (!isExtended) {
     setFanoutProgram(fd, program);
@@ -154,7 +174,7 @@ function explainSteering(error: unknown): unknown {
   if (!(error instanceof SysError)) return error;
   return new IoError(
     `the program that chooses a packet's ring is refused: ${error.message}`,
-    'give the process CAP_BPF',
+    error.code === 'EPERM' ? 'give the process CAP_BPF' : 'the kernel may be too old for it',
     error,
   );
 }
@@ -170,11 +190,14 @@ function replaceFilter(fd: number, program: Uint8Array): void {
   }
 }
 
-/** Where no Ethernet address tells our own packets apart, a group on Linux 6.1 sees them (setFanoutProgram). */
-function compileFilter({ name, mac, loopback }: IoPort, text: string): Uint8Array {
+/** What this host sends has another Ethernet address as its destination, or is told apart by its type. */
+function compileFilter(port: IoPort, text: string): Uint8Array {
+  const { name, mac, loopback } = port;
   const program = compileCapture(name, text, mac !== '' || loopback ? LINK_TYPE.ethernet : LINK_TYPE.ip);
-  return mac === '' ? withoutOutgoing(program) : program;
+  return isOwnToldByAddress(port) ? program : withoutOutgoing(program);
 }
+
+const isOwnToldByAddress = ({ mac, loopback }: IoPort): boolean => mac !== '' && !loopback;
 
 function explainOpen(device: string, error: unknown): unknown {
   if (!(error instanceof SysError)) return error;

@@ -22,18 +22,18 @@ export function bpf(command: number, attributes: Buffer, what: string): number {
 
 export const emptyAttributes = (): Buffer => Buffer.from(new ArrayBuffer(ATTRIBUTES_LEN));
 
-/** Opens an array map of one value of `byteLength` zero bytes. Throws a SysError: EPERM without CAP_BPF. */
-export function createArrayMap(byteLength: number): number {
+/** Opens an array map of zero bytes, whose values follow one another. Throws a SysError: EPERM without CAP_BPF. */
+export function createArrayMap(valueLen: number, entries: number): number {
   const attributes = emptyAttributes();
   attributes.writeUInt32LE(MAP_TYPE_ARRAY, 0);
   attributes.writeUInt32LE(4, 4); // key_size
-  attributes.writeUInt32LE(byteLength, 8);
-  attributes.writeUInt32LE(1, 12); // max_entries
+  attributes.writeUInt32LE(valueLen, 8);
+  attributes.writeUInt32LE(entries, 12);
   attributes.writeUInt32LE(MAP_FLAG_MMAPABLE, 16);
   return bpf(BPF_COMMAND.mapCreate, attributes, 'BPF_MAP_CREATE');
 }
 
-/** The value of such a map as memory of this process, at least `byteLength` bytes, for the life of the process. */
+/** The values of such a map as memory of this process, at least `byteLength` bytes, for the life of the process. */
 export function mapArrayMap(fd: number, byteLength: number): ArrayBuffer {
   return mapSharedMemory(fd, Math.ceil(byteLength / PAGE_LEN) * PAGE_LEN);
 }

@@ -2,7 +2,18 @@
 // TPACKET_V2: frames of one size, each with a status word that says whose it is. No policy: what is received and what
 // becomes of it is the caller's.
 import koffi from 'koffi';
-import { bindSocket, check, close, lastErrno, mmap, recv, SysError, setsockopt, socket } from './libc.ts';
+import {
+  bindSocket,
+  check,
+  close,
+  getsockopt,
+  lastErrno,
+  mmap,
+  recv,
+  SysError,
+  setsockopt,
+  socket,
+} from './libc.ts';
 import { ignoreOutgoing } from './packet-socket.ts';
 import { attachFilter, DROP_ALL, socketProgram } from './socket-filter.ts';
 
@@ -28,7 +39,9 @@ const MSG_DONTWAIT = 0x40;
 const SOCKADDR_LL_LEN = 20;
 const FANOUT_CBPF = 6;
 const FANOUT_EBPF = 7;
-/** A group sees nothing that this host sends, which PACKET_IGNORE_OUTGOING of its members does not do. Linux 6.1 ignores it. */
+/** The kernel chooses the group's number. */
+const FANOUT_FLAG_UNIQUE_ID = 0x2000;
+/** A group sees nothing that this host sends, which PACKET_IGNORE_OUTGOING of its members does not do. Linux 6.1 takes no notice. */
 const FANOUT_FLAG_IGNORE_OUTGOING = 0x4000;
 /** Packets up to this length are kept whole in the socket's queue when they do not fit into a frame. */
 const COPY_MAX = 1 << 17;
@@ -68,8 +81,10 @@ export interface RingOptions {
 }
 
 export interface Fanout {
-  /** The group's number. */
-  group: number;
+  /** The group's number; undefined: a new group, see fanoutGroup. */
+  group: number | undefined;
+  /** Whether what this host sends is kept out: from Linux 6.2 on, so another way is needed before. */
+  ignoresOutgoing: boolean;
   /** Whether an extended BPF program chooses the socket, or a classic one; see setFanoutProgram. */
   isExtended: boolean;
 }
@@ -143,9 +158,18 @@ export function linkAddress(interfaceIndex: number, protocol = 0): Buffer {
   return address;
 }
 
-function joinFanout(fd: number, { group, isExtended }: Fanout): void {
-  const mode = (isExtended ? FANOUT_EBPF : FANOUT_CBPF) | FANOUT_FLAG_IGNORE_OUTGOING;
-  setInt(fd, PACKET_FANOUT, group | (mode << 16), 'PACKET_FANOUT');
+function joinFanout(fd: number, { group, isExtended, ignoresOutgoing }: Fanout): void {
+  const flags =
+    (group === undefined ? FANOUT_FLAG_UNIQUE_ID : 0) | (ignoresOutgoing ? FANOUT_FLAG_IGNORE_OUTGOING : 0);
+  const mode = (isExtended ? FANOUT_EBPF : FANOUT_CBPF) | flags;
+  setInt(fd, PACKET_FANOUT, (group ?? 0) | (mode << 16), 'PACKET_FANOUT');
+}
+
+/** The number of the group that the socket is in. Throws a SysError. */
+export function fanoutGroup(fd: number): number {
+  const value = new Int32Array(1);
+  check(getsockopt(fd, SOL_PACKET, PACKET_FANOUT, value, Int32Array.of(4)), 'getsockopt PACKET_FANOUT');
+  return value[0]! & 0xffff;
 }
 
 /**

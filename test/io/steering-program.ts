@@ -61,7 +61,7 @@ class Worker {
         interfaceIndex: interfaceIndex(device),
         frameBytes: FRAME_BYTES,
         frames: FRAMES,
-        fanout: { group: fanoutGroup, isExtended },
+        fanout: { group: fanoutGroup, isExtended, ignoresOutgoing: true },
       }),
     );
     const { buffer, byteOffset, byteLength } = this.#ring.bytes;
