@@ -157,6 +157,12 @@ export class Rig {
     return startPython(this.topology, 'client', 'clients.py', { ...given, ...options });
   }
 
+  /** Starts steady.py, which goes on until `end()`. */
+  startSteadyClients(options: { portsPerAddress: number; rate: number }): PythonProgram {
+    const given = { addresses: this.clientIps, vip: this.vip, vport: VPORT, waitMs: 1000 };
+    return startPython(this.topology, 'client', 'steady.py', { ...given, ...options });
+  }
+
   /** Runs one command of probe.py to its end, from the first client address to the service. */
   async probe(command: string, options: object = {}): Promise<Answer> {
     return await this.startProbe(command, options).result;
