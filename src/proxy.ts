@@ -4,7 +4,6 @@ import { readFileSync } from 'node:fs';
 import type { Logger } from 'pino';
 import { watchExhaustion } from './admin/exhaustion.ts';
 import { watchRefusals } from './admin/refusals.ts';
-import { startAdmin } from './admin/server.ts';
 import type { ConfigFile } from './config/file.ts';
 import type { Config } from './config/schema.ts';
 import { ControlPlane } from './control/control-plane.ts';
@@ -59,6 +58,8 @@ async function start(
   const token = readToken(config);
   const control = await ControlPlane.plan(config, log, () => file.load(), undo);
   const sources = control.adminSources(packageVersion());
+  // Loaded only now that packets wait: a quarter of a second on a busy processor.
+  const { startAdmin } = await import('./admin/server.ts');
   const admin = await startAdmin(sources, { ...config.admin.listen, token });
   undo.push(() => admin.close());
   await control.start(undo);

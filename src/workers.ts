@@ -44,6 +44,8 @@ export class Workers {
   readonly #log: Logger;
   readonly #children: (ChildProcess | undefined)[];
   readonly #ends: number[] = [];
+  /** Processes that load their code and wait to be told what to do, by worker. */
+  #launched: (ChildProcess | undefined)[] = [];
   #stopping = false;
   #giveUp: (exitCode: number) => void = () => {};
   /** Resolves with an exit code when a worker cannot be kept alive. */
@@ -56,6 +58,11 @@ export class Workers {
     this.#restarts = specs.map(() => 0);
     this.#log = log;
     this.#children = specs.map(() => undefined);
+  }
+
+  /** Starts the processes, which open and change nothing before `start`: so their code is loaded meanwhile. */
+  launch(): void {
+    this.#launched = this.#specs.map((spec) => launch(spec));
   }
 
   /** Resolves when all forward packets. Rejects with a WorkerError; then `stop` ends those that run. */
@@ -95,19 +102,16 @@ export class Workers {
 
   async stop(): Promise<void> {
     this.#stopping = true;
-    await Promise.all(this.#children.map((child) => child && stopChild(child)));
+    const all = [...this.#children, ...this.#launched.splice(0)];
+    await Promise.all(all.map((child) => child && stopChild(child)));
   }
 
   async #startOne(index: number): Promise<void> {
     const spec = this.#specs[index]!;
-    const { start, fds } = spec;
-    const file = import.meta.url.endsWith('.ts') ? './worker.ts' : './worker.js';
-    const child = fork(fileURLToPath(new URL(file, import.meta.url)), [String(process.pid)], {
-      stdio: ['ignore', 'inherit', 'inherit', 'ipc', ...fds],
-      execArgv: [...process.execArgv, ...V8_OPTIONS],
-    });
+    const child = this.#launched[index] ?? launch(spec);
+    this.#launched[index] = undefined;
     try {
-      await this.#untilReady(child, start);
+      await this.#untilReady(child, spec.start);
     } catch (error) {
       await stopChild(child);
       throw error;
@@ -126,18 +130,20 @@ export class Workers {
 
   async #untilReady(child: ChildProcess, start: ToWorker): Promise<void> {
     await new Promise<void>((resolve, reject) => {
-      // Emitted when it cannot be forked, and later when a message cannot reach it, which `exit` tells better.
-      child.on('error', (error) =>
-        reject(new WorkerError(`the datapath process cannot be started: ${error.message}`, '')),
-      );
-      child.once('exit', (code, signal) =>
+      const { exitCode, signalCode } = child;
+      const failed = (code: number | null, signal: string | null) =>
         reject(
           new WorkerError(
             `the datapath process ended while it started (${signal ?? `exit code ${code}`})`,
             '',
           ),
-        ),
+        );
+      if (exitCode !== null || signalCode !== null) failed(exitCode, signalCode);
+      // Emitted when it cannot be forked, and later when a message cannot reach it, which `exit` tells better.
+      child.on('error', (error) =>
+        reject(new WorkerError(`the datapath process cannot be started: ${error.message}`, '')),
       );
+      child.once('exit', failed);
       child.on('message', (answer: FromWorker) => {
         if (answer.kind === 'ready') resolve();
         else if (answer.kind === 'warning') this.#log.warn(answer.message);
@@ -171,6 +177,16 @@ export class Workers {
       this.#giveUp(1);
     }
   }
+}
+
+function launch({ fds }: WorkerSpec): ChildProcess {
+  const file = import.meta.url.endsWith('.ts') ? './worker.ts' : './worker.js';
+  const child = fork(fileURLToPath(new URL(file, import.meta.url)), [String(process.pid)], {
+    stdio: ['ignore', 'inherit', 'inherit', 'ipc', ...fds],
+    execArgv: [...process.execArgv, ...V8_OPTIONS],
+  });
+  child.on('error', () => {}); // whoever waits for it listens, too
+  return child;
 }
 
 const replanOf = ({ start: { plan, filters, steering } }: WorkerSpec): WorkerReplan => ({

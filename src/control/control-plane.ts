@@ -118,6 +118,10 @@ export class ControlPlane {
       })),
       log,
     );
+    undo.push(() => crew.stop());
+    // What comes from now on waits in the rings; where the start fails it was looked at only.
+    io.rings?.start();
+    crew.launch();
     const board = new ServerBoard(memories[0]!.common, log);
     board.update(blueprint.services);
     const presence = new Presence(log);
@@ -142,7 +146,7 @@ export class ControlPlane {
 
   /** Serves from when it resolves. */
   async start(undo: Undo): Promise<void> {
-    const { crew, io, log, memories, presence } = this.#foundation;
+    const { crew, log, memories, presence } = this.#foundation;
     const { config, host } = this.#reloader;
     const { missing } = host;
     const spec = { ...addressesOf(config), missing, assignAddresses: config.io.assignAddresses };
@@ -153,7 +157,6 @@ export class ControlPlane {
       await crew.stop();
       saveState(this.#reloader.config, this.#reloader.services, memories, this.#foundation.steeringKey, log);
     });
-    io.rings?.start();
     await crew.start();
     this.#saved?.forget();
     this.#reloader.start();

@@ -179,9 +179,8 @@ export async function assignAddresses(missing: readonly MissingAddress[]): Promi
 
 /** Removes what assignAddresses added; what is gone already is no error. Tries all, then throws the first failure. */
 export async function removeAddresses(list: readonly MissingAddress[]): Promise<void> {
-  const failures: unknown[] = [];
-  for (const { ip, device } of list) await removeAddress(ip, device).catch((error) => failures.push(error));
-  if (failures.length > 0) throw failures[0];
+  const outcomes = await Promise.allSettled(list.map(({ ip, device }) => removeAddress(ip, device)));
+  for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason;
 }
 
 /**
