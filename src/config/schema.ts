@@ -276,7 +276,7 @@ export const CONFIG_SCHEMA = group({
   }),
   sessions: optionalGroup('The session table, shared by all services.', {
     max: defaulted(
-      'Most sessions at a time; a new one beyond evicts the least recently used.',
+      'Most sessions at a time. Beyond, a new one evicts one that was not answered, and one that is answered the answered one least recently used.',
       integer(1, 16_000_000),
       1_000_000,
     ),

@@ -44,6 +44,8 @@ export type SessionEnd = 'expired' | 'evicted' | 'removed' | 'reset';
 
 /** A session becomes the most recently used at most this often (as a power of two of milliseconds). */
 const TOUCH_SHIFT = 10;
+/** What sessions without an answer can always have: one slot of so many (as a power of two), 3 %. */
+const KEPT_SHIFT = 5;
 
 const INBOUND = 0;
 const OUTBOUND = 1;
@@ -87,7 +89,8 @@ export class SessionTable {
     [this.#key0, this.#key1] = seed;
     this.#heads = new Int32Array(2 ** Math.ceil(Math.log2(2 * this.max)));
     this.#oneway = new Recency(this.max, Math.max(1, Math.min(onewayMax, this.max)));
-    this.#normal = new Recency(this.max, this.max);
+    const kept = Math.min(this.#oneway.max, Math.max(1, this.max >>> KEPT_SHIFT), this.max - 1);
+    this.#normal = new Recency(this.max, this.max - kept);
   }
 
   get count(): number {
@@ -108,8 +111,8 @@ export class SessionTable {
 
   /**
    * Opens a session for the packet's client and returns its base. The caller has taken `lport` from the leg's pool and
-   * has seen that `find` knows no such session. Evicts one when there is no room: of those without an answer the oldest,
-   * and only where there is none the normal one least recently used.
+   * has seen that `find` knows no such session. Evicts the oldest without an answer when there is no room; in a table of
+   * a single slot the normal one.
    */
   open(packet: Packet, serviceIndex: number, leg: Leg, lport: number, nowMs: number): number {
     if (this.#oneway.count === this.#oneway.max) this.#evict(this.#oneway);
@@ -168,7 +171,7 @@ export class SessionTable {
 
   /**
    * Takes over the sessions in the first `slots` records, which another process left: index, recency and lports follow
-   * from them. A record that it did not finish is given up, and so is one without an answer for which there is no room;
+   * from them. A record that it did not finish is given up, and so is one for which there is no room;
    * `onGivenUp` sees it before, when it has any of FLAGS. To be called once, before anything is opened.
    */
   restore(
@@ -224,11 +227,15 @@ export class SessionTable {
     records[base + LAST_SEEN] = nowMs;
   }
 
-  /** Notes that the session has its first answer. */
+  /**
+   * Notes that the session has its first answer. Where normal sessions have taken all but what is kept for those without
+   * an answer, the one least recently used ends: only who was answered can push out who was answered.
+   */
   markNormal(base: number): void {
     if (isNormal(this.records, base)) return;
     const slot = base / SESSION_WORDS;
     this.#oneway.delete(slot);
+    if (this.#normal.count === this.#normal.max) this.#evict(this.#normal);
     this.records[base + LPORT_FLAGS] |= FLAG_NORMAL;
     this.#normal.add(slot);
   }

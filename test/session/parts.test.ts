@@ -32,17 +32,35 @@ describe('a session table under load', () => {
     for (let n = 0; n < answered + late; n++) assert.ok(has(n), `session ${n} is gone`);
   });
 
-  test('when all are answered, the one least recently used goes, then what came for it', () => {
+  test('one that is answered pushes out the answered one least recently used, and one that is not never does', () => {
     const ended: number[] = [];
-    const { table, open, has } = makeTable(3, { onEnd: (base) => ended.push(base) });
+    const { table, open, has } = makeTable(4, { onEnd: (base) => ended.push(base) });
     const bases = [1, 2, 3].map((n) => open(n).base);
     for (const base of bases) table.markNormal(base);
     table.touch(bases[0]!, LATER_MS);
-    const fourth = open(4).base;
-    const fifth = open(5).base;
-    assert.deepEqual(ended, [bases[1], fourth]);
-    assert.equal(fourth, fifth);
-    assert.deepEqual([1, 2, 3, 4, 5].map(has), [true, false, true, false, true]);
+    const strangers = [4, 5, 6].map((n) => open(n).base);
+    assert.deepEqual(ended, strangers.slice(0, 2), 'strangers push out each other');
+    ended.length = 0;
+    table.markNormal(strangers[2]!);
+    assert.deepEqual(ended, [bases[1]]);
+    assert.deepEqual([1, 2, 3, 4, 5, 6].map(has), [true, false, true, false, false, true]);
+    assert.equal(table.count, 3);
+    open(7);
+    assert.equal(table.count, 4);
+  });
+
+  test('3 % are kept for those without an answer, but no more than their part, and none of a single slot', () => {
+    for (const [max, onewayMax, normal] of [
+      [1, 1, 1],
+      [2, 2, 1],
+      [64, 64, 62],
+      [640, 5, 635],
+      [640, 300, 620],
+    ] as const) {
+      const { table, open } = makeTable(max, { onewayMax });
+      for (let n = 1; n <= 2 * max; n++) table.markNormal(open(n).base);
+      assert.equal(table.count, normal, `of ${max}`);
+    }
   });
 
   test('those without an answer have their part only, also where there is room', () => {
