@@ -228,15 +228,21 @@ export class ControlPlane {
     const { board, crew } = this.#foundation;
     const { config, host } = this.#reloader;
     const count = config.services.length;
+    const outages = board.outages();
     const troubles = [
       ...(this.#drain === undefined ? [] : ['draining: no new sessions']),
       ...portsDown(host.ports),
       ...crew.missing.map((n) => `datapath process ${n} is starting again`),
-      ...board.servicesDown().map((name) => `service ${name}: no real server is up`),
+      ...outages
+        .filter(({ isServed }) => !isServed)
+        .map(({ service, text }) => `service ${service}: ${text}`),
     ];
-    return troubles.length > 0
-      ? { ready: false, reason: troubles.join(', ') }
-      : { ready: true, reason: `serving ${count} service${count === 1 ? '' : 's'}` };
+    if (troubles.length > 0) return { ready: false, reason: troubles.join(', ') };
+    const serving = `serving ${count} service${count === 1 ? '' : 's'}`;
+    return {
+      ready: true,
+      reason: [serving, ...outages.map(({ service, text }) => `${service}: ${text}`)].join(', '),
+    };
   }
 
   #serverIndex(service: string, rs: string): number {

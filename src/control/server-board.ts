@@ -18,10 +18,20 @@ interface Entry {
   since: Date;
 }
 
+/** No regular real server of a service takes new sessions. */
+export interface Outage {
+  service: string;
+  text: string;
+  /** By the fallback. */
+  isServed: boolean;
+}
+
 export class ServerBoard {
   readonly #common: CommonMemory;
   readonly #log: Logger;
   #entries = new Map<number, Entry>();
+  /** Outages as they were logged last, by service. */
+  #said = new Map<string, string>();
 
   constructor(common: CommonMemory, log: Logger) {
     this.#common = common;
@@ -45,6 +55,7 @@ export class ServerBoard {
     }
     this.#entries = entries;
     this.#write();
+    this.#sayOutages();
   }
 
   /** Gives those that are new their weight, before a datapath knows of them: 0 would turn the first clients away. */
@@ -71,9 +82,7 @@ export class ServerBoard {
     if (isDown) this.#log.warn({ service, rs, reason }, `real server ${rs} of ${service} is down: ${reason}`);
     else this.#log.info({ service, rs, reason }, `real server ${rs} of ${service} is up again`);
     this.#write();
-    const own = [...this.#entries.values()].filter((one) => one.service === service && isRegular(one));
-    if (isDown && isRegular(entry) && own.every((one) => one.isDown))
-      this.#log.error({ service }, `service ${service}: no real server is up`);
+    this.#sayOutages();
   }
 
   drain(index: number): void {
@@ -112,14 +121,31 @@ export class ServerBoard {
     return { state: 'up', reason, since, weightSetTo };
   }
 
-  /** Services of which no real server takes new sessions because all are down. */
-  servicesDown(): string[] {
-    const byService = new Map<string, boolean>();
-    for (const { service, isDown, plan } of this.#entries.values()) {
-      if (plan.isLeaving) continue;
-      byService.set(service, (byService.get(service) ?? true) && isDown);
+  /** Services whose regular real servers take no new sessions. */
+  outages(): Outage[] {
+    const byService = new Map<string, Entry[]>();
+    for (const entry of this.#entries.values()) {
+      if (entry.plan.isLeaving) continue;
+      const own = byService.get(entry.service);
+      if (own === undefined) byService.set(entry.service, [entry]);
+      else own.push(entry);
     }
-    return [...byService].filter(([, isDown]) => isDown).map(([service]) => service);
+    return [...byService].flatMap(([service, entries]) => outageOf(service, entries) ?? []);
+  }
+
+  /** Logs what outages began, changed or ended. */
+  #sayOutages(): void {
+    const now = new Map(this.outages().map((outage) => [outage.service, outage]));
+    for (const [service, { text, isServed }] of now) {
+      if (this.#said.get(service) === text) continue;
+      this.#log[isServed ? 'warn' : 'error']({ service }, `service ${service}: ${text}`);
+    }
+    const services = new Set([...this.#entries.values()].map((entry) => entry.service));
+    for (const service of this.#said.keys()) {
+      if (services.has(service) && !now.has(service))
+        this.#log.info({ service }, `service ${service}: a real server takes new sessions again`);
+    }
+    this.#said = new Map([...now].map(([service, { text }]) => [service, text]));
   }
 
   #change(index: number, change: (entry: Entry) => string): void {
@@ -130,6 +156,7 @@ export class ServerBoard {
     const { service, rs } = entry;
     this.#log.info({ service, rs }, `real server ${rs} of ${service} ${what}`);
     this.#write();
+    this.#sayOutages();
   }
 
   #write(): void {
@@ -152,8 +179,17 @@ function newEntry(service: string, rs: string, plan: RealServerPlan): Entry {
   };
 }
 
-/** Neither the fallback nor leaving: it should take new sessions. */
-const isRegular = ({ plan }: Entry): boolean => !plan.isFallback && !plan.isLeaving;
+/** `entries` are those of the service that do not leave. */
+function outageOf(service: string, entries: readonly Entry[]): Outage | undefined {
+  const regular = entries.filter(({ plan }) => !plan.isFallback);
+  if (regular.some(takesSessions)) return undefined;
+  if (entries.some(takesSessions)) return { service, text: 'only the fallback', isServed: true };
+  const isAllDown = entries.every(({ isDown }) => isDown);
+  const text = isAllDown ? 'no real server is up' : 'no real server takes new sessions';
+  return { service, text, isServed: false };
+}
+
+const takesSessions = (entry: Entry): boolean => effectiveWeight(entry) > 0;
 
 function effectiveWeight({ isDown, isDrained, plan, weightSetTo }: Entry): number {
   if (isDown) return WEIGHT_DOWN;

@@ -254,38 +254,76 @@ describe('the log', () => {
     assert.deepEqual(errors(it), [LAST]);
   });
 
-  test('counts neither the fallback nor who is leaving as a real server that is up', () => {
+  test('says when only the fallback is left, and when nothing is', () => {
     const it = start(
       game(realServer(A), realServer(B, { isFallback: true }), realServer(C, { isLeaving: true })),
     );
+    const outages = () => it.logged().filter((line) => line.includes(': service game'));
     it.board.setHealth(0, 'down', '');
-    assert.deepEqual(errors(it), [LAST]);
+    assert.deepEqual(outages(), ['warn: service game: only the fallback']);
     it.board.setHealth(1, 'down', '');
     it.board.setHealth(2, 'down', '');
-    assert.deepEqual(errors(it), [], 'it is said already');
+    assert.deepEqual(outages(), [LAST]);
+    it.board.setHealth(1, 'up', '');
+    assert.deepEqual(outages(), ['warn: service game: only the fallback']);
+    it.board.setHealth(0, 'up', '');
+    assert.deepEqual(outages(), ['info: service game: a real server takes new sessions again']);
+  });
+
+  test('says that an operator took the last real server', () => {
+    const it = start(game(realServer(A), realServer(B)));
+    drain(it.board);
+    it.logged();
+    it.board.setWeight(1, 0);
+    assert.deepEqual(it.logged(), [
+      'info: real server 10.2.0.11:6000 of game weight 100 -> 0',
+      'error: service game: no real server takes new sessions',
+    ]);
   });
 });
 
-describe('a service is down', () => {
-  test('when all of its real servers are, whoever is leaving', () => {
+describe('a service has no real server for new sessions', () => {
+  const outages = ({ board }: ReturnType<typeof start>) =>
+    board.outages().map(({ service, text, isServed }) => `${service}: ${text}${isServed ? ', served' : ''}`);
+  const weight0 = (index: number) => (board: ServerBoard) => board.setWeight(index, 0);
+  const drained = (index: number) => (board: ServerBoard) => board.drain(index);
+  const isDown = (index: number) => (board: ServerBoard) => board.setHealth(index, 'down', '');
+  const NONE = ['game: no real server takes new sessions'];
+  const FALLBACK = ['game: only the fallback, served'];
+  const rows: [name: string, acts: Act[], hasFallback: boolean, expected: string[]][] = [
+    ['not when one of them is up', [isDown(0)], false, []],
+    ['not when one of them has a weight', [drained(0)], false, []],
+    ['when all are down', [isDown(0), isDown(1)], false, ['game: no real server is up']],
+    ['when all are drained', [drained(0), drained(1)], false, NONE],
+    ['when all have weight 0', [weight0(0), weight0(1)], false, NONE],
+    ['when one is down and the other drained', [isDown(0), drained(1)], false, NONE],
+    ['when one is down and the other has weight 0', [isDown(0), weight0(1)], false, NONE],
+    ['but the fallback when all are down', [isDown(0), isDown(1)], true, FALLBACK],
+    ['but the fallback when all are drained', [drained(0), drained(1)], true, FALLBACK],
+    ['when the fallback is down too', [drained(0), isDown(1), isDown(2)], true, NONE],
+    ['when the fallback is drained too', [isDown(0), isDown(1), drained(2)], true, NONE],
+    ['not when only the fallback is down', [isDown(2)], true, []],
+  ];
+  for (const [name, acts, hasFallback, expected] of rows) {
+    test(name, () => {
+      const regular = [realServer(A), realServer(B)];
+      const it = start(game(...regular, ...(hasFallback ? [realServer(C, { isFallback: true })] : [])));
+      for (const act of acts) act(it.board);
+      assert.deepEqual(outages(it), expected);
+    });
+  }
+
+  test('whoever is leaving, and each service by itself', () => {
     const it = start(game(realServer(A), realServer(B), realServer(C, { isLeaving: true })), {
       name: 'chat',
       vport: 7000,
     });
-    assert.deepEqual(it.board.servicesDown(), []);
     it.board.setHealth(0, 'down', '');
-    assert.deepEqual(it.board.servicesDown(), []);
     it.board.setHealth(1, 'down', '');
-    assert.deepEqual(it.board.servicesDown(), ['game']);
+    assert.deepEqual(outages(it), ['game: no real server is up']);
     it.board.setHealth(3, 'down', '');
-    assert.deepEqual(it.board.servicesDown(), ['game', 'chat']);
+    assert.deepEqual(outages(it), ['game: no real server is up', 'chat: no real server is up']);
     it.board.setHealth(1, 'up', '');
-    assert.deepEqual(it.board.servicesDown(), ['chat']);
-  });
-
-  test('not when they are drained, or have weight 0', () => {
-    const it = start(game(realServer(A), realServer(B, { weight: 0 })));
-    drain(it.board);
-    assert.deepEqual(it.board.servicesDown(), []);
+    assert.deepEqual(outages(it), ['chat: no real server is up']);
   });
 });

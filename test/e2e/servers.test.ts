@@ -130,7 +130,11 @@ test('all down: new sessions go to the fallback, or are dropped with their reaso
   assert.ok(before > 0);
   const probe = await rig.clients({ portsPerAddress: PORTS, count: 200, sizes: [64] });
   assert.equal(probe.missing, 0);
-  assert.equal((await rig.proxy.get('/readyz')).status, 200);
+  const served = await rig.proxy.get('/readyz');
+  assert.deepEqual(
+    [served.status, JSON.parse(served.body).reason],
+    [200, 'serving 1 service, test: only the fallback'],
+  );
   assert.notEqual(a, '');
   await fallback.end();
 });
