@@ -1,7 +1,7 @@
 // How each real server is: what the config gives it, what an operator changed at run time, and what its checks say. From
 // these follows the weight that the datapaths read, in one cell of the shared memory, without a message to them.
 import type { Logger } from 'pino';
-import type { ServerState } from '../admin/sources.ts';
+import { OperationError, type ServerState } from '../admin/sources.ts';
 import { CONTROL, type CommonMemory } from '../datapath/memory.ts';
 import { WEIGHT_DOWN } from '../datapath/server-cells.ts';
 import { type RealServerPlan, type ServicePlan, serverName } from '../service/plan.ts';
@@ -47,7 +47,7 @@ export class ServerBoard {
         const known = this.#entries.get(plan.index);
         const isSame = known !== undefined && known.service === name && known.rs === rs;
         const entry = isSame ? known : newEntry(name, rs, plan);
-        if (entry.plan.weight !== plan.weight) entry.weightSetTo = undefined;
+        if (entry.plan.weight !== plan.weight || plan.isFallback) entry.weightSetTo = undefined;
         if (entry.plan.isLeaving !== plan.isLeaving) entry.since = new Date();
         entry.plan = plan;
         entries.set(plan.index, entry);
@@ -85,6 +85,7 @@ export class ServerBoard {
     this.#sayOutages();
   }
 
+  /** Throws an OperationError where it would be without effect, as the two below. */
   drain(index: number): void {
     this.#change(index, (entry) => {
       entry.isDrained = true;
@@ -102,7 +103,10 @@ export class ServerBoard {
 
   setWeight(index: number, weight: number): void {
     this.#change(index, (entry) => {
-      const before = entry.weightSetTo ?? entry.plan.weight;
+      const { service, rs, plan } = entry;
+      if (plan.isFallback)
+        throw new OperationError(409, `${rs} is the fallback of ${service}: a fallback has no weight`);
+      const before = entry.weightSetTo ?? plan.weight;
       entry.weightSetTo = weight;
       return `weight ${before} -> ${weight}`;
     });
@@ -151,9 +155,11 @@ export class ServerBoard {
   #change(index: number, change: (entry: Entry) => string): void {
     const entry = this.#entries.get(index);
     if (entry === undefined) return;
+    const { service, rs } = entry;
+    if (entry.plan.isLeaving)
+      throw new OperationError(409, `${rs} was removed from ${service}: only the config can bring it back`);
     const what = change(entry);
     entry.since = new Date();
-    const { service, rs } = entry;
     this.#log.info({ service, rs }, `real server ${rs} of ${service} ${what}`);
     this.#write();
     this.#sayOutages();

@@ -48,6 +48,7 @@ describe('changes over HTTP', () => {
       [server.ip, server.port, server.state, server.reason, server.weight, server.effectiveWeight],
       ['10.2.0.11', 6000, 'drained', 'drained by an operator', 100, 0],
     );
+    assert.equal((await admin.post('/services/game/servers/10.2.0.11:6000/enable')).status, 200);
     const weighted = await admin.post('/services/game/servers/10.2.0.11:6000/weight', weight(7));
     assert.equal((weighted.json.server as Record<string, unknown>).effectiveWeight, 7);
   });

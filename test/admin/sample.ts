@@ -1,15 +1,18 @@
 // A running admin server over typed arrays that a test fills as the datapath would.
 
 import type { TestContext } from 'node:test';
+import { pino } from 'pino';
 import {
   type AdminOptions,
   type AdminServer,
   type AdminSources,
   startAdmin,
 } from '../../src/admin/server.ts';
-import { OperationError, type ServerState } from '../../src/admin/sources.ts';
+import type { ServerState } from '../../src/admin/sources.ts';
 import { parseConfig } from '../../src/config/load.ts';
+import { ServerBoard } from '../../src/control/server-board.ts';
 import { counterCells } from '../../src/datapath/counters.ts';
+import type { CommonMemory } from '../../src/datapath/memory.ts';
 import { SERVER_COLUMNS } from '../../src/datapath/server-cells.ts';
 import { IO_COUNTERS } from '../../src/io/packet-io.ts';
 import { numberServices } from '../../src/service/numbering.ts';
@@ -67,6 +70,10 @@ export async function startSample(
     services
       .find(({ name }) => name === service)!
       .realServers.find(({ ip, port }) => rs.includes(ip) && rs.endsWith(`:${port}`))!.index;
+  // What an operator may change, and how a real server is then, is up to the real thing.
+  const cells = { control: new Int32Array(8), weights: new Int32Array(4) } as unknown as CommonMemory;
+  const board = new ServerBoard(cells, pino({ level: 'silent' }));
+  board.update(services);
   const sources: AdminSources = {
     version: '1.2.3',
     startedAt: new Date(1_700_000_000_000),
@@ -108,19 +115,22 @@ export async function startSample(
         done.push(`drain ${timeoutMs}`);
       },
       drainServer(service, rs) {
-        done.push(`drain ${service} ${rs}`);
         const index = serverIndex(service, rs);
-        states[index] = { ...UP, state: 'drained', reason: 'drained by an operator' };
+        board.drain(index);
+        states[index] = board.stateOf(index);
+        done.push(`drain ${service} ${rs}`);
       },
       enableServer(service, rs) {
+        const index = serverIndex(service, rs);
+        board.enable(index);
+        states[index] = board.stateOf(index);
         done.push(`enable ${service} ${rs}`);
-        states[serverIndex(service, rs)] = UP;
       },
       setWeight(service, rs, weight) {
         const index = serverIndex(service, rs);
-        if (index === 1) throw new OperationError(409, 'a fallback has no weight');
+        board.setWeight(index, weight);
+        states[index] = board.stateOf(index);
         done.push(`weight ${service} ${rs} ${weight}`);
-        states[index] = { ...UP, weightSetTo: weight };
       },
     },
     ...overrides,

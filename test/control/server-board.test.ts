@@ -145,6 +145,28 @@ describe('a real server', () => {
     assert.deepEqual(it.logged(), []);
   });
 
+  test('has no weight to set as a fallback, but can be drained', () => {
+    const it = start(game(realServer(B), realServer(A, { isFallback: true, weight: 1 })));
+    const version = it.version();
+    const refused = {
+      status: 409,
+      message: '10.2.0.10:6000 is the fallback of game: a fallback has no weight',
+    };
+    for (const weight of [0, 5]) assert.throws(() => it.board.setWeight(1, weight), refused);
+    assert.deepEqual([it.weights()[1], it.version(), it.logged()], [1, version, []]);
+    it.board.drain(1);
+    assert.equal(it.weights()[1], 0);
+    it.board.enable(1);
+    assert.equal(it.weights()[1], 1);
+  });
+
+  test('forgets the weight that was set when it becomes the fallback', () => {
+    const it = start(game(realServer(A, { weight: 1 }), realServer(B)));
+    weigh(0)(it.board);
+    it.update(game(realServer(B), realServer(A, { isFallback: true, weight: 1 })));
+    assert.deepEqual(it.weights(), [1, 100, 0, 0]);
+  });
+
   test('says since when it is as it is: a check that says the same again changes nothing but the reason', () => {
     const it = start(game(realServer(A)));
     const { since } = it.board.stateOf(0);
@@ -201,8 +223,11 @@ describe('another config', () => {
     assert.deepEqual(it.weights(), [0, 100, 0, 0]);
     assert.equal(it.words(), 'removed: the config names it no more');
     assert.notEqual(it.board.stateOf(0).since, since);
-    weigh(50)(it.board);
-    enable(it.board);
+    const removed = {
+      status: 409,
+      message: '10.2.0.10:6000 was removed from game: only the config can bring it back',
+    };
+    for (const act of [weigh(50), enable, drain]) assert.throws(() => act(it.board), removed);
     assert.equal(it.weight(), 0);
     down(it.board);
     assert.equal(it.weight(), WEIGHT_DOWN);

@@ -112,7 +112,8 @@ test('onDown reset: the clients of a killed real server are told, and open new s
 test('all down: new sessions go to the fallback, or are dropped with their reason; /readyz says so', async (t) => {
   const { rig, servers, a, clients } = await startUnderLoad(t, { onDown: 'reset' });
   for (const server of servers) kill(server);
-  await until('it is said', says(rig, 'service test: no real server is up'));
+  await until('it is noticed', async () => (await rig.metric('ready')) === 0);
+  assert.ok(says(rig, 'service test: no real server is up')());
   const { status, body } = await rig.proxy.get('/readyz');
   assert.deepEqual([status, JSON.parse(body).reason], [503, 'service test: no real server is up']);
   await until(
