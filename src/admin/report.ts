@@ -24,6 +24,9 @@ export interface ServerReport {
   effectiveWeight: number;
   isFallback: boolean;
   state: ServerState['state'];
+  /** Also while `state` is down, here and below. */
+  isDrained: boolean;
+  isRemoved: boolean;
   reason: string;
   /** ISO 8601. */
   since: string;
@@ -94,7 +97,7 @@ export function reportServer(
   server: RealServerPlan,
 ): ServerReport {
   const { ip, port, weight, dialect, isFallback, index } = server;
-  const { state, reason, since } = sources.serverState(index);
+  const { state, isDrained, isRemoved, reason, since } = sources.serverState(index);
   const row = serverRow(index);
   return {
     ip,
@@ -103,6 +106,8 @@ export function reportServer(
     effectiveWeight: effectiveWeight(sources, service, server),
     isFallback,
     state,
+    isDrained,
+    isRemoved,
     reason,
     since: since.toISOString(),
     dialect,

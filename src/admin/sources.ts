@@ -15,10 +15,15 @@ export interface AdminLeg {
 
 /** How a real server is at the moment, beyond what its plan says. */
 export interface ServerState {
-  /** up, or why it takes no new sessions: its checks failed, an operator drained it, the config names it no more. */
+  /** up, or why it takes no new sessions: its checks failed, the config names it no more, an operator drained it; where
+   * several hold, the first of these. */
   state: 'up' | 'down' | 'drained' | 'removed';
+  isDown: boolean;
+  isDrained: boolean;
+  isRemoved: boolean;
   /** In words: the last check's result, or who drained it. */
   reason: string;
+  /** When `state` became what it is. */
   since: Date;
   /** For new sessions, where an operator changed it at run time; undefined: as in the config. */
   weightSetTo: number | undefined;

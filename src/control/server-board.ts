@@ -48,8 +48,9 @@ export class ServerBoard {
         const isSame = known !== undefined && known.service === name && known.rs === rs;
         const entry = isSame ? known : newEntry(name, rs, plan);
         if (entry.plan.weight !== plan.weight || plan.isFallback) entry.weightSetTo = undefined;
-        if (entry.plan.isLeaving !== plan.isLeaving) entry.since = new Date();
-        entry.plan = plan;
+        changing(entry, () => {
+          entry.plan = plan;
+        });
         entries.set(plan.index, entry);
       }
     }
@@ -76,8 +77,9 @@ export class ServerBoard {
     const isDown = state === 'down';
     entry.reason = reason;
     if (entry.isDown === isDown) return;
-    entry.isDown = isDown;
-    entry.since = new Date();
+    changing(entry, () => {
+      entry.isDown = isDown;
+    });
     const { service, rs } = entry;
     if (isDown) this.#log.warn({ service, rs, reason }, `real server ${rs} of ${service} is down: ${reason}`);
     else this.#log.info({ service, rs, reason }, `real server ${rs} of ${service} is up again`);
@@ -114,15 +116,11 @@ export class ServerBoard {
 
   stateOf(index: number): ServerState {
     const entry = this.#entries.get(index);
-    if (entry === undefined)
-      return { state: 'removed', reason: 'not in the config', since: new Date(0), weightSetTo: undefined };
-    const { isDown, isDrained, plan, reason, since, weightSetTo } = entry;
-    if (isDown) return { state: 'down', reason, since, weightSetTo };
-    if (plan.isLeaving) {
-      return { state: 'removed', reason: 'the config names it no more', since, weightSetTo };
-    }
-    if (isDrained) return { state: 'drained', reason: 'drained by an operator', since, weightSetTo };
-    return { state: 'up', reason, since, weightSetTo };
+    if (entry === undefined) return UNKNOWN;
+    const { isDown, isDrained, plan, since, weightSetTo } = entry;
+    const state = stateIn(entry);
+    const reason = state === 'removed' ? REMOVED : state === 'drained' ? DRAINED : entry.reason;
+    return { state, isDown, isDrained, isRemoved: plan.isLeaving, reason, since, weightSetTo };
   }
 
   /** Services whose regular real servers take no new sessions. */
@@ -158,9 +156,9 @@ export class ServerBoard {
     const { service, rs } = entry;
     if (entry.plan.isLeaving)
       throw new OperationError(409, `${rs} was removed from ${service}: only the config can bring it back`);
-    const what = change(entry);
-    entry.since = new Date();
-    this.#log.info({ service, rs }, `real server ${rs} of ${service} ${what}`);
+    const what = changing(entry, () => change(entry));
+    const but = entry.isDown ? ', but it is down' : '';
+    this.#log.info({ service, rs }, `real server ${rs} of ${service} ${what}${but}`);
     this.#write();
     this.#sayOutages();
   }
@@ -183,6 +181,34 @@ function newEntry(service: string, rs: string, plan: RealServerPlan): Entry {
     weightSetTo: undefined,
     since: new Date(),
   };
+}
+
+const REMOVED = 'the config names it no more';
+const DRAINED = 'drained by an operator';
+
+const UNKNOWN: ServerState = {
+  state: 'removed',
+  isDown: false,
+  isDrained: false,
+  isRemoved: true,
+  reason: 'not in the config',
+  since: new Date(0),
+  weightSetTo: undefined,
+};
+
+/** What matters most of what holds. */
+function stateIn({ isDown, isDrained, plan }: Entry): ServerState['state'] {
+  if (isDown) return 'down';
+  if (plan.isLeaving) return 'removed';
+  return isDrained ? 'drained' : 'up';
+}
+
+/** Notes the time where the state is another one afterwards. */
+function changing<T>(entry: Entry, change: () => T): T {
+  const before = stateIn(entry);
+  const result = change();
+  if (stateIn(entry) !== before) entry.since = new Date();
+  return result;
 }
 
 /** `entries` are those of the service that do not leave. */

@@ -1,7 +1,7 @@
 // What a change of one real server is answered with, in one line.
 import type { ServerReport } from '../admin/report.ts';
 import { serverName } from './sample.ts';
-import { weightText } from './services-table.ts';
+import { stateText, weightText } from './services-table.ts';
 import { plural } from './units.ts';
 
 export interface ServerAnswer {
@@ -11,7 +11,8 @@ export interface ServerAnswer {
 
 export function serverLine({ service, server }: ServerAnswer): string {
   const { state, reason, sessions } = server;
-  const how = state === 'up' ? state : reason.startsWith(state) ? reason : `${state}, ${reason}`;
+  const text = stateText(server);
+  const how = state === 'up' ? text : reason.startsWith(state) ? reason : `${text}, ${reason}`;
   const open = plural(sessions.normal + sessions.oneway, 'session');
   return `${service} ${serverName(server)}: ${how}, weight ${weightText(server)}, ${open}`;
 }

@@ -59,11 +59,11 @@ function title({ name, vips, vport, scheduler, persistenceMs }: ServiceReport): 
 }
 
 function describe(server: ServerReport): string[] {
-  const { state, sessions, isFallback } = server;
+  const { sessions, isFallback } = server;
   return [
     `  -> ${serverName(server)}${isFallback ? ' fallback' : ''}`,
     weightText(server),
-    state,
+    stateText(server),
     short(sessions.normal),
     short(sessions.oneway),
   ];
@@ -72,6 +72,12 @@ function describe(server: ServerReport): string[] {
 /** 100, or where new sessions see another weight than the config says: 0/100. A fallback has none in the config. */
 export function weightText({ weight, effectiveWeight, isFallback }: ServerReport): string {
   return weight === effectiveWeight || isFallback ? String(effectiveWeight) : `${effectiveWeight}/${weight}`;
+}
+
+/** down, and what it will be when it is up again: down, drained. */
+export function stateText({ state, isDrained, isRemoved }: ServerReport): string {
+  if (state !== 'down') return state;
+  return isRemoved ? 'down, removed' : isDrained ? 'down, drained' : state;
 }
 
 /** Since when and why it is not up; the reason often names the state itself. */

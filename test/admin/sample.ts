@@ -33,6 +33,9 @@ services:
 
 const UP: ServerState = {
   state: 'up',
+  isDown: false,
+  isDrained: false,
+  isRemoved: false,
   reason: 'not checked',
   since: new Date(1_700_000_000_000),
   weightSetTo: undefined,

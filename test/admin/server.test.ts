@@ -60,6 +60,9 @@ describe('the admin server', () => {
     servers[serverRow(0) + SERVER_COUNTER.sessionsNormal] = 8;
     admin.states[2] = {
       state: 'down',
+      isDown: true,
+      isDrained: false,
+      isRemoved: false,
       reason: 'no reply within 1s',
       since: new Date(1_700_000_000_000),
       weightSetTo: 50,
@@ -86,6 +89,8 @@ describe('the admin server', () => {
             effectiveWeight: 100,
             isFallback: false,
             state: 'up',
+            isDrained: false,
+            isRemoved: false,
             reason: 'not checked',
             since: '2023-11-14T22:13:20.000Z',
             dialect: 'ipo',
@@ -99,6 +104,8 @@ describe('the admin server', () => {
             effectiveWeight: 0,
             isFallback: true,
             state: 'up',
+            isDrained: false,
+            isRemoved: false,
             reason: 'not checked',
             since: '2023-11-14T22:13:20.000Z',
             dialect: 'ipo',

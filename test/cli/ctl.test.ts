@@ -25,11 +25,20 @@ async function startBusy(t: TestContext): Promise<SampleAdmin> {
   counters[counterRow(0) + dropColumn(DROP.denied)] = 5;
   admin.states[2] = {
     state: 'down',
+    isDown: true,
+    isDrained: false,
+    isRemoved: false,
     reason: 'udp: no reply within 1s',
     since: new Date(Date.now() - 125_500),
     weightSetTo: undefined,
   };
-  admin.states[3] = { ...admin.states[2], state: 'drained', reason: 'drained by an operator' };
+  admin.states[3] = {
+    ...admin.states[2],
+    state: 'drained',
+    isDown: false,
+    isDrained: true,
+    reason: 'drained by an operator',
+  };
   admin.sources.operations.reload = async () => {
     admin.done.push('reload');
     return { ok: false, lines: ['services[0].vport: expected integer 1..65535'] };
@@ -141,6 +150,26 @@ CLIENT               SERVICE  REAL SERVER        STATE    IDLE  UOA        LIP:L
       assert.deepEqual(Object.keys(JSON.parse(stdout)), Object.keys(json));
     });
   }
+
+  it('that a real server that is down is drained too, or removed', async (t) => {
+    const admin = await startBusy(t);
+    admin.states[2] = { ...admin.states[2]!, isDrained: true };
+    admin.states[3] = { ...admin.states[2]!, isRemoved: true };
+    const { stdout } = await ctl(t, admin, 'services', '--no-rate');
+    assert.match(stdout, /10\.2\.0\.12:6000 +0\/100 +down, drained +0 +0$/m);
+    assert.match(stdout, /\[fd00:2::12\]:6000 +0\/100 +down, removed +0 +0$/m);
+    const { stdout: json } = await ctl(t, admin, 'services', '--json');
+    const [, other] = JSON.parse(json).services;
+    const shown = other.realServers.map(({ state, isDrained, isRemoved }: Record<string, unknown>) => [
+      state,
+      isDrained,
+      isRemoved,
+    ]);
+    assert.deepEqual(shown, [
+      ['down', true, false],
+      ['down', true, true],
+    ]);
+  });
 
   it('packets per second between two samples', async (t) => {
     const admin = await startBusy(t);

@@ -83,6 +83,8 @@ const server = (ip: string, more: object = {}) => ({
   effectiveWeight: 100,
   isFallback: false,
   state: 'up',
+  isDrained: false,
+  isRemoved: false,
   reason: 'not checked',
   since: '2023-11-14T22:13:20.000Z',
   dialect: 'ipo',

@@ -145,6 +145,48 @@ describe('a real server', () => {
     assert.deepEqual(it.logged(), []);
   });
 
+  test('stays since when it is down, whatever an operator does, who sees both', (t) => {
+    t.mock.timers.enable({ apis: ['Date'], now: 1000 });
+    const it = start(game(realServer(A), realServer(B)));
+    const says = (expected: string, atMs: number) => {
+      const { state, isDown, isDrained, isRemoved, since } = it.board.stateOf(0);
+      const flags = [isDown && 'isDown', isDrained && 'isDrained', isRemoved && 'isRemoved'];
+      assert.equal([state, ...flags.filter(Boolean)].join(' '), expected);
+      assert.equal(since.getTime(), atMs);
+      t.mock.timers.tick(1000);
+    };
+    says('up', 1000);
+    weigh(3)(it.board);
+    enable(it.board);
+    says('up', 1000);
+    down(it.board);
+    says('down isDown', 3000);
+    drain(it.board);
+    says('down isDown isDrained', 3000);
+    enable(it.board);
+    says('down isDown', 3000);
+    drain(it.board);
+    up(it.board);
+    says('drained isDrained', 6000);
+    drain(it.board);
+    says('drained isDrained', 6000);
+    down(it.board);
+    it.update(game(realServer(B), realServer(A, { isLeaving: true })));
+    says('down isDown isDrained isRemoved', 8000);
+    up(it.board);
+    says('removed isDrained isRemoved', 9000);
+    it.update(game(realServer(B), realServer(A)));
+    says('drained isDrained', 10_000);
+  });
+
+  test('that is down is not enabled by words alone', () => {
+    const it = start(game(realServer(A), realServer(B)));
+    down(it.board);
+    it.logged();
+    enable(it.board);
+    assert.deepEqual(it.logged(), ['info: real server 10.2.0.10:6000 of game enabled, but it is down']);
+  });
+
   test('has no weight to set as a fallback, but can be drained', () => {
     const it = start(game(realServer(B), realServer(A, { isFallback: true, weight: 1 })));
     const version = it.version();
