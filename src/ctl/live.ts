@@ -5,11 +5,26 @@ import { type AdminClient, ControlError } from './admin-client.ts';
 import { frameLine } from './frame-line.ts';
 import { overview } from './overview.ts';
 import { type Sample, takeSample } from './sample.ts';
-import { enter, leave, type Output, print, redraw, widthOf } from './screen.ts';
+import { enter, leave, type Output, pageOf, print, redraw, widthOf } from './screen.ts';
 import type { Line } from './services-table.ts';
 
 const INTERVAL_MS = 1000;
 const END_KEYS = ['q', 'Q', '\u0003'];
+/** Lines to scroll by, or pages: arrows, as in less, and the keys that are named so. */
+const LINE_KEYS: readonly (readonly [string, number])[] = [
+  ['\u001b[A', -1],
+  ['\u001bOA', -1],
+  ['k', -1],
+  ['\u001b[B', 1],
+  ['\u001bOB', 1],
+  ['j', 1],
+];
+const PAGE_KEYS: readonly (readonly [string, number])[] = [
+  ['\u001b[5~', -1],
+  ['b', -1],
+  ['\u001b[6~', 1],
+  [' ', 1],
+];
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
 type Terminal = Output & NodeJS.EventEmitter;
@@ -25,10 +40,11 @@ export async function showLive(client: AdminClient, { once }: { once: boolean })
   }
   const end = new AbortController();
   const restore = watchEnd(end);
-  const giveBack = watchKeys(end);
+  const scroll = { by: (_lines: number): void => {} };
+  const giveBack = watchKeys(end, (keys) => scroll.by(linesOf(keys, output)));
   enter(output);
   try {
-    await drawFrames(client, output, first, end.signal);
+    await drawFrames(client, output, first, end.signal, scroll);
   } finally {
     leave(output);
     giveBack();
@@ -66,18 +82,31 @@ export async function printLines(client: AdminClient, { once }: { once: boolean 
   }
 }
 
-/** Resolves at `end`. */
+/** What a key scrolls by: 0 for others. */
+function linesOf(keys: string, output: Terminal): number {
+  const lines = LINE_KEYS.find(([key]) => key === keys)?.[1] ?? 0;
+  const pages = PAGE_KEYS.find(([key]) => key === keys)?.[1] ?? 0;
+  return lines + pages * pageOf(output);
+}
+
+/** Resolves at `end`. Sets what `scroll` does. */
 async function drawFrames(
   client: AdminClient,
   output: Terminal,
   first: Sample,
   end: AbortSignal,
+  scroll: { by: (lines: number) => void },
 ): Promise<void> {
   let shown: [before: Sample | undefined, after: Sample] = [undefined, first];
   let trouble = '';
+  let from = 0;
   const draw = (): void => {
     const note: Line[] = trouble === '' ? [] : [{ text: trouble, kind: 'trouble' }];
-    redraw(output, [...note, ...overview(...shown, Date.now(), widthOf(output))]);
+    from = redraw(output, [...note, ...overview(...shown, Date.now(), widthOf(output))], from);
+  };
+  scroll.by = (lines) => {
+    from += lines;
+    if (lines !== 0) draw();
   };
   output.on('resize', draw);
   try {
@@ -157,12 +186,14 @@ function watchEnd(end: AbortController): () => void {
   };
 }
 
-/** Aborts `end` at the operator's wish. Returns what gives the keyboard back. */
-function watchKeys(end: AbortController): () => void {
+/** Aborts `end` at the operator's wish; other keys are handed on. Returns what gives the keyboard back. */
+function watchKeys(end: AbortController, onOther: (keys: string) => void): () => void {
   const { stdin } = process;
   if (!stdin.isTTY) return () => {};
   const onKey = (keys: Buffer): void => {
-    if (END_KEYS.some((key) => keys.toString('latin1').includes(key))) end.abort();
+    const text = keys.toString('latin1');
+    if (END_KEYS.some((key) => text.includes(key))) end.abort();
+    else onOther(text);
   };
   stdin.setRawMode(true).on('data', onKey).resume();
   return () => stdin.off('data', onKey).setRawMode(false).pause();

@@ -37,18 +37,22 @@ export const enter = (output: Output): unknown => output.write(`${ESCAPE}?1049h$
 
 export const leave = (output: Output): unknown => output.write(`${ESCAPE}?25h${ESCAPE}?1049l`);
 
-/** In place of what the screen shows. One write, so that nothing flickers; the last line has no end, which would scroll. */
-export function redraw(output: Output, lines: readonly Line[]): void {
+/** How many lines a key scrolls by. */
+export const pageOf = ({ rows }: Output): number => Math.max(1, (rows || 24) - 2);
+
+/**
+ * In place of what the screen shows, from the line `from` on as far as there are more than fit; returns where it really
+ * began. One write, so that nothing flickers; the last line has no end, which would scroll.
+ */
+export function redraw(output: Output, lines: readonly Line[], from = 0): number {
   const rows = output.rows || 24;
-  const hidden = lines.length - rows;
-  const shown: readonly Line[] =
-    hidden <= 0
-      ? lines
-      : [
-          ...lines.slice(0, rows - 1),
-          { text: `… ${hidden + 1} more lines: a taller window shows them`, kind: 'head' },
-        ];
+  const isWhole = lines.length <= rows;
+  const first = isWhole ? 0 : Math.max(0, Math.min(from, lines.length - (rows - 1)));
+  const last = isWhole ? lines.length : first + rows - 1;
+  const note: Line = { text: `lines ${first + 1} to ${last} of ${lines.length}: arrow keys`, kind: 'head' };
+  const shown = isWhole ? lines : [...lines.slice(first, last), note];
   // Cleared before it is written: behind the last column, clearing would take the last character along.
   const text = shown.map((line) => `${ESCAPE}K${painted(output, line)}`).join('\n');
   output.write(`${ESCAPE}H${text}${ESCAPE}J`);
+  return first;
 }

@@ -78,12 +78,37 @@ describe('top', () => {
     await terminal.shows(/OUT\/s/);
     const before = terminal.text().length;
     writeFileSync(fifo, '');
-    await terminal.shows(/… \d+ more lines: a taller window shows them/, before);
+    await terminal.shows(/lines 1 to 9 of \d+: arrow keys/, before);
     terminal.type('q');
     assert.equal(await terminal.ended, 0);
     const last = framesOf(terminal.text()).at(-1)!;
     assert.equal(last.length, 10);
     for (const line of last) assert.ok(line.length <= 60, line);
+  });
+
+  it('scrolls where there is more than fits', async (t) => {
+    const admin = await startSample(t);
+    const terminal = uoaProxyOnTerminal(t, 'stty rows 10 cols 80', 'top', '--admin', admin.url(''));
+    const total = FRAME.trimEnd().split('\n').length;
+    await terminal.shows(new RegExp(`lines 1 to 9 of ${total}:`));
+    for (const [key, first] of [
+      ['\u001b[B', 2],
+      ['j', 3],
+      ['\u001b[A', 2],
+      ['\u001b[6~', total - 8],
+      ['\u001b[B', total - 8],
+      ['b', total - 16],
+      ['\u001b[5~', 1],
+      ['k', 1],
+    ] as const) {
+      const from = terminal.text().length;
+      terminal.type(key);
+      await terminal.shows(new RegExp(`lines ${first} to ${first + 8} of ${total}:`), from);
+    }
+    const last = framesOf(terminal.text()).at(-1)!;
+    assert.deepEqual(last.slice(0, 1).map(withoutTime), FRAME.split('\n').slice(0, 1));
+    terminal.type('q');
+    assert.equal(await terminal.ended, 0);
   });
 
   it('goes on when the proxy does not answer, and says so', async (t) => {
