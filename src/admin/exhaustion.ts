@@ -3,12 +3,18 @@
 import { COUNTER, counterRow, dropColumn } from '../datapath/counters.ts';
 import { DROP, type DropReason } from '../datapath/verdict.ts';
 import { IO_COLUMN, IO_COUNTERS, rowOfRing } from '../io/packet-io.ts';
+import { type ServicePlan, serverName } from '../service/plan.ts';
 import type { AdminSources } from './sources.ts';
 
 type Log = (fields: Record<string, unknown>, message: string) => void;
 
 const POLL_MS = 1000;
 const REPEAT_MS = 60_000;
+/** Less than POLL_MS, because timers are late by turns: it is said at the next look. */
+const GATHER_MS = 500;
+/** Of a leg's lports: a worker has none left where others still have some, because each has its own. */
+const FULL = 0.9;
+const LEGS_SAID = 4;
 
 /** What is said of a service when a reason's drops go up. */
 const OF_DROPS: Partial<Record<DropReason, string>> = {
@@ -33,9 +39,14 @@ interface Said {
   /** What had been counted when it was said last, or at first. */
   count: number;
   atMs: number;
+  /** When more was seen first. */
+  beganMs: number | undefined;
 }
 
-export type ExhaustionSources = Pick<AdminSources, 'services' | 'counters' | 'io' | 'ports' | 'refresh'>;
+export type ExhaustionSources = Pick<
+  AdminSources,
+  'services' | 'counters' | 'legsInUse' | 'io' | 'ports' | 'refresh'
+>;
 
 /** Holds the process open for nothing. Returns what ends it. `nowMs` is monotonic. */
 export function watchExhaustion(
@@ -46,12 +57,16 @@ export function watchExhaustion(
   const said = new Map<string, Said>();
   const look = () => {
     sources.refresh();
+    const now = nowMs();
     for (const { key, fields, text, count } of watched(sources)) {
       const last = said.get(key);
-      if (last === undefined || count < last.count) said.set(key, { count, atMs: Number.NEGATIVE_INFINITY });
-      else if (count > last.count && nowMs() - last.atMs >= REPEAT_MS) {
+      if (last === undefined || count < last.count)
+        said.set(key, { count, atMs: Number.NEGATIVE_INFINITY, beganMs: undefined });
+      else if (count > last.count) {
+        last.beganMs ??= now;
+        if (now - last.beganMs < GATHER_MS || now - last.atMs < REPEAT_MS) continue;
         log({ ...fields, count: count - last.count }, text);
-        said.set(key, { count, atMs: nowMs() });
+        said.set(key, { count, atMs: now, beganMs: undefined });
       }
     }
   };
@@ -60,13 +75,13 @@ export function watchExhaustion(
   return () => clearInterval(timer);
 }
 
-function watched({ services, counters, io, ports }: ExhaustionSources): Watched[] {
+function watched({ services, counters, legsInUse, io, ports }: ExhaustionSources): Watched[] {
   const list: Watched[] = [];
   const rows = [
-    ...services().map(({ name, index }) => ({ name, row: counterRow(index) })),
-    { name: '', row: 0 },
+    ...services().map((service) => ({ name: service.name, row: counterRow(service.index), service })),
+    { name: '', row: 0, service: undefined },
   ];
-  for (const { name, row } of rows) {
+  for (const { name, row, service } of rows) {
     const add = (what: string, text: string, count: number) =>
       list.push({
         key: `${name} ${what}`,
@@ -74,8 +89,10 @@ function watched({ services, counters, io, ports }: ExhaustionSources): Watched[
         text: name === '' ? text : `service ${name}: ${text}`,
         count,
       });
-    for (const [reason, text] of Object.entries(OF_DROPS) as [DropReason, string][])
-      add(reason, text, counters[row + dropColumn(DROP[reason])]!);
+    for (const [reason, text] of Object.entries(OF_DROPS) as [DropReason, string][]) {
+      const full = service && reason.startsWith('lports') ? fullLegs(service, legsInUse) : '';
+      add(reason, text + full, counters[row + dropColumn(DROP[reason])]!);
+    }
     const evicted = counters[row + COUNTER.sessionsEvicted]!;
     add(
       'evicted',
@@ -95,4 +112,19 @@ function watched({ services, counters, io, ports }: ExhaustionSources): Watched[
     });
   }
   return list;
+}
+
+/** In parentheses, the fullest legs. */
+function fullLegs({ realServers, lports }: ServicePlan, legsInUse: Float64Array): string {
+  const capacity = lports.last - lports.first + 1;
+  const full = realServers
+    .flatMap((server) => server.legs.map(({ index, lip }) => ({ lip, server, used: legsInUse[index]! })))
+    .filter(({ used }) => used >= capacity * FULL)
+    .sort((a, b) => b.used - a.used);
+  if (full.length === 0) return '';
+  const said = full
+    .slice(0, LEGS_SAID)
+    .map(({ lip, server, used }) => `${lip} to ${serverName(server)} uses ${used} of ${capacity}`);
+  const more = full.length > LEGS_SAID ? [`${full.length - LEGS_SAID} more`] : [];
+  return ` (${[...said, ...more].join(', ')})`;
 }

@@ -10,7 +10,7 @@ import { type LegPlan, legPlans } from '../datapath/plan.ts';
 import { SERVER_COUNTER, serverRow } from '../datapath/server-cells.ts';
 import type { GuardSpec } from '../io/guard.ts';
 import type { HostPlan } from '../io/host.ts';
-import type { ServiceDraft, ServicePlan } from '../service/plan.ts';
+import { type ServiceDraft, type ServicePlan, serverName } from '../service/plan.ts';
 import type { WorkerReplan } from '../worker-protocol.ts';
 import type { Foundation } from './foundation.ts';
 import type { HealthWatch } from './health-watch.ts';
@@ -187,6 +187,7 @@ export class Reloader {
     const prepared = await presence.prepare(spec);
     board.announce(services);
     const replans = replansOf(this.#foundation, config, host, blueprint);
+    const losses = this.#losses(services);
     try {
       attachBoth?.();
       await crew.replan(replans);
@@ -203,9 +204,21 @@ export class Reloader {
     this.host = { ...host, missing: [] };
     this.services = services;
     board.update(services);
+    for (const { service, rs, sessions } of losses)
+      log.warn({ service, rs, sessions }, `real server ${rs} of ${service} is gone: sessions end with it`);
     this.#noteLeaving();
     this.#health.update(config, services);
     await prepared.commit();
+  }
+
+  /** Real servers that `next` has no more, although they have sessions: drainTimeout is over, or 0s. */
+  #losses(next: readonly ServicePlan[]): { service: string; rs: string; sessions: number }[] {
+    const stays = new Set(next.flatMap(({ realServers }) => realServers.map(({ index }) => index)));
+    return this.services.flatMap(({ name, realServers }) =>
+      realServers
+        .filter(({ index }) => !stays.has(index) && this.#sessionsOf(index) > 0)
+        .map((one) => ({ service: name, rs: serverName(one), sessions: this.#sessionsOf(one.index) })),
+    );
   }
 
   #noteLeaving(): void {

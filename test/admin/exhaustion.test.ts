@@ -9,13 +9,16 @@ import { IO_COLUMN, IO_COUNTERS } from '../../src/io/packet-io.ts';
 function start() {
   const counters = new Float64Array(counterCells(3));
   const io = new Float64Array(5 * IO_COUNTERS.length);
+  const legsInUse = new Float64Array(12);
+  const plan = { lports: { first: 1, last: 100 }, realServers: [] as object[] };
   const services = [
-    { name: 'game', index: 2 },
-    { name: 'chat', index: 0 },
+    { ...plan, name: 'game', index: 2 },
+    { ...plan, name: 'chat', index: 0 },
   ];
   const sources = {
     services: () => services,
     counters,
+    legsInUse,
     io,
     ports: [{ name: 'wan0' }, { name: 'lan0' }],
     refresh: () => {},
@@ -39,13 +42,15 @@ function start() {
     stop();
     mock.timers.reset();
   };
-  return { counters, io, services, pass, end };
+  return { counters, io, legsInUse, plan, services, pass, end };
 }
 
-test('each thing is said at once, then at most once a minute with what came together', () => {
+test('each thing is said after a second, then at most once a minute, with what came together', () => {
   const { counters, pass, end } = start();
   const cell = counterRow(2) + dropColumn(DROP.lports_exhausted);
   assert.deepEqual(pass(3000), []);
+  counters[cell] = 1;
+  assert.deepEqual(pass(1000), []);
   counters[cell] = 7;
   assert.deepEqual(pass(1000), ['game 7 service game: no lport is free: give it more lips']);
   for (let second = 0; second < 59; second++) {
@@ -55,6 +60,9 @@ test('each thing is said at once, then at most once a minute with what came toge
   counters[cell]! += 10;
   assert.deepEqual(pass(1000), ['game 600 service game: no lport is free: give it more lips']);
   assert.deepEqual(pass(120_000), [], 'nothing more is used up');
+  counters[cell]!++;
+  assert.deepEqual(pass(1000), [], 'gathered again after a pause');
+  assert.deepEqual(pass(1000), ['game 1 service game: no lport is free: give it more lips']);
   end();
 });
 
@@ -64,7 +72,7 @@ test('evictions, limits and losses are said of whom they concern', () => {
   counters[counterRow(2) + dropColumn(DROP.new_session_limit)] = 4;
   counters[counterRow(-1) + dropColumn(DROP.handover_failed)] = 5;
   io[IO_COUNTERS.length + IO_COLUMN.lostKernel] = 6;
-  assert.deepEqual(pass(1000), [
+  assert.deepEqual(pass(2000), [
     'game 4 service game: limits.newSessions is reached',
     'chat 3 service chat: the session table is full: sessions end early (sessions.max, sessions.onewayShare)',
     '- 5 a datapath process does not keep up with what others pass on to it',
@@ -74,14 +82,36 @@ test('evictions, limits and losses are said of whom they concern', () => {
 });
 
 test('what was counted before is no news, and a number that starts again at 0 is followed', () => {
-  const { counters, services, pass, end } = start();
+  const { counters, plan, services, pass, end } = start();
   const cell = counterRow(1) + dropColumn(DROP.session_limit);
   counters[cell] = 100;
-  services.push({ name: 'later', index: 1 });
+  services.push({ ...plan, name: 'later', index: 1 });
   assert.deepEqual(pass(1000), [], 'a service that is new here');
   counters[cell] = 0;
   assert.deepEqual(pass(1000), []);
   counters[cell] = 2;
-  assert.deepEqual(pass(1000), ['later 2 service later: limits.sessions is reached']);
+  assert.deepEqual(pass(2000), ['later 2 service later: limits.sessions is reached']);
+  end();
+});
+
+test('the legs that have no lports left are named, the fullest first, and not more than a line holds', () => {
+  const { counters, legsInUse, services, pass, end } = start();
+  const cell = counterRow(2) + dropColumn(DROP.lports_exhausted);
+  const server = (ip: string, ...legs: number[]) => ({
+    ip,
+    port: 6000,
+    legs: legs.map((index) => ({ index, lip: `10.2.0.20${index % 3}` })),
+  });
+  services[0]!.realServers = [server('10.2.0.11', 0, 1), server('fd00:2::12', 2, 3)];
+  legsInUse.set([89, 95, 100, 2]);
+  counters[cell] = 5;
+  assert.deepEqual(pass(2000), [
+    'game 5 service game: no lport is free: give it more lips' +
+      ' (10.2.0.202 to [fd00:2::12]:6000 uses 100 of 100, 10.2.0.201 to 10.2.0.11:6000 uses 95 of 100)',
+  ]);
+  services[0]!.realServers = [server('10.2.0.11', 0, 1, 2, 3, 4, 5)];
+  legsInUse.fill(100);
+  counters[cell]!++;
+  assert.match(pass(60_000).join(), /to 10\.2\.0\.11:6000 uses 100 of 100, 2 more\)$/);
   end();
 });
