@@ -126,10 +126,21 @@ function serverFamilies(sources: AdminSources): Family[] {
   return [
     {
       name: 'server_up',
-      help: '1 while a real server is up; 0 when it is down, drained or removed.',
+      help: '1 while a real server works, 0 while its checks or its traffic say that it is down.',
       type: 'gauge',
       labels: ['service', 'rs'],
-      read: perServer(({ index }, _, put) => put(sources.serverState(index).state === 'up' ? 1 : 0)),
+      read: perServer(({ index }, _, put) => put(sources.serverState(index).isDown ? 0 : 1)),
+    },
+    {
+      name: 'server_state',
+      help: '1 for each of these that a real server is: down, drained, removed, fallback.',
+      type: 'gauge',
+      labels: ['service', 'rs', 'state'],
+      read: perServer(({ index, isFallback }, _, put) => {
+        const { isDown, isDrained, isRemoved } = sources.serverState(index);
+        const states = { down: isDown, drained: isDrained, removed: isRemoved, fallback: isFallback };
+        for (const [state, holds] of Object.entries(states)) put(holds ? 1 : 0, { state });
+      }),
     },
     {
       name: 'server_weight',

@@ -89,9 +89,17 @@ describe('/metrics', () => {
     [
       'a real server that is down has no weight, and the fallback steps in',
       ({ states }) => {
-        states[0] = { ...states[0]!, state: 'down', reason: 'no reply' };
+        states[0] = { ...states[0]!, state: 'down', isDown: true, reason: 'no reply' };
       },
       { 'server_up{1}': 0, 'server_weight{1}': 0, 'server_up{9}': 1, 'server_weight{9}': 1 },
+    ],
+    [
+      'a real server that is drained or removed is up, without weight',
+      ({ states }) => {
+        states[0] = { ...states[0]!, state: 'drained', isDrained: true };
+        states[1] = { ...states[1]!, state: 'removed', isRemoved: true };
+      },
+      { 'server_up{1}': 1, 'server_weight{1}': 0, 'server_up{9}': 1, 'server_weight{9}': 0 },
     ],
     [
       'a weight that an operator set counts',
@@ -120,6 +128,23 @@ describe('/metrics', () => {
       }
     });
   }
+
+  it('each real server has every state that holds', async (t) => {
+    const admin = await startSample(t);
+    const up = admin.states[0]!;
+    admin.states[1] = { ...up, state: 'down', isDown: true, isDrained: true };
+    admin.states[2] = { ...up, state: 'removed', isRemoved: true };
+    const series = seriesOf(await admin.metrics());
+    const statesOf = (service: string, rs: string) =>
+      ['down', 'drained', 'removed', 'fallback'].filter((state) => {
+        const name = `uoa_proxy_server_state{service="${service}",rs="${rs}",state="${state}"}`;
+        assert.ok(series.has(name), name);
+        return series.get(name) === 1;
+      });
+    assert.deepEqual(statesOf('game', '10.2.0.11:6000'), []);
+    assert.deepEqual(statesOf('game', '10.2.0.9:6000'), ['down', 'drained', 'fallback']);
+    assert.deepEqual(statesOf('10.1.0.100:6001', '10.2.0.12:6000'), ['removed']);
+  });
 
   const reloads: [last: { ok: boolean; at: Date } | undefined, successful: number, at: number][] = [
     [undefined, 1, 1_700_000_000],

@@ -34,6 +34,17 @@ const ZERO = '0x80';
 const inbound = '{service="game",direction="inbound"}';
 const game = '{service="game"}';
 const rs = (n: number) => `{service="game",rs="10.2.0.1${n}:6000"}`;
+/** The series of real server n: whether it works, its weight now, and what holds of down, drained, removed, fallback. */
+const server = (n: number, up: string, weight: string, ...holds: string[]): Record<string, string> => ({
+  [`uoa_proxy_server_up${rs(n)}`]: up,
+  [`uoa_proxy_server_weight${rs(n)}`]: weight,
+  ...Object.fromEntries(
+    ['down', 'drained', 'removed', 'fallback'].map((state) => [
+      `uoa_proxy_server_state{service="game",rs="10.2.0.1${n}:6000",state="${state}"}`,
+      holds.includes(state) ? ONE : ZERO,
+    ]),
+  ),
+});
 
 const STORIES: Story[] = [
   { alert: 'UoaProxyGone', tells: 'nobody answers', fires: true, series: { up: ZERO } },
@@ -169,7 +180,13 @@ const STORIES: Story[] = [
     alert: 'UoaProxyServerDown',
     tells: 'one of two real servers is down',
     fires: true,
-    series: { [`uoa_proxy_server_up${rs(1)}`]: ONE, [`uoa_proxy_server_up${rs(2)}`]: ZERO },
+    series: { ...server(1, ONE, ONE), ...server(2, ZERO, ZERO, 'down') },
+  },
+  {
+    alert: 'UoaProxyServerDown',
+    tells: 'the fallback is down',
+    fires: true,
+    series: { ...server(1, ONE, ONE), ...server(2, ZERO, ZERO, 'down', 'fallback') },
   },
   {
     alert: 'UoaProxyServerDown',
@@ -178,16 +195,76 @@ const STORIES: Story[] = [
     series: { [`uoa_proxy_server_up${rs(1)}`]: '1x75 0 1x10' },
   },
   {
+    alert: 'UoaProxyServerDown',
+    tells: 'it is drained, and works',
+    fires: false,
+    series: { ...server(1, ONE, ONE), ...server(2, ONE, ZERO, 'drained') },
+  },
+  {
+    alert: 'UoaProxyServerDown',
+    tells: 'it was drained before it was taken down',
+    fires: false,
+    series: { ...server(1, ONE, ONE), ...server(2, ZERO, ZERO, 'down', 'drained') },
+  },
+  {
+    alert: 'UoaProxyServerDown',
+    tells: 'the config names it no more, and it is down',
+    fires: false,
+    series: { ...server(1, ONE, ONE), ...server(2, ZERO, ZERO, 'down', 'removed') },
+  },
+  {
     alert: 'UoaProxyServiceDown',
     tells: 'all real servers are down',
     fires: true,
-    series: { [`uoa_proxy_server_up${rs(1)}`]: ZERO, [`uoa_proxy_server_up${rs(2)}`]: ZERO },
+    series: { ...server(1, ZERO, ZERO, 'down'), ...server(2, ZERO, ZERO, 'down') },
+  },
+  {
+    alert: 'UoaProxyServiceDown',
+    tells: 'one is drained and the other has weight 0',
+    fires: true,
+    series: { ...server(1, ONE, ZERO, 'drained'), ...server(2, ONE, ZERO) },
+  },
+  {
+    alert: 'UoaProxyServiceDown',
+    tells: 'the fallback is down too',
+    fires: true,
+    series: { ...server(1, ZERO, ZERO, 'down'), ...server(2, ZERO, ZERO, 'down', 'fallback') },
   },
   {
     alert: 'UoaProxyServiceDown',
     tells: 'one is left',
     fires: false,
-    series: { [`uoa_proxy_server_up${rs(1)}`]: ONE, [`uoa_proxy_server_up${rs(2)}`]: ZERO },
+    series: { ...server(1, ONE, ONE), ...server(2, ZERO, ZERO, 'down') },
+  },
+  {
+    alert: 'UoaProxyServiceDown',
+    tells: 'one of two is drained',
+    fires: false,
+    series: { ...server(1, ONE, ONE), ...server(2, ONE, ZERO, 'drained') },
+  },
+  {
+    alert: 'UoaProxyServiceDown',
+    tells: 'the fallback is at work',
+    fires: false,
+    series: { ...server(1, ZERO, ZERO, 'down'), ...server(2, ONE, ONE, 'fallback') },
+  },
+  {
+    alert: 'UoaProxyOnlyFallback',
+    tells: 'all others are down',
+    fires: true,
+    series: { ...server(1, ZERO, ZERO, 'down'), ...server(2, ONE, ONE, 'fallback') },
+  },
+  {
+    alert: 'UoaProxyOnlyFallback',
+    tells: 'all others are drained',
+    fires: true,
+    series: { ...server(1, ONE, ZERO, 'drained'), ...server(2, ONE, ONE, 'fallback') },
+  },
+  {
+    alert: 'UoaProxyOnlyFallback',
+    tells: 'it is not needed',
+    fires: false,
+    series: { ...server(1, ONE, ONE), ...server(2, ONE, ZERO, 'fallback') },
   },
   {
     alert: 'UoaProxyNoAcknowledgements',

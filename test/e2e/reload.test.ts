@@ -135,6 +135,9 @@ test('a real server that is taken out keeps its sessions until drainTimeout, the
     return services[0]!.realServers.length === 1;
   });
   assert.deepEqual(unwatch(), [], 'what the reload added stays');
+  const loss = rig.proxy.log.split('\n').find((line) => line.includes('is gone: sessions end with it'));
+  const { service, rs, sessions } = JSON.parse(loss ?? '{}');
+  assert.deepEqual([service, rs, sessions], ['test', gone, held], 'it is logged whose sessions ended');
   const counted = await clients.end();
   t.diagnostic(`${counted.missing} of ${counted.sent} lost`);
   assert.deepEqual([counted.altered, counted.unexpected], [0, 0]);
