@@ -14,6 +14,11 @@ import { sniff, withSniffOptions } from './sniff.ts';
 import { top } from './top.ts';
 
 const COLUMNS = 80;
+const COMMANDS = ['run', 'check', 'ctl', 'top', 'sniff', 'lab', 'completion'] as const;
+
+const RUN_EPILOGUE = `The config is reloaded when the file changes, on SIGHUP (on a terminal that ends the proxy) and by uoa-proxy ctl reload. What a reload cannot change is said in the log.
+
+Exit codes: 0 after SIGTERM, SIGINT or a drain; 1 it cannot start or go on; 130 after a second signal.`;
 
 type Command = () => number | Promise<number>;
 
@@ -35,7 +40,9 @@ export async function runCli(argv: readonly string[]): Promise<number> {
     help = output;
   });
   if (failure) {
-    process.stderr.write(`uoa-proxy: ${sentence(failure.message)}\nTry: uoa-proxy --help\n`);
+    const of = COMMANDS.find((name) => name === argv[0]);
+    const help = of === undefined ? 'uoa-proxy --help' : `uoa-proxy ${of} --help`;
+    process.stderr.write(`uoa-proxy: ${sentence(failure.message)}\nTry: ${help}\n`);
     return 1;
   }
   if (command === undefined) {
@@ -60,7 +67,8 @@ function defineCommands(argv: readonly string[], choose: (command: Command) => v
     .command(
       'run',
       'Run the proxy until SIGTERM or SIGINT',
-      (command) => withConfig(command).example('$0 run --config /etc/uoa-proxy.yaml', ''),
+      (command) =>
+        withConfig(command).example('$0 run --config /etc/uoa-proxy.yaml', '').epilogue(RUN_EPILOGUE),
       ({ config }) => choose(() => run(config)),
     )
     .command(
@@ -141,7 +149,7 @@ function defineCommands(argv: readonly string[], choose: (command: Command) => v
     .demandCommand(
       1,
       1,
-      'a command is needed: run, check, ctl, top, sniff or lab',
+      `a command is needed: ${COMMANDS.slice(0, -1).join(', ')} or ${COMMANDS.at(-1)}`,
       'only one command at a time',
     )
     .strict()

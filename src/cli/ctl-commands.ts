@@ -19,6 +19,24 @@ Exit codes: 0 it is done; 1 it is not, and standard error says why.
 
 Changes last until the proxy ends; the config file is never written. All of it is described in docs/ctl.md.`;
 
+const COLUMNS = `WEIGHT: share of new sessions; 0/100 is 0 now, 100 in the config. A fallback has 0 until it is needed.
+
+STATE: up; down by its checks or its traffic; drained by an operator; removed from the config, its sessions go on for drainTimeout. A line below says since when and why.
+
+ACTIVE, INACTIVE: sessions that the real server has answered, and has not. IN/s, OUT/s: packets per second sent to it, and of it sent on to clients. 12.3k is 12,300.`;
+
+const SERVICES_EPILOGUE = `${COLUMNS}
+
+The rates are of one second, for which it waits.
+
+Exit codes: 0 it was shown, whatever the states; 1 the proxy cannot be asked, and standard error says why.`;
+
+const TOP_EPILOGUE = `${COLUMNS}
+
+SENT ON: how many of the packets went on. drops: by reason, see docs/operations.md. lost: before the proxy saw them, or refused by the kernel. All rates are of the second before.
+
+Exit codes: 0 ended by q, Ctrl-C or a signal, or after --once; 1 the proxy cannot be asked at the start, and standard error says why.`;
+
 export function withCtl(command: Argv, choose: Choose) {
   return withTarget(command)
     .usage(
@@ -36,7 +54,8 @@ export function withCtl(command: Argv, choose: Choose) {
             describe: 'Answer at once, without packets/s, which take a second',
           })
           .example('$0 ctl services', '')
-          .example('$0 ctl services --json', 'Every counter'),
+          .example('$0 ctl services --json', 'Every counter')
+          .epilogue(SERVICES_EPILOGUE),
       (options) => choose(() => ctlServices({ ...options, rate: !options.noRate })),
     )
     .command(
@@ -139,7 +158,8 @@ export function withTop(command: Argv) {
     .option('json', { type: 'boolean', default: false, describe: 'One JSON object per second and line' })
     .example('$0 top', 'Until q or Ctrl-C')
     .example('$0 top --once', 'For a report')
-    .example('$0 top --json', 'For a script, until it ends');
+    .example('$0 top --json', 'For a script, until it ends')
+    .epilogue(TOP_EPILOGUE);
 }
 
 type CtlArguments = {

@@ -27,12 +27,16 @@ describe('the command line', () => {
 
   it('names every command in its help', () => {
     const { stdout } = uoaProxy('--help');
-    for (const command of ['run', 'check', 'lab'])
+    for (const command of ['run', 'check', 'ctl', 'top', 'sniff', 'lab', 'completion'])
       assert.match(stdout, new RegExp(`^ {2}uoa-proxy ${command} `, 'm'));
   });
 
+  it('says in the help of run what reloads the config', () => {
+    assert.match(uoaProxy('run', '--help').stdout, /file changes, on SIGHUP/);
+  });
+
   const refused: [args: string[], message: RegExp][] = [
-    [[], /a command is needed: run, check, ctl, top, sniff or lab/],
+    [[], /a command is needed: run, check, ctl, top, sniff, lab or completion/],
     [['rnu'], /Unknown command: rnu/],
     [['run'], /Missing required argument: config/],
     [['check', '--config'], /Not enough arguments following: config/],
@@ -54,7 +58,8 @@ describe('the command line', () => {
       assert.equal(code, 1);
       assert.equal(stdout, '');
       assert.match(stderr, message);
-      assert.match(stderr, /^Try: uoa-proxy --help$/m);
+      const of = args.length > 0 && args[0] !== 'rnu' ? `${args[0]} ` : '';
+      assert.match(stderr, new RegExp(`^Try: uoa-proxy ${of}--help$`, 'm'));
       assert.doesNotMatch(stderr, /^ +at /m);
     });
   }

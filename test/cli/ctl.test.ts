@@ -361,12 +361,18 @@ describe('ctl refuses', () => {
       assert.deepEqual(admin.done, []);
     });
   }
+
+  it('and names its own help', () => {
+    assert.match(uoaProxy('ctl', 'servces').stderr, /^Try: uoa-proxy ctl --help$/m);
+  });
 });
 
 describe('the help of ctl and top', () => {
   for (const args of [
     ['ctl'],
+    ['ctl', 'services'],
     ['ctl', 'sessions'],
+    ['ctl', 'drain'],
     ['ctl', 'server'],
     ['ctl', 'server', 'weight'],
     ['top'],
@@ -382,4 +388,12 @@ describe('the help of ctl and top', () => {
   it('names the exit codes', () => {
     assert.match(uoaProxy('ctl', '--help').stdout, /^Exit codes: 0 it is done; 1 it is not/m);
   });
+
+  for (const args of [['ctl', 'services'], ['top']]) {
+    it(`of ${args.join(' ')} explains columns, states, rates and exit codes`, () => {
+      const { stdout } = uoaProxy(...args, '--help');
+      for (const word of ['WEIGHT:', 'STATE: up; down', 'ACTIVE, INACTIVE:', 'IN/s, OUT/s:', 'Exit codes: 0'])
+        assert.ok(stdout.includes(word), word);
+    });
+  }
 });
