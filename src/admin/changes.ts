@@ -1,4 +1,4 @@
-// What can be changed over HTTP: POST /reload, /drain, and drain, enable or weight of one real server. Names are looked up
+// What can be changed over HTTP: POST /reload, /drain, /drain/cancel, and drain, enable or weight of one real server. Names are looked up
 // here, so that a wrong one is answered with those that there are; what a change means is sources.operations' business.
 import type { FastifyInstance } from 'fastify';
 import { duration, integer } from '../config/reader.ts';
@@ -9,7 +9,6 @@ import { reportServer } from './report.ts';
 import { QueryError } from './session-query.ts';
 import { type AdminSources, OperationError } from './sources.ts';
 
-const DRAIN_DEFAULT_MS = 300_000;
 /** It looks at the host first; meanwhile the connection says nothing, for which others are closed. */
 const RELOAD_MS = 120_000;
 const drainTimeout = duration('0s', '24h');
@@ -24,16 +23,17 @@ export function addChanges(app: FastifyInstance, sources: AdminSources): void {
 
   app.post('/reload', async ({ raw }, reply) => {
     raw.socket.setTimeout(RELOAD_MS);
-    const { ok, lines } = await operations.reload();
-    if (ok) return { ok, lines };
+    const { ok, lines, lastChange } = await operations.reload();
+    if (ok) return lastChange === undefined ? { ok, lines } : { ok, lines, lastChange };
     return reply.code(422).send({ error: 'the config was not taken, nothing changed', ok, lines });
   });
 
   app.post('/drain', async (request) => {
-    const timeoutMs = readDrainTimeout(request.query as Record<string, unknown>);
-    operations.drain(timeoutMs);
+    const timeoutMs = operations.drain(readDrainTimeout(request.query as Record<string, unknown>));
     return { draining: true, timeoutMs };
   });
+
+  app.post('/drain/cancel', async () => ({ draining: false, wasDraining: operations.cancelDrain() }));
 
   app.post<Target>('/services/:service/servers/:rs/drain', async ({ params }) => {
     const target = find(sources, params);
@@ -54,12 +54,12 @@ export function addChanges(app: FastifyInstance, sources: AdminSources): void {
   });
 }
 
-function readDrainTimeout(query: Record<string, unknown>): number {
+function readDrainTimeout(query: Record<string, unknown>): number | undefined {
   for (const name of Object.keys(query)) {
     if (name !== 'timeout')
       throw new QueryError(`unknown parameter ${JSON.stringify(name)}: expected timeout`);
   }
-  if (query.timeout === undefined) return DRAIN_DEFAULT_MS;
+  if (query.timeout === undefined) return undefined;
   const ms = drainTimeout.read(query.timeout);
   if (ms === undefined)
     throw new QueryError(`timeout ${JSON.stringify(query.timeout)}: expected ${drainTimeout.allowed}`);

@@ -145,7 +145,7 @@ function addGuards(app: FastifyInstance, access: Access): void {
 }
 
 const NOT_FOUND =
-  'not found: there are GET /metrics, /healthz, /readyz, /sessions, /services and /stats, POST /reload, /drain and /services/SERVICE/servers/RS/drain, enable or weight';
+  'not found: there are GET /metrics, /healthz, /readyz, /sessions, /services and /stats, POST /reload, /drain, /drain/cancel and /services/SERVICE/servers/RS/drain, enable or weight';
 
 function statusOf(error: unknown): number {
   if (error instanceof QueryError) return 400;

@@ -33,6 +33,8 @@ export interface ReloadOutcome {
   ok: boolean;
   /** What changed, one line each; or, when it is not ok, every problem. */
   lines: readonly string[];
+  /** When nothing changed: the last reload since the start that changed something, perhaps just before by itself. */
+  lastChange?: { at: Date; lines: readonly string[] } | undefined;
 }
 
 /** What the operator asked for cannot be done: `status` is the HTTP code, 404 or 409. */
@@ -49,8 +51,13 @@ export class OperationError extends Error {
 export interface Operations {
   /** Reads the config file again. Never rejects. */
   reload(): Promise<ReloadOutcome>;
-  /** Takes no new sessions any more; the proxy ends when there are none left, or after `timeoutMs`. */
-  drain(timeoutMs: number): void;
+  /**
+   * Takes no new sessions any more; the proxy ends when there are none left, or after `timeoutMs`: undefined is as it was, or
+   * the default. Returns how many milliseconds are left. Throws an OperationError.
+   */
+  drain(timeoutMs: number | undefined): number;
+  /** Takes back drain; returns whether there was one. Throws an OperationError. */
+  cancelDrain(): boolean;
   /** A real server of a service, both as /services names them; drain keeps its sessions. Throws an OperationError. */
   drainServer(service: string, rs: string): void;
   /** Takes back drainServer and setWeight. Throws an OperationError. */

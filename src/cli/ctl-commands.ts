@@ -95,14 +95,8 @@ export function withCtl(command: Argv, choose: Choose) {
       (own) => own.example('$0 ctl reload', 'Prints what changed; exit code 1 if it cannot be used'),
       (options) => choose(() => ctlReload(options)),
     )
-    .command(
-      'drain',
-      'Take no new sessions; end when there are none left',
-      (own) =>
-        own
-          .option('timeout', { ...text, describe: 'End after this long in any case, as 90s [5m]' })
-          .example('$0 ctl drain --timeout 10m', ''),
-      (options) => choose(() => ctlDrain(options)),
+    .command('drain', 'Take no new sessions; end when there are none left', withDrainOptions, (options) =>
+      choose(() => ctlDrain({ ...options, wait: !options.noWait })),
     )
     .example('$0 ctl services', 'What ipvsadm -ln shows')
     .example('$0 ctl server drain game 10.2.0.11:6000', '')
@@ -114,6 +108,23 @@ export function withCtl(command: Argv, choose: Choose) {
       'ctl needs a command: services, sessions, stats, server, reload or drain',
       'only one command at a time',
     );
+}
+
+function withDrainOptions(own: Argv<CtlArguments>) {
+  return own
+    .option('timeout', { ...text, describe: 'End after this long in any case, as 90s [5m]' })
+    .option('no-wait', { type: 'boolean', default: false, describe: 'Return at once' })
+    .option('cancel', { type: 'boolean', default: false, describe: 'Take it back: new sessions again' })
+    .check(({ cancel, timeout, noWait }) => {
+      if (cancel && (timeout !== undefined || noWait))
+        throw new Error('--cancel goes with neither --timeout nor --no-wait');
+      return true;
+    })
+    .example('$0 ctl drain --timeout 10m', 'Returns when the proxy is gone')
+    .example('$0 ctl drain --cancel', '')
+    .epilogue(`Waits until the proxy is gone, and says now and then how many sessions are left. To end the waiting ends no drain. A second drain with --timeout sets another deadline; one without only waits.
+
+Exit codes: 0 the proxy is gone; 1 the drain was taken back, or the proxy cannot be asked, and standard error says why.`);
 }
 
 function withServerActions(command: Argv<CtlArguments>, choose: Choose) {

@@ -1,6 +1,7 @@
 // `uoa-proxy ctl`: asks a running proxy over its admin HTTP and prints the answer, as tables or as JSON.
 import { setTimeout as wait } from 'node:timers/promises';
 import { AdminClient } from '../ctl/admin-client.ts';
+import { waitUntilGone } from '../ctl/drain-wait.ts';
 import { ratesBetween, takeSample } from '../ctl/sample.ts';
 import { plain, print, widthOf } from '../ctl/screen.ts';
 import { type ServerAnswer, serverLine } from '../ctl/server-line.ts';
@@ -85,23 +86,53 @@ export async function ctlServer(
   return 0;
 }
 
+interface ReloadAnswer {
+  lines: string[];
+  error?: string;
+  lastChange?: { at: string; lines: string[] };
+}
+
 /** 1 when the proxy goes on with the config that it had. */
 export async function ctlReload(options: CtlOptions): Promise<number> {
   const { status, json } = await clientOf(options).reload();
-  const { lines, error } = json as { lines: string[]; error?: string };
+  const { lines, error, lastChange } = json as ReloadAnswer;
+  const listed = (texts: readonly string[]): string => texts.map((line) => `  ${line}\n`).join('');
   if (options.json) printJson(json);
-  else if (status === 200) output.write(lines.length === 0 ? 'nothing changed\n' : `${lines.join('\n')}\n`);
-  else process.stderr.write(`uoa-proxy: ${error}:\n${lines.map((line) => `  ${line}\n`).join('')}`);
+  else if (status !== 200) process.stderr.write(`uoa-proxy: ${error}:\n${listed(lines)}`);
+  else if (lines.length > 0) output.write(`${lines.join('\n')}\n`);
+  else if (lastChange === undefined) output.write('nothing changed\n');
+  else {
+    const { at } = lastChange;
+    const ago = age(Date.now() - Date.parse(at));
+    output.write(`nothing changed since the reload at ${at}, ${ago} ago:\n${listed(lastChange.lines)}`);
+  }
   return status === 200 ? 0 : 1;
 }
 
-export async function ctlDrain(options: CtlOptions & { timeout: string | undefined }): Promise<number> {
-  const query = options.timeout === undefined ? '' : `?timeout=${encodeURIComponent(options.timeout)}`;
-  const answer = await clientOf(options).post<{ timeoutMs: number }>(`/drain${query}`);
+export interface DrainOptions extends CtlOptions {
+  timeout: string | undefined;
+  /** Until the proxy is gone. */
+  wait: boolean;
+  cancel: boolean;
+}
+
+export async function ctlDrain({ timeout, wait, cancel, ...options }: DrainOptions): Promise<number> {
+  const client = clientOf(options);
+  const say = (line: string): void => {
+    if (!options.json) output.write(`${line}\n`);
+  };
+  if (cancel) {
+    const answer = await client.post<{ wasDraining: boolean }>('/drain/cancel');
+    if (options.json) printJson(answer);
+    say(answer.wasDraining ? 'not draining any more: new sessions are taken' : 'it did not drain');
+    return 0;
+  }
+  const query = timeout === undefined ? '' : `?timeout=${encodeURIComponent(timeout)}`;
+  const answer = await client.post<{ timeoutMs: number }>(`/drain${query}`);
   if (options.json) printJson(answer);
-  else
-    output.write(
-      `draining: no new sessions; the proxy ends when there are none left, at the latest in ${age(answer.timeoutMs)}\n`,
-    );
+  say(
+    `draining: no new sessions; the proxy ends when there are none left, at the latest in ${age(answer.timeoutMs)}`,
+  );
+  if (wait) await waitUntilGone(client, answer.timeoutMs, say);
   return 0;
 }

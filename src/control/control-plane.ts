@@ -5,7 +5,7 @@ import { type AdminSources, OperationError, type ReloadOutcome } from '../admin/
 import type { Config } from '../config/schema.ts';
 import { ClientTable } from '../datapath/client-table.ts';
 import { COUNTER, counterRow } from '../datapath/counters.ts';
-import { CONTROL, commonBytes, mapMemory, memoryBytes } from '../datapath/memory.ts';
+import { commonBytes, mapMemory, memoryBytes } from '../datapath/memory.ts';
 import { legPlans, poolKey } from '../datapath/plan.ts';
 import { Totals } from '../datapath/totals.ts';
 import { portsDown } from '../io/host.ts';
@@ -17,6 +17,7 @@ import { createSharedMemory } from '../sys/shared-memory.ts';
 import { closeSocketPair, openSocketPair, type SocketPair } from '../sys/socket-pair.ts';
 import { ioCells, nowMs } from '../worker-protocol.ts';
 import { Workers } from '../workers.ts';
+import { Drain } from './drain.ts';
 import type { Foundation } from './foundation.ts';
 import { HealthWatch } from './health-watch.ts';
 import { closeRings, provideRings, ringFds, wantedWorkers } from './packet-rings.ts';
@@ -38,7 +39,6 @@ import { ServerBoard } from './server-board.ts';
 
 /** What may wait for one worker from the others: some dozens of the largest datagrams. */
 const HANDOVER_BYTES = 4 << 20;
-const DRAIN_POLL_MS = 200;
 
 export type Undo = (() => Promise<void>)[];
 
@@ -49,7 +49,7 @@ export class ControlPlane {
   readonly #reloader: Reloader;
   readonly #saved: SavedSessions | undefined;
   #readiness = { ready: false, reason: 'starting' };
-  #drain: NodeJS.Timeout | undefined;
+  readonly #drain: Drain;
   #end: (exitCode: number) => void = () => {};
 
   private constructor(
@@ -65,6 +65,9 @@ export class ControlPlane {
     this.ended = new Promise((resolve) => {
       this.#end = resolve;
     });
+    const { control } = foundation.memories[0]!.common;
+    const end = () => this.#end(0);
+    this.#drain = new Drain(control, () => this.#sessionCount(), end, foundation.log);
     void foundation.crew.ended.then((exitCode) => {
       this.#readiness = { ready: false, reason: 'the datapath process ended' };
       this.#end(exitCode);
@@ -166,7 +169,7 @@ export class ControlPlane {
 
   announceStop(): void {
     this.#readiness = { ready: false, reason: 'stopping' };
-    clearInterval(this.#drain);
+    this.#drain.close();
   }
 
   reload(): Promise<ReloadOutcome> {
@@ -204,7 +207,7 @@ export class ControlPlane {
       ioMode: io.ioMode,
       readiness: () => this.#readinessNow(),
       clientsUncounted: () => ClientTable.uncounted(memories[0]!.common.clients),
-      isDraining: () => this.#drain !== undefined,
+      isDraining: () => this.#drain.isOn,
       reloads: () => reloader.history(),
       workers: () => crew.pids.map((pid, index) => ({ pid, restarts: crew.restarts[index]! })),
       sessions: {
@@ -215,7 +218,8 @@ export class ControlPlane {
       },
       operations: {
         reload: () => reloader.reload(),
-        drain: (timeoutMs) => this.#startDraining(timeoutMs),
+        drain: (timeoutMs) => this.#drain.begin(timeoutMs),
+        cancelDrain: () => this.#drain.cancel(),
         drainServer: (service, rs) => board.drain(this.#serverIndex(service, rs)),
         enableServer: (service, rs) => board.enable(this.#serverIndex(service, rs)),
         setWeight: (service, rs, weight) => board.setWeight(this.#serverIndex(service, rs), weight),
@@ -230,7 +234,7 @@ export class ControlPlane {
     const count = config.services.length;
     const outages = board.outages();
     const troubles = [
-      ...(this.#drain === undefined ? [] : ['draining: no new sessions']),
+      ...(this.#drain.isOn ? ['draining: no new sessions'] : []),
       ...portsDown(host.ports),
       ...crew.missing.map((n) => `datapath process ${n} is starting again`),
       ...outages
@@ -257,21 +261,6 @@ export class ControlPlane {
       throw new OperationError(404, `service ${service} has no real server ${rs}, only ${names}`);
     }
     return server.index;
-  }
-
-  #startDraining(timeoutMs: number): void {
-    if (this.#drain !== undefined) return;
-    const { log, memories } = this.#foundation;
-    memories[0]!.common.control[CONTROL.draining] = 1;
-    log.info({ timeoutMs }, 'draining: no new sessions');
-    const deadline = performance.now() + timeoutMs;
-    this.#drain = setInterval(() => {
-      const sessions = this.#sessionCount();
-      if (sessions > 0 && performance.now() < deadline) return;
-      clearInterval(this.#drain);
-      log.info({ sessions }, sessions > 0 ? 'draining: the time is over' : 'drained');
-      this.#end(0);
-    }, DRAIN_POLL_MS);
   }
 
   #sessionCount(): number {

@@ -47,6 +47,7 @@ export class Reloader {
   #succeeded = 0;
   #failed = 0;
   #last: { ok: boolean; at: Date } | undefined;
+  #lastChange: ReloadOutcome['lastChange'];
   #isStopped = false;
 
   constructor(
@@ -109,8 +110,11 @@ export class Reloader {
       outcome = { ok: false, lines: problemsOf(error) };
     }
     const { ok, lines } = outcome;
-    this.#last = { ok, at: new Date() };
+    const at = new Date();
+    this.#last = { ok, at };
     if (ok) {
+      if (lines.length === 0) outcome = { ...outcome, lastChange: this.#lastChange };
+      else this.#lastChange = { at, lines };
       this.#succeeded++;
       log.info({ changes: lines }, lines.length === 0 ? 'reload: nothing changed' : 'reloaded');
     } else {

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { request } from 'node:http';
 import { describe, it } from 'node:test';
+import { OperationError } from '../../src/admin/sources.ts';
 import { type SampleAdmin, startSample } from './sample.ts';
 
 const OTHER = encodeURIComponent('10.1.0.100:6001');
@@ -14,7 +15,8 @@ const weight = (value: unknown): RequestInit => ({
 describe('changes over HTTP', () => {
   const taken: [path: string, init: RequestInit, done: string][] = [
     ['/reload', {}, 'reload'],
-    ['/drain', {}, 'drain 300000'],
+    ['/drain', {}, 'drain as before'],
+    ['/drain/cancel', {}, 'cancel drain'],
     ['/drain?timeout=90s', {}, 'drain 90000'],
     ['/drain?timeout=0s', {}, 'drain 0'],
     ['/services/game/servers/10.2.0.11:6000/drain', {}, 'drain game 10.2.0.11:6000'],
@@ -51,6 +53,25 @@ describe('changes over HTTP', () => {
     assert.equal((await admin.post('/services/game/servers/10.2.0.11:6000/enable')).status, 200);
     const weighted = await admin.post('/services/game/servers/10.2.0.11:6000/weight', weight(7));
     assert.equal((weighted.json.server as Record<string, unknown>).effectiveWeight, 7);
+  });
+
+  it('answers a drain with the time that is left, and its end with whether there was one', async (t) => {
+    const admin = await startSample(t);
+    const answered = async (path: string) => (await admin.post(path)).json;
+    assert.deepEqual(await answered('/drain?timeout=90s'), { draining: true, timeoutMs: 90_000 });
+    assert.deepEqual(await answered('/drain'), { draining: true, timeoutMs: 12_345 });
+    assert.deepEqual(await answered('/drain/cancel'), { draining: false, wasDraining: true });
+  });
+
+  it('answers a change that comes when the proxy ends with 409', async (t) => {
+    const admin = await startSample(t);
+    admin.sources.operations.cancelDrain = () => {
+      throw new OperationError(409, 'the proxy is ending');
+    };
+    assert.deepEqual(await admin.post('/drain/cancel'), {
+      status: 409,
+      json: { error: 'the proxy is ending' },
+    });
   });
 
   it('answers a reload with what changed', async (t) => {

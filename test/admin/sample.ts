@@ -115,7 +115,12 @@ export async function startSample(
         return { ok: true, lines: ['service game: real server 10.2.0.13:6000 added'] };
       },
       drain: (timeoutMs) => {
-        done.push(`drain ${timeoutMs}`);
+        done.push(`drain ${timeoutMs ?? 'as before'}`);
+        return timeoutMs ?? 12_345;
+      },
+      cancelDrain: () => {
+        done.push('cancel drain');
+        return true;
       },
       drainServer(service, rs) {
         const index = serverIndex(service, rs);

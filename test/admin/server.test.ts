@@ -181,7 +181,12 @@ describe('the admin server', () => {
   for (const method of ['GET', 'PUT', 'DELETE', 'PATCH', 'OPTIONS', 'HEAD']) {
     it(`refuses ${method} with 405 where there is something to change`, async (t) => {
       const admin = await startSample(t);
-      for (const path of ['/reload', '/drain', '/services/game/servers/10.2.0.11:6000/enable']) {
+      for (const path of [
+        '/reload',
+        '/drain',
+        '/drain/cancel',
+        '/services/game/servers/10.2.0.11:6000/enable',
+      ]) {
         const response = await fetch(admin.url(path), { method });
         assert.equal(response.status, 405);
         assert.equal(response.headers.get('allow'), 'POST');

@@ -231,8 +231,9 @@ describe('ctl does', () => {
       'weight game 10.2.0.11:6000 50',
       'game 10.2.0.11:6000: up, weight 50/100, 12,412 sessions\n',
     ],
+    [['drain', '--cancel'], 'cancel drain', 'not draining any more: new sessions are taken\n'],
     [
-      ['drain', '--timeout', '90s'],
+      ['drain', '--timeout', '90s', '--no-wait'],
       'drain 90000',
       'draining: no new sessions; the proxy ends when there are none left, at the latest in 1m 30s\n',
     ],
@@ -248,6 +249,21 @@ describe('ctl does', () => {
   it('reload and prints what changed', async (t) => {
     const stdout = 'service game: real server 10.2.0.13:6000 added\n';
     assert.deepEqual(await ctl(t, await startSample(t), 'reload'), { code: 0, stdout, stderr: '' });
+  });
+
+  it('reload and prints what the last one changed, when the proxy was first to see the edit', async (t) => {
+    const admin = await startSample(t);
+    const lastChange = { at: new Date(Date.now() - 125_500), lines: ['service game: scheduler rr -> wlc'] };
+    admin.sources.operations.reload = async () => ({ ok: true, lines: [], lastChange });
+    const { code, stdout } = await ctl(t, admin, 'reload');
+    assert.equal(code, 0);
+    const at = lastChange.at.toISOString();
+    assert.match(stdout, new RegExp(`^nothing changed since the reload at ${at}, 2m \\d+s ago:$`, 'm'));
+    assert.match(stdout, /^ {2}service game: scheduler rr -> wlc$/m);
+    const { json } = await admin.post('/reload');
+    assert.deepEqual(json, { ok: true, lines: [], lastChange: { ...lastChange, at } });
+    admin.sources.operations.reload = async () => ({ ok: true, lines: [] });
+    assert.equal((await ctl(t, admin, 'reload')).stdout, 'nothing changed\n');
   });
 
   it('reload and ends with 1 and every problem when the config cannot be used', async (t) => {
@@ -349,6 +365,7 @@ describe('ctl refuses', () => {
     [[], /ctl needs a command: services, sessions, stats, server, reload or drain/],
     [['sessions', '--state', 'closed'], /Choices: "oneway", "normal"/],
     [['sessions', '--limit', '5000'], /limit "5000": expected an integer 1\.\.1000/],
+    [['drain', '--cancel', '--timeout', '9s'], /--cancel goes with neither --timeout nor --no-wait/],
     [['drain', '--timeout', '90'], /timeout "90": expected duration 0s\.\.24h/],
     [['stats', 'all'], /Unknown (command|argument): all/],
   ];

@@ -84,31 +84,71 @@ test('a state file that is damaged is said and ignored', async (t) => {
   assert.match(proxy.log, /saved sessions: .* is ignored: /);
 });
 
-test('ctl drain: no new sessions, the others go on, and the proxy ends when they are over', async (t) => {
-  const rig = await startRig(t, {
-    clients: CLIENTS,
-    servers: 1,
-    service: { timeouts: { normal: '2s', oneway: '2s' } },
+/** `uoa-proxy ctl drain ARGS` beside the proxy, and what it printed when it has ended. */
+function ctlDrain({ topology }: Rig, ...args: string[]) {
+  const argv = nodeArgv(MAIN, 'ctl', 'drain', ...args);
+  const child = topology.spawn('lb', argv, { stdio: ['ignore', 'pipe', 'inherit'] });
+  let text = '';
+  child.stdout!.setEncoding('utf8').on('data', (more) => {
+    text += more;
   });
+  return { child, ended: once(child, 'close').then(([code]) => ({ code: code as number | null, text })) };
+}
+
+const SHORT = { timeouts: { normal: '2s', oneway: '2s' } };
+
+test('ctl drain: no new sessions, the others go on, and it returns when they are over and the proxy is gone', async (t) => {
+  const rig = await startRig(t, { clients: CLIENTS, servers: 1, service: SHORT });
   const servers = await rig.startServers();
   const clients = rig.startClients({ portsPerAddress: PORTS, sizes: [64] });
   await until(
     'every client has a session',
     async () => (await rig.metric('sessions', { state: 'normal' })) === ALL,
   );
-  const argv = nodeArgv(MAIN, 'ctl', 'drain', '--timeout', '60s');
-  const ctl = rig.topology.spawn('lb', argv, { stdio: 'inherit' });
-  assert.deepEqual(await once(ctl, 'exit'), [0, null]);
-  const { status, body } = await rig.proxy.get('/readyz');
-  assert.equal(status, 503);
-  assert.match(body, /draining/);
+  const ctl = ctlDrain(rig, '--timeout', '15s');
+  await until('it drains', async () => (await rig.proxy.get('/readyz')).body.includes('draining'));
+  const longer = await ctlDrain(rig, '--timeout', '60s', '--no-wait').ended;
+  assert.equal(longer.code, 0);
+  assert.match(longer.text, /at the latest in 1m 0s/);
+  assert.equal((await rig.proxy.get('/readyz')).status, 503);
   const late = await rig.clients({ portsPerAddress: 1, count: CLIENTS, sizes: [64], timeoutMs: 200 });
   assert.equal(late.missing, CLIENTS);
   assert.equal(await rig.metric('drops_total', { reason: 'draining' }), CLIENTS);
+  assert.equal(ctl.child.exitCode, null, 'it waits');
   const exited = once(rig.proxy.child, 'exit');
+  let isGone = false;
+  void exited.then(() => {
+    isGone = true;
+  });
   const counted = await clients.end();
   assert.equal(counted.missing, 0, 'sessions that were there lose nothing');
+  const { code, text } = await ctl.ended;
+  assert.equal(code, 0);
+  assert.match(text, new RegExp(`^${ALL} sessions left$`, 'm'));
+  assert.match(text, /^drained, and the proxy has ended$/m);
+  assert.ok(isGone, 'the proxy ended before');
   assert.deepEqual(await exited, [0, null]);
   assert.match(rig.proxy.log, /"msg":"drained"/);
+  await Promise.all(servers.map((server) => server.end()));
+});
+
+test('ctl drain --cancel: new sessions again, ready again, and who waited hears of it', async (t) => {
+  const rig = await startRig(t, { clients: CLIENTS, servers: 1 });
+  const servers = await rig.startServers();
+  const clients = rig.startClients({ portsPerAddress: PORTS, sizes: [64] });
+  await until(
+    'every client has a session',
+    async () => (await rig.metric('sessions', { state: 'normal' })) === ALL,
+  );
+  const waiting = ctlDrain(rig);
+  await until('it drains', async () => (await rig.proxy.get('/readyz')).status === 503);
+  const cancelled = await ctlDrain(rig, '--cancel').ended;
+  assert.deepEqual(cancelled, { code: 0, text: 'not draining any more: new sessions are taken\n' });
+  assert.equal((await waiting.ended).code, 1);
+  assert.equal((await rig.proxy.get('/readyz')).status, 200);
+  assert.match(rig.proxy.log, /"msg":"the drain is taken back: new sessions again"/);
+  const late = await rig.clients({ portsPerAddress: 1, count: CLIENTS, sizes: [64] });
+  assert.equal(late.missing, 0);
+  assert.equal((await clients.end()).missing, 0);
   await Promise.all(servers.map((server) => server.end()));
 });
