@@ -137,6 +137,22 @@ describe('docker/systemd/uoa-proxy.service', () => {
       assert.equal(folder, '750');
     });
 
+    test('a reload tells by its success whether the proxy took the config', () => {
+      const reloadWith = (config: string) => {
+        const text = 'cat >/etc/uoa-proxy/proxy.yaml; systemctl reload uoa-proxy.service';
+        const argv = ['-t', init, '-a', '-r', 'sh', '-c', text];
+        return spawnSync('nsenter', argv, { input: config, encoding: 'utf8' }).status;
+      };
+      assert.equal(reloadWith(CONFIG.replace('name: game', 'name: game, scheduler: wlc')), 0);
+      assert.match(log(), /^(nothing changed since the reload at .*:\n {2})?service game: .*scheduler/m);
+      assert.notEqual(reloadWith(CONFIG.replace('workers: 1', 'workers: 2')), 0);
+      assert.match(log(), /io\.workers.* restart/);
+      assert.notEqual(reloadWith(CONFIG.replace('vport: 6000', 'vport: many')), 0);
+      assert.match(log(), /services\[0\]\.vport/);
+      assert.equal(reloadWith(CONFIG), 0);
+      assert.equal(property('ActiveState'), 'active');
+    });
+
     test('killed, it is started again and is ready again', async () => {
       inside('systemctl', 'kill', '--signal=KILL', '--kill-whom=main', 'uoa-proxy.service');
       await until('restarted', () => property('NRestarts') === '1');
