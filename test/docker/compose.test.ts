@@ -2,7 +2,7 @@
 // its services.
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { describe, test } from 'node:test';
 import { parse } from 'yaml';
 import { uoaProxy } from '../cli/program.ts';
@@ -14,6 +14,7 @@ const all = Object.entries(services);
 
 interface ProxyConfig {
   admin: { listen: string };
+  sessions: { stateFile: string };
   services: { vip: string; lips: string[]; realServers: { ip: string }[] }[];
 }
 const proxy = parse(readFileSync(join(ROOT, 'docker/compose/proxy.yaml'), 'utf8')) as ProxyConfig;
@@ -67,6 +68,14 @@ describe('docker/compose.yaml', () => {
         else assert.ok(text.split(':')[0]! in volumes, `${name}: ${text}`);
       }
     }
+  });
+
+  test('sessions are saved on a volume, whose folder in the image belongs to its user', () => {
+    const folder = dirname(proxy.sessions.stateFile);
+    const mounted = services['load-balancer']!.volumes!.map(volumeOf).find(({ to }) => to === folder);
+    assert.deepEqual([mounted?.isFile, mounted?.readOnly], [false, false]);
+    const dockerfile = readFileSync(join(ROOT, 'docker/Dockerfile'), 'utf8');
+    assert.match(dockerfile, new RegExp(`install --directory --owner uoa .* ${folder} `));
   });
 
   test('nobody is privileged, all capabilities are dropped but those that are needed, and ports are open on loopback only', () => {

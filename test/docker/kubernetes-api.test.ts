@@ -26,6 +26,7 @@ const WORDS: Record<string, readonly string[]> = {
   'updateStrategy.type': ['RollingUpdate', 'OnDelete'],
   'seccompProfile.type': ['RuntimeDefault', 'Localhost', 'Unconfined'],
   'emptyDir.medium': ['Memory'],
+  'hostPath.type': ['DirectoryOrCreate', 'Directory', 'FileOrCreate', 'File', 'Socket'],
   'Service.spec.type': ['ClusterIP', 'NodePort', 'LoadBalancer', 'ExternalName'],
 };
 const QUANTITY = /^\d+(\.\d+)?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$/;
@@ -154,7 +155,13 @@ describe('a manifest is refused', () => {
     ['with a number in a command', 'daemonset.yaml', "[sleep, '10']", '[sleep, 10]', /'number'.*'string'/],
     ['with text for true', 'daemonset.yaml', 'hostNetwork: true', 'hostNetwork: "yes"', /'string'.*'boolean/],
     ['with a map for a list', 'daemonset.yaml', '- { key: uoa-proxy', '{ key: uoa-proxy', /'Toleration\[\]'/],
-    ['with nothing where a map stands', 'daemonset.yaml', 'emptyDir: {}', 'emptyDir:', /'null'/],
+    [
+      'with nothing where a map stands',
+      'sidecar.yaml',
+      'emptyDir: { medium: Memory, sizeLimit: 1Mi }',
+      'emptyDir:',
+      /'null'/,
+    ],
     ['without a port', 'daemonset.yaml', 'containerPort: 9464, ', '', /'containerPort' is missing/],
     ['without a selector', 'sidecar.yaml', `  selector:\n    ${LABELS}\n`, '', /'selector' is missing/],
     ['without a spec', 'sidecar.yaml', SPEC, '', /'spec' is missing/],

@@ -2,8 +2,8 @@
 // ConfigMaps, as the proxy would get them. What Kubernetes itself would refuse is in kubernetes-api.test.ts.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { after, describe, test } from 'node:test';
 import { parse, parseAllDocuments } from 'yaml';
 import { createScratch, removeScratch } from '../../src/lab/namespace.ts';
@@ -34,14 +34,14 @@ interface Container {
   readinessProbe?: Probe;
   livenessProbe?: Probe;
   lifecycle?: { preStop: { exec: { command: string[] } } };
-  volumeMounts?: { name: string; mountPath: string }[];
+  volumeMounts?: { name: string; mountPath: string; readOnly?: boolean }[];
 }
 interface PodSpec {
   hostNetwork?: boolean;
   terminationGracePeriodSeconds: number;
   initContainers?: Container[];
   containers: Container[];
-  volumes: { name: string; configMap?: { name: string } }[];
+  volumes: { name: string; configMap?: { name: string }; hostPath?: { path: string; type: string } }[];
 }
 interface Manifest {
   apiVersion: string;
@@ -183,7 +183,7 @@ describe('the configs in the ConfigMaps', () => {
     assert.equal(services[0]!.vip, '10.42.0.17');
   });
 
-  test("each node's of the DaemonSet has no problem, and no LIP stands in two of them", () => {
+  test("each node's of the DaemonSet has no problem, no LIP stands in two of them, and sessions are saved on the node", () => {
     const all = manifests('daemonset.yaml');
     const configs = Object.entries(one(all, 'ConfigMap').data!);
     for (const [name, text] of configs) check(name, text);
@@ -191,6 +191,23 @@ describe('the configs in the ConfigMaps', () => {
       (parse(text) as { services: { lips: string[] }[] }).services.flatMap((service) => service.lips),
     );
     assert.equal(new Set(lips).size, lips.length);
+    const { initContainers, containers, volumes } = one(all, 'DaemonSet').spec!.template!.spec;
+    const state = volumes.find(({ hostPath }) => hostPath)!;
+    assert.equal(state.hostPath!.type, 'DirectoryOrCreate', 'they outlive the pod');
+    const [{ mountPath, readOnly }] = containers[0]!.volumeMounts!.filter(({ name }) => name === state.name);
+    assert.equal(readOnly, undefined);
+    for (const [name, text] of configs) {
+      const { sessions } = parse(text) as { sessions: { stateFile: string } };
+      assert.equal(dirname(sessions.stateFile), mountPath, `${name}: sessions are saved there`);
+    }
+    const { command, securityContext, volumeMounts } = initContainers![0]!;
+    assert.deepEqual(volumeMounts, [{ name: state.name, mountPath }]);
+    assert.deepEqual(securityContext.capabilities.add, ['CHOWN', 'FOWNER']);
+    const here = command!.map((word) => (word === mountPath ? join(scratch, 'state') : word));
+    execFileSync(here[0]!, here.slice(1));
+    const { uid, gid, mode } = statSync(join(scratch, 'state'));
+    const { runAsUser, runAsGroup } = containers[0]!.securityContext;
+    assert.deepEqual([uid, gid, mode & 0o777], [runAsUser, runAsGroup, 0o750]);
     const [container] = one(all, 'DaemonSet').spec!.template!.spec.containers;
     assert.deepEqual(container!.args, ['run', '--config', '/etc/uoa-proxy/$(NODE_NAME).yaml']);
     assert.deepEqual(container!.env![0]!.name, 'NODE_NAME');
