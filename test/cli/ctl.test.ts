@@ -408,7 +408,7 @@ describe('the help of ctl and top', () => {
 
   for (const args of [['ctl', 'services'], ['top']]) {
     it(`of ${args.join(' ')} explains columns, states, rates and exit codes`, () => {
-      const { stdout } = uoaProxy(...args, '--help');
+      const stdout = uoaProxy(...args, '--help').stdout.replaceAll('\n', ' ');
       for (const word of ['WEIGHT:', 'STATE: up; down', 'ACTIVE, INACTIVE:', 'IN/s, OUT/s:', 'Exit codes: 0'])
         assert.ok(stdout.includes(word), word);
     });
