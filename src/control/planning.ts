@@ -147,7 +147,7 @@ export function workerPlans(
     capacity,
     sharedSeed,
     ports: host.ports,
-    ownAddresses: host.own,
+    ownAddresses: [...host.own, ...host.broadcasts],
     wanMtu: Math.min(...host.ports.filter(({ side }) => (side & SIDE.wan) !== 0).map(({ mtu }) => mtu)),
     services,
     worker: { worker, workers },

@@ -47,7 +47,7 @@ export class Directory {
   #servicesByPort = new Map<number, Service[]>();
   /** VIPs and LIPs. */
   #ours = new AddressSet([]);
-  /** Other addresses of this host. */
+  /** Other addresses of this host, and broadcasts of its subnets. */
   #hosts = new AddressSet([]);
   /** LIP:lports, each range once. */
   #locals: readonly { lip: Int32Array; first: number; last: number }[] = [];
@@ -140,7 +140,7 @@ export class Directory {
 
   /**
    * Whether the packet's datagram to `service` may come from its source. The capture sees packets that the kernel would
-   * refuse as martians: an address that none has, or this host's own from outside. And an answer to a VIP:vport, a
+   * refuse as martians: an address that none has, or this host's own and its subnets' broadcasts from outside. And an answer to a VIP:vport, a
    * LIP:lport or the service's own real server would come back to us as a client's datagram, for ever.
    */
   mayComeFrom({ family, addresses, sport }: Packet, service: Service, portIndex: number): boolean {

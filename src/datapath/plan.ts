@@ -29,7 +29,7 @@ export interface DatapathPlan {
   readonly lportReserve: number;
   /** Which of how many datapaths that share the services this is; without it the only one. */
   readonly worker?: { readonly worker: number; readonly workers: number };
-  /** Addresses of this host besides VIPs and LIPs: no client on another host has them. */
+  /** Addresses of this host besides VIPs and LIPs, and broadcasts of its subnets: no client on another host has them. */
   readonly ownAddresses?: readonly string[];
 }
 

@@ -3,7 +3,7 @@
 // Addresses of both families, in canonical text. It only looks, apart from assignAddresses and removeAddresses.
 import { existsSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ADDRESS_WORDS, familyOf, parseAddressInto } from '../wire/address.ts';
+import { ADDRESS_WORDS, familyOf, formatIpv4, parseAddressInto, parseIpv4 } from '../wire/address.ts';
 import { IoError } from './io-error.ts';
 import {
   addAddress,
@@ -11,6 +11,7 @@ import {
   asHost,
   defaultDevice,
   type Link,
+  type LinkAddress,
   listLinks,
   removeAddress,
   routeTo,
@@ -41,6 +42,8 @@ export interface HostPlan {
   mtuTowards: Record<string, number>;
   /** All addresses of this host but those of loopback interfaces and IPv6 link-local ones. */
   own: string[];
+  /** The first and the last address of each IPv4 subnet of the same interfaces: they stand for all of its hosts, not for one. */
+  broadcasts: string[];
   /** VIPs and LIPs that are not local to this host. */
   missing: MissingAddress[];
 }
@@ -97,7 +100,16 @@ export async function planHost(request: HostRequest): Promise<HostPlan> {
   for (const [vip, device] of wanOf) await addMissing(vip, device);
   for (const lip of lips) await addMissing(lip, lanFor(lip, [...lans], links));
   const own = [...links.values()].filter(({ loopback }) => !loopback).flatMap(({ addresses }) => addresses);
-  return { ports, mtuTowards, own: own.map(({ ip }) => ip), missing };
+  const broadcasts = [...new Set(own.flatMap(broadcastsOf))];
+  return { ports, mtuTowards, own: own.map(({ ip }) => ip), broadcasts, missing };
+}
+
+/** Also the first one, which old hosts take for a broadcast (RFC 1122, 3.3.6). None in a /31 or /32 (RFC 3021). */
+function broadcastsOf({ ip, prefixLen }: LinkAddress): string[] {
+  if (familyOf(ip) !== 4 || prefixLen > 30) return [];
+  const hosts = 2 ** (32 - prefixLen) - 1;
+  const first = parseIpv4(ip) & ~hosts;
+  return [formatIpv4(first), formatIpv4(first | hosts)];
 }
 
 /** Throws an IoError when there are IPv6 addresses and the kernel has no IPv6. */

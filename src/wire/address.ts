@@ -6,6 +6,8 @@ export type Family = 4 | 6;
 export const ADDRESS_WORDS = 4;
 /** Third word of a v4-mapped address. */
 export const V4_MAPPED = 0xffff;
+/** 169.254/16 (RFC 3927). */
+const LINK_LOCAL = 0xa9fe;
 
 /** Dotted decimal -> int32 in network order (10.0.0.1 = 0x0a000001). Throws RangeError on anything else. */
 export function parseIpv4(text: string): number {
@@ -69,13 +71,13 @@ export function isSameAddress(a: Int32Array, aAt: number, b: Int32Array, bAt: nu
 
 /**
  * A source that no datagram can come from: 0.0.0.0/8, multicast 224/4 and reserved 240/4 (RFC 6890); ::, multicast
- * ff00::/8, and fe80::/10, which means nothing without its link. Loopback is not judged here: it is right on a loopback
- * interface only.
+ * ff00::/8; and 169.254/16 and fe80::/10, which mean nothing without their link. Loopback is not judged here: it is right
+ * on a loopback interface only.
  */
 export function isImpossibleSource(words: Int32Array, at: number): boolean {
   if (isV4(words, at)) {
     const firstByte = words[at + 3] >>> 24;
-    return firstByte === 0 || firstByte >= 224;
+    return firstByte === 0 || firstByte >= 224 || words[at + 3] >>> 16 === LINK_LOCAL;
   }
   const first = words[at];
   if (first >>> 24 === 0xff || first >>> 22 === 0x3fa) return true;

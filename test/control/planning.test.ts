@@ -1,9 +1,10 @@
 // Real servers that the config names no more and that keep their sessions for a while, and the room for plans to come.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { spaciousCapacity, withLeaving } from '../../src/control/planning.ts';
+import { spaciousCapacity, withLeaving, workerPlans } from '../../src/control/planning.ts';
 import { numberServices } from '../../src/service/numbering.ts';
 import type { ServiceDraft } from '../../src/service/plan.ts';
+import { parse, sampleService } from '../config/sample.ts';
 import { makePlan, realServer, type ServiceChange } from '../datapath/rig.ts';
 
 const [A, B, C6] = ['10.2.0.10', '10.2.0.11', 'fd00:2::10'];
@@ -153,4 +154,11 @@ describe('the room for plans to come', () => {
     const many = Array.from({ length: 100 }, () => draft(servers));
     assert.deepEqual(spaciousCapacity(many), { services: 200, realServers: 0xffff, legs: 0xffff });
   });
+});
+
+test('no client has an address of this host or a broadcast of its subnets', () => {
+  const host = { ports: [], mtuTowards: {}, own: ['10.1.0.1'], broadcasts: ['10.1.0.255'], missing: [] };
+  const fixed = { capacity: spaciousCapacity([]), workers: 1, sharedSeed: [1, 2] as const };
+  const [plan] = workerPlans(parse({ services: [sampleService({})] }), host, [], fixed);
+  assert.deepEqual(plan!.ownAddresses, ['10.1.0.1', '10.1.0.255']);
 });

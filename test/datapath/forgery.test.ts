@@ -277,6 +277,9 @@ const SOURCES = [
   '127.255.0.9',
   '224.0.0.1',
   '239.1.1.1',
+  '169.254.0.0',
+  '169.254.9.9',
+  '169.254.255.255',
   '240.0.0.1',
   '255.255.255.255',
 ];
@@ -289,13 +292,14 @@ const LOOPS: { what: string; from: 'wan' | 'lan'; src: string; sport: number }[]
   { what: 'the real server of the service', from: 'wan', src: RIP, sport: 6000 },
   { what: 'the real server of the service, from its own side', from: 'lan', src: RIP, sport: 6000 },
   { what: 'an address of this host', from: 'wan', src: '10.1.0.1', sport: 5000 },
+  { what: "the broadcast of this host's subnet", from: 'wan', src: '10.1.0.255', sport: 5000 },
 ];
 
 rows('sources whose answer would loop', [
   ...LOOPS.map(
     ({ what, from, src, sport }): Row => ({
       name: `a request from ${what} is dropped`,
-      plan: { ownAddresses: ['10.1.0.1'] },
+      plan: { ownAddresses: ['10.1.0.1', '10.1.0.255'] },
       steps: [
         { [from]: fromClient({ src, sport }), verdict: 'drop:bad_source', sessions: 0 },
         { wan: fromClient(), verdict: 'forward', sent: [withIpo()] },
@@ -333,7 +337,7 @@ rows('impossible sources', [
       ],
     }),
   ),
-  ...['1.0.0.1', '126.255.255.255', '128.0.0.1', '223.255.255.255'].map(
+  ...['1.0.0.1', '126.255.255.255', '128.0.0.1', '169.253.255.255', '169.255.0.0', '223.255.255.255'].map(
     (src): Row => ({
       name: `a request from ${src} is served`,
       plan: PLAIN,

@@ -131,6 +131,19 @@ test('two-arm over both families: interfaces, routes and own addresses, without 
   assert.deepEqual(found.own.sort(), ['10.1.0.1', '10.2.0.1', 'fd00:1::1', 'fd00:2::1']);
 });
 
+test('first and last addresses of IPv4 subnets are broadcasts, but not in a /31, a /32 or on loopback', async (t) => {
+  const eth8 = '10.7.0.1/24 10.7.0.9/24 172.31.5.1/16 10.8.0.5/30 10.8.0.10/31 10.8.0.20/32 fd00:7::1/64';
+  const ns = host(t, { eth8, eth9: '10.9.192.1/18' });
+  sh(`ip -n ${ns} address add 10.10.0.1/24 dev lo`);
+  const { broadcasts } = await plan(t, ns, { vips: ['10.7.0.1'], lips: ['10.7.0.9'], rips: ['10.7.0.2'] });
+  assert.deepEqual(broadcasts, [
+    ...['10.7.0.0', '10.7.0.255'],
+    ...['172.31.0.0', '172.31.255.255'],
+    ...['10.8.0.4', '10.8.0.7'],
+    ...['10.9.192.0', '10.9.255.255'],
+  ]);
+});
+
 test('an IPv6 VIP is received where it is, else where its subnet is, else by the IPv6 default route', async (t) => {
   const ns = host(t, { eth8: '10.7.0.1/24 fd00:7::1/64', eth9: '10.1.0.1/24 fd00:1:0:0:8000::1/65' });
   sh(`ip -n ${ns} route add default via 10.7.0.254`);
