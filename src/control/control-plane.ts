@@ -100,7 +100,7 @@ export class ControlPlane {
     const { fd, buffer } = createSharedMemory('uoa-proxy', allBytes);
     const memories = plans.map((own, worker) => mapMemory(buffer, own, cells, common + worker * regionBytes));
     const steering = steeringOf(blueprint, io.workers, steeringKey);
-    saved?.write(memories, config, steering);
+    saved?.write(memories, config, steering, fixed.sharedSeed);
     const pairs = io.workers === 1 ? [] : plans.map(() => openSocketPair(HANDOVER_BYTES));
     undo.push(async () => pairs.forEach(closeSocketPair));
     const crew = new Workers(

@@ -4,6 +4,7 @@ import type { Logger } from 'pino';
 import type { Config } from '../config/schema.ts';
 import type { DatapathMemory } from '../datapath/memory.ts';
 import { Owners, STEERING_KEY_WORDS, type SteeringPlan } from '../io/steering.ts';
+import { Persistence } from '../service/persistence.ts';
 import type { ServicePlan } from '../service/plan.ts';
 import { type RestoredSession, writeRecords } from '../session/restored-sessions.ts';
 import { SESSION_WORDS, vipAt } from '../session/session.ts';
@@ -56,6 +57,7 @@ export class SavedSessions {
     memories: readonly DatapathMemory[],
     { sessions: { onewayShare } }: Config,
     steering: SteeringPlan | undefined,
+    sharedSeed: readonly [number, number],
   ): void {
     const { sessions, dropped } = this.#loaded;
     const ownerOf = steering === undefined ? () => 0 : ownersOf(steering, this.#services);
@@ -64,7 +66,23 @@ export class SavedSessions {
       return { records, table, onewayMax: Math.max(1, Math.floor((max * onewayShare) / 100)) };
     });
     const outcome = writeRecords(sessions, tables, ownerOf);
+    this.#notePersistence(new Persistence(memories[0]!.common.persistence, sharedSeed));
     this.#log.info({ ...outcome, ...dropped }, `saved sessions: ${outcome.written} go on`);
+  }
+
+  /** New sessions of a client go where the one of its sessions goes on that was in use last. */
+  #notePersistence(persistence: Persistence): void {
+    const serverOfLeg: number[] = [];
+    for (const { persistenceMs, realServers } of this.#services) {
+      if (persistenceMs === 0) continue;
+      for (const { index, isFallback, legs } of realServers)
+        if (!isFallback) for (const leg of legs) serverOfLeg[leg.index] = index;
+    }
+    if (serverOfLeg.length === 0) return;
+    this.#loaded.sessions.forEach(({ client, service, leg, lastSeenMs }) => {
+      const server = serverOfLeg[leg];
+      if (server !== undefined) persistence.note(client, 0, service, server, lastSeenMs);
+    });
   }
 
   /** They are at work: later they would only be wrong. */

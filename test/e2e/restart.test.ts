@@ -76,6 +76,33 @@ for (const io of [IO, { mode: 'ring' as const, workers: 2 }]) {
   });
 }
 
+test('with persistence new sessions of a client go where its restored ones are', async (t) => {
+  const { rig } = await startWithState(t, { clients: 4, service: { persistence: '300s', scheduler: 'rr' } });
+  const first = rig.startProxy();
+  await first.ready();
+  const servers = await rig.startServers();
+  const count = rig.clientIps.length;
+  await rig.clients({ portsPerAddress: 1, count, sizes: [64] });
+  const before = await mappings(first);
+  assert.equal(before.length, count);
+  await first.stop();
+  const proxy = rig.startProxy();
+  await proxy.ready();
+  // From the last one to the first, or taking turns could come to the same.
+  await rig.clients({
+    portsPerAddress: 2,
+    count: 2 * count,
+    sizes: [64],
+    addresses: rig.clientIps.toReversed(),
+  });
+  const pairs = (lines: string[]) =>
+    new Set(lines.map((line) => line.split(' ')).map((at) => `${at[0]} -> ${at[4]}`));
+  const after = await mappings(proxy);
+  assert.equal(after.length, 3 * count);
+  assert.deepEqual([...pairs(after)].sort(), [...pairs(before)].sort());
+  await Promise.all(servers.map((server) => server.end()));
+});
+
 test('a state file that is damaged is said and ignored', async (t) => {
   const { rig, stateFile } = await startWithState(t);
   writeFileSync(stateFile, 'no sessions');
