@@ -162,8 +162,13 @@ export const SERVER_FAMILIES: readonly ServerFamily[] = [
   },
   {
     name: 'server_sessions_unanswered_total',
-    help: 'Sessions that ended and never got an answer of their real server.',
+    help: 'Sessions that expired and never got an answer of their real server.',
     series: { onewayEnded: {} },
+  },
+  {
+    name: 'server_sessions_answered_total',
+    help: 'Sessions that got the first answer of their real server.',
+    series: { sessionsAnswered: {} },
   },
   {
     name: 'server_packets_total',

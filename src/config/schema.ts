@@ -82,7 +82,7 @@ const health = optionalGroup('Whether a real server works: asked in turn, and se
     0,
   ),
   silent: defaulted(
-    'A real server is down after so many of its sessions ended without an answer within `window`, while none got one; 0 = never.',
+    'A real server is down after so many of its sessions expired without an answer within `window`, while no session got its first answer; 0 = never. Where a check asks it too, the last one that takes new sessions stays. Datagrams that it ignores by intent can bring this about while no new client is served.',
     count(1_000_000),
     0,
   ),

@@ -4,25 +4,32 @@ import type { Logger } from 'pino';
 import type { Config } from '../config/schema.ts';
 import { SERVER_COUNTER, serverRow } from '../datapath/server-cells.ts';
 import { type HealthTarget, Monitor } from '../health/monitor.ts';
-import { Passive } from '../health/passive.ts';
+import { Passive, type TrafficFailure } from '../health/passive.ts';
 import type { HealthConfig } from '../health/probe.ts';
 import { type ServicePlan, serverName } from '../service/plan.ts';
 import { configOf } from './planning.ts';
 import type { ServerBoard } from './server-board.ts';
 
 const OBSERVE_MS = 1000;
+/** What does not change is said again after this long. */
+const REPEAT_MS = 600_000;
 
 interface Observed {
   index: number;
   key: string;
+  service: string;
+  rs: string;
   health: HealthConfig;
   passive: Passive;
+  /** When it was said last that it is silent but stays. */
+  sparedAtMs: number;
 }
 
 export class HealthWatch {
   readonly #board: ServerBoard;
   readonly #monitor: Monitor;
   readonly #read: () => Float64Array;
+  readonly #log: Logger;
   #indexByKey = new Map<string, number>();
   #observed: Observed[] = [];
   readonly #timer: NodeJS.Timeout;
@@ -31,10 +38,13 @@ export class HealthWatch {
   constructor(board: ServerBoard, read: () => Float64Array, log: Logger) {
     this.#board = board;
     this.#read = read;
+    this.#log = log;
     this.#monitor = new Monitor(
       ({ key }, state, reason) => {
         const index = this.#indexByKey.get(key);
         if (index !== undefined) board.setHealth(index, state, reason);
+        // What ends from before it went down must not take it out once more.
+        if (state === 'up') this.#observed.find((one) => one.key === key)?.passive.forget();
       },
       {
         onProblem: ({ service, ip, port }, problem) =>
@@ -54,13 +64,17 @@ export class HealthWatch {
       const health = configOf(config, service)?.health;
       if (health === undefined) continue;
       for (const { index, ip, port } of service.realServers) {
-        const key = `${service.name} ${serverName({ ip, port })}`;
+        const rs = serverName({ ip, port });
+        const key = `${service.name} ${rs}`;
         this.#indexByKey.set(key, index);
         targets.push({ key, service: service.name, ip, port, health });
         if (!Passive.isWanted(health)) continue;
         const known = before.get(key);
         const isAsBefore = known?.index === index && isDeepStrictEqual(known.health, health);
-        this.#observed.push(isAsBefore ? known : { key, index, health, passive: new Passive(health) });
+        const own = { key, index, service: service.name, rs, health };
+        this.#observed.push(
+          isAsBefore ? known : { ...own, passive: new Passive(health), sparedAtMs: -Infinity },
+        );
       }
     }
     this.#monitor.update(targets);
@@ -77,15 +91,33 @@ export class HealthWatch {
   #observe(): void {
     if (this.#observed.length === 0) return;
     const servers = this.#read();
-    for (const { key, index, passive } of this.#observed) {
+    for (const one of this.#observed) {
+      const { index, passive } = one;
       const row = serverRow(index);
       const counters = {
         unreachable: servers[row + SERVER_COUNTER.unreachable]!,
         onewayEnded: servers[row + SERVER_COUNTER.onewayEnded]!,
-        answered: servers[row + SERVER_COUNTER.outboundPackets]!,
+        answered: servers[row + SERVER_COUNTER.sessionsAnswered]!,
       };
-      const reason = passive.observe(counters, performance.now());
-      if (reason !== undefined) this.#monitor.fail(key, reason);
+      const failure = passive.observe(counters, performance.now());
+      if (failure !== undefined) this.#onFailure(one, failure);
     }
+  }
+
+  /**
+   * Clients alone can bring silence about. So a real server that a check asks too, and that is up, goes only where another
+   * one takes its new sessions: without it these would be lost for certain.
+   */
+  #onFailure(observed: Observed, { isSilence, reason }: TrafficFailure): void {
+    const { key, index, service, rs, health } = observed;
+    if (!isSilence || health.type === 'none' || this.#board.hasOther(index)) {
+      this.#monitor.fail(key, reason);
+      return;
+    }
+    const nowMs = performance.now();
+    if (this.#board.stateOf(index).state !== 'up' || nowMs - observed.sparedAtMs < REPEAT_MS) return;
+    observed.sparedAtMs = nowMs;
+    const why = 'its check succeeds, and no other one takes new sessions';
+    this.#log.warn({ service, rs, reason }, `real server ${rs} of ${service} stays up (${why}): ${reason}`);
   }
 }

@@ -114,6 +114,14 @@ export class ServerBoard {
     });
   }
 
+  /** Whether new sessions could go to another real server of its service, be it the fallback. */
+  hasOther(index: number): boolean {
+    const service = this.#entries.get(index)?.service;
+    return [...this.#entries].some(
+      ([other, entry]) => other !== index && entry.service === service && effectiveWeight(entry) > 0,
+    );
+  }
+
   stateOf(index: number): ServerState {
     const entry = this.#entries.get(index);
     if (entry === undefined) return UNKNOWN;

@@ -11,7 +11,8 @@ const NAMED = [
   'outboundBytes',
   'unreachable', // its ICMP unreachable errors about our packets
   'refusals', // how often it said that it cannot read the UOA
-  'onewayEnded', // sessions that ended and never got an answer
+  'onewayEnded', // sessions that expired and never got an answer
+  'sessionsAnswered', // sessions that got their first answer, so became normal
 ] as const;
 
 export type ServerCounterName = (typeof NAMED)[number];

@@ -152,8 +152,8 @@ export class DatapathState {
     legsInUse[legOf(records, base)]--;
     const server = serverRow(this.#serverOfLeg[legOf(records, base)]);
     servers[server + (wasNormal ? SERVER_COUNTER.sessionsNormal : SERVER_COUNTER.sessionsOneway)]--;
-    if (!wasNormal && (end === 'expired' || end === 'evicted'))
-      servers[server + SERVER_COUNTER.onewayEnded]++;
+    // One that was evicted perhaps had no time to be answered: it says something of a flood, not of the real server.
+    if (!wasNormal && end === 'expired') servers[server + SERVER_COUNTER.onewayEnded]++;
     this.admission.ended(records, base);
   }
 
@@ -221,6 +221,7 @@ export class DatapathState {
     const server = serverRow(leg.realServerIndex);
     servers[server + SERVER_COUNTER.sessionsOneway]--;
     servers[server + SERVER_COUNTER.sessionsNormal]++;
+    servers[server + SERVER_COUNTER.sessionsAnswered]++;
     this.admission.answered(service.index, records, base, nowMs);
   }
 

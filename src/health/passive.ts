@@ -1,5 +1,8 @@
-// What the traffic of one real server says about it: ICMP unreachable errors, and sessions that end without an answer. It
-// is given counters and a time; it keeps no timer and knows no server.
+// What the traffic of one real server says about it: ICMP unreachable errors, and new sessions that get no answer. It is
+// given counters and a time; it keeps no timer and knows no server.
+//
+// New sessions are compared with new sessions: packets of old ones would hide that no new one gets through, and one new
+// client that is served shows that those who are not may have sent what a server ignores.
 import { inWords } from './attempt.ts';
 import type { HealthConfig } from './probe.ts';
 
@@ -7,10 +10,17 @@ import type { HealthConfig } from './probe.ts';
 export interface TrafficCounters {
   /** ICMP unreachable errors that came from the server. */
   unreachable: number;
-  /** Sessions that ended and had no answer. */
+  /** Sessions that expired and had no answer. */
   onewayEnded: number;
-  /** Packets of the server to its clients. */
+  /** Sessions that got their first answer. */
   answered: number;
+}
+
+/** Why a server counts as failed. */
+export interface TrafficFailure {
+  /** Of sessions without an answer, which clients can bring about too. */
+  isSilence: boolean;
+  reason: string;
 }
 
 interface Sample extends TrafficCounters {
@@ -25,8 +35,6 @@ export class Passive {
   /** Oldest first; the first is the youngest that is as old as the window, or older. */
   readonly #samples: Sample[] = [];
   #last: TrafficCounters | undefined;
-  /** onewayEnded when the server answered last. */
-  #endedAtAnswer = 0;
 
   constructor(health: HealthConfig) {
     this.#health = health;
@@ -38,34 +46,41 @@ export class Passive {
   }
 
   /**
-   * To be called about once per second; `nowMs` is monotonic. Returns why the server counts as failed, for Monitor.fail, and
-   * then counts from zero.
+   * To be called about once per second; `nowMs` is monotonic. Returns why the server counts as failed, and then counts from
+   * zero. Silence must have been observed for a whole window: an answer just before it began says as much as one in it.
    */
-  observe(counters: TrafficCounters, nowMs: number): string | undefined {
+  observe(counters: TrafficCounters, nowMs: number): TrafficFailure | undefined {
     const last = this.#last;
     this.#last = { ...counters };
     const isRestarted = last !== undefined && hasDecreased(last, counters);
     if (last === undefined || isRestarted) return this.#restart(counters, nowMs);
-    if (counters.answered > last.answered) this.#endedAtAnswer = counters.onewayEnded;
     const { window, unreachable, silent } = this.#health;
     const samples = this.#samples;
     while (samples.length > 1 && nowMs - samples[1]!.atMs >= window) samples.shift();
     const oldest = samples[0]!;
     const errors = counters.unreachable - oldest.unreachable;
-    const ended = counters.onewayEnded - Math.max(oldest.onewayEnded, this.#endedAtAnswer);
-    let reason: string | undefined;
-    if (unreachable > 0 && errors >= unreachable)
-      reason = `${errors} ICMP unreachable errors within ${inWords(window)}`;
-    else if (silent > 0 && ended >= silent)
-      reason = `${ended} sessions ended within ${inWords(window)} and none was answered`;
-    if (reason !== undefined) this.#restart(counters, nowMs);
+    const ended = counters.onewayEnded - oldest.onewayEnded;
+    const isSilent = nowMs - oldest.atMs >= window && counters.answered === oldest.answered;
+    let failure: TrafficFailure | undefined;
+    if (unreachable > 0 && errors >= unreachable) {
+      const reason = `${errors} ICMP unreachable errors within ${inWords(window)}`;
+      failure = { isSilence: false, reason };
+    } else if (silent > 0 && ended >= silent && isSilent) {
+      const reason = `${ended} sessions ended without an answer within ${inWords(window)}, and no new one got any`;
+      failure = { isSilence: true, reason };
+    }
+    if (failure !== undefined) this.#restart(counters, nowMs);
     else if (nowMs - samples.at(-1)!.atMs >= window / SAMPLES) samples.push({ ...counters, atMs: nowMs });
-    return reason;
+    return failure;
+  }
+
+  /** What was observed until now does not count any more. */
+  forget(): void {
+    this.#last = undefined;
   }
 
   #restart(counters: TrafficCounters, nowMs: number): undefined {
     this.#samples.splice(0, this.#samples.length, { ...counters, atMs: nowMs });
-    this.#endedAtAnswer = counters.onewayEnded;
   }
 }
 

@@ -196,6 +196,7 @@ describe('/metrics', () => {
     admin.sources.servers[server(1, 'inboundPackets')] = 26;
     admin.sources.servers[server(3, 'sessionsNormal')] = 27;
     admin.sources.servers[server(3, 'onewayEnded')] = 28;
+    admin.sources.servers[server(0, 'sessionsAnswered')] = 31;
     io[IO_COLUMN.lostKernel] = 18;
     io[4 * IO_COUNTERS.length + IO_COLUMN.lostKernel] = 30;
     io[IO_COUNTERS.length + IO_COLUMN.sent] = 19;
@@ -218,6 +219,7 @@ describe('/metrics', () => {
       ['server_packets_total{service="game",rs="10.2.0.9:6000",direction="inbound"}', 26],
       ['server_sessions{service="10.1.0.100:6001",rs="[fd00:2::12]:6000",state="normal"}', 27],
       ['server_sessions_unanswered_total{service="10.1.0.100:6001",rs="[fd00:2::12]:6000"}', 28],
+      ['server_sessions_answered_total{service="game",rs="10.2.0.11:6000"}', 31],
       ['server_up{service="game",rs="10.2.0.11:6000"}', 1],
       ['server_weight{service="game",rs="10.2.0.11:6000"}', 100],
       ['server_weight{service="game",rs="10.2.0.9:6000"}', 0],

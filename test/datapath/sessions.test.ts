@@ -1,5 +1,7 @@
 // Sessions: one lookup from either side, two states with their own timeouts, bound and eviction, lports.
-import { realServer } from './rig.ts';
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { PORT, Rig, realServer, serverCounts } from './rig.ts';
 import { fromClient, fromRealServer, ipoAck, toClient, toRealServer } from './roles.ts';
 import { type Row, rows } from './rows.ts';
 
@@ -320,3 +322,23 @@ rows('lports', [
     ],
   },
 ]);
+
+test('a real server is told apart from a flood: sessions that expired unanswered, not those that made room', () => {
+  const rig = new Rig({ ...PLAIN, maxSessions: 2 });
+  const counts = () => [
+    serverCounts(rig.memory, 'onewayEnded')[0],
+    serverCounts(rig.memory, 'sessionsAnswered')[0],
+  ];
+  const request = (sport: number) => assert.equal(rig.receive(client(sport), PORT.wan).verdict, 'forward');
+  request(1);
+  for (let n = 0; n < 2; n++) rig.receive(fromRealServer(), PORT.lan);
+  assert.deepEqual(counts(), [0, 1], 'one session is answered, twice');
+  request(2);
+  request(3);
+  request(4);
+  assert.deepEqual(counts(), [0, 1], 'two were evicted');
+  rig.at = 400_000;
+  rig.tick();
+  assert.equal(rig.datapath.sessionCount, 0);
+  assert.deepEqual(counts(), [1, 1], 'one of the two that expired was never answered');
+});

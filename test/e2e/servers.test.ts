@@ -1,6 +1,7 @@
 // Real servers that are killed, restarted and black-holed under load: what is said, where sessions go, what is lost.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { LIPS } from '../../src/lab/topology.ts';
 import { type PythonProgram, type Rig, startPython, startRig, until } from './harness.ts';
 
 const CLIENTS = 5;
@@ -177,4 +178,44 @@ test('passive: a real server that answers with ICMP unreachable is taken out wit
   await until('it is said', () => /is down: \d+ ICMP unreachable errors within 2s/.test(rig.proxy.log));
   await until('all sessions moved', async () => (await sessionsOf(rig, a)) === 0);
   await clients.end();
+});
+
+test('silent: a real server whose new sessions vanish is taken out, though an old client is answered and its check succeeds', async (t) => {
+  const rig = await startRig(t, {
+    clients: CLIENTS,
+    servers: 2,
+    service: {
+      timeouts: { oneway: '1s' },
+      health: { ...ECHO_CHECK, silent: 5, window: '2s' },
+    },
+  });
+  const servers = await rig.startServers();
+  const [a, b] = rig.realServers.map(({ ip, port }) => `${ip}:${port}`) as [string, string];
+  await until('both are up', async () => (await rig.metric('server_up')) === 2);
+  const old = rig.startClients({ portsPerAddress: 2, sizes: [64] });
+  await until('both have old sessions', async () => {
+    return (await rig.metric('sessions', { state: 'normal' })) === 2 * CLIENTS;
+  });
+  const known = [...(await locals(rig, a)).values()].map((local) => local.split(':').reverse().join(' . '));
+  assert.equal(known.length, CLIENTS);
+  nft(rig, 'add table ip hole; add chain ip hole in { type filter hook input priority 0; }');
+  const { ip } = rig.realServers[0]!;
+  const lips = `ip saddr { ${LIPS[4].join(', ')} } ip daddr ${ip}`;
+  nft(rig, `add rule ip hole in ${lips} udp sport . ip saddr != { ${known.join(', ')} } drop`);
+  const answered = () => rig.metric('server_packets_total', { rs: a, direction: 'outbound' });
+  const before = await answered();
+  await until('it is said', async () => {
+    await rig.clients({ portsPerAddress: 4, count: 4 * CLIENTS, sizes: [64], timeoutMs: 200 });
+    return new RegExp(`${a} of test is down: \\d+ sessions ended without an answer`).test(rig.proxy.log);
+  });
+  assert.ok((await answered()) > before, 'old sessions were answered all the time');
+  assert.ok(
+    (await rig.metric('server_sessions_answered_total', { rs: b })) > CLIENTS,
+    'new ones elsewhere, too',
+  );
+  assert.doesNotMatch(rig.proxy.log, new RegExp(`${b} of test is down: \\d+ sessions`));
+  await until('its check lets it in again', says(rig, `real server ${a} of test is up again`));
+  const { missing } = await old.end();
+  assert.equal(missing, 0);
+  await Promise.all(servers.map((server) => server.end()));
 });
