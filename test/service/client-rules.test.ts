@@ -98,4 +98,37 @@ describe('the lists of clients', () => {
     );
     fc.assert(property, { numRuns: 200 });
   });
+
+  const LISTED = 50_000;
+  const listed = (n: number) => `2001:db8:${(n >>> 8).toString(16)}:${(n & 0xff).toString(16)}00::`;
+
+  test('decide about an address in few steps, also when 50,000 prefixes are listed', () => {
+    const v6 = Array.from({ length: LISTED }, (_, n) => `${listed(n)}/56`);
+    const v4 = Array.from(
+      { length: LISTED },
+      (_, n) => `10.${n >>> 14}.${(n >>> 6) & 0xff}.${(n & 63) << 2}/30`,
+    );
+    const rules = new ClientRules([], [...v4, ...v6]);
+    let mostReads = 0;
+    for (let n = 0; n < LISTED; n += 7) {
+      const ip = `10.${n >>> 14}.${(n >>> 6) & 0xff}.${((n & 63) << 2) + 3}`;
+      assert.ok(!allows(rules, ip), ip);
+      const words = new Int32Array(4);
+      parseAddressInto(words, 0, listed(n));
+      words[3] = n;
+      let reads = 0;
+      const counted = new Proxy(words, {
+        get: (target, key) => {
+          reads++;
+          return target[key as unknown as number];
+        },
+      });
+      assert.ok(!rules.allows(counted, 0), listed(n));
+      mostReads = Math.max(mostReads, reads);
+    }
+    for (const ip of ['11.0.0.1', '10.3.13.64', '2001:db8:c3:5000::', '2001:db9::'])
+      assert.ok(allows(rules, ip), ip);
+    // Each step reads three words at most, the way down has one step per bit that tells prefixes apart: 16 here.
+    assert.ok(mostReads <= 3 * 17, `${mostReads} words of the address were read`);
+  });
 });
