@@ -118,7 +118,7 @@ export class ServerBoard {
   hasOther(index: number): boolean {
     const service = this.#entries.get(index)?.service;
     return [...this.#entries].some(
-      ([other, entry]) => other !== index && entry.service === service && effectiveWeight(entry) > 0,
+      ([other, entry]) => other !== index && entry.service === service && takesSessions(entry),
     );
   }
 
