@@ -41,12 +41,9 @@ export function describeChanges(before: Config, after: Config): Changes {
   return { lines, needsRestart };
 }
 
-/**
- * With another name or address it is another one: its metrics are called, or its clients call, something else. Which of two
- * addresses stands first does not matter.
- */
+/** As isSameService has it. */
 function isSame(a: ServiceConfig, b: ServiceConfig): boolean {
-  return a.name === b.name && a.vport === b.vport && [...a.vip].sort().join() === [...b.vip].sort().join();
+  return a.name === b.name && a.vport === b.vport && a.vip.some((vip) => b.vip.includes(vip));
 }
 
 function serviceChanges(before: ServiceConfig, after: ServiceConfig): string[] {

@@ -12,6 +12,7 @@ import type { GuardSpec } from '../io/guard.ts';
 import type { HostPlan } from '../io/host.ts';
 import { type ServiceDraft, type ServicePlan, serverName } from '../service/plan.ts';
 import type { WorkerReplan } from '../worker-protocol.ts';
+import { endingSessions } from './ending-sessions.ts';
 import type { Foundation } from './foundation.ts';
 import type { HealthWatch } from './health-watch.ts';
 import { steeringPrograms } from './packet-rings.ts';
@@ -151,9 +152,9 @@ export class Reloader {
       const deadline = this.#leaving.get(index) ?? now + drainTimeoutOf(config, service);
       return deadline > now && this.#sessionsOf(index) > 0;
     });
-    await this.#apply(config, host, drafts);
+    const ending = await this.#apply(config, host, drafts);
     log.level = config.log.level;
-    return { ok: true, lines };
+    return { ok: true, lines: [...lines, ...ending] };
   }
 
   /** Ends the leave of real servers whose sessions are over, or whose time is. */
@@ -168,14 +169,17 @@ export class Reloader {
         ...service,
         realServers: service.realServers.filter(({ index, isLeaving }) => !isLeaving || !isOver(index)),
       }));
-      await this.#apply(this.config, this.host, drafts).catch((error: Error) =>
-        this.#foundation.log.error(`a real server that left cannot be taken out: ${error.message}`),
+      await this.#apply(this.config, this.host, drafts).then(
+        () => {},
+        (error: Error) =>
+          this.#foundation.log.error(`a real server that left cannot be taken out: ${error.message}`),
       );
     });
   }
 
-  async #apply(config: Config, host: HostPlan, drafts: readonly ServiceDraft[]): Promise<void> {
-    const { board, crew, fixed, io, log, presence, steeringKey } = this.#foundation;
+  /** Resolves with what is to be said of the sessions that it ended. */
+  async #apply(config: Config, host: HostPlan, drafts: readonly ServiceDraft[]): Promise<string[]> {
+    const { board, crew, fixed, io, log, memories, presence, steeringKey } = this.#foundation;
     const blueprint = drawUp(config, host, drafts, this.services, fixed.capacity);
     const { services } = blueprint;
     const prepareRings = (addresses: GuardSpec & { filters: readonly string[] }) =>
@@ -192,6 +196,7 @@ export class Reloader {
     board.announce(services);
     const replans = replansOf(this.#foundation, config, host, blueprint);
     const losses = this.#losses(services);
+    const ending = endingSessions(memories, this.services, services);
     try {
       attachBoth?.();
       await crew.replan(replans);
@@ -213,6 +218,7 @@ export class Reloader {
     this.#noteLeaving();
     this.#health.update(config, services);
     await prepared.commit();
+    return ending;
   }
 
   /** Real servers that `next` has no more, although they have sessions: drainTimeout is over, or 0s. */

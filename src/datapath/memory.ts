@@ -35,6 +35,8 @@ export interface DatapathMemory {
   readonly servers: Float64Array;
   /** Per service: what makes a client in the counts of this datapath's sessions (admission.ts). */
   readonly clientPrefixes: Float64Array;
+  /** Per service the VIPs that its sessions in `records` were opened for, as Service has them; zeros where nobody noted it. */
+  readonly vips: Int32Array;
   /** Cell 0: session slots that were ever used. */
   readonly table: Float64Array;
   /** Counters of the packet I/O, which defines their layout. */
@@ -46,6 +48,8 @@ export interface DatapathMemory {
 const CELL = Float64Array.BYTES_PER_ELEMENT;
 const WORD = Int32Array.BYTES_PER_ELEMENT;
 const LINE = 64;
+/** Of a service: an IPv4 VIP and an IPv6 one; an even number, so that cells stay aligned. */
+export const VIPS_WORDS = 8;
 
 /** A power of two. */
 const clientEntries = ({ maxAllSessions, maxSessions }: DatapathPlan): number =>
@@ -95,12 +99,18 @@ export function mapMemory(
     at += count * CELL;
     return view;
   };
+  const words = (count: number): Int32Array => {
+    const view = new Int32Array(buffer, at, count);
+    at += count * WORD;
+    return view;
+  };
   return {
     common: mapCommon(buffer, plan),
     counters: cells(counterCells(services)),
     legsInUse: cells(legs),
     servers: cells(realServers * SERVER_COLUMNS),
     clientPrefixes: cells(services),
+    vips: words(services * VIPS_WORDS),
     table: cells(1),
     io: cells(ioCells),
     records: new Int32Array(buffer, byteOffset + headBytes(plan, ioCells), plan.maxSessions * SESSION_WORDS),
@@ -121,7 +131,6 @@ const roundUp = (bytes: number): number => Math.ceil(bytes / LINE) * LINE;
 
 function headBytes(plan: DatapathPlan, ioCells: number): number {
   const { services, realServers, legs } = capacityOf(plan);
-  return roundUp(
-    (counterCells(services) + legs + realServers * SERVER_COLUMNS + services + 1 + ioCells) * CELL,
-  );
+  const cells = counterCells(services) + legs + realServers * SERVER_COLUMNS + services + 1 + ioCells;
+  return roundUp(cells * CELL + services * VIPS_WORDS * WORD);
 }

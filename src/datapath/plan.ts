@@ -1,5 +1,5 @@
 // Everything a datapath must know, as plain data that fits in a message, and the legs that follow from it.
-import type { Capacity } from '../service/numbering.ts';
+import { type Capacity, isSameService } from '../service/numbering.ts';
 import type { RealServerPlan, ServicePlan } from '../service/plan.ts';
 import type { Frame } from '../wire/frame.ts';
 
@@ -86,22 +86,35 @@ export interface Meanings {
   readonly services: readonly string[];
   readonly realServers: readonly string[];
   readonly legs: readonly string[];
+  /** By number. */
+  readonly plans: readonly ServicePlan[];
+  /** How many services there were so far. */
+  readonly serial: number;
 }
 
-export function meaningsOf(plans: readonly ServicePlan[]): Meanings {
+/**
+ * `before` are those of the plan that this datapath had before. A service goes by a serial number, because its VIPs may
+ * change one after the other until a service of its first name and VIP could be another one.
+ */
+export function meaningsOf(all: readonly ServicePlan[], before?: Meanings): Meanings {
   const services: string[] = [];
   const realServers: string[] = [];
   const legs: string[] = [];
-  for (const plan of plans) {
-    const service = `${plan.name} ${[...plan.vips].sort().join()} ${plan.vport}`;
+  const plans: ServicePlan[] = [];
+  let serial = before?.serial ?? 0;
+  for (const plan of all) {
+    const old = before?.plans[plan.index];
+    const isSame = old !== undefined && isSameService(old, plan);
+    const service = isSame ? before!.services[plan.index] : String(serial++);
+    plans[plan.index] = plan;
     services[plan.index] = service;
     for (const server of plan.realServers) {
       realServers[server.index] = `${service} ${server.ip} ${server.port}`;
-      for (const leg of realServerLegs(plan, server))
-        legs[leg.index] = `${plan.index} ${service} ${server.index} ${poolKey(leg)}`;
+      for (const { index, lip } of server.legs)
+        legs[index] = `${service} ${server.index} ${server.ip} ${server.port} ${lip}`;
     }
   }
-  return { services, realServers, legs };
+  return { services, realServers, legs, plans, serial };
 }
 
 /** What the memory of a plan has room for. */

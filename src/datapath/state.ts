@@ -11,6 +11,7 @@ import {
   isUsed,
   learnedMtuOf,
   legOf,
+  lportOf,
   SESSION_WORDS,
   serviceOf,
   vipAt,
@@ -18,7 +19,7 @@ import {
 import { type SessionEnd, SessionTable } from '../session/table.ts';
 import { restartHandshake } from '../uoa/handshake.ts';
 import { Origin } from '../uoa/origin.ts';
-import type { Family } from '../wire/address.ts';
+import { type Family, isSameAddress } from '../wire/address.ts';
 import type { Frame, Send } from '../wire/frame.ts';
 import { Packet } from '../wire/packet.ts';
 import { Admission } from './admission.ts';
@@ -26,7 +27,7 @@ import { COUNTER, COUNTER_COLUMNS, type CounterName, counterRow } from './counte
 import { Directory } from './directory.ts';
 import { Identifications } from './fragment.ts';
 import { IcmpSender } from './icmp.ts';
-import { CONTROL, type DatapathMemory } from './memory.ts';
+import { CONTROL, type DatapathMemory, VIPS_WORDS } from './memory.ts';
 import { type DatapathPlan, type Meanings, meaningsOf, type Siblings } from './plan.ts';
 import { Reassembler } from './reassembly.ts';
 import { SERVER_COLUMNS, SERVER_COUNTER, serverRow } from './server-cells.ts';
@@ -91,6 +92,7 @@ export class DatapathState {
       this.#onEnd(base, end),
     );
     this.#restore();
+    this.#noteVips();
   }
 
   /**
@@ -99,7 +101,7 @@ export class DatapathState {
    */
   reconfigure(plan: DatapathPlan): void {
     const before = this.#meanings;
-    const after = meaningsOf(plan.services);
+    const after = meaningsOf(plan.services, before);
     this.#meanings = after;
     const legsBefore = this.directory.legs;
     this.directory.apply(plan);
@@ -107,6 +109,7 @@ export class DatapathState {
     const sameLegs = legs.map((leg, index) => (before.legs[index] === after.legs[index] ? leg : undefined));
     this.table.reconfigure(services, sameLegs);
     this.table.reconfigure(services, legs);
+    this.#noteVips();
     this.#tellAgain(legsBefore);
     this.#noteLegs();
     this.admission.update(plan.services, this.memory.records, this.table.usedSlots);
@@ -126,6 +129,25 @@ export class DatapathState {
       if (isUsed(records, base) && isChanged[legOf(records, base)])
         restartHandshake(records, base + HANDSHAKE);
     }
+  }
+
+  /** For a successor that starts with another plan. */
+  #noteVips(): void {
+    const { vips } = this.memory;
+    vips.fill(0);
+    for (const service of this.directory.services)
+      if (service !== undefined) vips.set(service.vips, service.index * VIPS_WORDS);
+  }
+
+  /** Whether the session that a predecessor left is one of the VIP that its service has now. */
+  #isOfItsVip(base: number): boolean {
+    const { records, vips } = this.memory;
+    const index = serviceOf(records, base);
+    const service = this.directory.services[index];
+    if (service === undefined) return false;
+    const at = vipAt(familyOfClient(records, base));
+    if (vips.subarray(index * VIPS_WORDS, (index + 1) * VIPS_WORDS).every((word) => word === 0)) return true;
+    return isSameAddress(vips, index * VIPS_WORDS + at, service.vips, at);
   }
 
   #noteLegs(): void {
@@ -179,12 +201,16 @@ export class DatapathState {
       this.admission.restored(serviceIndex, records, base);
     };
     const { services, legs } = this.directory;
-    this.table.restore(table[0], onRestored, (base) => {
+    const isFit = (base: number) => this.#isOfItsVip(base);
+    const onGivenUp = (base: number) => {
       const serviceIndex = serviceOf(records, base);
-      if (services[serviceIndex] !== undefined && legs[legOf(records, base)] === undefined)
+      const pool = legs[legOf(records, base)]?.pool;
+      const isRemoved = pool === undefined || !pool.has(lportOf(records, base)) || !isFit(base);
+      if (services[serviceIndex] !== undefined && isRemoved)
         counters[counterRow(serviceIndex) + COUNTER.sessionsRemoved]++;
       this.admission.ended(records, base);
-    });
+    };
+    this.table.restore(table[0], onRestored, onGivenUp, isFit);
   }
 
   /** Adds one to a service's counter; serviceIndex -1 is no service. */

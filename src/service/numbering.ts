@@ -29,11 +29,10 @@ export function numberServices(
   const legNumbers = new Numbers(WORDS.legs, beforeLegs, capacity.legs);
   return drafts.map((draft) => {
     const old = before.find((one) => isSameService(one, draft));
-    const keepsLports = old?.lports.first === draft.lports.first && old.lports.last === draft.lports.last;
     const realServers = draft.realServers.map((server): RealServerPlan => {
       const oldServer = old?.realServers.find((one) => serverName(one) === serverName(server));
       const legs = lipsTowards(draft.lips, server.ip).map((lip) => {
-        const oldLeg = keepsLports ? oldServer?.legs.find((one) => one.lip === lip) : undefined;
+        const oldLeg = oldServer?.legs.find((one) => one.lip === lip);
         return { lip, index: oldLeg?.index ?? legNumbers.next() };
       });
       return { ...server, index: oldServer?.index ?? serverNumbers.next(), legs };
@@ -61,12 +60,12 @@ function refuseMoreThan(capacity: Capacity, drafts: readonly ServiceDraft[]): vo
   }
 }
 
-/** A service with another address is another one: its clients call something else. */
+/** A service may get another VIP and lose one; with none in common it is another one: its clients call something else. */
 export function isSameService(
   a: Pick<ServiceDraft, 'name' | 'vips' | 'vport'>,
   b: Pick<ServiceDraft, 'name' | 'vips' | 'vport'>,
 ): boolean {
-  return a.name === b.name && a.vport === b.vport && [...a.vips].sort().join() === [...b.vips].sort().join();
+  return a.name === b.name && a.vport === b.vport && a.vips.some((vip) => b.vips.includes(vip));
 }
 
 class Numbers {

@@ -54,7 +54,7 @@ export class LportPool {
     this.#inUse--;
   }
 
-  /** Marks ports as handed out by an earlier owner of a pool of which nothing was taken yet: taken[lport] is not 0. */
+  /** Marks ports as handed out by an earlier owner: taken[lport] is not 0 for ports that it `has`. */
   restore(taken: Uint8Array): void {
     for (; this.#fresh <= this.#last; this.#fresh += this.#step) {
       this.#inUse++;
@@ -74,4 +74,20 @@ export class LportPool {
     this.#returned = larger;
     this.#head = 0;
   }
+}
+
+/** By pool: lports of sessions that are there already, not 0. */
+export type TakenLports = Map<LportPool, Uint8Array>;
+
+/** Notes the lport as taken; false when it is not one that the pool would hand out, or taken already. */
+export function claimLport(taken: TakenLports, pool: LportPool, lport: number): boolean {
+  if (!pool.has(lport)) return false;
+  let lports = taken.get(pool);
+  if (lports === undefined) {
+    lports = new Uint8Array(0x1_0000);
+    taken.set(pool, lports);
+  }
+  if (lports[lport] !== 0) return false;
+  lports[lport] = 1;
+  return true;
 }

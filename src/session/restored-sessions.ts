@@ -18,7 +18,6 @@ import { SAVED, SAVED_ACKED, SAVED_NORMAL, SAVED_WORDS } from './state-format.ts
 export interface SavedLeg {
   readonly service: number;
   readonly leg: number;
-  readonly lports: { readonly first: number; readonly last: number };
   /** What its real server was told does not count any more. */
   readonly isToldAnew: boolean;
 }

@@ -103,7 +103,7 @@ export function saveSessions(
       }
     }
   }
-  const legs = named.map(({ name, dialect }) => `${name} ${dialect}`);
+  const legs = named.map(lineOf);
   const content = { workers, key, savedAtMs: wallMs, legs, sessions: sessions.subarray(0, at) };
   const parts = encodeState(content);
   try {
@@ -152,11 +152,11 @@ function judge(
   nowMs: number,
 ): LoadedSessions | undefined {
   const known = new Map(namedLegs(services).map((leg) => [leg.name, leg]));
-  const table = legs.map((line): (NamedLeg & SavedLeg) | undefined => {
-    const nameEnd = line.lastIndexOf(' ');
-    const leg = known.get(line.slice(0, nameEnd));
+  const then = legs.map(legOfLine);
+  const table = then.map(({ name, dialect }): (NamedLeg & SavedLeg) | undefined => {
+    const leg = known.get(name);
     // Told in another dialect: its real server is perhaps another one, too.
-    return leg && { ...leg, isToldAnew: leg.dialect !== line.slice(nameEnd + 1) };
+    return leg && { ...leg, isToldAnew: leg.dialect !== dialect };
   });
   const chosen = new Uint32Array(sessions.length / SAVED_WORDS);
   const dropped = { gone: 0, expired: 0 };
@@ -167,14 +167,16 @@ function judge(
     const ageMs = sessions[at + SAVED.ageMs]!;
     if (place >= table.length || (flags & ~(SAVED_NORMAL | SAVED_ACKED)) !== 0 || ageMs < 0) return undefined;
     if (isImpossibleSource(sessions, at + SAVED.client)) return undefined;
+    const { lports, vips } = then[place]!;
+    const lport = sessions[at + SAVED.ports]! & 0xffff;
+    const family = isV4(sessions, at + SAVED.client) ? 4 : 6;
+    const vip = vips.find((one) => familyOf(one) === family);
+    if (!isAmong(lport, lports) || vip === undefined) return undefined;
     const leg = table[place];
-    if (leg === undefined) {
+    if (leg === undefined || !isAmong(lport, leg.lports) || !leg.vips.includes(vip)) {
       dropped.gone++;
       continue;
     }
-    const lport = sessions[at + SAVED.ports]! & 0xffff;
-    if (lport < leg.lports.first || lport > leg.lports.last) return undefined;
-    if (isV4(sessions, at + SAVED.client) ? !leg.hasVip4 : !leg.hasVip6) return undefined;
     const timeoutMs = (flags & SAVED_NORMAL) !== 0 ? leg.normalMs : leg.onewayMs;
     if (ageMs + awayMs >= timeoutMs) dropped.expired++;
     else chosen[count++] = at / SAVED_WORDS;
@@ -183,34 +185,43 @@ function judge(
   return { sessions: restored, dropped, workers, key };
 }
 
-interface NamedLeg extends Omit<SavedLeg, 'isToldAnew'> {
+const isAmong = (lport: number, { first, last }: { first: number; last: number }): boolean =>
+  lport >= first && lport <= last;
+
+/** What a line of the file says. */
+interface LegLine {
   /** What must be the same for its sessions to go on. */
   name: string;
+  /** Of these the one that the session's client calls, and its lport must still be there. */
+  vips: readonly string[];
+  lports: { readonly first: number; readonly last: number };
   dialect: string;
+}
+
+interface NamedLeg extends Omit<SavedLeg, 'isToldAnew' | 'lports'>, LegLine {
   onewayMs: number;
   normalMs: number;
-  hasVip4: boolean;
-  hasVip6: boolean;
+}
+
+const lineOf = ({ name, vips, lports, dialect }: LegLine): string =>
+  `${name} ${vips.join()} ${lports.first}-${lports.last} ${dialect}`;
+
+function legOfLine(line: string): LegLine {
+  const words = line.split(' ');
+  const [vips = '', lports = '', dialect = ''] = words.splice(-3);
+  const [first, last] = lports.split('-').map(Number);
+  return { name: words.join(' '), vips: vips.split(','), lports: { first, last }, dialect };
 }
 
 function namedLegs(services: readonly StateService[]): NamedLeg[] {
   return services.flatMap(({ index, name, vips, vport, lports, onewayMs, normalMs, realServers }) => {
-    const ofService = {
-      service: index,
-      lports,
-      onewayMs,
-      normalMs,
-      hasVip4: vips.some((vip) => familyOf(vip) === 4),
-      hasVip6: vips.some((vip) => familyOf(vip) === 6),
-    };
-    const ports = `${lports.first}-${lports.last}`;
-    const addresses = [...vips].sort().join();
+    const ofService = { service: index, vips, lports, onewayMs, normalMs };
     return realServers.flatMap(({ ip, port, dialect, legs }) =>
       legs.map(({ index: leg, lip }) => ({
         ...ofService,
         leg,
         dialect,
-        name: `${name} ${addresses} ${vport} ${lip} ${ip} ${port} ${ports}`,
+        name: `${name} ${vport} ${lip} ${ip} ${port}`,
       })),
     );
   });

@@ -3,7 +3,7 @@
 import { crc32 } from './crc32.ts';
 
 const MAGIC = 0x53414f55; // "UOAS"
-const VERSION = 1;
+const VERSION = 2;
 
 /** Header words; lengths are in bytes and without the zeros that fill up to a word. */
 const HEADER = {

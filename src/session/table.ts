@@ -5,7 +5,7 @@ import { startHandshake } from '../uoa/handshake.ts';
 import { type Family, isSameAddress } from '../wire/address.ts';
 import type { Packet } from '../wire/packet.ts';
 import type { Leg } from './leg.ts';
-import type { LportPool } from './lport-pool.ts';
+import { claimLport, type TakenLports } from './lport-pool.ts';
 import { Recency } from './recency.ts';
 import {
   CLIENT,
@@ -152,39 +152,62 @@ export class SessionTable {
   }
 
   /**
-   * From now on these are the services and legs; what has the same index as before has the same addresses, ports and pool.
-   * Ends the sessions whose service or leg is gone, for which it looks at every slot once: 10 ms at 1,000,000, and
-   * 2 µs for each that ends.
+   * From now on these are the services and legs; what has the same index as before has the same addresses and ports, but for
+   * VIPs of services and pools of legs. Ends the sessions whose service, VIP or leg is gone, or whose lport is none of its
+   * leg's new pool, for which it looks at every slot once: 10 ms at 1,000,000, and 2 µs for each that ends.
    */
   reconfigure(services: readonly (SessionService | undefined)[], legs: readonly (Leg | undefined)[]): void {
-    if (isMissing(this.#services, services) || isMissing(this.#legs, legs)) {
+    const isLess =
+      this.#services.some((one, index) => one !== undefined && lacksVipOf(services[index], one)) ||
+      this.#legs.some((one, index) => one !== undefined && legs[index]?.pool !== one.pool);
+    if (isLess) {
       const { records } = this;
+      const taken: TakenLports = new Map();
       for (let base = 0; base < this.#neverUsed * SESSION_WORDS; base += SESSION_WORDS) {
         if (!isUsed(records, base)) continue;
-        if (services[serviceOf(records, base)] === undefined || legs[legOf(records, base)] === undefined)
-          this.end(base, 'removed');
+        const service = services[serviceOf(records, base)];
+        const isStaying = service !== undefined && this.#isSameVip(base, service);
+        if (!isStaying || !this.#staysOn(base, legs[legOf(records, base)], taken)) this.end(base, 'removed');
       }
+      for (const [pool, lports] of taken) pool.restore(lports);
     }
     this.#services = services;
     this.#legs = legs;
   }
 
+  #isSameVip(base: number, { vips }: SessionService): boolean {
+    const at = vipAt(familyOfClient(this.records, base));
+    return isSameAddress(this.#services[serviceOf(this.records, base)]!.vips, at, vips, at);
+  }
+
+  /** Whether the session keeps its lport on `leg`, which takes the place of its leg. */
+  #staysOn(base: number, leg: Leg | undefined, taken: TakenLports): boolean {
+    if (leg === undefined) return false;
+    const lport = lportOf(this.records, base);
+    const { pool } = this.#legs[legOf(this.records, base)]!;
+    if (leg.pool === pool) return true;
+    if (!claimLport(taken, leg.pool, lport)) return false;
+    pool.give(lport);
+    return true;
+  }
+
   /**
    * Takes over the sessions in the first `slots` records, which another process left: index, recency and lports follow
-   * from them. A record that it did not finish is given up, and so is one for which there is no room;
+   * from them. A record that it did not finish is given up, and so is one for which there is no room or that is not `isFit`;
    * `onGivenUp` sees it before, when it has any of FLAGS. To be called once, before anything is opened.
    */
   restore(
     slots: number,
     onRestored: (base: number) => void,
     onGivenUp: (base: number) => void = () => {},
+    isFit: (base: number) => boolean = () => true,
   ): void {
     const { records } = this;
-    const taken = new Map<LportPool, Uint8Array>();
+    const taken: TakenLports = new Map();
     this.#neverUsed = slots;
     for (let slot = 0; slot < slots; slot++) {
       const base = slot * SESSION_WORDS;
-      if (!this.#takeOver(base, taken)) {
+      if (!isFit(base) || !this.#takeOver(base, taken)) {
         if ((records[base + LPORT_FLAGS] & FLAGS) !== 0) onGivenUp(base);
         records.fill(0, base, base + SESSION_WORDS);
         records[base + NEXT] = this.#freeHead;
@@ -200,22 +223,13 @@ export class SessionTable {
   }
 
   /** Whether the record is that of a session whose lport is nobody else's. */
-  #takeOver(base: number, taken: Map<LportPool, Uint8Array>): boolean {
+  #takeOver(base: number, taken: TakenLports): boolean {
     const { records } = this;
     if (!isUsed(records, base) || this.#services[serviceOf(records, base)] === undefined) return false;
     const part = this.#partOf(base);
     if (part.count === part.max) return false;
     const pool = this.#legs[legOf(records, base)]?.pool;
-    const lport = lportOf(records, base);
-    if (pool === undefined || !pool.has(lport)) return false;
-    let lports = taken.get(pool);
-    if (lports === undefined) {
-      lports = new Uint8Array(0x1_0000);
-      taken.set(pool, lports);
-    }
-    if (lports[lport] !== 0) return false;
-    lports[lport] = 1;
-    return true;
+    return pool !== undefined && claimLport(taken, pool, lportOf(records, base));
   }
 
   /** Notes a forwarded packet of the session. */
@@ -361,9 +375,12 @@ export class SessionTable {
   }
 }
 
-/** Whether something of `before` is not in `after`. */
-const isMissing = (before: readonly unknown[], after: readonly unknown[]): boolean =>
-  before.some((one, index) => one !== undefined && after[index] === undefined);
+/** Whether sessions of `before` may have a VIP that `after` has not. */
+function lacksVipOf(after: SessionService | undefined, before: SessionService): boolean {
+  if (after === undefined) return true;
+  const isOther = (at: number): boolean => !isSameAddress(before.vips, at, after.vips, at);
+  return isOther(vipAt(4)) || isOther(vipAt(6));
+}
 
 export const baseOf = (entry: number): number => (entry >> 1) * SESSION_WORDS;
 export const isInbound = (entry: number): boolean => (entry & 1) === INBOUND;

@@ -41,6 +41,8 @@ const LPORTS = [
   { first: 20010, last: 20013 },
   { first: 20020, last: 20051 },
 ];
+/** What the last of them is in some plans, for all services at once: parts of ranges must not overlap. */
+const NARROWED = { first: 20020, last: 20031 };
 
 const isV6 = (ip: string): boolean => ip.includes(':');
 
@@ -108,7 +110,12 @@ export function nextServices(draws: Draws, before: readonly ServiceChange[]): Se
     return [draws.chance(60) ? drawService(draws, service, old) : old];
   });
   if (services.length === 0) services.push(drawService(draws, 0, undefined));
-  return draws.chance(20) ? services.reverse() : services;
+  const isNarrow = before.some(({ lports }) => lports?.last === NARROWED.last) !== draws.chance(10);
+  const wide = LPORTS.at(-1)!;
+  const fitted = services.map((service) =>
+    service.lports?.first === wide.first ? { ...service, lports: isNarrow ? NARROWED : wide } : service,
+  );
+  return draws.chance(20) ? fitted.reverse() : fitted;
 }
 
 /** Room for two plans at once, as there must be. */

@@ -19,7 +19,9 @@ const REMEMBERED = 40;
 const LONG_MS = 120_000;
 
 const nameOf = ({ service, leg, client, cport, lport }: Recorded): string =>
-  [service.name, [...service.vips].sort(), service.vport, client, cport, leg.lip, lport, leg.rip].join(' ');
+  [service.name, vipOf(service, client), service.vport, client, cport, leg.lip, lport, leg.rip].join(' ');
+const vipOf = ({ vips }: { vips: readonly string[] }, client: string): string | undefined =>
+  vips.find((vip) => vip.includes(':') === client.includes(':'));
 
 class World {
   readonly draws: Draws;
@@ -147,20 +149,19 @@ class World {
     this.rig.replan({ ...this.rig.plan, services: this.services }, isGivenToDatapath);
   }
 
-  /** Those of the sessions whose service, real server, LIP and lports the plan still has. */
+  /** Those of the sessions whose service, VIP, real server, LIP and lport the plan still has. */
   #staying(sessions: readonly Recorded[]): Recorded[] {
     const { services } = this.rig.plan;
-    const addressOf = ({ vips, vport }: { vips: readonly string[]; vport: number }) =>
-      `${[...vips].sort()} ${vport}`;
-    return sessions.filter(({ service, server, leg }) => {
+    return sessions.filter(({ service, server, leg, client, lport }) => {
       const now = services.find(({ name }) => name === service.name);
       return (
         now !== undefined &&
-        addressOf(now) === addressOf(service) &&
+        now.vport === service.vport &&
+        vipOf(now, client) === vipOf(service, client) &&
         now.realServers.some(({ ip, port }) => ip === server.ip && port === server.port) &&
         now.lips.includes(leg.lip) &&
-        now.lports.first === leg.lports.first &&
-        now.lports.last === leg.lports.last
+        lport >= now.lports.first &&
+        lport <= now.lports.last
       );
     });
   }
@@ -190,7 +191,7 @@ class World {
     if (idleMs >= (isNormal ? service.normalMs : service.onewayMs)) return;
     if (rig.memory.common.weights[server.index]! < 0 && service.onDown !== 'keep') return;
     if (recordedAt(this.sessions(), base) !== nameOf(session)) return; // ended by the probe before
-    const vip = service.vips.find((one) => one.includes(':') === client.includes(':'))!;
+    const vip = vipOf(service, client)!;
     const payload = new Uint8Array(20);
     const there = udp({ src: client, sport: cport, dst: vip, dport: service.vport, ttl: 65, payload });
     const { verdict, sent } = this.receive(there, PORT.wan);

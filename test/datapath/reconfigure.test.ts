@@ -42,6 +42,10 @@ const EXHAUSTED: readonly Step[] = [
   { wan: fromClient(), verdict: 'forward', sent: [withIpo()] },
   { wan: fromClient(), verdict: 'forward', sent: [toRealServer()], changed: { uoaExhausted: 1 } },
 ];
+/** Two services on one LIP towards one real server. */
+const both = (lports: { first: number; last: number }): PlanChange => ({
+  services: [game({ lports }, [A]), game({ lports, name: 'chat', vport: 7000 }, [A])],
+});
 const CHAT = { name: 'chat', vport: 7000, lips: [LIP2] };
 
 const goes = (sport: number, dst: string, lport: number, change: Partial<Step> = {}): Step => ({
@@ -233,13 +237,76 @@ rows('another plan', [
     ],
   },
   {
-    name: 'with other lports, though they overlap, ends all sessions',
+    name: 'with fewer lports ends the sessions on those that are gone, and no others',
     plan: plan({}, [A]),
     steps: [
       goes(1, A, 20005),
-      { replan: plan({ lports: { first: 20005, last: 20050 } }, [A]), changed: REMOVED, sessions: 0 },
-      late('drop:no_session'),
+      goes(2, A, 20006),
+      goes(3, A, 20007),
+      { replan: plan({ lports: { first: 20006, last: 20007 } }, [A]), changed: REMOVED, sessions: 2 },
+      late('pass', { dport: 20005 }),
+      answers(A, 20006, 2),
+      goes(2, A, 20006, { changed: {} }),
+      goes(3, A, 20007, { changed: {} }),
+      { wan: fromClient({ sport: 1 }), verdict: 'drop:lports_exhausted' },
+    ],
+  },
+  {
+    name: 'with more lports hands out none that is in use',
+    plan: plan({ lports: { first: 20006, last: 20007 } }, [A]),
+    steps: [
+      goes(1, A, 20006),
+      goes(2, A, 20007),
+      { replan: plan({ lports: { first: 20005, last: 20008 } }, [A]), changed: {}, sessions: 2 },
+      goes(3, A, 20005),
+      goes(4, A, 20008),
+      answers(A, 20007, 2),
+      { wan: fromClient({ sport: 5 }), verdict: 'drop:lports_exhausted' },
+    ],
+  },
+  {
+    name: 'with other lports for two services that share LIP and real server: neither gets one of the other',
+    plan: both({ first: 20005, last: 20006 }),
+    steps: [
       goes(1, A, 20005),
+      {
+        wan: fromClient({ sport: 2, dport: 7000 }),
+        verdict: 'forward',
+        sent: [toRealServer({ dst: A, sport: 20006 })],
+      },
+      { replan: both({ first: 20005, last: 20007 }), changed: {}, sessions: 2 },
+      goes(3, A, 20007),
+      {
+        wan: fromClient({ sport: 4, dport: 7000 }),
+        verdict: 'drop:lports_exhausted',
+      },
+    ],
+  },
+  {
+    name: 'with one VIP more keeps all sessions and counters',
+    plan: plan({}, [A]),
+    steps: [
+      goes(1, A, 20005),
+      { replan: plan({ vips: ['10.1.0.100', 'fd00:1::100'] }, [A]), changed: {}, sessions: 1 },
+      answers(A, 20005, 1),
+      goes(1, A, 20005, { changed: {} }),
+      { replan: plan({}, [A]), changed: {}, sessions: 1 },
+      goes(1, A, 20005, { changed: {} }),
+    ],
+  },
+  {
+    name: 'without the VIP that a session was opened for ends it, though the service stays',
+    plan: plan({ vips: ['10.1.0.100', 'fd00:1::100'] }, [A]),
+    steps: [
+      goes(1, A, 20005),
+      { replan: plan({ vips: ['10.1.0.101', 'fd00:1::100'] }, [A]), changed: REMOVED, sessions: 0 },
+      late('drop:no_session'),
+      { wan: fromClient({ sport: 1 }), verdict: 'pass', changed: {} },
+      {
+        wan: fromClient({ sport: 1, dst: '10.1.0.101' }),
+        verdict: 'forward',
+        sent: [toRealServer({ dst: A, sport: 20006 })],
+      },
     ],
   },
   {
@@ -486,6 +553,30 @@ test('a datapath that ended before it had the new plan: its successor ends what 
     [Buffer.from(toRealServer({ dst: B }))].map((packet) => Uint8Array.from(packet)),
   );
   assert.equal(rig.receive(fromClient({ sport: 3 }), PORT.wan).verdict, 'drop:client_session_limit');
+});
+
+test('a datapath that ended before it had a plan with another VIP: its successor ends the sessions of the one that is gone', () => {
+  const rig = new Rig({ ...plan({ vips: ['10.1.0.100', 'fd00:1::100'] }, [A]), capacity: CAPACITY });
+  rig.receive(fromClient({ sport: 1 }), PORT.wan);
+  rig.replan(plan({ vips: ['10.1.0.101', 'fd00:1::100'] }, [A]), false);
+  assert.deepEqual(rig.succeed(), REMOVED);
+  checkGauges(rig.memory, rig.plan, 'the successor');
+});
+
+test('a service whose VIPs change one after the other is not taken for one of its first name and VIP that comes later', () => {
+  const rig = new Rig({ ...plan({}, [A]), capacity: CAPACITY });
+  rig.receive(fromClient({ sport: 1 }), PORT.wan);
+  rig.replan(plan({ vips: ['10.1.0.100', 'fd00:1::100'] }, [A]));
+  rig.replan(plan({ vips: ['fd00:1::100'] }, [A]));
+  assert.equal(rig.counter('sessionsRemoved', 0), 1);
+  rig.replan({ service: game({ ...CHAT }, [A]) }, false);
+  rig.replan(plan({}, [A]));
+  assert.deepEqual(
+    rig.plan.services.map(({ index }) => index),
+    [0],
+  );
+  assert.equal(rig.counter('sessionsRemoved', 0), 0, 'it starts to count at 0');
+  checkGauges(rig.memory, rig.plan, 'the later one');
 });
 
 test('a table of the scheduler is made anew only for another scheduler or other real servers', (context) => {

@@ -144,6 +144,51 @@ test('a real server that is taken out keeps its sessions until drainTimeout, the
   await Promise.all(servers.map((server) => server.end()));
 });
 
+test('a service gets an IPv6 VIP and loses it again, gets fewer lports and more again: no session is opened anew, none ends that need not', async (t) => {
+  const rig = await startRig(t, { clients: CLIENTS, servers: 2, service: { lports: '1024-65535' } });
+  const servers = await rig.startServers();
+  const clients = rig.startClients({ portsPerAddress: PORTS, sizes: [64] });
+  await until(
+    'every client has a session',
+    async () => (await rig.metric('sessions', { state: 'normal' })) === ALL,
+  );
+  const added = await reload(rig, ({ services: [one] }) => {
+    one!.vip = [rig.vip, 'fd00:1::130'];
+    one!.lips = [...(one!.lips as string[]), 'fd00:2::230'];
+  });
+  assert.deepEqual(added.changes, [
+    `service test: vip ${rig.vip} -> ${rig.vip}, fd00:1::130`,
+    'service test: lips fd00:2::230 added',
+  ]);
+  const narrowed = await reload(rig, ({ services: [one] }) => {
+    one!.lports = '1024-60000';
+  });
+  assert.deepEqual(narrowed.changes, ['service test: lports 1024-65535 -> 1024-60000']);
+  const widened = await reload(rig, ({ services: [one] }) => {
+    one!.lports = '1024-65535';
+  });
+  assert.equal(widened.msg, 'reloaded');
+  const others = await rig.clients({ portsPerAddress: PORTS, count: 200, sizes: [64] });
+  assert.equal(others.missing, 0);
+  const removed = await reload(rig, ({ services: [one] }) => {
+    one!.vip = rig.vip;
+    one!.lips = (one!.lips as string[]).slice(0, -1);
+  });
+  assert.equal(removed.msg, 'reloaded');
+  assert.equal(await rig.metric('sessions_created_total'), 2 * ALL, 'no session was opened anew');
+  assert.equal(await rig.metric('sessions_removed_total'), 0);
+  const gone = `${rig.realServers[0]!.ip}:${rig.realServers[0]!.port}`;
+  const held = await rig.metric('server_sessions', { rs: gone });
+  const counted = await clients.end();
+  assert.deepEqual([counted.missing, counted.altered, counted.unexpected], [0, 0, 0]);
+  const ended = await reload(rig, ({ services: [one] }) => {
+    one!.drainTimeout = 0;
+    one!.realServers.shift();
+  });
+  assert.match(ended.changes!.join('\n'), new RegExp(`real server ${gone} removed: ${held} sessions end`));
+  await Promise.all(servers.map((server) => server.end()));
+});
+
 test('a config that is wrong, or that needs a restart, changes nothing and is said', async (t) => {
   const rig = await startRig(t, { clients: 2, servers: 1 });
   const wrong = await reload(rig, ({ services: [one] }) => {

@@ -86,8 +86,17 @@ const CASES: Case[] = [
     expected: [`game 1: ${A} 1 (${LIP1} 1)`],
   },
   {
-    name: 'are new for a service with another VIP, or one VIP more',
-    plans: [[draft([A])], [draft([A], { vips: ['10.1.0.100', 'fd00:1::100'] })]],
+    name: 'stay for a service with one VIP more, and one less then',
+    plans: [
+      [draft([A])],
+      [draft([A], { vips: ['10.1.0.100', 'fd00:1::100'] })],
+      [draft([A], { vips: ['fd00:1::100'] })],
+    ],
+    expected: [`game 0: ${A} 0 (${LIP1} 0)`],
+  },
+  {
+    name: 'are new for a service with no VIP of before',
+    plans: [[draft([A])], [draft([A], { vips: ['10.1.0.101'] })]],
     expected: [`game 1: ${A} 1 (${LIP1} 1)`],
   },
   {
@@ -96,9 +105,9 @@ const CASES: Case[] = [
     expected: [`chat 1: ${A} 1 (${LIP1} 1)`],
   },
   {
-    name: 'are new for the legs alone when the lports change',
+    name: 'stay when the lports change',
     plans: [[draft([A])], [draft([A], { lports: { first: 20005, last: 20105 } })]],
-    expected: [`game 0: ${A} 0 (${LIP1} 1)`],
+    expected: [`game 0: ${A} 0 (${LIP1} 0)`],
   },
   {
     name: 'are new for a real server at another port',
@@ -179,12 +188,14 @@ describe('numbers', () => {
     );
   });
 
-  test('the same service is the one with the same name, port and VIPs', () => {
+  test('the same service is the one with the same name and port and a VIP in common', () => {
     const one = { name: 'game', vport: 6000, vips: ['10.1.0.100', 'fd00:1::100'] };
     assert.ok(isSameService(one, { ...one, vips: ['fd00:1::100', '10.1.0.100'] }));
     assert.ok(!isSameService(one, { ...one, vport: 6001 }));
     assert.ok(!isSameService(one, { ...one, name: 'chat' }));
-    assert.ok(!isSameService(one, { ...one, vips: ['10.1.0.100'] }));
+    assert.ok(isSameService(one, { ...one, vips: ['10.1.0.100'] }));
+    assert.ok(isSameService(one, { ...one, vips: ['10.1.0.101', 'fd00:1::100'] }));
+    assert.ok(!isSameService(one, { ...one, vips: ['10.1.0.101'] }));
     assert.deepEqual(one.vips, ['10.1.0.100', 'fd00:1::100'], 'left as they are');
   });
 });

@@ -310,8 +310,18 @@ describe('a config that changed between save and load', () => {
   const rows: [name: string, services: StateService[], gone: number][] = [
     ['drops all sessions of another name', [sampleService({ name: 'play' })], 4],
     ['drops all sessions of another vport', [sampleService({ vport: 6001 })], 4],
-    ['drops all sessions of other VIPs', [sampleService({ vips: ['10.1.0.100'] })], 4],
-    ['drops all sessions of other lports', [sampleService({ lports: { first: 5000, last: 5098 } })], 4],
+    ['drops the sessions of a VIP that is gone', [sampleService({ vips: ['10.1.0.100'] })], 2],
+    [
+      'drops the sessions of a VIP that is another',
+      [sampleService({ vips: ['10.1.0.101', 'fd00:1::100'] })],
+      2,
+    ],
+    [
+      'drops the sessions whose lport is none any more',
+      [sampleService({ lports: { first: 5001, last: 5098 } })],
+      2,
+    ],
+    ['keeps all sessions with more lports', [sampleService({ lports: { first: 4000, last: 5100 } })], 0],
     ['drops the sessions of a real server that is gone', [sampleService({ realServers: [server6] })], 2],
     [
       'drops the sessions of a real server on another port',
@@ -399,7 +409,7 @@ describe('a file that is not as it should be is said and ignored', () => {
     ['because it is a text', Buffer.from('services:\n'.repeat(40)), /it holds something else/],
     ['because it is cut short', good.slice(0, -28), /it has \d+ of \d+ bytes/],
     ['because it is too long', Buffer.concat([good, Buffer.alloc(4)]), /it has \d+ of \d+ bytes/],
-    ['because it has another version', word(1, 2), /its version is 2, expected 1/],
+    ['because it has another version', word(1, 3), /its version is 3, expected 2/],
     ['because its checksum is wrong', word(3, 5), /its checksum is wrong/],
     ['because it has more sessions than bytes', forged(8, (word) => word + 1), /its parts are longer/],
     ['because it has four billion sessions', forged(8, () => -1), /its parts are longer/],
