@@ -137,13 +137,18 @@ describe('a session table under load', () => {
           } else if (what === 'open' && session === undefined) {
             const oneway = [...alive.values()].filter(({ isNormal }) => !isNormal).length;
             const isFull = alive.size === max || oneway === Math.min(max, onewayMax);
-            const victim = isFull ? (oldest(false) ?? oldest(true)) : undefined;
+            const victim = isFull ? (max === 1 ? [...alive][0] : oldest(false)) : undefined;
             const opened = open(n, now);
             assert.deepEqual(evicted, victim === undefined ? [] : [victim[1].base]);
             if (victim !== undefined) alive.delete(victim[0]);
             alive.set(n, { ...opened, isNormal: false });
           } else if (session !== undefined && what === 'answer' && !session.isNormal) {
+            // Of so few slots one is kept for those without an answer.
+            const normal = [...alive.values()].filter(({ isNormal }) => isNormal).length;
+            const victim = normal === Math.max(1, max - 1) ? oldest(true) : undefined;
             table.markNormal(session.base);
+            assert.deepEqual(evicted, victim === undefined ? [] : [victim[1].base]);
+            if (victim !== undefined) alive.delete(victim[0]);
             session.isNormal = true;
             used(n);
           } else if (session !== undefined && what === 'touch') {
