@@ -159,7 +159,7 @@ export class Rig {
 
   /** Starts steady.py, which goes on until `end()`. */
   startSteadyClients(options: { portsPerAddress: number; rate: number }): PythonProgram {
-    const given = { addresses: this.clientIps, vip: this.vip, vport: VPORT, waitMs: 1000 };
+    const given = { addresses: this.clientIps, vip: this.vip, vport: VPORT, waitMs: 3000 };
     return startPython(this.topology, 'client', 'steady.py', { ...given, ...options });
   }
 
