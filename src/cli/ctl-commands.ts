@@ -163,7 +163,7 @@ function withServerActions(command: Argv<CtlArguments>, choose: Choose) {
 export function withTop(command: Argv) {
   return withTarget(command)
     .usage(
-      '$0 top [options]\n\nWatch a running proxy: traffic, sessions, UOA, drops and every real server, once a second. q ends.',
+      '$0 top [options]\n\nWatch a running proxy: traffic, sessions, UOA, drops and every real server, once a second. Arrow keys scroll, q ends.',
     )
     .option('once', { type: 'boolean', default: false, describe: 'Print one frame, after a second, and end' })
     .option('json', { type: 'boolean', default: false, describe: 'One JSON object per second and line' })
