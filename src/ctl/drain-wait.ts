@@ -47,8 +47,11 @@ export async function waitUntilGone(
     }
     await wait(POLL_MS);
   }
+  // Its last sessions may have ended after it was asked.
   say(
-    left === 0 ? 'drained, and the proxy has ended' : `the proxy has ended with ${plural(left, 'session')}`,
+    left === 0
+      ? 'drained, and the proxy has ended'
+      : `the proxy has ended; ${plural(left, 'session')} a moment before`,
   );
 }
 

@@ -43,7 +43,7 @@ describe('ctl drain waits', () => {
     [
       'and says what was left when the time was over',
       [sessions(1, 0), 'gone'],
-      `${FIRST}1 session left\nthe proxy has ended with 1 session\n`,
+      `${FIRST}1 session left\nthe proxy has ended; 1 session a moment before\n`,
     ],
     [
       'although a connection breaks',
