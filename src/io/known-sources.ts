@@ -9,7 +9,7 @@ import { ADDRESS_WORDS, V4_MAPPED } from '../wire/address.ts';
 import * as ipv4 from '../wire/ipv4.ts';
 import * as ipv6 from '../wire/ipv6.ts';
 import { IoError } from './io-error.ts';
-import { MIX } from './steering.ts';
+import { mix } from './steering.ts';
 
 /** Halves of an address (IPv6); behind their factors those of the UDP port and of the interface. */
 const HALVES = 8;
@@ -150,11 +150,4 @@ export class KnownSources {
     }
     tags[free] = this.#tag;
   }
-}
-
-function mix(word: number): number {
-  const { shifts, factors } = MIX;
-  let sum = Math.imul(word ^ (word >>> shifts[0]), factors[0]);
-  sum = Math.imul(sum ^ (sum >>> shifts[1]), factors[1]);
-  return (sum ^ (sum >>> shifts[2])) >>> 0;
 }

@@ -9,10 +9,8 @@ import { translateBpf } from './bpf-translation.ts';
 import { Assembler, R0, R1, R2, R6, R7, R8, R9, R10 } from './ebpf-assembler.ts';
 import { type KnownPlan, PORT_FACTOR, SOURCE, type SourceHash, startOn, TAGS } from './known-sources.ts';
 import { MIX } from './steering.ts';
+import { IPV4, IPV4_ANY_FRAGMENT, IPV6 } from './steering-program.ts';
 
-const IPV4 = { fragment: 6, protocol: 9 } as const;
-const ANY_FRAGMENT = 0x3fff; // more fragments, offset
-const IPV6 = { nextHeader: 6 } as const;
 const WORD = 4;
 const KEY_LEN = 4;
 const COUNT_OFF = TAGS * WORD;
@@ -119,7 +117,7 @@ function readSource(asm: Assembler, { place, tag }: KnownPlan, portIndex: number
     .jumpIf(R0, '==', 0x60, 'ipv6')
     .jumpIf(R0, '!=', 0x40, 'stranger')
     .loadPacket('u16', IPV4.fragment)
-    .jumpIf(R0, '&', ANY_FRAGMENT, 'stranger')
+    .jumpIf(R0, '&', IPV4_ANY_FRAGMENT, 'stranger')
     .loadPacket('u8', IPV4.protocol)
     .jumpIf(R0, '!=', PROTOCOL_UDP, 'stranger')
     .alu(R7, '&', 0x0f)

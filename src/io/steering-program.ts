@@ -21,11 +21,12 @@ import { ADDRESS_KEY, MIX, PORT_KEY, type SteeringPlan } from './steering.ts';
 import { SteeringTree } from './steering-tree.ts';
 
 const VERSION_MASK = 0xf0;
-const IPV4 = { fragment: 6, id: 4, protocol: 9, src: 12, dst: 16 } as const;
-const IPV4_ANY_FRAGMENT = 0x3fff; // more fragments, offset
+/** Offsets in the IP headers. */
+export const IPV4 = { fragment: 6, id: 4, protocol: 9, src: 12, dst: 16 } as const;
+export const IPV4_ANY_FRAGMENT = 0x3fff; // more fragments, offset
 const IPV4_FRAGMENT_OFFSET = 0x1fff;
 const IHL_MASK = 0x0f;
-const IPV6 = { nextHeader: 6, src: 8, dst: 24 } as const;
+export const IPV6 = { nextHeader: 6, src: 8, dst: 24 } as const;
 const EXTENSION = { nextHeader: 0, length: 1, fragment: 2, id: 4 } as const;
 const IPV6_ANY_FRAGMENT = 0xfff9; // offset, more fragments
 const IPV6_FRAGMENT_OFFSET = 0xfff8;

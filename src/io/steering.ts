@@ -14,6 +14,13 @@ export const PORT_KEY = 1 + 2 * ADDRESS_WORDS;
 /** Shifts and factors that mix the sum: MurmurHash3's 32-bit finalizer. */
 export const MIX = { shifts: [16, 13, 16], factors: [0x85ebca6b, 0xc2b2ae35] } as const;
 
+/** Spreads what is consecutive: uint32 of an int32, by MIX. */
+export function mix(word: number): number {
+  let sum = Math.imul(word ^ (word >>> MIX.shifts[0]), MIX.factors[0]);
+  sum = Math.imul(sum ^ (sum >>> MIX.shifts[1]), MIX.factors[1]);
+  return (sum ^ (sum >>> MIX.shifts[2])) >>> 0;
+}
+
 export interface SteeringPlan {
   readonly workers: number;
   /** See randomSteeringKey; all workers and programs of a process have the same. */
@@ -81,9 +88,7 @@ export class Owners {
       sum = (sum + Math.imul(key[at], word >>> 16)) | 0;
       sum = (sum + Math.imul(key[at + 1], word & 0xffff)) | 0;
     }
-    sum = Math.imul(sum ^ (sum >>> MIX.shifts[0]), MIX.factors[0]);
-    sum = Math.imul(sum ^ (sum >>> MIX.shifts[1]), MIX.factors[1]);
-    return (sum ^ (sum >>> MIX.shifts[2])) >>> 0;
+    return mix(sum);
   }
 }
 
