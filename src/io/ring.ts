@@ -334,6 +334,7 @@ class RingPort {
     const isSource = known?.look(view, off, this.#index) ?? false;
     const payloadLen = gsoType === GSO_UDP_L4 ? view.getUint16(vnet + VNET.gsoSize, LITTLE_ENDIAN) : 0;
     this.#segmentMs = nowMs;
+    this.#isAnswered = false;
     if (gsoType !== GSO_UDP_L4 || !forEachSegment(frame, off, end, payloadLen, this.#onSegment))
       this.#isAnswered = this.#onPacket(frame, off, end, this.#index, nowMs);
     if (isSource && this.#isAnswered) known!.note();
