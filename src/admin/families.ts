@@ -72,7 +72,12 @@ export const SERVICE_FAMILIES: readonly ServiceFamily[] = [
     help: 'UOAs that were due and could not be sent; the client packet went without.',
     series: { uoaFailed: {} },
   },
-  { name: 'uoa_acked_total', help: 'Echo ACKs from real servers.', series: { uoaAcked: {} } },
+  { name: 'uoa_acked_total', help: "Rounds that a real server's echo ACK ended.", series: { uoaAcked: {} } },
+  {
+    name: 'uoa_ack_repeated_total',
+    help: 'Echo ACKs of rounds that one before them had ended.',
+    series: { uoaAckRepeated: {} },
+  },
   {
     name: 'uoa_ack_rejected_total',
     help: 'UOAs from real servers that are no echo ACK of their session.',

@@ -22,6 +22,7 @@ const NAMED = [
   'uoaCarrier', // trials sent as a carrier
   'uoaFailed', // a UOA was due and could not be sent; the client's packet went without it
   'uoaAcked',
+  'uoaAckRepeated', // echo ACK after the one that ended its round
   'uoaAckRejected', // UOA from a real server that is no echo ACK of its session
   'uoaExhausted', // rounds that used up maxTrials without an ACK
   'uoaForgedRemoved', // packets from clients that carried a UOA

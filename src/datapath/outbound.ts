@@ -76,8 +76,12 @@ function endHandshake(
     choice >= 0 &&
     trialsSent(records, base + HANDSHAKE) > 0 &&
     receiver.choiceIn(frame, state.packet, state.origin) === choice;
-  if (isEchoAck) receiver.accept(choice);
-  if (!isEchoAck) state.count(service.index, COUNTER.uoaAckRejected);
-  else if (onEchoAck(records, base + HANDSHAKE)) state.count(service.index, COUNTER.uoaAcked);
+  if (!isEchoAck) {
+    state.count(service.index, COUNTER.uoaAckRejected);
+    return VERDICT.consumed;
+  }
+  receiver.accept(choice);
+  const ended = onEchoAck(records, base + HANDSHAKE);
+  state.count(service.index, ended ? COUNTER.uoaAcked : COUNTER.uoaAckRepeated);
   return VERDICT.consumed;
 }

@@ -127,7 +127,7 @@ export function judge(outcome: Outcome): boolean {
 
 function attribution({ clients, servers, metrics, virtuals }: Outcome): Check[] {
   const { attributed, unattributed, wrong, acks } = sumOf(servers);
-  const acked = counterSum(metrics, 'uoa_acked_total');
+  const acked = counterSum(metrics, 'uoa_acked_total') + counterSum(metrics, 'uoa_ack_repeated_total');
   const learned = servers.flatMap((server) => server.learned);
   const named = learned.flatMap(({ virtual }) => virtual ?? []);
   const astray = named.filter((virtual) => !virtuals.includes(virtual)).length;

@@ -67,7 +67,12 @@ rows('echo ACK', [
   },
   {
     name: 'an echo ACK that comes twice is consumed twice',
-    steps: [FIRST_IPO, { lan: ipoAck(), verdict: 'consumed' }, { lan: ipoAck(), verdict: 'consumed' }, DONE],
+    steps: [
+      FIRST_IPO,
+      { lan: ipoAck(), verdict: 'consumed', changed: ACKED },
+      { lan: ipoAck(), verdict: 'consumed', changed: { uoaAckRepeated: 1 } },
+      DONE,
+    ],
   },
   {
     name: 'an echo ACK of a carrier is consumed as one',
