@@ -30,6 +30,35 @@ async function bash(t: TestContext, line: string): Promise<string[]> {
   return out.split('\n').filter((word) => word !== '');
 }
 
+/** What zsh makes of each command line when Tab is pressed at its end: a terminal of its own, on which keys are typed. */
+async function zsh(t: TestContext, lines: readonly string[]): Promise<string[]> {
+  const text = `
+    zmodload zsh/zpty
+    zpty shell zsh -f -i
+    zpty -w shell 'autoload -U compinit; compinit -D -u'
+    zpty -w shell 'uoa-proxy() { ${process.execPath} --import tsx src/main.ts "$@" }'
+    zpty -w shell 'eval "$(uoa-proxy completion zsh)"'
+    zpty -w shell 'show() { zle -I; print -r -- "<$BUFFER>"; BUFFER= }; zle -N show; bindkey "^X" show'
+    for line in "$@"; do
+      zpty -n -w shell "$line"$'\t\x18'
+      zpty -r shell shown $'*\n<uoa-proxy *>*'
+      print -r -- "\${\${shown##*$'\n'<}%%>*}"
+    done
+    zpty -d shell`;
+  const child = spawn('zsh', ['-f', '-c', text, 'zsh', ...lines], {
+    cwd: root,
+    stdio: ['ignore', 'pipe', 'inherit'],
+    env: { ...process.env, TERM: 'dumb' },
+  });
+  t.after(() => child.kill('SIGKILL'));
+  let out = '';
+  child.stdout.setEncoding('utf8').on('data', (more) => {
+    out += more;
+  });
+  await once(child, 'close');
+  return out.split('\n').filter((line) => line !== '');
+}
+
 describe('completion', () => {
   const rows: [words: string[], found: string[]][] = [
     [
@@ -95,10 +124,14 @@ describe('completion', () => {
     assert.deepEqual(await bash(t, `${ctl} drain 10.1.0.100:6001 [fd00:`), ['2::12]:6000']);
   });
 
-  it('is printed for zsh too', () => {
-    const { code, stdout } = uoaProxy('completion', 'zsh');
-    assert.equal(code, 0);
-    assert.match(stdout, /^#compdef uoa-proxy\n/);
-    assert.match(stdout, /compdef _uoa_proxy uoa-proxy\n$/);
+  it('works in zsh', { timeout: 120_000 }, async (t) => {
+    const ctl = `uoa-proxy ctl --admin ${(await startSample(t)).url('')} server`;
+    const typed = ['uoa-proxy sni', `${ctl} d`, `${ctl} drain 10.1.0.100:6`, `${ctl} drain game 10.2.0.9`];
+    assert.deepEqual(await zsh(t, typed), [
+      'uoa-proxy sniff ',
+      `${ctl} drain `,
+      `${ctl} drain 10.1.0.100:6001 `,
+      `${ctl} drain game 10.2.0.9:6000 `,
+    ]);
   });
 });

@@ -1,7 +1,8 @@
 """Many UDP clients: each of `addresses` x `portsPerAddress` sockets has at most one datagram in flight, and at most
 `window` of them together, so that the load follows what the path can carry. Nothing is sent twice: a loss stays a loss.
-With `untilClosed` it goes on until standard input closes. Prints {"event": "ready"}, then what it counted. Argument, JSON: {"addresses": [..], "portsPerAddress": 20, "vip": "..",
-"vport": 6000, "count": 100000, "window": 64, "sizes": [..], "timeoutMs": 5000, "noChecksum": false}"""
+What is not answered within `timeoutMs` is missing, and the socket goes on with the next; an answer that comes all the same
+takes it out of the missing again. With `untilClosed` it goes on until standard input closes. Prints {"event": "ready"},
+then what it counted. Argument, JSON: {"addresses": [..], "portsPerAddress": 20, "vip": "..", "vport": 6000, "count": 100000, "window": 64, "sizes": [..], "timeoutMs": 5000, "noChecksum": false}"""
 import collections
 import json
 import math
@@ -34,6 +35,7 @@ class Client:
         self.ip, self.port = self.sock.getsockname()[:2]
         self.sequence = 0
         self.awaited = None
+        self.overdue = []
         self.sent_at = 0.0
 
     def send(self, size):
@@ -48,6 +50,25 @@ class Client:
         except ConnectionRefusedError:
             stats["refused"] += 1
             self.sock.send(self.awaited)
+
+    def give_up(self):
+        stats["missing"] += 1
+        name = payload.text(self.ip, self.port)
+        losers[name] = losers.get(name, 0) + 1
+        self.overdue.append(self.awaited)
+        self.awaited = None
+
+    def takes_late(self, reply):
+        if reply not in self.overdue:
+            return False
+        self.overdue.remove(reply)
+        stats["missing"] -= 1
+        stats["answered"] += 1
+        name = payload.text(self.ip, self.port)
+        losers[name] -= 1
+        if losers[name] == 0:
+            del losers[name]
+        return True
 
 
 clients = [Client(address) for address in options["addresses"] for _ in range(options["portsPerAddress"])]
@@ -79,6 +100,8 @@ while (stats["sent"] < count or waiting) and stats["missing"] < give_up:
         except ConnectionRefusedError:
             stats["refused"] += 1
             continue
+        if reply != client.awaited and client.takes_late(reply):
+            continue
         if client.awaited is None:
             stats["unexpected"] += 1
             continue
@@ -93,10 +116,7 @@ while (stats["sent"] < count or waiting) and stats["missing"] < give_up:
         oldest = next(iter(waiting))
         if now - oldest.sent_at < timeout:
             break
-        stats["missing"] += 1
-        name = payload.text(oldest.ip, oldest.port)
-        losers[name] = losers.get(name, 0) + 1
-        oldest.awaited = None
+        oldest.give_up()
         del waiting[oldest]
         idle.append(oldest)
 elapsed = time.monotonic() - started
@@ -106,8 +126,8 @@ until = time.monotonic() + 0.3
 while time.monotonic() < until:
     for fd, _ in epoll.poll(0.1):
         try:
-            by_fd[fd].sock.recv(65536)
-            stats["unexpected"] += 1
+            if not by_fd[fd].takes_late(by_fd[fd].sock.recv(65536)):
+                stats["unexpected"] += 1
         except ConnectionRefusedError:
             stats["refused"] += 1
 print(json.dumps({"event": "result", **stats, "losers": losers, "clients": len(clients), "seconds": round(elapsed, 2)}), flush=True)
