@@ -11,6 +11,8 @@ import { duration, flag, integer, integerRange, oneOf, portRange, size, text, wo
 export const MAX_SERVICES = 1000;
 export const MAX_REAL_SERVERS = 4096;
 export const MAX_LEGS = 65_535;
+/** Each has two rings in a fanout group, and such a group has 256 at most. */
+export const MAX_WORKERS = 64;
 
 const port = integer(1, 65535);
 const interfaceName = text(
@@ -243,8 +245,8 @@ export const CONFIG_SCHEMA = group({
       false,
     ),
     workers: defaulted(
-      'ring: datapath processes that share the packets; auto is one less than the processors, at least one.',
-      wordOr('auto', integer(1, 64)),
+      'ring: datapath processes that share the packets; auto is one less than the processors, at most what the CPU limit of the cgroup allows, at least one.',
+      wordOr('auto', integer(1, MAX_WORKERS)),
       'auto',
     ),
     busyPoll: defaulted(
