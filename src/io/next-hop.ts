@@ -13,13 +13,12 @@ import {
   MESSAGE,
   NeighborMessage,
   RouteMessage,
-  type Rule,
   readLink,
   readNeighbor,
   readRoute,
-  readRule,
 } from './rtnetlink.ts';
 import { KIND, type Listener, RtnetlinkFeed } from './rtnetlink-feed.ts';
+import { type Rule, readRule } from './rule-message.ts';
 
 export interface NextHopOptions {
   nowMs: number;

@@ -2,7 +2,8 @@
 // packet of this program takes its destinations away from us; the rules asked after it matter only where there is no
 // route.
 import { formatAddress } from '../wire/address.ts';
-import { type Rule, TABLE_LOCAL, TABLE_MAIN } from './rtnetlink.ts';
+import { TABLE_LOCAL, TABLE_MAIN } from './rtnetlink.ts';
+import type { Rule } from './rule-message.ts';
 
 /** A prefix about which the table main does not decide. */
 export interface Exception {
@@ -26,9 +27,7 @@ export function exceptionsOf(rules: readonly Rule[]): Exception[] {
 
 function ofFamily(isV4: boolean, rules: readonly Rule[]): Exception[] {
   const family = isV4 ? 'IPv4' : 'IPv6';
-  const main = rules
-    .filter((rule) => isPlainLookup(rule, TABLE_MAIN))
-    .reduce((lowest, { priority }) => Math.min(lowest, priority), Infinity);
+  const main = rules.filter(asksMain).reduce((lowest, { priority }) => Math.min(lowest, priority), Infinity);
   if (main === Infinity) {
     // Without any rule the host has no such family.
     const reason = rules.length === 0 ? '' : `no ${family} rule looks up the table main`;
@@ -38,23 +37,28 @@ function ofFamily(isV4: boolean, rules: readonly Rule[]): Exception[] {
     .filter((rule) => rule.priority <= main && mayDecide(rule))
     .map((rule) => {
       const name = `the ${family} rule ${rule.priority}`;
-      if (rule.isInverted || isEverything(rule)) return everything(isV4, `${name} decides`);
+      if (rule.isInverted || isEverything(rule))
+        return everything(isV4, `${name} decides about all destinations`);
       const { dst, prefixLen } = rule;
       const prefix = `${formatAddress(dst, 0)}/${isV4 ? prefixLen - 96 : prefixLen}`;
       return { isV4, words: dst, prefixLen, reason: `${name} decides about ${prefix}` };
     });
 }
 
-/** What the table local finds is nothing for us wherever it is asked. Packets of a socket bound to no interface have none. */
+/**
+ * Whoever asks the table main, and when, it finds the same; what the table local finds is nothing for us wherever it is
+ * asked.
+ */
 function mayDecide(rule: Rule): boolean {
-  if (isPlainLookup(rule, TABLE_MAIN) || isPlainLookup(rule, TABLE_LOCAL)) return false;
-  return rule.isInverted || !rule.isForInterface;
+  const { isLookup, table, suppresses, isInverted, isForOthers } = rule;
+  if (isLookup && !suppresses && (table === TABLE_MAIN || table === TABLE_LOCAL)) return false;
+  return isInverted || !isForOthers;
 }
 
-function isPlainLookup(rule: Rule, table: number): boolean {
-  const { isLookup, isInverted, isForInterface, hasOtherSelector, suppresses } = rule;
-  if (isInverted || isForInterface || hasOtherSelector || suppresses || !isEverything(rule)) return false;
-  return isLookup && rule.table === table;
+function asksMain(rule: Rule): boolean {
+  const { isLookup, table, isInverted, isForOthers, hasOtherSelector, suppresses } = rule;
+  if (isInverted || isForOthers || hasOtherSelector || suppresses || !isEverything(rule)) return false;
+  return isLookup && table === TABLE_MAIN;
 }
 
 function isEverything({ isV4, prefixLen }: Rule): boolean {

@@ -32,25 +32,21 @@ export const FLAG = { request: 1, interrupted: 0x10, replace: 0x100, dump: 0x300
 export const TABLE_MAIN = 254;
 export const TABLE_LOCAL = 255;
 export const TYPE_UNICAST = 1;
-export const ACTION_LOOKUP = 1;
 export const ETHERNET = 1; // ARPHRD_ETHER
 
-const AF_INET = 2;
-const AF_INET6 = 10;
+export const AF_INET = 2;
+export const AF_INET6 = 10;
 const ROUTE_LEN = 12; // struct rtmsg
 const NEIGHBOR_LEN = 12; // struct ndmsg
 const LINK_LEN = 16; // struct ifinfomsg
-const RULE_LEN = 12; // struct fib_rule_hdr
 const ROUTE_IS_CLONED = 0x200; // RTM_F_CLONED
 const NEIGHBOR_IS_PROXY = 8; // NTF_PROXY
-const RULE_IS_INVERTED = 2; // FIB_RULE_INVERT
-const V4_PREFIX = 96; // bits that the v4-mapped form puts before an IPv4 address
+export const V4_PREFIX = 96; // bits that the v4-mapped form puts before an IPv4 address
 const IFF_UP = 1;
 const IFF_RUNNING = 0x40;
-const LOOPBACK = 'lo';
 
-const ATTRIBUTE_LEN = 4; // struct rtattr: length (2), type (2)
-const TYPE_MASK = 0x3fff; // without NLA_F_NESTED and NLA_F_NET_BYTEORDER
+export const ATTRIBUTE_LEN = 4; // struct rtattr: length (2), type (2)
+export const TYPE_MASK = 0x3fff; // without NLA_F_NESTED and NLA_F_NET_BYTEORDER
 
 const RTA = {
   dst: 1,
@@ -66,18 +62,6 @@ const RTA_ENCAPSULATION_TYPE = 21;
 const RTA_NEXT_HOP_ID = 30;
 const NDA = { dst: 1, linkAddress: 2 } as const;
 const IFLA = { address: 1, name: 3, mtu: 4 } as const;
-const FRA = {
-  dst: 1,
-  iifName: 3,
-  priority: 6,
-  suppressIfGroup: 13,
-  suppressPrefixLen: 14,
-  table: 15,
-  oifName: 17,
-  padding: 18,
-  l3mdev: 19,
-  protocol: 21,
-} as const;
 
 /** A request for everything of one kind, of all families. */
 export function dumpRequest(type: number, sequence: number): Uint8Array {
@@ -267,86 +251,7 @@ export function readLink(view: DataView, off: number, end: number, link: LinkMes
   return true;
 }
 
-/** A rule of ip-rule(8). */
-export interface Rule {
-  isV4: boolean;
-  /** The lowest is asked first. */
-  priority: number;
-  isLookup: boolean;
-  table: number;
-  isInverted: boolean;
-  /** What it is restricted to; prefixLen as in RouteMessage. */
-  dst: Int32Array;
-  prefixLen: number;
-  /** An interface that packets from a socket of this host cannot have arrived on or be bound to; or a VRF's. */
-  isForInterface: boolean;
-  /** It looks at something else: source, mark, ports, user, ... */
-  hasOtherSelector: boolean;
-  /** It does not take every route that it finds. */
-  suppresses: boolean;
-}
-
-/** The rule at [off, end); undefined when it is of another family or not sound. */
-export function readRule(view: DataView, off: number, end: number): Rule | undefined {
-  if (off + RULE_LEN > end) return undefined;
-  const family = view.getUint8(off);
-  if (family !== AF_INET && family !== AF_INET6) return undefined;
-  const isV4 = family === AF_INET;
-  const rule: Rule = {
-    isV4,
-    priority: 0,
-    isLookup: view.getUint8(off + 7) === ACTION_LOOKUP,
-    table: view.getUint8(off + 4),
-    isInverted: (view.getUint32(off + 8, true) & RULE_IS_INVERTED) !== 0,
-    dst: new Int32Array(4),
-    prefixLen: view.getUint8(off + 1) + (isV4 ? V4_PREFIX : 0),
-    isForInterface: false,
-    hasOtherSelector: view.getUint8(off + 2) !== 0 || view.getUint8(off + 3) !== 0,
-    suppresses: false,
-  };
-  clear(rule.dst, isV4);
-  for (let at = off + RULE_LEN; at + ATTRIBUTE_LEN <= end; ) {
-    const attributeLen = view.getUint16(at, true);
-    if (attributeLen < ATTRIBUTE_LEN || at + attributeLen > end) return undefined;
-    const value = at + ATTRIBUTE_LEN;
-    const valueLen = attributeLen - ATTRIBUTE_LEN;
-    const number = valueLen >= 4 ? view.getUint32(value, true) : 0;
-    switch (view.getUint16(at + 2, true) & TYPE_MASK) {
-      case FRA.dst:
-        if (!readAddress(view, value, valueLen, rule.dst)) return undefined;
-        break;
-      case FRA.priority:
-        rule.priority = number;
-        break;
-      case FRA.table:
-        rule.table = number;
-        break;
-      case FRA.iifName: // a socket's packets count as coming from the loopback interface
-        if (textOf(view, value, valueLen) === LOOPBACK) rule.hasOtherSelector = true;
-        else rule.isForInterface = true;
-        break;
-      case FRA.oifName:
-        rule.isForInterface = true;
-        break;
-      case FRA.l3mdev:
-        if (valueLen > 0 && view.getUint8(value) !== 0) rule.isForInterface = true;
-        break;
-      case FRA.suppressPrefixLen:
-      case FRA.suppressIfGroup:
-        if (number !== 0xffffffff) rule.suppresses = true;
-        break;
-      case FRA.padding:
-      case FRA.protocol:
-        break;
-      default:
-        rule.hasOtherSelector = true;
-    }
-    at += (attributeLen + 3) & ~3;
-  }
-  return rule;
-}
-
-function clear(words: Int32Array, isV4: boolean): void {
+export function clear(words: Int32Array, isV4: boolean): void {
   words[0] = 0;
   words[1] = 0;
   words[2] = isV4 ? V4_MAPPED : 0;
@@ -354,7 +259,7 @@ function clear(words: Int32Array, isV4: boolean): void {
 }
 
 /** An address of 4 or 16 bytes into words; false when it has another length. */
-function readAddress(view: DataView, off: number, length: number, words: Int32Array): boolean {
+export function readAddress(view: DataView, off: number, length: number, words: Int32Array): boolean {
   if (length === 4) {
     clear(words, true);
     words[3] = view.getInt32(off);
@@ -363,12 +268,4 @@ function readAddress(view: DataView, off: number, length: number, words: Int32Ar
   if (length !== 16) return false;
   for (let i = 0; i < 4; i++) words[i] = view.getInt32(off + 4 * i);
   return true;
-}
-
-function textOf(view: DataView, off: number, length: number): string {
-  let text = '';
-  for (let at = off; at < off + length && view.getUint8(at) !== 0; at++) {
-    text += String.fromCharCode(view.getUint8(at));
-  }
-  return text;
 }

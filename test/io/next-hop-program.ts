@@ -1,14 +1,18 @@
 // A program for tests: keeps NextHops in its namespace and prints { ready }. Answers a line { find, nowMs } with { found },
-// one per address, after it took in what the kernel announced; { watch } with { readable } once the descriptor is.
-// Stops when its input ends.
+// one per address, after it took in what the kernel announced; { watch } with { readable } once the descriptor is; { send }
+// with { sent }, when the IP layer was given these packets, in hexadecimal digits. Stops when its input ends.
 import { createInterface } from 'node:readline';
 import koffi from 'koffi';
 import { NextHops } from '../../src/io/next-hop.ts';
+import { IO_COUNTERS } from '../../src/io/packet-io.ts';
+import { RawSender } from '../../src/io/raw-sender.ts';
 import { parseAddressInto } from '../../src/wire/address.ts';
+import { Frame } from '../../src/wire/frame.ts';
 
 export interface Question {
   find?: string[];
   watch?: true;
+  send?: string[];
   /** How often to look for each address; the last answer counts. 1 if not said. */
   times?: number;
   /** How often to take in what the kernel announced; if not said, until there is nothing any more. */
@@ -30,6 +34,7 @@ const ENOUGH_UPDATES = 2_000;
 const ETHERTYPE = 0x86dd;
 const options = JSON.parse(process.argv[2]!) as { maxRoutes?: number };
 const hops = new NextHops({ nowMs: 0, ...options });
+const sender = new RawSender(1 << 20, new Float64Array(IO_COUNTERS.length), 0);
 const words = new Int32Array(4);
 const view = new DataView(new ArrayBuffer(32));
 const macAt = (off: number) =>
@@ -39,12 +44,18 @@ const macAt = (off: number) =>
 
 createInterface({ input: process.stdin })
   .on('line', (line) => {
-    const { find = [], watch, times = 1, updates = ENOUGH_UPDATES, nowMs } = JSON.parse(line) as Question;
+    const question = JSON.parse(line) as Question;
+    const { find = [], watch, send, times = 1, updates = ENOUGH_UPDATES, nowMs } = question;
     if (watch) {
       const poll = koffi.node.poll(hops.fd, { readable: true }, () => {
         poll.close();
         console.log(JSON.stringify({ readable: true }));
       });
+      return;
+    }
+    if (send) {
+      const sent = send.map((hex) => sender.send(new Frame(Buffer.from(hex, 'hex')), 0, hex.length / 2));
+      console.log(JSON.stringify({ sent }));
       return;
     }
     for (let left = updates; left > 0; left--) hops.update(nowMs);
@@ -53,6 +64,7 @@ createInterface({ input: process.stdin })
   })
   .on('close', () => {
     hops.close();
+    sender.close();
     process.exit(0);
   });
 console.log(JSON.stringify({ ready: true }));

@@ -11,6 +11,7 @@ import {
   macOf,
   routedHost,
   startFinder,
+  watchIpLayer,
 } from './next-hop.ts';
 
 const FAR = '198.51.100.7';
@@ -140,33 +141,82 @@ test('an IPv4 route over an IPv6 gateway, an onlink route and a nexthop object a
   await finder.program.stop();
 });
 
-test('a rule that may decide takes its destinations away, one that cannot does not', async (t) => {
+/** Of packets that the IP layer is given: in the prefixes of the rules below, of the host itself, and of neither. */
+const SOURCES = ['10.9.0.5', '10.1.0.1', '192.0.2.1'];
+const SOURCES6 = ['2001:db8:9::5', 'fd00:1::1', '2001:db8:77::1'];
+const BY_MAIN = macOf(1, 2);
+/** By the table 100. */
+const ELSEWHERE = macOf(2, 2);
+
+// A rule, where the kernel sends packets of a raw socket then, and why that is not decided here; undefined: it is.
+const RULES = [
+  ['rule add to 198.51.100.0/24 lookup 100', ELSEWHERE, /IPv4 rule 50 decides about 198.51.100.0.24$/],
+  ['rule add to 198.51.100.0/24 lookup main', BY_MAIN, undefined],
+  ['rule add from 10.9.0.0/16 lookup 100', BY_MAIN, undefined],
+  ['rule add from 10.1.0.1 lookup 100', BY_MAIN, undefined],
+  ['rule add from 10.9.0.0/16 to 198.51.100.0/24 lookup 100', BY_MAIN, undefined],
+  ['rule add from 10.9.0.0/16 ipproto udp lookup 100', BY_MAIN, undefined],
+  ['rule add from 0.0.0.0/1 lookup 100', ELSEWHERE, /IPv4 rule 50 decides about all destinations$/],
+  ['rule add not from 10.9.0.0/16 lookup 100', ELSEWHERE, /IPv4 rule 50/],
+  ['rule add not from 10.9.0.0/16 to 198.51.100.0/24 lookup 100', ELSEWHERE, /IPv4 rule 50/],
+  ['rule add fwmark 1 lookup 100', BY_MAIN, undefined],
+  ['rule add fwmark 0x200/0xf00 lookup 100', BY_MAIN, undefined],
+  ['rule add fwmark 0x80/0x80 lookup main', BY_MAIN, undefined],
+  ['rule add fwmark 0/0xff lookup 100', ELSEWHERE, /IPv4 rule 50/],
+  ['rule add fwmark 0x100/0xff lookup 100', ELSEWHERE, /IPv4 rule 50/],
+  ['rule add not fwmark 1 lookup 100', ELSEWHERE, /IPv4 rule 50/],
+  ['rule add not iif e1 lookup 100', ELSEWHERE, /IPv4 rule 50/],
+  ['rule add iif lo lookup 100', ELSEWHERE, /IPv4 rule 50/],
+  ['rule add iif e1 lookup 100', BY_MAIN, undefined],
+  ['rule add uidrange 0-0 lookup 100', ELSEWHERE, /IPv4 rule 50/],
+  ['rule add ipproto udp lookup 100', BY_MAIN, /IPv4 rule 50/],
+  ['rule add lookup main suppress_prefixlength 0', BY_MAIN, /IPv4 rule 50/],
+  ['rule add lookup local', BY_MAIN, undefined],
+  ['rule add lookup 100 pref 32800', BY_MAIN, undefined],
+  ['-6 rule add to 2001:db8::/32 lookup 100', ELSEWHERE, /IPv6 rule 50 decides about 2001:db8::.32$/],
+  ['-6 rule add from 2001:db8:9::/48 lookup 100', BY_MAIN, undefined],
+  ['-6 rule add from fd00:1::1 lookup 100', BY_MAIN, undefined],
+  ['-6 rule add from ::/1 lookup 100', BY_MAIN, undefined],
+  ['-6 rule add not from ::/1 lookup 100', ELSEWHERE, /IPv6 rule 50/],
+  ['-6 rule add fwmark 1 lookup 100', BY_MAIN, undefined],
+  ['-6 rule add fwmark 0x100/0xff lookup 100', ELSEWHERE, /IPv6 rule 50/],
+  ['-6 rule add blackhole', '', /IPv6 rule 50/],
+  ['-6 rule add unreachable pref 32800', BY_MAIN, undefined],
+] as const;
+
+test('a rule that may decide takes its destinations away, one that the kernel passes over does not', async (t) => {
   const ns = twoArms(t);
-  const rule = (text: string) => sh(`ip -n ${ns} ${text}`);
+  sh(`ip -n ${ns} route add default via 10.2.0.2 table 100`);
+  sh(`ip -n ${ns} -6 route add default via fd00:2::2 table 100`);
   const finder = await startFinder(t, ns);
-  const known = [macOf(1, 2), macOf(1, 2)];
-  for (const [text, macs, reason] of [
-    ['rule add to 198.51.100.0/24 lookup 100 pref 50', ['', macOf(1, 2)], /IPv4 rule 50 decides about 198/],
-    ['-6 rule add to 2001:db8::/32 lookup 100 pref 51', [macOf(1, 2), ''], /IPv6 rule 51 decides about 2001/],
-    ['rule add from 10.9.0.0/16 lookup 100 pref 52', ['', macOf(1, 2)], /IPv4 rule 52 decides$/],
-    ['rule add fwmark 1 lookup 100 pref 53', ['', macOf(1, 2)], /IPv4 rule 53/],
-    ['rule add not iif e1 lookup 100 pref 54', ['', macOf(1, 2)], /IPv4 rule 54/],
-    ['rule add lookup main suppress_prefixlength 0 pref 55', ['', macOf(1, 2)], /IPv4 rule 55/],
-    ['-6 rule add blackhole pref 56', [macOf(1, 2), ''], /IPv6 rule 56/],
-    ['rule add iif e1 lookup 100 pref 57', known, /^$/],
-    ['rule add lookup local pref 58', known, /^$/],
-    ['rule add lookup 100 pref 32800', known, /^$/],
-    ['-6 rule add unreachable pref 32800', known, /^$/],
-  ] as const) {
-    rule(text);
-    assert.deepEqual(await finder.macs(FAR, FAR6), macs, text);
-    assert.match(await finder.reason(), reason, text);
-    rule(text.replace(' add ', ' delete '));
+  const ipLayer = watchIpLayer(ns, finder, [FAR, FAR6]);
+  const known = [BY_MAIN, BY_MAIN];
+  for (const [said, kernel, reason] of RULES) {
+    const text = said.includes(' pref ') ? said : `${said} pref 50`;
+    const isV4 = !text.startsWith('-6');
+    sh(`ip -n ${ns} ${text}`);
+    const way = isV4 ? await ipLayer.macTo(FAR, SOURCES) : await ipLayer.macTo(FAR6, SOURCES6);
+    assert.equal(way, kernel, `the kernel, with ${text}`);
+    const own = reason === undefined ? way : '';
+    assert.deepEqual(await finder.macs(FAR, FAR6), isV4 ? [own, BY_MAIN] : [BY_MAIN, own], text);
+    assert.match(await finder.reason(), reason ?? /^$/, text);
+    sh(`ip -n ${ns} ${text.replace(' add ', ' delete ')}`);
     assert.deepEqual(await finder.macs(FAR, FAR6), known, `without ${text}`);
   }
-  rule('rule delete lookup main');
-  assert.deepEqual(await finder.macs(FAR, FAR6), ['', macOf(1, 2)]);
+  sh(`ip -n ${ns} rule delete lookup main`);
+  assert.deepEqual(await finder.macs(FAR, FAR6), ['', BY_MAIN]);
   assert.equal(await finder.reason(), 'no IPv4 rule looks up the table main');
+  await finder.program.stop();
+});
+
+test('without a route in the table main the kernel may ask IPv6 rules again, for a source that it chose', async (t) => {
+  const ns = twoArms(t);
+  sh(`ip -n ${ns} -6 route delete default && ip -n ${ns} -6 route add default via fd00:2::2 table 100`);
+  sh(`ip -n ${ns} -6 rule add from fd00::/16 lookup 100 pref 50`);
+  const finder = await startFinder(t, ns);
+  const ipLayer = watchIpLayer(ns, finder, [FAR6]);
+  assert.equal(await ipLayer.macTo(FAR6, SOURCES6), ELSEWHERE);
+  assert.deepEqual(await finder.macs(FAR6, 'fd00:1::3'), ['', macOf(1, 3)]);
   await finder.program.stop();
 });
 

@@ -1,5 +1,7 @@
 // What tests of next hops share: a host with some interfaces, whose neighbors are known by name, and the program that
 // follows its routes.
+import { udp4 } from '../packets/builder.ts';
+import { udp6 } from '../packets/builder6.ts';
 import { type Cleanup, namespace, type Program, sh, startProgram } from './namespaces.ts';
 import type { Answer, Hop, Question } from './next-hop-program.ts';
 
@@ -68,5 +70,51 @@ export async function startFinder(t: Cleanup, ns: string, options: object = {}):
       (await ask(addresses, 1_000, { times: OFTEN })).hops.map((hop) => hop?.dst ?? ''),
     takeSome: async (updates) => void (await ask([], 1_000, { updates })),
     reason: async () => (await ask([])).reason,
+  };
+}
+
+/** Where the kernel sends what packet I/O gives to its IP layer. */
+export interface IpLayer {
+  /** The Ethernet address that packets to `dst` from each of these are sent to, '' when none leaves. */
+  macTo(dst: string, sources: readonly string[]): Promise<string>;
+}
+
+/** The host's gateways must be host 2 of each of its two networks. */
+export function watchIpLayer(ns: string, { program }: Finder, destinations: readonly string[]): IpLayer {
+  const networks = [1, 2];
+  const rules = destinations.flatMap((dst, index) =>
+    networks.map((n) => {
+      const match = `${dst.includes(':') ? 'ip6' : 'ip'} daddr ${dst} oifname "e${n}"`;
+      return { counter: `d${index}e${n}`, match };
+    }),
+  );
+  sh(
+    `ip netns exec ${ns} nft -f -`,
+    `table inet seen {
+      ${rules.map(({ counter }) => `counter ${counter} {}`).join('\n')}
+      chain out {
+        type filter hook postrouting priority 0
+        ${rules.map(({ counter, match }) => `${match} counter name ${counter}`).join('\n')}
+      }
+    }`,
+  );
+  return {
+    async macTo(dst, sources) {
+      const packetOf = dst.includes(':') ? udp6 : udp4;
+      const packets = sources.map((src) => packetOf({ src, dst, sport: 5001, dport: 6000 }));
+      program.write({ send: packets.map((packet) => Buffer.from(packet).toString('hex')) });
+      await program.next('sent');
+      const listed = JSON.parse(sh(`ip netns exec ${ns} nft -j reset counters table inet seen`)) as {
+        nftables: { counter?: { name: string; packets: number } }[];
+      };
+      const seen = networks.map((n) => {
+        const name = `d${destinations.indexOf(dst)}e${n}`;
+        return listed.nftables.find(({ counter }) => counter?.name === name)!.counter!.packets;
+      });
+      if (seen.every((count) => count === 0)) return '';
+      const way = seen.indexOf(sources.length);
+      if (way < 0) throw new Error(`packets to ${dst} went different ways: ${seen.join(', ')}`);
+      return macOf(networks[way]!, 2);
+    },
   };
 }

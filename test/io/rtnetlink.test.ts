@@ -11,8 +11,8 @@ import {
   readLink,
   readNeighbor,
   readRoute,
-  readRule,
 } from '../../src/io/rtnetlink.ts';
+import { readRule } from '../../src/io/rule-message.ts';
 
 // 198.51.100.0/24 via 10.1.0.2 dev 3, metric 100: struct rtmsg, then RTA_TABLE 254, RTA_DST, RTA_PRIORITY, RTA_GATEWAY,
 // RTA_OIF, each with its length and type before it.
@@ -54,7 +54,14 @@ const RULE = bytes(
   '0800 0100 c6336400',
   '0700 0300 653300 00',
 );
-const MESSAGES = { ROUTE, ROUTE6, NEIGHBOR, LINK, RULE };
+// 60: from fd00::/16 lookup 100, with FIB_RULE_FIND_SADDR, which ip-rule(8) cannot say.
+const RULE6 = bytes(
+  '0a 00 10 00 64 00 00 01 00000100',
+  '0800 0f00 64000000',
+  '0800 0600 3c000000',
+  '1400 0200 fd000000000000000000000000000000',
+);
+const MESSAGES = { ROUTE, ROUTE6, NEIGHBOR, LINK, RULE, RULE6 };
 
 function bytes(...hex: string[]): Uint8Array {
   return Uint8Array.from(Buffer.from(hex.join('').replaceAll(' ', ''), 'hex'));
@@ -116,10 +123,14 @@ test('a neighbor, an interface and a rule are read', () => {
     table: 100,
     isInverted: false,
     prefixLen: 96 + 24,
-    isForInterface: true,
+    isForOthers: true,
     hasOtherSelector: false,
     suppresses: false,
   });
+  const rule6 = read(RULE6).rule!;
+  assert.deepEqual([rule6.isForOthers, rule6.hasOtherSelector], [false, true], 'the source is found for it');
+  const ordinary = read(Uint8Array.from(RULE6).fill(0, 8, 12)).rule!;
+  assert.deepEqual([ordinary.isForOthers, ordinary.hasOtherSelector], [true, false]);
 });
 
 test('a request asks for everything of a kind', () => {
