@@ -10,7 +10,7 @@ import type { ServerOptions } from './real-server.ts';
 import type { Role, Topology } from './topology.ts';
 
 export const ADMIN = '127.0.0.1:9464';
-const READY_WITHIN_MS = 30_000;
+const READY_WITHIN_MS = 60_000;
 const STOP_WITHIN_MS = 10_000;
 
 /** The argv that runs a .js or .ts entry with this Node. */

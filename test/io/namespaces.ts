@@ -131,7 +131,7 @@ export function startProgram(
       const deadline = setTimeout(() => {
         late = true;
         wake();
-      }, 30_000);
+      }, 120_000);
       try {
         for (;;) {
           const index = lines.findIndex((line) => key in line);
