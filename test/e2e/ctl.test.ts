@@ -49,14 +49,21 @@ async function created(rig: Rig): Promise<Map<string, number>> {
   return new Map(all.map(({ ip, port, counters }) => [`${ip}:${port}`, counters.sessionsCreated]));
 }
 
-/** Opens new sessions: how many went to each of these real servers, and how many datagrams had no answer. */
-async function opens(rig: Rig, ...servers: string[]): Promise<{ counts: number[]; missing: number }> {
+/**
+ * Opens new sessions of an address: how many went to each of these real servers, and how many datagrams had no answer.
+ */
+async function opens(
+  rig: Rig,
+  address: string,
+  ...servers: string[]
+): Promise<{ counts: number[]; missing: number }> {
   const before = await created(rig);
   const { missing } = await rig.clients({
+    addresses: [address],
     portsPerAddress: PORTS,
     count: PORTS,
     sizes: [64],
-    timeoutMs: 300,
+    timeoutMs: 3000,
   });
   const after = await created(rig);
   const counts = servers.map((rs) => (after.get(rs) ?? 0) - (before.get(rs) ?? 0));
@@ -64,12 +71,14 @@ async function opens(rig: Rig, ...servers: string[]): Promise<{ counts: number[]
 }
 
 test('drain, weight and enable by ctl: new sessions follow, and what would have no effect is refused', async (t) => {
-  const rig = await startRig(t, { clients: 1, servers: 2, service: { drainTimeout: '60s' } });
+  const rig = await startRig(t, { clients: 4, servers: 2, service: { drainTimeout: '60s' } });
   await rig.startServers();
+  // Another address each time, so that no socket has the port of one before, whose session would go on.
+  const [first, second, third, fourth] = rig.clientIps as [string, string, string, string];
   const [a, b] = rig.realServers.map(({ ip, port }) => `${ip}:${port}`) as [string, string];
 
   await does(rig, ['drain', 'test', a], /drained by an operator, weight 0\/100/);
-  assert.deepEqual(await opens(rig, a, b), { counts: [0, PORTS], missing: 0 });
+  assert.deepEqual(await opens(rig, first, a, b), { counts: [0, PORTS], missing: 0 });
   assert.deepEqual(await readyz(rig), [200, 'serving 1 service']);
 
   // With the other one gone too, a new session gets no real server.
@@ -77,7 +86,7 @@ test('drain, weight and enable by ctl: new sessions follow, and what would have 
   await does(rig, ['weight', 'test', b, '0'], /up, weight 0\/100/);
   assert.deepEqual(await readyz(rig), [503, NONE]);
   assert.equal(await rig.metric('ready'), 0);
-  assert.deepEqual(await opens(rig, a, b), { counts: [0, 0], missing: PORTS });
+  assert.deepEqual(await opens(rig, second, a, b), { counts: [0, 0], missing: PORTS });
   assert.ok((await rig.metric('drops_total', { reason: 'no_real_server' })) >= PORTS);
   await does(rig, ['drain', 'test', b], /drained/);
   assert.deepEqual(await readyz(rig), [503, NONE]);
@@ -86,7 +95,7 @@ test('drain, weight and enable by ctl: new sessions follow, and what would have 
   await does(rig, ['enable', 'test', a], /: up, weight 100/);
   await does(rig, ['enable', 'test', b], /: up, weight 100/);
   assert.deepEqual(await readyz(rig), [200, 'serving 1 service']);
-  const { counts, missing } = await opens(rig, a, b);
+  const { counts, missing } = await opens(rig, third, a, b);
   assert.ok(missing === 0 && counts.every((count) => count > 0), `both are chosen: ${counts.join()}`);
 
   // One leaves, with sessions, so that it is still there; in its place there is a fallback.
@@ -109,7 +118,7 @@ test('drain, weight and enable by ctl: new sessions follow, and what would have 
 
   await does(rig, ['drain', 'test', a], /drained/);
   assert.deepEqual(await readyz(rig), [200, 'serving 1 service, test: only the fallback']);
-  assert.deepEqual(await opens(rig, a, b, c), { counts: [0, 0, PORTS], missing: 0 });
+  assert.deepEqual(await opens(rig, fourth, a, b, c), { counts: [0, 0, PORTS], missing: 0 });
   await does(rig, ['drain', 'test', c], /drained/);
   assert.deepEqual(await readyz(rig), [503, NONE]);
   await does(rig, ['enable', 'test', c], /: up/);
@@ -120,13 +129,15 @@ test('one real server down and the other at weight 0: /readyz says that none tak
   const rig = await startRig(t, {
     clients: 1,
     servers: 2,
-    service: { health: { type: 'udp', send: 'x', expect: 'x', interval: '200ms', rise: 1, fall: 2 } },
+    service: {
+      health: { type: 'udp', send: 'x', expect: 'x', interval: '500ms', timeout: '5s', rise: 1, fall: 2 },
+    },
   });
   const servers = await rig.startServers();
   const [a, b] = rig.realServers.map(({ ip, port }) => `${ip}:${port}`) as [string, string];
   await does(rig, ['weight', 'test', b, '0'], /weight 0\/100/);
-  // Its checks began before it was there.
-  await until('it is up', async () => (await rig.metric('server_up', { rs: a })) === 1);
+  // Their checks began before they were there.
+  await until('both are up', async () => (await rig.metric('server_up')) === 2);
   servers[0]!.child.kill('SIGKILL');
   await until('it is down', async () => (await rig.metric('server_up', { rs: a })) === 0);
   assert.deepEqual(await readyz(rig), [503, 'service test: no real server takes new sessions']);
