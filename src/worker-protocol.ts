@@ -49,7 +49,8 @@ export type FromWorker =
   | { kind: 'ready' }
   | { kind: 'planned' }
   | { kind: 'failed'; message: string; hint: string }
-  | { kind: 'warning'; message: string };
+  | { kind: 'warning'; message: string }
+  | { kind: 'info'; message: string };
 
 /** Cells that the I/O counters take. */
 export const ioCells = (ports: number): number => ioRows(ports) * IO_COUNTERS.length;

@@ -104,6 +104,10 @@ function start(message: WorkerStart): Running {
       tell({ kind: 'warning', message: text });
       if (final) setImmediate(() => process.exit(1));
     },
+    onIpLayer: (text, isOver) => {
+      // All workers see the same routes.
+      if ((plan.worker?.worker ?? 0) === 0) tell({ kind: isOver ? 'info' : 'warning', message: text });
+    },
     nowMs: () => clock.nowMs(),
     others,
     known,

@@ -147,6 +147,7 @@ export class Workers {
       child.on('message', (answer: FromWorker) => {
         if (answer.kind === 'ready') resolve();
         else if (answer.kind === 'warning') this.#log.warn(answer.message);
+        else if (answer.kind === 'info') this.#log.info(answer.message);
         else if (answer.kind === 'failed') reject(new WorkerError(answer.message, answer.hint));
       });
       child.send(start);

@@ -226,6 +226,12 @@ export const IO_FAMILIES: readonly IoFamily[] = [
   },
   { name: 'io_sent_total', help: 'Packets handed to the kernel.', perInterface: false, series: { sent: {} } },
   {
+    name: 'io_sent_by_ip_total',
+    help: "Those of them that the kernel's IP layer sent, not layer 2.",
+    perInterface: false,
+    series: { sentByIp: {} },
+  },
+  {
     name: 'io_send_errors_total',
     help: 'Packets that the kernel refused to send.',
     perInterface: false,

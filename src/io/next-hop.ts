@@ -170,13 +170,13 @@ export class NextHops {
     this.#neighbors.writeHeader(hop, view, off, ethertype);
   }
 
-  /** What is left to the IP layer, and why, for a log; '' when all that can be is decided here. */
-  reason(): string {
+  /** What of the routing leaves packets to the IP layer, for the operator; empty when all that can be is decided here. */
+  reasons(): string[] {
     const reasons = this.#exceptions.map(({ reason }) => reason).filter((reason) => reason !== '');
     if (this.#hasTooManyRoutes) reasons.push(`more than ${this.#maxRoutes} routes`);
     else if (!this.#hasRoutes) reasons.push('the routes cannot be read');
     else reasons.push(...this.#routes.reasons());
-    return reasons.join('; ');
+    return reasons;
   }
 
   close(): void {

@@ -41,6 +41,8 @@ export interface IoOptions {
    * once an interface is up again, but not when it is made anew.
    */
   onFailure: (message: string, final: boolean) => void;
+  /** Called with a sentence when packets must go through the IP layer, and with `isOver` when none must any more. */
+  onIpLayer: (message: string, isOver: boolean) => void;
   /** Milliseconds as an int32 that wraps. Asked once for several packets, because it costs as much as a tenth of one. */
   nowMs: () => number;
   /** Further descriptors that packets come from, each with what takes them in and says how many there were. */
@@ -78,6 +80,7 @@ export const IO_COUNTERS = [
   'lostBacklog', // our own queue was full
   'foreign', // no IP packet of ours after all (VLAN-tagged, other link protocol)
   'sent',
+  'sentByIp', // of these, through the kernel's IP layer instead of at layer 2
   'sendTooBig', // EMSGSIZE
   'sendNoBuffer', // ENOBUFS, EAGAIN
   'sendUnreachable', // no route, host or network unreachable, interface down

@@ -1,5 +1,5 @@
 // Sends whole IP packets through one raw socket per family: the kernel routes them by their destination, finds the
-// neighbor and writes the link header. Each call is counted in exactly one column; nothing is thrown and nothing waits.
+// neighbor and writes the link header. Each call is sent or counted in one column of errors; nothing is thrown and nothing waits.
 import { ADDRESS_WORDS, formatAddress, V4_MAPPED } from '../wire/address.ts';
 import type { Frame } from '../wire/frame.ts';
 import * as ipv4 from '../wire/ipv4.ts';
@@ -80,6 +80,7 @@ export class RawSender {
       return false;
     }
     this.#counters[this.#row + IO_COLUMN.sent]!++;
+    this.#counters[this.#row + IO_COLUMN.sentByIp]!++;
     return true;
   }
 

@@ -18,6 +18,7 @@ import {
 import { boundInterface, interfaceIndex, packetStatistics, pendingError } from '../sys/packet-socket.ts';
 import { Frame, HEADROOM } from '../wire/frame.ts';
 import { IoError } from './io-error.ts';
+import { IpLayerNotice } from './ip-layer-notice.ts';
 import type { KnownSources } from './known-sources.ts';
 import { NextHops } from './next-hop.ts';
 import {
@@ -72,6 +73,7 @@ class RingIo implements PacketIo {
   readonly #hops: NextHops;
   readonly #others: IoOptions['others'];
   readonly #sender: RingSender;
+  readonly #notice: IpLayerNotice;
   readonly #nowMs: () => number;
   /** struct pollfd per ring and for the next hops: fd, events and revents. */
   readonly #pollFds: Int32Array;
@@ -86,6 +88,7 @@ class RingIo implements PacketIo {
     this.#hops = new NextHops({ nowMs: options.nowMs() });
     const raw = new RawSender(SEND_BUFFER_BYTES, counters, row);
     this.#sender = new RingSender(this.#hops, raw, SEND_BUFFER_BYTES, counters, row);
+    this.#notice = new IpLayerNotice(options.onIpLayer);
     this.#others = options.others;
     this.#pollFds = new Int32Array((sockets.length + this.#others.length + 1) * POLLFD_WORDS);
     try {
@@ -111,7 +114,9 @@ class RingIo implements PacketIo {
 
   poll(): void {
     if (this.#closed) return;
-    this.#hops.update(this.#nowMs());
+    const nowMs = this.#nowMs();
+    this.#hops.update(nowMs);
+    this.#notice.look(this.#hops.reasons(), nowMs);
     for (const ring of this.#rings) ring.poll();
   }
 

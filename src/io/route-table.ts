@@ -170,10 +170,7 @@ export class RouteTable {
 
   /** What of the table is left to the kernel, for the operator. */
   reasons(): string[] {
-    return UNFOLLOWED.flatMap((text, kind) => {
-      const count = this.#unfollowed[kind]!;
-      return text === '' || count === 0 ? [] : [`${count} ${text}`];
-    });
+    return UNFOLLOWED.filter((text, kind) => text !== '' && this.#unfollowed[kind]! > 0);
   }
 
   #isOurs(message: RouteMessage): boolean {

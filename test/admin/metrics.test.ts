@@ -201,6 +201,7 @@ describe('/metrics', () => {
     io[4 * IO_COUNTERS.length + IO_COLUMN.lostKernel] = 30;
     io[IO_COUNTERS.length + IO_COLUMN.sent] = 19;
     io[2 * IO_COUNTERS.length + IO_COLUMN.sent] = 1;
+    io[2 * IO_COUNTERS.length + IO_COLUMN.sentByIp] = 32;
     io[2 * IO_COUNTERS.length + IO_COLUMN.sendTooBig] = 21;
     const series = seriesOf(await admin.metrics());
     const expected: [string, number][] = [
@@ -229,6 +230,7 @@ describe('/metrics', () => {
       ['io_lost_total{interface="wan0",sources="any",where="kernel"}', 18],
       ['io_lost_total{interface="lan0",sources="known",where="kernel"}', 30],
       ['io_sent_total', 20],
+      ['io_sent_by_ip_total', 32],
       ['io_send_errors_total{error="too_big"}', 21],
       ['lports_in_use{lip="10.2.0.200"}', 7],
       ['lports_capacity{lip="10.2.0.200"}', 150],

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { LIPS, type Topology } from '../../src/lab/topology.ts';
-import { type Rig, startRig } from './harness.ts';
+import { type Rig, startRig, until } from './harness.ts';
 import { ICMP_ERRORS, PAIRS } from './pairs.ts';
 
 const OTHER_PORT = 6999;
@@ -104,6 +104,25 @@ for (const { name, dialect, full, ...pair } of [PAIRS[4], PAIRS[6]]) {
     await untilNobodyIsLeft(rig);
   });
 }
+
+test('a rule of the host that keeps packets from layer 2 is in the log at the start, once, and they are counted', async (t) => {
+  const rig = await startRig(t, {
+    io: { mode: 'ring', workers: 2 },
+    beforeProxy: (topology) => {
+      topology.exec('lb', 'ip rule add not fwmark 7 lookup 100 pref 50'.split(' '));
+    },
+  });
+  const told = () =>
+    rig.proxy.log.split('\n').filter((line) => /"level":"warn".*the IPv4 rule 50 decides/.test(line));
+  await until('it is told', () => told().length > 0);
+  const servers = await rig.startServers();
+  const { answered } = await rig.clients({ portsPerAddress: 10, count: 300, sizes: [64] });
+  assert.equal(answered, 300);
+  assert.ok((await rig.metric('io_sent_total')) >= 600);
+  assert.equal(await rig.metric('io_sent_by_ip_total'), await rig.metric('io_sent_total'));
+  assert.equal(told().length, 1);
+  await Promise.all(servers.map((server) => server.end()));
+});
 
 test('SIGKILL leaves no guard and no process', async (t) => {
   const rig = await startRig(t);

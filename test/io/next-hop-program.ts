@@ -59,7 +59,10 @@ createInterface({ input: process.stdin })
       return;
     }
     for (let left = updates; left > 0; left--) hops.update(nowMs);
-    const found: Answer = { hops: find.map((ip) => hopTo(ip, nowMs, times)), reason: hops.reason() };
+    const found: Answer = {
+      hops: find.map((ip) => hopTo(ip, nowMs, times)),
+      reason: hops.reasons().join('; '),
+    };
     console.log(JSON.stringify({ found }));
   })
   .on('close', () => {

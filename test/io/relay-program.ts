@@ -98,6 +98,7 @@ const options: IoOptions = {
   onPacket,
   counters: disturbed(),
   onFailure: (message) => failures.push(message),
+  onIpLayer: (message) => failures.push(message),
   nowMs: () => performance.now() | 0,
   others: [],
   known: known && new KnownSources(known.plan, known.fd),

@@ -201,7 +201,11 @@ test('packets to a neighbor that is not resolved go through the IP layer, none i
   for (let round = 1; round <= 3; round++) {
     sh(`ip -n ${lb} neigh flush dev lan0; ip -n ${lb} neigh flush dev wan0`);
     await flood(t, client, burst);
-    await reportOnce(relay, (r) => r.relayed[0] === 20 * round && r.relayed[1] === 20 * round);
+    const { counters } = await reportOnce(
+      relay,
+      (r) => r.relayed[0] === 20 * round && r.relayed[1] === 20 * round,
+    );
+    assert.ok(counters[2]!.sentByIp >= round);
   }
   // Netfilter sees what goes through the IP layer.
   const table = `table ip watch {
@@ -218,6 +222,22 @@ test('packets to a neighbor that is not resolved go through the IP layer, none i
     seen <= 1,
     `${seen} went through the IP layer; one may, so that the kernel confirms the neighbor`,
   );
+  await relay.stop();
+});
+
+test('a rule that only the kernel can follow is told, and what goes by its IP layer is counted', async (t) => {
+  const { lb, relay, endpoint } = await startWalk(t);
+  await assertPass(endpoint, VIP, [1, 2, 3]);
+  const before = await report(relay);
+  assert.deepEqual(before.failures, [], 'nothing is told without such a rule');
+  sh(`ip -n ${lb} rule add not fwmark 7 lookup 100 pref 50`);
+  await reportOnce(relay, ({ failures }) => failures.length > 0);
+  await assertPass(endpoint, VIP, [4, 5, 6, 7]);
+  const { counters, failures } = await report(relay);
+  const since = (name: 'sent' | 'sentByIp') => counters[2]![name] - before.counters[2]![name];
+  assert.deepEqual([since('sent'), since('sentByIp')], [8, 8]);
+  assert.equal(failures.length, 1);
+  assert.match(failures[0]!, /the IPv4 rule 50 decides about all destinations/);
   await relay.stop();
 });
 
