@@ -86,6 +86,8 @@ export interface ClientsOptions {
   /** Datagrams under way at most; 64 by default. */
   window?: number;
   timeoutMs?: number;
+  /** The first of those of each address; without it the kernel chooses. */
+  firstPort?: number;
   /** See Rig.startClients. */
   untilClosed?: true;
 }
@@ -305,8 +307,9 @@ export class Witness {
   /** Ends the capture. */
   async stop(): Promise<void> {
     if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
-    // What tcpdump has not read yet when it is told to end is lost.
-    for (let size = -1; size !== statSync(this.#path).size; await sleep(300))
+    // What tcpdump has not read yet when it is told to end is lost: it must wait for more, and have written nothing since.
+    const waits = () => / S /.test(readFileSync(`/proc/${this.#child.pid}/stat`, 'latin1'));
+    for (let size = -1; size !== statSync(this.#path).size || !waits(); await sleep(300))
       size = statSync(this.#path).size;
     this.#child.kill('SIGINT');
     await once(this.#child, 'exit');

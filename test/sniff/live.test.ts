@@ -149,6 +149,10 @@ test('with --lip the load balancer itself tells echo ACKs, also where it cannot 
 });
 
 /** One datagram of a new session for each client address. */
+let port = 20_000;
+
+/** New ones each time: no socket has the port of one before. */
 async function sessions(rig: Rig, size: number) {
-  return await rig.clients({ portsPerAddress: 1, count: rig.clientIps.length, sizes: [size] });
+  const count = rig.clientIps.length;
+  return await rig.clients({ portsPerAddress: 1, firstPort: port++, count, sizes: [size] });
 }

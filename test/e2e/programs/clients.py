@@ -2,7 +2,8 @@
 `window` of them together, so that the load follows what the path can carry. Nothing is sent twice: a loss stays a loss.
 What is not answered within `timeoutMs` is missing, and the socket goes on with the next; an answer that comes all the same
 takes it out of the missing again. With `untilClosed` it goes on until standard input closes. Prints {"event": "ready"},
-then what it counted. Argument, JSON: {"addresses": [..], "portsPerAddress": 20, "vip": "..", "vport": 6000, "count": 100000, "window": 64, "sizes": [..], "timeoutMs": 5000, "noChecksum": false}"""
+then what it counted. Argument, JSON: {"addresses": [..], "portsPerAddress": 20, "vip": "..", "vport": 6000, "count": 100000, "window": 64, "sizes": [..], "timeoutMs": 5000, "noChecksum": false,
+"firstPort": 20000}"""
 import collections
 import json
 import math
@@ -25,11 +26,11 @@ losers = {}  # client -> datagrams that it lost
 
 
 class Client:
-    def __init__(self, address):
+    def __init__(self, address, port):
         self.sock = socket.socket(payload.family(address), socket.SOCK_DGRAM)
         if options.get("noChecksum"):
             self.sock.setsockopt(socket.SOL_SOCKET, SO_NO_CHECK, 1)
-        self.sock.bind((address, 0))
+        self.sock.bind((address, port))
         self.sock.connect((options["vip"], options["vport"]))
         self.sock.setblocking(False)
         self.ip, self.port = self.sock.getsockname()[:2]
@@ -71,7 +72,12 @@ class Client:
         return True
 
 
-clients = [Client(address) for address in options["addresses"] for _ in range(options["portsPerAddress"])]
+first_port = options.get("firstPort")
+clients = [
+    Client(address, first_port + index if first_port else 0)
+    for address in options["addresses"]
+    for index in range(options["portsPerAddress"])
+]
 by_fd = {client.sock.fileno(): client for client in clients}
 epoll = select.epoll()
 for fd in by_fd:

@@ -198,15 +198,16 @@ def forge_opp(args):
 
 
 def segment(args):
-    """One send of `segments` datagrams of `size` bytes through UDP_SEGMENT; how many replies come."""
+    """One send of `segments` datagrams of `size` bytes through UDP_SEGMENT; the sizes of all replies that come."""
     sock = udp(args)
     sock.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, args["size"])
     sock.send(b"".join(payload.make(args["size"], i, *own(sock)) for i in range(args["segments"])))
-    sock.settimeout(1)
     replies = []
     try:
         while True:
             replies.append(len(sock.recv(65536)))
+            if len(replies) == args["segments"]:
+                sock.settimeout(0.3)  # for one too many
     except socket.timeout:
         return {"replies": replies}
 

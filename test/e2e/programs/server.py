@@ -13,12 +13,13 @@ import payload
 IP_RECVOPTS, IPV6_RECVDSTOPTS, IPV6_DSTOPTS = 6, 58, 59
 CARRIED_BY = {(socket.IPPROTO_IP, IP_RECVOPTS), (socket.IPPROTO_IPV6, IPV6_DSTOPTS)}
 OPTIONS_UOA = (31, 30)
+SO_RCVBUFFORCE = 33  # also above net.core.rmem_max
 KEPT = 200  # distinct option bytes and clients that are reported
 
 options = json.loads(sys.argv[1])
 family = payload.family(options["ip"])
 sock = socket.socket(family, socket.SOCK_DGRAM)
-sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 4 << 20)
 if family == socket.AF_INET6:
     sock.setsockopt(socket.IPPROTO_IPV6, IPV6_RECVDSTOPTS, 1)
 else:
