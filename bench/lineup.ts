@@ -23,6 +23,7 @@ export interface Result extends Outcome {
 /** As much as the source can make. */
 export const FULL_RATE = 5_000_000;
 const MAX_OPENING_SECONDS = 30;
+const MOST_OPENING_SHOTS = 20;
 const WARM_FLOWS = 64;
 
 export class Lineup {
@@ -101,8 +102,11 @@ export class Lineup {
     const rate = Math.min(forwarder.opensPerSecond, 100_000);
     const seconds = Math.min(MAX_OPENING_SECONDS, Math.max(0.2, (1.1 * (flows - from)) / rate));
     const aim = { payloadLen: 64, flows: flows - from, firstFlow: from, rate, seconds };
-    const { deliveredInAll } = await this.shoot(entrant, aim);
-    if (deliveredInAll === 0) throw new Error(`${forwarder.name} delivers nothing`);
+    // One that is kept from running delivers what it got when the shot is over, and is not dead.
+    for (let left = MOST_OPENING_SHOTS; left > 0; left--) {
+      if ((await this.shoot(entrant, aim)).deliveredInAll > 0) return;
+    }
+    throw new Error(`${forwarder.name} delivers nothing`);
   }
 
   /** What a program does only at first (V8 compiles what runs often) is not what it does all day. */

@@ -54,7 +54,8 @@ async function echo(socket: Socket, index: number): Promise<void> {
     const len = options.sizes[(index + round) % options.sizes.length]!;
     const payload = makePayload(len, round, address, port);
     const reply = await new Promise<Buffer | undefined>((resolve) => {
-      const timer = setTimeout(resolve, options.timeoutMs, undefined);
+      // By way of setImmediate: timers come before sockets, and a reply that came in time may wait there.
+      const timer = setTimeout(() => setImmediate(resolve, undefined), options.timeoutMs);
       awaited = (received) => {
         clearTimeout(timer);
         resolve(received);

@@ -1,17 +1,18 @@
 // Shows the first packets of two sessions, one step per line, as tcpdump saw them on both sides of the proxy: one with
 // room for the UOA in the client's datagram, one whose first datagram fills the MTU so that a carrier goes ahead.
-import { setTimeout as sleep } from 'node:timers/promises';
+import { setImmediate as immediate, setTimeout as sleep } from 'node:timers/promises';
 import { formatEndpoint } from '../wire/address.ts';
 import { type Capture, startCapture } from './capture.ts';
 import type { ClientEvent, ClientTotals } from './events.ts';
 import { listen } from './events.ts';
 import { type FamilyPair, fullPayloadLen, type LabDialect, uoaCarriage } from './family.ts';
+import { TIMEOUT_MS } from './load.ts';
 import { readDatagram, SessionStory } from './packet-printer.ts';
 import { endProgram, startClient } from './programs.ts';
 import { heading, paint, say } from './screen.ts';
 import { type Topology, VIPS } from './topology.ts';
 
-const QUIET_MS = 300;
+const QUIET_MS = 600;
 const FILTER = 'udp or ip proto 248 or (ip6 and (ip6[6] = 60 or ip6[6] = 248))';
 
 export interface Stage {
@@ -65,7 +66,7 @@ async function playScene({ topology, pair, vport }: Stage, sizes: number[]) {
     sizes,
     rounds: sizes.length,
     pauseMs: 20,
-    timeoutMs: 2000,
+    timeoutMs: TIMEOUT_MS,
   });
   let client = '';
   let totals: ClientTotals | undefined;
@@ -98,5 +99,6 @@ async function untilQuiet(captures: readonly Capture[]): Promise<void> {
   for (let before = -1; before !== count(); ) {
     before = count();
     await sleep(QUIET_MS);
+    await immediate(); // timers come before pipes, and what tcpdump said may wait there
   }
 }

@@ -91,8 +91,11 @@ test('lab --dialect none shows that the real servers get no UOA', async (t) => {
   assert.doesNotMatch(lab.output(), /UOA: /);
 });
 
+/** Clients whose load takes so long that something can be done meanwhile. */
+const LONG = ['--clients', '200'];
+
 test('lab --once fails when a real server dies on the way', async (t) => {
-  const lab = startLab(t, '--once');
+  const lab = startLab(t, '--once', ...LONG);
   await untilPrinted(lab, '\nLoad');
   for (const pid of pidsInside(`uoa-${lab.child.pid}-rs`).slice(0, 1)) process.kill(pid, 'SIGKILL');
   assert.equal(await lab.ended, 1, lab.output());
@@ -121,7 +124,7 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
 }
 
 test('what a killed lab left behind is removed by the next', async (t) => {
-  const killed = startLab(t, '--once');
+  const killed = startLab(t, '--once', ...LONG);
   await untilPrinted(killed, '\nLoad');
   killed.child.kill('SIGKILL');
   await once(killed.child, 'exit');
