@@ -123,6 +123,7 @@ function start(message: WorkerStart): Running {
   const timer = setInterval(() => {
     datapath.tick(clock.nowMs());
     io.poll();
+    memory.pulse[0]!++;
   }, TICK_MS);
   return {
     replan: ({ plan, filters, steering }) => {

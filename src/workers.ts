@@ -3,24 +3,27 @@
 // it; the other workers go on.
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import type { Logger } from 'pino';
 import type { FromWorker, ToWorker, WorkerReplan, WorkerStart } from './worker-protocol.ts';
 
 /** How long a datapath process may take to end by itself. */
 const STOP_TIMEOUT_MS = 2000;
-/** A worker that ends so many times within this time is not started again. */
-const ENDS_MAX = 5;
+/** How long one that ended waits for its successor, by how often it ended within ENDS_WITHIN_MS; longer ago does not count. */
+const DELAYS_MS = [0, 200, 1000, 5000];
 const ENDS_WITHIN_MS = 60_000;
+/** When no worker runs, and each ended so many times, the proxy ends. */
+const ENDS_MAX = 5;
 /** A worker that is busy looks at its messages every 20 ms. */
 const REPLAN_TIMEOUT_MS = 10_000;
 
-/** A worker cannot start; `hint` says what the operator can do. */
+/** A worker cannot start; `hint` says what the operator can do, where the worker said itself why. */
 export class WorkerError extends Error {
   override readonly name = 'WorkerError';
   readonly hint: string;
 
-  constructor(message: string, hint: string) {
+  constructor(message: string, hint = '') {
     super(message);
     this.hint = hint;
   }
@@ -43,12 +46,16 @@ export class Workers {
   readonly #restarts: number[];
   readonly #log: Logger;
   readonly #children: (ChildProcess | undefined)[];
-  readonly #ends: number[] = [];
+  /** When each ended, of late. */
+  readonly #ends: number[][];
+  /** The successor of one that ended said that it cannot work. */
+  readonly #refused: boolean[];
   /** Processes that load their code and wait to be told what to do, by worker. */
   #launched: (ChildProcess | undefined)[] = [];
+  /** Or given up: none is started any more. */
   #stopping = false;
   #giveUp: (exitCode: number) => void = () => {};
-  /** Resolves with an exit code when a worker cannot be kept alive. */
+  /** Resolves with an exit code when none can be kept alive. */
   readonly ended = new Promise<number>((resolve) => {
     this.#giveUp = resolve;
   });
@@ -56,6 +63,8 @@ export class Workers {
   constructor(specs: readonly WorkerSpec[], log: Logger) {
     this.#specs = [...specs];
     this.#restarts = specs.map(() => 0);
+    this.#ends = specs.map(() => []);
+    this.#refused = specs.map(() => false);
     this.#log = log;
     this.#children = specs.map(() => undefined);
   }
@@ -78,6 +87,11 @@ export class Workers {
   /** By worker. */
   get pids(): (number | undefined)[] {
     return this.#children.map((child) => child?.pid);
+  }
+
+  /** Ends one that hangs, also where it is stopped; it is started again like one that ended by itself. */
+  kill(index: number): void {
+    this.#children[index]?.kill('SIGKILL');
   }
 
   /** How often each was started again. */
@@ -112,13 +126,15 @@ export class Workers {
     this.#launched[index] = undefined;
     try {
       await this.#untilReady(child, spec.start);
+      for (let known = spec; known !== this.#specs[index]; ) {
+        known = this.#specs[index]!; // it changed meanwhile
+        await ask(child, replanOf(known));
+      }
     } catch (error) {
       await stopChild(child);
       throw error;
     }
     this.#children[index] = child;
-    const now = this.#specs[index]!;
-    if (now !== spec) await ask(child, replanOf(now)); // it changed meanwhile
     if (this.#stopping) await stopChild(child);
     const onExit = (code: number | null, signal: string | null) => {
       this.#children[index] = undefined;
@@ -133,15 +149,12 @@ export class Workers {
       const { exitCode, signalCode } = child;
       const failed = (code: number | null, signal: string | null) =>
         reject(
-          new WorkerError(
-            `the datapath process ended while it started (${signal ?? `exit code ${code}`})`,
-            '',
-          ),
+          new WorkerError(`the datapath process ended while it started (${signal ?? `exit code ${code}`})`),
         );
       if (exitCode !== null || signalCode !== null) failed(exitCode, signalCode);
       // Emitted when it cannot be forked, and later when a message cannot reach it, which `exit` tells better.
       child.on('error', (error) =>
-        reject(new WorkerError(`the datapath process cannot be started: ${error.message}`, '')),
+        reject(new WorkerError(`the datapath process cannot be started: ${error.message}`)),
       );
       child.once('exit', failed);
       child.on('message', (answer: FromWorker) => {
@@ -150,33 +163,56 @@ export class Workers {
         else if (answer.kind === 'info') this.#log.info(answer.message);
         else if (answer.kind === 'failed') reject(new WorkerError(answer.message, answer.hint));
       });
-      child.send(start);
+      if (child.pid !== undefined) child.send(start);
     });
   }
 
   async #restart(index: number, code: number | null, signal: string | null): Promise<void> {
-    const now = performance.now();
-    this.#ends.push(now);
-    const recent = this.#ends.filter((end) => now - end < ENDS_WITHIN_MS).length;
     const fields = { worker: index, code, signal };
-    if (recent >= ENDS_MAX) {
-      this.#log.fatal(fields, `the datapath process ended, the ${recent}th time within a minute: giving up`);
-      this.#giveUp(1);
-      return;
-    }
-    this.#log.error(fields, 'the datapath process ended: starting it again, its sessions go on');
-    try {
-      this.#restarts[index]!++;
-      await this.#startOne(index);
-      this.#log.info({ worker: index }, 'the datapath process forwards again');
-    } catch (error) {
+    for (let what = 'the datapath process ended'; ; ) {
+      const ends = this.#noteEnd(index);
+      if (this.#isHopeless()) {
+        this.#stopping = true;
+        const count = this.#refused[index] ? '' : `, the ${ends}th time within a minute`;
+        const others = this.#specs.length === 1 ? '' : ', and no other runs';
+        this.#log.fatal(fields, `${what}${count}${others}: giving up`);
+        this.#giveUp(1);
+        return;
+      }
+      const delayMs = DELAYS_MS[Math.min(ends, DELAYS_MS.length) - 1]!;
+      const when = delayMs === 0 ? '' : ` in ${delayMs / 1000} s`;
+      this.#log.error(fields, `${what}: starting it again${when}, its sessions go on`);
+      await sleep(delayMs, undefined, { ref: false });
       if (this.#stopping) return;
-      this.#log.fatal(
-        { worker: index },
-        `the datapath process cannot be started again: ${(error as Error).message}`,
-      );
-      this.#giveUp(1);
+      this.#restarts[index]!++;
+      try {
+        await this.#startOne(index);
+        this.#refused[index] = false;
+        this.#log.info({ worker: index }, 'the datapath process forwards again');
+        return;
+      } catch (error) {
+        if (this.#stopping) return;
+        const { message, hint = '' } = error as WorkerError;
+        this.#refused[index] = hint !== '';
+        what = hint === '' ? message : `the datapath process cannot go on: ${message} (${hint})`;
+      }
     }
+  }
+
+  /** Returns how often it ended of late. */
+  #noteEnd(index: number): number {
+    const now = performance.now();
+    const recent = this.#ends[index]!.filter((end) => now - end < ENDS_WITHIN_MS);
+    this.#ends[index] = recent;
+    return recent.push(now);
+  }
+
+  /** None runs, and none will: a client that can end one worker shall not end the others. */
+  #isHopeless(): boolean {
+    return this.#ends.every(
+      ({ length }, index) =>
+        this.#children[index] === undefined && (this.#refused[index] || length >= ENDS_MAX),
+    );
   }
 }
 
@@ -206,7 +242,7 @@ async function ask(child: ChildProcess, plan: WorkerReplan): Promise<void> {
       else if (answer.kind === 'failed') done(new WorkerError(answer.message, answer.hint));
     };
     const onExit = () => done();
-    const onTimeout = () => done(new WorkerError('a datapath process does not answer', ''));
+    const onTimeout = () => done(new WorkerError('a datapath process does not answer'));
     const done = (error?: Error) => {
       child.off('message', onMessage).off('exit', onExit);
       timeout.removeEventListener('abort', onTimeout);

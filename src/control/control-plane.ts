@@ -33,6 +33,7 @@ import {
   workerPlans,
 } from './planning.ts';
 import { Presence } from './presence.ts';
+import { watchPulse } from './pulse.ts';
 import { Reloader } from './reload.ts';
 import { SavedSessions, saveState } from './saved-sessions.ts';
 import { ServerBoard } from './server-board.ts';
@@ -161,6 +162,9 @@ export class ControlPlane {
       saveState(this.#reloader.config, this.#reloader.services, memories, this.#foundation.steeringKey, log);
     });
     await crew.start();
+    const pulses = memories.map(({ pulse }) => pulse);
+    const unwatch = watchPulse(crew, pulses, log);
+    undo.push(async () => unwatch());
     this.#saved?.forget();
     this.#reloader.start();
     undo.push(async () => this.#reloader.stop());

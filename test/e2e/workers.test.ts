@@ -1,10 +1,12 @@
 // Datapath processes that end by themselves: what is said, what starts again, who notices. And interfaces that go away
 // under them, and kernels that cannot do what ring wants.
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { ADMIN, nodeArgv } from '../../src/lab/programs.ts';
 import { type IoUnderTest, MAIN, type Rig, startRig, until } from './harness.ts';
@@ -12,6 +14,8 @@ import { type IoUnderTest, MAIN, type Rig, startRig, until } from './harness.ts'
 const PORTS = 4;
 const CLIENTS = 10;
 const MAX_TRIALS = 3;
+/** After so long a worker that does nothing is killed. */
+const HANG_MS = 10_000;
 
 /** Datapath processes, oldest first. */
 function workerPids(rig: Rig): number[] {
@@ -26,6 +30,12 @@ function workerPids(rig: Rig): number[] {
     .pids()
     .filter(isWorker)
     .sort((a, b) => a - b);
+}
+
+/** Of a client, by the LIP:lport that the server knows it by. */
+function workerOf(known: unknown, client: string, workers: number): number | undefined {
+  const local = Object.entries(known as Record<string, string>).find(([, name]) => name === client)?.[0];
+  return local === undefined ? undefined : Number(local.split(':')[1]) % workers;
 }
 
 interface LogLine {
@@ -112,13 +122,7 @@ for (const { name, io, workers } of SETUPS) {
     assert.deepEqual({ altered, unexpected }, { altered: 0, unexpected: 0 });
     t.diagnostic(`${missing} of ${counted.sent} lost, ${lost} counted`);
     if (io.mode === 'ring') assert.ok(Number(missing) <= lost, `${missing} missing, ${lost} counted as lost`);
-    const workerOf = Object.fromEntries(
-      Object.entries(known as Record<string, string>).map(([local, client]) => [
-        client,
-        Number(local.split(':')[1]) % workers,
-      ]),
-    );
-    const touched = new Set(Object.keys(losers as object).map((client) => workerOf[client]));
+    const touched = new Set(Object.keys(losers as object).map((client) => workerOf(known, client, workers)));
     assert.ok(
       [...touched].every((worker) => worker === said.worker),
       `clients of another worker lost something: ${JSON.stringify(losers)}`,
@@ -127,26 +131,142 @@ for (const { name, io, workers } of SETUPS) {
   });
 }
 
-test('five crashes of a datapath process within a minute end the proxy with exit code 1', async (t) => {
-  const rig = await startRig(t, { io: { mode: 'ring', workers: 2 } });
-  for (let crash = 1; crash <= 5; crash++) {
-    const pids = workerPids(rig);
-    process.kill(pids[crash % 2]!, 'SIGKILL');
-    if (crash === 5) break;
-    await until(
-      `it forwards again after crash ${crash}`,
-      () => logOf(rig).filter(({ msg }) => msg.endsWith('forwards again')).length === crash,
-    );
+const forwardsAgain = (rig: Rig) => logOf(rig).filter(({ msg }) => msg.endsWith('forwards again')).length;
+
+test('five ends of the only worker within a minute end the proxy with exit code 1', async (t) => {
+  const rig = await startRig(t, { io: { mode: 'ring', workers: 1 } });
+  for (let ends = 1; ends <= 5; ends++) {
+    process.kill(workerPids(rig)[0]!, 'SIGKILL');
+    if (ends < 5) await until(`it forwards again, ${ends}`, () => forwardsAgain(rig) === ends);
   }
+  await assertGivesUp(rig, 'the datapath process ended, the 5th time within a minute: giving up');
+});
+
+test('five ends of each of two workers end the proxy when none runs, not before', async (t) => {
+  const rig = await startRig(t, { io: { mode: 'ring', workers: 2 } });
+  const killAll = () => {
+    for (const pid of workerPids(rig)) process.kill(pid, 'SIGKILL');
+  };
+  for (let ends = 1; ends <= 4; ends++) {
+    killAll();
+    await until(`both forward again, ${ends}`, () => forwardsAgain(rig) === 2 * ends);
+  }
+  for (const [index, pid] of workerPids(rig).entries()) {
+    process.kill(pid, 'SIGKILL');
+    await until('it forwards again while the other runs', () => forwardsAgain(rig) === 9 + index);
+  }
+  killAll();
+  await assertGivesUp(
+    rig,
+    'the datapath process ended, the 6th time within a minute, and no other runs: giving up',
+  );
+});
+
+async function assertGivesUp(rig: Rig, message: string): Promise<void> {
   if (rig.proxy.child.exitCode === null) await once(rig.proxy.child, 'exit');
   assert.equal(rig.proxy.child.exitCode, 1);
   const fatal = logOf(rig).filter(({ level }) => level === 'fatal');
   assert.deepEqual(
     fatal.map(({ msg }) => msg),
-    ['the datapath process ended, the 5th time within a minute: giving up'],
+    [message],
   );
   await until('nothing is left', () => rig.topology.pids().length === 0);
   await until('no table is left', () => rig.topology.exec('lb', ['nft', 'list', 'tables']) === '');
+}
+
+test('a worker that ends again and again waits longer each time, and clients of the other lose nothing', async (t) => {
+  const KILLS = 6;
+  const rig = await startRig(t, { io: { mode: 'ring', workers: 2 }, clients: CLIENTS, servers: 1 });
+  const [server] = await rig.startServers();
+  const clients = rig.startClients({ portsPerAddress: PORTS, sizes: [64] });
+  const all = CLIENTS * PORTS;
+  await until(
+    'all clients are known',
+    async () => (await rig.metric('sessions', { state: 'normal' })) === all,
+  );
+  const [other] = workerPids(rig);
+  for (let kills = 1; kills <= KILLS; kills++) {
+    const killed = workerPids(rig).find((pid) => pid !== other);
+    process.kill(killed!, 'SIGKILL');
+    await until(`it forwards again, ${kills}`, () => forwardsAgain(rig) === kills);
+  }
+  const before = await rig.metric('forwarded_packets_total', { direction: 'inbound' });
+  await until('packets are forwarded', async () => {
+    return (await rig.metric('forwarded_packets_total', { direction: 'inbound' })) > before + 2 * all;
+  });
+  assert.ok(workerPids(rig).includes(other!));
+  const open = await rig.metric('sessions', { state: 'normal' });
+  const restarts = await rig.metric('worker_restarts_total');
+  const { altered, unexpected, missing, losers } = await clients.end();
+  const lost = await rig.metric('io_lost_total');
+  const { distinctClients, wrong, clients: known } = await server!.end();
+
+  const said = logOf(rig).filter(({ msg }) => msg.startsWith('the datapath process ended'));
+  const worker = said[0]!.worker!;
+  assert.deepEqual(
+    said.map((line) => [line.worker, /starting it again(.*), its/.exec(line.msg)?.[1]]),
+    ['', ' in 0.2 s', ' in 1 s', ' in 5 s', ' in 5 s', ' in 5 s'].map((when) => [worker, when]),
+  );
+  assert.deepEqual([restarts, open, distinctClients, wrong], [KILLS, all, all, 0]);
+  assert.deepEqual([altered, unexpected], [0, 0]);
+  assert.ok(Number(missing) <= lost, `${missing} missing, ${lost} counted as lost`);
+  const ofOther = Object.keys(losers as object).filter((client) => workerOf(known, client, 2) !== worker);
+  assert.deepEqual(ofOther, [], 'clients of the other worker that lost something');
+
+  process.kill(workerPids(rig).find((pid) => pid !== other)!, 'SIGKILL');
+  const isWaiting = () => logOf(rig).at(-1)!.msg.includes('starting it again in 5 s');
+  await until('it waits once more', isWaiting);
+  assert.equal(await rig.proxy.stop('SIGTERM'), 0);
+  assert.equal(forwardsAgain(rig), KILLS, 'nothing is started any more');
+});
+
+test('a worker that cannot be forked again is tried again, and comes back once it can', async (t) => {
+  const rig = await startRig(t, { io: { mode: 'ring', workers: 2 } });
+  const openFiles = (limit: string) => {
+    const { pid } = rig.proxy.child;
+    execFileSync('prlimit', ['--pid', String(pid), `--nofile=${limit}:`]);
+  };
+  const limit = /Max open files +(\d+)/.exec(
+    readFileSync(`/proc/${rig.proxy.child.pid}/limits`, 'latin1'),
+  )![1]!;
+  openFiles('3');
+  const [killed, other] = workerPids(rig);
+  process.kill(killed!, 'SIGKILL');
+  const failed = () => logOf(rig).filter(({ msg }) => msg.includes('cannot be started: spawn'));
+  await until('it was tried twice', () => failed().length >= 2);
+  assert.match(failed()[0]!.msg, /EMFILE: starting it again in 0\.2 s/);
+  openFiles(limit);
+  await until('it forwards again', () => forwardsAgain(rig) === 1);
+  assert.ok(workerPids(rig).includes(other!) && workerPids(rig).length === 2);
+  await rig.proxy.ready();
+  assert.equal(await rig.proxy.stop('SIGTERM'), 0);
+});
+
+test('a worker that hangs is killed and starts again; a pause of the whole proxy kills none', async (t) => {
+  const rig = await startRig(t, { io: { mode: 'ring', workers: 2 } });
+  const workers = workerPids(rig);
+  // The control plane stops last and goes on first: it looks when its workers do nothing, but not all the time.
+  for (const pid of workers) process.kill(pid, 'SIGSTOP');
+  await sleep(1500);
+  process.kill(rig.proxy.child.pid!, 'SIGSTOP');
+  await sleep(HANG_MS + 2000);
+  process.kill(rig.proxy.child.pid!, 'SIGCONT');
+  await sleep(1500);
+  for (const pid of workers) process.kill(pid, 'SIGCONT');
+
+  process.kill(workers[1]!, 'SIGSTOP');
+  await until('it is killed and forwards again', () => forwardsAgain(rig) === 1);
+  const said = logOf(rig).filter(({ level }) => level === 'error');
+  const hung = said[0]?.worker;
+  assert.deepEqual(
+    said.map(({ worker, signal, msg }) => [worker, signal, msg]),
+    [
+      [hung, undefined, 'the datapath process did nothing for 10 s: killing it'],
+      [hung, 'SIGKILL', 'the datapath process ended: starting it again, its sessions go on'],
+    ],
+  );
+  assert.ok(workerPids(rig).includes(workers[0]!));
+  assert.equal(await rig.proxy.stop('SIGTERM'), 0);
 });
 
 for (const io of [{ mode: 'ring', workers: 2 }, { mode: 'pcap' }] as const) {
@@ -156,6 +276,9 @@ for (const io of [{ mode: 'ring', workers: 2 }, { mode: 'pcap' }] as const) {
     if (rig.proxy.child.exitCode === null) await once(rig.proxy.child, 'exit');
     assert.equal(rig.proxy.child.exitCode, 1);
     assert.match(rig.proxy.log, /interface wan0 was removed/);
+    const fatal = logOf(rig).find(({ level }) => level === 'fatal');
+    assert.match(fatal!.msg, /^the datapath process cannot go on: .*wan0.*giving up$/);
+    assert.doesNotMatch(fatal!.msg, /within a minute/, 'it is not tried again and again');
     await until('nothing is left', () => rig.topology.pids().length === 0);
   });
 }
