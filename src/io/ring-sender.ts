@@ -1,7 +1,7 @@
 // Sends IP packets at layer 2, gathered to batches for sendmmsg(2). A packet whose next hop is not known goes through the
 // IP layer (raw-sender.ts), which finds it. Packets of a receive ring are sent from where they are; what lies in other
 // frames is copied, because those are used again before the batch goes out.
-import { addressOf } from '../sys/libc.ts';
+import { addressOf, poll } from '../sys/libc.ts';
 import type { PacketRing } from '../sys/packet-ring.ts';
 import { type MemoryStart, memoryStart, SendBatch } from '../sys/send-batch.ts';
 import { ADDRESS_WORDS, V4_MAPPED } from '../wire/address.ts';
@@ -20,8 +20,12 @@ const ETHERTYPE_IPV6 = 0x86dd;
 /** A copied packet's place in the arena; longer ones, rare, take the way through the IP layer. */
 const COPY_BYTES = 2048;
 
-/** How often a full queue of the device is tried again before a packet is lost. */
-const RETRIES = 100;
+/** How often a batch tries a full queue of the device again at once, and then after a wait, before a packet is lost. */
+const RETRIES = 20;
+const WAIT_MS = 1;
+/** So many waits in so many milliseconds, for all devices together: the packets for the others wait, too. */
+const WAITS = 5;
+const WAITS_PER_MS = 100;
 const ERRNO = { EAGAIN: 11, EMSGSIZE: 90, ENETDOWN: 100, ENETUNREACH: 101, ENOBUFS: 105, ENXIO: 6 } as const;
 const COLUMN_OF: Record<number, number> = {
   [ERRNO.EMSGSIZE]: IO_COLUMN.sendTooBig,
@@ -43,7 +47,11 @@ export class RingSender {
   readonly #arena = new Frame(Buffer.from(new ArrayBuffer(BATCH * COPY_BYTES)));
   readonly #arenaStart = memoryStart(Number(addressOf(this.#arena.bytes)));
   readonly #dst = new Int32Array(ADDRESS_WORDS);
+  /** Interfaces that lost a packet for want of room and took none since: they are not tried twice, nor waited for. */
+  readonly #full = new Set<number>();
   #nowMs = 0;
+  #waits = 0;
+  #waitsSinceMs = 0;
 
   /** Counts in the IO_COUNTERS row that starts at counters[row]. */
   constructor(hops: NextHops, raw: RawSender, sendBuffer: number, counters: Float64Array, row: number) {
@@ -124,13 +132,34 @@ export class RingSender {
       const sent = batch.send(done);
       counters[this.#row + IO_COLUMN.sent]! += sent;
       done += sent;
-      if (sent > 0) continue;
+      if (sent > 0) {
+        if (this.#full.size > 0) this.#full.delete(batch.interfaceIndex);
+        continue;
+      }
       const column = COLUMN_OF[batch.errno] ?? IO_COLUMN.sendError;
-      if (column === IO_COLUMN.sendNoBuffer && retries++ < RETRIES) continue;
+      if (column === IO_COLUMN.sendNoBuffer && this.#mayRetry(retries++)) continue;
       counters[this.#row + column]!++;
       done++;
     }
     batch.count = 0;
+  }
+
+  /** Whether the device, which has no room, is to be tried again; waits before that when it is time to. */
+  #mayRetry(retries: number): boolean {
+    const device = this.#batch.interfaceIndex;
+    if (this.#full.has(device)) return false;
+    if (retries < RETRIES) return true;
+    if (((this.#nowMs - this.#waitsSinceMs) | 0) >= WAITS_PER_MS) {
+      this.#waitsSinceMs = this.#nowMs;
+      this.#waits = 0;
+    }
+    if (this.#waits === WAITS) {
+      this.#full.add(device);
+      return false;
+    }
+    this.#waits++;
+    poll(null, 0, WAIT_MS); // POLLOUT says whether the socket has room, not the device
+    return true;
   }
 
   close(): void {
