@@ -16,10 +16,11 @@ import {
   VNET_HEADER_LEN,
 } from '../sys/packet-ring.ts';
 import { boundInterface, interfaceIndex, packetStatistics, pendingError } from '../sys/packet-socket.ts';
-import { Frame, HEADROOM } from '../wire/frame.ts';
+import { Frame } from '../wire/frame.ts';
 import { IoError } from './io-error.ts';
 import { IpLayerNotice } from './ip-layer-notice.ts';
 import type { KnownSources } from './known-sources.ts';
+import { LongPackets, WHOLE_OFF } from './long-packets.ts';
 import { NextHops } from './next-hop.ts';
 import {
   IO_COLUMN,
@@ -43,9 +44,11 @@ const KNOWN_CHUNKS = 4;
 const TURN_MS = 20;
 /** ... and while nothing arrives: each time costs a process that is idle some processor time. */
 const IDLE_MS = 100;
+/** The kernel queues a long packet a moment before its frame is ready: after so long there is none. */
+const STRAY_MS = 100;
 
 /** Our own mark in the status of a frame that is being processed: the kernel uses the bits below and above. */
-const BEGUN = 1 << 16;
+export const BEGUN = 1 << 16;
 
 const LITTLE_ENDIAN = true; // the kernel's structures are in the host's order
 const ETHERTYPE_IPV4 = 0x0800;
@@ -178,6 +181,7 @@ class RingIo implements PacketIo {
       const revents = fds[i * POLLFD_WORDS + 1]! >>> 16;
       if ((revents & ~POLLIN) !== 0) failed = true;
       fds[i * POLLFD_WORDS + 1] = POLLIN;
+      if (revents === POLLIN && i < this.#rings.length) this.#rings[i]!.dropStrays(this.#nowMs);
       if (i === count - 1 && revents !== 0) this.#hops.update(this.#nowMs());
     }
     // An interface that is down makes its socket ready for ever, until its error is read.
@@ -200,9 +204,12 @@ class RingPort {
   readonly #frame: Frame;
   /** The ring as 32-bit words, for the status of each frame. */
   readonly #words: Int32Array;
-  readonly #whole = new Frame(Buffer.alloc(HEADROOM + VNET_HEADER_LEN + ETHERNET_HEADER_LEN + 65_536 + 64));
+  readonly #long: LongPackets;
   readonly #interfaceIndex: number;
   #head = 0;
+  /** See dropStrays. */
+  #emptyAt = -1;
+  #emptySinceMs = 0;
   #segmentMs = 0;
   #isAnswered = false;
   #isDown = false;
@@ -225,6 +232,7 @@ class RingPort {
     this.#frame = new Frame(this.#ring.bytes);
     const { buffer, byteOffset, byteLength } = this.#ring.bytes;
     this.#words = new Int32Array(buffer, byteOffset, byteLength >>> 2);
+    this.#long = new LongPackets(this.#ring, this.#frame);
     this.#skipBegun();
     sender.addRing(this.#frame, this.#ring);
   }
@@ -246,12 +254,8 @@ class RingPort {
     let skipped = 0;
     while (this.#giveBackBegun((received + skipped) % frames)) skipped++;
     this.#head = (received + skipped) % frames;
-    if (received + skipped === 0) return;
     counters[this.#row + IO_COLUMN.received]! += skipped;
     counters[this.#row + IO_COLUMN.lostBacklog]! += skipped;
-    // Whether it had read the long packet that it had begun is not known. The frames of the others find none, and are
-    // counted as lost.
-    while (this.#ring.readWhole(this.#whole.bytes) >= 0);
   }
 
   #giveBackBegun(index: number): boolean {
@@ -259,6 +263,24 @@ class RingPort {
     if ((Atomics.load(this.#words, word) & BEGUN) === 0) return false;
     Atomics.store(this.#words, word, 0);
     return true;
+  }
+
+  /**
+   * To be called when the socket is ready. With an empty ring it is for a long packet that a predecessor of this process had
+   * begun, and did not come to read: it would be ready for ever.
+   */
+  dropStrays(clock: () => number): void {
+    const status = Atomics.load(this.#words, (this.#head * this.#ring.frameBytes) >>> 2);
+    if ((status & RING_STATUS.user) !== 0) return;
+    const nowMs = clock();
+    const received = this.#options.counters[this.#row + IO_COLUMN.received]!;
+    if (received !== this.#emptyAt) {
+      this.#emptyAt = received;
+      this.#emptySinceMs = nowMs;
+    } else if (((nowMs - this.#emptySinceMs) | 0) >= STRAY_MS) {
+      this.#long.clear();
+      this.#emptyAt = -1;
+    }
   }
 
   /** Works off up to `max` frames, sends what they became, and gives them back. Returns their number. */
@@ -296,30 +318,20 @@ class RingPort {
     const linkOff = base + view.getUint16(base + LINK_OFF, LITTLE_ENDIAN);
     const off = base + view.getUint16(base + NETWORK_OFF, LITTLE_ENDIAN);
     const hasVlan = (status & RING_STATUS.vlan) !== 0;
+    const isLong = (status & RING_STATUS.copy) !== 0;
+    // Before anything is decided: its packet must not stay in the queue.
+    const wholeLen = isLong ? this.#long.take(base) : 0;
     // A tag with a number is another interface's, where the kernel delivers it once more.
     if (hasVlan && (view.getUint16(base + VLAN_TCI, LITTLE_ENDIAN) & VLAN_ID_MASK) !== 0) {
       this.#count(IO_COLUMN.foreign);
-      return;
-    }
-    if ((status & RING_STATUS.copy) !== 0) {
-      this.#receiveWhole(off - linkOff, nowMs);
-      return;
-    }
-    const end = linkOff + view.getUint32(base + CAPTURED_LEN, LITTLE_ENDIAN);
-    this.#handOver(frame, linkOff, off, end, nowMs);
-  }
-
-  /** The packet is too long for a frame: it waits, whole, in the socket's queue. */
-  #receiveWhole(linkLen: number, nowMs: number): void {
-    const { bytes } = this.#whole;
-    const start = HEADROOM;
-    const len = this.#ring.readWhole(bytes.subarray(start));
-    if (len <= VNET_HEADER_LEN + linkLen) {
+    } else if (!isLong) {
+      const end = linkOff + view.getUint32(base + CAPTURED_LEN, LITTLE_ENDIAN);
+      this.#handOver(frame, linkOff, off, end, nowMs);
+    } else if (wholeLen >= 0) {
+      this.#handOver(this.#long.frame, WHOLE_OFF, WHOLE_OFF + off - linkOff, WHOLE_OFF + wholeLen, nowMs);
+    } else {
       this.#count(IO_COLUMN.lostBacklog);
-      return;
     }
-    const linkOff = start + VNET_HEADER_LEN;
-    this.#handOver(this.#whole, linkOff, linkOff + linkLen, start + len, nowMs);
   }
 
   #handOver(frame: Frame, linkOff: number, off: number, end: number, nowMs: number): void {
@@ -356,7 +368,8 @@ class RingPort {
   poll(): void {
     const { name } = this.#options.ports[this.#index]!;
     this.#options.counters[this.#row + IO_COLUMN.lostKernel]! += packetStatistics(this.fd).drops;
-    const failed = pendingError(this.fd) !== 0;
+    const wentDown = this.#long.wentDown();
+    const failed = pendingError(this.fd) !== 0 || wentDown;
     if (!this.#isFirst) return;
     const removed = interfaceIndex(name) !== this.#interfaceIndex;
     const wasDown = this.#isDown;

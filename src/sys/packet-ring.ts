@@ -35,6 +35,7 @@ const ETH_P_ALL = 0x0003;
 const PROT_READ_WRITE = 3;
 const MAP_SHARED = 1;
 const BLOCK_BYTES = 1 << 16;
+const MSG_TRUNC = 0x20;
 const MSG_DONTWAIT = 0x40;
 const SOCKADDR_LL_LEN = 20;
 const FANOUT_CBPF = 6;
@@ -50,6 +51,7 @@ const QUEUE_BYTES = 8 << 20;
 
 // struct tpacket2_hdr
 export const STATUS = 0;
+export const PACKET_LEN = 4;
 export const CAPTURED_LEN = 8;
 export const LINK_OFF = 12;
 export const NETWORK_OFF = 14;
@@ -143,9 +145,13 @@ export class PacketRing {
     this.bytes = new Uint8Array(koffi.view(BigInt(address), byteLength));
   }
 
-  /** Reads the packet that a frame marked RING_STATUS.copy announces: virtio header, link header, packet; or -1. */
+  /**
+   * Reads the next of the packets that frames marked RING_STATUS.copy announce: virtio header, link header, packet. Returns
+   * its length, also when that is more than fits; or an errno, negative: EAGAIN when there is none.
+   */
   readWhole(buffer: Uint8Array): number {
-    return Number(recv(this.fd, buffer, buffer.length, MSG_DONTWAIT));
+    const len = Number(recv(this.fd, buffer, buffer.length, MSG_DONTWAIT | MSG_TRUNC));
+    return len >= 0 ? len : -lastErrno();
   }
 }
 

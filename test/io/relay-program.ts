@@ -2,6 +2,7 @@
 // `rewrite` with other addresses, the same ports and no UDP checksum (over IPv6 a right one). Prints { ready: ports }; answers each line of input
 // with { report }; stops when its input ends.
 import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { captureFilter } from '../../src/io/filter.ts';
 import { installGuard } from '../../src/io/guard.ts';
 import { planHost } from '../../src/io/host.ts';
@@ -16,8 +17,9 @@ import {
   type PacketIo,
 } from '../../src/io/packet-io.ts';
 import { openPcapIo } from '../../src/io/pcap.ts';
-import { openRingIo } from '../../src/io/ring.ts';
+import { BEGUN, openRingIo } from '../../src/io/ring.ts';
 import { openRings } from '../../src/io/ring-sockets.ts';
+import { PacketRing, RING_STATUS } from '../../src/sys/packet-ring.ts';
 import type { Frame } from '../../src/wire/frame.ts';
 
 export interface RelaySpec {
@@ -43,6 +45,8 @@ export interface RelaySpec {
   succeeds?: boolean;
   /** Fail whenever this many frames more are counted as received, right after that. */
   failEvery?: number;
+  /** Say { waiting } and begin with this many packets in the ring, the first as if a process had ended before it read it. */
+  succeedsAt?: number;
 }
 export interface RelayReport {
   /** By IoOptions.counters' rows: one per port, one for sending, and those of the rings for known sources. */
@@ -107,6 +111,7 @@ const options: IoOptions = {
 const open = (): PacketIo =>
   rings === undefined ? openPcapIo(options) : openRingIo(options, rings.sockets[0]!);
 rings?.start();
+if (spec.succeedsAt !== undefined) await leaveBegun(new PacketRing(rings!.sockets[0]![0]!), spec.succeedsAt);
 let io = open();
 if (spec.succeeds) {
   process.on('uncaughtException', (error) => {
@@ -119,6 +124,14 @@ if (spec.succeeds) {
 function makeKnown(): { plan: KnownPlan; fd: number } {
   const plan = planKnown(1024);
   return { plan, fd: openKnown(plan) };
+}
+
+async function leaveBegun({ bytes, frameBytes }: PacketRing, packets: number): Promise<void> {
+  console.log(JSON.stringify({ waiting: packets }));
+  const words = new Int32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
+  const lastWord = ((packets - 1) * frameBytes) / 4;
+  while ((Atomics.load(words, lastWord) & RING_STATUS.user) === 0) await sleep(5);
+  words[0]! |= BEGUN;
 }
 
 function onPacket(frame: Frame, off: number, end: number, portIndex: number): boolean {

@@ -3,9 +3,10 @@
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { IoCounterName } from '../../src/io/packet-io.ts';
+import { startEndpoint } from './endpoint.ts';
 import type { ReceivedDatagram } from './endpoint-program.ts';
 import type { FloodSpec } from './flood-program.ts';
-import { type Cleanup, type Program, startProgram } from './namespaces.ts';
+import { type Cleanup, type Program, sh, startProgram, threeInARow } from './namespaces.ts';
 import type { RelayReport, RelaySpec } from './relay-program.ts';
 
 export const [CIP, VIP, LIP, RIP] = ['10.1.0.2', '10.1.0.1', '10.2.0.1', '10.2.0.2'] as const;
@@ -36,6 +37,39 @@ export async function startRelay(t: Cleanup, ns: string, spec: RelaySpec): Promi
   const relay = startProgram(t, ns, './relay-program.ts', spec);
   await relay.next('ready');
   return relay;
+}
+
+interface Row {
+  client: string;
+  lb: string;
+  server: string;
+}
+
+interface Walk extends Row {
+  relay: Program;
+  endpoint: Program;
+}
+
+/** threeInARow, whose links carry packets of this length. */
+export function rowOfMtu(t: Cleanup, mtu: number): Row {
+  const row = threeInARow(t);
+  for (const [ns, device] of [
+    [row.client, 'c0'],
+    [row.lb, 'wan0'],
+    [row.lb, 'lan0'],
+    [row.server, 's0'],
+  ])
+    sh(`ip -n ${ns} link set ${device} mtu ${mtu}`);
+  return row;
+}
+
+/** The relay between an echo server and a client that can be asked. */
+export async function startWalk(t: Cleanup, spec: RelaySpec = RING, mtu = 1500): Promise<Walk> {
+  const row = rowOfMtu(t, mtu);
+  const relay = await startRelay(t, row.lb, spec);
+  await startEndpoint(t, row.server, { ip: RIP, port: VPORT, echo: true });
+  const endpoint = await startEndpoint(t, row.client, { ip: CIP });
+  return { ...row, relay, endpoint };
 }
 
 export async function report(relay: Program): Promise<RelayReport> {

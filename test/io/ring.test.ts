@@ -1,6 +1,6 @@
 // Ring I/O on real packets: a client, a relay on AF_PACKET rings, and a server in namespaces, offloads on.
 import assert from 'node:assert/strict';
-import test, { type TestContext } from 'node:test';
+import test from 'node:test';
 import { pseudoHeaderSum } from '../packets/udp.ts';
 import { startEndpoint } from './endpoint.ts';
 import type { ReceivedDatagram } from './endpoint-program.ts';
@@ -15,7 +15,6 @@ import {
   flood,
   LIP,
   ofWan,
-  pattern,
   RING,
   RING_BYTES,
   RIP,
@@ -24,38 +23,12 @@ import {
   reportOnce,
   SMALL_RING_BYTES,
   startRelay,
+  startWalk,
   VIP,
   VIP6,
   VPORT,
   WAN_KNOWN,
 } from './relay.ts';
-import type { RelaySpec } from './relay-program.ts';
-
-interface Walk {
-  lb: string;
-  client: string;
-  server: string;
-  relay: Program;
-  endpoint: Program;
-}
-
-/** The relay between an echo server and a client that can be asked. */
-async function startWalk(t: TestContext, spec: RelaySpec = RING, mtu = 1500): Promise<Walk> {
-  const row = threeInARow(t);
-  if (mtu !== 1500) {
-    for (const [ns, device] of [
-      [row.client, 'c0'],
-      [row.lb, 'wan0'],
-      [row.lb, 'lan0'],
-      [row.server, 's0'],
-    ])
-      sh(`ip -n ${ns} link set ${device} mtu ${mtu}`);
-  }
-  const relay = await startRelay(t, row.lb, spec);
-  await startEndpoint(t, row.server, { ip: RIP, port: VPORT, echo: true });
-  const endpoint = await startEndpoint(t, row.client, { ip: CIP });
-  return { ...row, relay, endpoint };
-}
 
 test('datagrams of every size and both families pass both ways unchanged between two interfaces', async (t) => {
   const { client, server, relay, endpoint } = await startWalk(t, BOTH_FAMILIES);
@@ -87,65 +60,6 @@ test('jumbo frames pass', async (t) => {
   await relay.stop();
 });
 
-test('packets larger than a frame come whole through the queue of the socket, in order among the others', async (t) => {
-  const { client, relay, endpoint } = await startWalk(t, { ...RING, burdenUs: 20_000 }, 65_535);
-  await assertPass(endpoint, VIP, [64, 1900, 1960, 2000, 3000, 40_000, 64, 65_507]);
-  const before = await report(relay);
-  const burst = { ip: VIP, port: VPORT, rate: 0, durationMs: 60_000 };
-  // They wait while the relay is busy: more than a socket's queue holds by default.
-  await flood(t, client, { ...burst, payloadLen: 60_000, count: 40 });
-  await flood(t, client, { ...burst, payloadLen: 64, count: 10 });
-  const after = await reportOnce(relay, (r) => r.counters[0]!.received === before.counters[0]!.received + 50);
-  assert.equal(after.relayed[0]! - before.relayed[0]!, 50);
-  assert.equal(after.counters[0]!.lostBacklog, 0);
-  const isWhole = (packet: string) => packet.length === 2 * Number.parseInt(packet.slice(4, 8), 16);
-  assert.deepEqual(
-    after.captured.filter((packet) => !isWhole(packet)).map((packet) => packet.length / 2),
-    [],
-    'none is cut',
-  );
-  await relay.stop();
-});
-
-/** Sends one super packet and prints the replies to its datagrams as hexadecimal digits. */
-const SEGMENT_SENDER = `
-import json, socket, sys
-ip, port, size, data = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), bytes.fromhex(sys.argv[4])
-sock = socket.socket(socket.AF_INET6 if ":" in ip else socket.AF_INET, socket.SOCK_DGRAM)
-sock.setsockopt(17, 103, size)  # UDP_SEGMENT
-sock.connect((ip, port))
-sock.send(data)
-sock.settimeout(3)
-replies = []
-while len(replies) < -(-len(data) // size):
-    replies.append(sock.recv(65536).hex())
-print(json.dumps(replies))
-`;
-
-test('super packets of a UDP_SEGMENT sender are taken apart, whether they fit into a frame or not', async (t) => {
-  const { client, server, relay } = await startWalk(t, BOTH_FAMILIES);
-  await startEndpoint(t, server, { ip: RIP6, port: VPORT, echo: true });
-  for (const vip of [VIP, VIP6]) {
-    for (const [size, total] of [
-      [100, 450],
-      [1, 3],
-      [1000, 5000],
-      [1400, 60_000],
-      [1452, 1453],
-    ] as const) {
-      const data = pattern(total);
-      const argv = `${vip} ${VPORT} ${size} ${data}`;
-      const replies = JSON.parse(sh(`ip netns exec ${client} python3 - ${argv}`, SEGMENT_SENDER)) as string[];
-      assert.ok(
-        replies.slice(0, -1).every((reply) => reply.length === 2 * size),
-        `${size} to ${vip}`,
-      );
-      assert.equal(replies.join(''), data, `${total} bytes in datagrams of ${size} to ${vip}`);
-    }
-  }
-  await relay.stop();
-});
-
 test('a VLAN-tagged packet is counted as foreign, one that has only a priority is not', async (t) => {
   const { client, relay } = await startWalk(t);
   const { ports } = await report(relay);
@@ -169,10 +83,10 @@ test('when the ring is full what is lost is counted, timers run, and it goes on 
   const during = await reportOnce(relay, (r) => r.counters[0]!.lostKernel > 0);
   assert.ok(during.ticks > before.ticks);
   const sent = await flooding;
-  const after = await reportOnce(
-    relay,
-    ({ counters, relayed }) => relayed[0] === counters[0]!.received && counters[1]!.received > 0,
-  );
+  const after = await reportOnce(relay, ({ counters: [wan, lan], relayed }) => {
+    const isAllThere = wan!.received + wan!.lostKernel >= 0.99 * sent;
+    return isAllThere && relayed[0] === wan!.received && lan!.received > 0;
+  });
   const { received, lostKernel } = after.counters[0]!;
   assert.ok(
     Math.abs(received + lostKernel - sent) <= sent / 100,
