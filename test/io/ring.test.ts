@@ -48,10 +48,16 @@ test('datagrams of every size and both families pass both ways unchanged between
   await relay.stop();
 });
 
-test('with busyPoll it relays and stops as without', async (t) => {
+test('with busyPoll it relays and stops as without, and does not sleep while nothing arrives', async (t) => {
   const { relay, endpoint } = await startWalk(t, { ...RING, busyPoll: true });
+  const { relay: sleeper } = await startWalk(t);
   await assertPass(endpoint, VIP, [64, 1472]);
-  await relay.stop();
+  const cpuMs = async (program: Program) => (await report(program)).cpuMs;
+  const before = [await cpuMs(relay), await cpuMs(sleeper)] as const;
+  await reportOnce(relay, (r) => r.cpuMs >= before[0] + 500);
+  const slept = (await cpuMs(sleeper)) - before[1];
+  assert.ok(slept < 250, `${slept} ms of processor time where the other one used 500`);
+  await Promise.all([relay.stop(), sleeper.stop()]);
 });
 
 test('jumbo frames pass', async (t) => {
