@@ -1,6 +1,6 @@
 // bpf(2), by the bare system call: array maps that are shared memory, and programs. What is made here belongs to
 // descriptors, and is gone with the last process that holds one, or with the socket that a program was given to.
-import { addressOf, check, close, syscall } from './libc.ts';
+import { addressOf, check, close, SysError, syscall } from './libc.ts';
 import { mapSharedMemory } from './shared-memory.ts';
 
 const NUMBER: Partial<Record<NodeJS.Architecture, number>> = { x64: 321, arm64: 280 };
@@ -13,6 +13,9 @@ const ATTRIBUTES_LEN = 128;
 const INSTRUCTION_LEN = 8;
 const LOG_LEN = 1 << 20;
 const PAGE_LEN = 4096;
+const EAGAIN = 11;
+/** More than libbpf makes (PROG_LOAD_ATTEMPTS). */
+const LOAD_ATTEMPTS = 20;
 const LICENSE = Buffer.from('Dual MIT/GPL\0');
 
 /** Calls bpf(2) with a union bpf_attr; throws a SysError named `what`, with ENOSYS where its number is not known. */
@@ -41,7 +44,15 @@ export function mapArrayMap(fd: number, byteLength: number): ArrayBuffer {
 /** Loads a program of a PROGRAM_TYPE (8 bytes per instruction, RFC 9669) and returns its descriptor. Throws a SysError. */
 export function loadProgram(type: number, program: Uint8Array): number {
   const attributes = programAttributes(type, program);
-  return bpf(BPF_COMMAND.progLoad, attributes, 'BPF_PROG_LOAD');
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return bpf(BPF_COMMAND.progLoad, attributes, 'BPF_PROG_LOAD');
+    } catch (error) {
+      // A signal, for instance of a child that ended, makes the verifier give up.
+      const isInterrupted = error instanceof SysError && error.errno === EAGAIN;
+      if (!isInterrupted || attempt === LOAD_ATTEMPTS) throw error;
+    }
+  }
 }
 
 /** Why the verifier refuses a program: its last words, for those who write programs. */
