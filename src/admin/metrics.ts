@@ -242,6 +242,17 @@ function reloadFamilies(sources: AdminSources): Family[] {
       read: (put) => put((sources.reloads().last?.at ?? sources.startedAt).getTime() / 1000),
     },
     {
+      name: 'host_changes_total',
+      help: 'Changes of interfaces, addresses or routes that were planned for anew since the start, by result.',
+      type: 'counter',
+      labels: ['result'],
+      read(put) {
+        const { succeeded, failed } = sources.hostChanges();
+        put(succeeded, { result: 'ok' });
+        put(failed, { result: 'failed' });
+      },
+    },
+    {
       name: 'draining',
       help: '1 while the proxy takes no new sessions, because it is to end.',
       type: 'gauge',

@@ -96,6 +96,8 @@ export interface AdminSources {
   isDraining(): boolean;
   /** `failed` and `succeeded` since the start; `last` is undefined before the first. */
   reloads(): { succeeded: number; failed: number; last: { ok: boolean; at: Date } | undefined };
+  /** Changes of the host that took effect since the start, and attempts that failed. */
+  hostChanges(): { succeeded: number; failed: number };
   /** Of each datapath process; `pid` is undefined while it does not run. */
   workers(): readonly { pid: number | undefined; restarts: number }[];
   sessions: {

@@ -20,6 +20,7 @@ import { Workers } from '../workers.ts';
 import { Drain } from './drain.ts';
 import type { Foundation } from './foundation.ts';
 import { HealthWatch } from './health-watch.ts';
+import { HostWatch } from './host-watch.ts';
 import { closeRings, provideRings, ringFds, wantedWorkers } from './packet-rings.ts';
 import {
   addressesOf,
@@ -51,6 +52,7 @@ export class ControlPlane {
   readonly #saved: SavedSessions | undefined;
   #readiness = { ready: false, reason: 'starting' };
   readonly #drain: Drain;
+  readonly #hostWatch: HostWatch;
   #end: (exitCode: number) => void = () => {};
 
   private constructor(
@@ -63,6 +65,7 @@ export class ControlPlane {
     this.#foundation = foundation;
     this.#totals = totals;
     this.#reloader = reloader;
+    this.#hostWatch = new HostWatch(() => reloader.followHost(), foundation.log);
     this.ended = new Promise((resolve) => {
       this.#end = resolve;
     });
@@ -168,6 +171,8 @@ export class ControlPlane {
     this.#saved?.forget();
     this.#reloader.start();
     undo.push(async () => this.#reloader.stop());
+    this.#hostWatch.start();
+    undo.push(async () => this.#hostWatch.stop());
     this.#readiness = { ready: true, reason: '' };
   }
 
@@ -213,6 +218,7 @@ export class ControlPlane {
       clientsUncounted: () => ClientTable.uncounted(memories[0]!.common.clients),
       isDraining: () => this.#drain.isOn,
       reloads: () => reloader.history(),
+      hostChanges: () => this.#hostWatch.counts,
       workers: () => crew.pids.map((pid, index) => ({ pid, restarts: crew.restarts[index]! })),
       sessions: {
         list: (query) => {

@@ -37,6 +37,12 @@ export class Presence {
     return this.#guard?.table ?? '';
   }
 
+  /** What it added and another spec does not need: it goes with that one's commit. */
+  obsolete({ vips, lips }: GuardSpec): MissingAddress[] {
+    const needed = new Set([...vips, ...lips].map(({ ip }) => ip));
+    return this.#assigned.filter(({ ip }) => !needed.has(ip));
+  }
+
   /** Throws an IoError or StartError, with nothing changed. */
   async prepare(spec: PresenceSpec): Promise<PreparedChange> {
     const { vips, lips, missing } = spec;
@@ -91,10 +97,10 @@ export class Presence {
     const gone = without(this.#spec.vips, vips);
     this.#spec = { vips, lips };
     this.#claims.push({ vips: added, claim });
-    const needed = new Set([...vips, ...lips].map(({ ip }) => ip));
-    const obsolete = this.#assigned.filter(({ ip }) => !needed.has(ip));
-    const all = [...this.#assigned, ...missing];
-    this.#assigned = all.filter(({ ip }) => needed.has(ip));
+    const obsolete = this.obsolete({ vips, lips });
+    const others = this.#assigned.filter(({ ip }) => !missing.some((one) => one.ip === ip));
+    const all = [...others, ...missing];
+    this.#assigned = all.filter((one) => !obsolete.includes(one));
     await removeAddresses(obsolete).catch((error: Error) => {
       // The datapaths serve the new spec already: there is no way back.
       this.#assigned = all;

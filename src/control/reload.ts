@@ -10,11 +10,13 @@ import { type LegPlan, legPlans } from '../datapath/plan.ts';
 import { SERVER_COUNTER, serverRow } from '../datapath/server-cells.ts';
 import type { GuardSpec } from '../io/guard.ts';
 import type { HostPlan } from '../io/host.ts';
+import { hostChanges } from '../io/host-changes.ts';
 import { type ServiceDraft, type ServicePlan, serverName } from '../service/plan.ts';
 import type { WorkerReplan } from '../worker-protocol.ts';
 import { endingSessions } from './ending-sessions.ts';
 import type { Foundation } from './foundation.ts';
 import type { HealthWatch } from './health-watch.ts';
+import type { Followed } from './host-watch.ts';
 import { steeringPrograms } from './packet-rings.ts';
 import {
   addressesOf,
@@ -134,7 +136,7 @@ export class Reloader {
     const { lines, needsRestart } = describeChanges(this.config, config);
     if (needsRestart.length > 0) return { ok: false, lines: needsRestart };
     for (const { path, message } of configWarnings(config)) log.warn({ path }, message);
-    const host = await planHostOf(config);
+    const host = await this.#lookAtHost(config);
     const narrow = config.services.find(
       ({ lports }) => lports.last - lports.first + 1 < this.#foundation.fixed.workers,
     );
@@ -147,14 +149,54 @@ export class Reloader {
     }
     const moved = differentPorts(this.host, host);
     if (moved !== undefined) return { ok: false, lines: [moved] };
+    const ending = await this.#apply(config, host, this.#drafts(config, host));
+    log.level = config.log.level;
+    return { ok: true, lines: [...lines, ...ending] };
+  }
+
+  /** What the config says, with the real servers that are leaving. */
+  #drafts(config: Config, host: HostPlan): ServiceDraft[] {
     const now = performance.now();
-    const drafts = withLeaving(draftServices(config, host), this.services, (service, index) => {
+    return withLeaving(draftServices(config, host), this.services, (service, index) => {
       const deadline = this.#leaving.get(index) ?? now + drainTimeoutOf(config, service);
       return deadline > now && this.#sessionsOf(index) > 0;
     });
-    const ending = await this.#apply(config, host, drafts);
-    log.level = config.log.level;
-    return { ok: true, lines: [...lines, ...ending] };
+  }
+
+  /** Goes on by the config at work, planned anew for the host as it is now. Rejects when that failed: the plan before stays. */
+  async followHost(): Promise<Followed> {
+    const { config, host: before } = this;
+    let found: HostPlan;
+    try {
+      found = await this.#lookAtHost(config);
+    } catch (error) {
+      return stays((error as Error).message);
+    }
+    const moved = differentPorts(before, found);
+    if (moved !== undefined) return stays(moved);
+    const canAdd = config.io.assignAddresses;
+    const host = canAdd ? found : { ...found, missing: [] };
+    const lost = canAdd ? [] : found.missing.map(({ ip, command }) => `${ip} (${command})`);
+    const trouble = lost.length === 0 ? '' : `not on this host any more: ${lost.join(', ')}`;
+    const { vips, lips } = addressesOf(config);
+    const changes = hostChanges(before, host, new Set([...vips, ...lips].map(({ ip }) => ip)));
+    if (changes.length === 0) return { changes, trouble };
+    const turn = this.#turn.then(async () => {
+      if (this.#isStopped) return stays('the proxy is stopping');
+      // A reload looked for itself, maybe before this change.
+      if (this.host !== before) return undefined;
+      await this.#apply(config, host, this.#drafts(config, host));
+      return { changes, trouble };
+    });
+    this.#turn = turn.catch(() => {});
+    return (await turn) ?? this.followHost();
+  }
+
+  /** Addresses that will go with the change to this config are not this host's own any more. */
+  async #lookAtHost(config: Config): Promise<HostPlan> {
+    const going = this.#foundation.presence.obsolete(addressesOf(config)).map(({ ip }) => ip);
+    const host = await planHostOf(config);
+    return { ...host, own: host.own.filter((ip) => !going.includes(ip)) };
   }
 
   /** Ends the leave of real servers whose sessions are over, or whose time is. */
@@ -267,6 +309,11 @@ function replansOf(
     steering,
   }));
 }
+
+const stays = (reason: string): Followed => ({
+  changes: [],
+  trouble: `the host changed, and the plan before stays: ${reason}`,
+});
 
 const drainTimeoutOf = (config: Config, service: ServicePlan): number =>
   configOf(config, service)?.drainTimeout ?? 0;

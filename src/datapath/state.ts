@@ -230,7 +230,7 @@ export class DatapathState {
   /** Largest IP packet that may be sent to the session's real server: its leg's MTU, or a smaller one that ICMP taught. */
   mtuOf(base: number, leg: Leg, nowMs: number): number {
     const learned = learnedMtuOf(this.memory.records, base, nowMs);
-    return learned === 0 ? leg.mtu : learned;
+    return learned === 0 ? leg.mtu : Math.min(leg.mtu, learned);
   }
 
   get isDraining(): boolean {

@@ -99,6 +99,7 @@ export async function startSample(
     clientsUncounted: () => 0,
     isDraining: () => false,
     reloads: () => ({ succeeded: 0, failed: 0, last: undefined }),
+    hostChanges: () => ({ succeeded: 0, failed: 0 }),
     workers: () => [
       { pid: process.pid, restarts: 0 },
       { pid: process.ppid, restarts: 2 },

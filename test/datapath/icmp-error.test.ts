@@ -5,7 +5,7 @@ import { describe, test } from 'node:test';
 import { icmp4 } from '../packets/builder.ts';
 import { concat, pattern } from '../packets/bytes.ts';
 import { icmpError } from './expected.ts';
-import { PORT, Rig } from './rig.ts';
+import { PORT, Rig, realServer } from './rig.ts';
 import {
   CIP,
   fromClient,
@@ -193,6 +193,16 @@ rows('the path MTU that fragmentation needed teaches', [
       { wan: fromClient(BIG), verdict: 'forward' },
       { lan: needed(1400), verdict: 'forward' },
       { wan: fromClient(FITS), verdict: 'forward', changed: { uoaCarrier: 1 } },
+    ],
+  },
+  {
+    name: 'the way of another plan may be narrower',
+    plan: PLAIN,
+    steps: [
+      { wan: fromClient(BIG), verdict: 'forward' },
+      { lan: needed(1400), verdict: 'forward' },
+      { replan: { service: { maxTrials: 0, realServers: [realServer(RIP, { mtu: 1300 })] } }, sessions: 1 },
+      { wan: fromClient(BIG), verdict: 'drop:too_big', sent: [tooBig(1300)] },
     ],
   },
 ]);

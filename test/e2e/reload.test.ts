@@ -96,6 +96,11 @@ test('services and real servers are added, changed and removed; the service that
   const counted = await clients.end();
   assert.equal(created, ALL, 'no session of the service that stays was opened anew');
   t.diagnostic(`${counted.missing} of ${counted.sent} lost over 13 reloads`);
+  assert.doesNotMatch(
+    rig.proxy.log,
+    /the host changed/,
+    'what the reloads did to it is no change of the host',
+  );
   assert.deepEqual(
     [counted.missing, counted.altered, counted.unexpected, counted.refused],
     [0, 0, 0, 0],

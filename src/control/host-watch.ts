@@ -1,0 +1,115 @@
+// Notices that the host changes under the running proxy: the Ethernet address or MTU of an interface, a route, an address. The
+// kernel's notices (rtnetlink(7)) only say that it is time to look; what changed follows from planning for the host anew.
+import type { Logger } from 'pino';
+import { HOST_GROUPS } from '../io/rtnetlink.ts';
+import { SysError } from '../sys/libc.ts';
+import { NetlinkSocket, NOTHING } from '../sys/netlink.ts';
+
+/** How often notices are looked for. */
+const LOOK_MS = 250;
+/** A look takes a process for each address and real server: all of them together so much time, and a share of it from then on. */
+const BUDGET_MS = 10_000;
+const BUDGET_SHARE = 0.1;
+/** ... but it never rests longer than this. */
+const REST_MAX_MS = 5000;
+/** More notices than fit are as good as one. */
+const BUFFER_BYTES = 64 << 10;
+const NOTICES_PER_LOOK = 1024;
+
+export interface Followed {
+  /** What was different and is taken in now, one line each. */
+  changes: readonly string[];
+  /** What is wrong and cannot be helped by planning anew; empty: nothing. */
+  trouble: string;
+}
+
+export class HostWatch {
+  readonly #follow: () => Promise<Followed>;
+  readonly #log: Logger;
+  #socket: NetlinkSocket | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  /** Something may have changed before the notices came here. */
+  #isDue = true;
+  #isLooking = false;
+  #restUntil = 0;
+  #budgetMs = BUDGET_MS;
+  #budgetAt = performance.now();
+  #trouble = '';
+  #succeeded = 0;
+  #failed = 0;
+
+  /** `follow` takes in what is different on the host; it rejects when that failed, with what was before still at work. */
+  constructor(follow: () => Promise<Followed>, log: Logger) {
+    this.#follow = follow;
+    this.#log = log;
+  }
+
+  /** How often the host had changed. */
+  get counts(): { succeeded: number; failed: number } {
+    return { succeeded: this.#succeeded, failed: this.#failed };
+  }
+
+  start(): void {
+    try {
+      this.#socket = new NetlinkSocket(HOST_GROUPS, BUFFER_BYTES);
+    } catch (error) {
+      if (!(error instanceof SysError)) throw error;
+      this.#log.warn(`changes of interfaces and addresses take effect at reloads only: ${error.message}`);
+      return;
+    }
+    this.#timer = setInterval(() => void this.#look(), LOOK_MS).unref();
+  }
+
+  stop(): void {
+    clearInterval(this.#timer);
+    this.#socket?.close();
+    this.#socket = undefined;
+  }
+
+  async #look(): Promise<void> {
+    if (this.#hasNotices()) this.#isDue = true;
+    const start = performance.now();
+    if (!this.#isDue || this.#isLooking || start < this.#restUntil) return;
+    this.#isDue = false;
+    this.#isLooking = true;
+    try {
+      const { changes, trouble } = await this.#follow();
+      if (changes.length > 0) {
+        this.#succeeded++;
+        this.#log.info({ changes }, 'the host changed: planned anew for it');
+      }
+      this.#note(trouble);
+    } catch (error) {
+      this.#failed++;
+      this.#note(`the host changed, and the proxy cannot follow: ${(error as Error).message}`);
+      // Not at once, because what was undone is noticed, too.
+      this.#isDue = true;
+      this.#restUntil = performance.now() + REST_MAX_MS;
+    }
+    this.#spend(start);
+    this.#isLooking = false;
+  }
+
+  #spend(start: number): void {
+    const now = performance.now();
+    const earned = BUDGET_SHARE * (start - this.#budgetAt);
+    const left = Math.min(BUDGET_MS, this.#budgetMs + earned) - (now - start);
+    this.#budgetMs = Math.max(-REST_MAX_MS * BUDGET_SHARE, left);
+    this.#budgetAt = now;
+    this.#restUntil = Math.max(this.#restUntil, now - this.#budgetMs / BUDGET_SHARE);
+  }
+
+  #hasNotices(): boolean {
+    let count = 0;
+    while (count < NOTICES_PER_LOOK && this.#socket?.receive() !== NOTHING) count++;
+    return count > 0;
+  }
+
+  /** The same is said once. */
+  #note(trouble: string): void {
+    if (trouble === this.#trouble || this.#socket === undefined) return;
+    this.#trouble = trouble;
+    if (trouble === '') this.#log.info('the host is as planned for again');
+    else this.#log.warn(trouble);
+  }
+}

@@ -1,0 +1,34 @@
+// What became different on a host since it was planned for, in words for the log. Pure.
+import type { HostPlan } from './host.ts';
+
+/**
+ * One line for each difference that matters to the proxy; none: `after` would change nothing. `served` are the VIPs and LIPs:
+ * they come and go with the proxy itself, and are asked for by `missing`. Both plans have the same ports.
+ */
+export function hostChanges(before: HostPlan, after: HostPlan, served: ReadonlySet<string>): string[] {
+  const lines: string[] = [];
+  for (const [index, { name, mac, mtu }] of after.ports.entries()) {
+    const old = before.ports[index]!;
+    if (old.mac !== mac) lines.push(`${name}: Ethernet address ${old.mac || 'none'} -> ${mac || 'none'}`);
+    if (old.mtu !== mtu) lines.push(`${name}: MTU ${old.mtu} -> ${mtu}`);
+  }
+  const towards = new Map<string, string[]>();
+  for (const [rip, mtu] of Object.entries(after.mtuTowards)) {
+    const old = before.mtuTowards[rip];
+    if (old === mtu) continue;
+    const change = `${old} -> ${mtu}`;
+    towards.set(change, [...(towards.get(change) ?? []), rip]);
+  }
+  for (const [change, rips] of towards) lines.push(`MTU towards ${rips.join(', ')}: ${change}`);
+  for (const { ip, device } of after.missing) lines.push(`address ${ip} of ${device} was gone`);
+  for (const [what, old, now] of [
+    ['address', before.own, after.own],
+    ['broadcast address', before.broadcasts, after.broadcasts],
+  ] as const) {
+    const count = lines.length;
+    for (const ip of now) if (!served.has(ip) && !old.includes(ip)) lines.push(`${what} ${ip} added`);
+    for (const ip of old) if (!served.has(ip) && !now.includes(ip)) lines.push(`${what} ${ip} removed`);
+    if (lines.length > count) break; // broadcasts follow from addresses
+  }
+  return lines;
+}
