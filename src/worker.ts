@@ -104,10 +104,11 @@ function start(message: WorkerStart): Running {
       tell({ kind: 'warning', message: text });
       if (final) setImmediate(() => process.exit(1));
     },
-    onIpLayer: (text, isOver) => {
-      // All workers see the same routes.
-      if ((plan.worker?.worker ?? 0) === 0) tell({ kind: isOver ? 'info' : 'warning', message: text });
-    },
+    // All workers see the same routes.
+    onIpLayer:
+      (plan.worker?.worker ?? 0) === 0
+        ? (text, isOver) => tell({ kind: isOver ? 'info' : 'warning', message: text })
+        : undefined,
     nowMs: () => clock.nowMs(),
     others,
     known,

@@ -8,6 +8,8 @@ import { fileURLToPath } from 'node:url';
 import type { Logger } from 'pino';
 import type { FromWorker, ToWorker, WorkerReplan, WorkerStart } from './worker-protocol.ts';
 
+/** How long a datapath process may take to start: the records of millions of sessions are a few seconds. */
+const START_TIMEOUT_MS = 120_000;
 /** How long a datapath process may take to end by itself. */
 const STOP_TIMEOUT_MS = 2000;
 /** How long one that ended waits for its successor, by how often it ended within ENDS_WITHIN_MS; longer ago does not count. */
@@ -157,6 +159,8 @@ export class Workers {
         reject(new WorkerError(`the datapath process cannot be started: ${error.message}`)),
       );
       child.once('exit', failed);
+      const late = `the datapath process did not start within ${START_TIMEOUT_MS / 1000} s`;
+      setTimeout(() => reject(new WorkerError(late)), START_TIMEOUT_MS).unref();
       child.on('message', (answer: FromWorker) => {
         if (answer.kind === 'ready') resolve();
         else if (answer.kind === 'warning') this.#log.warn(answer.message);

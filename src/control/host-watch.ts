@@ -10,8 +10,12 @@ const LOOK_MS = 250;
 /** A look takes a process for each address and real server: all of them together so much time, and a share of it from then on. */
 const BUDGET_MS = 10_000;
 const BUDGET_SHARE = 0.1;
-/** ... but it never rests longer than this. */
+/** ... but it need not rest longer than this for looks that are short. */
 const REST_MAX_MS = 5000;
+/** What is wrong may become right without a notice. */
+const TROUBLE_LOOK_MS = 30_000;
+/** Lines of a change that are logged. */
+const LINES_MAX = 20;
 /** More notices than fit are as good as one. */
 const BUFFER_BYTES = 64 << 10;
 const NOTICES_PER_LOOK = 1024;
@@ -26,10 +30,11 @@ export interface Followed {
 export class HostWatch {
   readonly #follow: () => Promise<Followed>;
   readonly #log: Logger;
+  readonly #troubleLookMs: number;
   #socket: NetlinkSocket | undefined;
   #timer: NodeJS.Timeout | undefined;
-  /** Something may have changed before the notices came here. */
-  #isDue = true;
+  /** When it is to look: at once, since something may have changed before the notices came here. */
+  #dueAt = 0;
   #isLooking = false;
   #restUntil = 0;
   #budgetMs = BUDGET_MS;
@@ -39,9 +44,10 @@ export class HostWatch {
   #failed = 0;
 
   /** `follow` takes in what is different on the host; it rejects when that failed, with what was before still at work. */
-  constructor(follow: () => Promise<Followed>, log: Logger) {
+  constructor(follow: () => Promise<Followed>, log: Logger, troubleLookMs = TROUBLE_LOOK_MS) {
     this.#follow = follow;
     this.#log = log;
+    this.#troubleLookMs = troubleLookMs;
   }
 
   /** How often the host had changed. */
@@ -67,23 +73,26 @@ export class HostWatch {
   }
 
   async #look(): Promise<void> {
-    if (this.#hasNotices()) this.#isDue = true;
     const start = performance.now();
-    if (!this.#isDue || this.#isLooking || start < this.#restUntil) return;
-    this.#isDue = false;
+    if (this.#hasNotices()) this.#dueAt = start;
+    if (this.#isLooking || start < Math.max(this.#dueAt, this.#restUntil)) return;
+    this.#dueAt = Infinity;
     this.#isLooking = true;
     try {
       const { changes, trouble } = await this.#follow();
       if (changes.length > 0) {
         this.#succeeded++;
-        this.#log.info({ changes }, 'the host changed: planned anew for it');
+        const more = changes.length - LINES_MAX;
+        const lines = more > 0 ? [...changes.slice(0, LINES_MAX), `and ${more} more`] : changes;
+        this.#log.info({ changes: lines }, 'the host changed: planned anew for it');
       }
       this.#note(trouble);
+      if (trouble !== '') this.#dueAt = Math.min(this.#dueAt, performance.now() + this.#troubleLookMs);
     } catch (error) {
       this.#failed++;
       this.#note(`the host changed, and the proxy cannot follow: ${(error as Error).message}`);
       // Not at once, because what was undone is noticed, too.
-      this.#isDue = true;
+      this.#dueAt = 0;
       this.#restUntil = performance.now() + REST_MAX_MS;
     }
     this.#spend(start);
@@ -94,14 +103,19 @@ export class HostWatch {
     const now = performance.now();
     const earned = BUDGET_SHARE * (start - this.#budgetAt);
     const left = Math.min(BUDGET_MS, this.#budgetMs + earned) - (now - start);
-    this.#budgetMs = Math.max(-REST_MAX_MS * BUDGET_SHARE, left);
+    this.#budgetMs = Math.max(-Math.max(REST_MAX_MS * BUDGET_SHARE, now - start), left);
     this.#budgetAt = now;
     this.#restUntil = Math.max(this.#restUntil, now - this.#budgetMs / BUDGET_SHARE);
   }
 
   #hasNotices(): boolean {
     let count = 0;
-    while (count < NOTICES_PER_LOOK && this.#socket?.receive() !== NOTHING) count++;
+    try {
+      while (count < NOTICES_PER_LOOK && this.#socket?.receive() !== NOTHING) count++;
+    } catch (error) {
+      if (!(error instanceof SysError)) throw error;
+      return true; // the socket's error, told once: notices may be lost
+    }
     return count > 0;
   }
 

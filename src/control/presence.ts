@@ -37,6 +37,11 @@ export class Presence {
     return this.#guard?.table ?? '';
   }
 
+  /** Whether it added an address. Others are not its own to add again. */
+  hasAdded(address: string): boolean {
+    return this.#assigned.some(({ ip }) => ip === address);
+  }
+
   /** What it added and another spec does not need: it goes with that one's commit. */
   obsolete({ vips, lips }: GuardSpec): MissingAddress[] {
     const needed = new Set([...vips, ...lips].map(({ ip }) => ip));
@@ -96,7 +101,7 @@ export class Presence {
   ): Promise<void> {
     const gone = without(this.#spec.vips, vips);
     this.#spec = { vips, lips };
-    this.#claims.push({ vips: added, claim });
+    if (added.length > 0) this.#claims.push({ vips: added, claim });
     const obsolete = this.obsolete({ vips, lips });
     const others = this.#assigned.filter(({ ip }) => !missing.some((one) => one.ip === ip));
     const all = [...others, ...missing];

@@ -170,22 +170,29 @@ export class Reloader {
     try {
       found = await this.#lookAtHost(config);
     } catch (error) {
-      return stays((error as Error).message);
+      return stays(problemsOf(error).join('; '));
     }
     const moved = differentPorts(before, found);
     if (moved !== undefined) return stays(moved);
-    const canAdd = config.io.assignAddresses;
-    const host = canAdd ? found : { ...found, missing: [] };
-    const lost = canAdd ? [] : found.missing.map(({ ip, command }) => `${ip} (${command})`);
-    const trouble = lost.length === 0 ? '' : `not on this host any more: ${lost.join(', ')}`;
+    // Only what it added comes back: others may have taken away theirs, to give it to another host.
+    const { presence } = this.#foundation;
+    const host = { ...found, missing: found.missing.filter(({ ip }) => presence.hasAdded(ip)) };
+    const lost = found.missing.filter(({ ip }) => !presence.hasAdded(ip));
+    const names = lost.map(({ ip, command }) => `${ip} (${command})`).join(', ');
+    const trouble = lost.length === 0 ? '' : `not on this host any more: ${names}`;
     const { vips, lips } = addressesOf(config);
     const changes = hostChanges(before, host, new Set([...vips, ...lips].map(({ ip }) => ip)));
-    if (changes.length === 0) return { changes, trouble };
+    if (changes.length === 0) {
+      await this.#turn; // a reload that is under way may have looked before
+      return this.host === before ? { changes, trouble } : this.followHost();
+    }
     const turn = this.#turn.then(async () => {
       if (this.#isStopped) return stays('the proxy is stopping');
       // A reload looked for itself, maybe before this change.
       if (this.host !== before) return undefined;
-      await this.#apply(config, host, this.#drafts(config, host));
+      await this.#apply(config, host, this.#drafts(config, host)).catch((error: unknown) => {
+        throw new Error(problemsOf(error).join('; '));
+      });
       return { changes, trouble };
     });
     this.#turn = turn.catch(() => {});

@@ -54,6 +54,7 @@ interface IpRoute {
   dev?: string;
   nexthops?: { dev?: string }[];
   metrics?: { mtu?: number }[];
+  expires?: number;
 }
 
 /** All interfaces of this network namespace with their addresses. */
@@ -98,7 +99,9 @@ function toRoute(row: IpRoute | undefined): Route | undefined {
   const device = row?.dev ?? row?.nexthops?.[0]?.dev;
   if (row === undefined || device === undefined) return undefined;
   const mtu = row.metrics?.find((metric) => metric.mtu !== undefined)?.mtu ?? 0;
-  return { device, local: row.type === 'local', mtu };
+  // What the kernel learned on the way from ICMP is over in ten minutes, and nothing tells of that.
+  const isLearned = row.expires !== undefined && !row.dst.includes(':');
+  return { device, local: row.type === 'local', mtu: isLearned ? 0 : mtu };
 }
 
 export async function addAddress(address: string, device: string): Promise<void> {

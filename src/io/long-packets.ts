@@ -1,13 +1,17 @@
 // Packets that are longer than a frame of the ring: their frames are marked RING_STATUS.copy and hold their beginnings, and
-// the packets wait, whole, in the socket's queue. Both are in the same order, and no such frame lacks its packet. So what
+// the packets wait, whole, in the socket's queue. Both are in the same order, and no such frame lacks its packet (with a queue
+// that is full the kernel cuts the packet and leaves out the mark). So what
 // stands in the queue before a frame's packet belongs to a frame that is done and counted, and is dropped.
 import { CAPTURED_LEN, LINK_OFF, PACKET_LEN, type PacketRing, VNET_HEADER_LEN } from '../sys/packet-ring.ts';
 import { Frame, HEADROOM } from '../wire/frame.ts';
 
 const ETHERNET_HEADER_LEN = 14;
 const MAX_LEN = ETHERNET_HEADER_LEN + 65_536 + 64;
-/** Bytes that tell one packet from another: the headers, with identification and checksum. */
-const COMPARED = 128;
+/**
+ * Bytes that tell one packet from another: Ethernet, IPv6 and UDP headers, or more of IPv4. No payload: a sender on this host may
+ * change it as long as the kernel only refers to it (splice(2)).
+ */
+const COMPARED = 62;
 const ENETDOWN = 100;
 const LITTLE_ENDIAN = true; // the kernel's structures are in the host's order
 

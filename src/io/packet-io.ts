@@ -42,7 +42,7 @@ export interface IoOptions {
    */
   onFailure: (message: string, final: boolean) => void;
   /** Called with a sentence when packets must go through the IP layer, and with `isOver` when none must any more. */
-  onIpLayer: (message: string, isOver: boolean) => void;
+  onIpLayer: ((message: string, isOver: boolean) => void) | undefined;
   /** Milliseconds as an int32 that wraps. Asked once for several packets, because it costs as much as a tenth of one. */
   nowMs: () => number;
   /** Further descriptors that packets come from, each with what takes them in and says how many there were. */

@@ -149,7 +149,7 @@ export class RingSender {
     const device = this.#batch.interfaceIndex;
     if (this.#full.has(device)) return false;
     if (retries < RETRIES) return true;
-    if (((this.#nowMs - this.#waitsSinceMs) | 0) >= WAITS_PER_MS) {
+    if ((this.#nowMs - this.#waitsSinceMs) >>> 0 >= WAITS_PER_MS) {
       this.#waitsSinceMs = this.#nowMs;
       this.#waits = 0;
     }

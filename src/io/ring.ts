@@ -8,6 +8,7 @@ import {
   GSO_UDP_L4,
   LINK_OFF,
   NETWORK_OFF,
+  PACKET_LEN,
   PacketRing,
   RING_STATUS,
   type RingSocket,
@@ -76,7 +77,7 @@ class RingIo implements PacketIo {
   readonly #hops: NextHops;
   readonly #others: IoOptions['others'];
   readonly #sender: RingSender;
-  readonly #notice: IpLayerNotice;
+  readonly #notice: IpLayerNotice | undefined;
   readonly #nowMs: () => number;
   /** struct pollfd per ring and for the next hops: fd, events and revents. */
   readonly #pollFds: Int32Array;
@@ -91,7 +92,7 @@ class RingIo implements PacketIo {
     this.#hops = new NextHops({ nowMs: options.nowMs() });
     const raw = new RawSender(SEND_BUFFER_BYTES, counters, row);
     this.#sender = new RingSender(this.#hops, raw, SEND_BUFFER_BYTES, counters, row);
-    this.#notice = new IpLayerNotice(options.onIpLayer);
+    this.#notice = options.onIpLayer && new IpLayerNotice(options.onIpLayer);
     this.#others = options.others;
     this.#pollFds = new Int32Array((sockets.length + this.#others.length + 1) * POLLFD_WORDS);
     try {
@@ -119,7 +120,7 @@ class RingIo implements PacketIo {
     if (this.#closed) return;
     const nowMs = this.#nowMs();
     this.#hops.update(nowMs);
-    this.#notice.look(this.#hops.reasons(), nowMs);
+    this.#notice?.look(this.#hops.reasons(), nowMs);
     for (const ring of this.#rings) ring.poll();
   }
 
@@ -175,13 +176,16 @@ class RingIo implements PacketIo {
   #wait(timeoutMs: number): void {
     const fds = this.#pollFds;
     const count = this.#rings.length + this.#others.length + 1;
-    if (poll(fds, count, timeoutMs) <= 0) return;
+    if (poll(fds, count, timeoutMs) <= 0) {
+      for (const ring of this.#rings) ring.dropStray(false, this.#nowMs);
+      return;
+    }
     let failed = false;
     for (let i = 0; i < count; i++) {
       const revents = fds[i * POLLFD_WORDS + 1]! >>> 16;
       if ((revents & ~POLLIN) !== 0) failed = true;
       fds[i * POLLFD_WORDS + 1] = POLLIN;
-      if (revents === POLLIN && i < this.#rings.length) this.#rings[i]!.dropStrays(this.#nowMs);
+      if (i < this.#rings.length) this.#rings[i]!.dropStray(revents !== 0, this.#nowMs);
       if (i === count - 1 && revents !== 0) this.#hops.update(this.#nowMs());
     }
     // An interface that is down makes its socket ready for ever, until its error is read.
@@ -207,9 +211,9 @@ class RingPort {
   readonly #long: LongPackets;
   readonly #interfaceIndex: number;
   #head = 0;
-  /** See dropStrays. */
-  #emptyAt = -1;
-  #emptySinceMs = 0;
+  /** See dropStray. */
+  #mayHaveStray = false;
+  #readySinceMs: number | undefined;
   #segmentMs = 0;
   #isAnswered = false;
   #isDown = false;
@@ -260,27 +264,30 @@ class RingPort {
 
   #giveBackBegun(index: number): boolean {
     const word = (index * this.#ring.frameBytes) >>> 2;
-    if ((Atomics.load(this.#words, word) & BEGUN) === 0) return false;
+    const status = Atomics.load(this.#words, word);
+    if ((status & BEGUN) === 0) return false;
+    if ((status & RING_STATUS.copy) !== 0) this.#mayHaveStray = true;
     Atomics.store(this.#words, word, 0);
     return true;
   }
 
   /**
-   * To be called when the socket is ready. With an empty ring it is for a long packet that a predecessor of this process had
-   * begun, and did not come to read: it would be ready for ever.
+   * To be called after each poll. A predecessor of this process may not have come to read a long packet that it had begun: with
+   * that the socket is ready for ever, also with an empty ring.
    */
-  dropStrays(clock: () => number): void {
+  dropStray(isReady: boolean, clock: () => number): void {
+    if (!this.#mayHaveStray) return;
+    if (!isReady) {
+      this.#mayHaveStray = false;
+      return;
+    }
     const status = Atomics.load(this.#words, (this.#head * this.#ring.frameBytes) >>> 2);
     if ((status & RING_STATUS.user) !== 0) return;
     const nowMs = clock();
-    const received = this.#options.counters[this.#row + IO_COLUMN.received]!;
-    if (received !== this.#emptyAt) {
-      this.#emptyAt = received;
-      this.#emptySinceMs = nowMs;
-    } else if (((nowMs - this.#emptySinceMs) | 0) >= STRAY_MS) {
-      this.#long.clear();
-      this.#emptyAt = -1;
-    }
+    this.#readySinceMs ??= nowMs;
+    if (((nowMs - this.#readySinceMs) | 0) < STRAY_MS) return;
+    this.#long.clear();
+    this.#mayHaveStray = false;
   }
 
   /** Works off up to `max` frames, sends what they became, and gives them back. Returns their number. */
@@ -324,13 +331,15 @@ class RingPort {
     // A tag with a number is another interface's, where the kernel delivers it once more.
     if (hasVlan && (view.getUint16(base + VLAN_TCI, LITTLE_ENDIAN) & VLAN_ID_MASK) !== 0) {
       this.#count(IO_COLUMN.foreign);
-    } else if (!isLong) {
-      const end = linkOff + view.getUint32(base + CAPTURED_LEN, LITTLE_ENDIAN);
-      this.#handOver(frame, linkOff, off, end, nowMs);
-    } else if (wholeLen >= 0) {
+      return;
+    }
+    const capturedLen = view.getUint32(base + CAPTURED_LEN, LITTLE_ENDIAN);
+    if (!isLong && capturedLen === view.getUint32(base + PACKET_LEN, LITTLE_ENDIAN)) {
+      this.#handOver(frame, linkOff, off, linkOff + capturedLen, nowMs);
+    } else if (isLong && wholeLen >= 0) {
       this.#handOver(this.#long.frame, WHOLE_OFF, WHOLE_OFF + off - linkOff, WHOLE_OFF + wholeLen, nowMs);
     } else {
-      this.#count(IO_COLUMN.lostBacklog);
+      this.#count(IO_COLUMN.lostBacklog); // its queue was full, or its packet is not there
     }
   }
 

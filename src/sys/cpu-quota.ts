@@ -1,5 +1,5 @@
 // How many processors the cgroups of this process let it use: cpu.max (Documentation/admin-guide/cgroup-v2.rst), or
-// cpu.cfs_quota_us of version 1 (scheduler/sched-bwc.rst). What the system tells of processors knows nothing of it.
+// cpu.cfs_quota_us of version 1 (scheduler/sched-bwc.rst). What Node.js 20 tells of processors knows nothing of it.
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 

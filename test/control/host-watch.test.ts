@@ -26,3 +26,31 @@ test('what cannot be followed is said once and tried again, until it can', async
     'the host is as planned for again',
   ]);
 });
+
+test('what is wrong is looked at again without a notice', async (t) => {
+  let looks = 0;
+  const watch = new HostWatch(
+    async () => {
+      looks++;
+      return looks === 1
+        ? { changes: [], trouble: 'wan0 is down' }
+        : { changes: ['wan0 is up'], trouble: '' };
+    },
+    pino({ enabled: false }),
+    300,
+  );
+  t.after(() => watch.stop());
+  watch.start();
+  await until('it looks again', () => watch.counts.succeeded > 0);
+});
+
+test('of many changes some are logged, and the number of the others', async (t) => {
+  const lines: { changes: string[] }[] = [];
+  const log = pino({}, { write: (line: string) => void lines.push(JSON.parse(line)) });
+  const changes = Array.from({ length: 500 }, (_, n) => `address 10.9.${n >> 8}.${n & 255} added`);
+  const watch = new HostWatch(async () => ({ changes, trouble: '' }), log);
+  t.after(() => watch.stop());
+  watch.start();
+  await until('it is logged', () => lines.length > 0);
+  assert.deepEqual(lines[0]!.changes, [...changes.slice(0, 20), 'and 480 more']);
+});

@@ -97,6 +97,16 @@ test('the MTU towards a real server is that of its route before that of its inte
   assert.deepEqual(mtuTowards, { '10.1.0.2': 1400, '10.8.0.2': 1300 });
 });
 
+test('a path MTU that the kernel learned, and will forget, is no MTU of the route', async (t) => {
+  const { client, lb } = threeInARow(t);
+  sh(`ip -n ${client} route add 10.2.0.0/24 via 10.1.0.1 && ip -n ${lb} link set lan0 mtu 1300`);
+  sh(`ip netns exec ${lb} sysctl -qw net.ipv4.ip_forward=1`);
+  const learned = `ip netns exec ${client} ping -c 1 -W 1 -M do -s 1400 10.2.0.2; ip -n ${client} route get 10.2.0.2`;
+  assert.match(sh(`for i in 1 2 3 4 5; do ${learned} | grep -m 1 'mtu 1300' && break; done`), /expires/);
+  const { mtuTowards } = await plan(t, client, { vips: ['10.1.0.2'], lips: [], rips: ['10.2.0.2'] });
+  assert.deepEqual(mtuTowards, { '10.2.0.2': 1500 });
+});
+
 test('a missing address comes with the command that adds it, which assigning runs and undoes', async (t) => {
   const { lb } = threeInARow(t);
   const request = { vips: ['10.1.0.100', '10.1.0.1'], lips: ['10.2.0.200'], rips: ['10.2.0.2'] };

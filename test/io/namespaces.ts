@@ -81,7 +81,7 @@ export const WITHOUT_IPV6: readonly string[] = [
 /** A program of this folder running in a namespace. It prints JSON lines and stops when its input ends. */
 export interface Program {
   readonly child: ChildProcessWithoutNullStreams;
-  /** The value of the next line's property `key`; fails when the program ends first or says nothing for 30 s. */
+  /** The value of the next line's property `key`; fails when the program ends first or says nothing for two minutes. */
   next<T>(key: string): Promise<T>;
   write(value: unknown): void;
   /** Ends its input and waits for its end; fails unless it exits with 0. */

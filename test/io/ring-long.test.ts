@@ -130,6 +130,19 @@ test('long packets that wait while their interface goes down are relayed, and th
   await relay.stop();
 });
 
+test('a long packet that a predecessor left goes also where packets never cease', async (t) => {
+  const { lb, client, server } = rowOfMtu(t, MTU);
+  await startEndpoint(t, server, { ip: RIP, port: VPORT });
+  const endpoint = await startEndpoint(t, client, { ip: CIP });
+  const relay = startProgram(t, lb, './relay-program.ts', { ...RING, succeedsAt: 20 });
+  await relay.next('waiting');
+  await ask(endpoint, { send: { hex: 'ab'.repeat(3000), ip: VIP, port: VPORT } });
+  startProgram(t, client, './flood-program.ts', { ...BURST, payloadLen: 64, rate: 100 });
+  await relay.next('ready');
+  await assertIdle(relay);
+  await relay.stop();
+});
+
 for (const packets of [1, 5]) {
   test(`a long packet that a predecessor had begun is lost and no other, with ${packets - 1} behind it`, async (t) => {
     const { lb, client, server } = rowOfMtu(t, MTU);
