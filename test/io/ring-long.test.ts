@@ -130,6 +130,17 @@ test('long packets that wait while their interface goes down are relayed, and th
   await relay.stop();
 });
 
+test('long packets for which the queue has no room are counted as lost, and none is cut', async (t) => {
+  const { client, relay } = await startWalk(t, { ...RING, burdenUs: 5000 }, MTU);
+  const count = 800;
+  await flood(t, client, { ...BURST, payloadLen: 60_000, count });
+  const { counters, relayed } = await reportOnce(relay, (r) => r.counters[0]!.received === count);
+  const { lostBacklog } = counters[0]!;
+  assert.ok(lostBacklog > 0);
+  assert.equal(relayed[0]! + lostBacklog, count);
+  await relay.stop();
+});
+
 test('a long packet that a predecessor left goes also where packets never cease', async (t) => {
   const { lb, client, server } = rowOfMtu(t, MTU);
   await startEndpoint(t, server, { ip: RIP, port: VPORT });
