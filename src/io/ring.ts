@@ -39,8 +39,6 @@ const ROW = IO_COUNTERS.length;
 const SEND_BUFFER_BYTES = 8 << 20;
 /** Packets of one ring processed before what they became is sent, and before the next ring's turn. */
 const CHUNK = 64;
-/** Chunks of each ring of known sources for one of each ring of strangers, when there is more than can be done. */
-const KNOWN_CHUNKS = 4;
 /** Milliseconds after which timers, sockets and messages run. */
 const TURN_MS = 20;
 /** ... and while nothing arrives: each time costs a process that is idle some processor time. */
@@ -72,8 +70,6 @@ class RingIo implements PacketIo {
   readonly mode = 'ring';
   readonly #rings: RingPort[] = [];
   /** Those of `#rings` that anybody's packets come by, and those for known sources. */
-  readonly #common: readonly RingPort[];
-  readonly #known: readonly RingPort[];
   readonly #hops: NextHops;
   readonly #others: IoOptions['others'];
   readonly #sender: RingSender;
@@ -105,8 +101,6 @@ class RingIo implements PacketIo {
       this.close();
       throw error;
     }
-    this.#common = this.#rings.slice(0, ports.length);
-    this.#known = this.#rings.slice(ports.length);
     for (const [index, { fd }] of this.#others.entries()) this.#watch(sockets.length + index, fd);
     this.#watch(sockets.length + this.#others.length, this.#hops.fd);
     setImmediate(() => this.#turn());
@@ -153,14 +147,8 @@ class RingIo implements PacketIo {
   #work(): boolean {
     const nowMs = this.#nowMs();
     let total = 0;
-    for (const ring of this.#known) {
-      for (let chunk = 0, taken = CHUNK; chunk < KNOWN_CHUNKS && taken === CHUNK; chunk++) {
-        taken = ring.process(CHUNK, nowMs);
-        total += taken;
-        if (this.#closed) return true;
-      }
-    }
-    for (const ring of this.#common) {
+    // In equal shares: a busy real server sends more than a known source may, and its answers are among the strangers then.
+    for (const ring of this.#rings) {
       total += ring.process(CHUNK, nowMs);
       if (this.#closed) return true;
     }
