@@ -1,13 +1,8 @@
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { describe, it, type TestContext } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { startSample } from '../admin/sample.ts';
-import { uoaProxyBeside } from './ctl-program.ts';
-import { uoaProxy } from './program.ts';
-
-const root = fileURLToPath(new URL('../../', import.meta.url));
+import { outcomeOf, uoaProxyBeside } from './ctl-program.ts';
+import { type Outcome, uoaProxy } from './program.ts';
 
 /** What bash proposes for a command line with the cursor at its end. */
 async function bash(t: TestContext, line: string): Promise<string[]> {
@@ -17,22 +12,13 @@ async function bash(t: TestContext, line: string): Promise<string[]> {
     COMP_LINE="$1"; COMP_POINT=\${#1}
     _uoa_proxy
     printf '%s\\n' "\${COMPREPLY[@]}"`;
-  const child = spawn('bash', ['-c', text, 'bash', line], {
-    cwd: root,
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-  t.after(() => child.kill('SIGKILL'));
-  let out = '';
-  child.stdout.setEncoding('utf8').on('data', (more) => {
-    out += more;
-  });
-  await once(child, 'close');
-  return out.split('\n').filter((word) => word !== '');
+  return linesOf(await outcomeOf(t, 'bash', ['-c', text, 'bash', line]));
 }
 
 /** What zsh makes of each command line when Tab is pressed at its end: a terminal of its own, on which keys are typed. */
 async function zsh(t: TestContext, lines: readonly string[]): Promise<string[]> {
   const text = `
+    export TERM=dumb
     zmodload zsh/zpty
     zpty shell zsh -f -i
     zpty -w shell 'autoload -U compinit; compinit -D -u'
@@ -45,18 +31,13 @@ async function zsh(t: TestContext, lines: readonly string[]): Promise<string[]> 
       print -r -- "\${\${shown##*$'\n'<}%%>*}"
     done
     zpty -d shell`;
-  const child = spawn('zsh', ['-f', '-c', text, 'zsh', ...lines], {
-    cwd: root,
-    stdio: ['ignore', 'pipe', 'inherit'],
-    env: { ...process.env, TERM: 'dumb' },
-  });
-  t.after(() => child.kill('SIGKILL'));
-  let out = '';
-  child.stdout.setEncoding('utf8').on('data', (more) => {
-    out += more;
-  });
-  await once(child, 'close');
-  return out.split('\n').filter((line) => line !== '');
+  return linesOf(await outcomeOf(t, 'zsh', ['-f', '-c', text, 'zsh', ...lines]));
+}
+
+/** What it printed; what it complained of fails the test. */
+function linesOf({ stdout, stderr }: Outcome): string[] {
+  assert.equal(stderr, '');
+  return stdout.split('\n').filter((line) => line !== '');
 }
 
 describe('completion', () => {

@@ -20,7 +20,8 @@ export function bashBeside(t: TestContext, text: string): Promise<Outcome> {
   return outcomeOf(t, 'bash', ['-c', `uoa-proxy() { ${program} "$@"; }\n${text}`]);
 }
 
-async function outcomeOf(t: TestContext, file: string, args: readonly string[]): Promise<Outcome> {
+/** Runs a program in the project's folder. Resolves when it ended. */
+export async function outcomeOf(t: TestContext, file: string, args: readonly string[]): Promise<Outcome> {
   const child = spawn(file, args, { cwd: root, stdio: ['ignore', 'pipe', 'pipe'] });
   t.after(() => child.kill('SIGKILL'));
   const outcome = { stdout: '', stderr: '' };
