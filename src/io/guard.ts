@@ -5,6 +5,10 @@
 // socket of a child process `nft -i` and vanish with it; the child ends at the end of its input, which this process
 // holds: nothing stays, not even after SIGKILL.
 //
+// While the kernel's br_netfilter is loaded, as Docker and Kubernetes do it, frames pass the prerouting hook inside a bridge,
+// which is before the capture on the bridge sees them, and not again behind it; the interface is the bridge both times. So what
+// comes in by a bridge is only kept from connection tracking and NAT there, and dropped in the input and forward hooks.
+//
 // The chains come before the kernel puts fragments together for connection tracking (priority -400): a first fragment to
 // a port of ours is dropped by its ports and noted, those that follow are dropped by the note. What overtakes its first
 // fragment cannot be told from another program's on the same address: it waits in the kernel and is discarded there
@@ -140,16 +144,26 @@ function tableText(name: string, family: Family, addresses: readonly AddressPort
   ];
   const datagram = `${ip} saddr . ${ip} daddr . ${id}`;
   const isOpp = `meta l4proto ${PROTOCOL_OPP}`;
+  const hook = (name: string) =>
+    `type filter hook ${name} priority ${BEFORE_DEFRAGMENTATION}; policy accept;`;
   return [
     `table ${ip} ${name} { flags owner;`,
     ...sets,
     `set begun { typeof ${datagram}; flags dynamic, timeout; timeout ${BEGUN_TIMEOUT_S}s; size ${BEGUN_MAX}; };`,
-    `chain receive { type filter hook prerouting priority ${BEFORE_DEFRAGMENTATION}; policy accept;`,
+    'chain own {',
     ...rules(isFirst, 'd', `update @begun { ${datagram} }`),
     `${isLater} ${datagram} @begun drop;`,
     ...rules('', 'd', 'drop'),
     `${ip} daddr @addresses ${isOpp} drop; };`,
-    `chain send { type filter hook output priority ${BEFORE_DEFRAGMENTATION}; policy accept;`,
+    'chain bridged {',
+    ...rules('', 'd', 'notrack'),
+    // Whichever comes first: one that was held back would be one that the capture never sees.
+    `${isFragment} ${ip} daddr @addresses meta l4proto != { icmp, tcp, icmpv6 } notrack;`,
+    `${ip} daddr @addresses ${isOpp} notrack; };`,
+    `chain receive { ${hook('prerouting')} meta iifkind "bridge" goto bridged; goto own; };`,
+    `chain local { ${hook('input')} ${ip} daddr @addresses goto own; };`,
+    `chain forward { ${hook('forward')} ${ip} daddr @addresses goto own; };`,
+    `chain send { ${hook('output')}`,
     ...rules('', 's', 'notrack'),
     ...rules('', 'd', 'notrack'),
     // Fragments that are made by the kernel itself never pass here.

@@ -1,5 +1,5 @@
 // Packet I/O through AF_PACKET memory-mapped rings: received frames are rewritten where they lie and sent from there
-// (ring-sender.ts). Packets are worked off in chunks, those of known sources first; timers and messages run between turns;
+// (ring-sender.ts). Rings are worked off in chunks, in turn and in equal shares; timers and messages run between turns;
 // with nothing to do, one poll(2) waits for all interfaces.
 import { poll } from '../sys/libc.ts';
 import {
@@ -68,8 +68,8 @@ export function openRingIo(options: IoOptions, sockets: readonly RingSocket[]): 
 
 class RingIo implements PacketIo {
   readonly mode = 'ring';
+  /** Those that anybody's packets come by, one per port, and behind them those for known sources. */
   readonly #rings: RingPort[] = [];
-  /** Those of `#rings` that anybody's packets come by, and those for known sources. */
   readonly #hops: NextHops;
   readonly #others: IoOptions['others'];
   readonly #sender: RingSender;

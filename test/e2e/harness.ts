@@ -28,6 +28,9 @@ import {
 export interface IoUnderTest {
   mode?: 'ring' | 'pcap' | 'auto';
   workers?: number;
+  /** Where not the topology's. */
+  wan?: string;
+  lan?: string;
 }
 export const IO: IoUnderTest = { mode: 'auto', workers: 1, ...JSON.parse(process.env.UOA_TEST_IO ?? '{}') };
 
