@@ -125,7 +125,7 @@ export class Datapath {
     if (fault === PARSE_OTHER_PROTOCOL) {
       return isIcmpError(packet, frame.view) ? icmpError(state, frame, portIndex, nowMs) : VERDICT.pass;
     }
-    if (packet.hasAddresses && !state.directory.isOurs(packet.addresses, 4)) return VERDICT.pass;
+    if (packet.hasAddresses && !state.directory.addresses.isServed(packet.addresses, 4)) return VERDICT.pass;
     if (fault !== PARSE_FRAGMENT) return DROP_BASE + fault;
 
     if (packet.totalLen > state.directory.ports[portIndex].mtu) return DROP.super_packet;
@@ -160,12 +160,9 @@ export class Datapath {
       if (passedOn !== VERDICT.forward) return passedOn;
     }
     const base = entry < 0 ? -1 : baseOf(entry);
-    const service =
-      base < 0
-        ? directory.serviceAt(packet.family, packet.addresses, 4, packet.dport)
-        : state.serviceOf(base);
+    const service = base < 0 ? directory.serviceAt(packet.addresses, 4, packet.dport) : state.serviceOf(base);
     if (service === undefined) {
-      if (!directory.isLocal(packet.addresses, 4, packet.dport)) return VERDICT.pass;
+      if (!directory.addresses.isLocal(packet.addresses, 4, packet.dport)) return VERDICT.pass;
       return directory.facesRealServers(portIndex) ? DROP.no_session : DROP.wrong_interface;
     }
     state.serviceIndex = service.index;

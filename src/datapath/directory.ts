@@ -6,25 +6,15 @@ import { RealServer } from '../service/real-server.ts';
 import { type Choosing, Service } from '../service/service.ts';
 import type { Leg } from '../session/leg.ts';
 import { LportPool } from '../session/lport-pool.ts';
-import { vipAt } from '../session/session.ts';
 import { uoaForms } from '../uoa/dialect.ts';
 import { UoaReceiver } from '../uoa/receiver.ts';
-import {
-  AddressSet,
-  type Family,
-  familyOf,
-  isImpossibleSource,
-  isLoopback,
-  isSameAddress,
-  parseAddressInto,
-} from '../wire/address.ts';
-import type { Packet } from '../wire/packet.ts';
+import { familyOf, parseAddressInto } from '../wire/address.ts';
+import { AddressBook } from './address-book.ts';
 import type { DatapathMemory } from './memory.ts';
 import {
   type DatapathPlan,
   type DatapathPort,
   type LegPlan,
-  legPlans,
   poolKey,
   realServerLegs,
   SIDE_LAN,
@@ -40,17 +30,11 @@ export class Directory {
   /** By index; none where a number is free. */
   services: readonly (Service | undefined)[] = [];
   legs: readonly (Leg | undefined)[] = [];
+  addresses = new AddressBook({ services: [] });
   readonly #memory: DatapathMemory;
   readonly #choosing: Choosing;
   #pools = new Map<string, LportPool>();
   #receivers = new Map<string, UoaReceiver>();
-  #servicesByPort = new Map<number, Service[]>();
-  /** VIPs and LIPs. */
-  #ours = new AddressSet([]);
-  /** Other addresses of this host, and broadcasts of its subnets. */
-  #hosts = new AddressSet([]);
-  /** LIP:lports, each range once. */
-  #locals: readonly { lip: Int32Array; first: number; last: number }[] = [];
 
   constructor(memory: DatapathMemory, persistence: Persistence) {
     this.#memory = memory;
@@ -101,22 +85,7 @@ export class Directory {
     this.#receivers = receivers;
     this.legs = legs;
     this.services = services;
-    this.#servicesByPort = new Map();
-    for (const service of services) {
-      if (service === undefined) continue;
-      const samePort = this.#servicesByPort.get(service.vport) ?? [];
-      samePort.push(service);
-      this.#servicesByPort.set(service.vport, samePort);
-    }
-    const locals = new Map(
-      legPlans(plan.services).map(({ lip, lports }) => [
-        `${lip} ${lports.first}-${lports.last}`,
-        { lip: addressWords(lip), ...lports },
-      ]),
-    );
-    this.#locals = [...locals.values()];
-    this.#ours = new AddressSet(plan.services.flatMap(({ vips, lips }) => [...vips, ...lips]));
-    this.#hosts = new AddressSet(plan.ownAddresses ?? []);
+    this.addresses = new AddressBook(plan);
   }
 
   facesRealServers(portIndex: number): boolean {
@@ -129,43 +98,8 @@ export class Directory {
   }
 
   /** The service whose VIP:vport this is. */
-  serviceAt(family: Family, addresses: Int32Array, at: number, port: number): Service | undefined {
-    const samePort = this.#servicesByPort.get(port);
-    if (samePort === undefined) return undefined;
-    for (const service of samePort) {
-      if (isSameAddress(service.vips, vipAt(family), addresses, at)) return service;
-    }
-    return undefined;
-  }
-
-  /**
-   * Whether the packet's datagram to `service` may come from its source. The capture sees packets that the kernel would
-   * refuse as martians: an address that none has, or this host's own and its subnets' broadcasts from outside. And an answer to a VIP:vport, a
-   * LIP:lport or the service's own real server would come back to us as a client's datagram, for ever.
-   */
-  mayComeFrom({ family, addresses, sport }: Packet, service: Service, portIndex: number): boolean {
-    if (isImpossibleSource(addresses, 0)) return false;
-    const isHosts = isLoopback(addresses, 0) || this.#ours.has(addresses, 0) || this.#hosts.has(addresses, 0);
-    if (isHosts && !this.ports[portIndex].loopback) return false;
-    if (this.serviceAt(family, addresses, 0, sport) !== undefined) return false;
-    if (this.isLocal(addresses, 0, sport)) return false;
-    for (const { legs } of service.realServers) {
-      if (legs[0].rport === sport && isSameAddress(legs[0].from, 0, addresses, 0)) return false;
-    }
-    return true;
-  }
-
-  /** Whether the address is a VIP or LIP, whatever the port. */
-  isOurs(addresses: Int32Array, at: number): boolean {
-    return this.#ours.has(addresses, at);
-  }
-
-  /** Whether the address and port are one of our LIP:lport. */
-  isLocal(addresses: Int32Array, at: number, port: number): boolean {
-    for (const { lip, first, last } of this.#locals) {
-      if (port >= first && port <= last && isSameAddress(lip, 0, addresses, at)) return true;
-    }
-    return false;
+  serviceAt(addresses: Int32Array, at: number, port: number): Service | undefined {
+    return this.services[this.addresses.serviceAt(addresses, at, port)];
   }
 }
 

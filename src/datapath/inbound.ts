@@ -37,7 +37,9 @@ export function inbound(
   counters[row + COUNTER.inboundPackets]++;
   counters[row + COUNTER.inboundBytes] += packet.totalLen;
 
-  if (knownBase < 0 && !state.directory.mayComeFrom(packet, service, portIndex)) return DROP.bad_source;
+  // Of an open session too: a reload may have made the client one of ours, and its datagrams may be forged.
+  const { addresses, ports } = state.directory;
+  if (!addresses.mayBeClient(packet.addresses, packet.sport, ports[portIndex])) return DROP.bad_source;
   const admitted = admit(state, frame, portIndex, service.index, nowMs);
   if (admitted !== VERDICT.forward) return admitted;
   const alive = checkTtl(state, frame, service.index, nowMs);

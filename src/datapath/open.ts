@@ -21,8 +21,8 @@ export function openSession(state: DatapathState, frame: Frame, service: Service
   const sessions = counters[row + COUNTER.sessionsOneway] + counters[row + COUNTER.sessionsNormal];
   const admitted = admission.judge(service.index, packet, sessions, nowMs);
   if (admitted !== VERDICT.forward) return admitted;
-  const realServer = service.pick(packet.addresses, nowMs);
-  if (realServer === undefined) return DROP.no_real_server;
+  const realServer = service.pick(packet.addresses, packet.sport, nowMs);
+  if (realServer === undefined) return service.isOnlyItself ? DROP.bad_source : DROP.no_real_server;
   // All legs of a real server have its MTU: judge before a session is spent on a packet that cannot go.
   const { family, mtu } = realServer.legs[0];
   const fits = checkMtu(state, frame, family, mtu, service.index, nowMs);
@@ -64,7 +64,7 @@ export function onServerDown(
   }
   const { admission, packet, table } = state;
   const before = state.legOf(base).realServerIndex;
-  const realServer = service.pick(packet.addresses, nowMs);
+  const realServer = service.pick(packet.addresses, packet.sport, nowMs);
   // Without another one, or an lport towards it, the session waits for its own. The scheduler may offer that too, as long
   // as it was not told of the new weights.
   if (realServer === undefined || realServer.index === before) return VERDICT.forward;

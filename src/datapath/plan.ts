@@ -52,6 +52,7 @@ export interface Siblings {
   ): boolean;
 }
 
+export const SIDE_WAN = 1;
 export const SIDE_LAN = 2;
 
 export interface LegPlan {

@@ -266,7 +266,7 @@ export class DatapathState {
     const siblings = this.#siblings;
     if (siblings === undefined || this.isHandedOver) return VERDICT.forward;
     const owner = siblings.ownerOf(addresses, sport, dport);
-    if (owner === siblings.self || !this.directory.isOurs(addresses, 4)) return VERDICT.forward;
+    if (owner === siblings.self || !this.directory.addresses.isServed(addresses, 4)) return VERDICT.forward;
     if (!siblings.handOver(owner, frame, off, off + totalLen, portIndex, largestFragment))
       return DROP.handover_failed;
     this.count(-1, COUNTER.handedOver);

@@ -27,7 +27,7 @@ export const DROP_REASONS = [
   'unknown_ip_option', // an IPv6 option that whoever does not know it must not accept
   'bad_udp_checksum',
   'super_packet', // larger than the receiving interface's MTU: merged by GRO/GSO, cannot be split without its segment size
-  'bad_source', // an address that no client has, this host's own, or one whose answer would come back to us
+  'bad_source', // an address that no client has, this host's own, one whose answer would be answered in turn, or the only real server's
   'wrong_interface', // a packet to LIP:lport from an interface that does not face the real servers
   // what we could not do with it
   'ttl_exceeded',

@@ -2,6 +2,7 @@
 // address once, its ranges sorted, merged and disjoint. The capture filter takes in exactly this, the guard keeps the
 // kernel from it.
 import { type Family, familyOf } from '../wire/address.ts';
+import { mergeRanges, type PortRange } from '../wire/port-ranges.ts';
 
 export interface VipPort {
   ip: string;
@@ -14,7 +15,7 @@ export interface LipPorts {
 }
 export interface AddressPorts {
   ip: string;
-  ranges: { first: number; last: number }[];
+  ranges: PortRange[];
 }
 
 /** Merges services' addresses, in the order in which each address appears first. */
@@ -33,17 +34,4 @@ export function mergePorts(vips: readonly VipPort[], lips: readonly LipPorts[]):
 /** Those of one family, in their order. */
 export function ofFamily<T extends { ip: string }>(addresses: readonly T[], family: Family): T[] {
   return addresses.filter(({ ip }) => familyOf(ip) === family);
-}
-
-function mergeRanges(ranges: { first: number; last: number }[]): { first: number; last: number }[] {
-  const merged: { first: number; last: number }[] = [];
-  for (const range of ranges.sort((a, b) => a.first - b.first)) {
-    const previous = merged.at(-1);
-    if (previous !== undefined && range.first <= previous.last + 1) {
-      previous.last = Math.max(previous.last, range.last);
-    } else {
-      merged.push({ ...range });
-    }
-  }
-  return merged;
 }

@@ -2,8 +2,9 @@
 // packets to a LIP by their lport, which each worker takes from its own share (lport modulo workers), packets to a VIP by
 // a keyed hash of the client's address and port. The kernel decides likewise, with the program of steering-program.ts.
 import { randomBytes } from 'node:crypto';
-import { ADDRESS_WORDS, isSameAddress, parseAddressInto } from '../wire/address.ts';
-import { type LipPorts, mergePorts, type VipPort } from './port-ranges.ts';
+import { ADDRESS_WORDS } from '../wire/address.ts';
+import { PortsByAddress } from '../wire/ports-by-address.ts';
+import type { LipPorts, VipPort } from './port-ranges.ts';
 
 /** One word to start with, and an odd factor for each half of the four address words and for the port. */
 export const STEERING_KEY_WORDS = 2 + 2 * ADDRESS_WORDS;
@@ -35,25 +36,19 @@ export function randomSteeringKey(): number[] {
   return Array.from(words, (word, index) => (index === 0 ? word : word | 1));
 }
 
-/** A LIP, and when it is a VIP too, the ports that are lports. */
-interface LipEntry {
-  readonly words: Int32Array;
-  readonly lports: readonly { first: number; last: number }[] | undefined;
-}
-
 export class Owners {
   readonly #workers: number;
   readonly #key: Int32Array;
-  readonly #lipsByLastWord = new Map<number, LipEntry[]>();
+  readonly #locals: PortsByAddress;
 
-  constructor(plan: SteeringPlan) {
-    this.#workers = plan.workers;
-    this.#key = Int32Array.from(plan.key);
-    for (const entry of lipEntries(plan)) {
-      const alike = this.#lipsByLastWord.get(entry.words[3]) ?? [];
-      alike.push(entry);
-      this.#lipsByLastWord.set(entry.words[3], alike);
-    }
+  constructor({ workers, key, vips, lips }: SteeringPlan) {
+    this.#workers = workers;
+    this.#key = Int32Array.from(key);
+    const vipAddresses = new Set(vips.map(({ ip }) => ip));
+    // Of a LIP that is no VIP all ports, as in the kernel's program.
+    this.#locals = new PortsByAddress(
+      lips.map((lip) => (vipAddresses.has(lip.ip) ? lip : { ip: lip.ip, first: 0, last: 0xffff })),
+    );
   }
 
   /**
@@ -61,19 +56,8 @@ export class Owners {
    * ICMP error it is that of the answer to the packet that the error embeds.
    */
   ownerOf(addresses: Int32Array, sport: number, dport: number): number {
-    if (this.#isLocal(addresses, dport)) return dport % this.#workers;
+    if (this.#locals.has(addresses, ADDRESS_WORDS, dport)) return dport % this.#workers;
     return this.#hash(addresses, sport) % this.#workers;
-  }
-
-  #isLocal(addresses: Int32Array, port: number): boolean {
-    const alike = this.#lipsByLastWord.get(addresses[ADDRESS_WORDS + 3]);
-    if (alike === undefined) return false;
-    for (const { words, lports } of alike) {
-      if (!isSameAddress(words, 0, addresses, ADDRESS_WORDS)) continue;
-      if (lports === undefined) return true;
-      for (const { first, last } of lports) if (port >= first && port <= last) return true;
-    }
-    return false;
   }
 
   /**
@@ -90,13 +74,4 @@ export class Owners {
     }
     return mix(sum);
   }
-}
-
-function lipEntries({ vips, lips }: Pick<SteeringPlan, 'vips' | 'lips'>): LipEntry[] {
-  const vipAddresses = new Set(vips.map(({ ip }) => ip));
-  return mergePorts([], lips).map(({ ip, ranges }) => {
-    const words = new Int32Array(ADDRESS_WORDS);
-    parseAddressInto(words, 0, ip);
-    return { words, lports: vipAddresses.has(ip) ? ranges : undefined };
-  });
 }

@@ -1,5 +1,6 @@
 // A real server of a service: its legs, used in turn, so that the lports of all LIPs are shared out evenly.
 import type { Leg } from '../session/leg.ts';
+import { isSameAddress } from '../wire/address.ts';
 
 export class RealServer {
   /** Over all services. */
@@ -18,6 +19,12 @@ export class RealServer {
     this.index = index;
     this.legs = legs;
     this.#reserves = legs.map(({ pool }) => Math.floor((pool.capacity * reservePercent) / 100));
+  }
+
+  /** Whether this is its address, at words 0 to 3, and the port that it serves. */
+  isAt(address: Int32Array, port: number): boolean {
+    const { from, rport } = this.legs[0];
+    return rport === port && isSameAddress(from, 0, address, 0);
   }
 
   /** Takes an lport into `this.lport` and returns its leg; undefined when the pools of all legs are exhausted. */

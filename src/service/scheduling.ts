@@ -60,9 +60,9 @@ export class Scheduling {
     return this.#servers;
   }
 
-  /** Index in `servers` of the one for a new session of the client at words 0 to 3; -1 when none takes one. */
-  pick(client: Int32Array): number {
-    return this.#scheduler.pick(client);
+  /** Index in `servers` of the one for a new session of the client at words 0 to 3, but not `except`; -1: none takes one. */
+  pick(client: Int32Array, except: number): number {
+    return this.#scheduler.pick(client, except);
   }
 
   /** To be called after weights may have changed. */

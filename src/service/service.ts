@@ -15,6 +15,8 @@ export interface Choosing extends Load {
   readonly persistence: Persistence;
 }
 
+const NONE = -1;
+
 export class Service implements SessionService, UoaPolicy {
   /** Over all services of the datapath. */
   readonly index: number;
@@ -33,6 +35,8 @@ export class Service implements SessionService, UoaPolicy {
   readonly #fallback: RealServer | undefined;
   readonly #persistenceMs: number;
   #seenVersion: number;
+  /** `pick` found none, but would have for another client. */
+  isOnlyItself = false;
 
   /**
    * `realServers` are those of the plan, in its order. Takes the place of `before`, which is not to be used after it: where
@@ -64,32 +68,47 @@ export class Service implements SessionService, UoaPolicy {
     }
   }
 
-  /** The real server for a new session of the client at words 0 to 3; undefined when none takes one. */
-  pick(client: Int32Array, nowMs: number): RealServer | undefined {
-    const { weights, weightsVersion } = this.#choosing;
+  /**
+   * The real server for a new session of the client at words 0 to 3 and its port, never one that is itself the client;
+   * undefined when none takes one, and then `isOnlyItself` says whether the client would.
+   */
+  pick(client: Int32Array, cport: number, nowMs: number): RealServer | undefined {
+    const { weightsVersion } = this.#choosing;
+    const { scheduling } = this;
+    this.isOnlyItself = false;
     const version = Atomics.load(weightsVersion, 0);
     if (version !== this.#seenVersion) {
       this.#seenVersion = version;
-      this.scheduling.update();
+      scheduling.update();
     }
-    const last = this.#lastOf(client, nowMs);
+    const last = this.#lastOf(client, cport, nowMs);
     if (last !== undefined) return this.#note(client, last, nowMs);
-    const chosen = this.scheduling.pick(client);
-    if (chosen < 0) {
-      const fallback = this.#fallback;
-      return fallback !== undefined && weights[fallback.index] > 0 ? fallback : undefined;
+    let chosen = scheduling.pick(client, NONE);
+    if (chosen < 0) return this.#fallbackFor(client, cport);
+    if (scheduling.servers[chosen].isAt(client, cport)) {
+      chosen = scheduling.pick(client, chosen);
+      this.isOnlyItself = chosen < 0;
+      if (this.isOnlyItself) return undefined;
     }
     // Another datapath may have chosen for another port of the client meanwhile.
-    return this.#note(client, this.#lastOf(client, nowMs) ?? this.scheduling.servers[chosen], nowMs);
+    return this.#note(client, this.#lastOf(client, cport, nowMs) ?? scheduling.servers[chosen], nowMs);
   }
 
-  /** Where the client's last session went, if that takes new ones. */
-  #lastOf(client: Int32Array, nowMs: number): RealServer | undefined {
+  #fallbackFor(client: Int32Array, cport: number): RealServer | undefined {
+    const fallback = this.#fallback;
+    if (fallback === undefined || this.#choosing.weights[fallback.index] <= 0) return undefined;
+    this.isOnlyItself = fallback.isAt(client, cport);
+    return this.isOnlyItself ? undefined : fallback;
+  }
+
+  /** Where the client's last session went, if that takes new ones and is not itself. */
+  #lastOf(client: Int32Array, cport: number, nowMs: number): RealServer | undefined {
     if (this.#persistenceMs === 0) return undefined;
     const { persistence, weights } = this.#choosing;
     const last = persistence.find(client, 0, this.index, this.#persistenceMs, nowMs);
     if (last < 0 || weights[last] <= 0) return undefined;
-    for (const realServer of this.scheduling.servers) if (realServer.index === last) return realServer;
+    for (const server of this.scheduling.servers)
+      if (server.index === last) return server.isAt(client, cport) ? undefined : server;
     return undefined;
   }
 

@@ -89,28 +89,6 @@ export function isLoopback(words: Int32Array, at: number): boolean {
   return words[at] === 0 && words[at + 1] === 0 && words[at + 2] === 0 && words[at + 3] === 1;
 }
 
-/** A set of addresses that is asked by their words. */
-export class AddressSet {
-  readonly #byLastWord = new Map<number, Int32Array[]>();
-
-  constructor(addresses: Iterable<string>) {
-    for (const text of addresses) {
-      const words = new Int32Array(ADDRESS_WORDS);
-      parseAddressInto(words, 0, text);
-      const alike = this.#byLastWord.get(words[3]) ?? [];
-      alike.push(words);
-      this.#byLastWord.set(words[3], alike);
-    }
-  }
-
-  has(words: Int32Array, at: number): boolean {
-    const alike = this.#byLastWord.get(words[at + 3]);
-    if (alike === undefined) return false;
-    for (const candidate of alike) if (isSameAddress(candidate, 0, words, at)) return true;
-    return false;
-  }
-}
-
 /** The eight 16-bit groups of an IPv6 address, the last two of which may be written as an IPv4 address. */
 function parseGroups(text: string): number[] {
   const halves = text.split('::');

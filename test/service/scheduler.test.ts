@@ -266,6 +266,38 @@ describe('schedulers at random', () => {
       );
     });
 
+  for (const scheduler of NAMES)
+    test(`${scheduler} without one picks among the others by their weights, and goes on as before`, () => {
+      fc.assert(
+        fc.property(history, fc.nat(11), (drawn, number) => {
+          const { set, subject } = live(scheduler, drawn, assertAllowed);
+          const except = number % set.weights.length;
+          const others = [...set.weights.keys()].filter((i) => i !== except && set.weights[i]! > 0);
+          const got = new Set<number>();
+          for (let i = 0; i < 100; i++) got.add(subject.pick(client(i), except));
+          for (const index of got)
+            assert.ok(others.length === 0 ? index === -1 : others.includes(index), `${index} of ${others}`);
+          for (let i = 0; i < 50; i++) assertAllowed(set, subject.pick(client(i)));
+        }),
+        { numRuns: scheduler === 'mh' ? 30 : 100 },
+      );
+    });
+
+  for (const scheduler of ['sh', 'random'] as const)
+    test(`${scheduler} without one gives each of the others its share`, () => {
+      for (const except of [0, 1, 2, 3]) {
+        const set = servers([10, 20, 0, 70]);
+        const subject = made(scheduler, set);
+        const counts = new Array<number>(4).fill(0);
+        for (let i = 0; i < 20_000; i++) counts[subject.pick(client(i), except)]!++;
+        const sum = set.weights.reduce((total, one, i) => total + (i === except ? 0 : one), 0);
+        for (const [index, count] of counts.entries()) {
+          const share = index === except ? 0 : (set.weights[index]! / sum) * 20_000;
+          assert.ok(Math.abs(count - share) <= 600, `without ${except}: ${index} has ${count} of ${share}`);
+        }
+      }
+    });
+
   for (const scheduler of ['sh', 'mh'] as const)
     test(`${scheduler} depends on the weights of now, not on what they were`, () => {
       fc.assert(

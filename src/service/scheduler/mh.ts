@@ -34,8 +34,15 @@ export class Maglev implements Scheduler {
     this.update();
   }
 
-  pick(client: Int32Array): number {
-    return this.#heaviest === 0 ? -1 : this.#table[(hashAddress(client) >>> 0) % SLOTS];
+  /** Without the one that has the client's slot, who has the next. */
+  pick(client: Int32Array, except = -1): number {
+    if (this.#heaviest === 0) return -1;
+    const slot = (hashAddress(client) >>> 0) % SLOTS;
+    for (let at = slot; at < slot + SLOTS; at++) {
+      const index = this.#table[at % SLOTS];
+      if (index !== except) return index;
+    }
+    return -1;
   }
 
   /**

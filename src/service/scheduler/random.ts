@@ -13,8 +13,8 @@ export class RandomChoice implements Scheduler {
     this.#random = random;
   }
 
-  pick(): number {
-    return this.#shares.at(this.#random());
+  pick(_client: Int32Array, except = -1): number {
+    return this.#shares.at(this.#random(), except);
   }
 
   update(): void {

@@ -9,11 +9,11 @@ export class RoundRobin implements Scheduler {
     this.#weights = weights;
   }
 
-  pick(): number {
+  pick(_client: Int32Array, except = -1): number {
     for (let tried = 0; tried < this.#weights.length; tried++) {
       const index = this.#next;
       this.#next = (this.#next + 1) % this.#weights.length;
-      if (this.#weights[index] > 0) return index;
+      if (this.#weights[index] > 0 && index !== except) return index;
     }
     return -1;
   }

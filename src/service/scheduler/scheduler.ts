@@ -19,8 +19,11 @@ export interface ServerSet {
 }
 
 export interface Scheduler {
-  /** Index of the real server for a new session of the client at words 0 to 3 (wire/address.ts); -1 when all weights are 0. */
-  pick(client: Int32Array): number;
+  /**
+   * Index of the real server for a new session of the client at words 0 to 3 (wire/address.ts), but not `except`; -1 when
+   * all other weights are 0.
+   */
+  pick(client: Int32Array, except?: number): number;
   /** Called after weights changed. */
   update(): void;
 }

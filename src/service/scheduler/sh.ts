@@ -13,8 +13,8 @@ export class SourceHash implements Scheduler {
     this.#shares = new Shares(weights);
   }
 
-  pick(client: Int32Array): number {
-    return this.#shares.at((hashAddress(client) >>> 0) / HASHES);
+  pick(client: Int32Array, except = -1): number {
+    return this.#shares.at((hashAddress(client) >>> 0) / HASHES, except);
   }
 
   update(): void {

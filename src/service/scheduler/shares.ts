@@ -21,10 +21,15 @@ export class Shares {
     }
   }
 
-  /** Index of the real server at a fraction of the line, from 0 to less than 1; -1 when all weights are 0. */
-  at(fraction: number): number {
-    if (this.#total === 0) return -1;
-    const place = fraction * this.#total;
+  /**
+   * Index of the real server at a fraction of the line without `except`, from 0 to less than 1; -1 when all weights on it
+   * are 0.
+   */
+  at(fraction: number, except: number): number {
+    const left = except < 0 ? 0 : this.#weights[except];
+    if (this.#total === left) return -1;
+    let place = fraction * (this.#total - left);
+    if (left > 0 && place >= this.#ends[except] - left) place += left;
     let low = 0;
     let high = this.#ends.length - 1;
     while (low < high) {

@@ -13,14 +13,14 @@ export class WeightedLeastConnection implements Scheduler {
     this.#shares = shares;
   }
 
-  pick(): number {
+  pick(_client: Int32Array, except = -1): number {
     const { weights } = this.#servers;
     const shares = this.#shares;
     let best = -1;
     let fewest = 0;
     let index = this.#next;
     for (let tried = 0; tried < weights.length; tried++) {
-      if (weights[index] > 0) {
+      if (weights[index] > 0 && index !== except) {
         const sessions = this.#servers.sessions(index);
         // sessions / share < fewest / shares[best], without rounding.
         if (best < 0 || sessions * shares[best] < fewest * shares[index]) {

@@ -13,12 +13,12 @@ export class WeightedRoundRobin implements Scheduler {
     this.#credit = new Float64Array(weights.length);
   }
 
-  pick(): number {
+  pick(_client: Int32Array, except = -1): number {
     let best = -1;
     let sum = 0;
     for (let i = 0; i < this.#weights.length; i++) {
       const weight = this.#weights[i];
-      if (weight === 0) continue;
+      if (weight === 0 || i === except) continue;
       sum += weight;
       this.#credit[i] += weight;
       if (best < 0 || this.#credit[i] > this.#credit[best]) best = i;
