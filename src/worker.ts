@@ -7,7 +7,9 @@ import type { Siblings } from './datapath/plan.ts';
 import { Crew } from './io/crew.ts';
 import { IoError } from './io/io-error.ts';
 import { KnownSources } from './io/known-sources.ts';
+import { NextHops } from './io/next-hop.ts';
 import { type IoOptions, type PacketIo, SIDE } from './io/packet-io.ts';
+import { Paths } from './io/paths.ts';
 import { openPcapIo } from './io/pcap.ts';
 import { openRingIo } from './io/ring.ts';
 import { Owners, type SteeringPlan } from './io/steering.ts';
@@ -65,6 +67,8 @@ function start(message: WorkerStart): Running {
   const memory: DatapathMemory = mapMemory(buffer, plan, ioCells(plan.ports.length), memoryOff);
   const seed = new Int32Array(new Uint8Array(randomBytes(8)).buffer);
   const clock = new MonotonicClock();
+  const hops = new NextHops({ nowMs: clock.nowMs() });
+  const paths = new Paths(hops, plan.ports);
   let io: PacketIo;
   const crew = joinCrew(message);
   const known = message.known && new KnownSources(message.known, knownFd(message));
@@ -78,6 +82,7 @@ function start(message: WorkerStart): Running {
     (words, at, cport) => {
       for (const portIndex of wan) known?.noteClient(words, at, cport, portIndex);
     },
+    paths,
   );
   const others =
     crew === undefined
@@ -110,6 +115,7 @@ function start(message: WorkerStart): Running {
         ? (text, isOver) => tell({ kind: isOver ? 'info' : 'warning', message: text })
         : undefined,
     nowMs: () => clock.nowMs(),
+    hops,
     others,
     known,
     busyPoll,
@@ -135,6 +141,7 @@ function start(message: WorkerStart): Running {
     stop: () => {
       clearInterval(timer);
       io.close();
+      paths.close();
     },
   };
 }

@@ -10,7 +10,7 @@ import { icmpError } from './icmp-error.ts';
 import { inbound } from './inbound.ts';
 import type { DatapathMemory } from './memory.ts';
 import { outbound } from './outbound.ts';
-import type { DatapathPlan, Siblings } from './plan.ts';
+import type { DatapathPlan, Siblings, Ways } from './plan.ts';
 import { DatapathState } from './state.ts';
 import { DROP, DROP_BASE, VERDICT, type Verdict } from './verdict.ts';
 
@@ -42,9 +42,10 @@ export class Datapath {
     seed: readonly [number, number] = [0, 0],
     siblings?: Siblings,
     onAnswered?: OnAnswered,
+    ways?: Ways,
   ) {
     this.#onAnswered = onAnswered;
-    this.#state = new DatapathState(plan, memory, send, seed, siblings);
+    this.#state = new DatapathState(plan, memory, send, seed, siblings, ways);
     this.#sweepMs = sweepMsOf(plan);
   }
 

@@ -8,6 +8,7 @@ import type { Frame } from '../wire/frame.ts';
 import { COUNTER, counterRow } from './counters.ts';
 import { rewritePacket, sendPacket } from './egress.ts';
 import { admit, checkMtu, checkTtl } from './ingress.ts';
+import { rewrittenLen } from './rewrite.ts';
 import { SERVER_COUNTER, serverRow } from './server-cells.ts';
 import type { DatapathState } from './state.ts';
 import { VERDICT, type Verdict } from './verdict.ts';
@@ -42,7 +43,8 @@ export function outbound(
   const alive = checkTtl(state, frame, service.index, nowMs);
   if (alive !== VERDICT.forward) return alive;
   const family = familyOfClient(records, base);
-  const fits = checkMtu(state, frame, family, state.directory.wanMtu, service.index, nowMs);
+  const mtu = state.mtuToClient(base, rewrittenLen(packet, family));
+  const fits = checkMtu(state, frame, family, mtu, service.index, nowMs);
   if (fits !== VERDICT.forward) return fits;
 
   table.touch(base, nowMs);
@@ -54,7 +56,7 @@ export function outbound(
   state.pointToClient(base, service, family);
   const { toClient } = state;
   rewritePacket(state, frame, family, toClient, service.vport, cportOf(records, base));
-  return sendPacket(state, frame, state.directory.wanMtu, toClient, service.index);
+  return sendPacket(state, frame, mtu, toClient, service.index);
 }
 
 /**

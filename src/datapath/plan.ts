@@ -16,7 +16,7 @@ export interface DatapathPlan {
   /** Of all datapaths that share the services; without it there is no other. */
   readonly maxAllSessions?: number;
   readonly ports: readonly DatapathPort[];
-  /** Largest IP packet that may be sent to clients, bytes. */
+  /** Largest IP packet that may be sent to clients, bytes, where nothing else is known of the way to one. */
   readonly wanMtu: number;
   readonly services: readonly ServicePlan[];
   /** What the shared memory has room for; without it exactly for this plan. */
@@ -50,6 +50,16 @@ export interface Siblings {
     portIndex: number,
     largestFragment: number,
   ): boolean;
+}
+
+/** Where packets to an address go, as the host's routes are at the moment. */
+export interface Ways {
+  /** IP packets of up to so many bytes go anywhere: nothing need be asked for them. */
+  readonly leastMtu: number;
+  /** Largest IP packet that goes to the address words[at..at+3], bytes; 0: there is no route. */
+  mtuTowards(words: Int32Array, at: number): number;
+  /** Index of the port that packets to the address leave by; -1: none of the plan's. */
+  portTowards(words: Int32Array, at: number): number;
 }
 
 export const SIDE_WAN = 1;

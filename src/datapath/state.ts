@@ -28,7 +28,7 @@ import { Directory } from './directory.ts';
 import { Identifications } from './fragment.ts';
 import { IcmpSender } from './icmp.ts';
 import { CONTROL, type DatapathMemory, VIPS_WORDS } from './memory.ts';
-import { type DatapathPlan, type Meanings, meaningsOf, type Siblings } from './plan.ts';
+import { type DatapathPlan, type Meanings, meaningsOf, type Siblings, type Ways } from './plan.ts';
 import { Reassembler } from './reassembly.ts';
 import { SERVER_COLUMNS, SERVER_COUNTER, serverRow } from './server-cells.ts';
 import { DROP, VERDICT, type Verdict } from './verdict.ts';
@@ -60,6 +60,8 @@ export class DatapathState {
   /** The packet under way comes from a sibling, and is not passed on again. */
   isHandedOver = false;
   readonly #siblings: Siblings | undefined;
+  /** Undefined: all clients are reached as the plan says. */
+  readonly ways: Ways | undefined;
   #meanings: Meanings;
   /** Of each leg that sessions may have, also of those that a new plan lacks. */
   #serverOfLeg: number[] = [];
@@ -70,8 +72,10 @@ export class DatapathState {
     send: Send,
     seed: readonly [number, number],
     siblings: Siblings | undefined,
+    ways: Ways | undefined,
   ) {
     this.#siblings = siblings;
+    this.ways = ways;
     this.#meanings = meaningsOf(plan.services);
     this.memory = memory;
     this.send = send;
@@ -231,6 +235,14 @@ export class DatapathState {
   mtuOf(base: number, leg: Leg, nowMs: number): number {
     const learned = learnedMtuOf(this.memory.records, base, nowMs);
     return learned === 0 ? leg.mtu : Math.min(leg.mtu, learned);
+  }
+
+  /** Largest IP packet that may be sent to the session's client; less where one of `len` bytes goes anyway. */
+  mtuToClient(base: number, len: number): number {
+    const { directory, ways } = this;
+    if (ways === undefined) return directory.wanMtu;
+    if (len <= ways.leastMtu) return ways.leastMtu;
+    return ways.mtuTowards(this.memory.records, base + CLIENT) || directory.wanMtu;
   }
 
   get isDraining(): boolean {

@@ -34,6 +34,8 @@ interface Link {
   macHigh: number;
   macLow: number;
   mtu: number;
+  /** Largest IPv6 packet. */
+  mtu6: number;
   epoch: number;
 }
 
@@ -153,15 +155,31 @@ export class Neighbors {
     }
   }
 
-  /** Takes in what an interface is. True when it was turned off. */
+  mtuOfLink(index: number, isV4: boolean): number {
+    const link = this.#links.get(index);
+    return link === undefined ? 0 : isV4 ? link.mtu : link.mtu6;
+  }
+
+  /** The least of all interfaces that are up. */
+  get leastMtu(): number {
+    let least = Infinity;
+    for (const { isUp, mtu6 } of this.#links.values()) if (isUp) least = Math.min(least, mtu6);
+    return least;
+  }
+
+  /** Takes in what an interface is. True when routes over it may be gone, or have another MTU. */
   setLink(message: LinkMessage): boolean {
     const old = this.#links.get(message.index);
+    const mtu = message.mtu > 0 ? message.mtu : (old?.mtu ?? 0);
+    // With the interface's MTU the kernel sets that of IPv6, after it told of the first.
+    const mtu6 = old === undefined || old.mtu === mtu ? message.mtu6 || old?.mtu6 || mtu : mtu;
     const link: Link = {
       isUp: message.isUp,
       isUsable: message.isEthernet && message.isRunning,
       macHigh: message.hasMac ? message.macHigh : (old?.macHigh ?? 0),
       macLow: message.hasMac ? message.macLow : (old?.macLow ?? 0),
-      mtu: message.mtu > 0 ? message.mtu : (old?.mtu ?? 0),
+      mtu,
+      mtu6: Math.min(mtu, mtu6),
       epoch: this.#linkEpoch,
     };
     this.#links.set(message.index, link);
@@ -172,7 +190,7 @@ export class Neighbors {
       old.macLow === link.macLow &&
       old.mtu === link.mtu;
     if (!isSame) this.#prepareAllOf(message.index);
-    return old?.isUp === true && !link.isUp;
+    return old !== undefined && ((old.isUp && !link.isUp) || old.mtu !== mtu || old.mtu6 !== link.mtu6);
   }
 
   deleteLink(index: number): void {

@@ -9,6 +9,7 @@ import { RouteTable } from './route-table.ts';
 import { type Exception, exceptionsOf } from './routing-rules.ts';
 import {
   FLAG,
+  isClonedRoute,
   LinkMessage,
   MESSAGE,
   NeighborMessage,
@@ -80,6 +81,14 @@ export class NextHops {
   #readRoutesAt: number | undefined;
   #disturbed = 0;
   #nowMs: number;
+  /** The least MTU that any route, of any table, had since all were read, and of those in the reading under way. */
+  #leastOfRoutes = Infinity;
+  #leastOfReading = Infinity;
+  #isLeastStale = true;
+  /** Packets of up to so many bytes go by any route and interface. */
+  leastMtu = 0;
+  /** Another number after every change of interfaces, rules or routes. */
+  generation = 0;
 
   /** Reads interfaces, rules, routes and neighbors. Throws an IoError. */
   constructor({ nowMs, confirmMs = CONFIRM_MS, maxRoutes = MAX_ROUTES }: NextHopOptions) {
@@ -109,6 +118,7 @@ export class NextHops {
       this.#feed.close();
       throw asIoError(error);
     }
+    this.#noteLeastMtu();
   }
 
   /** Readable while there is something for `update` to take in. */
@@ -127,6 +137,13 @@ export class NextHops {
       this.#feed.want(KIND.routes);
     }
     this.#feed.update(nowMs);
+    if (this.#isLeastStale) this.#noteLeastMtu();
+  }
+
+  #noteLeastMtu(): void {
+    this.#isLeastStale = false;
+    const least = Math.min(this.#neighbors.leastMtu, this.#leastOfRoutes, this.#leastOfReading);
+    this.leastMtu = this.#hasRoutes ? least : 0;
   }
 
   /**
@@ -149,9 +166,29 @@ export class NextHops {
     return this.#neighbors.use(hop, nowMs) ? hop : NONE;
   }
 
-  #lookUp(words: Int32Array, at: number): number {
+  /** The route that packets to words[at..at+3] take, whatever is known of the neighbor, for the two below; -1: ask the kernel. */
+  routeTo(words: Int32Array, at: number): number {
     const route = this.#routes.find(words, at);
-    if (route < 0 || !this.#hasRoutes || !this.#hasRules) return NONE;
+    return route < 0 || !this.#hasRoutes || !this.#hasRules ? NONE : route;
+  }
+
+  interfaceIndexOfRoute(route: number): number {
+    return this.#routes.interfaceIndexOf(route);
+  }
+
+  /** What the route itself says, bytes; 0: nothing. */
+  mtuOfRoute(route: number): number {
+    return this.#routes.mtuOf(route);
+  }
+
+  /** Largest packet of the family that the interface carries, bytes; 0: it is not known. */
+  mtuOfLink(interfaceIndex: number, isV4: boolean): number {
+    return this.#neighbors.mtuOfLink(interfaceIndex, isV4);
+  }
+
+  #lookUp(words: Int32Array, at: number): number {
+    const route = this.routeTo(words, at);
+    if (route === NONE) return NONE;
     const gateway = this.#routes.gatewayOf(route);
     return gateway !== NONE ? gateway : this.#neighbors.find(this.#routes.interfaceIndexOf(route), words, at);
   }
@@ -160,7 +197,7 @@ export class NextHops {
     return this.#neighbors.interfaceIndexOf(hop);
   }
 
-  /** Of the interface; what a route says about it is not looked at. */
+  /** Of the interface; see mtuOfRoute for what a route says about it. */
   mtuOf(hop: number): number {
     return this.#neighbors.mtuOf(hop);
   }
@@ -193,17 +230,20 @@ export class NextHops {
         if (kind === KIND.rules) this.#rules = [];
         if (kind === KIND.routes) {
           this.#routes.beginReading();
+          this.#leastOfReading = Infinity;
           this.#readRoutesAt = undefined;
           this.#hasTooManyRoutes = false;
         }
       },
       onReadingEnds: (kind, complete) => {
+        this.#noteChange();
         if (!complete) this.#disturbed++;
         else if (kind === KIND.links) this.#neighbors.endReadingLinks();
         else if (kind === KIND.neighbors) this.#neighbors.endReading();
         else if (kind === KIND.rules) this.#applyRules();
         else if (!this.#hasTooManyRoutes) {
           this.#routes.endReading();
+          this.#leastOfRoutes = this.#leastOfReading;
           this.#hasRoutes = true;
         }
       },
@@ -211,12 +251,15 @@ export class NextHops {
   }
 
   #onMessage(type: number, flags: number, view: DataView, off: number, end: number, isChange: boolean): void {
+    if (isChange && type !== MESSAGE.newNeighbor && type !== MESSAGE.deleteNeighbor) this.#noteChange();
     switch (type) {
       case MESSAGE.newRoute:
-        if (readRoute(view, off, end, this.#route)) this.#addRoute(isChange && (flags & FLAG.replace) !== 0);
+        if (!isClonedRoute(view, off, end) && readRoute(view, off, end, this.#route))
+          this.#addRoute(isChange && (flags & FLAG.replace) !== 0);
         break;
       case MESSAGE.deleteRoute:
-        if (readRoute(view, off, end, this.#route) && !this.#routes.delete(this.#route)) this.#readRoutes();
+        if (isClonedRoute(view, off, end) || !readRoute(view, off, end, this.#route)) break;
+        if (!this.#routes.delete(this.#route)) this.#readRoutes();
         break;
       case MESSAGE.newNeighbor:
         if (readNeighbor(view, off, end, this.#neighbor)) this.#neighbors.set(this.#neighbor, this.#nowMs);
@@ -225,12 +268,13 @@ export class NextHops {
         if (readNeighbor(view, off, end, this.#neighbor)) this.#neighbors.delete(this.#neighbor);
         break;
       case MESSAGE.newLink:
-        if (readLink(view, off, end, this.#link) && this.#neighbors.setLink(this.#link)) this.#onLinkLost();
+        if (readLink(view, off, end, this.#link) && this.#neighbors.setLink(this.#link))
+          this.#onLinkChanged();
         break;
       case MESSAGE.deleteLink:
         if (!readLink(view, off, end, this.#link)) break;
         this.#neighbors.deleteLink(this.#link.index);
-        this.#onLinkLost();
+        this.#onLinkChanged();
         break;
       case MESSAGE.newRule:
       case MESSAGE.deleteRule: {
@@ -251,13 +295,21 @@ export class NextHops {
     }
   }
 
-  /** The kernel removes IPv4 routes over an interface that went down, or away, without a word. */
-  #onLinkLost(): void {
+  /**
+   * Without a word the kernel removes IPv4 routes over an interface that went down, or away, and changes the MTU of IPv6
+   * routes with that of their interface.
+   */
+  #onLinkChanged(): void {
     if (this.#routes.mayUse(this.#link.index)) this.#readRoutes();
   }
 
   #addRoute(replaces: boolean): void {
     if (this.#hasTooManyRoutes) return;
+    const { mtu } = this.#route;
+    if (mtu > 0) {
+      this.#leastOfRoutes = Math.min(this.#leastOfRoutes, mtu);
+      this.#leastOfReading = Math.min(this.#leastOfReading, mtu);
+    }
     if (!this.#routes.add(this.#route, replaces)) this.#readRoutes();
     if (this.#route.expiresIn > 0) this.#readRoutesIn(Math.min(this.#route.expiresIn, FARTHEST_END) * 10);
     if (this.#routes.size > this.#maxRoutes) {
@@ -267,6 +319,11 @@ export class NextHops {
       this.#readRoutesAt = undefined;
       this.#readRoutesIn(TOO_MANY_MS);
     }
+  }
+
+  #noteChange(): void {
+    this.generation = (this.generation + 1) | 0;
+    this.#isLeastStale = true;
   }
 
   #readRoutes(): void {

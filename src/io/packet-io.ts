@@ -1,6 +1,7 @@
 // Where packets come from and go to. Implementations strip and add the link header; the datapath sees IP packets only.
 import type { Frame } from '../wire/frame.ts';
 import type { KnownSources } from './known-sources.ts';
+import type { NextHops } from './next-hop.ts';
 
 /** A port faces clients, real servers, or (one-arm, sidecar) both. */
 export const SIDE = { wan: 1, lan: 2, both: 3 } as const;
@@ -45,6 +46,8 @@ export interface IoOptions {
   onIpLayer: ((message: string, isOver: boolean) => void) | undefined;
   /** Milliseconds as an int32 that wraps. Asked once for several packets, because it costs as much as a tenth of one. */
   nowMs: () => number;
+  /** The host's routes; kept current by the packet I/O and closed with it. */
+  hops: NextHops;
   /** Further descriptors that packets come from, each with what takes them in and says how many there were. */
   others: readonly { fd: number; receive: (nowMs: number) => number }[];
   /** Whose packets come by rings of their own, where there are such. */

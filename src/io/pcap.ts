@@ -10,6 +10,7 @@ import { interfaceIndex, packetStatistics, pendingError } from '../sys/packet-so
 import { Frame } from '../wire/frame.ts';
 import { Backlog } from './backlog.ts';
 import { type Capture, openCapture } from './cap-package.ts';
+import type { NextHops } from './next-hop.ts';
 import { IO_COLUMN, IO_COUNTERS, type IoOptions, type PacketIo } from './packet-io.ts';
 import { RawSender } from './raw-sender.ts';
 
@@ -45,11 +46,15 @@ class PcapIo implements PacketIo {
   readonly mode = 'pcap';
   readonly #ports: Port[] = [];
   readonly #sender: RawSender;
+  readonly #hops: NextHops;
+  readonly #nowMs: () => number;
   #turnIsDue = false;
   #closed = false;
 
   constructor(options: IoOptions) {
     const { ports, counters } = options;
+    this.#hops = options.hops;
+    this.#nowMs = options.nowMs;
     this.#sender = new RawSender(SEND_BUFFER_BYTES, counters, ports.length * ROW);
     try {
       for (let index = 0; index < ports.length; index++) {
@@ -67,6 +72,7 @@ class PcapIo implements PacketIo {
 
   poll(): void {
     if (this.#closed) return;
+    this.#hops.update(this.#nowMs());
     for (const port of this.#ports) port.poll();
   }
 
@@ -79,6 +85,7 @@ class PcapIo implements PacketIo {
     this.#closed = true;
     for (const port of this.#ports) port.close();
     this.#sender.close();
+    this.#hops.close();
   }
 
   /** A turn follows each batch of captured packets, after the timers, sockets and messages that were waiting. */

@@ -22,7 +22,7 @@ import { IoError } from './io-error.ts';
 import { IpLayerNotice } from './ip-layer-notice.ts';
 import type { KnownSources } from './known-sources.ts';
 import { LongPackets, WHOLE_OFF } from './long-packets.ts';
-import { NextHops } from './next-hop.ts';
+import type { NextHops } from './next-hop.ts';
 import {
   IO_COLUMN,
   IO_COUNTERS,
@@ -85,7 +85,7 @@ class RingIo implements PacketIo {
     this.#nowMs = options.nowMs;
     this.#busyPoll = options.busyPoll;
     const row = ports.length * ROW;
-    this.#hops = new NextHops({ nowMs: options.nowMs() });
+    this.#hops = options.hops;
     const raw = new RawSender(SEND_BUFFER_BYTES, counters, row);
     this.#sender = new RingSender(this.#hops, raw, SEND_BUFFER_BYTES, counters, row);
     this.#notice = options.onIpLayer && new IpLayerNotice(options.onIpLayer);

@@ -48,6 +48,7 @@ const TOS_SHIFT = 16;
 const TABLE_AND_TOS = LOCAL | (0xff << TOS_SHIFT);
 
 const FIRST_CAPACITY = 64;
+const MTU_MAX = 0xffff;
 /** The interface of a route that names none, or several. */
 const ANY = 0;
 
@@ -60,6 +61,8 @@ export class RouteTable {
   #heads = new Int32Array(0);
   #blocks = new Int32Array(0);
   #routes = new Int32Array(FIRST_CAPACITY << ROUTE_BITS);
+  /** Per route: its own MTU, 0: that of its interface. */
+  #mtus = new Uint16Array(FIRST_CAPACITY);
   #used = 0;
   #free = NONE;
   #epoch = 0;
@@ -86,6 +89,11 @@ export class RouteTable {
 
   interfaceIndexOf(route: number): number {
     return this.#routes[(route << ROUTE_BITS) + INTERFACE]!;
+  }
+
+  /** Largest packet that the route itself lets through, bytes, at most 65,535; 0: its interface says. */
+  mtuOf(route: number): number {
+    return this.#mtus[route]!;
   }
 
   /**
@@ -255,6 +263,9 @@ export class RouteTable {
         const routes = new Int32Array(this.#routes.length * 2);
         routes.set(this.#routes);
         this.#routes = routes;
+        const mtus = new Uint16Array(this.#mtus.length * 2);
+        mtus.set(this.#mtus);
+        this.#mtus = mtus;
       }
       route = this.#used++;
     }
@@ -270,6 +281,7 @@ export class RouteTable {
       : NONE;
     this.#routes[base + IDENTITY] = identity;
     this.#routes[base + EPOCH] = this.#epoch;
+    this.#mtus[route] = Math.min(message.mtu, MTU_MAX);
     this.#heads[node] = route;
     this.#count(route, 1);
   }
@@ -361,12 +373,12 @@ function causeOf(message: RouteMessage): number {
   return message.expiresIn < 0 ? EXPIRED : FOLLOWED;
 }
 
-/** Tells routes of one prefix, table and metric apart. */
+/** Tells routes of one prefix, table and metric apart; one whose MTU changed is another one. */
 function identityOf(message: RouteMessage): number {
   let mixed =
     (message.type << 16) ^ (message.tos << 8) ^ message.sourceLen ^ (message.isMultipath ? 1 << 30 : 0);
   mixed = Math.imul(mixed ^ message.interfaceIndex, 0x85ebca6b);
-  mixed = Math.imul(mixed ^ (mixed >>> 15) ^ message.nextHopId, 0xc2b2ae35);
+  mixed = Math.imul(mixed ^ (mixed >>> 15) ^ message.nextHopId ^ (message.mtu << 8), 0xc2b2ae35);
   if (!message.hasGateway) return mixed;
   for (let i = 0; i < 4; i++) mixed = Math.imul(mixed ^ (mixed >>> 15) ^ message.gateway[i]!, 0x9e3779b1);
   return mixed ^ 1;

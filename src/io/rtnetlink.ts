@@ -34,11 +34,12 @@ export const FLAG = { request: 1, interrupted: 0x10, replace: 0x100, dump: 0x300
 export const TABLE_MAIN = 254;
 export const TABLE_LOCAL = 255;
 export const TYPE_UNICAST = 1;
+export const TYPE_LOCAL = 2;
 export const ETHERNET = 1; // ARPHRD_ETHER
 
 export const AF_INET = 2;
 export const AF_INET6 = 10;
-const ROUTE_LEN = 12; // struct rtmsg
+export const ROUTE_LEN = 12; // struct rtmsg
 const NEIGHBOR_LEN = 12; // struct ndmsg
 const LINK_LEN = 16; // struct ifinfomsg
 const ROUTE_IS_CLONED = 0x200; // RTM_F_CLONED
@@ -50,11 +51,13 @@ const IFF_RUNNING = 0x40;
 export const ATTRIBUTE_LEN = 4; // struct rtattr: length (2), type (2)
 export const TYPE_MASK = 0x3fff; // without NLA_F_NESTED and NLA_F_NET_BYTEORDER
 
+export const RTA_DST = 1;
 const RTA = {
-  dst: 1,
+  dst: RTA_DST,
   oif: 4,
   gateway: 5,
   priority: 6,
+  metrics: 8,
   multipath: 9,
   cacheInfo: 12,
   table: 15,
@@ -62,8 +65,12 @@ const RTA = {
 } as const;
 const RTA_ENCAPSULATION_TYPE = 21;
 const RTA_NEXT_HOP_ID = 30;
+const RTAX_MTU = 2;
 const NDA = { dst: 1, linkAddress: 2 } as const;
-const IFLA = { address: 1, name: 3, mtu: 4 } as const;
+const IFLA = { address: 1, name: 3, mtu: 4, perFamily: 26 } as const;
+const IFLA_INET6_CONF = 2;
+/** Where the MTU of IPv6 is among the values of IFLA_INET6_CONF (DEVCONF_MTU6), in bytes. */
+const MTU6_OFF = 8;
 
 /** A request for everything of one kind, of all families. */
 export function dumpRequest(type: number, sequence: number): Uint8Array {
@@ -96,7 +103,13 @@ export class RouteMessage {
   nextHopId = 0;
   /** Hundredths of a second from the message on; 0: it stays. Negative: it is not used any more. */
   expiresIn = 0;
+  /** Largest packet that it takes, bytes; 0: its interface's. */
+  mtu = 0;
 }
+
+/** Whether the body at [off, end) is about what the kernel made of a route for one destination, not about the route itself. */
+export const isClonedRoute = (view: DataView, off: number, end: number): boolean =>
+  off + ROUTE_LEN <= end && (view.getUint32(off + 8, true) & ROUTE_IS_CLONED) !== 0;
 
 /** Reads the body at [off, end) of a message about a route. False when it is none that we look at, or not sound. */
 export function readRoute(view: DataView, off: number, end: number, route: RouteMessage): boolean {
@@ -104,7 +117,6 @@ export function readRoute(view: DataView, off: number, end: number, route: Route
   const family = view.getUint8(off);
   const length = view.getUint8(off + 1);
   if (family !== AF_INET && family !== AF_INET6) return false;
-  if (view.getUint32(off + 8, true) & ROUTE_IS_CLONED) return false;
   const isV4 = family === AF_INET;
   if (length > (isV4 ? 32 : 128)) return false;
   route.isV4 = isV4;
@@ -122,6 +134,7 @@ export function readRoute(view: DataView, off: number, end: number, route: Route
   route.isEncapsulated = false;
   route.nextHopId = 0;
   route.expiresIn = 0;
+  route.mtu = 0;
   for (let at = off + ROUTE_LEN; at + ATTRIBUTE_LEN <= end; ) {
     const attributeLen = view.getUint16(at, true);
     if (attributeLen < ATTRIBUTE_LEN || at + attributeLen > end) return false;
@@ -155,6 +168,11 @@ export function readRoute(view: DataView, off: number, end: number, route: Route
         if (valueLen < 12) return false;
         route.expiresIn = view.getInt32(value + 8, true);
         break;
+      case RTA.metrics: {
+        const mtu = findAttribute(view, value, value + valueLen, RTAX_MTU);
+        if (mtu >= 0) route.mtu = view.getUint32(mtu, true);
+        break;
+      }
       case RTA.multipath:
         route.isMultipath = true;
         break;
@@ -223,6 +241,8 @@ export class LinkMessage {
   macLow = 0;
   /** 0: not said. */
   mtu = 0;
+  /** Of IPv6, which a router may have made smaller. 0: not said. */
+  mtu6 = 0;
 }
 
 /** As readRoute, of a message about an interface. What a bridge says about its ports is none. */
@@ -235,6 +255,7 @@ export function readLink(view: DataView, off: number, end: number, link: LinkMes
   link.isRunning = link.isUp && (flags & IFF_RUNNING) !== 0;
   link.hasMac = false;
   link.mtu = 0;
+  link.mtu6 = 0;
   for (let at = off + LINK_LEN; at + ATTRIBUTE_LEN <= end; ) {
     const attributeLen = view.getUint16(at, true);
     if (attributeLen < ATTRIBUTE_LEN || at + attributeLen > end) return false;
@@ -247,11 +268,31 @@ export function readLink(view: DataView, off: number, end: number, link: LinkMes
       link.macLow = view.getUint16(value + 4);
     } else if (type === IFLA.mtu && valueLen >= 4) {
       link.mtu = view.getInt32(value, true);
+    } else if (type === IFLA.perFamily) {
+      const ipv6 = findAttribute(view, value, value + valueLen, AF_INET6);
+      const conf = ipv6 < 0 ? -1 : findAttribute(view, ipv6, ipv6 + lengthAt(view, ipv6), IFLA_INET6_CONF);
+      if (conf >= 0 && lengthAt(view, conf) >= MTU6_OFF + 4) link.mtu6 = view.getInt32(conf + MTU6_OFF, true);
     }
     at += (attributeLen + 3) & ~3;
   }
   return true;
 }
+
+/** Where the value of the first attribute of a type begins among those at [off, end); -1: there is none of 4 bytes or more. */
+function findAttribute(view: DataView, off: number, end: number, type: number): number {
+  for (let at = off; at + ATTRIBUTE_LEN <= end; ) {
+    const attributeLen = view.getUint16(at, true);
+    if (attributeLen < ATTRIBUTE_LEN || at + attributeLen > end) return -1;
+    const isIt = (view.getUint16(at + 2, true) & TYPE_MASK) === type;
+    if (isIt && attributeLen >= ATTRIBUTE_LEN + 4) return at + ATTRIBUTE_LEN;
+    at += (attributeLen + 3) & ~3;
+  }
+  return -1;
+}
+
+/** Of the value that findAttribute found, bytes. */
+const lengthAt = (view: DataView, value: number): number =>
+  view.getUint16(value - ATTRIBUTE_LEN, true) - ATTRIBUTE_LEN;
 
 export function clear(words: Int32Array, isV4: boolean): void {
   words[0] = 0;

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { COUNTER, COUNTER_COLUMNS, counterRow, DROP_COLUMN } from '../../src/datapath/counters.ts';
 import { Datapath } from '../../src/datapath/datapath.ts';
 import { allocateMemory, CONTROL, type DatapathMemory } from '../../src/datapath/memory.ts';
-import { capacityOf, type DatapathPlan } from '../../src/datapath/plan.ts';
+import { capacityOf, type DatapathPlan, type Ways } from '../../src/datapath/plan.ts';
 import {
   SERVER_COLUMNS,
   SERVER_COUNTER,
@@ -14,6 +14,7 @@ import {
 import { DROP_REASONS, verdictName } from '../../src/datapath/verdict.ts';
 import { type Capacity, numberServices } from '../../src/service/numbering.ts';
 import type { RealServerDraft as PlanDraft, ServiceDraft, ServicePlan } from '../../src/service/plan.ts';
+import { formatAddress } from '../../src/wire/address.ts';
 import { Frame, HEADROOM } from '../../src/wire/frame.ts';
 import { hex } from '../packets/bytes.ts';
 
@@ -107,6 +108,18 @@ function planService({
   return { ...GAME, ...change, realServers: realServers.map((draft) => ({ dialect, ...draft })) };
 }
 
+export type Mtus = Record<string, number>;
+
+function waysOf(mtus: Mtus): Ways {
+  return {
+    get leastMtu() {
+      return Math.min(...Object.values(mtus));
+    },
+    mtuTowards: (words, at) => mtus[formatAddress(words, at)] ?? 0,
+    portTowards: () => -1,
+  };
+}
+
 export interface Outcome {
   /** 'forward', 'pass', 'consumed', 'held' or 'drop:reason'. */
   verdict: string;
@@ -136,17 +149,25 @@ export class Rig {
   plan: DatapathPlan;
   private readonly startMs: number;
   private readonly guard: number;
+  private readonly mtus: Mtus | undefined;
   private readonly capacity: Capacity;
   private starts = 0;
   private sent: Uint8Array[] = [];
 
-  /** `shift` moves the packet in its buffer, away from the place where Ethernet leaves it. */
-  constructor(change: PlanChange = {}, { startMs = 5_000, shift = 0 } = {}) {
+  /**
+   * `shift` moves the packet in its buffer, away from the place where Ethernet leaves it. `mtus` are those of the routes, by
+   * address, which may be changed meanwhile; without them there are none that the datapath could ask.
+   */
+  constructor(
+    change: PlanChange = {},
+    { startMs = 5_000, shift = 0, mtus }: { startMs?: number; shift?: number; mtus?: Mtus } = {},
+  ) {
     this.plan = makePlan(change);
     this.capacity = capacityOf(this.plan);
     this.memory = allocateMemory(this.plan);
     this.startMs = startMs;
     this.guard = GUARD + shift;
+    this.mtus = mtus;
     this.datapath = this.start();
   }
 
@@ -163,6 +184,9 @@ export class Rig {
         return true;
       },
       [0x01234567 * this.starts, 0x09abcdef],
+      undefined,
+      undefined,
+      this.mtus && waysOf(this.mtus),
     );
   }
 
@@ -191,6 +215,11 @@ export class Rig {
     const { control, weights } = this.memory.common;
     weights[realServerIndex] = weight;
     Atomics.add(control, CONTROL.weightsVersion, 1);
+  }
+
+  /** The routes to these addresses change. */
+  setMtus(mtus: Mtus): void {
+    Object.assign(this.mtus ?? {}, mtus);
   }
 
   set isDraining(isDraining: boolean) {

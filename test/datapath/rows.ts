@@ -5,13 +5,15 @@ import { describe, test } from 'node:test';
 import { dissect } from '../packets/dissect.ts';
 import { assertSame, type Expected } from './expected.ts';
 import { checkGauges } from './recount.ts';
-import { type Counts, type PlanChange, PORT, Rig, refusalsIn, serverCounts } from './rig.ts';
+import { type Counts, type Mtus, type PlanChange, PORT, Rig, refusalsIn, serverCounts } from './rig.ts';
 
 interface Expectation {
   /** Milliseconds since the row began; stays until the next step that names a time. */
   at?: number;
   /** The control plane sets weights before it, by number of the real server. */
   weights?: Record<number, number>;
+  /** The routes change before it: those of Row.mtus that are not named stay. */
+  mtus?: Mtus;
   /** The control plane sets before it whether new sessions are taken. */
   draining?: boolean;
   /** Named counters that change, all of them; drops are checked by the rig. */
@@ -66,6 +68,8 @@ export interface Row {
   plan?: PlanChange;
   startMs?: number;
   shift?: number;
+  /** MTUs of the routes, by address. */
+  mtus?: Mtus;
   steps: Step[];
 }
 
@@ -75,7 +79,8 @@ export function rows(topic: string, list: readonly Row[]): void {
       test(row.name, () => {
         const capacity = row.steps.some((step) => 'replan' in step) ? { capacity: CAPACITY } : {};
         const plan = { ...row.plan, ...capacity };
-        const rig = new Rig(plan, { startMs: row.startMs ?? 5_000, shift: row.shift ?? 0 });
+        const { startMs = 5_000, shift = 0, mtus = undefined } = row;
+        const rig = new Rig(plan, { startMs, shift, ...(mtus && { mtus: { ...mtus } }) });
         for (const [index, step] of row.steps.entries()) runStep(rig, step, `step ${index + 1}`);
       });
     }
@@ -85,6 +90,7 @@ export function rows(topic: string, list: readonly Row[]): void {
 function runStep(rig: Rig, step: Step, where: string): void {
   rig.at = step.at ?? rig.at;
   for (const [index, weight] of Object.entries(step.weights ?? {})) rig.setWeight(Number(index), weight);
+  if (step.mtus) rig.setMtus(step.mtus);
   if (step.draining !== undefined) rig.isDraining = step.draining;
   if ('verdict' in step) {
     runPacket(rig, step, where);

@@ -4,7 +4,8 @@
 import { createInterface } from 'node:readline';
 import koffi from 'koffi';
 import { NextHops } from '../../src/io/next-hop.ts';
-import { IO_COUNTERS } from '../../src/io/packet-io.ts';
+import { IO_COUNTERS, SIDE } from '../../src/io/packet-io.ts';
+import { Paths } from '../../src/io/paths.ts';
 import { RawSender } from '../../src/io/raw-sender.ts';
 import { parseAddressInto } from '../../src/wire/address.ts';
 import { Frame } from '../../src/wire/frame.ts';
@@ -17,7 +18,14 @@ export interface Question {
   times?: number;
   /** How often to take in what the kernel announced; if not said, until there is nothing any more. */
   updates?: number;
+  /** Look for the ports and MTUs towards these. */
+  paths?: string[];
   nowMs: number;
+}
+export interface Towards {
+  /** Name of the interface; '': none of the ports. */
+  port: string;
+  mtu: number;
 }
 export interface Hop {
   device: number;
@@ -28,12 +36,22 @@ export interface Hop {
 export interface Answer {
   hops: (Hop | null)[];
   reason: string;
+  paths: Towards[];
+  leastMtu: number;
 }
 
 const ENOUGH_UPDATES = 2_000;
 const ETHERTYPE = 0x86dd;
-const options = JSON.parse(process.argv[2]!) as { maxRoutes?: number };
+const options = JSON.parse(process.argv[2]!) as { maxRoutes?: number; ports?: string[] };
 const hops = new NextHops({ nowMs: 0, ...options });
+const ports = (options.ports ?? []).map((name) => ({
+  name,
+  side: SIDE.both,
+  mtu: 0,
+  mac: '',
+  loopback: false,
+}));
+const paths = new Paths(hops, ports);
 const sender = new RawSender(1 << 20, new Float64Array(IO_COUNTERS.length), 0);
 const words = new Int32Array(4);
 const view = new DataView(new ArrayBuffer(32));
@@ -62,6 +80,8 @@ createInterface({ input: process.stdin })
     const found: Answer = {
       hops: find.map((ip) => hopTo(ip, nowMs, times)),
       reason: hops.reasons().join('; '),
+      paths: (question.paths ?? []).map((ip) => pathTo(ip, times)),
+      leastMtu: paths.leastMtu,
     };
     console.log(JSON.stringify({ found }));
   })
@@ -71,6 +91,13 @@ createInterface({ input: process.stdin })
     process.exit(0);
   });
 console.log(JSON.stringify({ ready: true }));
+
+function pathTo(ip: string, times: number): Towards {
+  parseAddressInto(words, 0, ip);
+  let mtu = 0;
+  for (let left = times; left > 0; left--) mtu = paths.mtuTowards(words, 0);
+  return { port: ports[paths.portTowards(words, 0)]?.name ?? '', mtu };
+}
 
 function hopTo(ip: string, nowMs: number, times: number): Hop | null {
   parseAddressInto(words, 0, ip);

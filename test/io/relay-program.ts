@@ -7,6 +7,7 @@ import { captureFilter } from '../../src/io/filter.ts';
 import { installGuard } from '../../src/io/guard.ts';
 import { planHost } from '../../src/io/host.ts';
 import { type KnownPlan, KnownSources, openKnown, planKnown } from '../../src/io/known-sources.ts';
+import { NextHops } from '../../src/io/next-hop.ts';
 import {
   IO_COLUMN,
   IO_COUNTERS,
@@ -95,7 +96,7 @@ const rings =
   spec.ring === undefined
     ? undefined
     : openRings({ ports, filters, bufferSize: spec.ring, workers: 1, steering: [], known });
-const options: IoOptions = {
+const options: Omit<IoOptions, 'hops'> = {
   ports,
   filters,
   bufferSize: 64 << 20,
@@ -108,8 +109,10 @@ const options: IoOptions = {
   known: known && new KnownSources(known.plan, known.fd),
   busyPoll: spec.busyPoll ?? false,
 };
-const open = (): PacketIo =>
-  rings === undefined ? openPcapIo(options) : openRingIo(options, rings.sockets[0]!);
+const open = (): PacketIo => {
+  const all = { ...options, hops: new NextHops({ nowMs: options.nowMs() }) };
+  return rings === undefined ? openPcapIo(all) : openRingIo(all, rings.sockets[0]!);
+};
 rings?.start();
 if (spec.succeedsAt !== undefined) await leaveBegun(new PacketRing(rings!.sockets[0]![0]!), spec.succeedsAt);
 let io = open();

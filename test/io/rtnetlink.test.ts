@@ -14,13 +14,14 @@ import {
 } from '../../src/io/rtnetlink.ts';
 import { readRule } from '../../src/io/rule-message.ts';
 
-// 198.51.100.0/24 via 10.1.0.2 dev 3, metric 100: struct rtmsg, then RTA_TABLE 254, RTA_DST, RTA_PRIORITY, RTA_GATEWAY,
-// RTA_OIF, each with its length and type before it.
+// 198.51.100.0/24 via 10.1.0.2 dev 3, metric 100, mtu 1300: struct rtmsg, then RTA_TABLE 254, RTA_DST, RTA_PRIORITY,
+// RTA_METRICS with hoplimit and mtu, RTA_GATEWAY, RTA_OIF, each with its length and type before it.
 const ROUTE = bytes(
   '02 18 00 00 fe 03 00 01 00000000',
   '0800 0f00 fe000000',
   '0800 0100 c6336400',
   '0800 0600 64000000',
+  '1400 0800 0800 0a00 40000000 0800 0200 14050000',
   '0800 0500 0a010002',
   '0800 0400 03000000',
 );
@@ -38,12 +39,14 @@ const NEIGHBOR = bytes(
   '1400 0100 fd000000000000000000000000000002',
   '0a00 0200 02aabbccddee 0000',
 );
-// Interface 3, Ethernet, UP and RUNNING, name e3, 02:aa:bb:cc:dd:ee, MTU 1500.
+// Interface 3, Ethernet, UP and RUNNING, name e3, 02:aa:bb:cc:dd:ee, MTU 1500; IFLA_AF_SPEC: of IPv4 a number, of IPv6
+// flags and IFLA_INET6_CONF: forwarding, hop limit, MTU 1400.
 const LINK = bytes(
   '00 00 0100 03000000 43100100 00000000',
   '0700 0300 653300 00',
   '0a00 0100 02aabbccddee 0000',
   '0800 0400 dc050000',
+  '2c00 1a00 0c00 0200 0800 0100 01000000 1c00 0a00 0800 0100 00000080 1000 0200 00000000 40000000 78050000',
 );
 // 50: from all to 198.51.100.0/24 iif e3 lookup 100.
 const RULE = bytes(
@@ -98,11 +101,12 @@ test('a route is read', () => {
     isEncapsulated: false,
     nextHopId: 0,
     expiresIn: 0,
+    mtu: 1300,
   });
   const route6 = read(ROUTE6).route!;
   assert.deepEqual([...route6.dst], [0x20010db8, 0, 0, 0]);
   assert.deepEqual([...route6.gateway], [0x20010db8, 0, 0, 1]);
-  assert.deepEqual([route6.isV4, route6.prefixLen, route6.expiresIn], [false, 32, 180_000]);
+  assert.deepEqual([route6.isV4, route6.prefixLen, route6.expiresIn, route6.mtu], [false, 32, 180_000, 0]);
 });
 
 test('a neighbor, an interface and a rule are read', () => {
@@ -112,7 +116,7 @@ test('a neighbor, an interface and a rule are read', () => {
   assert.deepEqual(neighbor, { interfaceIndex: 3, state: 4, ...mac });
   assert.deepEqual(
     { ...read(LINK).link! },
-    { index: 3, isEthernet: true, isUp: true, isRunning: true, mtu: 1500, ...mac },
+    { index: 3, isEthernet: true, isUp: true, isRunning: true, mtu: 1500, mtu6: 1400, ...mac },
   );
   const { dst, ...rule } = read(RULE).rule!;
   assert.deepEqual([...dst], [0, 0, 0xffff, 0xc6336400 | 0]);

@@ -1,0 +1,97 @@
+// Which of the ports packets to a destination leave by, and how large they may be: by the copy of the kernel's routes,
+// and where that cannot tell (several gateways, rules before the table main), by asking the kernel.
+import { SysError } from '../sys/libc.ts';
+import { interfaceIndex } from '../sys/packet-socket.ts';
+import { isV4 } from '../wire/address.ts';
+import { HopCache } from './hop-cache.ts';
+import type { NextHops } from './next-hop.ts';
+import type { IoPort } from './packet-io.ts';
+import { RouteQuery } from './route-query.ts';
+
+/** Longest packet that IPv4 can tell; the loopback interface's MTU is larger. */
+const LEN_MAX = 0xffff;
+/** Every link carries so much (RFC 791, 3.2; RFC 8200, 5). */
+export const LEAST_MTU = { 4: 68, 6: 1280 } as const;
+/** What is found is one number: the port's index + 1, and the MTU in the lower half. */
+const PORT_SHIFT = 16;
+const NO_ROUTE = 0;
+
+export class Paths {
+  readonly #hops: NextHops;
+  readonly #portOf = new Map<number, number>();
+  readonly #query: RouteQuery;
+  /** What the kernel answered, as long as nothing changed. */
+  readonly #answers = new HopCache();
+  #generation = 0;
+
+  /** `hops` are kept current, and closed, by whoever made them. Throws a SysError. */
+  constructor(hops: NextHops, ports: readonly IoPort[]) {
+    this.#hops = hops;
+    this.#query = new RouteQuery();
+    for (const [index, { name }] of ports.entries()) this.#portOf.set(interfaceIndex(name), index);
+  }
+
+  /** IP packets of up to so many bytes go anywhere. */
+  get leastMtu(): number {
+    return this.#hops.leastMtu;
+  }
+
+  /** Largest IP packet that goes to words[at..at+3], bytes; 0: there is no route. */
+  mtuTowards(words: Int32Array, at: number): number {
+    return this.#find(words, at) & LEN_MAX;
+  }
+
+  /** Index of the port that packets to words[at..at+3] leave by; -1: of none. */
+  portTowards(words: Int32Array, at: number): number {
+    return (this.#find(words, at) >>> PORT_SHIFT) - 1;
+  }
+
+  close(): void {
+    this.#query.close();
+  }
+
+  #find(words: Int32Array, at: number): number {
+    const hops = this.#hops;
+    const route = hops.routeTo(words, at);
+    if (route < 0) return this.#ask(words, at);
+    const link = hops.interfaceIndexOfRoute(route);
+    return this.#found(link, hops.mtuOfRoute(route), isV4(words, at));
+  }
+
+  #found(link: number, ofRoute: number, isIpv4: boolean): number {
+    const port = this.#portOf.get(link) ?? -1;
+    return ((port + 1) << PORT_SHIFT) | effectiveMtu(ofRoute, this.#hops.mtuOfLink(link, isIpv4), isIpv4);
+  }
+
+  #ask(words: Int32Array, at: number): number {
+    const { generation } = this.#hops;
+    const answers = this.#answers;
+    if (this.#generation !== generation) {
+      this.#generation = generation;
+      answers.clear();
+    }
+    const place = answers.placeOf(words, at);
+    const known = answers.get(place, words, at);
+    if (known >= 0) return known;
+    const found = this.#askKernel(words, at);
+    answers.put(place, words, at, found);
+    return found;
+  }
+
+  #askKernel(words: Int32Array, at: number): number {
+    const query = this.#query;
+    try {
+      if (!query.ask(words, at)) return NO_ROUTE;
+    } catch (error) {
+      if (!(error instanceof SysError)) throw error;
+      return NO_ROUTE; // the kernel was short of memory: nobody knows
+    }
+    return this.#found(query.interfaceIndex, query.mtu, isV4(words, at));
+  }
+}
+
+/** Largest packet that goes by a route over an interface, bytes, at most 65,535. `ofRoute` is 0 where the route says nothing. */
+export function effectiveMtu(ofRoute: number, ofLink: number, isIpv4: boolean): number {
+  const mtu = ofRoute === 0 ? ofLink : Math.min(ofRoute, ofLink);
+  return Math.min(LEN_MAX, Math.max(mtu, LEAST_MTU[isIpv4 ? 4 : 6]));
+}
