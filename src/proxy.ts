@@ -8,6 +8,8 @@ import type { ConfigFile } from './config/file.ts';
 import type { Config } from './config/schema.ts';
 import { ControlPlane } from './control/control-plane.ts';
 import { StartError } from './control/start-error.ts';
+import { debuggerAddress } from './sys/debugger.ts';
+import { ignoreStraySignals } from './sys/signals.ts';
 import { packageVersion } from './version.ts';
 
 export { StartError } from './control/start-error.ts';
@@ -55,6 +57,10 @@ async function start(
   undo: (() => Promise<void>)[],
   undoAll: () => Promise<void>,
 ): Promise<Proxy> {
+  ignoreStraySignals();
+  const debuggerAt = debuggerAddress();
+  if (debuggerAt !== undefined)
+    log.warn(`a debugger is let in at ${debuggerAt}: every user of this host can take over the proxy by it`);
   const token = readToken(config);
   const control = await ControlPlane.plan(config, log, () => file.load(), undo);
   const sources = control.adminSources(packageVersion());

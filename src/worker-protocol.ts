@@ -36,19 +36,24 @@ export interface WorkerStart {
   steering: SteeringPlan | undefined;
 }
 
-/** What takes the place of the plan at work; ports and memory stay. Answered by `planned` or `failed`. */
+/** What takes the place of the plan at work; ports and memory stay. */
 export interface WorkerReplan {
-  kind: 'replan';
   plan: WorkerPlan;
   filters: string[];
   steering: SteeringPlan | undefined;
 }
 
-export type ToWorker = WorkerStart | WorkerReplan | { kind: 'stop' };
+/** Answered by `planned` or `failed` with its number: an answer may come when nobody waits for it any more. */
+export interface ReplanRequest extends WorkerReplan {
+  kind: 'replan';
+  request: number;
+}
+
+export type ToWorker = WorkerStart | ReplanRequest | { kind: 'stop' };
 export type FromWorker =
   | { kind: 'ready' }
-  | { kind: 'planned' }
-  | { kind: 'failed'; message: string; hint: string }
+  | { kind: 'planned'; request: number }
+  | { kind: 'failed'; message: string; hint: string; request: number | undefined }
   | { kind: 'warning'; message: string }
   | { kind: 'info'; message: string };
 

@@ -1,4 +1,4 @@
-// The datapath process, forked by proxy.ts: maps the shared memory, joins packet I/O and datapath, and tells its parent
+// The datapath process, forked by workers.ts: maps the shared memory, joins packet I/O and datapath, and tells its parent
 // how it fares. Wiring only. It dies with its parent.
 import { randomBytes } from 'node:crypto';
 import { Datapath } from './datapath/datapath.ts';
@@ -30,9 +30,7 @@ import {
 /** How often expiry and the kernel's loss counters are looked after. */
 const TICK_MS = 100;
 
-runWorker();
-
-function runWorker(): void {
+export function runWorker(): void {
   dieWithParent(Number(process.argv[2]));
   preferMainThread();
   let running: Running | undefined;
@@ -42,17 +40,19 @@ function runWorker(): void {
       process.exit(0);
     }
     try {
-      if (message.kind === 'start') running = start(message);
-      else running?.replan(message);
-      tell({ kind: message.kind === 'start' ? 'ready' : 'planned' });
+      if (message.kind === 'start') {
+        running = start(message);
+        tell({ kind: 'ready' });
+      } else {
+        running?.replan(message);
+        tell({ kind: 'planned', request: message.request });
+      }
     } catch (error) {
       if (!(error instanceof IoError)) throw error;
-      tell({ kind: 'failed', message: error.message, hint: error.hint });
+      const request = message.kind === 'replan' ? message.request : undefined;
+      tell({ kind: 'failed', message: error.message, hint: error.hint, request });
     }
   });
-  // The parent decides when to stop: a terminal's Ctrl-C reaches the whole process group.
-  process.on('SIGINT', () => {});
-  process.on('SIGTERM', () => {});
   process.on('disconnect', () => process.exit(1));
 }
 

@@ -6,7 +6,8 @@ import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import type { Logger } from 'pino';
-import type { FromWorker, ToWorker, WorkerReplan, WorkerStart } from './worker-protocol.ts';
+import { environmentWithoutDebugger, withoutDebugger } from './sys/debugger.ts';
+import type { FromWorker, ReplanRequest, ToWorker, WorkerReplan, WorkerStart } from './worker-protocol.ts';
 
 /** How long a datapath process may take to start: the records of millions of sessions are a few seconds. */
 const START_TIMEOUT_MS = 120_000;
@@ -19,15 +20,20 @@ const ENDS_WITHIN_MS = 60_000;
 const ENDS_MAX = 5;
 /** A worker that is busy looks at its messages every 20 ms. */
 const REPLAN_TIMEOUT_MS = 10_000;
+/** How often the start tries one that a signal ended before it could ignore it: Node needs a moment for that. */
+const STARTS_MAX = 3;
 
 /** A worker cannot start; `hint` says what the operator can do, where the worker said itself why. */
 export class WorkerError extends Error {
   override readonly name = 'WorkerError';
   readonly hint: string;
+  /** What ended it while it started. */
+  readonly signal: string | null;
 
-  constructor(message: string, hint = '') {
+  constructor(message: string, hint = '', signal: string | null = null) {
     super(message);
     this.hint = hint;
+    this.signal = signal;
   }
 }
 
@@ -43,7 +49,15 @@ export interface WorkerSpec {
   fds: readonly number[];
 }
 
+export interface WorkersOptions {
+  /** The program of a worker. */
+  entry?: string;
+  replanTimeoutMs?: number;
+}
+
 export class Workers {
+  readonly #entry: string;
+  readonly #replanTimeoutMs: number;
   readonly #specs: WorkerSpec[];
   readonly #restarts: number[];
   readonly #log: Logger;
@@ -52,8 +66,9 @@ export class Workers {
   readonly #ends: number[][];
   /** The successor of one that ended said that it cannot work. */
   readonly #refused: boolean[];
-  /** Processes that load their code and wait to be told what to do, by worker. */
-  #launched: (ChildProcess | undefined)[] = [];
+  /** Processes that load their code, wait to be told what to do, or do not forward yet, by worker. */
+  readonly #starting: (ChildProcess | undefined)[];
+  #nextRequest = 1;
   /** Or given up: none is started any more. */
   #stopping = false;
   #giveUp: (exitCode: number) => void = () => {};
@@ -62,23 +77,30 @@ export class Workers {
     this.#giveUp = resolve;
   });
 
-  constructor(specs: readonly WorkerSpec[], log: Logger) {
+  constructor(
+    specs: readonly WorkerSpec[],
+    log: Logger,
+    { entry = ENTRY, replanTimeoutMs = REPLAN_TIMEOUT_MS }: WorkersOptions = {},
+  ) {
+    this.#entry = entry;
+    this.#replanTimeoutMs = replanTimeoutMs;
     this.#specs = [...specs];
     this.#restarts = specs.map(() => 0);
     this.#ends = specs.map(() => []);
     this.#refused = specs.map(() => false);
     this.#log = log;
     this.#children = specs.map(() => undefined);
+    this.#starting = specs.map(() => undefined);
   }
 
   /** Starts the processes, which open and change nothing before `start`: so their code is loaded meanwhile. */
   launch(): void {
-    this.#launched = this.#specs.map((spec) => launch(spec));
+    for (const [index, spec] of this.#specs.entries()) this.#starting[index] = launch(spec, this.#entry);
   }
 
   /** Resolves when all forward packets. Rejects with a WorkerError; then `stop` ends those that run. */
   async start(): Promise<void> {
-    await Promise.all(this.#specs.map((_, index) => this.#startOne(index)));
+    await Promise.all(this.#specs.map((_, index) => this.#startFirst(index)));
   }
 
   /** Numbers of the workers that do not run at the moment. */
@@ -108,33 +130,48 @@ export class Workers {
   async replan(plans: readonly WorkerReplan[]): Promise<void> {
     const replanned = plans.map((plan, index) => {
       const spec = this.#specs[index]!;
-      const { kind: _, ...changed } = plan;
-      this.#specs[index] = { ...spec, start: { ...spec.start, ...changed } };
+      this.#specs[index] = { ...spec, start: { ...spec.start, ...plan } };
       const child = this.#children[index];
-      return child === undefined ? undefined : ask(child, plan);
+      return child === undefined ? undefined : this.#ask(child, plan);
     });
     await Promise.all(replanned);
   }
 
+  /** Resolves when none runs, nor starts. */
   async stop(): Promise<void> {
     this.#stopping = true;
-    const all = [...this.#children, ...this.#launched.splice(0)];
+    const all = [...this.#children, ...this.#starting];
     await Promise.all(all.map((child) => child && stopChild(child)));
+  }
+
+  async #startFirst(index: number): Promise<void> {
+    for (let tries = 1; ; tries++) {
+      try {
+        await this.#startOne(index);
+        return;
+      } catch (error) {
+        const { signal, message } = error as WorkerError;
+        if (!signal || tries === STARTS_MAX || this.#stopping) throw error;
+        this.#log.warn({ worker: index, signal }, `${message}: starting it once more`);
+      }
+    }
   }
 
   async #startOne(index: number): Promise<void> {
     const spec = this.#specs[index]!;
-    const child = this.#launched[index] ?? launch(spec);
-    this.#launched[index] = undefined;
+    const child = this.#starting[index] ?? launch(spec, this.#entry);
+    this.#starting[index] = child;
     try {
       await this.#untilReady(child, spec.start);
       for (let known = spec; known !== this.#specs[index]; ) {
         known = this.#specs[index]!; // it changed meanwhile
-        await ask(child, replanOf(known));
+        await this.#ask(child, replanOf(known));
       }
     } catch (error) {
       await stopChild(child);
       throw error;
+    } finally {
+      this.#starting[index] = undefined;
     }
     this.#children[index] = child;
     if (this.#stopping) await stopChild(child);
@@ -151,7 +188,11 @@ export class Workers {
       const { exitCode, signalCode } = child;
       const failed = (code: number | null, signal: string | null) =>
         reject(
-          new WorkerError(`the datapath process ended while it started (${signal ?? `exit code ${code}`})`),
+          new WorkerError(
+            `the datapath process ended while it started (${signal ?? `exit code ${code}`})`,
+            '',
+            signal,
+          ),
         );
       if (exitCode !== null || signalCode !== null) failed(exitCode, signalCode);
       // Emitted when it cannot be forked, and later when a message cannot reach it, which `exit` tells better.
@@ -203,6 +244,11 @@ export class Workers {
     }
   }
 
+  #ask(child: ChildProcess, plan: WorkerReplan): Promise<void> {
+    const message: ReplanRequest = { kind: 'replan', request: this.#nextRequest++, ...plan };
+    return ask(child, message, this.#replanTimeoutMs);
+  }
+
   /** Returns how often it ended of late. */
   #noteEnd(index: number): number {
     const now = performance.now();
@@ -220,30 +266,34 @@ export class Workers {
   }
 }
 
-function launch({ fds }: WorkerSpec): ChildProcess {
-  const file = import.meta.url.endsWith('.ts') ? './worker.ts' : './worker.js';
-  const child = fork(fileURLToPath(new URL(file, import.meta.url)), [String(process.pid)], {
+const ENTRY = fileURLToPath(
+  new URL(import.meta.url.endsWith('.ts') ? './worker-main.ts' : './worker-main.js', import.meta.url),
+);
+
+function launch({ fds }: WorkerSpec, entry: string): ChildProcess {
+  const child = fork(entry, [String(process.pid)], {
     stdio: ['ignore', 'inherit', 'inherit', 'ipc', ...fds],
-    execArgv: [...process.execArgv, ...V8_OPTIONS],
+    execArgv: [...withoutDebugger(process.execArgv), ...V8_OPTIONS],
+    env: environmentWithoutDebugger(process.env),
   });
   child.on('error', () => {}); // whoever waits for it listens, too
   return child;
 }
 
 const replanOf = ({ start: { plan, filters, steering } }: WorkerSpec): WorkerReplan => ({
-  kind: 'replan',
   plan,
   filters,
   steering,
 });
 
 /** Resolves when the worker has it; also when it ends, because its successor starts with it. */
-async function ask(child: ChildProcess, plan: WorkerReplan): Promise<void> {
-  const timeout = AbortSignal.timeout(REPLAN_TIMEOUT_MS);
+async function ask(child: ChildProcess, message: ReplanRequest, timeoutMs: number): Promise<void> {
+  const timeout = AbortSignal.timeout(timeoutMs);
   await new Promise<void>((resolve, reject) => {
     const onMessage = (answer: FromWorker) => {
+      if (!('request' in answer) || answer.request !== message.request) return;
       if (answer.kind === 'planned') done();
-      else if (answer.kind === 'failed') done(new WorkerError(answer.message, answer.hint));
+      else done(new WorkerError(answer.message, answer.hint));
     };
     const onExit = () => done();
     const onTimeout = () => done(new WorkerError('a datapath process does not answer'));
@@ -255,7 +305,7 @@ async function ask(child: ChildProcess, plan: WorkerReplan): Promise<void> {
     };
     child.on('message', onMessage).on('exit', onExit);
     timeout.addEventListener('abort', onTimeout);
-    child.send(plan);
+    child.send(message);
   });
 }
 

@@ -80,10 +80,14 @@ const MAY_IMPORT: Record<string, { of: string[]; types?: string[]; instead: stri
     instead: 'messages are data: behaviour belongs to proxy or worker',
   },
   'workers.ts': {
-    of: ['worker-protocol.ts'],
+    of: ['sys/debugger.ts', 'worker-protocol.ts'],
     instead: 'it keeps processes alive; what they do is in worker.ts',
   },
   'worker.ts': { of: [...EVERYTHING, 'worker-protocol.ts'], instead: 'proxy.ts tells it what it must know' },
+  'worker-main.ts': {
+    of: ['sys/debugger.ts', 'sys/signals.ts', 'worker.ts'],
+    instead: 'it decides signals and calls worker.ts, which is loaded after that',
+  },
   control: {
     of: [...EVERYTHING, 'worker-protocol.ts', 'workers.ts'],
     instead:
@@ -103,7 +107,7 @@ const MAY_IMPORT: Record<string, { of: string[]; types?: string[]; instead: stri
     of: ['proxy.ts', 'config', 'ctl', 'lab', 'sniff', 'version.ts'],
     instead: 'a command parses its arguments and calls proxy, config, ctl, lab or sniff',
   },
-  'main.ts': { of: ['cli'], instead: 'main.ts hands argv to cli, nothing else' },
+  'main.ts': { of: ['cli', 'sys/debugger.ts'], instead: 'main.ts hands argv to cli, nothing else' },
 };
 
 /** Where a package may be imported; `types` means that its types may be imported anywhere. */

@@ -58,7 +58,11 @@ export function watchExhaustion(
   const look = () => {
     sources.refresh();
     const now = nowMs();
-    for (const { key, fields, text, count } of watched(sources)) {
+    const all = watched(sources);
+    // Services come and go by reloads.
+    const keys = new Set(all.map(({ key }) => key));
+    for (const key of said.keys()) if (!keys.has(key)) said.delete(key);
+    for (const { key, fields, text, count } of all) {
       const last = said.get(key);
       if (last === undefined || count < last.count)
         said.set(key, { count, atMs: Number.NEGATIVE_INFINITY, beganMs: undefined });

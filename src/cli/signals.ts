@@ -1,4 +1,4 @@
-// From start to exit code. SIGTERM and SIGINT stop the proxy, which removes what it added to the host; a signal a second
+// From start to exit code. SIGTERM, SIGINT and SIGQUIT stop the proxy, which removes what it added to the host; a signal a second
 // later does not wait for that (within a second it is the same wish: npm and timeout pass on what the terminal sends to
 // everybody). A signal during the start counts too: the proxy is stopped as soon as it stands.
 //
@@ -23,7 +23,7 @@ export interface SignalSource {
   exit(code: number): unknown;
 }
 
-const SIGNALS = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const;
+const SIGNALS = ['SIGTERM', 'SIGINT', 'SIGQUIT', 'SIGHUP'] as const;
 const EXIT_AT_ONCE = 130;
 const SAME_WISH_MS = 1000;
 

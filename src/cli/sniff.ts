@@ -17,7 +17,7 @@ export interface SniffArguments {
   filter: readonly string[];
 }
 
-const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT'] as const;
 const CODES = { dim: 2, red: 31, green: 32, yellow: 33, cyan: 36 };
 
 /** Where packets come from, and how that is ended. */

@@ -310,7 +310,6 @@ function replansOf(
   const { services, filters } = blueprint;
   const steering = steeringOf(blueprint, fixed.workers, steeringKey);
   return workerPlans(config, host, services, fixed).map((plan) => ({
-    kind: 'replan',
     plan,
     filters,
     steering,

@@ -25,7 +25,7 @@ const PAGE_KEYS: readonly (readonly [string, number])[] = [
   ['\u001b[6~', 1],
   [' ', 1],
 ];
-const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT'] as const;
 
 type Terminal = Output & NodeJS.EventEmitter;
 

@@ -195,11 +195,30 @@ function portSets(addresses: readonly AddressPorts[]): {
   return { points, ranges: [...byRange].map(([ports, ips]) => ({ ports, ips })) };
 }
 
+/**
+ * The child ends with its input, and by nothing else: not by what a terminal, a service manager or an operator sends to all
+ * processes at once. All signals but KILL and STOP, and CHLD and CONT, which end nothing; ignored ones stay ignored after
+ * exec. The C library keeps 32 and 33 for itself.
+ */
+const IGNORED = Array.from({ length: 64 }, (_, index) => index + 1)
+  .filter((number) => ![9, 17, 18, 19, 32, 33].includes(number))
+  .join(' ');
+/** How often one is started that a signal ended before it could ignore it. */
+const STARTS_MAX = 3;
+
 /** Starts the child that owns the tables, and resolves when they are there. */
 async function hold(name: string, tables: readonly Table[]): Promise<ChildProcessWithoutNullStreams> {
-  // It must outlive the signals that a terminal or a service manager sends to all processes at once, until the proxy has
-  // stopped: ignored signals stay ignored after exec. nft -i would write its input to ~/.nft.history.
-  const child = spawn('sh', ['-c', "trap '' TERM INT HUP; exec nft -i"], {
+  for (let tries = 1; ; tries++) {
+    const child = await tryToHold(name, tables);
+    if (child.signalCode === null) return child;
+    if (tries === STARTS_MAX) throw explain(`nft ended with ${child.signalCode}`);
+  }
+}
+
+/** Resolves with a child that a signal ended, too. */
+async function tryToHold(name: string, tables: readonly Table[]): Promise<ChildProcessWithoutNullStreams> {
+  // nft -i would write its input to ~/.nft.history.
+  const child = spawn('sh', ['-c', `trap '' ${IGNORED}; exec nft -i`], {
     stdio: 'pipe',
     detached: true,
     env: { ...systemPath(), HOME: '/nonexistent' },
@@ -219,9 +238,10 @@ async function hold(name: string, tables: readonly Table[]): Promise<ChildProces
   const deadline = performance.now() + INSTALL_TIMEOUT_MS;
   while (!(await isInstalled(name, tables))) {
     if (failure !== undefined) throw explain(failure.message);
-    if (complaint !== '' || child.exitCode !== null || child.signalCode !== null) {
+    if (child.signalCode !== null) return child;
+    if (complaint !== '' || child.exitCode !== null) {
       await release(child);
-      throw explain(complaint || `nft ended with ${child.exitCode ?? child.signalCode}`);
+      throw explain(complaint || `nft ended with ${child.exitCode}`);
     }
     if (performance.now() > deadline) {
       await release(child);

@@ -4,6 +4,7 @@
 import { createSocket, type Socket } from 'node:dgram';
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { keepDebuggerShut } from '../sys/debugger.ts';
 import { familyOf, formatEndpoint } from '../wire/address.ts';
 import { type ClientTotals, noClientTotals, tell } from './events.ts';
 import { makePayload } from './payload.ts';
@@ -27,6 +28,7 @@ export interface ClientOptions {
 const MISSING_IN_A_ROW = 3;
 const PROGRESS_EVERY_MS = 500;
 
+keepDebuggerShut();
 const options = JSON.parse(process.argv[2] ?? '{}') as ClientOptions;
 const totals: ClientTotals = noClientTotals();
 let stopped = false;

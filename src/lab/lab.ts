@@ -32,7 +32,7 @@ const STATUS_EVERY_MS = 1000;
 const STRAYS =
   '(ip and (ip[0] & 0x0f > 5 or ip proto 248 or icmp)) or ' +
   '(ip6 and (ip6[6] = 60 or ip6[6] = 248 or (ip6[6] = 58 and ip6[40] < 128)))';
-const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT'] as const;
 
 class Interrupted extends Error {}
 

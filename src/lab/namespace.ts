@@ -147,12 +147,13 @@ export function removeLeftovers(): string[] {
   return namespaces;
 }
 
-/** Ends the process with 128 + signal number on SIGINT, SIGTERM and SIGHUP; the exit hook then removes everything. */
+/** Ends the process with 128 + signal number on SIGINT, SIGTERM, SIGHUP and SIGQUIT; the exit hook then removes everything. */
 export function exitOnSignals(): void {
   for (const [signal, code] of [
     ['SIGINT', 130] as const,
     ['SIGTERM', 143] as const,
     ['SIGHUP', 129] as const,
+    ['SIGQUIT', 131] as const,
   ]) {
     process.once(signal, () => process.exit(code));
   }

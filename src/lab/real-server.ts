@@ -8,6 +8,7 @@
 
 import { PROTOCOL_OPP } from '../sniff/dissect.ts';
 import { endpointName, findInDestinationOptions, findInIpOptions, type Uoa } from '../sniff/uoa-option.ts';
+import { keepDebuggerShut } from '../sys/debugger.ts';
 import { openOptionSocket, openRawReceiver } from '../sys/option-socket.ts';
 import { familyOf, formatEndpoint } from '../wire/address.ts';
 import { type Learned, type ServerTotals, tell } from './events.ts';
@@ -22,6 +23,7 @@ export interface ServerOptions {
 const WAIT_MS = 500;
 const EMPTY = new Uint8Array(0);
 
+keepDebuggerShut();
 const options = JSON.parse(process.argv[2] ?? '{}') as ServerOptions;
 const totals: ServerTotals = {
   received: 0,

@@ -32,6 +32,9 @@ export const close = bind<(fd: number) => number>('int close(int fd)');
 export const prctl = bind<(option: number, argument: number) => number>(
   'int prctl(int option, unsigned long argument)',
 );
+const signal = bind<(number: number, handler: number) => Pointer>(
+  'intptr_t signal(int number, intptr_t handler)',
+);
 export const if_nametoindex = bind<(name: string) => number>('unsigned int if_nametoindex(const char *name)');
 export const epoll_create1 = bind<(flags: number) => number>('int epoll_create1(int flags)');
 export const epoll_ctl = bind<(epoll: number, op: number, fd: number, event: Memory) => number>(
@@ -82,6 +85,13 @@ export const poll = bind<(fds: Memory, count: number, timeoutMs: number) => numb
 export const syscall = bind<
   (number: number, first: number, attributes: Memory, length: number, flags: number) => number
 >('int64_t syscall(int64_t number, int64_t first, void *attributes, int64_t length, int64_t flags)');
+
+const SIG_IGN = 1;
+
+/** signal(2) with SIG_IGN. Nothing happens for a number that cannot be ignored. */
+export function ignoreSignal(number: number): void {
+  signal(number, SIG_IGN);
+}
 
 const errnoNames = new Map(Object.entries(os.constants.errno).map(([name, value]) => [value, name]));
 

@@ -115,3 +115,18 @@ test('the legs that have no lports left are named, the fullest first, and not mo
   assert.match(pass(60_000).join(), /to 10\.2\.0\.11:6000 uses 100 of 100, 2 more\)$/);
   end();
 });
+
+test('a service that is gone is forgotten: one that takes its name begins anew', () => {
+  const { counters, services, pass, end } = start();
+  const cell = counterRow(2) + dropColumn(DROP.session_limit);
+  counters[cell] = 1;
+  assert.deepEqual(pass(1000), []);
+  const [game] = services.splice(0, 1);
+  assert.deepEqual(pass(1000), []);
+  counters[cell] = 50;
+  services.push(game!);
+  assert.deepEqual(pass(3000), []);
+  counters[cell] = 51;
+  assert.deepEqual(pass(2000), ['game 1 service game: limits.sessions is reached']);
+  end();
+});

@@ -61,6 +61,7 @@ describe('a running proxy', () => {
   for (const [signal, isTTY] of [
     ['SIGTERM', false],
     ['SIGINT', false],
+    ['SIGQUIT', false],
     ['SIGTERM', true],
     ['SIGINT', true],
     ['SIGHUP', true],
