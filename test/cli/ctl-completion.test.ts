@@ -2,12 +2,12 @@ import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
 import { startSample } from '../admin/sample.ts';
 import { outcomeOf, uoaProxyBeside } from './ctl-program.ts';
-import { type Outcome, uoaProxy } from './program.ts';
+import { type Outcome, PROGRAM, PROGRAM_WORDS, uoaProxy } from './program.ts';
 
 /** What bash proposes for a command line with the cursor at its end. */
 async function bash(t: TestContext, line: string): Promise<string[]> {
   const text = `
-    uoa-proxy() { '${process.execPath}' --import tsx src/main.ts "$@"; }
+    uoa-proxy() { ${PROGRAM_WORDS} "$@"; }
     eval "$(uoa-proxy completion bash)"
     COMP_LINE="$1"; COMP_POINT=\${#1}
     _uoa_proxy
@@ -22,7 +22,7 @@ async function zsh(t: TestContext, lines: readonly string[]): Promise<string[]> 
     zmodload zsh/zpty
     zpty shell zsh -f -i
     zpty -w shell 'autoload -U compinit; compinit -D -u'
-    zpty -w shell 'uoa-proxy() { ${process.execPath} --import tsx src/main.ts "$@" }'
+    zpty -w shell 'uoa-proxy() { ${PROGRAM.join(' ')} "$@" }'
     zpty -w shell 'eval "$(uoa-proxy completion zsh)"'
     zpty -w shell 'show() { zle -I; print -r -- "<$BUFFER>"; BUFFER= }; zle -N show; bindkey "^X" show'
     for line in "$@"; do

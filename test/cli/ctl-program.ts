@@ -4,20 +4,18 @@ import { once } from 'node:events';
 import type { Readable, Writable } from 'node:stream';
 import type { TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import type { Outcome } from './program.ts';
+import { type Outcome, PROGRAM, PROGRAM_WORDS } from './program.ts';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
-const PROGRAM = ['--import', 'tsx', 'src/main.ts'];
 
 /** Resolves when it ended. */
 export function uoaProxyBeside(t: TestContext, ...args: string[]): Promise<Outcome> {
-  return outcomeOf(t, process.execPath, [...PROGRAM, ...args]);
+  return outcomeOf(t, PROGRAM[0]!, [...PROGRAM.slice(1), ...args]);
 }
 
 /** Runs text of bash in which uoa-proxy is the program. Resolves when it ended. */
 export function bashBeside(t: TestContext, text: string): Promise<Outcome> {
-  const program = [process.execPath, ...PROGRAM].map((word) => `'${word}'`).join(' ');
-  return outcomeOf(t, 'bash', ['-c', `uoa-proxy() { ${program} "$@"; }\n${text}`]);
+  return outcomeOf(t, 'bash', ['-c', `uoa-proxy() { ${PROGRAM_WORDS} "$@"; }\n${text}`]);
 }
 
 /** Runs a program in the project's folder. Resolves when it ended. */
@@ -47,7 +45,7 @@ export interface Terminal {
 
 /** On a pseudo terminal (script(1)); `before` is shell text that runs on it first. */
 export function uoaProxyOnTerminal(t: TestContext, before: string, ...args: string[]): Terminal {
-  const program = [process.execPath, ...PROGRAM, ...args].map((word) => `'${word}'`).join(' ');
+  const program = [PROGRAM_WORDS, ...args.map((word) => `'${word}'`)].join(' ');
   const child: ChildProcessByStdio<Writable, Readable, null> = spawn(
     'script',
     ['-qefc', `${before}; exec ${program}`, '/dev/null'],

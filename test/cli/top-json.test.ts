@@ -10,6 +10,7 @@ import { DROP } from '../../src/datapath/verdict.ts';
 import { IO_COLUMN } from '../../src/io/packet-io.ts';
 import { startSample } from '../admin/sample.ts';
 import { bashBeside, uoaProxyBeside, uoaProxyOnTerminal } from './ctl-program.ts';
+import { PROGRAM } from './program.ts';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 
@@ -34,11 +35,11 @@ interface Frame {
 
 /** `top --json` with a pipe as its standard output. */
 function startTop(t: TestContext, url: string, ...args: string[]) {
-  const child = spawn(
-    process.execPath,
-    ['--import', 'tsx', 'src/main.ts', 'top', '--json', '--admin', url, ...args],
-    { cwd: root, stdio: ['ignore', 'pipe', 'pipe'] },
-  );
+  const [node, ...program] = PROGRAM;
+  const child = spawn(node!, [...program, 'top', '--json', '--admin', url, ...args], {
+    cwd: root,
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
   t.after(() => child.kill('SIGKILL'));
   let stderr = '';
   child.stderr.setEncoding('utf8').on('data', (text) => {

@@ -9,7 +9,7 @@ import { CaptureError } from '../../src/sniff/capture-error.ts';
 import { readCapture } from '../../src/sniff/capture-file.ts';
 import { Observer } from '../../src/sniff/sighting.ts';
 import { jsonLine } from '../../src/sniff/sighting-line.ts';
-import { uoaProxy } from '../cli/program.ts';
+import { PROGRAM, uoaProxy } from '../cli/program.ts';
 import { concat } from '../packets/bytes.ts';
 import { GOLDEN } from '../vectors/golden.ts';
 import { ETHERNET, ethernet, framed, pcap, pcapng, START_US, save, type Written } from './capture-writer.ts';
@@ -77,9 +77,8 @@ describe('a capture file', () => {
   });
 
   test('comes from standard input, too', () => {
-    const main = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
-    const argv = ['--import', 'tsx', main, 'sniff', '-r', '-', '--json'];
-    const { stdout } = spawnSync(process.execPath, argv, { input: pcap(PACKETS), encoding: 'utf8' });
+    const [node, ...argv] = [...PROGRAM, 'sniff', '-r', '-', '--json'];
+    const { stdout } = spawnSync(node!, argv, { input: pcap(PACKETS), encoding: 'utf8' });
     assert.equal(parseLines(stdout).length, 2);
   });
 
@@ -198,7 +197,7 @@ describe('what cannot be read', () => {
   test('capturing without the privilege is refused with what is needed', {
     skip: process.getuid?.() !== 0,
   }, () => {
-    const program = ['--import', 'tsx', 'src/main.ts', 'sniff', '-i', 'lo'];
+    const program = [...PROGRAM, 'sniff', '-i', 'lo'];
     const drop = [
       '--bounding-set',
       '-all',
@@ -211,7 +210,7 @@ describe('what cannot be read', () => {
       '--clear-groups',
     ];
     const cwd = fileURLToPath(new URL('../../', import.meta.url));
-    const { status, stderr } = spawnSync('setpriv', [...drop, process.execPath, ...program], {
+    const { status, stderr } = spawnSync('setpriv', [...drop, ...program], {
       cwd,
       encoding: 'utf8',
     });

@@ -1,0 +1,91 @@
+// The test suite: each file in a process of its own, several at once, and what each took. What fails does not keep the
+// rest from being run; it is shown whole, and named at the end with the command that runs it alone.
+// Arguments: unit, net, or both. The last line is the count: N passed, N failed, N skipped.
+import { rmSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import { fileURLToPath } from 'node:url';
+import { findSuite, type TestFile } from './files.ts';
+import { type Count, interruptJobs, type Job, runJob } from './job.ts';
+import { stubPackages, withoutPrivileges } from './unprivileged.ts';
+
+const CORES = availableParallelism();
+/** Net tests wait more than they work. */
+const NET_AT_ONCE = 2 * CORES;
+const CHECKS: readonly Job[] = ['lint', 'typecheck'].map((name) => ({
+  name,
+  command: `npm run ${name}`,
+  argv: ['npm', 'run', '--silent', name],
+  isTest: false,
+}));
+
+const total: Count = { passed: 0, failed: 0, skipped: 0 };
+const failures: string[] = [];
+let isInterrupted = false;
+await main(process.argv.slice(2));
+
+async function main(parts: readonly string[]): Promise<void> {
+  process.chdir(fileURLToPath(new URL('../../', import.meta.url)));
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    process.on(signal, () => {
+      isInterrupted = true;
+      interruptJobs();
+    });
+  }
+  const suite = findSuite('.');
+  if (parts.includes('unit')) {
+    const stubs = stubPackages();
+    const jobs = suite.unit.map((file) => withoutPrivileges(jobOf(file), stubs));
+    await runAll('lint, types and unit tests', CORES, [...CHECKS, ...jobs]);
+    rmSync(stubs, { recursive: true });
+  }
+  if (parts.includes('net')) {
+    await runAll('net tests', NET_AT_ONCE, suite.net.map(jobOf));
+    await runAll('net tests that run alone', 1, suite.alone.map(jobOf));
+  }
+  if (failures.length > 0) console.log(['\nfailed:', ...failures].join('\n  '));
+  if (isInterrupted) console.log('\ninterrupted: not all was run');
+  console.log(`\n${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped`);
+  process.exitCode = isInterrupted ? 130 : total.failed > 0 ? 1 : 0;
+}
+
+async function runAll(what: string, atOnce: number, jobs: readonly Job[]): Promise<void> {
+  console.log(`== ${what}: ${jobs.length} files, ${atOnce} at once`);
+  const start = performance.now();
+  const waiting = jobs.values();
+  const takeTurns = async (): Promise<void> => {
+    for (const job of waiting) if (!isInterrupted) await runOne(job);
+  };
+  await Promise.all(Array.from({ length: atOnce }, takeTurns));
+  console.log(`== ${what}: ${secondsSince(start)}`);
+}
+
+async function runOne(job: Job): Promise<void> {
+  const start = performance.now();
+  const { passed, failed, skipped, output } = await runJob(job);
+  total.passed += passed;
+  total.failed += failed;
+  total.skipped += skipped;
+  const count = [`${passed} passed`, failed > 0 && `${failed} failed`, skipped > 0 && `${skipped} skipped`];
+  console.log(
+    `${failed > 0 ? 'FAILED' : 'ok    '} ${secondsSince(start).padStart(8)}  ${job.name}: ${count.filter(Boolean).join(', ')}`,
+  );
+  if (failed > 0) {
+    failures.push(job.command);
+    console.log(output.replace(/^/gm, '    | '));
+  } else {
+    // Skipped tests, with the reason behind a #.
+    for (const line of output.match(/^ *﹣.*#.*$/gm) ?? []) console.log(`    | ${line.trim()}`);
+  }
+}
+
+function jobOf({ path, io }: TestFile): Job {
+  const argv = [process.execPath, '--import', 'tsx', '--test-reporter=spec', path];
+  const command = `bash test/run ${path}`;
+  if (io === undefined) return { name: path, command, argv, isTest: true };
+  const env = { UOA_TEST_IO: io };
+  return { name: `${path} over ${io}`, command: `UOA_TEST_IO='${io}' ${command}`, argv, env, isTest: true };
+}
+
+function secondsSince(start: number): string {
+  return `${((performance.now() - start) / 1000).toFixed(1)} s`;
+}
