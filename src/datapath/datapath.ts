@@ -118,6 +118,7 @@ export class Datapath {
   ): Verdict {
     const state = this.#state;
     const { packet, reassembler } = state;
+    state.portIndex = portIndex;
     const fault = parse(packet, frame, off, end);
     if (fault === PARSE_OK) {
       packet.largestFragment = largestFragment;
@@ -133,8 +134,7 @@ export class Datapath {
     // Judged here, because of what stands before an IPv6 fragment header nothing is left when the datagram is whole.
     if (packet.options.sourceRoute) return DROP.source_route;
     if (packet.options.refusedOff !== 0) {
-      if (packet.fragment.offset === 0)
-        state.icmp.unknownOption(frame, packet, packet.options.refusedOff, -1, nowMs);
+      state.icmp.unknownOption(frame, packet, packet.options.refusedOff, -1, nowMs);
       return DROP.unknown_ip_option;
     }
     const verdict = reassembler.add(packet, frame, state.directory.ports[portIndex].side, nowMs);

@@ -16,6 +16,7 @@ import { IPV6_HEADER_LEN, IPV6_MTU_MIN } from '../wire/ipv6.ts';
 import { Packet } from '../wire/packet.ts';
 import { UDP_HEADER_LEN } from '../wire/udp.ts';
 import { COUNTER } from './counters.ts';
+import { ICMP_KIND } from './icmp-limit.ts';
 import { rewriteEmbedded, rewrittenLen } from './rewrite.ts';
 import { SERVER_COUNTER, serverRow } from './server-cells.ts';
 import type { DatapathState } from './state.ts';
@@ -78,7 +79,8 @@ export function icmpError(state: DatapathState, frame: Frame, portIndex: number,
   }
   if (wasInbound && isUnreachable(family) && comesFromRealServer(packet, leg))
     state.memory.servers[serverRow(leg.realServerIndex) + SERVER_COUNTER.unreachable]++;
-  if (isTooBig(family)) {
+  const isAboutSize = isTooBig(family);
+  if (isAboutSize) {
     const mtu = mtuOf(family);
     if (mtu >= embedded.totalLen) return DROP.bad_icmp;
     if (wasInbound && mtu < state.mtuOf(base, leg, nowMs)) learnMtu(records, base, mtu, nowMs);
@@ -96,10 +98,12 @@ export function icmpError(state: DatapathState, frame: Frame, portIndex: number,
     // As the client sent it: from the client to the VIP.
     rewriteEmbedded(copy, embedded, toFamily, origin.addresses, origin.cport, origin.vport);
     state.pointToClient(base, service, toFamily);
-    return pass(state, toFamily, toClient, len, service.index, nowMs);
+    const kind = isAboutSize ? ICMP_KIND.tooBig : ICMP_KIND.toClient;
+    return pass(state, kind, toFamily, toClient, len, nowMs);
   }
   rewriteEmbedded(copy, embedded, toFamily, leg.from, leg.rport, lportOf(records, base));
-  return pass(state, toFamily, leg.towards, len, service.index, nowMs);
+  const kind = isAboutSize ? ICMP_KIND.tooBig : ICMP_KIND.toRealServer;
+  return pass(state, kind, toFamily, leg.towards, len, nowMs);
 }
 
 /**
@@ -197,12 +201,13 @@ function copyEmbedded(frame: Frame, end: number): number {
 /** Sends the error about the rewritten copy, of whose datagram `len` bytes are there. */
 function pass(
   state: DatapathState,
+  kind: number,
   family: Family,
   addresses: Int32Array,
   len: number,
-  serviceIndex: number,
   nowMs: number,
 ): Verdict {
   const { off, headerLen } = embedded;
-  return state.icmp.pass(message, family, addresses, copy, off, headerLen + len, serviceIndex, nowMs);
+  const { icmp, origin, serviceIndex } = state;
+  return icmp.pass(kind, message, family, addresses, copy, off, headerLen + len, serviceIndex, origin, nowMs);
 }

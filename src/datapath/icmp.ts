@@ -1,5 +1,6 @@
-// ICMP errors that we send, within a rate limit: about packets we cannot forward (RFC 1812, 4.3; RFC 4443), and other
+// ICMP errors that we send, within limits (icmp-limit.ts): about packets we cannot forward (RFC 1812, 4.3; RFC 4443), and other
 // hosts' about packets of a session, translated.
+import type { Origin } from '../uoa/origin.ts';
 import type { Family } from '../wire/address.ts';
 import { Frame, type Send } from '../wire/frame.ts';
 import {
@@ -14,62 +15,67 @@ import {
 import type { IcmpMessage } from '../wire/icmp-translation.ts';
 import type { Packet } from '../wire/packet.ts';
 import { COUNTER, counterRow } from './counters.ts';
+import { ICMP_KIND, IcmpLimit } from './icmp-limit.ts';
 import { DROP, VERDICT, type Verdict } from './verdict.ts';
-
-/** Errors per second and at once, as the Linux kernel's defaults (icmp_msgs_per_sec, icmp_msgs_burst). */
-const PER_SECOND = 1000;
-const BURST = 50;
 
 export class IcmpSender {
   readonly #send: Send;
   readonly #counters: Float64Array;
+  readonly #limit: IcmpLimit;
+  readonly #isAnswerable: (packet: Packet) => boolean;
   readonly #out = new Frame(Buffer.alloc(ICMP_MAX_LEN));
   readonly #message: IcmpMessage = { type: 0, code: 0, rest: 0 };
   readonly #addresses = new Int32Array(8);
-  #tokens = BURST;
-  #refilledAt = 0;
 
-  constructor(send: Send, counters: Float64Array) {
+  /** `isAnswerable`: see answerable.ts; asked of each packet that an error is to be about. `seed`: two random int32. */
+  constructor(
+    send: Send,
+    counters: Float64Array,
+    seed: readonly [number, number],
+    isAnswerable: (packet: Packet) => boolean,
+  ) {
     this.#send = send;
     this.#counters = counters;
+    this.#limit = new IcmpLimit(seed);
+    this.#isAnswerable = isAnswerable;
   }
 
   /** The packet's TTL ran out here: to its sender, from the address it was sent to. */
   timeExceeded(frame: Frame, packet: Packet, serviceIndex: number, nowMs: number): void {
     const type = packet.family === 4 ? ICMP.timeExceeded : ICMPV6.timeExceeded;
-    this.#aboutPacket(type, 0, 0, frame, packet, serviceIndex, nowMs);
+    this.#aboutPacket(ICMP_KIND.timeExceeded, type, 0, 0, frame, packet, serviceIndex, nowMs);
   }
 
   /** Nobody takes the packet any more: its sender's program is told. */
   portUnreachable(frame: Frame, packet: Packet, serviceIndex: number, nowMs: number): void {
     const type = packet.family === 4 ? ICMP.unreachable : ICMPV6.unreachable;
     const code = packet.family === 4 ? ICMP_UNREACHABLE.port : ICMPV6_UNREACHABLE.port;
-    this.#aboutPacket(type, code, 0, frame, packet, serviceIndex, nowMs);
+    this.#aboutPacket(ICMP_KIND.unreachable, type, code, 0, frame, packet, serviceIndex, nowMs);
   }
 
   /** `mtu` is the largest packet of the same family that could go. */
   tooBig(frame: Frame, packet: Packet, mtu: number, serviceIndex: number, nowMs: number): void {
-    if (packet.family === 6)
-      this.#aboutPacket(ICMPV6.packetTooBig, 0, mtu, frame, packet, serviceIndex, nowMs);
-    else {
-      const code = ICMP_UNREACHABLE.fragmentationNeeded;
-      this.#aboutPacket(ICMP.unreachable, code, mtu, frame, packet, serviceIndex, nowMs);
-    }
+    const type = packet.family === 4 ? ICMP.unreachable : ICMPV6.packetTooBig;
+    const code = packet.family === 4 ? ICMP_UNREACHABLE.fragmentationNeeded : 0;
+    this.#aboutPacket(ICMP_KIND.tooBig, type, code, mtu, frame, packet, serviceIndex, nowMs);
   }
 
   /** The IPv6 option at `optionOff` says what its sender wants to know (RFC 8200, 4.2: 10, 11), or not (01). */
   unknownOption(frame: Frame, packet: Packet, optionOff: number, serviceIndex: number, nowMs: number): void {
     if (frame.view.getUint8(optionOff) >>> 6 === 1) return;
     const pointer = optionOff - packet.off;
+    const { parameterProblem } = ICMPV6;
     const code = ICMPV6_PARAMETER.unknownOption;
-    this.#aboutPacket(ICMPV6.parameterProblem, code, pointer, frame, packet, serviceIndex, nowMs);
+    const kind = ICMP_KIND.parameterProblem;
+    this.#aboutPacket(kind, parameterProblem, code, pointer, frame, packet, serviceIndex, nowMs);
   }
 
   /**
    * Sends an error of another host from addresses[0..3] to addresses[4..7], its embedded packet at `off` rewritten
-   * already to `family`.
+   * already to `family`. `origin` is that of the session.
    */
   pass(
+    kind: number,
     message: IcmpMessage,
     family: Family,
     addresses: Int32Array,
@@ -77,13 +83,15 @@ export class IcmpSender {
     off: number,
     len: number,
     serviceIndex: number,
+    origin: Origin,
     nowMs: number,
   ): Verdict {
-    const column = COUNTER.icmpTranslated;
-    return this.#emit(column, message, family, addresses, frame, off, len, serviceIndex, nowMs);
+    if (!this.#limit.take(kind, origin.addresses, origin.family, nowMs)) return this.#suppress(serviceIndex);
+    return this.#emit(COUNTER.icmpTranslated, message, family, addresses, frame, off, len, serviceIndex);
   }
 
   #aboutPacket(
+    kind: number,
     type: number,
     code: number,
     rest: number,
@@ -92,14 +100,18 @@ export class IcmpSender {
     serviceIndex: number,
     nowMs: number,
   ): void {
+    if (!this.#isAnswerable(packet)) return;
     const { family, addresses, off, totalLen } = packet;
+    if (!this.#limit.take(kind, addresses, family, nowMs)) {
+      this.#suppress(serviceIndex);
+      return;
+    }
     const message = this.#message;
     message.type = type;
     message.code = code;
     message.rest = rest;
     for (let i = 0; i < 8; i++) this.#addresses[i] = addresses[i ^ 4];
-    const column = COUNTER.icmpSent;
-    this.#emit(column, message, family, this.#addresses, frame, off, totalLen, serviceIndex, nowMs);
+    this.#emit(COUNTER.icmpSent, message, family, this.#addresses, frame, off, totalLen, serviceIndex);
   }
 
   #emit(
@@ -111,29 +123,15 @@ export class IcmpSender {
     off: number,
     len: number,
     serviceIndex: number,
-    nowMs: number,
   ): Verdict {
-    const row = counterRow(serviceIndex);
-    if (!this.#takeToken(nowMs)) {
-      this.#counters[row + COUNTER.icmpSuppressed]++;
-      return DROP.icmp_rate_limited;
-    }
     const packetLen = writeIcmpError(this.#out, 0, family, type, code, rest, addresses, frame, off, len);
     if (!this.#send(this.#out, 0, packetLen)) return DROP.send_failed;
-    this.#counters[row + column]++;
+    this.#counters[counterRow(serviceIndex) + column]++;
     return VERDICT.forward;
   }
 
-  #takeToken(nowMs: number): boolean {
-    const elapsedMs = (nowMs - this.#refilledAt) | 0;
-    if (elapsedMs !== 0) {
-      // The clock wraps after 24 days without an error: a full bucket is right then too.
-      const gained = elapsedMs < 0 ? BURST : (elapsedMs * PER_SECOND) / 1000;
-      this.#tokens = Math.min(BURST, this.#tokens + gained);
-      this.#refilledAt = nowMs;
-    }
-    if (this.#tokens < 1) return false;
-    this.#tokens--;
-    return true;
+  #suppress(serviceIndex: number): Verdict {
+    this.#counters[counterRow(serviceIndex) + COUNTER.icmpSuppressed]++;
+    return DROP.icmp_rate_limited;
   }
 }

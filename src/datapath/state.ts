@@ -23,6 +23,7 @@ import { type Family, isSameAddress } from '../wire/address.ts';
 import type { Frame, Send } from '../wire/frame.ts';
 import { Packet } from '../wire/packet.ts';
 import { Admission } from './admission.ts';
+import { isAnswerable } from './answerable.ts';
 import { COUNTER, COUNTER_COLUMNS, type CounterName, counterRow } from './counters.ts';
 import { Directory } from './directory.ts';
 import { Identifications } from './fragment.ts';
@@ -55,6 +56,8 @@ export class DatapathState {
   readonly toClient = new Int32Array(8);
   /** The packet under way. */
   readonly packet = new Packet();
+  /** The plan's port that the packet under way came by. */
+  portIndex = 0;
   /** The service that the packet under way belongs to, -1 for none. */
   serviceIndex = -1;
   /** The packet under way comes from a sibling, and is not passed on again. */
@@ -79,13 +82,15 @@ export class DatapathState {
     this.#meanings = meaningsOf(plan.services);
     this.memory = memory;
     this.send = send;
-    this.icmp = new IcmpSender(send, memory.counters);
     this.reassembler = new Reassembler(memory.counters, seed);
     this.identifications = new Identifications(seed);
     const { common } = memory;
     const sharedSeed = plan.sharedSeed ?? seed;
     this.directory = new Directory(memory, new Persistence(common.persistence, sharedSeed));
     this.directory.apply(plan);
+    this.icmp = new IcmpSender(send, memory.counters, seed, (packet) =>
+      isAnswerable(packet, this.directory.addresses, this.directory.ports[this.portIndex]),
+    );
     const { worker = { worker: 0, workers: 1 } } = plan;
     this.admission = new Admission(plan.services, common.clients, memory.clientPrefixes, worker, sharedSeed);
     this.admission.takeOver(memory.records, memory.table[0]);

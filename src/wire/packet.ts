@@ -41,7 +41,7 @@ export class Fragment {
   /** Where its data stand in the packet (absolute) and how many bytes they are. */
   dataOff = 0;
   dataLen = 0;
-  /** Where its data stand in the datagram. */
+  /** Where its data stand in the datagram; 0 for a whole packet. */
   offset = 0;
   more = false;
 }
@@ -95,6 +95,7 @@ export function parse(packet: Packet, frame: Frame, off: number, end: number): n
   packet.off = off;
   packet.oppLen = 0;
   packet.largestFragment = 0;
+  packet.fragment.offset = 0;
   if (end - off < ipv4.IPV4_HEADER_LEN) return FAULT.truncated;
   const version = ipv4.version(view, off);
   if (version === 4) return parseIpv4(packet, view, off, end);

@@ -1,14 +1,12 @@
 // ICMP that the proxy sends itself in all eight walks, and what it learns from packet too big: who is told which size,
 // and what goes out within it afterwards.
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
 import { pattern } from '../packets/bytes.ts';
 import { dissect } from '../packets/dissect.ts';
 import { CARRIED, COMBINATIONS, FIRST } from './combination.ts';
 import { asSent, errorAbout, fromFarSide, opened, toSender } from './errors.ts';
 import { inFragments } from './expected.ts';
 import { EMPTY, type Fields } from './pair.ts';
-import { PORT, Rig } from './rig.ts';
 import { type Row, rows } from './rows.ts';
 import { answered, cutUp, leaving, WALKS, type Walk, whole } from './walks.ts';
 
@@ -285,25 +283,3 @@ rows(
     };
   }),
 );
-
-test('ICMP of both kinds and families is limited to 50 at once and 1,000 a second', () => {
-  for (const walk of WALKS) {
-    const rig = new Rig(walk.plan());
-    for (const step of opened(walk))
-      rig.receive((step.wan ?? step.lan) as Uint8Array, step.wan ? PORT.wan : PORT.lan);
-    const isInbound = walk.before.length === 0;
-    const expired = () => rig.receive(walk.packet({ ttl: 1 }), isInbound ? PORT.wan : PORT.lan);
-    const told = () =>
-      rig.receive(
-        errorAbout(walk.result(), { type: walk.to === 4 ? 11 : 3, code: 0, rest: 0 }),
-        isInbound ? PORT.lan : PORT.wan,
-      );
-    const sent = Array.from({ length: 60 }, (_, index) => (index % 2 === 0 ? expired() : told()));
-    assert.equal(sent.filter((outcome) => outcome.sent.length > 0).length, 50, walk.name);
-    assert.equal(sent.at(-1)!.verdict, 'drop:icmp_rate_limited');
-    assert.equal(rig.counter('icmpSuppressed'), 10);
-    rig.at += 10;
-    const later = Array.from({ length: 20 }, told);
-    assert.equal(later.filter((outcome) => outcome.sent.length > 0).length, 10, walk.name);
-  }
-});
