@@ -2,6 +2,7 @@
 // notations of one address are found to be the same.
 import ipaddr from 'ipaddr.js';
 import { familyOf, formatEndpoint } from '../wire/address.ts';
+import { addressHint, endpointHint, prefixHint } from './hint.ts';
 import { formatValue } from './problem.ts';
 import type { Reader } from './reader.ts';
 
@@ -20,7 +21,7 @@ export function unicastAddress(): Reader<string> {
   return {
     allowed: 'unicast IPv4 or IPv6 address',
     read: (raw) => (refusalOf(raw) === undefined ? canonical(raw) : undefined),
-    reason: refusalOf,
+    reason: (raw) => refusalOf(raw) ?? addressHint(raw, isAddress),
   };
 }
 
@@ -38,7 +39,11 @@ export function addressPerFamily(): Reader<readonly string[]> {
       if (!Array.isArray(raw)) return one.reason?.(raw);
       for (const element of raw as unknown[]) {
         if (one.read(element) !== undefined) continue;
-        return one.reason?.(element) ?? `${formatValue(element)} is no ${one.allowed}`;
+        const hint = addressHint(element, isAddress);
+        return (
+          refusalOf(element) ??
+          `${formatValue(element)} is no ${one.allowed}${hint === undefined ? '' : `: ${hint}`}`
+        );
       }
       if (raw.length > 2) return 'more than two addresses';
       return raw.length === 2 ? `both are IPv${familyOf(canonical(raw[0])!)}` : undefined;
@@ -61,6 +66,7 @@ export function listenAddress(): Reader<Listen> {
       const valid = v6 === undefined ? isIpv4(host) : isIpv6(host);
       return valid && port <= 65535 ? { host, port } : undefined;
     },
+    reason: (raw) => endpointHint(raw, isAddress),
     format: ({ host, port }) => formatEndpoint(host, port),
   };
 }
@@ -78,7 +84,7 @@ export function endpoint(): Reader<{ ip: string; port: number }> {
     },
     reason: (raw) => {
       const host = listen.read(raw)?.host;
-      return host === undefined ? undefined : refusalOf(host);
+      return host === undefined ? endpointHint(raw, isAddress) : refusalOf(host);
     },
     format: ({ ip, port }) => formatEndpoint(ip, port),
   };
@@ -95,7 +101,7 @@ export function prefix(): Reader<string> {
     },
     reason: (raw) => {
       const parsed = parsePrefix(raw);
-      return parsed && refusalOfPrefix(parsed);
+      return parsed === undefined ? prefixHint(raw, isAddress) : refusalOfPrefix(parsed);
     },
   };
 }
@@ -198,6 +204,8 @@ const IPV4 = new RegExp(`^${OCTET}(?:\\.${OCTET}){3}$`);
 function isIpv4(raw: unknown): raw is string {
   return typeof raw === 'string' && IPV4.test(raw);
 }
+
+const isAddress = (text: string): boolean => isIpv4(text) || isIpv6(text);
 
 function isIpv6(raw: unknown): raw is string {
   return typeof raw === 'string' && ipaddr.IPv6.isValid(raw);

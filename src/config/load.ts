@@ -1,29 +1,16 @@
 // A config file -> Config, or every problem in it with its path and line. The only importer of yaml.
-import { readFileSync } from 'node:fs';
-import { type Document, isMap, isPair, isScalar, isSeq, LineCounter, type Node, parseDocument } from 'yaml';
+import { type Document, isMap, isPair, isScalar, isSeq, LineCounter, parseDocument } from 'yaml';
 import type * as z from 'zod';
 import { knownKeys } from './key.ts';
 import { ConfigError, type Finding, formatPath, type KeyPath, nearestKey, type Problem } from './problem.ts';
 import { findConflicts, type IndexedService } from './rules.ts';
 import { CONFIG_SCHEMA, type Config, readService } from './schema.ts';
+import { readText } from './text.ts';
+import { firstAlias, startOf, yamlProblems } from './yaml-problems.ts';
 
 /** Reads and checks a file. Throws ConfigError with all its problems. */
 export function loadConfig(path: string): Config {
-  let text: string;
-  try {
-    text = readFileSync(path, 'utf8');
-  } catch (error) {
-    throw new ConfigError(path, [{ path: '', message: unreadable(error) }], { cause: error });
-  }
-  return parseConfig(text, path);
-}
-
-function unreadable(error: unknown): string {
-  const { code, message } = error as NodeJS.ErrnoException;
-  if (code === 'ENOENT') return 'no such file';
-  if (code === 'EACCES') return 'cannot be read: permission denied';
-  if (code === 'EISDIR') return 'is a directory, expected a YAML file';
-  return `cannot be read: ${message}`;
+  return parseConfig(readText(path), path);
 }
 
 /** Checks YAML text; `fileName` is for messages only. Throws ConfigError with all its problems. */
@@ -41,20 +28,27 @@ export function parseConfig(text: string, fileName: string): Config {
     return { line, column: col };
   };
 
-  // A warning is a tag that nobody knows: its value would be taken for something else than what was meant.
-  const yamlProblems = [...document.errors, ...document.warnings];
-  if (yamlProblems.length > 0) {
-    throw new ConfigError(
-      fileName,
-      yamlProblems.map((error) => ({ path: '', message: yamlMessage(error), ...at(error.pos[0]) })),
-    );
+  const misread = yamlProblems(document, lines);
+  if (misread.length > 0) {
+    const problems = misread.map(({ message, offset }) => ({ path: '', message, ...at(offset) }));
+    throw new ConfigError(fileName, problems);
   }
 
-  const raw = toPlain(document, fileName);
+  let raw: unknown;
+  try {
+    raw = document.toJS() ?? {}; // an empty file lacks what an empty map lacks
+  } catch (error) {
+    // Aliases are resolved here, and a file that would grow without bound by them is refused.
+    const message = `not valid YAML: ${error instanceof Error ? error.message : String(error)}`;
+    throw new ConfigError(fileName, [{ path: '', message, ...at(firstAlias(document) ?? 0) }], {
+      cause: error,
+    });
+  }
   const result = CONFIG_SCHEMA.safeParse(raw);
+  const conflicts = findConflicts(result.success ? indexed(result.data.services) : readableServices(raw));
   const findings = [
     ...(result.error?.issues.flatMap(explain) ?? []),
-    ...findConflicts(result.success ? indexed(result.data.services) : readableServices(raw)),
+    ...conflicts.map((finding) => withDefaults(finding, raw)),
   ];
   if (result.success && findings.length === 0) return result.data;
   const problems = findings.map(({ path, message }): Problem => {
@@ -63,22 +57,6 @@ export function parseConfig(text: string, fileName: string): Config {
   });
   problems.sort((a, b) => (a.line ?? 0) - (b.line ?? 0) || (a.column ?? 0) - (b.column ?? 0));
   throw new ConfigError(fileName, problems);
-}
-
-function yamlMessage({ code, message }: { code: string; message: string }): string {
-  if (code === 'DUPLICATE_KEY') return 'the same key stands twice in this map';
-  if (code === 'MULTIPLE_DOCS') return 'a second YAML document starts here, expected one';
-  return `not valid YAML: ${message}`;
-}
-
-/** Plain objects; aliases are resolved here, and a file that would grow without bound by them is refused. */
-function toPlain(document: Document, fileName: string): unknown {
-  try {
-    return document.toJS() ?? {}; // an empty file lacks what an empty map lacks
-  } catch (error) {
-    const message = `not valid YAML: ${error instanceof Error ? error.message : String(error)}`;
-    throw new ConfigError(fileName, [{ path: '', message }], { cause: error });
-  }
 }
 
 function explain(issue: z.core.$ZodIssue): Finding[] {
@@ -90,6 +68,25 @@ function explain(issue: z.core.$ZodIssue): Finding[] {
     const hint = near === undefined ? `expected one of ${known.join(', ')}` : `did you mean ${near}?`;
     return { path: [...path, key], message: `unknown key ${JSON.stringify(key)}, ${hint}` };
   });
+}
+
+/** Says which of the values that are to blame stand nowhere in the file, because they are defaults. */
+function withDefaults(finding: Finding, raw: unknown): Finding {
+  const unset = (finding.blamed ?? [finding.path]).filter((path) => !stands(raw, path));
+  if (unset.length === 0) return finding;
+  const names = unset.map(formatPath).join(' and ');
+  const verb =
+    unset.length === 1 ? 'is not set, that is its default' : 'are not set, those are their defaults';
+  return { ...finding, message: `${finding.message} (${names} ${verb})` };
+}
+
+function stands(raw: unknown, path: KeyPath): boolean {
+  let at = raw;
+  for (const step of path) {
+    if (typeof at !== 'object' || at === null || !Object.hasOwn(at, step)) return false;
+    at = (at as Record<string | number, unknown>)[step];
+  }
+  return true;
 }
 
 /** The services that are valid in themselves, so that one bad key does not hide what is wrong between the others. */
@@ -125,8 +122,4 @@ function offsetOf(document: Document, path: KeyPath): number | undefined {
     } else break;
   }
   return offset;
-}
-
-function startOf(node: unknown): number | undefined {
-  return (node as Node | null | undefined)?.range?.[0];
 }

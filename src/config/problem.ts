@@ -17,6 +17,8 @@ export interface Problem {
 export interface Finding {
   path: KeyPath;
   message: string;
+  /** The keys whose values are to blame together; without it the one at `path`. */
+  blamed?: readonly KeyPath[];
 }
 
 /** A config that cannot be used; `message` holds every problem, one a line. */

@@ -1,6 +1,8 @@
 // One reader per kind of value: what is allowed, and raw YAML value -> the value the program uses. `allowed` is the text of
 // error messages and of docs/config.md, so that neither can differ from what is checked.
 
+import { durationHint, flagHint, numberHint, rangeHint, sizeHint, wordHint } from './hint.ts';
+
 export interface Reader<T> {
   /** What is allowed, as a noun: `integer 1..65535`. */
   readonly allowed: string;
@@ -14,11 +16,19 @@ export interface Reader<T> {
 
 /** One of a closed set of words or numbers. */
 export function oneOf<const T extends string | number>(...values: T[]): Reader<T> {
-  return { allowed: values.join(' | '), read: (raw) => values.find((value) => value === raw) };
+  return {
+    allowed: values.join(' | '),
+    read: (raw) => values.find((value) => value === raw),
+    reason: (raw) => wordHint(raw, values),
+  };
 }
 
 export function flag(): Reader<boolean> {
-  return { allowed: 'true | false', read: (raw) => (typeof raw === 'boolean' ? raw : undefined) };
+  return {
+    allowed: 'true | false',
+    read: (raw) => (typeof raw === 'boolean' ? raw : undefined),
+    reason: flagHint,
+  };
 }
 
 export function integer(min: number, max: number): Reader<number> {
@@ -26,6 +36,7 @@ export function integer(min: number, max: number): Reader<number> {
     allowed: `integer ${min}..${max}`,
     read: (raw) =>
       typeof raw === 'number' && Number.isInteger(raw) && raw >= min && raw <= max ? raw : undefined,
+    reason: numberHint,
   };
 }
 
@@ -34,6 +45,7 @@ export function wordOr<const W extends string, T>(word: W, other: Reader<T>): Re
   return {
     allowed: `${word} | ${other.allowed}`,
     read: (raw) => (raw === word ? word : other.read(raw)),
+    reason: (raw) => other.reason?.(raw) ?? wordHint(raw, [word]),
     format: (value) => (value === word ? word : (other.format?.(value as T) ?? String(value))),
   };
 }
@@ -48,12 +60,14 @@ const MS_BY_UNIT = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
 export function duration(min: string, max: string): Reader<number> {
   const minMs = parseDuration(min)!;
   const maxMs = parseDuration(max)!;
+  const read = (raw: unknown): number | undefined => {
+    const ms = parseDuration(raw);
+    return ms !== undefined && ms >= minMs && ms <= maxMs ? ms : undefined;
+  };
   return {
     allowed: `duration ${min}..${max} (with unit: ms, s, m or h)`,
-    read: (raw) => {
-      const ms = parseDuration(raw);
-      return ms !== undefined && ms >= minMs && ms <= maxMs ? ms : undefined;
-    },
+    read,
+    reason: (raw) => durationHint(raw, (meant) => read(meant) !== undefined),
     format: formatDuration,
   };
 }
@@ -88,6 +102,7 @@ export function size(min: string, max: string): Reader<number> {
       const bytes = parseSize(raw);
       return bytes !== undefined && bytes >= minBytes && bytes <= maxBytes ? bytes : undefined;
     },
+    reason: sizeHint,
     format: (bytes) => {
       const { GiB, MiB, KiB, GB, MB, KB } = BYTES_BY_UNIT;
       return inLargestUnit(bytes, { GiB, MiB, KiB, GB, MB, KB, B: 1 });
@@ -134,7 +149,7 @@ function range(what: string, allowed: string, min: number, max: number): Reader<
     },
     reason: (raw) => {
       const parsed = parse(raw);
-      return parsed && parsed.first > parsed.last ? `the first ${what} is above the last` : undefined;
+      return parsed && parsed.first > parsed.last ? `the first ${what} is above the last` : rangeHint(raw);
     },
     format: formatRange,
   };

@@ -38,7 +38,11 @@ function withinServices(
   rule: (service: ServiceConfig) => Finding[],
 ): Finding[] {
   return services.flatMap(({ index, service }) =>
-    rule(service).map(({ path, message }) => ({ path: ['services', index, ...path], message })),
+    rule(service).map(({ path, message, blamed }) => ({
+      path: ['services', index, ...path],
+      message,
+      blamed: (blamed ?? [path]).map((inService) => ['services', index, ...inService]),
+    })),
   );
 }
 
@@ -134,7 +138,8 @@ function findClaimedPorts(services: readonly IndexedService[]): Finding[] {
       for (const [port, what] of claims.get(lip) ?? []) {
         if (!contains(service.lports, port)) continue;
         const message = `${lip} with lports ${formatRange(service.lports)} covers ${what}, expected another LIP or lports without ${port}`;
-        findings.push({ path: ['services', index, 'lips', i], message });
+        const blamed = [['services', index, 'lports']];
+        findings.push({ path: ['services', index, 'lips', i], message, blamed });
       }
     }
   }
@@ -184,7 +189,9 @@ function findSharedLegs(services: readonly IndexedService[]): Finding[] {
           const message =
             `${formatRange(service.lports)} overlaps ${formatRange(clash.lports)} of services[${clash.index}], which also ` +
             `sends from ${leg}, expected identical or disjoint ranges`;
-          findings.set(`${index} ${clash.index}`, { path: ['services', index, 'lports'], message });
+          const path = ['services', index, 'lports'];
+          const blamed = [path, ['services', clash.index, 'lports']];
+          findings.set(`${index} ${clash.index}`, { path, message, blamed });
         }
         // One entry per distinct range is enough to find every clash of a later service.
         if (!users.some((user) => isSame(user.lports, service.lports)))

@@ -35,14 +35,18 @@ function findHealthConflicts({ type, command, interval, timeout }: Health): Find
   const findings: Finding[] = [];
   if (type === 'exec' && command.length === 0) {
     const message = 'is missing, expected the program that type exec runs';
-    findings.push({ path: ['health', 'command'], message });
+    findings.push({ path: ['health', 'command'], message, blamed: [] });
   }
   const maxMs = TIMEOUT_MAX_INTERVALS * interval;
   if (type !== 'none' && timeout > maxMs) {
     const message =
       `${formatDuration(timeout)} is not allowed (more than ${TIMEOUT_MAX_INTERVALS} intervals of ` +
       `${formatDuration(interval)}), expected at most ${formatDuration(maxMs)}`;
-    findings.push({ path: ['health', 'timeout'], message });
+    const blamed = [
+      ['health', 'timeout'],
+      ['health', 'interval'],
+    ];
+    findings.push({ path: ['health', 'timeout'], message, blamed });
   }
   return findings;
 }

@@ -1,7 +1,7 @@
 // What the keys about UOA must satisfy together with the real servers of their service: what no receiver can read where it
 // goes is refused, because nobody would notice but the program that misses its clients' addresses.
 import { familyOf } from '../wire/address.ts';
-import type { Finding } from './problem.ts';
+import type { Finding, KeyPath } from './problem.ts';
 import type { ServiceConfig } from './schema.ts';
 import { type Target, targetsOf } from './targets.ts';
 
@@ -24,8 +24,8 @@ interface Indexed {
  */
 export function findMixedReceivers(services: readonly Indexed[]): Finding[] {
   const findings: Finding[] = [];
-  const firstUse = new Map<string, { meaning: string; dialect: Dialect }>();
-  const use = (rip: string, dialect: Dialect, { uoa }: ServiceConfig, path: Finding['path']) => {
+  const firstUse = new Map<string, { meaning: string; dialect: Dialect; key: KeyPath }>();
+  const use = (rip: string, dialect: Dialect, { uoa }: ServiceConfig, path: KeyPath, key: KeyPath) => {
     const meaning =
       dialect === 'ipo' || dialect === 'elb'
         ? 'address'
@@ -34,23 +34,26 @@ export function findMixedReceivers(services: readonly Indexed[]): Finding[] {
           : '';
     if (meaning === '') return;
     const first = firstUse.get(rip);
-    if (first === undefined) firstUse.set(rip, { meaning, dialect });
+    if (first === undefined) firstUse.set(rip, { meaning, dialect, key });
     if (first === undefined || first.meaning === meaning) return;
     const message =
       `"${dialect}" is not allowed for ${rip}, which is sent "${first.dialect}" too (both are option 31, and a receiver of one ` +
       'can be brought down by the other), expected one of them for the whole host, or uoa.unifiedType 30 for unified';
-    findings.push({ path, message });
+    findings.push({ path, message, blamed: [key, first.key] });
   };
   for (const { index, service } of services) {
     const path = ['services', index];
+    const common = [...path, 'uoa', 'dialect'];
     const falling = new Set<string>();
-    for (const { ip, dialect, path: inService } of targetsOf(service)) {
-      use(ip, dialect, service, [...path, ...inService]);
+    for (const { ip, dialect, hasOwnDialect, path: inService } of targetsOf(service)) {
+      const target = [...path, ...inService];
+      use(ip, dialect, service, target, hasOwnDialect ? [...target, 'dialect'] : common);
       if (dialect !== 'none') falling.add(ip);
     }
     const { onUnsupported } = service.uoa;
     if (onUnsupported === 'plain') continue;
-    for (const rip of falling) use(rip, onUnsupported, service, [...path, 'uoa', 'onUnsupported']);
+    const key = [...path, 'uoa', 'onUnsupported'];
+    for (const rip of falling) use(rip, onUnsupported, service, key, key);
   }
   return findings;
 }

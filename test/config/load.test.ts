@@ -61,7 +61,12 @@ describe('a problem', () => {
 describe('YAML', () => {
   const rows: [name: string, text: string, line: number | undefined, message: RegExp][] = [
     ['that cannot be parsed is an error with its line', `${VALID}io: { mode: auto\n`, 8, /not valid YAML/],
-    ['with a key twice is an error', `${VALID}log: {}\nlog: {}\n`, 8, /the same key stands twice/],
+    [
+      'with a key twice is an error',
+      `${VALID}log: {}\nlog: {}\n`,
+      8,
+      /the key log stands twice in this map, first in line 7/,
+    ],
     ['with an unknown tag is an error', `${VALID}io: !fast {}\n`, 7, /Unresolved tag/],
     ['with two documents is an error', `${VALID}---\n${VALID}`, 7, /a second YAML document/],
     ['with an unresolved alias is an error', `${VALID}io: *none\n`, undefined, /not valid YAML/],

@@ -29,7 +29,7 @@ describe('ipo', () => {
       {},
       [OVER_IPV6, OVER_IPV4, ...MORE_OVER_IPV6],
       [
-        'services[0].uoa.dialect: "ipo" is not allowed for [fd00:2::11]:6000 and 2 more (no receiver reads ipo over IPv6), expected opp, elb, unified or none, here or as their own dialect',
+        'services[0].uoa.dialect: "ipo" is not allowed for [fd00:2::11]:6000 and 2 more (no receiver reads ipo over IPv6), expected opp, elb, unified or none, here or as their own dialect (services[0].uoa.dialect is not set, that is its default)',
       ],
     ],
     [
@@ -69,7 +69,7 @@ describe('the dialect of a fallback', () => {
 
   it("is the service's, so ipo is refused over IPv6", () => {
     assert.deepEqual(over('[fd00:2::9]:6000', {}), [
-      'services[0].uoa.dialect: "ipo" is not allowed for [fd00:2::9]:6000 (no receiver reads ipo over IPv6), expected opp, elb, unified or none',
+      'services[0].uoa.dialect: "ipo" is not allowed for [fd00:2::9]:6000 (no receiver reads ipo over IPv6), expected opp, elb, unified or none (services[0].uoa.dialect is not set, that is its default)',
     ]);
     assert.deepEqual(over('[fd00:2::9]:6000', { dialect: 'opp' }), []);
     assert.deepEqual(over('10.2.0.9:6000', {}), []);
