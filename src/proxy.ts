@@ -25,10 +25,15 @@ export interface Proxy {
 }
 
 /**
- * Starts the proxy by a config that was read from `file`, which is read again when it changes. Rejects with a StartError,
- * IoError or AdminListenError, and nothing left behind.
+ * Starts the proxy by a config that was read from `file`, which is read again when it changes. `linesLost` counts those of the
+ * log. Rejects with a StartError, IoError or AdminListenError, and nothing left behind.
  */
-export async function startProxy(config: Config, log: Logger, file: ConfigFile): Promise<Proxy> {
+export async function startProxy(
+  config: Config,
+  log: Logger,
+  file: ConfigFile,
+  linesLost: () => number,
+): Promise<Proxy> {
   const undo: (() => Promise<void>)[] = [];
   const undoAll = async (): Promise<void> => {
     const failures: string[] = [];
@@ -43,7 +48,7 @@ export async function startProxy(config: Config, log: Logger, file: ConfigFile):
     }
   };
   try {
-    return await start(config, log, file, undo, undoAll);
+    return await start(config, log, file, linesLost, undo, undoAll);
   } catch (error) {
     await undoAll().catch((left: Error) => log.error(left.message));
     throw error;
@@ -54,6 +59,7 @@ async function start(
   config: Config,
   log: Logger,
   file: ConfigFile,
+  linesLost: () => number,
   undo: (() => Promise<void>)[],
   undoAll: () => Promise<void>,
 ): Promise<Proxy> {
@@ -62,8 +68,8 @@ async function start(
   if (debuggerAt !== undefined)
     log.warn(`a debugger is let in at ${debuggerAt}: every user of this host can take over the proxy by it`);
   const token = readToken(config);
-  const control = await ControlPlane.plan(config, log, () => file.load(), undo);
-  const sources = control.adminSources(packageVersion());
+  const control = await ControlPlane.plan(config, log, () => file.reload(), undo);
+  const sources = { ...control.adminSources(packageVersion()), logLinesLost: linesLost };
   // Loaded only now that packets wait: a quarter of a second on a busy processor.
   const { startAdmin } = await import('./admin/server.ts');
   const admin = await startAdmin(sources, { ...config.admin.listen, token });

@@ -95,7 +95,7 @@ export class Workers {
 
   /** Starts the processes, which open and change nothing before `start`: so their code is loaded meanwhile. */
   launch(): void {
-    for (const [index, spec] of this.#specs.entries()) this.#starting[index] = launch(spec, this.#entry);
+    for (const [index, spec] of this.#specs.entries()) this.#starting[index] = this.#launch(spec, index);
   }
 
   /** Resolves when all forward packets. Rejects with a WorkerError; then `stop` ends those that run. */
@@ -144,6 +144,15 @@ export class Workers {
     await Promise.all(all.map((child) => child && stopChild(child)));
   }
 
+  #launch(spec: WorkerSpec, index: number): ChildProcess {
+    const child = launch(spec, this.#entry);
+    // Only what ends it prints: it must not wait there for who reads this process's own output.
+    child.stderr?.on('data', (printed: Buffer) =>
+      this.#log.error({ worker: index, printed: printed.toString() }, 'the datapath process printed'),
+    );
+    return child;
+  }
+
   async #startFirst(index: number): Promise<void> {
     for (let tries = 1; ; tries++) {
       try {
@@ -159,7 +168,7 @@ export class Workers {
 
   async #startOne(index: number): Promise<void> {
     const spec = this.#specs[index]!;
-    const child = this.#starting[index] ?? launch(spec, this.#entry);
+    const child = this.#starting[index] ?? this.#launch(spec, index);
     this.#starting[index] = child;
     try {
       await this.#untilReady(child, spec.start);
@@ -272,7 +281,7 @@ const ENTRY = fileURLToPath(
 
 function launch({ fds }: WorkerSpec, entry: string): ChildProcess {
   const child = fork(entry, [String(process.pid)], {
-    stdio: ['ignore', 'inherit', 'inherit', 'ipc', ...fds],
+    stdio: ['ignore', 'ignore', 'pipe', 'ipc', ...fds],
     execArgv: [...withoutDebugger(process.execArgv), ...V8_OPTIONS],
     env: environmentWithoutDebugger(process.env),
   });

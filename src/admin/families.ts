@@ -11,6 +11,8 @@ export interface ServiceFamily {
   name: string;
   help: string;
   type?: 'gauge';
+  /** Its series are there before they count: without them nobody could tell that nothing is forwarded. */
+  isAlwaysThere?: true;
   series: Partial<Record<CounterName, Labels>>;
 }
 
@@ -18,16 +20,19 @@ export const SERVICE_FAMILIES: readonly ServiceFamily[] = [
   {
     name: 'packets_total',
     help: 'IP packets received, whatever became of them.',
+    isAlwaysThere: true,
     series: { inboundPackets: { direction: 'inbound' }, outboundPackets: { direction: 'outbound' } },
   },
   {
     name: 'bytes_total',
     help: 'Bytes of IP packets received.',
+    isAlwaysThere: true,
     series: { inboundBytes: { direction: 'inbound' }, outboundBytes: { direction: 'outbound' } },
   },
   {
     name: 'forwarded_packets_total',
     help: 'Packets sent on.',
+    isAlwaysThere: true,
     series: { inboundForwarded: { direction: 'inbound' }, outboundForwarded: { direction: 'outbound' } },
   },
   {

@@ -27,6 +27,11 @@ interface Family {
   help: string;
   type: 'counter' | 'gauge';
   labels?: readonly string[];
+  /**
+   * Series that never counted are left out: a thousand services have 88,000, of which hardly any ever does. So a series
+   * begins with its first value, not with 0.
+   */
+  isSparse?: boolean;
   /** Calls `put` for each series. */
   read(put: Put): void;
 }
@@ -60,7 +65,9 @@ function register(family: Family, registry: Registry): void {
       collect() {
         counter.reset();
         if (!family.labels) counter.remove(); // reset leaves a 0 there, which is wrong where there is nothing to read
-        family.read((value, labels = {}) => counter.inc(labels, value));
+        family.read((value, labels = {}) => {
+          if (value > 0 || !family.isSparse) counter.inc(labels, value);
+        });
       },
     });
   } else {
@@ -81,13 +88,15 @@ function rows(sources: AdminSources): { service: string; row: number }[] {
   return [{ service: '', row: counterRow(-1) }, ...services];
 }
 
-function serviceFamily({ name, help, type, series }: ServiceFamily, sources: AdminSources): Family {
+function serviceFamily(family: ServiceFamily, sources: AdminSources): Family {
+  const { name, help, type, isAlwaysThere = false, series } = family;
   const columns = Object.entries(series) as [CounterName, Labels][];
   return {
     name,
     help,
     type: type ?? 'counter',
     labels: ['service', ...Object.keys(columns[0]![1])],
+    isSparse: !isAlwaysThere,
     read(put) {
       for (const { service, row } of rows(sources)) {
         for (const [column, labels] of columns)
@@ -103,6 +112,7 @@ function dropsFamily(sources: AdminSources): Family {
     help: 'Packets dropped, by reason.',
     type: 'counter',
     labels: ['service', 'reason'],
+    isSparse: true,
     read(put) {
       for (const { service, row } of rows(sources)) {
         for (const reason of DROP_REASONS)
@@ -156,6 +166,7 @@ function serverFamilies(sources: AdminSources): Family[] {
         help,
         type: type ?? 'counter',
         labels: ['service', 'rs', ...Object.keys(columns[0]![1])],
+        isSparse: true,
         read: perServer(({ index }, _, put) => {
           const row = serverRow(index);
           for (const [column, labels] of columns) put(sources.servers[row + SERVER_COUNTER[column]]!, labels);
@@ -287,6 +298,12 @@ function processFamilies(sources: AdminSources): Family[] {
       help: 'Sessions not limited or counted by client, because the table of clients had no room.',
       type: 'counter',
       read: (put) => put(sources.clientsUncounted()),
+    },
+    {
+      name: 'log_lines_lost_total',
+      help: 'Lines of the log that were lost, because nobody read standard output.',
+      type: 'counter',
+      read: (put) => put(sources.logLinesLost()),
     },
     {
       name: 'start_time_seconds',

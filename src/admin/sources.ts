@@ -92,6 +92,8 @@ export interface AdminSources {
   readiness(): { ready: boolean; reason: string };
   /** Sessions that found no room in the table of clients (datapath/client-table.ts). */
   clientsUncounted(): number;
+  /** Lines of the log that had no room, because nobody read it. */
+  logLinesLost(): number;
   /** It takes no new sessions any more. */
   isDraining(): boolean;
   /** `failed` and `succeeded` since the start; `last` is undefined before the first. */

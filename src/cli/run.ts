@@ -1,18 +1,27 @@
 // `uoa-proxy run`: the proxy in the foreground, for a service manager or a container.
 import { ConfigFile } from '../config/file.ts';
 import { configWarnings } from '../config/rules.ts';
+import { LogOutput } from './log-output.ts';
 import { createLogger } from './logger.ts';
 import { runUntilSignal } from './signals.ts';
+
+/** How long the end waits for a reader of the log that does not read. */
+const LAST_WORDS_MS = 1000;
 
 /** Throws ConfigError, and what startProxy throws. Resolves with the exit code. */
 export async function run(configPath: string): Promise<number> {
   const file = new ConfigFile(configPath);
   const config = file.load();
-  // A reader of the log that went away (EPIPE) must not end the proxy.
-  process.stdout.on('error', () => {});
-  const log = createLogger(config.log);
+  const output = new LogOutput(process.stdout, (lost) =>
+    log.warn({ lost }, 'lines of the log were lost: nobody read standard output'),
+  );
+  const log = createLogger(config.log, output);
   for (const { path, message } of configWarnings(config)) log.warn({ path }, message);
   // Loaded only now: it needs native packages, without which a config can still be checked.
   const { startProxy } = await import('../proxy.ts');
-  return runUntilSignal(() => startProxy(config, log, file), log);
+  try {
+    return await runUntilSignal(() => startProxy(config, log, file, () => output.lost), log);
+  } finally {
+    await output.flush(LAST_WORDS_MS);
+  }
 }

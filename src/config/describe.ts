@@ -77,7 +77,7 @@ export function renderConfigPage(): string {
 <!-- Generated from src/config/schema.ts by \`npm run docs\`: do not edit. -->
 
 One YAML file. \`uoa-proxy check --config FILE\` lists every problem in it with its line, and exits with 1 if there is one.
-Unknown keys are errors. \`config/full.yaml\` holds every key at its default; the other files in \`config/\` are examples that
+Unknown keys are errors. The file is a regular one of at most 16 MiB. \`config/full.yaml\` holds every key at its default; the other files in \`config/\` are examples that
 work.
 
 An IPv6 address may be written in any notation; it is shown in its shortest one (RFC 5952). Link-local addresses and

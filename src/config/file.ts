@@ -1,13 +1,14 @@
 // The config file of a running proxy: read at the start and for each reload, and watched.
-import { readFileSync } from 'node:fs';
-import { loadConfig } from './load.ts';
+import { parseAside } from './aside.ts';
+import { parseConfig } from './load.ts';
 import type { Config } from './schema.ts';
+import { contentOf, readText } from './text.ts';
 import { watchConfig } from './watch.ts';
 
 export class ConfigFile {
   readonly #path: string;
-  /** What was read last, right or wrong; undefined: it could not be read. */
-  #text: string | undefined;
+  /** What it said last, right or wrong; undefined: it could not be opened. */
+  #content: string | undefined;
 
   constructor(path: string) {
     this.#path = path;
@@ -15,23 +16,24 @@ export class ConfigFile {
 
   /** Reads and checks it. Throws ConfigError. */
   load(): Config {
-    this.#text = this.#read();
-    return loadConfig(this.#path);
+    return parseConfig(this.#read(), this.#path);
+  }
+
+  /** As load, while this process goes on. Rejects with a ConfigError. */
+  async reload(): Promise<Config> {
+    return parseAside(this.#read(), this.#path);
   }
 
   /** Calls `onChange` when the file has changed since it was loaded last, also before this call. Returns what ends it. */
   watch(onChange: () => void): () => void {
     const onWritten = () => {
-      if (this.#read() !== this.#text) onChange();
+      if (contentOf(this.#path) !== this.#content) onChange();
     };
-    return watchConfig(this.#path, onWritten, this.#text);
+    return watchConfig(this.#path, onWritten, this.#content);
   }
 
-  #read(): string | undefined {
-    try {
-      return readFileSync(this.#path, 'utf8');
-    } catch {
-      return undefined;
-    }
+  #read(): string {
+    this.#content = contentOf(this.#path);
+    return readText(this.#path);
   }
 }

@@ -14,6 +14,15 @@ export function readText(path: string): string {
   }
 }
 
+/** By what one tells that a file says something else: its text, or why it is refused. Undefined while it cannot be opened. */
+export function contentOf(path: string): string | undefined {
+  try {
+    return readRegular(path);
+  } catch (error) {
+    return error instanceof Refusal ? error.message : undefined;
+  }
+}
+
 class Refusal extends Error {}
 
 function readRegular(path: string): string {

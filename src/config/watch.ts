@@ -1,8 +1,8 @@
 // Notices that the config file changed, however it was written: in place, renamed over, behind a symbolic link that was
 // swapped (a Kubernetes ConfigMap), in several writes. It asks instead of being told: what the kernel tells about a file
 // (inotify) is about one inode in one directory, and nothing at all on network file systems and in some containers.
-import { readFileSync } from 'node:fs';
-import { readFile, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
+import { contentOf } from './text.ts';
 
 /** Between two looks at the file; one takes 0.02 ms of a processor. */
 const LOOK_MS = 250;
@@ -15,7 +15,7 @@ const SETTLE_MS = 300;
  * what ends it. It does not keep the process running.
  */
 export function watchConfig(path: string, onChange: () => void, known?: string): () => void {
-  let content = known === undefined ? readNow(path) : Buffer.from(known);
+  let content = known ?? contentOf(path);
   let seen: string | undefined;
   let settledAt = 0;
   /** What was there when the file was read last. */
@@ -30,11 +30,11 @@ export function watchConfig(path: string, onChange: () => void, known?: string):
       settledAt = performance.now() + SETTLE_MS;
     }
     if (version === undefined || version === readVersion || performance.now() < settledAt) return;
-    const read = await readFile(path).catch(() => undefined);
+    const read = contentOf(path);
     // Written to meanwhile: what was read may be a part of it.
     if (read === undefined || (await versionOf(path)) !== version) return;
     readVersion = version;
-    if (isStopped || content?.equals(read)) return;
+    if (isStopped || content === read) return;
     content = read;
     onChange();
   };
@@ -47,14 +47,6 @@ export function watchConfig(path: string, onChange: () => void, known?: string):
     isStopped = true;
     clearTimeout(timer);
   };
-}
-
-function readNow(path: string): Buffer | undefined {
-  try {
-    return readFileSync(path);
-  } catch {
-    return undefined;
-  }
 }
 
 /** Differs after every change of the file that the path leads to; undefined when there is none. */

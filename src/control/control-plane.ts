@@ -79,7 +79,12 @@ export class ControlPlane {
   }
 
   /** Looks at the host and prepares everything; nothing is served or changed on the host yet. */
-  static async plan(config: Config, log: Logger, reread: () => Config, undo: Undo): Promise<ControlPlane> {
+  static async plan(
+    config: Config,
+    log: Logger,
+    reread: () => Promise<Config>,
+    undo: Undo,
+  ): Promise<ControlPlane> {
     const host = await planHostOf(config);
     const drafts = draftServices(config, host);
     const capacity = spaciousCapacity(drafts);
@@ -196,7 +201,7 @@ export class ControlPlane {
     };
   }
 
-  adminSources(version: string): AdminSources {
+  adminSources(version: string): Omit<AdminSources, 'logLinesLost'> {
     const { board, crew, io, memories } = this.#foundation;
     const totals = this.#totals;
     const reloader = this.#reloader;

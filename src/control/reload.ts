@@ -39,7 +39,7 @@ export class Reloader {
   services: readonly ServicePlan[];
   readonly #foundation: Foundation;
   readonly #health: HealthWatch;
-  readonly #reread: () => Config;
+  readonly #reread: () => Promise<Config>;
   /** What the datapaths go by. */
   #replans: readonly WorkerReplan[];
   /** Until when real servers that are leaving keep their sessions, by index. */
@@ -56,7 +56,7 @@ export class Reloader {
   constructor(
     foundation: Foundation,
     health: HealthWatch,
-    reread: () => Config,
+    reread: () => Promise<Config>,
     config: Config,
     host: HostPlan,
     blueprint: Blueprint,
@@ -132,7 +132,7 @@ export class Reloader {
   async #reload(): Promise<ReloadOutcome> {
     if (this.#isStopped) return { ok: false, lines: ['the proxy is stopping'] };
     const { log } = this.#foundation;
-    const config = this.#reread();
+    const config = await this.#reread();
     const { lines, needsRestart } = describeChanges(this.config, config);
     if (needsRestart.length > 0) return { ok: false, lines: needsRestart };
     for (const { path, message } of configWarnings(config)) log.warn({ path }, message);

@@ -212,7 +212,6 @@ describe('/metrics', () => {
       ['uoa_sent_total{service="game",carriage="carrier"}', 15],
       ['uoa_acked_total{service="10.1.0.100:6001"}', 16],
       ['drops_total{service="",reason="no_session"}', 17],
-      ['drops_total{service="game",reason="no_session"}', 0],
       ['fragments_received_total{service="game"}', 22],
       ['datagrams_reassembled_total{service="game"}', 23],
       ['datagrams_fragmented_total{service="game"}', 24],
@@ -242,6 +241,22 @@ describe('/metrics', () => {
     ];
     for (const [name, value] of expected) assert.equal(series.get(`uoa_proxy_${name}`), value, name);
     for (const name of series.keys()) assert.match(name, /^uoa_proxy_/);
+  });
+
+  it('leaves out what never counted, and keeps what tells that nothing is forwarded', async (t) => {
+    const admin = await startSample(t);
+    const text = await admin.metrics();
+    const counters = [...text.matchAll(/^# TYPE uoa_proxy_(\S+) counter$/gm)].map(([, name]) => name!);
+    const withService = new Set(
+      [...seriesOf(text).keys()]
+        .filter((name) => /[{,](service|rs)="/.test(name))
+        .map((name) => /^uoa_proxy_(\w+)/.exec(name)![1]!)
+        .filter((name) => counters.includes(name)),
+    );
+    assert.deepEqual(withService, new Set(['packets_total', 'bytes_total', 'forwarded_packets_total']));
+    admin.sources.counters[counterRow(1) + dropColumn(DROP.no_session)] = 1;
+    const drops = [...seriesOf(await admin.metrics())].filter(([name]) => name.includes('drops_total'));
+    assert.deepEqual(drops, [['uoa_proxy_drops_total{service="10.1.0.100:6001",reason="no_session"}', 1]]);
   });
 
   it('declares counters as counters and gauges as gauges', async (t) => {
@@ -294,13 +309,21 @@ describe('/metrics', () => {
     assert.deepEqual(workers, [0]);
   });
 
+  it('counts lost lines of the log', async (t) => {
+    const series = seriesOf(await (await startSample(t, { logLinesLost: () => 33 })).metrics());
+    assert.equal(series.get('uoa_proxy_log_lines_lost_total'), 33);
+  });
+
   it('says 0 in uoa_proxy_ready while not ready', async (t) => {
     const admin = await startSample(t, { readiness: () => ({ ready: false, reason: 'starting' }) });
     assert.equal(seriesOf(await admin.metrics()).get('uoa_proxy_ready'), 0);
   });
 
   it('holds no address of a client', async (t) => {
-    const text = await (await startSample(t)).metrics();
+    const admin = await startSample(t);
+    admin.sources.counters.fill(1);
+    admin.sources.servers.fill(1);
+    const text = await admin.metrics();
     const labels = new Set([...text.matchAll(/[{,](\w+)="/g)].map(([, name]) => name));
     const allowed = [
       'service',

@@ -97,6 +97,7 @@ export async function startSample(
     ioMode: 'pcap',
     readiness: () => ({ ready: true, reason: 'serving 2 services' }),
     clientsUncounted: () => 0,
+    logLinesLost: () => 0,
     isDraining: () => false,
     reloads: () => ({ succeeded: 0, failed: 0, last: undefined }),
     hostChanges: () => ({ succeeded: 0, failed: 0 }),
