@@ -4,7 +4,8 @@
 import type { Leg } from '../src/session/leg.ts';
 import { LportPool } from '../src/session/lport-pool.ts';
 import { SESSION_WORDS } from '../src/session/session.ts';
-import { isInbound, SessionTable } from '../src/session/table.ts';
+import { SessionTable } from '../src/session/table.ts';
+import { isInbound } from '../src/session/tuple-index.ts';
 import { dieWithParent } from '../src/sys/process.ts';
 import { UoaReceiver } from '../src/uoa/receiver.ts';
 import { Packet } from '../src/wire/packet.ts';

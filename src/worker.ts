@@ -1,6 +1,6 @@
 // The datapath process, forked by workers.ts: maps the shared memory, joins packet I/O and datapath, and tells its parent
 // how it fares. Wiring only. It dies with its parent.
-import { randomBytes } from 'node:crypto';
+import { randomBytes, randomInt } from 'node:crypto';
 import { Datapath } from './datapath/datapath.ts';
 import { type DatapathMemory, mapMemory } from './datapath/memory.ts';
 import type { Siblings } from './datapath/plan.ts';
@@ -83,6 +83,7 @@ function start(message: WorkerStart): Running {
       for (const portIndex of wan) known?.noteClient(words, at, cport, portIndex);
     },
     paths,
+    (count) => randomInt(count),
   );
   const others =
     crew === undefined

@@ -3,7 +3,8 @@
 import { COUNTER, counterRow, dropColumn } from '../datapath/counters.ts';
 import { DROP, type DropReason } from '../datapath/verdict.ts';
 import { IO_COLUMN, IO_COUNTERS, rowOfRing } from '../io/packet-io.ts';
-import { type ServicePlan, serverName } from '../service/plan.ts';
+import type { ServicePlan } from '../service/plan.ts';
+import { fullPools, type LportPools, lportPools } from './lport-use.ts';
 import type { AdminSources } from './sources.ts';
 
 type Log = (fields: Record<string, unknown>, message: string) => void;
@@ -12,14 +13,14 @@ const POLL_MS = 1000;
 const REPEAT_MS = 60_000;
 /** Less than POLL_MS, because timers are late by turns: it is said at the next look. */
 const GATHER_MS = 500;
-/** Of a leg's lports: a worker has none left where others still have some, because each has its own. */
+/** Of the lports of a LIP towards a real server: a worker has none left where others still have some, because each has its own. */
 const FULL = 0.9;
-const LEGS_SAID = 4;
+const MORE_ROOM = 'shorten timeouts, or give it more lips';
 
 /** What is said of a service when a reason's drops go up. */
 const OF_DROPS: Partial<Record<DropReason, string>> = {
-  lports_exhausted: 'no lport is free: give it more lips',
-  lports_reserved: 'the last lports are kept for clients that were answered before: more lips, or a flood',
+  lports_exhausted: `no lport is free: ${MORE_ROOM}`,
+  lports_reserved: `the last lports are kept for clients that were answered before: ${MORE_ROOM}`,
   session_limit: 'limits.sessions is reached',
   new_session_limit: 'limits.newSessions is reached',
   client_session_limit: 'clients reach limits.sessionsPerClient',
@@ -33,6 +34,8 @@ interface Watched {
   fields: Record<string, unknown>;
   text: string;
   count: number;
+  /** Of a service: what its lports say of it. */
+  full?: () => string;
 }
 
 interface Said {
@@ -55,21 +58,27 @@ export function watchExhaustion(
   nowMs: () => number = () => performance.now(),
 ): () => void {
   const said = new Map<string, Said>();
+  let planned: readonly ServicePlan[] = [];
+  let pools = lportPools([]);
   const look = () => {
     sources.refresh();
     const now = nowMs();
-    const all = watched(sources);
+    const services = sources.services();
+    if (services !== planned) pools = lportPools(services);
+    planned = services;
+    const all = watched(sources, pools);
     // Services come and go by reloads.
     const keys = new Set(all.map(({ key }) => key));
     for (const key of said.keys()) if (!keys.has(key)) said.delete(key);
-    for (const { key, fields, text, count } of all) {
+    for (const { key, fields, text, count, full } of all) {
       const last = said.get(key);
       if (last === undefined || count < last.count)
         said.set(key, { count, atMs: Number.NEGATIVE_INFINITY, beganMs: undefined });
       else if (count > last.count) {
         last.beganMs ??= now;
         if (now - last.beganMs < GATHER_MS || now - last.atMs < REPEAT_MS) continue;
-        log({ ...fields, count: count - last.count }, text);
+        const names = full?.() ?? '';
+        log({ ...fields, count: count - last.count }, names === '' ? text : `${text} (${names})`);
         said.set(key, { count, atMs: now, beganMs: undefined });
       }
     }
@@ -79,25 +88,36 @@ export function watchExhaustion(
   return () => clearInterval(timer);
 }
 
-function watched({ services, counters, legsInUse, io, ports }: ExhaustionSources): Watched[] {
+function watched(
+  { services, counters, legsInUse, io, ports }: ExhaustionSources,
+  pools: LportPools,
+): Watched[] {
   const list: Watched[] = [];
   const rows = [
     ...services().map((service) => ({ name: service.name, row: counterRow(service.index), service })),
     { name: '', row: 0, service: undefined },
   ];
   for (const { name, row, service } of rows) {
-    const add = (what: string, text: string, count: number) =>
+    const full = () => fullPools(pools.ofService.get(service!) ?? [], legsInUse, FULL);
+    const add = (what: string, text: string, count: number, isOfLports = false) =>
       list.push({
         key: `${name} ${what}`,
         fields: name === '' ? { what } : { service: name, what },
         text: name === '' ? text : `service ${name}: ${text}`,
         count,
+        ...(service !== undefined && isOfLports ? { full } : {}),
       });
     for (const [reason, text] of Object.entries(OF_DROPS) as [DropReason, string][]) {
-      const full = service && reason.startsWith('lports') ? fullLegs(service, legsInUse) : '';
-      add(reason, text + full, counters[row + dropColumn(DROP[reason])]!);
+      add(reason, text, counters[row + dropColumn(DROP[reason])]!, reason.startsWith('lports'));
     }
-    const evicted = counters[row + COUNTER.sessionsEvicted]!;
+    const displaced = counters[row + COUNTER.sessionsDisplaced]!;
+    const evicted = counters[row + COUNTER.sessionsEvicted]! - displaced;
+    add(
+      'displaced',
+      `no lport is free: new sessions get those of sessions that wait for an answer. A flood, or ${MORE_ROOM}`,
+      displaced,
+      true,
+    );
     add(
       'evicted',
       'the session table is full: sessions end early (sessions.max, sessions.onewayShare)',
@@ -116,19 +136,4 @@ function watched({ services, counters, legsInUse, io, ports }: ExhaustionSources
     });
   }
   return list;
-}
-
-/** In parentheses, the fullest legs. */
-function fullLegs({ realServers, lports }: ServicePlan, legsInUse: Float64Array): string {
-  const capacity = lports.last - lports.first + 1;
-  const full = realServers
-    .flatMap((server) => server.legs.map(({ index, lip }) => ({ lip, server, used: legsInUse[index]! })))
-    .filter(({ used }) => used >= capacity * FULL)
-    .sort((a, b) => b.used - a.used);
-  if (full.length === 0) return '';
-  const said = full
-    .slice(0, LEGS_SAID)
-    .map(({ lip, server, used }) => `${lip} to ${serverName(server)} uses ${used} of ${capacity}`);
-  const more = full.length > LEGS_SAID ? [`${full.length - LEGS_SAID} more`] : [];
-  return ` (${[...said, ...more].join(', ')})`;
 }

@@ -49,8 +49,13 @@ export const SERVICE_FAMILIES: readonly ServiceFamily[] = [
   },
   {
     name: 'sessions_evicted_total',
-    help: 'Sessions ended early, because the table was full.',
+    help: 'Sessions ended early to make room: the table was full, or no lport was free for a new session.',
     series: { sessionsEvicted: {} },
+  },
+  {
+    name: 'sessions_displaced_total',
+    help: 'Of the evicted sessions those whose lport a new session got, because none was free.',
+    series: { sessionsDisplaced: {} },
   },
   {
     name: 'sessions_moved_total',

@@ -14,7 +14,8 @@ const NAMED = [
   'sessionsNormal', // gauge
   'sessionsCreated',
   'sessionsExpired',
-  'sessionsEvicted',
+  'sessionsEvicted', // ended to make room, also at a leg
+  'sessionsDisplaced', // those of them whose lport a new session got
   'sessionsMoved', // to another real server, because theirs was down
   'sessionsReset', // ended, because their real server was down
   'sessionsRemoved', // ended by a change of the config

@@ -1,7 +1,7 @@
 // The datapath: receive(packet) -> Verdict. The only caller of the walks and the only counter of verdicts. Knows no
 // interface, clock or socket; never throws, logs, awaits, or allocates per packet.
 import { CLIENT, cportOf } from '../session/session.ts';
-import { baseOf, isInbound } from '../session/table.ts';
+import { baseOf, isInbound } from '../session/tuple-index.ts';
 import type { Frame, Send } from '../wire/frame.ts';
 import { isIcmpError } from '../wire/icmp.ts';
 import { PARSE_FRAGMENT, PARSE_OK, PARSE_OTHER_PROTOCOL, parse } from '../wire/packet.ts';
@@ -33,7 +33,8 @@ export class Datapath {
 
   /**
    * `memory` is written to as the plan lays it out; `send` gets whole IP packets. `seed` keys the session index and must
-   * be random where packets are hostile.
+   * be random where packets are hostile. `drawLport` says with which of how many lports the pool of a leg begins; random,
+   * or the first sessions after a restart get the lports of the first ones before it.
    */
   constructor(
     plan: DatapathPlan,
@@ -43,9 +44,10 @@ export class Datapath {
     siblings?: Siblings,
     onAnswered?: OnAnswered,
     ways?: Ways,
+    drawLport: (count: number) => number = () => 0,
   ) {
     this.#onAnswered = onAnswered;
-    this.#state = new DatapathState(plan, memory, send, seed, siblings, ways);
+    this.#state = new DatapathState(plan, memory, send, seed, siblings, ways, drawLport);
     this.#sweepMs = sweepMsOf(plan);
   }
 

@@ -33,11 +33,14 @@ export class Directory {
   addresses = new AddressBook({ services: [] });
   readonly #memory: DatapathMemory;
   readonly #choosing: Choosing;
+  readonly #drawLport: (count: number) => number;
   #pools = new Map<string, LportPool>();
   #receivers = new Map<string, UoaReceiver>();
 
-  constructor(memory: DatapathMemory, persistence: Persistence) {
+  /** `drawLport` says with which of how many lports a new pool begins. */
+  constructor(memory: DatapathMemory, persistence: Persistence, drawLport: (count: number) => number) {
     this.#memory = memory;
+    this.#drawLport = drawLport;
     const { servers } = memory;
     this.#choosing = {
       weights: memory.common.weights,
@@ -66,7 +69,10 @@ export class Directory {
         const own = realServerLegs(servicePlan, realServer).map((legPlan) => {
           const key = poolKey(legPlan);
           const { first, last } = legPlan.lports;
-          const pool = pools.get(key) ?? this.#pools.get(key) ?? new LportPool(first, last, plan.worker);
+          const pool =
+            pools.get(key) ??
+            this.#pools.get(key) ??
+            new LportPool(first, last, plan.worker, this.#drawLport);
           pools.set(key, pool);
           const leg = makeLeg(legPlan, pool, receiver, realServer.index);
           legs[leg.index] = leg;

@@ -4,7 +4,7 @@
 // path MTU towards its real server.
 import type { Leg } from '../session/leg.ts';
 import { HANDSHAKE, learnMtu, lportOf } from '../session/session.ts';
-import { baseOf, isInbound } from '../session/table.ts';
+import { baseOf, isInbound } from '../session/tuple-index.ts';
 import { startHandshake } from '../uoa/handshake.ts';
 import { stripUoa } from '../uoa/strip.ts';
 import { type Family, isSameAddress } from '../wire/address.ts';

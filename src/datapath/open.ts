@@ -1,6 +1,8 @@
 // Which real server a client's packet goes to: that of a new session, or another one than before, because the session's is
 // down.
+import type { RealServer } from '../service/real-server.ts';
 import type { Service } from '../service/service.ts';
+import type { Leg } from '../session/leg.ts';
 import { legOf } from '../session/session.ts';
 import type { Frame } from '../wire/frame.ts';
 import { COUNTER, counterRow } from './counters.ts';
@@ -11,6 +13,9 @@ import { DROP, VERDICT, type Verdict } from './verdict.ts';
 
 /** What openSession opened last. */
 export const opened = { base: -1 };
+
+/** Of the lport that takeLport took last: it is for a client that was answered before, and none was free for others. */
+const takenLport = { isKnown: false };
 
 /** Opens a session for the packet under way, into `opened`: VERDICT.forward, or why not. */
 export function openSession(state: DatapathState, frame: Frame, service: Service, nowMs: number): Verdict {
@@ -27,15 +32,9 @@ export function openSession(state: DatapathState, frame: Frame, service: Service
   const { family, mtu } = realServer.legs[0];
   const fits = checkMtu(state, frame, family, mtu, service.index, nowMs);
   if (fits !== VERDICT.forward) return fits;
-  let leg = realServer.takeLport(false);
-  if (
-    realServer.isReserved &&
-    leg === undefined &&
-    admission.isKnown(service.index, packet.addresses, 0, nowMs)
-  )
-    leg = realServer.takeLport(true);
+  const leg = takeLport(state, service, realServer, false, nowMs);
   if (leg === undefined) return realServer.isReserved ? DROP.lports_reserved : DROP.lports_exhausted;
-  const base = state.table.open(packet, service.index, leg, realServer.lport, nowMs);
+  const base = state.table.open(packet, service.index, leg, realServer.lport, nowMs, takenLport.isKnown);
   table[0] = state.table.usedSlots; // before it is counted: a successor looks no further
   admission.opened(service.index, memory.records, base);
   counters[row + COUNTER.sessionsCreated]++;
@@ -62,24 +61,51 @@ export function onServerDown(
     state.icmp.portUnreachable(frame, state.packet, service.index, nowMs);
     return DROP.server_down;
   }
-  const { admission, packet, table } = state;
+  const { packet, table } = state;
   const before = state.legOf(base).realServerIndex;
   const realServer = service.pick(packet.addresses, packet.sport, nowMs);
   // Without another one, or an lport towards it, the session waits for its own. The scheduler may offer that too, as long
   // as it was not told of the new weights.
   if (realServer === undefined || realServer.index === before) return VERDICT.forward;
   const isNormal = table.isNormal(base);
-  const leg = realServer.takeLport(isNormal || admission.isKnown(service.index, packet.addresses, 0, nowMs));
+  const leg = takeLport(state, service, realServer, isNormal, nowMs);
   if (leg === undefined) return VERDICT.forward;
   const { counters, legsInUse, records, servers } = state.memory;
   const name = isNormal ? 'sessionsNormal' : 'sessionsOneway';
   servers[serverRow(before) + SERVER_COUNTER[name]]--;
   legsInUse[legOf(records, base)]--;
-  table.move(base, leg, realServer.lport, nowMs);
+  table.move(base, leg, realServer.lport, nowMs, takenLport.isKnown);
   const server = serverRow(realServer.index);
   servers[server + SERVER_COUNTER[name]]++;
   servers[server + SERVER_COUNTER.sessionsCreated]++;
   legsInUse[leg.index]++;
   counters[counterRow(service.index) + COUNTER.sessionsMoved]++;
   return VERDICT.forward;
+}
+
+/**
+ * Takes an lport towards the real server, for the client of the packet under way, into `realServer.lport`, and returns its
+ * leg; undefined when there is none to be had. In this order: one that is free for everybody; one of those that are kept for
+ * clients that were answered; that of the session which waits longest for an answer.
+ */
+function takeLport(
+  { admission, packet, table }: DatapathState,
+  service: Service,
+  realServer: RealServer,
+  isAnswered: boolean,
+  nowMs: number,
+): Leg | undefined {
+  takenLport.isKnown = isAnswered;
+  let leg = realServer.takeLport(isAnswered);
+  if (leg !== undefined) return leg;
+  if (realServer.hasReserve && admission.isKnown(service.index, packet.addresses, 0, nowMs)) {
+    takenLport.isKnown = true;
+    leg = realServer.takeLport(true);
+    if (leg !== undefined) return leg;
+  }
+  const full = realServer.legToClear();
+  if (full === undefined) return undefined;
+  table.displaceOldest(full.pool);
+  realServer.lport = full.pool.take();
+  return full;
 }

@@ -37,6 +37,7 @@ import { DROP, VERDICT, type Verdict } from './verdict.ts';
 const COUNTER_OF_END: Record<SessionEnd, CounterName> = {
   expired: 'sessionsExpired',
   evicted: 'sessionsEvicted',
+  displaced: 'sessionsEvicted',
   removed: 'sessionsRemoved',
   reset: 'sessionsReset',
 };
@@ -76,6 +77,7 @@ export class DatapathState {
     seed: readonly [number, number],
     siblings: Siblings | undefined,
     ways: Ways | undefined,
+    drawLport: (count: number) => number,
   ) {
     this.#siblings = siblings;
     this.ways = ways;
@@ -86,7 +88,7 @@ export class DatapathState {
     this.identifications = new Identifications(seed);
     const { common } = memory;
     const sharedSeed = plan.sharedSeed ?? seed;
-    this.directory = new Directory(memory, new Persistence(common.persistence, sharedSeed));
+    this.directory = new Directory(memory, new Persistence(common.persistence, sharedSeed), drawLport);
     this.directory.apply(plan);
     this.icmp = new IcmpSender(send, memory.counters, seed, (packet) =>
       isAnswerable(packet, this.directory.addresses, this.directory.ports[this.portIndex]),
@@ -179,6 +181,7 @@ export class DatapathState {
     const row = counterRow(serviceIndex);
     const wasNormal = isNormal(records, base);
     counters[row + COUNTER[COUNTER_OF_END[end]]]++;
+    if (end === 'displaced') counters[row + COUNTER.sessionsDisplaced]++;
     counters[row + (wasNormal ? COUNTER.sessionsNormal : COUNTER.sessionsOneway)]--;
     legsInUse[legOf(records, base)]--;
     const server = serverRow(this.#serverOfLeg[legOf(records, base)]);

@@ -8,6 +8,7 @@ export class RealServer {
   readonly legs: readonly Leg[];
   /** Lports of each leg that are kept back from clients that nobody knows. */
   readonly #reserves: readonly number[];
+  readonly hasReserve: boolean;
   #next = 0;
   /** The lport that `takeLport` took last. */
   lport = -1;
@@ -19,6 +20,7 @@ export class RealServer {
     this.index = index;
     this.legs = legs;
     this.#reserves = legs.map(({ pool }) => Math.floor((pool.capacity * reservePercent) / 100));
+    this.hasReserve = this.#reserves.some((reserve) => reserve > 0);
   }
 
   /** Whether this is its address, at words 0 to 3, and the port that it serves. */
@@ -27,7 +29,7 @@ export class RealServer {
     return rport === port && isSameAddress(from, 0, address, 0);
   }
 
-  /** Takes an lport into `this.lport` and returns its leg; undefined when the pools of all legs are exhausted. */
+  /** Takes an lport into `this.lport` and returns its leg; undefined when no leg has one for this client. */
   takeLport(isKnown: boolean): Leg | undefined {
     this.isReserved = false;
     for (let tried = 0; tried < this.legs.length; tried++) {
@@ -40,6 +42,16 @@ export class RealServer {
         return leg;
       }
       if (available > 0) this.isReserved = true;
+    }
+    return undefined;
+  }
+
+  /** A leg that has a session without an answer; undefined when none has. */
+  legToClear(): Leg | undefined {
+    for (let tried = 0; tried < this.legs.length; tried++) {
+      const leg = this.legs[this.#next];
+      this.#next = (this.#next + 1) % this.legs.length;
+      if (leg.pool.hasUnanswered) return leg;
     }
     return undefined;
   }

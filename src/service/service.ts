@@ -1,6 +1,6 @@
 // A service at work: VIP:vport, its policy, its real servers with their legs, and the choice among them.
 import { vipAt } from '../session/session.ts';
-import type { SessionService } from '../session/table.ts';
+import type { SessionService } from '../session/tuple-index.ts';
 import type { UoaPolicy } from '../uoa/handshake.ts';
 import { familyOf, parseAddressInto } from '../wire/address.ts';
 import type { Persistence } from './persistence.ts';

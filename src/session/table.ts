@@ -1,16 +1,17 @@
 // The session table: slots of the shared records, one hash index for both directions of every session, and the order of
 // use. Bounded by `max`. Sessions without an answer are bounded by themselves, and a new session takes the place of one of
-// them: a flood that no real server answers ends no session that has seen both directions.
+// them, in the table and, where no lport is free, at its leg: a flood that no real server answers ends no session that has
+// seen both directions, and keeps nobody else out.
 import { startHandshake } from '../uoa/handshake.ts';
-import { type Family, isSameAddress } from '../wire/address.ts';
+import { isSameAddress } from '../wire/address.ts';
 import type { Packet } from '../wire/packet.ts';
 import type { Leg } from './leg.ts';
-import { claimLport, type TakenLports } from './lport-pool.ts';
+import { LportHeirs } from './lport-heirs.ts';
+import { type LportPool, NO_SLOT } from './lport-pool.ts';
 import { Recency } from './recency.ts';
 import {
   CLIENT,
   CPORT_SERVICE,
-  cportOf,
   FLAG_NORMAL,
   FLAG_USED,
   FLAGS,
@@ -28,45 +29,32 @@ import {
   serviceOf,
   vipAt,
 } from './session.ts';
-import { hashTuple } from './tuple-hash.ts';
+import { inboundEntry, outboundEntry, type SessionService, TupleIndex } from './tuple-index.ts';
+import { Unanswered } from './unanswered.ts';
 
-/** What the table must know of a service: its address and how long sessions last. */
-export interface SessionService {
-  /** The IPv4 VIP in words 0..3 and the IPv6 one in 4..7; zeros where there is none. */
-  readonly vips: Int32Array;
-  readonly vport: number;
-  readonly onewayMs: number;
-  readonly normalMs: number;
-}
-
-/** `removed`: its service or real server is none any more. `reset`: the caller ended it. */
-export type SessionEnd = 'expired' | 'evicted' | 'removed' | 'reset';
+/**
+ * `evicted`: the table had no room. `displaced`: a new session got its lport. `removed`: its service or real server is none
+ * any more. `reset`: the caller ended it.
+ */
+export type SessionEnd = 'expired' | 'evicted' | 'displaced' | 'removed' | 'reset';
 
 /** A session becomes the most recently used at most this often (as a power of two of milliseconds). */
 const TOUCH_SHIFT = 10;
 /** What sessions without an answer can always have: one slot of so many (as a power of two), 3 %. */
 const KEPT_SHIFT = 5;
 
-const INBOUND = 0;
-const OUTBOUND = 1;
-
 export class SessionTable {
   readonly records: Int32Array;
   readonly max: number;
-  #services: readonly (SessionService | undefined)[];
-  #legs: readonly (Leg | undefined)[];
+  readonly #index: TupleIndex;
   readonly #onEnd: (base: number, end: SessionEnd) => void;
-  readonly #heads: Int32Array;
-  readonly #key0: number;
-  readonly #key1: number;
   /** Sessions without an answer, and the others. */
   readonly #oneway: Recency;
   readonly #normal: Recency;
+  readonly #unanswered: Unanswered;
   #neverUsed = 0;
   #freeHead = -1;
   #sweepAt = 0;
-  /** The tuple of an entry under way. */
-  readonly #tuple = new Int32Array(8);
 
   /**
    * `records` holds SESSION_WORDS words per slot, zeroed. `services` and `legs` are by index and may have gaps. `seed` keys
@@ -83,14 +71,12 @@ export class SessionTable {
   ) {
     this.records = records;
     this.max = records.length / SESSION_WORDS;
-    this.#services = services;
-    this.#legs = legs;
+    this.#index = new TupleIndex(records, services, legs, seed);
     this.#onEnd = onEnd;
-    [this.#key0, this.#key1] = seed;
-    this.#heads = new Int32Array(2 ** Math.ceil(Math.log2(2 * this.max)));
     this.#oneway = new Recency(this.max, Math.max(1, Math.min(onewayMax, this.max)));
     const kept = Math.min(this.#oneway.max, Math.max(1, this.max >>> KEPT_SHIFT), this.max - 1);
     this.#normal = new Recency(this.max, this.max - kept);
+    this.#unanswered = new Unanswered(this.max);
   }
 
   get count(): number {
@@ -99,22 +85,22 @@ export class SessionTable {
 
   /** The entry of the packet's 4-tuple, or -1: baseOf(entry) is its session, isInbound(entry) its direction. */
   find(packet: Packet): number {
-    const { addresses, family } = packet;
-    const ports = (packet.sport << 16) | packet.dport;
-    let entry = this.#heads[this.#bucket(addresses, family, ports)] - 1;
-    while (entry >= 0) {
-      if (this.#isEntry(entry, addresses, family, ports)) return entry;
-      entry = this.records[baseOf(entry) + NEXT + (entry & 1)] - 1;
-    }
-    return -1;
+    return this.#index.find(packet);
   }
 
   /**
    * Opens a session for the packet's client and returns its base. The caller has taken `lport` from the leg's pool and
    * has seen that `find` knows no such session. Evicts the oldest without an answer when there is no room; in a table of
-   * a single slot the normal one.
+   * a single slot the normal one. `isKnown`: the client was answered before, so its session gives its lport away last.
    */
-  open(packet: Packet, serviceIndex: number, leg: Leg, lport: number, nowMs: number): number {
+  open(
+    packet: Packet,
+    serviceIndex: number,
+    leg: Leg,
+    lport: number,
+    nowMs: number,
+    isKnown = false,
+  ): number {
     if (this.#oneway.count === this.#oneway.max) this.#evict(this.#oneway);
     else if (this.count === this.max) this.#evict(this.#oneway.count > 0 ? this.#oneway : this.#normal);
     const slot = this.#takeSlot();
@@ -126,29 +112,39 @@ export class SessionTable {
     records[base + LAST_SEEN] = nowMs;
     startHandshake(records, base + HANDSHAKE, nowMs);
     records[base + LPORT_FLAGS] = (lport << 16) | FLAG_USED; // last: for `restore` it is whole from here on
-    this.#link(slot * 2 + INBOUND);
-    this.#link(slot * 2 + OUTBOUND);
+    this.#index.link(inboundEntry(base));
+    this.#index.link(outboundEntry(base));
     this.#oneway.add(slot);
+    this.#unanswered.add(leg.pool, slot, isKnown);
     return base;
+  }
+
+  /**
+   * Ends the session that is `oldest` of `pool`, which has one; its lport goes back to the pool. So the next one that the pool
+   * hands out is the one that rested longest: where some are kept back, another one.
+   */
+  displaceOldest({ oldest }: LportPool): void {
+    this.end(oldest * SESSION_WORDS, 'displaced');
   }
 
   /**
    * The session goes on with another leg, of whose pool the caller has taken `lport`: the old lport returns to its pool,
    * the real server is told the client again, and what ICMP taught of the old way is forgotten. Client, state and place in
-   * the order of use stay.
+   * the order of use stay. `isKnown` as for `open`.
    */
-  move(base: number, leg: Leg, lport: number, nowMs: number): void {
+  move(base: number, leg: Leg, lport: number, nowMs: number, isKnown = false): void {
     const { records } = this;
-    const outbound = (base / SESSION_WORDS) * 2 + OUTBOUND;
-    this.#legs[legOf(records, base)]!.pool.give(lportOf(records, base));
-    this.#unlink(outbound);
+    const before = this.#poolOf(base);
+    before.give(lportOf(records, base));
+    if (!isNormal(records, base)) this.#changePool(base / SESSION_WORDS, before, leg.pool, isKnown);
+    this.#index.unlink(outboundEntry(base));
     const flags = records[base + LPORT_FLAGS] & FLAGS;
     // For `restore` there is none, until it is whole: never the lport of another session.
     records[base + LPORT_FLAGS] = flags & ~FLAG_USED;
     records[base + LEG_MTU] = leg.index;
     startHandshake(records, base + HANDSHAKE, nowMs);
     records[base + LPORT_FLAGS] = (lport << 16) | flags;
-    this.#link(outbound);
+    this.#index.link(outboundEntry(base));
   }
 
   /**
@@ -157,38 +153,63 @@ export class SessionTable {
    * leg's new pool, for which it looks at every slot once: 10 ms at 1,000,000, and 2 µs for each that ends.
    */
   reconfigure(services: readonly (SessionService | undefined)[], legs: readonly (Leg | undefined)[]): void {
+    const index = this.#index;
     const isLess =
-      this.#services.some((one, index) => one !== undefined && lacksVipOf(services[index], one)) ||
-      this.#legs.some((one, index) => one !== undefined && legs[index]?.pool !== one.pool);
+      index.services.some((one, i) => one !== undefined && lacksVipOf(services[i], one)) ||
+      index.legs.some((one, i) => one !== undefined && legs[i]?.pool !== one.pool);
     if (isLess) {
       const { records } = this;
-      const taken: TakenLports = new Map();
+      const heirs = new LportHeirs();
       for (let base = 0; base < this.#neverUsed * SESSION_WORDS; base += SESSION_WORDS) {
         if (!isUsed(records, base)) continue;
         const service = services[serviceOf(records, base)];
-        const isStaying = service !== undefined && this.#isSameVip(base, service);
-        if (!isStaying || !this.#staysOn(base, legs[legOf(records, base)], taken)) this.end(base, 'removed');
+        const pool = legs[legOf(records, base)]?.pool;
+        const isStaying =
+          service !== undefined &&
+          this.#isSameVip(base, service) &&
+          pool !== undefined &&
+          (pool === this.#poolOf(base) || heirs.claim(pool, lportOf(records, base)));
+        if (!isStaying) this.end(base, 'removed');
       }
-      for (const [pool, lports] of taken) pool.restore(lports);
+      this.#changePools(legs, heirs);
     }
-    this.#services = services;
-    this.#legs = legs;
+    index.services = services;
+    index.legs = legs;
   }
 
   #isSameVip(base: number, { vips }: SessionService): boolean {
     const at = vipAt(familyOfClient(this.records, base));
-    return isSameAddress(this.#services[serviceOf(this.records, base)]!.vips, at, vips, at);
+    return isSameAddress(this.#index.services[serviceOf(this.records, base)]!.vips, at, vips, at);
   }
 
-  /** Whether the session keeps its lport on `leg`, which takes the place of its leg. */
-  #staysOn(base: number, leg: Leg | undefined, taken: TakenLports): boolean {
-    if (leg === undefined) return false;
-    const lport = lportOf(this.records, base);
-    const { pool } = this.#legs[legOf(this.records, base)]!;
-    if (leg.pool === pool) return true;
-    if (!claimLport(taken, leg.pool, lport)) return false;
-    pool.give(lport);
-    return true;
+  /** Sessions, which all go on, and resting lports go from the pools of the legs to those of `legs`. */
+  #changePools(legs: readonly (Leg | undefined)[], heirs: LportHeirs): void {
+    const before = new Set<LportPool>();
+    for (const [i, leg] of this.#index.legs.entries()) {
+      const pool = legs[i]?.pool;
+      if (leg === undefined || pool === undefined || pool === leg.pool) continue;
+      heirs.inherit(pool, leg.pool);
+      before.add(leg.pool);
+    }
+    const { records } = this;
+    for (const pool of before) {
+      for (const { oldest } of [pool.strangers, pool.known]) {
+        let next = NO_SLOT;
+        for (let slot = oldest; slot !== NO_SLOT; slot = next) {
+          next = this.#unanswered.after(slot);
+          const after = legs[legOf(records, slot * SESSION_WORDS)]!.pool;
+          if (after !== pool) this.#changePool(slot, pool, after, false);
+        }
+      }
+    }
+    heirs.takeOver();
+  }
+
+  /** Of a session without an answer; `isKnown`: its client is, also if it was not before. */
+  #changePool(slot: number, before: LportPool, after: LportPool, isKnown: boolean): void {
+    const wasKnown = this.#unanswered.isKnown(slot);
+    this.#unanswered.delete(before, slot);
+    this.#unanswered.add(after, slot, isKnown || wasKnown);
   }
 
   /**
@@ -203,40 +224,45 @@ export class SessionTable {
     isFit: (base: number) => boolean = () => true,
   ): void {
     const { records } = this;
-    const taken: TakenLports = new Map();
+    const heirs = new LportHeirs();
     this.#neverUsed = slots;
     for (let slot = 0; slot < slots; slot++) {
       const base = slot * SESSION_WORDS;
-      if (!isFit(base) || !this.#takeOver(base, taken)) {
+      if (!isFit(base) || !this.#takeOver(base, heirs)) {
         if ((records[base + LPORT_FLAGS] & FLAGS) !== 0) onGivenUp(base);
         records.fill(0, base, base + SESSION_WORDS);
         records[base + NEXT] = this.#freeHead;
         this.#freeHead = slot;
         continue;
       }
-      this.#link(slot * 2 + INBOUND);
-      this.#link(slot * 2 + OUTBOUND);
+      this.#index.link(inboundEntry(base));
+      this.#index.link(outboundEntry(base));
       this.#partOf(base).add(slot);
+      if (!isNormal(records, base)) this.#unanswered.add(this.#poolOf(base), slot, false);
       onRestored(base);
     }
-    for (const [pool, lports] of taken) pool.restore(lports);
+    heirs.takeOver();
   }
 
   /** Whether the record is that of a session whose lport is nobody else's. */
-  #takeOver(base: number, taken: TakenLports): boolean {
+  #takeOver(base: number, heirs: LportHeirs): boolean {
     const { records } = this;
-    if (!isUsed(records, base) || this.#services[serviceOf(records, base)] === undefined) return false;
+    const { services, legs } = this.#index;
+    if (!isUsed(records, base) || services[serviceOf(records, base)] === undefined) return false;
     const part = this.#partOf(base);
     if (part.count === part.max) return false;
-    const pool = this.#legs[legOf(records, base)]?.pool;
-    return pool !== undefined && claimLport(taken, pool, lportOf(records, base));
+    const pool = legs[legOf(records, base)]?.pool;
+    if (pool === undefined || this.#index.hasLportOf(base)) return false;
+    return heirs.claim(pool, lportOf(records, base));
   }
 
   /** Notes a forwarded packet of the session. */
   touch(base: number, nowMs: number): void {
     const { records } = this;
     if (records[base + LAST_SEEN] >> TOUCH_SHIFT !== nowMs >> TOUCH_SHIFT) {
-      this.#partOf(base).touch(base / SESSION_WORDS);
+      const slot = base / SESSION_WORDS;
+      this.#partOf(base).touch(slot);
+      if (!isNormal(records, base)) this.#unanswered.touch(this.#poolOf(base), slot);
     }
     records[base + LAST_SEEN] = nowMs;
   }
@@ -249,6 +275,7 @@ export class SessionTable {
     if (isNormal(this.records, base)) return;
     const slot = base / SESSION_WORDS;
     this.#oneway.delete(slot);
+    this.#unanswered.delete(this.#poolOf(base), slot);
     if (this.#normal.count === this.#normal.max) this.#evict(this.#normal);
     this.records[base + LPORT_FLAGS] |= FLAG_NORMAL;
     this.#normal.add(slot);
@@ -260,7 +287,7 @@ export class SessionTable {
 
   isExpired(base: number, nowMs: number): boolean {
     const { records } = this;
-    const service = this.#services[serviceOf(records, base)]!;
+    const service = this.#index.services[serviceOf(records, base)]!;
     const timeoutMs = isNormal(records, base) ? service.normalMs : service.onewayMs;
     return ((nowMs - records[base + LAST_SEEN]) | 0) >= timeoutMs;
   }
@@ -295,9 +322,11 @@ export class SessionTable {
     const base = slot * SESSION_WORDS;
     const { records } = this;
     this.#onEnd(base, cause);
-    this.#legs[legOf(records, base)]!.pool.give(lportOf(records, base));
-    this.#unlink(slot * 2 + INBOUND);
-    this.#unlink(slot * 2 + OUTBOUND);
+    const pool = this.#poolOf(base);
+    pool.give(lportOf(records, base));
+    if (!isNormal(records, base)) this.#unanswered.delete(pool, slot);
+    this.#index.unlink(inboundEntry(base));
+    this.#index.unlink(outboundEntry(base));
     records[base + LPORT_FLAGS] = 0;
     records[base + NEXT] = this.#freeHead;
     this.#freeHead = slot;
@@ -314,64 +343,8 @@ export class SessionTable {
     return isNormal(this.records, base) ? this.#normal : this.#oneway;
   }
 
-  #bucket(addresses: Int32Array, family: Family, ports: number): number {
-    return hashTuple(this.#key0, this.#key1, addresses, family, ports) & (this.#heads.length - 1);
-  }
-
-  #isEntry(entry: number, addresses: Int32Array, family: Family, ports: number): boolean {
-    const { records } = this;
-    const base = baseOf(entry);
-    if ((entry & 1) === INBOUND) {
-      if (cportOf(records, base) !== ports >>> 16) return false;
-      if (!isSameAddress(records, base + CLIENT, addresses, 0)) return false;
-      const { vips, vport } = this.#services[serviceOf(records, base)]!;
-      return vport === (ports & 0xffff) && isSameAddress(vips, vipAt(family), addresses, 4);
-    }
-    if (lportOf(records, base) !== (ports & 0xffff)) return false;
-    const { from, rport } = this.#legs[legOf(records, base)]!;
-    return (
-      rport === ports >>> 16 && isSameAddress(from, 0, addresses, 0) && isSameAddress(from, 4, addresses, 4)
-    );
-  }
-
-  #bucketOf(entry: number): number {
-    const { records } = this;
-    const base = baseOf(entry);
-    if ((entry & 1) === INBOUND) {
-      const tuple = this.#tuple;
-      const family = familyOfClient(records, base);
-      const { vips, vport } = this.#services[serviceOf(records, base)]!;
-      const at = vipAt(family);
-      for (let i = 0; i < 4; i++) {
-        tuple[i] = records[base + CLIENT + i];
-        tuple[4 + i] = vips[at + i];
-      }
-      return this.#bucket(tuple, family, (cportOf(records, base) << 16) | vport);
-    }
-    const { from, family, rport } = this.#legs[legOf(records, base)]!;
-    return this.#bucket(from, family, (rport << 16) | lportOf(records, base));
-  }
-
-  #link(entry: number): void {
-    const bucket = this.#bucketOf(entry);
-    this.records[baseOf(entry) + NEXT + (entry & 1)] = this.#heads[bucket];
-    this.#heads[bucket] = entry + 1;
-  }
-
-  #unlink(entry: number): void {
-    const { records } = this;
-    const next = records[baseOf(entry) + NEXT + (entry & 1)];
-    const bucket = this.#bucketOf(entry);
-    let at = this.#heads[bucket] - 1;
-    if (at === entry) {
-      this.#heads[bucket] = next;
-      return;
-    }
-    while (at >= 0) {
-      const link = baseOf(at) + NEXT + (at & 1);
-      at = records[link] - 1;
-      if (at === entry) records[link] = next;
-    }
+  #poolOf(base: number): LportPool {
+    return this.#index.legs[legOf(this.records, base)]!.pool;
   }
 }
 
@@ -381,6 +354,3 @@ function lacksVipOf(after: SessionService | undefined, before: SessionService): 
   const isOther = (at: number): boolean => !isSameAddress(before.vips, at, after.vips, at);
   return isOther(vipAt(4)) || isOther(vipAt(6));
 }
-
-export const baseOf = (entry: number): number => (entry >> 1) * SESSION_WORDS;
-export const isInbound = (entry: number): boolean => (entry & 1) === INBOUND;

@@ -16,7 +16,7 @@ function start() {
     { ...plan, name: 'chat', index: 0 },
   ];
   const sources = {
-    services: () => services,
+    services: () => [...services], // as after each reload
     counters,
     legsInUse,
     io,
@@ -52,28 +52,37 @@ test('each thing is said after a second, then at most once a minute, with what c
   counters[cell] = 1;
   assert.deepEqual(pass(1000), []);
   counters[cell] = 7;
-  assert.deepEqual(pass(1000), ['game 7 service game: no lport is free: give it more lips']);
+  assert.deepEqual(pass(1000), [
+    'game 7 service game: no lport is free: shorten timeouts, or give it more lips',
+  ]);
   for (let second = 0; second < 59; second++) {
     counters[cell]! += 10;
     assert.deepEqual(pass(1000), []);
   }
   counters[cell]! += 10;
-  assert.deepEqual(pass(1000), ['game 600 service game: no lport is free: give it more lips']);
+  assert.deepEqual(pass(1000), [
+    'game 600 service game: no lport is free: shorten timeouts, or give it more lips',
+  ]);
   assert.deepEqual(pass(120_000), [], 'nothing more is used up');
   counters[cell]!++;
   assert.deepEqual(pass(1000), [], 'gathered again after a pause');
-  assert.deepEqual(pass(1000), ['game 1 service game: no lport is free: give it more lips']);
+  assert.deepEqual(pass(1000), [
+    'game 1 service game: no lport is free: shorten timeouts, or give it more lips',
+  ]);
   end();
 });
 
 test('evictions, limits and losses are said of whom they concern', () => {
   const { counters, io, pass, end } = start();
   counters[counterRow(0) + COUNTER.sessionsEvicted] = 3;
+  counters[counterRow(2) + COUNTER.sessionsEvicted] = 2; // all of them at a leg
+  counters[counterRow(2) + COUNTER.sessionsDisplaced] = 2;
   counters[counterRow(2) + dropColumn(DROP.new_session_limit)] = 4;
   counters[counterRow(-1) + dropColumn(DROP.handover_failed)] = 5;
   io[IO_COUNTERS.length + IO_COLUMN.lostKernel] = 6;
   assert.deepEqual(pass(2000), [
     'game 4 service game: limits.newSessions is reached',
+    'game 2 service game: no lport is free: new sessions get those of sessions that wait for an answer. A flood, or shorten timeouts, or give it more lips',
     'chat 3 service chat: the session table is full: sessions end early (sessions.max, sessions.onewayShare)',
     '- 5 a datapath process does not keep up with what others pass on to it',
     '- 6 interface lan0: packets come faster than they are processed',
@@ -100,13 +109,13 @@ test('the legs that have no lports left are named, the fullest first, and not mo
   const server = (ip: string, ...legs: number[]) => ({
     ip,
     port: 6000,
-    legs: legs.map((index) => ({ index, lip: `10.2.0.20${index % 3}` })),
+    legs: legs.map((index) => ({ index, lip: `10.2.0.20${index}` })),
   });
   services[0]!.realServers = [server('10.2.0.11', 0, 1), server('fd00:2::12', 2, 3)];
   legsInUse.set([89, 95, 100, 2]);
   counters[cell] = 5;
   assert.deepEqual(pass(2000), [
-    'game 5 service game: no lport is free: give it more lips' +
+    'game 5 service game: no lport is free: shorten timeouts, or give it more lips' +
       ' (10.2.0.202 to [fd00:2::12]:6000 uses 100 of 100, 10.2.0.201 to 10.2.0.11:6000 uses 95 of 100)',
   ]);
   services[0]!.realServers = [server('10.2.0.11', 0, 1, 2, 3, 4, 5)];

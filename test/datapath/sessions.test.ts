@@ -208,6 +208,11 @@ rows('session bound', [
 
 const THREE_PORTS = { service: { maxTrials: 0, lports: { first: 20005, last: 20007 } } };
 const TWO_LIPS = { maxTrials: 0, lips: ['10.2.0.200', '10.2.0.201'] };
+const answered = (sport: number, lport: number) => ({
+  lan: fromRealServer({ dport: lport }),
+  verdict: 'forward',
+  sent: [toClient({ dport: sport })],
+});
 const expires = (at: number) => ({
   at,
   tick: true as const,
@@ -244,16 +249,19 @@ rows('lports', [
     ],
   },
   {
-    name: 'an exhausted pool drops new sessions only, until an lport returns',
+    name: 'a pool whose sessions are all answered drops new sessions only, until an lport returns',
     plan: THREE_PORTS,
     steps: [
       opened(1, 20005),
+      answered(1, 20005),
       opened(2, 20006, 100_000),
+      answered(2, 20006),
       opened(3, 20007, 100_000),
+      answered(3, 20007),
       { wan: client(4), verdict: 'drop:lports_exhausted', changed: {}, sessions: 3 },
       again(2, 20006, 200_000),
       { lan: fromRealServer({ dport: 20007 }), verdict: 'forward', sent: [toClient({ dport: 3 })] },
-      expires(302_000),
+      { at: 302_000, tick: true, changed: { sessionsExpired: 1, sessionsNormal: -1 } },
       opened(4, 20005, 302_000),
     ],
   },
@@ -300,8 +308,10 @@ rows('lports', [
       opened(1, 20005),
       { at: 0, wan: client(2), verdict: 'forward', sent: [toRealServer({ src: '10.2.0.201' })] },
       again(1, 20005, 200_000),
+      answered(1, 20005),
       expires(302_000),
       { wan: client(3), verdict: 'forward', sent: [toRealServer({ src: '10.2.0.201' })] },
+      { lan: fromRealServer({ dst: '10.2.0.201' }), verdict: 'forward' },
       { wan: client(4), verdict: 'drop:lports_exhausted' },
     ],
   },
@@ -317,6 +327,7 @@ rows('lports', [
     },
     steps: [
       opened(1, 20005),
+      answered(1, 20005),
       { wan: client(2), verdict: 'drop:lports_exhausted' },
       { wan: client(2), verdict: 'forward', sent: [toRealServer({ dst: '10.2.0.11' })] },
     ],

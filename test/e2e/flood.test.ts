@@ -19,6 +19,7 @@ const HIGHEST_RATE = 0;
 const FLOOD_PAYLOAD = 24;
 const UDP_HEADER = 8;
 const ADDRESSES = 100;
+const STRANGERS = 5;
 const PORTS = 10;
 const CLIENTS = ADDRESSES * PORTS;
 /** How often as many new sockets come during the flood. */
@@ -98,7 +99,8 @@ function lostByLinks(topology: Topology): number {
 async function underFlood(rig: Rig, rate: number) {
   const flood = await prepareFlood(rig, rate);
   const servers = await rig.startServers();
-  const load = { portsPerAddress: PORTS, sizes: [64], window: WINDOW, timeoutMs: 10_000 };
+  const addresses = rig.clientIps.slice(0, ADDRESSES);
+  const load = { addresses, portsPerAddress: PORTS, sizes: [64], window: WINDOW, timeoutMs: 10_000 };
   const running = rig.startClients(load);
   await running.ready;
   // Each client is answered before the flood, or it would have no session that is worth keeping.
@@ -126,6 +128,17 @@ async function underFlood(rig: Rig, rate: number) {
       links: lostByLinks(rig.topology),
     },
   };
+}
+
+/** Clients of whom none was answered before. */
+async function strangersAreServed(rig: Rig): Promise<void> {
+  const servers = await rig.startServers();
+  const addresses = rig.clientIps.slice(ADDRESSES);
+  const count = addresses.length * PORTS;
+  const load = { addresses, portsPerAddress: PORTS, count, sizes: [64], timeoutMs: 10_000 };
+  const { answered, missing } = await rig.clients(load);
+  assert.deepEqual([answered, missing], [count, 0], 'strangers after the flood');
+  await Promise.all(servers.map((server) => server.end()));
 }
 
 interface Scenario {
@@ -158,21 +171,23 @@ const scenarios: Scenario[] = [
     },
   },
   {
-    name: 'that takes all lports but the reserve',
+    name: 'that turns the lports over many times, all but the reserve',
     rate: RATE,
     options: {
       config: { sessions: { max: 80_000, lportReserve: 30 } },
       // The reserve is more than all new sockets of the clients take.
-      service: { lports: '20000-23999', timeouts: { oneway: '2s' } },
+      service: { lports: '20000-23999' },
     },
     check: async (rig, sent, lost) => {
-      const reserved = await rig.metric('drops_total', { reason: 'lports_reserved' });
+      const displaced = await rig.metric('sessions_displaced_total');
       assert.ok(
-        reserved > Math.max((sent - lost) / 2, 50_000),
-        `${reserved} of ${sent - lost} met the reserve`,
+        displaced > Math.max((sent - lost) / 2, 50_000),
+        `${displaced} of ${sent - lost} got the lport of another`,
       );
-      assert.equal(await rig.metric('drops_total', { reason: 'lports_exhausted' }), 0);
-      assert.equal(await rig.metric('sessions_evicted_total'), 0);
+      assert.equal(await rig.metric('sessions_evicted_total'), displaced);
+      for (const reason of ['lports_exhausted', 'lports_reserved'])
+        assert.equal(await rig.metric('drops_total', { reason }), 0, reason);
+      await strangersAreServed(rig);
     },
   },
 ];
@@ -183,7 +198,7 @@ describe(`${CLIENTS} clients and a flood of ${SECONDS} seconds`, () => {
       timeout: 180_000,
     }, async (t) => {
       const rig = await startRig(t, {
-        clients: ADDRESSES,
+        clients: ADDRESSES + STRANGERS,
         servers: 2,
         io: { mode: 'ring', workers: 1 },
         beforeProxy: ignoreFlood,

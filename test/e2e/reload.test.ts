@@ -150,7 +150,7 @@ test('a real server that is taken out keeps its sessions until drainTimeout, the
 });
 
 test('a service gets an IPv6 VIP and loses it again, gets fewer lports and more again: no session is opened anew, none ends that need not', async (t) => {
-  const rig = await startRig(t, { clients: CLIENTS, servers: 2, service: { lports: '1024-65535' } });
+  const rig = await startRig(t, { clients: CLIENTS, servers: 2, service: { lports: '1024-40000' } });
   const servers = await rig.startServers();
   const clients = rig.startClients({ portsPerAddress: PORTS, sizes: [64] });
   await until(
@@ -165,8 +165,12 @@ test('a service gets an IPv6 VIP and loses it again, gets fewer lports and more 
     `service test: vip ${rig.vip} -> ${rig.vip}, fd00:1::130`,
     'service test: lips fd00:2::230 added',
   ]);
+  const more = await reload(rig, ({ services: [one] }) => {
+    one!.lports = '1024-65535';
+  });
+  assert.deepEqual(more.changes, ['service test: lports 1024-40000 -> 1024-65535']);
   const narrowed = await reload(rig, ({ services: [one] }) => {
-    one!.lports = '1024-60000';
+    one!.lports = '1024-60000'; // those in use are below
   });
   assert.deepEqual(narrowed.changes, ['service test: lports 1024-65535 -> 1024-60000']);
   const widened = await reload(rig, ({ services: [one] }) => {

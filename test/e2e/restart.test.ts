@@ -104,6 +104,62 @@ test('with persistence new sessions of a client go where its restored ones are',
   await Promise.all(servers.map((server) => server.end()));
 });
 
+/** LIP:lport and real server of each session. */
+const outsides = (lines: string[]): string[] => lines.map((line) => line.split(' ').slice(2).join(' '));
+
+/** Both begin each pool at a random place: that the same lports come again is possible, but not twice. */
+async function assertOtherLports(t: TestContext, rig: Rig, restart: () => Promise<Rig['proxy']>) {
+  const servers = await rig.startServers();
+  let proxy = rig.proxy;
+  const before = new Set<string>();
+  const shared: number[] = [];
+  for (let start = 0; start < 3; start++) {
+    const answered = await rig.clients({ portsPerAddress: PORTS, count: ALL, sizes: [64] });
+    assert.equal(answered.missing, 0);
+    const now = outsides(await mappings(proxy));
+    assert.ok(now.length === ALL && new Set(now).size === ALL);
+    shared.push(now.filter((one) => before.has(one)).length);
+    for (const one of now) before.add(one);
+    if (start < 2) proxy = await restart();
+  }
+  t.diagnostic(`shared with those before: ${shared.join(', ')}`);
+  assert.ok(shared.filter((count) => count > 0).length <= 1, `${shared.join(', ')} of ${ALL}`);
+  await Promise.all(servers.map((server) => server.end()));
+}
+
+test('after a kill -9 new clients get other lports than those before: a server may know its peers by address', async (t) => {
+  const rig = await startRig(t, { clients: CLIENTS, servers: 2 });
+  let { proxy } = rig;
+  await assertOtherLports(t, rig, async () => {
+    const exited = once(proxy.child, 'exit');
+    proxy.child.kill('SIGKILL');
+    await exited;
+    proxy = rig.startProxy();
+    await proxy.ready();
+    return proxy;
+  });
+});
+
+test('so do those after the end of a worker, when the sessions before are over', async (t) => {
+  const rig = await startRig(t, {
+    clients: CLIENTS,
+    servers: 2,
+    service: { timeouts: { oneway: '1s', normal: '2s' } },
+  });
+  await assertOtherLports(t, rig, async () => {
+    await until('sessions are over', async () => (await mappings(rig.proxy)).length === 0);
+    const { body } = await rig.proxy.get('/stats');
+    const ends = (JSON.parse(body) as { workers: { pid: number; restarts: number }[] }).workers;
+    for (const { pid } of ends) process.kill(pid, 'SIGKILL');
+    await until('each works again', async () => {
+      const stats = JSON.parse((await rig.proxy.get('/stats')).body) as { workers: { restarts: number }[] };
+      const isAnew = stats.workers.every(({ restarts }, index) => restarts > ends[index]!.restarts);
+      return isAnew && (await rig.proxy.get('/readyz')).status === 200;
+    });
+    return rig.proxy;
+  });
+});
+
 test('a state file that is damaged is said and ignored', async (t) => {
   const { rig, stateFile } = await startWithState(t);
   writeFileSync(stateFile, 'no sessions');

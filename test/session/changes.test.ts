@@ -12,7 +12,8 @@ import {
   lportOf,
   SESSION_WORDS,
 } from '../../src/session/session.ts';
-import { baseOf, type SessionEnd } from '../../src/session/table.ts';
+import type { SessionEnd } from '../../src/session/table.ts';
+import { baseOf } from '../../src/session/tuple-index.ts';
 import { onUoaSent, trialsSent } from '../../src/uoa/handshake.ts';
 import { makeTable, reply, request } from './sample.ts';
 

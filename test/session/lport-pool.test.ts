@@ -103,21 +103,78 @@ describe('lport pool', () => {
     });
   }
 
-  test('a pool has the ports that it would hand out, and no others', () => {
-    const pool = new LportPool(5001, 5010, { worker: 1, workers: 3 });
-    const has = Array.from({ length: 12 }, (_, n) => 5000 + n).filter((lport) => pool.has(lport));
-    assert.deepEqual(has, take(pool, pool.capacity));
+  for (const [start, expected] of [
+    [0, [5000, 5002, 5004, 5006, 5008]],
+    [3, [5006, 5008, 5000, 5002, 5004]],
+    [4, [5008, 5000, 5002, 5004, 5006]],
+  ] as const) {
+    test(`a pool that begins with its port number ${start} goes round its range, then by the order of return`, () => {
+      const counts: number[] = [];
+      const pool = new LportPool(5000, 5009, { worker: 0, workers: 2 }, (count) => {
+        counts.push(count);
+        return start;
+      });
+      assert.deepEqual([...take(pool, 5), pool.take()], [...expected, -1]);
+      assert.deepEqual(counts, [5]);
+      for (const lport of expected.toReversed()) pool.give(lport);
+      assert.deepEqual(take(pool, 6), [...expected.toReversed(), -1]);
+    });
+  }
+
+  test('a worker without a port of the range draws no start', () => {
+    const draw = () => assert.fail('drawn');
+    assert.equal(new LportPool(5001, 5001, { worker: 0, workers: 2 }, draw).take(), -1);
   });
 
-  test('a restored pool hands out what was not taken, in order, and later what comes back', () => {
-    const pool = new LportPool(5000, 5009, { worker: 0, workers: 2 });
-    const taken = new Uint8Array(0x1_0000);
-    taken[5002] = 1;
-    taken[5008] = 1;
-    pool.restore(taken);
-    assert.equal(pool.inUse, 2);
-    pool.give(5008);
-    assert.deepEqual(take(pool, 5), [5000, 5004, 5006, 5008, -1]);
-    assert.equal(pool.inUse, 5);
+  test('a pool has its ports, in use or not, and no others', () => {
+    const pool = new LportPool(5001, 5010, { worker: 1, workers: 3 });
+    const has = () => Array.from({ length: 14 }, (_, n) => 5000 + n).filter((lport) => pool.has(lport));
+    const before = has();
+    assert.deepEqual(before, take(pool, pool.capacity));
+    assert.deepEqual(has(), before);
+  });
+
+  test('a pool that takes over hands out what was not taken, in order, and later what comes back', () => {
+    for (const start of [0, 1, 4]) {
+      const pool = new LportPool(5000, 5009, { worker: 0, workers: 2 }, () => start);
+      pool.takeOver([5008, 5002]);
+      assert.equal(pool.inUse, 2);
+      pool.give(5008);
+      const fresh = [5000, 5002, 5004, 5006, 5008, 5000, 5002, 5004, 5006]
+        .slice(start, start + 5)
+        .filter((lport) => lport !== 5002 && lport !== 5008);
+      assert.deepEqual(take(pool, 5), [...fresh, 5008, -1]);
+      assert.equal(pool.inUse, 5);
+    }
+  });
+
+  test('what rested in earlier pools comes after what is fresh, and not where it is not in the range', () => {
+    const earlier = new LportPool(5000, 5005);
+    take(earlier, 6);
+    for (const lport of [5003, 5000, 5005]) earlier.give(lport);
+    earlier.take(); // 5003
+    earlier.give(5001);
+    const pool = new LportPool(5001, 5009, undefined, () => 6); // begins with 5007
+    pool.takeOver([5002, 5003, 5004], [earlier]);
+    assert.equal(pool.inUse, 3);
+    assert.deepEqual(take(pool, 7), [5007, 5008, 5009, 5006, 5005, 5001, -1]);
+  });
+
+  test('a pool of which thousands of ports are taken or rest hands out each of the others once', () => {
+    const earlier = new LportPool(0, 40_000);
+    const taken = take(earlier, 30_000);
+    const rest = taken.filter((lport) => lport % 3 === 0);
+    for (const lport of rest) earlier.give(lport);
+    const pool = new LportPool(0, 65_535, undefined, () => 12_345);
+    const inUse = taken.filter((lport) => lport % 3 !== 0);
+    pool.takeOver(inUse, [earlier]);
+    const handedOut = take(pool, 65_536 - inUse.length);
+    assert.equal(pool.take(), -1);
+    assert.deepEqual(handedOut.slice(-rest.length), rest);
+    const all = [...inUse, ...handedOut].sort((a, b) => a - b);
+    assert.deepEqual(
+      all,
+      Array.from({ length: 65_536 }, (_, lport) => lport),
+    );
   });
 });

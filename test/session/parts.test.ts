@@ -3,7 +3,8 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { SESSION_WORDS } from '../../src/session/session.ts';
-import { baseOf, type SessionEnd } from '../../src/session/table.ts';
+import type { SessionEnd } from '../../src/session/table.ts';
+import { baseOf } from '../../src/session/tuple-index.ts';
 import { makeTable, reply, request } from './sample.ts';
 
 /** More than what counts as the same time of use. */

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { CPORT_SERVICE, FLAG_USED, LEG_MTU, LPORT_FLAGS, SESSION_WORDS } from '../../src/session/session.ts';
-import { baseOf, isInbound } from '../../src/session/table.ts';
+import { baseOf, isInbound } from '../../src/session/tuple-index.ts';
 import { makeTable, reply, request } from './sample.ts';
 
 const LPORTS = { first: 5000, last: 5039 };

@@ -33,7 +33,7 @@ import {
   type StateService,
   saveSessions,
 } from '../../src/session/state-file.ts';
-import { baseOf, isInbound } from '../../src/session/table.ts';
+import { baseOf, isInbound } from '../../src/session/tuple-index.ts';
 import { WholeFile } from '../../src/sys/whole-file.ts';
 import { handshakeState, onEchoAck, onUoaSent } from '../../src/uoa/handshake.ts';
 import { makeTable, reply, request } from './sample.ts';

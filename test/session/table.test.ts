@@ -1,7 +1,8 @@
 // The session table against a plain Map, and its order of eviction above the size of one recency cache.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { baseOf, isInbound, type SessionEnd } from '../../src/session/table.ts';
+import type { SessionEnd } from '../../src/session/table.ts';
+import { baseOf, isInbound } from '../../src/session/tuple-index.ts';
 import { makeTable, reply, request } from './sample.ts';
 
 describe('session table', () => {

@@ -1,0 +1,141 @@
+// Finds a session by either of its tuples: a chained hash table for both directions of all sessions, whose links are words
+// of the records. An entry is a slot and a direction.
+import { type Family, isSameAddress } from '../wire/address.ts';
+import type { Packet } from '../wire/packet.ts';
+import type { Leg } from './leg.ts';
+import {
+  CLIENT,
+  cportOf,
+  familyOfClient,
+  legOf,
+  lportOf,
+  NEXT,
+  SESSION_WORDS,
+  serviceOf,
+  vipAt,
+} from './session.ts';
+import { hashTuple } from './tuple-hash.ts';
+
+/** What sessions must know of a service: its address and how long they last. */
+export interface SessionService {
+  /** The IPv4 VIP in words 0..3 and the IPv6 one in 4..7; zeros where there is none. */
+  readonly vips: Int32Array;
+  readonly vport: number;
+  readonly onewayMs: number;
+  readonly normalMs: number;
+}
+
+const INBOUND = 0;
+const OUTBOUND = 1;
+
+export const baseOf = (entry: number): number => (entry >> 1) * SESSION_WORDS;
+export const isInbound = (entry: number): boolean => (entry & 1) === INBOUND;
+export const inboundEntry = (base: number): number => (base / SESSION_WORDS) * 2 + INBOUND;
+export const outboundEntry = (base: number): number => (base / SESSION_WORDS) * 2 + OUTBOUND;
+
+export class TupleIndex {
+  /** What the numbers in records stand for. */
+  services: readonly (SessionService | undefined)[];
+  legs: readonly (Leg | undefined)[];
+  readonly #records: Int32Array;
+  readonly #heads: Int32Array;
+  readonly #key0: number;
+  readonly #key1: number;
+  /** The tuple of an entry under way. */
+  readonly #tuple = new Int32Array(8);
+
+  constructor(
+    records: Int32Array,
+    services: readonly (SessionService | undefined)[],
+    legs: readonly (Leg | undefined)[],
+    seed: readonly [number, number],
+  ) {
+    this.#records = records;
+    this.services = services;
+    this.legs = legs;
+    [this.#key0, this.#key1] = seed;
+    this.#heads = new Int32Array(2 ** Math.ceil(Math.log2((2 * records.length) / SESSION_WORDS)));
+  }
+
+  /** The entry of the packet's 4-tuple, or -1. */
+  find(packet: Packet): number {
+    const { addresses, family } = packet;
+    return this.#find(addresses, family, (packet.sport << 16) | packet.dport);
+  }
+
+  /** Whether a session that is linked has the lport of this one, towards the same real server from the same LIP. */
+  hasLportOf(base: number): boolean {
+    const { from, family, rport } = this.legs[legOf(this.#records, base)]!;
+    return this.#find(from, family, (rport << 16) | lportOf(this.#records, base)) >= 0;
+  }
+
+  link(entry: number): void {
+    const bucket = this.#bucketOf(entry);
+    this.#records[baseOf(entry) + NEXT + (entry & 1)] = this.#heads[bucket];
+    this.#heads[bucket] = entry + 1;
+  }
+
+  /** Of a linked entry; its record, service and leg are still as they were then. */
+  unlink(entry: number): void {
+    const records = this.#records;
+    const next = records[baseOf(entry) + NEXT + (entry & 1)];
+    const bucket = this.#bucketOf(entry);
+    let at = this.#heads[bucket] - 1;
+    if (at === entry) {
+      this.#heads[bucket] = next;
+      return;
+    }
+    while (at >= 0) {
+      const link = baseOf(at) + NEXT + (at & 1);
+      at = records[link] - 1;
+      if (at === entry) records[link] = next;
+    }
+  }
+
+  #find(addresses: Int32Array, family: Family, ports: number): number {
+    let entry = this.#heads[this.#bucket(addresses, family, ports)] - 1;
+    while (entry >= 0) {
+      if (this.#isEntry(entry, addresses, family, ports)) return entry;
+      entry = this.#records[baseOf(entry) + NEXT + (entry & 1)] - 1;
+    }
+    return -1;
+  }
+
+  #bucket(addresses: Int32Array, family: Family, ports: number): number {
+    return hashTuple(this.#key0, this.#key1, addresses, family, ports) & (this.#heads.length - 1);
+  }
+
+  #isEntry(entry: number, addresses: Int32Array, family: Family, ports: number): boolean {
+    const records = this.#records;
+    const base = baseOf(entry);
+    if ((entry & 1) === INBOUND) {
+      if (cportOf(records, base) !== ports >>> 16) return false;
+      if (!isSameAddress(records, base + CLIENT, addresses, 0)) return false;
+      const { vips, vport } = this.services[serviceOf(records, base)]!;
+      return vport === (ports & 0xffff) && isSameAddress(vips, vipAt(family), addresses, 4);
+    }
+    if (lportOf(records, base) !== (ports & 0xffff)) return false;
+    const { from, rport } = this.legs[legOf(records, base)]!;
+    return (
+      rport === ports >>> 16 && isSameAddress(from, 0, addresses, 0) && isSameAddress(from, 4, addresses, 4)
+    );
+  }
+
+  #bucketOf(entry: number): number {
+    const records = this.#records;
+    const base = baseOf(entry);
+    if ((entry & 1) === INBOUND) {
+      const tuple = this.#tuple;
+      const family = familyOfClient(records, base);
+      const { vips, vport } = this.services[serviceOf(records, base)]!;
+      const at = vipAt(family);
+      for (let i = 0; i < 4; i++) {
+        tuple[i] = records[base + CLIENT + i];
+        tuple[4 + i] = vips[at + i];
+      }
+      return this.#bucket(tuple, family, (cportOf(records, base) << 16) | vport);
+    }
+    const { from, family, rport } = this.legs[legOf(records, base)]!;
+    return this.#bucket(from, family, (rport << 16) | lportOf(records, base));
+  }
+}

@@ -1,0 +1,103 @@
+// What a worker's restart and a change of lports cost where there are many legs, each with a session: by what the legs have
+// handed out, not by their ranges. Memory is asserted, the time only printed: machines differ, and this one may stand still.
+import assert from 'node:assert/strict';
+import { type TestContext, test } from 'node:test';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
+import { Datapath } from '../../src/datapath/datapath.ts';
+import { allocateMemory } from '../../src/datapath/memory.ts';
+import { capacityOf } from '../../src/datapath/plan.ts';
+import { verdictName } from '../../src/datapath/verdict.ts';
+import { Frame, HEADROOM } from '../../src/wire/frame.ts';
+import { udp } from '../packets/uoa-builder.ts';
+import { makePlan, PORT, realServer } from './rig.ts';
+
+setFlagsFromString('--expose-gc');
+const collect = runInNewContext('gc') as () => void;
+
+const KIB = 1024;
+/** What a datapath takes in any case, most of it to put fragments together. */
+const DATAPATH = 20 * KIB * KIB;
+
+/** Bytes of what is reachable. */
+function reachable(): number {
+  collect();
+  const { heapUsed, arrayBuffers } = process.memoryUsage();
+  return heapUsed + arrayBuffers;
+}
+
+const maxRss = (): number => process.resourceUsage().maxRSS * KIB;
+
+/** Asserts what `run` leaves, and takes for a while, and returns what it made. */
+function measure<Made>(t: TestContext, what: string, legs: number, run: () => Made): Made {
+  const before = reachable();
+  const rssBefore = maxRss();
+  const started = performance.now();
+  const made = run();
+  const ms = performance.now() - started;
+  const peak = maxRss() - rssBefore;
+  const left = reachable() - before;
+  const inMib = (bytes: number) => `${(bytes / KIB / KIB).toFixed(1)} MiB`;
+  t.diagnostic(`${what}: ${Math.round(ms)} ms, ${inMib(left)}, ${inMib(peak)} more than ever at the most`);
+  assert.ok(left < DATAPATH + 2 * KIB * legs, `${what}: ${inMib(left)}`);
+  assert.ok(peak < 2 * DATAPATH + 8 * KIB * legs, `${what}: ${inMib(peak)} for a while`);
+  return made;
+}
+
+for (const [lips, servers] of [
+  [64, 64],
+  [255, 257],
+] as const) {
+  const legs = lips * servers;
+  test(`${legs} legs with a session each go on in a successor, and with more lports, at little cost`, (t) => {
+    const service = {
+      maxTrials: 0,
+      lports: { first: 1024, last: 65_000 },
+      lips: Array.from({ length: lips }, (_, n) => `10.3.0.${n + 1}`),
+      realServers: Array.from({ length: servers }, (_, n) => realServer(`10.4.${n >> 8}.${n & 255}`)),
+    };
+    const maxSessions = legs + 100;
+    const plan = makePlan({ maxSessions, service });
+    const memory = allocateMemory(plan);
+    const start = () =>
+      new Datapath(
+        plan,
+        memory,
+        () => true,
+        [1, 2],
+        undefined,
+        undefined,
+        undefined,
+        (count) => legs % count,
+      );
+    let datapath = start();
+    const arrive = (packet: Uint8Array, port: number): string => {
+      const frame = new Frame(new Uint8Array(HEADROOM + packet.length + 64));
+      frame.bytes.set(packet, HEADROOM);
+      return verdictName(datapath.receive(frame, HEADROOM, HEADROOM + packet.length, port, 0));
+    };
+    const request = (n: number) => {
+      const src = `10.1.${1 + (n >> 15)}.1`;
+      return udp({ src, sport: 1 + (n & 0x7fff), dst: '10.1.0.100', dport: 6000, ttl: 64 });
+    };
+    for (let n = 0; n < legs; n++) assert.equal(arrive(request(n), PORT.wan), 'forward');
+    assert.ok(
+      memory.legsInUse.every((inUse) => inUse === 1),
+      'each leg has one',
+    );
+    datapath = measure(t, 'a successor', legs, start);
+    assert.equal(datapath.sessionCount, legs);
+    const wider = makePlan(
+      {
+        maxSessions,
+        capacity: capacityOf(plan),
+        service: { ...service, lports: { first: 1024, last: 65_535 } },
+      },
+      plan.services,
+    );
+    measure(t, 'more lports', legs, () => datapath.reconfigure(wider));
+    assert.equal(datapath.sessionCount, legs);
+    for (let n = 0; n < legs; n += 997) assert.equal(arrive(request(n), PORT.wan), 'forward');
+    assert.equal(datapath.sessionCount, legs, 'they are the same sessions');
+  });
+}
