@@ -34,10 +34,16 @@ const input = JSON.parse(process.argv.at(-1) ?? '{}') as DatapathInput;
 process.send?.(measure(input));
 
 function measure({ sessions, payloadLen, rounds, packets }: DatapathInput): WalkFigures[] {
-  const settled = new SessionLoad({ sessions, payloadLen, maxTrials: 1, idleRefreshMs: 0 });
+  const settled = new SessionLoad({
+    sessions,
+    withAnswers: true,
+    payloadLen,
+    maxTrials: 1,
+    idleRefreshMs: 0,
+  });
   settled.openAll();
   // An idle gap of 1 ms begins a new round of trials: a UOA is due in each packet of a session.
-  const due = new SessionLoad({ sessions, payloadLen, maxTrials: 1, idleRefreshMs: 1 });
+  const due = new SessionLoad({ sessions, withAnswers: false, payloadLen, maxTrials: 1, idleRefreshMs: 1 });
   due.openAll();
   let newcomers = sessions;
   const walks: Walk[] = [

@@ -5,6 +5,7 @@ import type { DatapathInput, WalkFigures } from './datapath-process.ts';
 import { count, formatTable } from './table.ts';
 
 export interface DatapathOptions {
+  sessions: readonly number[];
   payloads: readonly number[];
   quick: boolean;
   /** Folder for CPU profiles. */
@@ -15,11 +16,11 @@ export interface DatapathOptions {
 const HEAP_OPTIONS = ['--expose-gc', '--min-semi-space-size=256', '--max-semi-space-size=256'];
 
 /** Measures and prints. */
-export async function measureDatapath({ payloads, quick, profileDir }: DatapathOptions): Promise<void> {
-  const sessionCounts = quick ? [1000, 100_000] : [1000, 1_000_000];
+export async function measureDatapath(options: DatapathOptions): Promise<void> {
+  const { payloads, quick, profileDir } = options;
   const rows = new Map<string, string[]>();
   const header = ['walk'];
-  for (const sessions of sessionCounts) {
+  for (const sessions of options.sessions) {
     for (const payloadLen of payloads) {
       const input: DatapathInput = {
         sessions,

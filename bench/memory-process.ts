@@ -13,7 +13,7 @@ export interface MemoryFigures {
   heap: number;
 }
 
-const LOAD = { payloadLen: 64, maxTrials: 3, idleRefreshMs: 120_000 };
+const LOAD = { withAnswers: false, payloadLen: 64, maxTrials: 3, idleRefreshMs: 120_000 };
 /** Opened and forgotten first, so that compiled code and the heap's reserve are not taken for sessions. */
 const WARM_UP = { loads: 20, sessions: 2000 };
 

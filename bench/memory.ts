@@ -4,12 +4,16 @@ import type { MemoryFigures } from './memory-process.ts';
 import { count, formatTable, shortOfMost, type Target } from './table.ts';
 
 const WANTED_BYTES = 300;
+/** Fewer make less difference than the process does by itself. */
+const LEAST_SESSIONS = 100_000;
 
-/** Measures each number of sessions in a fresh process, prints, and returns what became of the target. */
+/** Measures each number of sessions, where it is large enough, in a fresh process, prints, and returns what became of the target. */
 export async function measureMemory(sessionCounts: readonly number[]): Promise<Target[]> {
   const targets: Target[] = [];
   const rows: string[][] = [];
-  for (const sessions of sessionCounts) {
+  const counts = sessionCounts.filter((sessions) => sessions >= LEAST_SESSIONS);
+  if (counts.length === 0) throw new Error(`--sessions: memory needs ${count(LEAST_SESSIONS)} at least`);
+  for (const sessions of counts) {
     const figures = await measureInChild<MemoryFigures>('./memory-process.ts', { sessions }, ['--expose-gc']);
     const each = (bytes: number): string => (bytes / sessions).toFixed(0);
     rows.push([

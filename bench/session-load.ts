@@ -5,12 +5,15 @@ import { commonBytes, type DatapathMemory, mapMemory, memoryBytes } from '../src
 import type { DatapathPlan } from '../src/datapath/plan.ts';
 import { VERDICT } from '../src/datapath/verdict.ts';
 import { numberServices } from '../src/service/numbering.ts';
+import { legOf, lportOf, SESSION_WORDS } from '../src/session/session.ts';
 import { createSharedMemory } from '../src/sys/shared-memory.ts';
 import { Frame } from '../src/wire/frame.ts';
 
 export interface SessionLoadOptions {
-  /** The table's size; the load has as many clients. */
+  /** Clients, each with a session. */
   sessions: number;
+  /** Whether all sessions can be answered ones; otherwise the table is full when all are open, and none may be answered. */
+  withAnswers: boolean;
   payloadLen: number;
   maxTrials: number;
   idleRefreshMs: number;
@@ -49,7 +52,10 @@ export class SessionLoad {
   #end = IP_OFF;
   readonly #udpLen: number;
   readonly #payloadSum: number;
+  /** What the proxy chose for each session, of which answers are made. Empty without answers: memory.ts measures then. */
   readonly #lips: Int32Array;
+  readonly #lports: Uint16Array;
+  readonly #lipOfLeg: ReadonlyMap<number, number>;
   #packets = 0;
 
   constructor(options: SessionLoadOptions) {
@@ -61,8 +67,11 @@ export class SessionLoad {
     this.memory.common.weights.fill(100);
     this.datapath = new Datapath(plan, this.memory, () => true, [0x1234_5678, 0x3abc_def0]);
     this.#udpLen = 8 + options.payloadLen;
-    this.#lips = new Int32Array(
-      plan.services[0]!.lips.map((ip) => ipv4(...(ip.split('.').map(Number) as Quad))),
+    this.#lips = new Int32Array(options.withAnswers ? options.sessions : 0);
+    this.#lports = new Uint16Array(this.#lips.length);
+    const { legs } = plan.services[0]!.realServers[0]!;
+    this.#lipOfLeg = new Map(
+      legs.map(({ index, lip }) => [index, ipv4(...(lip.split('.').map(Number) as Quad))]),
     );
     let sum = 0;
     for (let i = 0; i < options.payloadLen; i++) {
@@ -83,12 +92,19 @@ export class SessionLoad {
     if (++this.#packets % PACKETS_PER_MS === 0) this.nowMs = (this.nowMs + 1) | 0;
   }
 
-  /** Opens a session for each client, in order, so that session i has slot i. Throws when one packet is not forwarded. */
+  /** Opens a session for each client, in order. Throws when one packet is not forwarded. */
   openAll(): void {
     for (let i = 0; i < this.sessions; i++) {
       this.stampInbound(i);
       this.passTime();
       if (this.receive(WAN) !== VERDICT.forward) throw new Error(`session ${i} was not opened`);
+    }
+    const { records } = this.memory;
+    // An empty table gives its slots in order.
+    for (let i = 0; i < this.#lips.length; i++) {
+      const base = i * SESSION_WORDS;
+      this.#lips[i] = this.#lipOfLeg.get(legOf(records, base))!;
+      this.#lports[i] = lportOf(records, base);
     }
   }
 
@@ -99,8 +115,7 @@ export class SessionLoad {
 
   /** The real server's answer in session i. */
   stampOutbound(i: number): void {
-    const leg = i % this.#lips.length;
-    this.#stamp(RIP, this.#lips[leg]!, VPORT, LPORTS.first + Math.floor(i / this.#lips.length));
+    this.#stamp(RIP, this.#lips[i]!, VPORT, this.#lports[i]!);
   }
 
   /** A packet to a LIP:lport from a machine that has no session there. */
@@ -111,9 +126,8 @@ export class SessionLoad {
   /** The real server's echo ACK of session i: empty, with the option that the proxy sent. */
   stampEchoAck(i: number): void {
     const { view } = this.frame;
-    const leg = i % this.#lips.length;
-    const lip = this.#lips[leg]!;
-    const lport = LPORTS.first + Math.floor(i / this.#lips.length);
+    const lip = this.#lips[i]!;
+    const lport = this.#lports[i]!;
     const cip = (FIRST_CIP + i) | 0;
     const cport = 1024 + (i % 50_000);
     view.setInt32(ACK_OFF, 0x4700_0000 | 36);
@@ -161,8 +175,10 @@ export function strideOf(sessions: number): number {
 function makePlan(options: SessionLoadOptions): DatapathPlan {
   // One LIP more than needed: while a full table evicts, a new session takes its lport before the old one is returned.
   const lips = Math.ceil(options.sessions / LPORTS_PER_LIP) + 1;
+  // So much of a table is kept for sessions without an answer, see SessionTable.
+  const kept = options.withAnswers ? Math.ceil(options.sessions / 31) + 1 : 0;
   return {
-    maxSessions: options.sessions,
+    maxSessions: options.sessions + kept,
     ports: [
       { side: 1, mtu: MAX_LEN, loopback: false },
       { side: 2, mtu: MAX_LEN, loopback: false },

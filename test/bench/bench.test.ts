@@ -75,10 +75,11 @@ describe('figures of several rounds', () => {
 });
 
 test('each walk that the datapath bench drives takes the way that its name says', () => {
-  const load = new SessionLoad({ sessions: 100, payloadLen: 65, maxTrials: 1, idleRefreshMs: 0 });
+  const options = { sessions: 1000, payloadLen: 65, maxTrials: 1, idleRefreshMs: 0 };
+  const load = new SessionLoad({ ...options, withAnswers: true });
   load.openAll();
-  assert.equal(load.datapath.sessionCount, 100);
-  for (const session of [0, 1, 99]) {
+  assert.equal(load.datapath.sessionCount, 1000);
+  for (let session = 0; session < 1000; session++) {
     load.stampInbound(session);
     assert.equal(load.receive(WAN), VERDICT.forward);
     load.stampEchoAck(session);
@@ -88,9 +89,12 @@ test('each walk that the datapath bench drives takes the way that its name says'
     load.stampStray(session);
     assert.equal(load.receive(LAN), DROP.no_session);
   }
-  load.stampInbound(100);
-  assert.equal(load.receive(WAN), VERDICT.forward);
-  assert.equal(load.datapath.sessionCount, 100, 'a newcomer takes the place of another');
+  assert.equal(load.datapath.sessionCount, 1000, 'all stay when all were answered');
+  const full = new SessionLoad({ ...options, withAnswers: false });
+  full.openAll();
+  full.stampInbound(1000);
+  assert.equal(full.receive(WAN), VERDICT.forward);
+  assert.equal(full.datapath.sessionCount, 1000, 'a newcomer takes the place of another');
 });
 
 test('a stride visits every session before one a second time', () => {

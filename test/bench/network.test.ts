@@ -81,18 +81,43 @@ describe('a run of the bench', () => {
   const tiny = ['--quick', '--seconds', '0.05', '--rounds', '1', '--rate', '500', '--sources', '1000'];
 
   test('measures every part, prints the targets and leaves nothing behind', async () => {
-    const parts = ['throughput', 'overload', 'latency', 'sessions'];
     const { output, code, pid } = await bench([
       ...tiny,
-      '--only',
-      parts.join(','),
+      '--sessions',
+      '1000,100000',
       '--forwarder',
       'ring,kernel',
     ]);
     assert.equal(code, 0, output);
-    for (const part of parts) assert.match(output, new RegExp(`^${part}: \\d+ s$`, 'm'));
+    const rowOf: Record<string, RegExp> = {
+      throughput: /^64 B, 64 flows +[\d.]+ k/m,
+      overload: /^uoa-proxy ring( +[\d.]+ k)( +[\d.]+ k +[\d.]+ k +[\d.]+%){3}$/m,
+      latency: /^uoa-proxy ring( +-?[\d.]+){6}( +[\d.]+%){2}$/m,
+      sessions: /^uoa-proxy ring +[\d.]+ k +\d+ k$/m,
+      memory: /^100,000( +\d+){5}$/m,
+      lookup: /^1,000( +\d+){3}$/m,
+      datapath: /^outbound( +\d+ +[\d.]+){2}$/m,
+    };
+    const parts = output.split('\n=== ').slice(1);
+    assert.deepEqual(
+      parts.map((text) => text.split(':')[0]),
+      Object.keys(rowOf),
+    );
+    for (const [index, row] of Object.values(rowOf).entries()) assert.match(parts[index]!, row);
     assert.match(output, /^target: ring, new sessions: .*: (met|missed by [\d.]+%)$/m);
+    assert.match(output, /^target: memory at 100,000 sessions: .*: (met|missed by [\d.]+%)$/m);
     assert.deepEqual(leftovers(pid), []);
+  });
+
+  test('goes on when a part fails, prints the targets, and fails at the end', async () => {
+    const parts = ['--only', 'sessions,memory,lookup', '--forwarder', 'ring'];
+    const { output, code } = await bench([...tiny, ...parts, '--sessions', '1000']);
+    assert.equal(code, 1, output);
+    assert.match(output, /^1,000( +\d+){3}$/m, 'lookup was measured');
+    assert.match(
+      output,
+      /^target: ring, new sessions: .*\nmemory failed: --sessions: memory needs 100,000 at least\n$/ms,
+    );
   });
 
   test('leaves nothing behind when it is interrupted', async () => {
