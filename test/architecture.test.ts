@@ -104,7 +104,7 @@ const MAY_IMPORT: Record<string, { of: string[]; types?: string[]; instead: stri
       'it speaks HTTP with a proxy that runs elsewhere, and knows no more than the types of its answers',
   },
   cli: {
-    of: ['proxy.ts', 'config', 'ctl', 'lab', 'sniff', 'version.ts'],
+    of: ['proxy.ts', 'config', 'ctl', 'lab', 'sniff', 'version.ts', 'io/optional-package.ts'],
     instead: 'a command parses its arguments and calls proxy, config, ctl, lab or sniff',
   },
   'main.ts': { of: ['cli', 'sys/debugger.ts'], instead: 'main.ts hands argv to cli, nothing else' },

@@ -243,11 +243,12 @@ export const IO_FAMILIES: readonly IoFamily[] = [
   },
   {
     name: 'io_send_errors_total',
-    help: 'Packets that the kernel refused to send.',
+    help: 'Packets that the kernel refused to send, or would have kept for a neighbor that does not answer.',
     perInterface: false,
     series: {
       sendTooBig: { error: 'too_big' },
       sendNoBuffer: { error: 'no_buffer' },
+      sendUnresolved: { error: 'unresolved' },
       sendUnreachable: { error: 'unreachable' },
       sendError: { error: 'other' },
     },

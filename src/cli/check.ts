@@ -4,12 +4,13 @@ import { loadConfig } from '../config/load.ts';
 import { ConfigError, formatProblem, type Problem } from '../config/problem.ts';
 import { configWarnings } from '../config/rules.ts';
 import type { Config } from '../config/schema.ts';
+import { pcapLacks } from '../io/optional-package.ts';
 
 /** Returns the exit code. Throws ConfigError unless `json`. Warnings go to standard error and do not fail the check. */
 export function check(path: string, { json }: { json: boolean }): number {
   if (json) return checkAsJson(path);
   const config = loadConfig(path);
-  for (const warning of configWarnings(config)) process.stderr.write(`warning: ${formatProblem(warning)}\n`);
+  for (const warning of warningsOf(config)) process.stderr.write(`warning: ${formatProblem(warning)}\n`);
   process.stdout.write(`OK: ${summary(config)}\n`);
   return 0;
 }
@@ -31,11 +32,19 @@ function checkAsJson(path: string): number {
 function answerTo(path: string): Answer {
   try {
     const config = loadConfig(path);
-    return { ok: true, config: count(config), problems: [], warnings: configWarnings(config) };
+    return { ok: true, config: count(config), problems: [], warnings: warningsOf(config) };
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
     return { ok: false, config: null, problems: error.problems, warnings: [] };
   }
+}
+
+/** Of the config, and of what this host lacks for it. */
+function warningsOf(config: Config): Problem[] {
+  const lacks = config.io.mode === 'pcap' ? pcapLacks() : undefined;
+  const warnings = configWarnings(config);
+  if (lacks !== undefined) warnings.push({ path: 'io.mode', message: `${lacks.message} (${lacks.hint})` });
+  return warnings;
 }
 
 function summary(config: Config): string {

@@ -225,7 +225,7 @@ const service = group({
 export const CONFIG_SCHEMA = group({
   io: optionalGroup('Where packets come from and go to.', {
     mode: defaulted(
-      'Packet I/O: ring uses AF_PACKET memory-mapped rings; pcap uses libpcap and raw sockets, slower and portable; auto is ring where it works, else pcap.',
+      'Packet I/O: ring uses AF_PACKET memory-mapped rings; pcap uses libpcap and raw sockets by the npm packages cap and raw-socket, which are optional, and is slower; auto is ring where it works, else pcap.',
       oneOf('auto', 'ring', 'pcap'),
       'auto',
     ),

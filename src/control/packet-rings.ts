@@ -4,6 +4,7 @@ import type { Logger } from 'pino';
 import { type Config, MAX_WORKERS } from '../config/schema.ts';
 import { IoError } from '../io/io-error.ts';
 import { type KnownPlan, openKnown, planKnown } from '../io/known-sources.ts';
+import { pcapLacks } from '../io/optional-package.ts';
 import type { IoPort, PacketIo } from '../io/packet-io.ts';
 import { openRings, type Rings } from '../io/ring-sockets.ts';
 import type { SteeringPlan } from '../io/steering.ts';
@@ -66,6 +67,14 @@ export function provideRings(
     return openWithKnown(open, sessions.max, log);
   } catch (error) {
     if (io.mode === 'ring' || !(error instanceof IoError)) throw error;
+    const lacks = pcapLacks();
+    if (lacks !== undefined) {
+      throw new IoError(
+        `io.mode auto: ring does not work here: ${error.message}; and ${lacks.message}`,
+        `for ring: ${error.hint}; for pcap: ${lacks.hint}`,
+        error,
+      );
+    }
     log.warn(`io.mode auto: pcap, because ring does not work here: ${error.message} (${error.hint})`);
     return PCAP;
   }

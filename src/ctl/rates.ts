@@ -41,7 +41,10 @@ export function totalRates(per: Rate, after: Sample): TotalRates {
   return {
     ...flowRates(per, after, ({ stats }) => stats),
     lost: per(({ stats: { io } }) => io.lostKernel + io.lostBacklog),
-    refused: per(({ stats: { io } }) => io.sendTooBig + io.sendNoBuffer + io.sendUnreachable + io.sendError),
+    refused: per(
+      ({ stats: { io } }) =>
+        io.sendTooBig + io.sendNoBuffer + io.sendUnresolved + io.sendUnreachable + io.sendError,
+    ),
   };
 }
 

@@ -6,7 +6,6 @@
 //   PollGate keeps error conditions away from it.
 // - It fetches packets one by one until the kernel's buffer is empty, all within one callback of libuv. When they
 //   arrive faster than that, only `stop` ends it (measured: 2.3 us per packet, and 340,000 packets/s at most to try with).
-import { createRequire } from 'node:module';
 import { LINK_TYPE } from '../sys/filter-compiler.ts';
 import { canLoad } from '../sys/libraries.ts';
 import { ignoreOutgoing, packetSocketFds } from '../sys/packet-socket.ts';
@@ -14,6 +13,7 @@ import { gatePolling } from '../sys/poll-gate.ts';
 import { attachFilter, DROP_ALL, readFilter } from '../sys/socket-filter.ts';
 import { compileCapture, filterTooLong } from './capture-program.ts';
 import { IoError } from './io-error.ts';
+import { loadOptional } from './optional-package.ts';
 
 interface CapObject {
   /** Returns the link type. `emit` is called as emit('packet', byteLength, truncated). */
@@ -140,15 +140,7 @@ function loadCap(): CapPackage {
       'install the Debian package libpcap-dev (the library alone, libpcap0.8, lacks the link libpcap.so)',
     );
   }
-  try {
-    return createRequire(import.meta.url)('cap') as CapPackage;
-  } catch (error) {
-    throw new IoError(
-      `the package cap cannot be loaded: ${reason(error)}`,
-      'install the Debian packages libpcap-dev, build-essential and python3, then run: npm rebuild cap',
-      error,
-    );
-  }
+  return loadOptional<CapPackage>('cap');
 }
 
 function explainOpen(device: string, error: unknown): IoError {

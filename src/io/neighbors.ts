@@ -31,6 +31,7 @@ const FIRST_CAPACITY = 64;
 interface Link {
   isUp: boolean;
   isUsable: boolean;
+  asks: boolean;
   macHigh: number;
   macLow: number;
   mtu: number;
@@ -90,6 +91,20 @@ export class Neighbors {
     if (left > 0 && left <= this.#confirmMs) return true;
     this.#slots[base + CONFIRM_AT] = (nowMs + this.#confirmMs) | 0;
     return false;
+  }
+
+  /** Whether the kernel has an Ethernet address to send its packets to. */
+  isResolved(slot: number): boolean {
+    return (this.#slots[(slot << SLOT_BITS) + STATE]! & STATES_VALID) !== 0;
+  }
+
+  readAddress(words: Int32Array, slot: number): void {
+    for (let i = 0; i < 4; i++) words[i] = this.#slots[(slot << SLOT_BITS) + ADDRESS + i]!;
+  }
+
+  /** Whether packets over the interface wait until their neighbor has said its Ethernet address. */
+  asks(interfaceIndex: number): boolean {
+    return this.#links.get(interfaceIndex)?.asks === true;
   }
 
   interfaceIndexOf(slot: number): number {
@@ -176,6 +191,7 @@ export class Neighbors {
     const link: Link = {
       isUp: message.isUp,
       isUsable: message.isEthernet && message.isRunning,
+      asks: message.asksNeighbors,
       macHigh: message.hasMac ? message.macHigh : (old?.macHigh ?? 0),
       macLow: message.hasMac ? message.macLow : (old?.macLow ?? 0),
       mtu,

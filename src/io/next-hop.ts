@@ -20,6 +20,7 @@ import {
 } from './rtnetlink.ts';
 import { KIND, type Listener, RtnetlinkFeed } from './rtnetlink-feed.ts';
 import { type Rule, readRule } from './rule-message.ts';
+import { Unresolved } from './unresolved.ts';
 
 export interface NextHopOptions {
   nowMs: number;
@@ -39,6 +40,8 @@ const MAX_UPDATES_AT_START = 100_000;
 /** A route that ends later is looked at again after so many hundredths of a second. */
 const FARTHEST_END = 10_000_000;
 const NONE = -1;
+/** NUD_FAILED: the kernel gave up asking for the neighbor. */
+const STATE_FAILED = 0x20;
 
 /**
  * One destination of 16 that are not in the cache is put there: the busy ones get in soon, and a million others, none of
@@ -67,6 +70,8 @@ export class NextHops {
   readonly #routes: RouteTable;
   readonly #feed: RtnetlinkFeed;
   readonly #cache = new HopCache();
+  readonly #unresolved = new Unresolved();
+  readonly #gateway = new Int32Array(4);
   #misses = 0;
   readonly #maxRoutes: number;
   readonly #route = new RouteMessage();
@@ -155,6 +160,34 @@ export class NextHops {
    * and 164 MB.
    */
   find(words: Int32Array, at: number, nowMs: number): number {
+    const hop = this.#hopOf(words, at);
+    return hop !== NONE && this.#neighbors.use(hop, nowMs) ? hop : NONE;
+  }
+
+  /**
+   * Whether a packet to words[at..at+3] may go through the IP layer now. Not where enough wait already for a neighbor that
+   * has not said its Ethernet address. Throws a SysError when netlink does not work any more.
+   */
+  admits(words: Int32Array, at: number, nowMs: number): boolean {
+    if (this.#mayWait(words, at, nowMs)) return true;
+    this.update(nowMs); // it may have answered just now
+    return this.#mayWait(words, at, nowMs);
+  }
+
+  #mayWait(words: Int32Array, at: number, nowMs: number): boolean {
+    const hop = this.#hopOf(words, at);
+    if (hop !== NONE && this.#neighbors.isResolved(hop)) return true;
+    const route = this.routeTo(words, at);
+    if (route === NONE) return this.#unresolved.admitsUnlessFailed(words, at, nowMs);
+    const interfaceIndex = this.#routes.interfaceIndexOf(route);
+    if (!this.#neighbors.asks(interfaceIndex)) return true;
+    const gateway = this.#routes.gatewayOf(route);
+    if (gateway === NONE) return this.#unresolved.admits(interfaceIndex, words, at, nowMs);
+    this.#neighbors.readAddress(this.#gateway, gateway);
+    return this.#unresolved.admits(interfaceIndex, this.#gateway, 0, nowMs);
+  }
+
+  #hopOf(words: Int32Array, at: number): number {
     const place = this.#cache.placeOf(words, at);
     let hop = this.#cache.get(place, words, at);
     if (hop === NONE) {
@@ -163,7 +196,7 @@ export class NextHops {
       this.#misses = (this.#misses + 1) & CACHED_OF_MISSES;
       if (this.#misses === 0) this.#cache.put(place, words, at, hop);
     }
-    return this.#neighbors.use(hop, nowMs) ? hop : NONE;
+    return hop;
   }
 
   /** The route that packets to words[at..at+3] take, whatever is known of the neighbor, for the two below; -1: ask the kernel. */
@@ -262,7 +295,7 @@ export class NextHops {
         if (!this.#routes.delete(this.#route)) this.#readRoutes();
         break;
       case MESSAGE.newNeighbor:
-        if (readNeighbor(view, off, end, this.#neighbor)) this.#neighbors.set(this.#neighbor, this.#nowMs);
+        if (readNeighbor(view, off, end, this.#neighbor)) this.#onNeighbor(isChange);
         break;
       case MESSAGE.deleteNeighbor:
         if (readNeighbor(view, off, end, this.#neighbor)) this.#neighbors.delete(this.#neighbor);
@@ -293,6 +326,15 @@ export class NextHops {
         if (this.#routes.usesObjects) this.#readRoutes();
         break;
     }
+  }
+
+  #onNeighbor(isChange: boolean): void {
+    const { interfaceIndex, address, state, hasMac } = this.#neighbor;
+    this.#neighbors.set(this.#neighbor, this.#nowMs);
+    if (hasMac) this.#unresolved.forget(interfaceIndex, address, this.#nowMs);
+    // What is read may be long past: nobody may have sent to it since.
+    else if (isChange && (state & STATE_FAILED) !== 0)
+      this.#unresolved.fail(interfaceIndex, address, this.#nowMs);
   }
 
   /**

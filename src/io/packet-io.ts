@@ -86,6 +86,7 @@ export const IO_COUNTERS = [
   'sentByIp', // of these, through the kernel's IP layer instead of at layer 2
   'sendTooBig', // EMSGSIZE
   'sendNoBuffer', // ENOBUFS, EAGAIN
+  'sendUnresolved', // enough wait for a neighbor that does not answer
   'sendUnreachable', // no route, host or network unreachable, interface down
   'sendError', // any other
 ] as const;

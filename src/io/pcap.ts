@@ -11,8 +11,10 @@ import { Frame } from '../wire/frame.ts';
 import { Backlog } from './backlog.ts';
 import { type Capture, openCapture } from './cap-package.ts';
 import type { NextHops } from './next-hop.ts';
+import { pcapLacks } from './optional-package.ts';
 import { IO_COLUMN, IO_COUNTERS, type IoOptions, type PacketIo } from './packet-io.ts';
 import { RawSender } from './raw-sender.ts';
+import { openPackageSocket } from './raw-socket-package.ts';
 
 const ROW = IO_COUNTERS.length;
 
@@ -29,7 +31,6 @@ const ENDLESS = 4096;
 /** Where the IP header of a captured frame lies: at a multiple of 4, HEADROOM and the longest link header behind 0. */
 const IP_OFF = 80;
 const FRAME_BYTES = IP_OFF + 65_536 + 64;
-const SEND_BUFFER_BYTES = 8 << 20;
 const ETHERTYPE_IPV4 = 0x0800;
 const ETHERTYPE_IPV6 = 0x86dd;
 
@@ -39,14 +40,16 @@ const ETHERTYPE_IPV6 = 0x86dd;
  * cannot be opened.
  */
 export function openPcapIo(options: IoOptions): PacketIo {
+  const lacks = pcapLacks();
+  if (lacks !== undefined) throw lacks;
   return new PcapIo(options);
 }
 
 class PcapIo implements PacketIo {
   readonly mode = 'pcap';
   readonly #ports: Port[] = [];
-  readonly #sender: RawSender;
   readonly #hops: NextHops;
+  readonly #sender: RawSender;
   readonly #nowMs: () => number;
   #turnIsDue = false;
   #closed = false;
@@ -55,7 +58,7 @@ class PcapIo implements PacketIo {
     const { ports, counters } = options;
     this.#hops = options.hops;
     this.#nowMs = options.nowMs;
-    this.#sender = new RawSender(SEND_BUFFER_BYTES, counters, ports.length * ROW);
+    this.#sender = new RawSender(openPackageSocket, this.#hops, counters, ports.length * ROW);
     try {
       for (let index = 0; index < ports.length; index++) {
         this.#ports.push(new Port(options, index, () => this.#scheduleTurn()));
@@ -67,7 +70,7 @@ class PcapIo implements PacketIo {
   }
 
   send(frame: Frame, off: number, len: number): boolean {
-    return this.#sender.send(frame, off, len);
+    return this.#sender.send(frame, off, len, this.#nowMs());
   }
 
   poll(): void {

@@ -1,86 +1,86 @@
 // Sends whole IP packets through one raw socket per family: the kernel routes them by their destination, finds the
-// neighbor and writes the link header. Each call is sent or counted in one column of errors; nothing is thrown and nothing waits.
-import { ADDRESS_WORDS, formatAddress, V4_MAPPED } from '../wire/address.ts';
+// neighbor and writes the link header. Each call is sent or counted in one column of errors; nothing waits here.
+import { SysError } from '../sys/libc.ts';
+import type { RawSocket } from '../sys/raw-socket.ts';
+import { ADDRESS_WORDS, V4_MAPPED } from '../wire/address.ts';
 import type { Frame } from '../wire/frame.ts';
 import * as ipv4 from '../wire/ipv4.ts';
+import * as ipv6 from '../wire/ipv6.ts';
+import { IoError } from './io-error.ts';
+import type { NextHops } from './next-hop.ts';
 import { IO_COLUMN } from './packet-io.ts';
-import { openRawSocket, openRawSocket6, type RawSocket } from './raw-socket-package.ts';
+import { columnOfErrno } from './send-error.ts';
 
-const CACHE_BITS = 12;
-/** Place of the destination in an IPv6 header (RFC 8200, 3). */
-const IPV6_DST = 24;
-
-/** Texts of strerror(3), which is all that raw-socket tells; in English because Node never calls setlocale(3). */
-const COLUMN_OF: Record<string, number> = {
-  'Message too long': IO_COLUMN.sendTooBig,
-  'No buffer space available': IO_COLUMN.sendNoBuffer,
-  'Resource temporarily unavailable': IO_COLUMN.sendNoBuffer,
-  'Network is unreachable': IO_COLUMN.sendUnreachable,
-  'No route to host': IO_COLUMN.sendUnreachable,
-  'Network is down': IO_COLUMN.sendUnreachable,
-  'No such device': IO_COLUMN.sendUnreachable,
-  // IPv6 wants an address of the host's on the way, whatever the packet's source.
-  'Cannot assign requested address': IO_COLUMN.sendUnreachable,
-};
+/**
+ * Of each socket. More than the kernel lets wait for all neighbors together (1,024 in a family, gc_thresh3, with 208 KiB
+ * each, unres_qlen_bytes), so that those which do not answer leave room for the others; devices' queues are bounded
+ * themselves.
+ */
+const SEND_BUFFER_BYTES = 256 << 20;
 
 export class RawSender {
+  readonly #hops: NextHops;
   readonly #socket: RawSocket;
   /** Undefined on a host without IPv6. */
   readonly #socket6: RawSocket | undefined;
   readonly #counters: Float64Array;
   readonly #row: number;
   readonly #dst = new Int32Array(ADDRESS_WORDS);
-  readonly #cachedAddresses = new Int32Array(ADDRESS_WORDS << CACHE_BITS);
-  readonly #cachedText: string[] = new Array(1 << CACHE_BITS).fill('::');
-  readonly #buffers = new WeakMap<Frame, Buffer>();
 
-  /** Counts in the IO_COUNTERS row that starts at counters[row]. `sendBuffer` is the buffer of each socket in bytes. */
-  constructor(sendBuffer: number, counters: Float64Array, row: number) {
-    this.#socket = openRawSocket(sendBuffer);
-    try {
-      this.#socket6 = openRawSocket6(sendBuffer);
-    } catch (error) {
-      this.#socket.close();
-      throw error;
-    }
+  /**
+   * `open` opens a socket of a family with so many bytes of send buffer. Counts in the IO_COUNTERS row that starts at
+   * counters[row]. Throws an IoError, with nothing left open.
+   */
+  constructor(
+    open: (family: 4 | 6, sendBuffer: number) => RawSocket | undefined,
+    hops: NextHops,
+    counters: Float64Array,
+    row: number,
+  ) {
+    this.#hops = hops;
     this.#counters = counters;
     this.#row = row;
+    let socket: RawSocket | undefined;
+    try {
+      socket = open(4, SEND_BUFFER_BYTES);
+      if (socket === undefined) throw new Error('the kernel has no IPv4');
+      this.#socket = socket;
+      this.#socket6 = open(6, SEND_BUFFER_BYTES);
+    } catch (error) {
+      socket?.close();
+      throw explainOpen(error);
+    }
+  }
+
+  /** Whether a packet to dst[0..3] may be given to `send` now; counts it when not. Throws a SysError when netlink fails. */
+  admits(dst: Int32Array, nowMs: number): boolean {
+    if (this.#hops.admits(dst, 0, nowMs)) return true;
+    this.#counters[this.#row + IO_COLUMN.sendUnresolved]!++;
+    return false;
   }
 
   /** See PacketIo.send. */
-  send(frame: Frame, off: number, len: number): boolean {
-    const { bytes, view } = frame;
+  send(frame: Frame, off: number, len: number, nowMs: number): boolean {
     const dst = this.#dst;
-    let socket: RawSocket | undefined;
-    if (bytes[off]! >>> 4 === 6) {
-      socket = this.#socket6;
-      for (let i = 0; i < ADDRESS_WORDS; i++) dst[i] = view.getInt32(off + IPV6_DST + 4 * i);
-    } else {
-      socket = this.#socket;
-      dst[0] = 0;
-      dst[1] = 0;
-      dst[2] = V4_MAPPED;
-      dst[3] = ipv4.dst(view, off);
-    }
+    readDestination(dst, frame, off);
+    return this.admits(dst, nowMs) && this.sendAdmitted(frame, off, len, dst);
+  }
+
+  /** Sends a packet to dst[0..3] that was admitted. */
+  sendAdmitted(frame: Frame, off: number, len: number, dst: Int32Array): boolean {
+    const counters = this.#counters;
+    const socket = frame.bytes[off]! >>> 4 === 6 ? this.#socket6 : this.#socket;
     if (socket === undefined) {
-      this.#counters[this.#row + IO_COLUMN.sendUnreachable]!++;
+      counters[this.#row + IO_COLUMN.sendUnreachable]!++;
       return false;
     }
-    try {
-      socket.send(
-        bytes instanceof Buffer ? bytes : this.#bufferOf(frame),
-        off,
-        len,
-        this.#textOf(dst),
-        ignoreResult,
-      );
-    } catch (error) {
-      const column = COLUMN_OF[(error as Error).message] ?? IO_COLUMN.sendError;
-      this.#counters[this.#row + column]!++;
+    const errno = socket.send(frame.bytes, off, len, dst);
+    if (errno !== 0) {
+      counters[this.#row + columnOfErrno(errno)]!++;
       return false;
     }
-    this.#counters[this.#row + IO_COLUMN.sent]!++;
-    this.#counters[this.#row + IO_COLUMN.sentByIp]!++;
+    counters[this.#row + IO_COLUMN.sent]!++;
+    counters[this.#row + IO_COLUMN.sentByIp]!++;
     return true;
   }
 
@@ -88,35 +88,30 @@ export class RawSender {
     this.#socket.close();
     this.#socket6?.close();
   }
-
-  /** raw-socket wants the address as text: a direct-mapped cache spares making it for each packet. */
-  #textOf(address: Int32Array): string {
-    const a = address[0]!;
-    const b = address[1]!;
-    const c = address[2]!;
-    const d = address[3]!;
-    // Addresses of a subnet differ in their ends, those of a provider's customers in their beginnings.
-    let mixed = Math.imul(a, 0x85ebca6b) ^ Math.imul(b, 0xc2b2ae35) ^ Math.imul(c, 0x27d4eb2f) ^ d;
-    mixed = Math.imul(mixed ^ (mixed >>> 15), 0x9e3779b1);
-    const slot = mixed >>> (32 - CACHE_BITS);
-    const cached = this.#cachedAddresses;
-    const at = slot * ADDRESS_WORDS;
-    if (cached[at] !== a || cached[at + 1] !== b || cached[at + 2] !== c || cached[at + 3] !== d) {
-      cached.set(address, at);
-      this.#cachedText[slot] = formatAddress(address, 0);
-    }
-    return this.#cachedText[slot]!;
-  }
-
-  #bufferOf(frame: Frame): Buffer {
-    let buffer = this.#buffers.get(frame);
-    if (buffer === undefined) {
-      const { bytes } = frame;
-      buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-      this.#buffers.set(frame, buffer);
-    }
-    return buffer;
-  }
 }
 
-function ignoreResult(): void {}
+/** The destination of the packet at frame.bytes[off]. */
+export function readDestination(dst: Int32Array, { view }: Frame, off: number): void {
+  if (view.getUint8(off) >>> 4 === 6) {
+    ipv6.readDst(dst, view, off);
+    return;
+  }
+  dst[0] = 0;
+  dst[1] = 0;
+  dst[2] = V4_MAPPED;
+  dst[3] = ipv4.dst(view, off);
+}
+
+function explainOpen(error: unknown): unknown {
+  if (error instanceof IoError) return error;
+  const text = (error as Error).message.split('\n')[0]!;
+  const isDenied =
+    (error instanceof SysError && error.code === 'EPERM') || /not permitted|denied/i.test(text);
+  return new IoError(
+    `cannot open a raw socket: ${text}`,
+    isDenied
+      ? 'sending needs CAP_NET_RAW: run as root or give the process that capability'
+      : 'see the message of the kernel',
+    error,
+  );
+}

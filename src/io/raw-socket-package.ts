@@ -1,89 +1,64 @@
 // The package raw-socket (SOCK_RAW, raw(7)), its only importer, with the types it lacks. Its documented send() queues
 // and sends one packet per turn of the event loop; here its native send is called, which is sendto(2) and returns at
 // once.
-import { createRequire } from 'node:module';
-import { IoError } from './io-error.ts';
+import os from 'node:os';
+import {
+  IPPROTO_RAW,
+  RAW_SOCKET_OPTIONS,
+  type RawSocket,
+  SO_SNDBUF,
+  SO_SNDBUFFORCE,
+  SOL_SOCKET,
+} from '../sys/raw-socket.ts';
+import { ADDRESS_WORDS, formatAddress } from '../wire/address.ts';
+import { loadOptional } from './optional-package.ts';
 
-const IPPROTO_RAW = 255;
-const SOL_SOCKET = 1;
-const SO_SNDBUF = 7;
-const SO_SNDBUFFORCE = 32;
-const IPPROTO_IP = 0;
-const IP_HDRINCL = 3;
-const IP_NODEFRAG = 22;
-const IPPROTO_IPV6 = 41;
-const IPV6_HDRINCL = 36;
-
-interface RawPackageSocket {
-  readonly wrap: RawSocket;
+interface NativeSocket {
+  /** sendto(2): throws an Error whose message is strerror(3)'s text. `callback` is called before it returns. */
+  send(buffer: Buffer, off: number, len: number, address: string, callback: (sent: number) => void): void;
+  close(): void;
+}
+interface PackageSocket {
+  readonly wrap: NativeSocket;
   setOption(level: number, option: number, value: number): void;
   pauseRecv(): void;
   on(event: 'error', listener: (error: Error) => void): void;
 }
 interface RawPackage {
-  createSocket(options: { protocol: number; addressFamily: number }): RawPackageSocket;
+  createSocket(options: { protocol: number; addressFamily: number }): PackageSocket;
   readonly AddressFamily: { readonly IPv4: number; readonly IPv6: number };
 }
 
-export interface RawSocket {
-  /** sendto(2): throws an Error whose message is strerror(3)'s text. `callback` is called before it returns. */
-  send(buffer: Buffer, off: number, len: number, address: string, callback: (sent: number) => void): void;
-  close(): void;
-}
+const CACHE_BITS = 12;
 
-/** Opens a socket that sends whole IPv4 packets as they are given. `sendBuffer` is in bytes. */
-export function openRawSocket(sendBuffer: number): RawSocket {
-  const raw = loadRaw();
+const { errno } = os.constants;
+/** Texts of strerror(3), which is all that raw-socket tells; in English because Node never calls setlocale(3). */
+const ERRNO_OF: Record<string, number> = {
+  'Message too long': errno.EMSGSIZE,
+  'No buffer space available': errno.ENOBUFS,
+  'Resource temporarily unavailable': errno.EAGAIN,
+  'Network is unreachable': errno.ENETUNREACH,
+  'No route to host': errno.EHOSTUNREACH,
+  'Network is down': errno.ENETDOWN,
+  'No such device': errno.ENODEV,
+  'Cannot assign requested address': errno.EADDRNOTAVAIL,
+};
+
+/** As openRawSocket; throws an IoError when the package does not work, an Error when the kernel refuses. */
+export function openPackageSocket(family: 4 | 6, sendBuffer: number): RawSocket | undefined {
+  const { createSocket, AddressFamily } = loadOptional<RawPackage>('raw-socket');
+  let socket: PackageSocket;
   try {
-    return open(raw, raw.AddressFamily.IPv4, sendBuffer, (socket) => {
-      socket.setOption(IPPROTO_IP, IP_HDRINCL, 1);
-      // Connection tracking would hold our fragments until the last one is there, and send them cut anew.
-      socket.setOption(IPPROTO_IP, IP_NODEFRAG, 1);
-    });
+    const addressFamily = family === 6 ? AddressFamily.IPv6 : AddressFamily.IPv4;
+    socket = createSocket({ protocol: IPPROTO_RAW, addressFamily });
   } catch (error) {
-    throw explainOpen(error);
+    if (/Address family not supported/.test((error as Error).message)) return undefined;
+    throw error;
   }
-}
-
-/**
- * The same for IPv6; undefined when the kernel has no IPv6. Nothing there spares fragments the connection tracking of
- * the kernel (nf_defrag_ipv6_hooks.c) but that they are marked untracked before it, as the guard does.
- */
-export function openRawSocket6(sendBuffer: number): RawSocket | undefined {
-  const raw = loadRaw();
-  try {
-    return open(raw, raw.AddressFamily.IPv6, sendBuffer, (socket) => {
-      socket.setOption(IPPROTO_IPV6, IPV6_HDRINCL, 1);
-    });
-  } catch (error) {
-    if (/Address family not supported/.test(reason(error))) return undefined;
-    throw explainOpen(error);
-  }
-}
-
-function loadRaw(): RawPackage {
-  try {
-    return createRequire(import.meta.url)('raw-socket') as RawPackage;
-  } catch (error) {
-    throw new IoError(
-      `the package raw-socket cannot be loaded: ${reason(error)}`,
-      'install the Debian packages build-essential and python3, then run: npm rebuild raw-socket',
-      error,
-    );
-  }
-}
-
-function open(
-  raw: RawPackage,
-  addressFamily: number,
-  sendBuffer: number,
-  setOptions: (socket: RawPackageSocket) => void,
-): RawSocket {
-  const socket = raw.createSocket({ protocol: IPPROTO_RAW, addressFamily });
   socket.pauseRecv(); // a socket of IPPROTO_RAW receives nothing; without this it would keep the process alive
   socket.on('error', () => {}); // only its polling reports here, which was just stopped
   try {
-    setOptions(socket);
+    for (const [level, option, value] of RAW_SOCKET_OPTIONS[family]) socket.setOption(level, option, value);
     try {
       socket.setOption(SOL_SOCKET, SO_SNDBUFFORCE, sendBuffer); // CAP_NET_ADMIN; not bound by net.core.wmem_max
     } catch {
@@ -93,20 +68,60 @@ function open(
     socket.wrap.close();
     throw error;
   }
-  return socket.wrap;
+  return new SocketOfPackage(socket.wrap);
 }
 
-function explainOpen(error: unknown): IoError {
-  const text = reason(error);
-  return new IoError(
-    `cannot open a raw socket: ${text}`,
-    /not permitted|denied/i.test(text)
-      ? 'sending needs CAP_NET_RAW: run as root or give the process that capability'
-      : 'see the message of the kernel',
-    error,
-  );
+class SocketOfPackage implements RawSocket {
+  readonly #socket: NativeSocket;
+  readonly #cachedAddresses = new Int32Array(ADDRESS_WORDS << CACHE_BITS);
+  readonly #cachedText: string[] = new Array(1 << CACHE_BITS).fill('::');
+  readonly #buffers = new WeakMap<Uint8Array, Buffer>();
+
+  constructor(socket: NativeSocket) {
+    this.#socket = socket;
+  }
+
+  send(bytes: Uint8Array, off: number, len: number, dst: Int32Array): number {
+    const buffer = bytes instanceof Buffer ? bytes : this.#bufferOf(bytes);
+    try {
+      this.#socket.send(buffer, off, len, this.#textOf(dst), ignoreResult);
+      return 0;
+    } catch (error) {
+      return ERRNO_OF[(error as Error).message] ?? errno.EIO;
+    }
+  }
+
+  close(): void {
+    this.#socket.close();
+  }
+
+  /** The package wants the address as text: a direct-mapped cache spares making it for each packet. */
+  #textOf(address: Int32Array): string {
+    const a = address[0]!;
+    const b = address[1]!;
+    const c = address[2]!;
+    const d = address[3]!;
+    // Addresses of a subnet differ in their ends, those of a provider's customers in their beginnings.
+    let mixed = Math.imul(a, 0x85ebca6b) ^ Math.imul(b, 0xc2b2ae35) ^ Math.imul(c, 0x27d4eb2f) ^ d;
+    mixed = Math.imul(mixed ^ (mixed >>> 15), 0x9e3779b1);
+    const slot = mixed >>> (32 - CACHE_BITS);
+    const cached = this.#cachedAddresses;
+    const at = slot * ADDRESS_WORDS;
+    if (cached[at] !== a || cached[at + 1] !== b || cached[at + 2] !== c || cached[at + 3] !== d) {
+      cached.set(address, at);
+      this.#cachedText[slot] = formatAddress(address, 0);
+    }
+    return this.#cachedText[slot]!;
+  }
+
+  #bufferOf(bytes: Uint8Array): Buffer {
+    let buffer = this.#buffers.get(bytes);
+    if (buffer === undefined) {
+      buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+      this.#buffers.set(bytes, buffer);
+    }
+    return buffer;
+  }
 }
 
-function reason(error: unknown): string {
-  return (error instanceof Error ? error.message : String(error)).split('\n')[0]!;
-}
+function ignoreResult(): void {}

@@ -4,13 +4,14 @@
 import { addressOf, poll } from '../sys/libc.ts';
 import type { PacketRing } from '../sys/packet-ring.ts';
 import { type MemoryStart, memoryStart, SendBatch } from '../sys/send-batch.ts';
-import { ADDRESS_WORDS, V4_MAPPED } from '../wire/address.ts';
+import { ADDRESS_WORDS } from '../wire/address.ts';
 import { Frame } from '../wire/frame.ts';
 import * as ipv4 from '../wire/ipv4.ts';
 import * as ipv6 from '../wire/ipv6.ts';
 import type { NextHops } from './next-hop.ts';
 import { IO_COLUMN } from './packet-io.ts';
-import type { RawSender } from './raw-sender.ts';
+import { type RawSender, readDestination } from './raw-sender.ts';
+import { columnOfErrno } from './send-error.ts';
 
 /** Packets per sendmmsg call. */
 const BATCH = 64;
@@ -26,15 +27,6 @@ const WAIT_MS = 1;
 /** So many waits in so many milliseconds, for all devices together: the packets for the others wait, too. */
 const WAITS = 5;
 const WAITS_PER_MS = 100;
-const ERRNO = { EAGAIN: 11, EMSGSIZE: 90, ENETDOWN: 100, ENETUNREACH: 101, ENOBUFS: 105, ENXIO: 6 } as const;
-const COLUMN_OF: Record<number, number> = {
-  [ERRNO.EMSGSIZE]: IO_COLUMN.sendTooBig,
-  [ERRNO.EAGAIN]: IO_COLUMN.sendNoBuffer,
-  [ERRNO.ENOBUFS]: IO_COLUMN.sendNoBuffer,
-  [ERRNO.ENETDOWN]: IO_COLUMN.sendUnreachable,
-  [ERRNO.ENETUNREACH]: IO_COLUMN.sendUnreachable,
-  [ERRNO.ENXIO]: IO_COLUMN.sendUnreachable,
-};
 
 export class RingSender {
   readonly #hops: NextHops;
@@ -78,21 +70,15 @@ export class RingSender {
     const { view } = frame;
     const dst = this.#dst;
     const isIpv6 = view.getUint8(off) >>> 4 === 6;
-    if (isIpv6) {
-      ipv6.readDst(dst, view, off);
-    } else {
-      dst[0] = 0;
-      dst[1] = 0;
-      dst[2] = V4_MAPPED;
-      dst[3] = ipv4.dst(view, off);
-    }
+    readDestination(dst, frame, off);
     const hops = this.#hops;
     const hop = hops.find(dst, 0, this.#nowMs);
     const ring = this.#ringFrames.indexOf(frame);
     const fits = hop >= 0 && len <= hops.mtuOf(hop) && (ring >= 0 || len <= COPY_BYTES - LINK_HEADER_LEN);
     if (!fits || !this.#select(hops.interfaceIndexOf(hop))) {
+      if (!this.#raw.admits(dst, this.#nowMs)) return false;
       this.flush(); // or it would overtake
-      return this.#raw.send(frame, off, len);
+      return this.#raw.sendAdmitted(frame, off, len, dst);
     }
     const ethertype = isIpv6 ? ETHERTYPE_IPV6 : ETHERTYPE_IPV4;
     const batch = this.#batch;
@@ -136,7 +122,7 @@ export class RingSender {
         if (this.#full.size > 0) this.#full.delete(batch.interfaceIndex);
         continue;
       }
-      const column = COLUMN_OF[batch.errno] ?? IO_COLUMN.sendError;
+      const column = columnOfErrno(batch.errno);
       if (column === IO_COLUMN.sendNoBuffer && this.#mayRetry(retries++)) continue;
       counters[this.#row + column]!++;
       done++;

@@ -17,6 +17,7 @@ import {
   VNET_HEADER_LEN,
 } from '../sys/packet-ring.ts';
 import { boundInterface, interfaceIndex, packetStatistics, pendingError } from '../sys/packet-socket.ts';
+import { openRawSocket } from '../sys/raw-socket.ts';
 import { Frame } from '../wire/frame.ts';
 import { IoError } from './io-error.ts';
 import { IpLayerNotice } from './ip-layer-notice.ts';
@@ -86,7 +87,7 @@ class RingIo implements PacketIo {
     this.#busyPoll = options.busyPoll;
     const row = ports.length * ROW;
     this.#hops = options.hops;
-    const raw = new RawSender(SEND_BUFFER_BYTES, counters, row);
+    const raw = new RawSender(openRawSocket, this.#hops, counters, row);
     this.#sender = new RingSender(this.#hops, raw, SEND_BUFFER_BYTES, counters, row);
     this.#notice = options.onIpLayer && new IpLayerNotice(options.onIpLayer);
     this.#others = options.others;

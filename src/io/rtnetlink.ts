@@ -47,6 +47,7 @@ const NEIGHBOR_IS_PROXY = 8; // NTF_PROXY
 export const V4_PREFIX = 96; // bits that the v4-mapped form puts before an IPv4 address
 const IFF_UP = 1;
 const IFF_RUNNING = 0x40;
+const IFF_NOARP = 0x80;
 
 export const ATTRIBUTE_LEN = 4; // struct rtattr: length (2), type (2)
 export const TYPE_MASK = 0x3fff; // without NLA_F_NESTED and NLA_F_NET_BYTEORDER
@@ -235,6 +236,8 @@ export class LinkMessage {
   isUp = false;
   /** IFF_RUNNING as well: it has a carrier. */
   isRunning = false;
+  /** Neighbors there are asked for their Ethernet addresses, in either family. */
+  asksNeighbors = false;
   /** What follows is there only when the message says it: some announce a change of something else. */
   hasMac = false;
   macHigh = 0;
@@ -253,6 +256,7 @@ export function readLink(view: DataView, off: number, end: number, link: LinkMes
   const flags = view.getUint32(off + 8, true);
   link.isUp = (flags & IFF_UP) !== 0;
   link.isRunning = link.isUp && (flags & IFF_RUNNING) !== 0;
+  link.asksNeighbors = link.isEthernet && (flags & IFF_NOARP) === 0;
   link.hasMac = false;
   link.mtu = 0;
   link.mtu6 = 0;

@@ -137,7 +137,7 @@ export const memoryStart = (address: number): MemoryStart => ({
   high: Math.floor(address / HIGH),
 });
 
-function writePointer(words: Int32Array, at: number, { low, high }: MemoryStart): void {
+export function writePointer(words: Int32Array, at: number, { low, high }: MemoryStart): void {
   words[at] = low | 0;
   words[at + 1] = high;
 }

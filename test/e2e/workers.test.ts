@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
+import { readFileSync, realpathSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -298,6 +298,28 @@ test('after an interface was down each worker gets what it got before', async (t
   assert.deepEqual([again.answered, again.altered], [500, 0]);
   assert.equal(await rig.metric('handed_over_total'), 0);
   await Promise.all(servers.map((server) => server.end()));
+});
+
+test('io.mode auto does not start, and says why, where neither ring nor pcap works', async (t) => {
+  const rig = await startRig(t, { io: { mode: 'auto' } });
+  assert.equal(await rig.proxy.stop('SIGTERM'), 0);
+  const wrapper = fileURLToPath(new URL('./programs/without_ring.py', import.meta.url));
+  const program = nodeArgv(MAIN, 'run', '--config', join(rig.topology.scratch, 'proxy.yaml'));
+  const cap = realpathSync(fileURLToPath(new URL('../../node_modules/cap', import.meta.url)));
+  const without = ['unshare', '--mount', 'bash', '-c', `mount -t tmpfs none ${cap} && exec "$@"`, 'bash'];
+  const child = rig.topology.spawn('lb', [...without, 'python3', '-B', wrapper, ...program]);
+  let said = '';
+  for (const stream of [child.stdout, child.stderr])
+    stream?.on('data', (chunk) => {
+      said += chunk;
+    });
+  await once(child, 'close');
+  assert.equal(child.exitCode, 1);
+  assert.match(
+    said,
+    /io\.mode auto: ring does not work here: .*ENOPROTOOPT.*needs the package cap, which is not installed/,
+  );
+  assert.match(said, /npm ci/);
 });
 
 test('io.mode auto is pcap, and says why, where the kernel cannot do what ring needs', async (t) => {

@@ -18,23 +18,24 @@ const BATCH = 64;
 const MMSGHDR_LEN = 64; // struct msghdr (56) and the length sent, padded
 const { ip, port, payloadLen, rate, durationMs, count = 0 } = JSON.parse(process.argv[2]!) as FloodSpec;
 
-const memory = Buffer.from(new ArrayBuffer(BATCH * MMSGHDR_LEN + 16 + 16 + payloadLen + 8));
+const NAME_ROOM = 32;
+const memory = Buffer.from(new ArrayBuffer(BATCH * MMSGHDR_LEN + NAME_ROOM + 16 + payloadLen + 8));
 const base = addressOf(memory);
 const nameOff = BATCH * MMSGHDR_LEN;
-const iovOff = nameOff + 16;
+const iovOff = nameOff + NAME_ROOM;
 const payloadOff = iovOff + 16;
-writeSocketAddress(memory, nameOff, ip, port);
+const nameLen = writeSocketAddress(memory, nameOff, ip, port);
 memory.writeBigUInt64LE(base + BigInt(payloadOff), iovOff);
 memory.writeBigUInt64LE(BigInt(payloadLen), iovOff + 8);
 for (let index = 0; index < BATCH; index++) {
   const off = index * MMSGHDR_LEN;
   memory.writeBigUInt64LE(base + BigInt(nameOff), off);
-  memory.writeUInt32LE(16, off + 8);
+  memory.writeUInt32LE(nameLen, off + 8);
   memory.writeBigUInt64LE(base + BigInt(iovOff), off + 16);
   memory.writeBigUInt64LE(1n, off + 24);
 }
 
-const fd = check(socket(2, 2, 0), 'socket');
+const fd = check(socket(ip.includes(':') ? 10 : 2, 2, 0), 'socket');
 setsockopt(fd, 1, 7, Int32Array.of(4 << 20), 4); // SO_SNDBUF
 let sent = 0;
 const start = performance.now();

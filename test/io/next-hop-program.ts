@@ -7,6 +7,7 @@ import { NextHops } from '../../src/io/next-hop.ts';
 import { IO_COUNTERS, SIDE } from '../../src/io/packet-io.ts';
 import { Paths } from '../../src/io/paths.ts';
 import { RawSender } from '../../src/io/raw-sender.ts';
+import { openRawSocket } from '../../src/sys/raw-socket.ts';
 import { parseAddressInto } from '../../src/wire/address.ts';
 import { Frame } from '../../src/wire/frame.ts';
 
@@ -52,7 +53,7 @@ const ports = (options.ports ?? []).map((name) => ({
   loopback: false,
 }));
 const paths = new Paths(hops, ports);
-const sender = new RawSender(1 << 20, new Float64Array(IO_COUNTERS.length), 0);
+const sender = new RawSender(openRawSocket, hops, new Float64Array(IO_COUNTERS.length), 0);
 const words = new Int32Array(4);
 const view = new DataView(new ArrayBuffer(32));
 const macAt = (off: number) =>
@@ -72,7 +73,9 @@ createInterface({ input: process.stdin })
       return;
     }
     if (send) {
-      const sent = send.map((hex) => sender.send(new Frame(Buffer.from(hex, 'hex')), 0, hex.length / 2));
+      const sent = send.map((hex) =>
+        sender.send(new Frame(Buffer.from(hex, 'hex')), 0, hex.length / 2, nowMs),
+      );
       console.log(JSON.stringify({ sent }));
       return;
     }
@@ -86,8 +89,8 @@ createInterface({ input: process.stdin })
     console.log(JSON.stringify({ found }));
   })
   .on('close', () => {
-    hops.close();
     sender.close();
+    hops.close();
     process.exit(0);
   });
 console.log(JSON.stringify({ ready: true }));

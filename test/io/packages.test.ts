@@ -1,18 +1,28 @@
-// What an operator is told when cap or raw-socket cannot work: each time a typed error that names what to do.
+// Packet I/O without the packages cap and raw-socket: ring works, and where pcap cannot, an operator is told in a typed
+// error what to do.
 import assert from 'node:assert/strict';
-import { realpathSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
 import path from 'node:path';
 import test, { type TestContext } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { startEndpoint } from './endpoint.ts';
 import { startProgram, threeInARow } from './namespaces.ts';
-import type { RelaySpec } from './relay-program.ts';
-
-const RELAY: RelaySpec = {
-  vips: [{ ip: '10.1.0.1', port: 6000 }],
-  lips: [{ ip: '10.2.0.1', first: 1024, last: 65535 }],
-  rips: ['10.2.0.2'],
-  rewrite: {},
-};
+import {
+  assertPass,
+  BOTH_FAMILIES,
+  CIP,
+  CIP6,
+  RIP,
+  RIP6,
+  report,
+  TWO_ARM,
+  VIP,
+  VIP6,
+  VPORT,
+} from './relay.ts';
 
 /** Runs a command with `file` unreadable as a library, for itself only: a program in a namespace has its own mounts. */
 const without = (file: string) => [
@@ -22,18 +32,24 @@ const without = (file: string) => [
   'bash',
 ];
 
-const nativeOf = (name: string, file: string) =>
-  path.join(
-    path.dirname(createRequire(import.meta.url).resolve(`${name}/package.json`)),
-    'build/Release',
-    file,
-  );
+/** The same with these packages not installed. */
+const notInstalled = (...names: string[]) => [
+  'bash',
+  '-c',
+  `${names.map((name) => `mount -t tmpfs none ${directoryOf(name)}`).join(' && ')} && exec "$@"`,
+  'bash',
+];
+
+const directoryOf = (name: string) =>
+  realpathSync(path.dirname(createRequire(import.meta.url).resolve(`${name}/package.json`)));
+
+const nativeOf = (name: string, file: string) => path.join(directoryOf(name), 'build/Release', file);
 
 const WITHOUT_NET_RAW = ['setpriv', '--bounding-set', '-net_raw', '--inh-caps', '-net_raw'];
 
 async function assertFails(
   t: TestContext,
-  { file = './relay-program.ts', spec = RELAY as unknown, wrapper = [] as string[] },
+  { file = './relay-program.ts', spec = TWO_ARM as unknown, wrapper = [] as string[] },
   ...expected: RegExp[]
 ): Promise<void> {
   const { lb } = threeInARow(t);
@@ -47,6 +63,62 @@ async function assertFails(
 test('without the link libpcap.so the error names the package that has it', async (t) => {
   const libpcap = '/usr/lib/x86_64-linux-gnu/libpcap.so';
   await assertFails(t, { wrapper: without(libpcap) }, /Debian package libpcap-dev/);
+});
+
+for (const [missing, said] of [
+  [['cap'], 'the package cap, which is not installed'],
+  [['raw-socket'], 'the package raw-socket, which is not installed'],
+  [['cap', 'raw-socket'], 'the packages cap and raw-socket, which are not installed'],
+] as const) {
+  test(`pcap without ${missing.join(' and ')} is an error that says so, and how to get it`, async (t) => {
+    const wrapper = notInstalled(...missing);
+    await assertFails(t, { wrapper }, new RegExp(`pcap needs ${said}`), /build-essential/, /npm ci/, /ring/);
+  });
+}
+
+test('check warns where pcap is asked for and a package of it is not installed', (t) => {
+  const folder = mkdtempSync(path.join(tmpdir(), 'uoa-proxy-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const config = path.join(folder, 'config.yaml');
+  const check = (mode: string, wrapper: readonly string[]) => {
+    writeFileSync(
+      config,
+      `io: { mode: ${mode} }\nservices: [{ vip: 10.1.0.1, vport: 6000, lips: [10.2.0.1], realServers: [{ ip: 10.2.0.2, port: 6000 }] }]\n`,
+    );
+    const main = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
+    const [program = '', ...args] = [
+      ...['unshare', '--mount', ...wrapper, process.execPath, '--import', 'tsx'],
+      ...[main, 'check', '--config', config],
+    ];
+    const { status, stderr } = spawnSync(program, args, { encoding: 'utf8' });
+    assert.equal(status, 0, stderr);
+    return stderr;
+  };
+  const without = notInstalled('raw-socket');
+  assert.match(
+    check('pcap', without),
+    /^warning: io\.mode: .*package raw-socket, which is not installed .*npm ci/,
+  );
+  assert.equal(check('pcap', []), '');
+  assert.equal(check('auto', without), '');
+});
+
+test('ring needs neither cap nor raw-socket, also where a packet needs the IP layer', async (t) => {
+  const { client, lb, server } = threeInARow(t);
+  const wrapper = notInstalled('cap', 'raw-socket');
+  const relay = startProgram(t, lb, './relay-program.ts', BOTH_FAMILIES, wrapper);
+  await relay.next('ready');
+  for (const [cip, vip, rip] of [
+    [CIP, VIP, RIP],
+    [CIP6, VIP6, RIP6],
+  ] as const) {
+    await startEndpoint(t, server, { ip: rip, port: VPORT, echo: true });
+    await assertPass(await startEndpoint(t, client, { ip: cip }), vip, [0, 64, 1400]);
+  }
+  const { sent, sentByIp } = (await report(relay)).counters[2]!;
+  assert.equal(sent, 12);
+  assert.ok(sentByIp >= 2, 'packets to neighbors that nobody had asked yet went through the IP layer');
+  await relay.stop();
 });
 
 test('without its native part the error of cap names what builds it', async (t) => {

@@ -29,8 +29,8 @@ export interface RelaySpec {
   vips: { ip: string; port: number }[];
   lips: { ip: string; first: number; last: number }[];
   rips: string[];
-  /** New addresses by the old destination. */
-  rewrite: Record<string, { src: string; dst: string }>;
+  /** New addresses by the old destination; with `spread` one packet after the other to so many addresses from `dst` on. */
+  rewrite: Record<string, { src: string; dst: string; spread?: number }>;
   /** Microseconds of work to add per packet processed. */
   burdenUs?: number;
   /** Microseconds to add per packet fetched, also when it only goes to the backlog. */
@@ -38,7 +38,7 @@ export interface RelaySpec {
   /** Fail at each packet with this destination. */
   failAt?: string;
   /** Bytes of a ring per port; without it packet I/O is pcap. */
-  ring?: number;
+  ring?: number | undefined;
   busyPoll?: boolean;
   /** With rings for known sources: those of packets that are relayed. */
   known?: boolean;
@@ -79,9 +79,9 @@ const failures: string[] = [];
 const captured: string[] = [];
 /** By the key of the old destination: the new source and destination, one after the other. */
 const rewrite = new Map(
-  Object.entries(spec.rewrite).map(([old, { src, dst }]) => [
+  Object.entries(spec.rewrite).map(([old, { src, dst, spread = 1 }]) => [
     keyOf(bytesOf(old)),
-    Buffer.concat([bytesOf(src), bytesOf(dst)]),
+    { addresses: Buffer.concat([bytesOf(src), bytesOf(dst)]), spread, count: 0 },
   ]),
 );
 const failAt = spec.failAt === undefined ? undefined : keyOf(bytesOf(spec.failAt));
@@ -146,7 +146,8 @@ function onPacket(frame: Frame, off: number, end: number, portIndex: number): bo
   if (dst === failAt) throw new Error('failed on purpose');
   const next = rewrite.get(dst);
   if (next === undefined) return false;
-  bytes.set(next, off + (isIpv6 ? 8 : 12));
+  bytes.set(next.addresses, off + (isIpv6 ? 8 : 12));
+  bytes[off + (isIpv6 ? 39 : 19)]! += next.count++ % next.spread;
   const udpOff = off + (isIpv6 ? 40 : (view.getUint8(off) & 15) * 4);
   view.setUint16(udpOff + 6, 0);
   const len = isIpv6 ? 40 + view.getUint16(off + 4) : view.getUint16(off + 2);
