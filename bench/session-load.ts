@@ -222,6 +222,7 @@ function makePlan(options: SessionLoadOptions): DatapathPlan {
             dialect: 'ipo',
             isFallback: false,
             isLeaving: false,
+            unreachable: '',
           },
         ],
       },

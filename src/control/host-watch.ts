@@ -7,7 +7,7 @@ import { NetlinkSocket, NOTHING } from '../sys/netlink.ts';
 
 /** How often notices are looked for. */
 const LOOK_MS = 250;
-/** A look takes a process for each address and real server: all of them together so much time, and a share of it from then on. */
+/** A look takes a process and a question to the kernel for each address and real server: all looks together so much time, and a share of it from then on. */
 const BUDGET_MS = 10_000;
 const BUDGET_SHARE = 0.1;
 /** ... but it need not rest longer than this for looks that are short. */

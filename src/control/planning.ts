@@ -1,10 +1,12 @@
 // From a config and a host to the plans of the datapaths.
 import { randomBytes } from 'node:crypto';
 import type { Config, ServiceConfig } from '../config/schema.ts';
+import { targetsOf } from '../config/targets.ts';
 import { captureFilter } from '../io/filter.ts';
 import type { GuardSpec } from '../io/guard.ts';
 import { type HostPlan, planHost } from '../io/host.ts';
-import { SIDE } from '../io/packet-io.ts';
+import { type IoPort, SIDE } from '../io/packet-io.ts';
+import { LEN_MAX } from '../io/route-mtu.ts';
 import type { SteeringPlan } from '../io/steering.ts';
 import { type Capacity, isSameService, numberServices } from '../service/numbering.ts';
 import {
@@ -14,6 +16,7 @@ import {
   type ServicePlan,
   serverName,
 } from '../service/plan.ts';
+import { familyOf } from '../wire/address.ts';
 import type { WorkerPlan } from '../worker-protocol.ts';
 
 /** What config and host come to; `services` also has the real servers that are leaving. */
@@ -40,27 +43,46 @@ export const addressesOf = (config: Config): GuardSpec => ({
 export const configOf = (config: Config, service: ServicePlan): ServiceConfig | undefined =>
   config.services.find(({ name, vip, vport }) => isSameService({ name, vips: vip, vport }, service));
 
-/** All real server addresses, also of fallbacks. */
-const ripsOf = (config: Config): string[] =>
-  config.services.flatMap(({ realServers, fallback }) => [
-    ...realServers.map(({ ip }) => ip),
-    ...(fallback === undefined ? [] : [fallback.ip]),
-  ]);
+/** What must be an address of the host: not the LIPs of a family that their service has no real server of. */
+export function neededAddresses(config: Config): { vips: string[]; lips: string[] } {
+  const lips = config.services.flatMap((service) => {
+    const families = new Set(targetsOf(service).map(({ ip }) => familyOf(ip)));
+    return service.lips.filter((lip) => families.has(familyOf(lip)));
+  });
+  return { vips: config.services.flatMap(({ vip }) => vip), lips };
+}
 
-/** Throws an IoError. */
-export function planHostOf(config: Config): Promise<HostPlan> {
-  const { vips, lips } = addressesOf(config);
+/** `ports` are those of the proxy that is at work. Throws an IoError. */
+export function planHostOf(config: Config, ports?: readonly IoPort[]): Promise<HostPlan> {
   return planHost({
     wan: config.io.wan,
     lan: config.io.lan,
-    vips: vips.map(({ ip }) => ip),
-    lips: lips.map(({ ip }) => ip),
-    rips: ripsOf(config),
+    ...neededAddresses(config),
+    rips: config.services.flatMap((service) => targetsOf(service).map(({ ip }) => ip)),
+    ports,
   });
 }
 
-export const draftServices = (config: Config, { mtuTowards }: HostPlan): ServiceDraft[] =>
-  config.services.map((service) => planService(service, mtuTowards));
+export function draftServices(config: Config, host: HostPlan): ServiceDraft[] {
+  const lans = host.ports.filter(({ side }) => (side & SIDE.lan) !== 0);
+  // For sessions of one that cannot be reached any more.
+  const lanMtu = Math.min(LEN_MAX, ...lans.map(({ mtu }) => mtu));
+  const onHost = new Set(host.onHost);
+  return config.services.map((service) =>
+    planService(service, (ip) => ({
+      mtu: host.mtuTowards[ip] ?? lanMtu,
+      unreachable: host.unreachable[ip] ?? (onHost.has(ip) ? '' : stuckLip(service.lips, ip)),
+    })),
+  );
+}
+
+/** Why a real server on another host cannot be sent to from all of these LIPs; '': it can. */
+function stuckLip(lips: readonly string[], ip: string): string {
+  const stuck = lipsTowards(lips, ip).find((lip) => lip === '::1' || lip.startsWith('127.'));
+  return stuck === undefined
+    ? ''
+    : `the LIP ${stuck} cannot reach it: loopback addresses are for real servers on this host`;
+}
 
 /** Throws a CapacityError. */
 export function drawUp(

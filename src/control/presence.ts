@@ -2,7 +2,7 @@
 // A change first adds what is new, and takes away what is old only when the datapaths have stopped serving it.
 import type { Logger } from 'pino';
 import { type Guard, type GuardSpec, installGuard } from '../io/guard.ts';
-import { assignAddresses, type MissingAddress, removeAddresses } from '../io/host.ts';
+import { assignAddresses, type MissingAddress, removeAddresses } from '../io/host-addresses.ts';
 import { type Claim, claimPorts } from '../io/ownership.ts';
 import type { VipPort } from '../io/port-ranges.ts';
 import { formatEndpoint } from '../wire/address.ts';

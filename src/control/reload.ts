@@ -9,7 +9,8 @@ import type { Config } from '../config/schema.ts';
 import { type LegPlan, legPlans } from '../datapath/plan.ts';
 import { SERVER_COUNTER, serverRow } from '../datapath/server-cells.ts';
 import type { GuardSpec } from '../io/guard.ts';
-import type { HostPlan } from '../io/host.ts';
+import { type HostPlan, isTurnedOff } from '../io/host.ts';
+import type { MissingAddress, Trouble } from '../io/host-addresses.ts';
 import { hostChanges } from '../io/host-changes.ts';
 import { type ServiceDraft, type ServicePlan, serverName } from '../service/plan.ts';
 import type { WorkerReplan } from '../worker-protocol.ts';
@@ -24,6 +25,7 @@ import {
   configOf,
   draftServices,
   drawUp,
+  neededAddresses,
   planHostOf,
   steeringOf,
   withAddressesOf,
@@ -136,7 +138,9 @@ export class Reloader {
     const { lines, needsRestart } = describeChanges(this.config, config);
     if (needsRestart.length > 0) return { ok: false, lines: needsRestart };
     for (const { path, message } of configWarnings(config)) log.warn({ path }, message);
-    const host = await this.#lookAtHost(config);
+    const found = await this.#lookAtHost(config);
+    const host = this.#withoutOldTroubles(config, found);
+    if (Array.isArray(host)) return { ok: false, lines: host };
     const narrow = config.services.find(
       ({ lports }) => lports.last - lports.first + 1 < this.#foundation.fixed.workers,
     );
@@ -147,11 +151,29 @@ export class Reloader {
         lines: [`service ${narrow.name}: fewer lports than the ${workers} workers: needs a restart`],
       };
     }
-    const moved = differentPorts(this.host, host);
-    if (moved !== undefined) return { ok: false, lines: [moved] };
     const ending = await this.#apply(config, host, this.#drafts(config, host));
     log.level = config.log.level;
     return { ok: true, lines: [...lines, ...ending] };
+  }
+
+  /**
+   * What is wrong with an address that the config at work has, too, is said and left to be as it is: it must not keep other
+   * changes from taking effect. What is wrong with a new one refuses the config: the problems.
+   */
+  #withoutOldTroubles(config: Config, found: HostPlan): HostPlan | string[] {
+    const { log } = this.#foundation;
+    const { vips, lips } = neededAddresses(this.config);
+    const old = new Set([...vips, ...lips]);
+    const isNew = ({ ip }: { ip: string }) => ip !== '' && !old.has(ip);
+    const refused = found.troubles.filter(isNew);
+    if (refused.length > 0) return refused.map(sayTrouble);
+    for (const trouble of found.troubles) log.warn(sayTrouble(trouble));
+    const isTaken = (one: MissingAddress) =>
+      isNew(one) || (config.io.assignAddresses && !isTurnedOff(one.device));
+    const missing = found.missing.filter(isTaken);
+    const lost = found.missing.filter((one) => !isTaken(one));
+    if (lost.length > 0) log.warn(sayLost(lost));
+    return { ...found, missing };
   }
 
   /** What the config says, with the real servers that are leaving. */
@@ -172,16 +194,16 @@ export class Reloader {
     } catch (error) {
       return stays(problemsOf(error).join('; '));
     }
-    const moved = differentPorts(before, found);
-    if (moved !== undefined) return stays(moved);
     // Only what it added comes back: others may have taken away theirs, to give it to another host.
     const { presence } = this.#foundation;
-    const host = { ...found, missing: found.missing.filter(({ ip }) => presence.hasAdded(ip)) };
-    const lost = found.missing.filter(({ ip }) => !presence.hasAdded(ip));
-    const names = lost.map(({ ip, command }) => `${ip} (${command})`).join(', ');
-    const trouble = lost.length === 0 ? '' : `not on this host any more: ${names}`;
+    const returns = ({ ip, device }: MissingAddress) => presence.hasAdded(ip) && !isTurnedOff(device);
+    const host = { ...found, missing: found.missing.filter(returns) };
+    const lost = found.missing.filter((one) => !returns(one));
+    const troubles = [...found.troubles.map(sayTrouble), ...(lost.length === 0 ? [] : [sayLost(lost)])];
+    const trouble = troubles.join('; ');
     const { vips, lips } = addressesOf(config);
-    const changes = hostChanges(before, host, new Set([...vips, ...lips].map(({ ip }) => ip)));
+    const served = new Set([...vips, ...lips].map(({ ip }) => ip));
+    const changes = hostChanges(before, host, served);
     if (changes.length === 0) {
       await this.#turn; // a reload that is under way may have looked before
       return this.host === before ? { changes, trouble } : this.followHost();
@@ -190,10 +212,22 @@ export class Reloader {
       if (this.#isStopped) return stays('the proxy is stopping');
       // A reload looked for itself, maybe before this change.
       if (this.host !== before) return undefined;
-      await this.#apply(config, host, this.#drafts(config, host)).catch((error: unknown) => {
+      const drafts = this.#drafts(config, host);
+      const failed = await this.#apply(config, host, drafts).then(
+        () => '',
+        (error: unknown) => problemsOf(error).join('; '),
+      );
+      if (failed === '') return { changes, trouble };
+      // An address that cannot come back must not keep the rest from taking effect.
+      if (host.missing.length === 0) throw new Error(failed);
+      const rest = { ...host, missing: [] };
+      const others = hostChanges(before, rest, served);
+      const both = [...troubles, failed].join('; ');
+      if (others.length === 0) return { changes: others, trouble: both };
+      await this.#apply(config, rest, drafts).catch((error: unknown) => {
         throw new Error(problemsOf(error).join('; '));
       });
-      return { changes, trouble };
+      return { changes: others, trouble: both };
     });
     this.#turn = turn.catch(() => {});
     return (await turn) ?? this.followHost();
@@ -202,7 +236,7 @@ export class Reloader {
   /** Addresses that will go with the change to this config are not this host's own any more. */
   async #lookAtHost(config: Config): Promise<HostPlan> {
     const going = this.#foundation.presence.obsolete(addressesOf(config)).map(({ ip }) => ip);
-    const host = await planHostOf(config);
+    const host = await planHostOf(config, this.host.ports);
     return { ...host, own: host.own.filter((ip) => !going.includes(ip)) };
   }
 
@@ -324,12 +358,10 @@ const stays = (reason: string): Followed => ({
 const drainTimeoutOf = (config: Config, service: ServicePlan): number =>
   configOf(config, service)?.drainTimeout ?? 0;
 
-/** Interfaces are looked for once, because rings and sockets are bound to them. */
-function differentPorts(before: HostPlan, after: HostPlan): string | undefined {
-  const names = ({ ports }: HostPlan): string => ports.map(({ name, side }) => `${name}/${side}`).join(', ');
-  if (names(before) === names(after)) return undefined;
-  return `the interfaces would be ${names(after)} instead of ${names(before)}: needs a restart`;
-}
+const sayTrouble = ({ text, hint }: Trouble): string => `${text} (${hint})`;
+
+const sayLost = (lost: readonly MissingAddress[]): string =>
+  `not on this host any more: ${lost.map(({ ip, command }) => `${ip} (${command})`).join(', ')}`;
 
 function problemsOf(error: unknown): string[] {
   if (error instanceof ConfigError) return error.problems.map(formatProblem);

@@ -10,7 +10,8 @@ interface Entry {
   service: string;
   rs: string;
   plan: RealServerPlan;
-  isDown: boolean;
+  /** By its checks; see isDown. */
+  isFailing: boolean;
   /** Why, or the last check's words. */
   reason: string;
   isDrained: boolean;
@@ -47,11 +48,14 @@ export class ServerBoard {
         const known = this.#entries.get(plan.index);
         const isSame = known !== undefined && known.service === name && known.rs === rs;
         const entry = isSame ? known : newEntry(name, rs, plan);
+        const wasDown = isSame && isDown(entry);
+        const wasUnreachable = isSame ? entry.plan.unreachable : '';
         if (entry.plan.weight !== plan.weight || plan.isFallback) entry.weightSetTo = undefined;
         changing(entry, () => {
           entry.plan = plan;
         });
         entries.set(plan.index, entry);
+        if (plan.unreachable !== wasUnreachable || isDown(entry) !== wasDown) this.#sayHealth(entry);
       }
     }
     this.#entries = entries;
@@ -74,17 +78,25 @@ export class ServerBoard {
   setHealth(index: number, state: 'up' | 'down', reason: string): void {
     const entry = this.#entries.get(index);
     if (entry === undefined) return;
-    const isDown = state === 'down';
+    const isFailing = state === 'down';
     entry.reason = reason;
-    if (entry.isDown === isDown) return;
+    if (entry.isFailing === isFailing) return;
     changing(entry, () => {
-      entry.isDown = isDown;
+      entry.isFailing = isFailing;
     });
-    const { service, rs } = entry;
-    if (isDown) this.#log.warn({ service, rs, reason }, `real server ${rs} of ${service} is down: ${reason}`);
-    else this.#log.info({ service, rs, reason }, `real server ${rs} of ${service} is up again`);
+    // Of one that cannot be reached nothing changes by its checks.
+    if (entry.plan.unreachable !== '') return;
+    this.#sayHealth(entry);
     this.#write();
     this.#sayOutages();
+  }
+
+  #sayHealth(entry: Entry): void {
+    const { service, rs } = entry;
+    const reason = reasonOf(entry);
+    if (isDown(entry))
+      this.#log.warn({ service, rs, reason }, `real server ${rs} of ${service} is down: ${reason}`);
+    else this.#log.info({ service, rs, reason }, `real server ${rs} of ${service} is up again`);
   }
 
   /** Throws an OperationError where it would be without effect, as the two below. */
@@ -125,10 +137,10 @@ export class ServerBoard {
   stateOf(index: number): ServerState {
     const entry = this.#entries.get(index);
     if (entry === undefined) return UNKNOWN;
-    const { isDown, isDrained, plan, since, weightSetTo } = entry;
+    const { isDrained, plan, since, weightSetTo } = entry;
     const state = stateIn(entry);
-    const reason = state === 'removed' ? REMOVED : state === 'drained' ? DRAINED : entry.reason;
-    return { state, isDown, isDrained, isRemoved: plan.isLeaving, reason, since, weightSetTo };
+    const reason = state === 'removed' ? REMOVED : state === 'drained' ? DRAINED : reasonOf(entry);
+    return { state, isDown: isDown(entry), isDrained, isRemoved: plan.isLeaving, reason, since, weightSetTo };
   }
 
   /** Services whose regular real servers take no new sessions. */
@@ -165,7 +177,7 @@ export class ServerBoard {
     if (entry.plan.isLeaving)
       throw new OperationError(409, `${rs} was removed from ${service}: only the config can bring it back`);
     const what = changing(entry, () => change(entry));
-    const but = entry.isDown ? ', but it is down' : '';
+    const but = isDown(entry) ? ', but it is down' : '';
     this.#log.info({ service, rs }, `real server ${rs} of ${service} ${what}${but}`);
     this.#write();
     this.#sayOutages();
@@ -183,7 +195,7 @@ function newEntry(service: string, rs: string, plan: RealServerPlan): Entry {
     service,
     rs,
     plan,
-    isDown: false,
+    isFailing: false,
     reason: '',
     isDrained: false,
     weightSetTo: undefined,
@@ -204,11 +216,15 @@ const UNKNOWN: ServerState = {
   weightSetTo: undefined,
 };
 
+const isDown = ({ isFailing, plan }: Entry): boolean => isFailing || plan.unreachable !== '';
+
+const reasonOf = ({ plan, reason }: Entry): string => plan.unreachable || reason;
+
 /** What matters most of what holds. */
-function stateIn({ isDown, isDrained, plan }: Entry): ServerState['state'] {
-  if (isDown) return 'down';
-  if (plan.isLeaving) return 'removed';
-  return isDrained ? 'drained' : 'up';
+function stateIn(entry: Entry): ServerState['state'] {
+  if (isDown(entry)) return 'down';
+  if (entry.plan.isLeaving) return 'removed';
+  return entry.isDrained ? 'drained' : 'up';
 }
 
 /** Notes the time where the state is another one afterwards. */
@@ -224,14 +240,16 @@ function outageOf(service: string, entries: readonly Entry[]): Outage | undefine
   const regular = entries.filter(({ plan }) => !plan.isFallback);
   if (regular.some(takesSessions)) return undefined;
   if (entries.some(takesSessions)) return { service, text: 'only the fallback', isServed: true };
-  const isAllDown = entries.every(({ isDown }) => isDown);
-  const text = isAllDown ? 'no real server is up' : 'no real server takes new sessions';
-  return { service, text, isServed: false };
+  const text = entries.every(isDown) ? 'no real server is up' : 'no real server takes new sessions';
+  const stranded = entries.find(({ plan }) => plan.unreachable !== '');
+  const why = stranded === undefined ? '' : ` (${stranded.rs}: ${stranded.plan.unreachable})`;
+  return { service, text: text + why, isServed: false };
 }
 
 const takesSessions = (entry: Entry): boolean => effectiveWeight(entry) > 0;
 
-function effectiveWeight({ isDown, isDrained, plan, weightSetTo }: Entry): number {
-  if (isDown) return WEIGHT_DOWN;
+function effectiveWeight(entry: Entry): number {
+  if (isDown(entry)) return WEIGHT_DOWN;
+  const { isDrained, plan, weightSetTo } = entry;
   return isDrained || plan.isLeaving ? 0 : (weightSetTo ?? plan.weight);
 }

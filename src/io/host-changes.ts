@@ -15,11 +15,15 @@ export function hostChanges(before: HostPlan, after: HostPlan, served: ReadonlyS
   const towards = new Map<string, string[]>();
   for (const [rip, mtu] of Object.entries(after.mtuTowards)) {
     const old = before.mtuTowards[rip];
-    if (old === mtu) continue;
+    if (old === undefined || old === mtu) continue;
     const change = `${old} -> ${mtu}`;
     towards.set(change, [...(towards.get(change) ?? []), rip]);
   }
   for (const [change, rips] of towards) lines.push(`MTU towards ${rips.join(', ')}: ${change}`);
+  for (const [rip, reason] of Object.entries(after.unreachable))
+    if (before.unreachable[rip] !== reason) lines.push(`real server ${rip}: ${reason}`);
+  for (const rip of Object.keys(before.unreachable))
+    if (after.unreachable[rip] === undefined) lines.push(`real server ${rip} can be reached`);
   for (const { ip, device } of after.missing) lines.push(`address ${ip} of ${device} was gone`);
   for (const [what, old, now] of [
     ['address', before.own, after.own],

@@ -1,22 +1,17 @@
 // What the proxy needs to know of its host before it starts: on which interfaces clients and real servers are, how
 // large packets to each real server may be, and which VIPs and LIPs nobody would answer ARP or neighbor solicitations for.
-// Addresses of both families, in canonical text. It only looks, apart from assignAddresses and removeAddresses.
+// Addresses of both families, in canonical text. It only looks.
 import { existsSync, readFileSync } from 'node:fs';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { SysError } from '../sys/libc.ts';
 import { ADDRESS_WORDS, familyOf, formatIpv4, parseAddressInto, parseIpv4 } from '../wire/address.ts';
+import { type MissingAddress, settledLinks, type Trouble } from './host-addresses.ts';
 import { IoError } from './io-error.ts';
-import {
-  addAddress,
-  addAddressCommand,
-  asHost,
-  defaultDevice,
-  type Link,
-  type LinkAddress,
-  listLinks,
-  removeAddress,
-  routeTo,
-} from './iproute.ts';
+import { addAddressCommand, defaultDevice, type Link, type LinkAddress } from './iproute.ts';
 import { type IoPort, SIDE } from './packet-io.ts';
+import { LEAST_MTU } from './route-mtu.ts';
+import { RouteQuery } from './route-query.ts';
+
+const IFF_UP = 1;
 
 export interface HostRequest {
   /** Interface towards the clients; found from the VIPs when not given. */
@@ -26,82 +21,201 @@ export interface HostRequest {
   vips: readonly string[];
   lips: readonly string[];
   rips: readonly string[];
-}
-
-export interface MissingAddress {
-  ip: string;
-  device: string;
-  /** The command that adds it. */
-  command: string;
+  /** Those of the proxy that is at work: other interfaces are not looked for, because rings and sockets are bound to these. */
+  ports?: readonly IoPort[] | undefined;
 }
 
 export interface HostPlan {
   /** Each interface once; SIDE.both where clients and real servers are on the same. */
   ports: IoPort[];
-  /** By real server address: the MTU of the route to it, else of its device. */
+  /** By real server address: the MTU of the route to it, else of its device; for those that can be reached. */
   mtuTowards: Record<string, number>;
+  /** By real server address: why it cannot be reached. */
+  unreachable: Record<string, string>;
+  /** Real servers that are addresses of this host. */
+  onHost: string[];
   /** All addresses of this host but those of loopback interfaces and IPv6 link-local ones. */
   own: string[];
   /** The first and the last address of each IPv4 subnet of the same interfaces: they stand for all of its hosts, not for one. */
   broadcasts: string[];
   /** VIPs and LIPs that are not local to this host. */
   missing: MissingAddress[];
+  /** None where `ports` were not given. */
+  troubles: Trouble[];
 }
 
-/** How long an address may be looked for on other hosts before it counts as usable (RFC 4862, 5.4: 1 to 2 s). */
-const TENTATIVE_MS = 3_000;
-const TENTATIVE_POLL_MS = 100;
-
-/** Looks at the host. Throws an IoError when an interface or a route is missing, unknown or down. */
+/**
+ * Looks at the host. What is wrong with one real server is said of that one; what is wrong with a VIP, a LIP or an interface
+ * is thrown as an IoError, or said in `troubles` where the proxy is at work and has to go on.
+ */
 export async function planHost(request: HostRequest): Promise<HostPlan> {
   const vips = [...new Set(request.vips)];
   const lips = [...new Set(request.lips)];
-  requireIpv6([...vips, ...lips, ...request.rips]);
-  const links = new Map((await settledLinks([...vips, ...lips])).map((link) => [link.name, link]));
-
-  for (const name of [request.wan, request.lan]) if (name !== undefined) checkedLink(name, links);
-  const wanOf = new Map<string, string>();
-  for (const vip of vips) wanOf.set(vip, request.wan ?? (await findWan(vip, links)));
-  const mtuTowards: Record<string, number> = {};
-  const lans = new Set<string>();
-  for (const rip of new Set(request.rips)) {
-    const route = await routeTo(rip);
-    if (route === undefined) {
-      throw new IoError(
-        `no route to the real server ${rip}`,
-        `add one: ip route add ${asHost(rip)} via GATEWAY`,
-      );
-    }
-    const usable = lips.filter((lip) => familyOf(lip) === familyOf(rip));
-    const stuck = route.local ? undefined : usable.find((lip) => lip === '::1' || lip.startsWith('127.'));
-    if (stuck !== undefined) {
-      throw new IoError(
-        `the LIP ${stuck} cannot reach the real server ${rip}: loopback addresses do not leave the host`,
-        'use a LIP that the real server can answer to; 127.0.0.2 and ::1 are for real servers on this host',
-      );
-    }
-    lans.add(request.lan ?? route.device);
-    mtuTowards[rip] = route.mtu || deviceMtu(links.get(route.device), rip);
-  }
-  if (request.lan !== undefined) lans.add(request.lan);
-
-  const sides = new Map<string, number>();
-  for (const name of wanOf.values()) sides.set(name, SIDE.wan);
-  for (const name of lans) sides.set(name, (sides.get(name) ?? 0) | SIDE.lan);
-  const ports = [...sides].map(([name, side]) => toPort(checkedLink(name, links), side));
-
-  const missing: MissingAddress[] = [];
-  const addMissing = async (ip: string, device: string) => {
-    const isThere = (await routeTo(ip))?.local === true || hasAddress(links.values(), ip);
-    if (!isThere && !missing.some((entry) => entry.ip === ip)) {
-      missing.push({ ip, device, command: addAddressCommand(ip, device) });
-    }
+  const troubles: Trouble[] = [];
+  const report = (trouble: Trouble) => {
+    if (request.ports === undefined) throw new IoError(trouble.text, trouble.hint);
+    troubles.push(trouble);
   };
-  for (const [vip, device] of wanOf) await addMissing(vip, device);
-  for (const lip of lips) await addMissing(lip, lanFor(lip, [...lans], links));
-  const own = [...links.values()].filter(({ loopback }) => !loopback).flatMap(({ addresses }) => addresses);
-  const broadcasts = [...new Set(own.flatMap(broadcastsOf))];
-  return { ports, mtuTowards, own: own.map(({ ip }) => ip), broadcasts, missing };
+  requireIpv6([...vips, ...lips]);
+  const settled = await settledLinks([...vips, ...lips]);
+  for (const duplicate of settled.duplicates) report(duplicate);
+  const links = new Map(settled.links.map((link) => [link.name, link]));
+  for (const name of [request.wan, request.lan]) if (name !== undefined) checkLink(name, links, report);
+  const query = openQuery();
+  try {
+    const wanOf = new Map<string, string>();
+    for (const vip of vips) {
+      const name = request.wan ?? (await findWan(vip, links, report));
+      if (isCaptured(name, SIDE.wan, request.ports)) wanOf.set(vip, name);
+      else if (name !== '') report({ ip: vip, ...elsewhere(`the VIP ${vip} is reached by ${name}`) });
+    }
+    const reach = reachAll(request, links, query);
+    const lans = request.ports === undefined ? lansOf(request, reach, wanOf.values(), links) : [];
+    const ports = request.ports?.map((port) => renewed(port, links)) ?? portsOf(wanOf.values(), lans, links);
+    for (const { name } of ports)
+      if (name !== request.wan && name !== request.lan) checkLink(name, links, report);
+    const lanNames = ports.filter(({ side }) => (side & SIDE.lan) !== 0).map(({ name }) => name);
+
+    const missing: MissingAddress[] = [];
+    const addMissing = (ip: string, device: string) => {
+      if (isLocal(ip, query) || hasAddress(links.values(), ip)) return;
+      if (!missing.some((entry) => entry.ip === ip))
+        missing.push({ ip, device, command: addAddressCommand(ip, device) });
+    };
+    for (const vip of vips) addMissing(vip, wanOf.get(vip) ?? ports[0]!.name);
+    for (const lip of lips) addMissing(lip, lanFor(lip, lanNames, links));
+    const own = [...links.values()].filter(({ loopback }) => !loopback).flatMap(({ addresses }) => addresses);
+    const broadcasts = [...new Set(own.flatMap(broadcastsOf))];
+    const { mtuTowards, unreachable, onHost } = reach;
+    return {
+      ports,
+      mtuTowards,
+      unreachable,
+      onHost,
+      own: own.map(({ ip }) => ip),
+      broadcasts,
+      missing,
+      troubles,
+    };
+  } finally {
+    query.close();
+  }
+}
+
+function openQuery(): RouteQuery {
+  try {
+    return new RouteQuery();
+  } catch (error) {
+    if (!(error instanceof SysError)) throw error;
+    throw new IoError(
+      `the kernel's routes cannot be asked for: ${error.message}`,
+      'the kernel must offer NETLINK_ROUTE sockets; a seccomp profile may forbid them',
+      error,
+    );
+  }
+}
+
+function isLocal(ip: string, query: RouteQuery): boolean {
+  return query.ask(wordsOf(ip), 0) && query.isLocal;
+}
+
+/** What is bound once is not bound to another interface. */
+const elsewhere = (what: string): { text: string; hint: string } => ({
+  text: `${what}, where nothing is captured`,
+  hint: 'the proxy goes by other interfaces after a restart only',
+});
+
+const isCaptured = (name: string, side: number, ports: readonly IoPort[] | undefined): boolean =>
+  name !== '' &&
+  (ports === undefined || ports.some((port) => port.name === name && (port.side & side) !== 0));
+
+interface Reach extends Pick<HostPlan, 'mtuTowards' | 'unreachable' | 'onHost'> {
+  /** Interfaces that lead to real servers. */
+  devices: Set<string>;
+}
+
+/** Which of the real servers can be reached, and how. */
+function reachAll(
+  { rips, lan, ports }: HostRequest,
+  links: ReadonlyMap<string, Link>,
+  query: RouteQuery,
+): Reach {
+  const reach: Reach = { mtuTowards: {}, unreachable: {}, onHost: [], devices: new Set() };
+  const byIndex = new Map([...links.values()].map((link) => [link.index, link]));
+  for (const rip of new Set(rips)) {
+    const fail = (reason: string) => {
+      reach.unreachable[rip] = reason;
+    };
+    const family = familyOf(rip);
+    if (family === 6 && !hasIpv6()) {
+      fail('this kernel has no IPv6');
+      continue;
+    }
+    const link = query.ask(wordsOf(rip), 0) ? byIndex.get(query.interfaceIndex) : undefined;
+    if (link === undefined) {
+      fail('no route to it');
+      continue;
+    }
+    if (query.mtu !== 0 && query.mtu < LEAST_MTU[family]) {
+      fail(
+        `the MTU of the route to it is ${query.mtu}, less than the ${LEAST_MTU[family]} that IPv${family} needs`,
+      );
+      continue;
+    }
+    const { name } = link;
+    if (lan !== undefined && name !== lan) {
+      fail(`the route to it leads over ${name}, not over ${lan} (io.lan)`);
+      continue;
+    }
+    if (!isCaptured(name, SIDE.lan, ports)) {
+      fail(`the route to it leads over ${name}, where nothing is captured until a restart`);
+      continue;
+    }
+    reach.devices.add(name);
+    const ofLink = deviceMtu(link, rip);
+    reach.mtuTowards[rip] = query.mtu === 0 ? ofLink : Math.min(query.mtu, ofLink);
+    if (query.isLocal) reach.onHost.push(rip);
+  }
+  return reach;
+}
+
+/**
+ * The interfaces towards the real servers: those of the routes, and for real servers without one those that the LIPs belong to,
+ * so that they are heard once they have one; where nothing tells, those of the clients.
+ */
+function lansOf(
+  { lan, lips }: HostRequest,
+  { devices, unreachable }: Reach,
+  wans: Iterable<string>,
+  links: ReadonlyMap<string, Link>,
+): string[] {
+  if (lan !== undefined) return [lan];
+  const lans = new Set(devices);
+  const families = new Set(Object.keys(unreachable).map(familyOf));
+  for (const lip of lips.filter((one) => families.has(familyOf(one)))) {
+    const all = [...links.values()].filter(({ up }) => up);
+    const link =
+      all.find((one) => !one.loopback && hasAddress([one], lip)) ?? all.find((one) => hasInSubnet(one, lip));
+    if (link !== undefined) lans.add(link.name);
+  }
+  return lans.size > 0 || families.size === 0 ? [...lans] : [...new Set(wans)];
+}
+
+function portsOf(
+  wans: Iterable<string>,
+  lans: readonly string[],
+  links: ReadonlyMap<string, Link>,
+): IoPort[] {
+  const sides = new Map<string, number>();
+  for (const name of wans) sides.set(name, SIDE.wan);
+  for (const name of lans) sides.set(name, (sides.get(name) ?? 0) | SIDE.lan);
+  return [...sides].map(([name, side]) => toPort(links.get(name)!, side));
+}
+
+/** One that is gone stays as it was: the datapath says so, and ends. */
+function renewed(port: IoPort, links: ReadonlyMap<string, Link>): IoPort {
+  const link = links.get(port.name);
+  return link === undefined ? port : toPort(link, port.side);
 }
 
 /** Also the first one, which old hosts take for a broadcast (RFC 1122, 3.3.6). None in a /31 or /32 (RFC 3021). */
@@ -115,43 +229,20 @@ function broadcastsOf({ ip, prefixLen }: LinkAddress): string[] {
 /** Throws an IoError when there are IPv6 addresses and the kernel has no IPv6. */
 function requireIpv6(addresses: readonly string[]): void {
   const ipv6 = addresses.find((ip) => familyOf(ip) === 6);
-  if (ipv6 === undefined || existsSync('/proc/net/if_inet6')) return;
+  if (ipv6 === undefined || hasIpv6()) return;
   throw new IoError(
     `the configuration names the IPv6 address ${ipv6}, but this kernel has no IPv6`,
     'boot it without ipv6.disable=1 (or load the module ipv6), or leave the IPv6 addresses out',
   );
 }
 
-/**
- * The interfaces, as soon as duplicate address detection has ended for these addresses: until then the kernel neither
- * answers for them nor routes to them. Without a link it does not end; then they are taken for what they will be.
- */
-async function settledLinks(addresses: readonly string[]): Promise<Link[]> {
-  const deadline = performance.now() + TENTATIVE_MS;
-  for (;;) {
-    const links = await listLinks();
-    const own = links
-      .flatMap((link) => link.addresses.map((address) => ({ ...address, device: link.name })))
-      .filter(({ ip }) => addresses.includes(ip));
-    const duplicate = own.find(({ state }) => state === 'duplicate');
-    if (duplicate !== undefined) {
-      const { ip, device } = duplicate;
-      throw new IoError(
-        `the address ${ip} of ${device} is in use by another host (duplicate address detection failed)`,
-        `take it away there, then here: ip address delete ${ip} dev ${device}, and add it again`,
-      );
-    }
-    if (own.every(({ state }) => state === 'usable') || performance.now() > deadline) return links;
-    await sleep(TENTATIVE_POLL_MS);
-  }
-}
+const hasIpv6 = (): boolean => existsSync('/proc/net/if_inet6');
 
 /** What the kernel sends at most on the device: for IPv6 a router may have said less than the device can. */
-function deviceMtu(link: Link | undefined, address: string): number {
-  const mtu = link?.mtu ?? 1500;
-  if (link === undefined || familyOf(address) === 4) return mtu;
+function deviceMtu({ name, mtu }: Link, address: string): number {
+  if (familyOf(address) === 4) return mtu;
   try {
-    return Math.min(mtu, Number(readFileSync(`/proc/sys/net/ipv6/conf/${link.name}/mtu`, 'utf8')));
+    return Math.min(mtu, Number(readFileSync(`/proc/sys/net/ipv6/conf/${name}/mtu`, 'utf8')));
   } catch {
     return mtu;
   }
@@ -165,6 +256,15 @@ export function portsDown(ports: readonly IoPort[]): string[] {
   });
 }
 
+/** Whether somebody turned the interface off, or it is gone: nothing can be added to it. */
+export function isTurnedOff(name: string): boolean {
+  try {
+    return (Number(readFileSync(`/sys/class/net/${name}/flags`, 'utf8')) & IFF_UP) === 0;
+  } catch {
+    return true;
+  }
+}
+
 /** RFC 2863 state from sysfs: loopback and tunnels are "unknown" and work. */
 function operationalState(name: string): string {
   try {
@@ -174,32 +274,15 @@ function operationalState(name: string): string {
   }
 }
 
-/** Adds the addresses, usable at once. When one cannot be added, those that were are removed again and the error is thrown. */
-export async function assignAddresses(missing: readonly MissingAddress[]): Promise<void> {
-  const added: MissingAddress[] = [];
-  try {
-    for (const one of missing) {
-      await addAddress(one.ip, one.device);
-      added.push(one);
-    }
-    await settledLinks(missing.map(({ ip }) => ip));
-  } catch (error) {
-    await removeAddresses(added).catch(() => {}); // what could not be added says more
-    throw error;
-  }
-}
-
-/** Removes what assignAddresses added; what is gone already is no error. Tries all, then throws the first failure. */
-export async function removeAddresses(list: readonly MissingAddress[]): Promise<void> {
-  const outcomes = await Promise.allSettled(list.map(({ ip, device }) => removeAddress(ip, device)));
-  for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason;
-}
-
 /**
  * The interface on which a VIP's clients arrive: the one that has the VIP; for a VIP on the loopback interface (anycast,
- * direct routing) or on none, the one whose subnet contains it; else that of the default route.
+ * direct routing) or on none, the one whose subnet contains it; else that of the default route. '' when there is none.
  */
-async function findWan(vip: string, links: ReadonlyMap<string, Link>): Promise<string> {
+async function findWan(
+  vip: string,
+  links: ReadonlyMap<string, Link>,
+  report: (trouble: Trouble) => void,
+): Promise<string> {
   const all = [...links.values()];
   const owner = all.find((link) => !link.loopback && hasAddress([link], vip));
   if (owner !== undefined) return owner.name;
@@ -207,10 +290,12 @@ async function findWan(vip: string, links: ReadonlyMap<string, Link>): Promise<s
   if (subnet !== undefined) return subnet.name;
   const device = await defaultDevice(familyOf(vip));
   if (device !== undefined) return device;
-  throw new IoError(
-    `cannot tell which interface receives packets to the VIP ${vip}: no interface has it or its subnet, and there is no default route for IPv${familyOf(vip)}`,
-    `name the interface in the configuration (io.wan); this host has: ${[...links.keys()].join(', ')}`,
-  );
+  report({
+    ip: vip,
+    text: `cannot tell which interface receives packets to the VIP ${vip}: no interface has it or its subnet, and there is no default route for IPv${familyOf(vip)}`,
+    hint: `name the interface in the configuration (io.wan); this host has: ${[...links.keys()].join(', ')}`,
+  });
+  return '';
 }
 
 /** The interface that should own a LIP: a real server's subnet with it, else the first towards real servers. */
@@ -255,13 +340,14 @@ function wordsOf(address: string): Int32Array {
   return words;
 }
 
-function checkedLink(name: string, links: ReadonlyMap<string, Link>): Link {
+function checkLink(name: string, links: ReadonlyMap<string, Link>, report: (trouble: Trouble) => void): void {
   const link = links.get(name);
   if (link === undefined) {
-    throw new IoError(`there is no interface ${name}`, `this host has: ${[...links.keys()].join(', ')}`);
+    const hint = `this host has: ${[...links.keys()].join(', ')}`;
+    report({ ip: '', text: `there is no interface ${name}`, hint });
+  } else if (!link.up) {
+    report({ ip: '', text: `the interface ${name} is down`, hint: `bring it up: ip link set ${name} up` });
   }
-  if (!link.up) throw new IoError(`the interface ${name} is down`, `bring it up: ip link set ${name} up`);
-  return link;
 }
 
 function toPort(link: Link, side: number): IoPort {

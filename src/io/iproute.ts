@@ -1,4 +1,4 @@
-// What the host's interfaces, addresses and routes are, asked of iproute2 (`ip -j`), and changed through it.
+// What the host's interfaces and addresses are, asked of iproute2 (`ip -j`), and changed through it.
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { type Family, familyOf } from '../wire/address.ts';
@@ -7,6 +7,7 @@ import { IoError } from './io-error.ts';
 const run = promisify(execFile);
 
 export interface Link {
+  index: number;
   name: string;
   mtu: number;
   /** Ethernet address; '' for a device without one. */
@@ -24,15 +25,8 @@ export interface LinkAddress {
   state: 'usable' | 'tentative' | 'duplicate';
 }
 
-export interface Route {
-  device: string;
-  /** The address is this host's own. */
-  local: boolean;
-  /** MTU that the route names, else 0. */
-  mtu: number;
-}
-
 interface IpAddress {
+  ifindex: number;
   ifname: string;
   flags: string[];
   mtu: number;
@@ -49,18 +43,15 @@ interface IpAddressInfo {
   dadfailed?: boolean;
 }
 interface IpRoute {
-  type?: string;
-  dst: string;
   dev?: string;
   nexthops?: { dev?: string }[];
-  metrics?: { mtu?: number }[];
-  expires?: number;
 }
 
 /** All interfaces of this network namespace with their addresses. */
 export async function listLinks(): Promise<Link[]> {
   const rows = JSON.parse(await ip('-j', 'address', 'show')) as IpAddress[];
   return rows.map((row) => ({
+    index: row.ifindex,
     name: row.ifname,
     mtu: row.mtu,
     mac: row.link_type === 'ether' || row.link_type === 'loopback' ? (row.address ?? '') : '',
@@ -77,31 +68,10 @@ function stateOf({ tentative, dadfailed }: IpAddressInfo): LinkAddress['state'] 
   return tentative ? 'tentative' : 'usable';
 }
 
-/** The route that a packet to `address` takes; undefined when there is none. */
-export async function routeTo(address: string): Promise<Route | undefined> {
-  let rows: IpRoute[];
-  try {
-    rows = JSON.parse(await ip('-j', 'route', 'get', address)) as IpRoute[];
-  } catch (error) {
-    if (error instanceof IoError && !/RTNETLINK answers/.test(error.message)) throw error;
-    return undefined;
-  }
-  return toRoute(rows[0]);
-}
-
 /** The device of a family's default route; undefined when there is none. */
 export async function defaultDevice(family: Family): Promise<string | undefined> {
   const rows = JSON.parse(await ip('-j', `-${family}`, 'route', 'show', 'default')) as IpRoute[];
-  return toRoute(rows[0])?.device;
-}
-
-function toRoute(row: IpRoute | undefined): Route | undefined {
-  const device = row?.dev ?? row?.nexthops?.[0]?.dev;
-  if (row === undefined || device === undefined) return undefined;
-  const mtu = row.metrics?.find((metric) => metric.mtu !== undefined)?.mtu ?? 0;
-  // What the kernel learned on the way from ICMP is over in ten minutes, and nothing tells of that.
-  const isLearned = row.expires !== undefined && !row.dst.includes(':');
-  return { device, local: row.type === 'local', mtu: isLearned ? 0 : mtu };
+  return rows[0]?.dev ?? rows[0]?.nexthops?.[0]?.dev;
 }
 
 export async function addAddress(address: string, device: string): Promise<void> {

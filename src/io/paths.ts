@@ -6,12 +6,9 @@ import { isV4 } from '../wire/address.ts';
 import { HopCache } from './hop-cache.ts';
 import type { NextHops } from './next-hop.ts';
 import type { IoPort } from './packet-io.ts';
+import { effectiveMtu, LEN_MAX } from './route-mtu.ts';
 import { RouteQuery } from './route-query.ts';
 
-/** Longest packet that IPv4 can tell; the loopback interface's MTU is larger. */
-const LEN_MAX = 0xffff;
-/** Every link carries so much (RFC 791, 3.2; RFC 8200, 5). */
-export const LEAST_MTU = { 4: 68, 6: 1280 } as const;
 /** What is found is one number: the port's index + 1, and the MTU in the lower half. */
 const PORT_SHIFT = 16;
 const NO_ROUTE = 0;
@@ -88,10 +85,4 @@ export class Paths {
     }
     return this.#found(query.interfaceIndex, query.mtu, isV4(words, at));
   }
-}
-
-/** Largest packet that goes by a route over an interface, bytes, at most 65,535. `ofRoute` is 0 where the route says nothing. */
-export function effectiveMtu(ofRoute: number, ofLink: number, isIpv4: boolean): number {
-  const mtu = ofRoute === 0 ? ofLink : Math.min(ofRoute, ofLink);
-  return Math.min(LEN_MAX, Math.max(mtu, LEAST_MTU[isIpv4 ? 4 : 6]));
 }

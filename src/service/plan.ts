@@ -16,6 +16,8 @@ export interface RealServerDraft {
   isFallback: boolean;
   /** The config names it no more: it keeps its sessions, and takes no new ones. */
   isLeaving: boolean;
+  /** Why the host cannot send to it, in words; '': it can. */
+  unreachable: string;
 }
 
 export interface RealServerPlan extends RealServerDraft {
@@ -71,10 +73,17 @@ export interface ServicePlan extends ServiceBase {
   realServers: readonly RealServerPlan[];
 }
 
-/** `mtuTowards` holds the MTU of the route to each real server address, which a service's own mtu can only lower. */
-export function planService(config: ServiceConfig, mtuTowards: Record<string, number>): ServiceDraft {
-  const mtuOf = (ip: string): number =>
-    config.mtu === 'auto' ? mtuTowards[ip] : Math.min(config.mtu, mtuTowards[ip]);
+/** What the host knows of the way to a real server: the MTU, which a service's own can only lower, and RealServerDraft.unreachable. */
+export interface Reach {
+  mtu: number;
+  unreachable: string;
+}
+
+export function planService(config: ServiceConfig, reachOf: (ip: string) => Reach): ServiceDraft {
+  const reach = (ip: string): Reach => {
+    const { mtu, unreachable } = reachOf(ip);
+    return { mtu: config.mtu === 'auto' ? mtu : Math.min(config.mtu, mtu), unreachable };
+  };
   const { fallback } = config;
   return {
     name: config.name,
@@ -100,7 +109,7 @@ export function planService(config: ServiceConfig, mtuTowards: Record<string, nu
         ip,
         port,
         weight,
-        mtu: mtuOf(ip),
+        ...reach(ip),
         dialect: dialect ?? config.uoa.dialect,
         isFallback: false,
         isLeaving: false,
@@ -111,7 +120,7 @@ export function planService(config: ServiceConfig, mtuTowards: Record<string, nu
             {
               ...fallback,
               weight: 1,
-              mtu: mtuOf(fallback.ip),
+              ...reach(fallback.ip),
               dialect: config.uoa.dialect,
               isFallback: true,
               isLeaving: false,

@@ -65,10 +65,8 @@ export async function startSample(
   const asked: SessionFilter[] = [];
   const done: string[] = [];
   const states = [0, 1, 2, 3].map(() => UP);
-  const mtus = Object.fromEntries(
-    ['10.2.0.11', '10.2.0.9', '10.2.0.12', 'fd00:2::12'].map((ip) => [ip, 1500]),
-  );
-  const services = numberServices(config.services.map((service) => planService(service, mtus)));
+  const reach = { mtu: 1500, unreachable: '' };
+  const services = numberServices(config.services.map((service) => planService(service, () => reach)));
   const serverIndex = (service: string, rs: string): number =>
     services
       .find(({ name }) => name === service)!

@@ -1,7 +1,13 @@
 // Real servers that the config names no more and that keep their sessions for a while, and the room for plans to come.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { spaciousCapacity, withLeaving, workerPlans } from '../../src/control/planning.ts';
+import {
+  draftServices,
+  neededAddresses,
+  spaciousCapacity,
+  withLeaving,
+  workerPlans,
+} from '../../src/control/planning.ts';
 import { numberServices } from '../../src/service/numbering.ts';
 import type { ServiceDraft } from '../../src/service/plan.ts';
 import { parse, sampleService } from '../config/sample.ts';
@@ -157,8 +163,66 @@ describe('the room for plans to come', () => {
 });
 
 test('no client has an address of this host or a broadcast of its subnets', () => {
-  const host = { ports: [], mtuTowards: {}, own: ['10.1.0.1'], broadcasts: ['10.1.0.255'], missing: [] };
+  const host = {
+    ports: [],
+    mtuTowards: {},
+    own: ['10.1.0.1'],
+    broadcasts: ['10.1.0.255'],
+    missing: [],
+    unreachable: {},
+    onHost: [],
+    troubles: [],
+  };
   const fixed = { capacity: spaciousCapacity([]), workers: 1, sharedSeed: [1, 2] as const };
   const [plan] = workerPlans(parse({ services: [sampleService({})] }), host, [], fixed);
   assert.deepEqual(plan!.ownAddresses, ['10.1.0.1', '10.1.0.255']);
+});
+
+describe('what the host says of real servers', () => {
+  const lan = { name: 'lan0', side: 2, mtu: 1400, mac: '', loopback: false };
+  const nothing = { own: [], broadcasts: [], missing: [], troubles: [] };
+  const planned = (service: object, host: object) =>
+    draftServices(parse({ services: [{ ...sampleService(), ...service }] }), {
+      ports: [lan],
+      mtuTowards: {},
+      unreachable: {},
+      onHost: [],
+      ...nothing,
+      ...host,
+    })[0]!.realServers.map(({ ip, mtu, unreachable }) => [ip, mtu, unreachable]);
+
+  test('one that cannot be reached has a reason, and the MTU of the interface for the sessions that it has', () => {
+    const realServers = [A, B].map((ip) => ({ ip, port: 6000 }));
+    const fallback = '10.2.0.19:6000';
+    const unreachable = { [B]: 'no route to it', '10.2.0.19': 'no route to it' };
+    assert.deepEqual(planned({ realServers, fallback }, { mtuTowards: { [A]: 1500 }, unreachable }), [
+      [A, 1500, ''],
+      [B, 1400, 'no route to it'],
+      ['10.2.0.19', 1400, 'no route to it'],
+    ]);
+  });
+
+  test('a loopback LIP is good for real servers on this host, and keeps only those of its own service away', () => {
+    const realServers = ['127.0.0.1', A].map((ip) => ({ ip, port: 6000 }));
+    const host = { mtuTowards: { '127.0.0.1': 65_535, [A]: 1500 }, onHost: ['127.0.0.1'] };
+    const why = 'the LIP 127.0.0.2 cannot reach it: loopback addresses are for real servers on this host';
+    assert.deepEqual(planned({ lips: ['127.0.0.2'], realServers }, host), [
+      ['127.0.0.1', 65_535, ''],
+      [A, 1500, why],
+    ]);
+    assert.deepEqual(planned({ lips: ['10.2.0.200'], realServers: [{ ip: A, port: 6000 }] }, host), [
+      [A, 1500, ''],
+    ]);
+  });
+
+  test('a LIP of a family that its service has no real server of is not needed', () => {
+    const lips = ['10.2.0.200', 'fd00:2::200'];
+    const service = { ...sampleService(), lips, uoa: { dialect: 'unified' } };
+    const realServers = [{ ip: A, port: 6000 }];
+    const config = parse({ services: [{ ...service, realServers }] });
+    assert.deepEqual(neededAddresses(config).lips, ['10.2.0.200']);
+    const fallback = '[fd00:2::10]:6000';
+    const both = parse({ services: [{ ...service, realServers, fallback }] });
+    assert.deepEqual(neededAddresses(both).lips, ['10.2.0.200', 'fd00:2::200']);
+  });
 });

@@ -394,3 +394,52 @@ describe('a service has no real server for new sessions', () => {
     assert.deepEqual(outages(it), ['chat: no real server is up']);
   });
 });
+
+describe('a real server that the host cannot reach', () => {
+  const gone = { unreachable: 'no route to it' };
+
+  test('is down from the start, with the reason, and the others are not', () => {
+    const it = start(game(realServer(A, gone), realServer(B)));
+    assert.deepEqual([it.words(0), it.words(1)], ['down: no route to it', 'up']);
+    assert.deepEqual(it.weights().slice(0, 2), [WEIGHT_DOWN, 100]);
+    assert.deepEqual(it.logged(), [`warn: real server ${A}:6000 of game is down: no route to it`]);
+    assert.deepEqual(it.board.outages(), []);
+  });
+
+  test('goes down when the route vanishes and comes up when there is one, each said once', () => {
+    const it = start(game(realServer(A), realServer(B)));
+    it.update(game(realServer(A, gone), realServer(B)));
+    it.update(game(realServer(A, gone), realServer(B)));
+    assert.deepEqual(it.logged(), [`warn: real server ${A}:6000 of game is down: no route to it`]);
+    it.update(game(realServer(A), realServer(B)));
+    assert.deepEqual(it.logged(), [`info: real server ${A}:6000 of game is up again`]);
+    assert.deepEqual([it.words(), it.weight()], ['up', 100]);
+  });
+
+  test('does not come up by its check, and is down by it afterwards', () => {
+    const it = start(game(realServer(A, gone), realServer(B)));
+    it.logged();
+    it.board.setHealth(0, 'down', 'no answer');
+    it.board.setHealth(0, 'up', 'answers');
+    assert.deepEqual([it.words(), it.logged()], ['down: no route to it', []]);
+    it.board.setHealth(0, 'down', 'no answer');
+    it.update(game(realServer(A), realServer(B)));
+    assert.equal(it.words(), 'down: no answer');
+    assert.deepEqual(it.logged(), [`warn: real server ${A}:6000 of game is down: no answer`]);
+    it.board.setHealth(0, 'up', 'answers');
+    assert.equal(it.words(), 'up: answers');
+  });
+
+  test('leaves its service without one when it is the last: that says why', () => {
+    const it = start(game(realServer(A, gone)));
+    const text = `no real server is up (${A}:6000: no route to it)`;
+    assert.deepEqual(it.board.outages(), [{ service: 'game', text, isServed: false }]);
+    assert.deepEqual(it.logged().slice(1), [`error: service game: ${text}`]);
+  });
+
+  test('an unreachable fallback takes nobody along', () => {
+    const it = start(game(realServer(A), realServer(B, { isFallback: true, ...gone })));
+    assert.deepEqual([it.words(0), it.words(1)], ['up', 'down: no route to it']);
+    assert.deepEqual(it.board.outages(), []);
+  });
+});

@@ -49,7 +49,16 @@ const TRAFFIC = new Set([
 ]);
 
 export function realServer(ip: string, change: Partial<PlanDraft> = {}): RealServerDraft {
-  return { ip, port: 6000, weight: 100, mtu: 1500, isFallback: false, isLeaving: false, ...change };
+  return {
+    ip,
+    port: 6000,
+    weight: 100,
+    mtu: 1500,
+    isFallback: false,
+    isLeaving: false,
+    unreachable: '',
+    ...change,
+  };
 }
 
 const GAME: ServiceDraft = {

@@ -13,6 +13,9 @@ const BEFORE: HostPlan = {
   own: ['10.1.0.1', 'fd00:1::1'],
   broadcasts: ['10.1.0.0', '10.1.0.255'],
   missing: [],
+  unreachable: { '10.2.0.14': 'no route to it', '10.2.0.15': 'no route to it' },
+  onHost: [],
+  troubles: [],
 };
 const SERVED = new Set(['10.1.0.100']);
 const [WAN, TUN] = BEFORE.ports as [HostPlan['ports'][number], HostPlan['ports'][number]];
@@ -33,6 +36,18 @@ const ROWS: { name: string; after: Partial<HostPlan>; lines: string[] }[] = [
     name: 'the MTU towards several real servers, in one line',
     after: { mtuTowards: { '10.2.0.11': 1280, '10.2.0.12': 1280, '10.2.0.13': 1300 } },
     lines: ['MTU towards 10.2.0.11, 10.2.0.12: 1400 -> 1280'],
+  },
+  {
+    name: 'real servers that cannot be reached any more, or again, or for another reason',
+    after: {
+      mtuTowards: { '10.2.0.11': 1400, '10.2.0.12': 1400, '10.2.0.14': 1500 },
+      unreachable: { '10.2.0.13': 'no route to it', '10.2.0.15': 'the route to it leads over eth2' },
+    },
+    lines: [
+      'real server 10.2.0.13: no route to it',
+      'real server 10.2.0.15: the route to it leads over eth2',
+      'real server 10.2.0.14 can be reached',
+    ],
   },
   {
     name: 'a VIP that is gone',

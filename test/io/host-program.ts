@@ -1,6 +1,7 @@
 // A program for tests: plans the host in its namespace. Prints { plan } or { error: { message, hint } }; with `assign`
 // it also adds what is missing, prints { assigned } and removes it when its input ends.
-import { assignAddresses, type HostRequest, planHost, removeAddresses } from '../../src/io/host.ts';
+import { type HostRequest, planHost } from '../../src/io/host.ts';
+import { assignAddresses, removeAddresses } from '../../src/io/host-addresses.ts';
 import { IoError } from '../../src/io/io-error.ts';
 
 const { assign, ...request } = JSON.parse(process.argv[2]!) as HostRequest & { assign?: boolean };

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import test, { type TestContext } from 'node:test';
 import type { HostPlan, HostRequest } from '../../src/io/host.ts';
+import { forgePathMtu } from './forged-mtu.ts';
 import { namespace, sh, startProgram, threeInARow, WITHOUT_IPV6 } from './namespaces.ts';
 
 async function plan(t: TestContext, ns: string, request: HostRequest): Promise<HostPlan> {
@@ -95,6 +96,25 @@ test('the MTU towards a real server is that of its route before that of its inte
   sh(`ip -n ${ns} link set eth9 mtu 1400 && ip -n ${ns} route add 10.8.0.0/24 via 10.1.0.9 mtu 1300`);
   const { mtuTowards } = await plan(t, ns, { vips: ['10.1.0.1'], lips: [], rips: ['10.1.0.2', '10.8.0.2'] });
   assert.deepEqual(mtuTowards, { '10.1.0.2': 1400, '10.8.0.2': 1300 });
+});
+
+test('a path MTU that strangers made the kernel believe is no MTU of a route, in either family', async (t) => {
+  const { client, lb } = threeInARow(t);
+  sh(`ip -n ${lb} route add 10.8.0.0/24 via 10.2.0.2 mtu 1400`);
+  sh(`ip -n ${lb} -6 route add fd00:8::/64 via fd00:2::2 mtu 1400`);
+  const link = { ns: client, device: 'c0', host: lb, hostDevice: 'wan0' };
+  const v4 = { ...link, stranger: '10.1.0.77', own: '10.1.0.1', mtu: 600 };
+  const v6 = { ...link, stranger: 'fd00:1::77', own: 'fd00:1::1', mtu: 1280 };
+  for (const towards of ['10.2.0.2', '10.8.0.2']) await forgePathMtu(t, { ...v4, towards });
+  for (const towards of ['fd00:2::2', 'fd00:8::2']) await forgePathMtu(t, { ...v6, towards });
+  const rips = ['10.2.0.2', '10.8.0.2', 'fd00:2::2', 'fd00:8::2'];
+  const { mtuTowards } = await plan(t, lb, { vips: ['10.1.0.1'], lips: [], rips });
+  assert.deepEqual(mtuTowards, {
+    '10.2.0.2': 1500,
+    '10.8.0.2': 1400,
+    'fd00:2::2': 1500,
+    'fd00:8::2': 1400,
+  });
 });
 
 test('a path MTU that the kernel learned, and will forget, is no MTU of the route', async (t) => {
@@ -232,12 +252,11 @@ test('IPv6 addresses on a kernel without IPv6 are an error, IPv4 ones are not', 
   assert.match(hint, /ipv6\.disable=1/);
 });
 
-test('a loopback LIP serves real servers of its family on this host only', async (t) => {
+test('real servers on this host are told apart', async (t) => {
   const { lb } = threeInARow(t);
   const request = { vips: ['10.1.0.1'], lips: ['127.0.0.2', 'fd00:2::1'], rips: ['fd00:2::2', '127.0.0.1'] };
-  assert.deepEqual((await plan(t, lb, request)).missing, []);
-  const { message } = await failure(t, lb, { ...request, lips: ['::1'], rips: ['fd00:2::2'] });
-  assert.match(message, /the LIP ::1 cannot reach the real server fd00:2::2/);
+  const { missing, onHost } = await plan(t, lb, request);
+  assert.deepEqual([missing, onHost], [[], ['127.0.0.1']]);
 });
 
 test('an unknown interface is an error that names those that exist', async (t) => {
@@ -258,13 +277,86 @@ test('an interface that is down is an error with the command that brings it up',
   });
 });
 
-test('a real server without a route is an error', async (t) => {
-  const ns = host(t, { eth9: '10.1.0.1/24' });
-  const { message } = await failure(t, ns, { vips: ['10.1.0.1'], lips: [], rips: ['203.0.113.1'] });
-  assert.equal(message, 'no route to the real server 203.0.113.1');
-  const ipv6 = await failure(t, ns, { vips: ['10.1.0.1'], lips: [], rips: ['2001:db8::1'] });
-  assert.equal(ipv6.message, 'no route to the real server 2001:db8::1');
-  assert.equal(ipv6.hint, 'add one: ip route add 2001:db8::1/128 via GATEWAY');
+test('a real server that cannot be reached is said to be, with its reason, and the others are planned for', async (t) => {
+  const { lb } = threeInARow(t);
+  const run = (command: string) => sh(`ip -n ${lb} ${command}`);
+  run('route add unreachable 203.0.114.0/24');
+  run('route add 203.0.115.0/24 via 10.2.0.2 mtu 60');
+  run('-6 route add 2001:db8:1::/48 via fd00:2::2 mtu 1000');
+  run('route add 203.0.116.0/24 via 10.1.0.2');
+  const rips = ['10.2.0.2', '203.0.113.1', '2001:db8::1', '203.0.114.1', '203.0.115.1', '2001:db8:1::1'];
+  const request = { vips: ['10.1.0.1'], lips: ['10.2.0.1', 'fd00:2::1'], rips: [...rips, '203.0.116.1'] };
+  const found = await plan(t, lb, { ...request, wan: 'wan0', lan: 'lan0' });
+  assert.deepEqual(found.mtuTowards, { '10.2.0.2': 1500 });
+  assert.deepEqual(found.unreachable, {
+    '203.0.113.1': 'no route to it',
+    '2001:db8::1': 'no route to it',
+    '203.0.114.1': 'no route to it',
+    '203.0.115.1': 'the MTU of the route to it is 60, less than the 68 that IPv4 needs',
+    '2001:db8:1::1': 'the MTU of the route to it is 1000, less than the 1280 that IPv6 needs',
+    '203.0.116.1': 'the route to it leads over wan0, not over lan0 (io.lan)',
+  });
+});
+
+test('without any route to a real server the LIPs tell the interface, else that of the clients is both', async (t) => {
+  const ns = host(t, { eth8: '10.7.0.1/24', eth9: '10.1.0.1/24' });
+  const base = { vips: ['10.1.0.1'], rips: ['203.0.113.1'] };
+  const { unreachable, ...found } = await plan(t, ns, { ...base, lips: ['10.7.0.200'] });
+  assert.deepEqual(sides(found as HostPlan), [
+    ['eth9', 1],
+    ['eth8', 2],
+  ]);
+  assert.deepEqual(unreachable, { '203.0.113.1': 'no route to it' });
+  assert.deepEqual(
+    found.missing.map(({ device }) => device),
+    ['eth8'],
+  );
+  assert.deepEqual(sides(await plan(t, ns, { ...base, lips: ['192.0.2.200'] })), [['eth9', 3]]);
+});
+
+test('a proxy at work keeps its interfaces, whatever became of them, and hears what is wrong', async (t) => {
+  const { lb } = threeInARow(t);
+  const run = (command: string) => sh(`ip -n ${lb} ${command}`);
+  const request = { vips: ['10.1.0.1'], lips: ['10.2.0.1'], rips: ['10.2.0.2', '10.9.0.2'] };
+  run('route add 10.9.0.0/24 via 10.2.0.2');
+  const { ports } = await plan(t, lb, request);
+  assert.deepEqual(
+    ports.map(({ name, side }) => [name, side]),
+    [
+      ['wan0', 1],
+      ['lan0', 2],
+    ],
+  );
+  run('link add eth5 type veth peer name eth5p');
+  run('link set eth5 up');
+  run('link set eth5p up');
+  run('address add 10.5.0.1/24 dev eth5');
+  run('route replace 10.9.0.0/24 via 10.5.0.2');
+  run('address delete 10.1.0.1/24 dev wan0');
+  run('address add 10.1.0.1/24 dev eth5');
+  run('link set lan0 down');
+  run('link set wan0 address 02:00:00:00:01:01');
+  const found = await plan(t, lb, { ...request, ports });
+  assert.deepEqual(found.ports, [{ ...ports[0]!, mac: '02:00:00:00:01:01' }, ports[1]]);
+  assert.deepEqual(found.unreachable, {
+    '10.2.0.2': 'no route to it',
+    '10.9.0.2': 'the route to it leads over eth5, where nothing is captured until a restart',
+  });
+  assert.deepEqual(
+    found.troubles.map(({ ip, text }) => [ip, text]),
+    [
+      ['10.1.0.1', 'the VIP 10.1.0.1 is reached by eth5, where nothing is captured'],
+      ['', 'the interface lan0 is down'],
+    ],
+  );
+  run('address delete 10.1.0.1/24 dev eth5');
+  run('link delete eth5');
+  const { troubles, missing } = await plan(t, lb, { ...request, ports });
+  assert.match(troubles[0]!.text, /cannot tell which interface receives packets to the VIP 10\.1\.0\.1/);
+  assert.deepEqual(
+    missing.map(({ ip, device }) => [ip, device]),
+    [['10.1.0.1', 'wan0']],
+  );
 });
 
 test('a host without iproute2 is an error that names the package', async (t) => {
