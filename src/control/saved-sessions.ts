@@ -6,7 +6,7 @@ import type { DatapathMemory } from '../datapath/memory.ts';
 import { Owners, STEERING_KEY_WORDS, type SteeringPlan } from '../io/steering.ts';
 import { Persistence } from '../service/persistence.ts';
 import type { ServicePlan } from '../service/plan.ts';
-import { type RestoredSession, writeRecords } from '../session/restored-sessions.ts';
+import { type RestoredSession, type RestoredSessions, writeRecords } from '../session/restored-sessions.ts';
 import { SESSION_WORDS, vipAt } from '../session/session.ts';
 import { type LoadedSessions, loadSessions, saveSessions } from '../session/state-file.ts';
 import { WholeFile } from '../sys/whole-file.ts';
@@ -66,23 +66,9 @@ export class SavedSessions {
       return { records, table, onewayMax: Math.max(1, Math.floor((max * onewayShare) / 100)) };
     });
     const outcome = writeRecords(sessions, tables, ownerOf);
-    this.#notePersistence(new Persistence(memories[0]!.common.persistence, sharedSeed));
+    const persistence = new Persistence(memories[0]!.common.persistence, sharedSeed);
+    notePersistence(persistence, this.#services, sessions);
     this.#log.info({ ...outcome, ...dropped }, `saved sessions: ${outcome.written} go on`);
-  }
-
-  /** New sessions of a client go where the one of its sessions goes on that was in use last. */
-  #notePersistence(persistence: Persistence): void {
-    const serverOfLeg: number[] = [];
-    for (const { persistenceMs, realServers } of this.#services) {
-      if (persistenceMs === 0) continue;
-      for (const { index, isFallback, legs } of realServers)
-        if (!isFallback) for (const leg of legs) serverOfLeg[leg.index] = index;
-    }
-    if (serverOfLeg.length === 0) return;
-    this.#loaded.sessions.forEach(({ client, service, leg, lastSeenMs }) => {
-      const server = serverOfLeg[leg];
-      if (server !== undefined) persistence.note(client, 0, service, server, lastSeenMs);
-    });
   }
 
   /** They are at work: later they would only be wrong. */
@@ -93,6 +79,27 @@ export class SavedSessions {
       this.#log.warn(`saved sessions: ${this.#file.path} cannot be removed: ${(error as Error).message}`);
     }
   }
+}
+
+/** New sessions of a client go where the one of its sessions goes on that was in use last. */
+export function notePersistence(
+  persistence: Persistence,
+  services: readonly Pick<ServicePlan, 'persistenceMs' | 'realServers'>[],
+  sessions: RestoredSessions,
+): void {
+  const serverOfLeg: number[] = [];
+  for (const { persistenceMs, realServers } of services) {
+    if (persistenceMs === 0) continue;
+    for (const { index, isFallback, legs } of realServers)
+      if (!isFallback) for (const leg of legs) serverOfLeg[leg.index] = index;
+  }
+  if (serverOfLeg.length === 0) return;
+  sessions.forEach(({ client, service, leg, isNormal, lastSeenMs }) => {
+    const server = serverOfLeg[leg];
+    if (server === undefined) return;
+    persistence.note(client, 0, service, server, lastSeenMs);
+    if (isNormal) persistence.noteAnswered(client, 0, service, server, lastSeenMs);
+  });
 }
 
 /** Both directions of a session must come to one worker: its lport says which, and the hash of its client. */

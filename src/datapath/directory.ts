@@ -55,6 +55,7 @@ export class Directory {
 
   /** Sessions of what is there no more must be ended after it. */
   apply(plan: DatapathPlan): void {
+    this.#choosing.persistence.longestMs = Math.max(0, ...plan.services.map((one) => one.persistenceMs));
     this.ports = plan.ports;
     this.wanMtu = Math.min(plan.wanMtu, LEN_MAX);
     const pools = new Map<string, LportPool>();

@@ -269,6 +269,7 @@ export class DatapathState {
     servers[server + SERVER_COUNTER.sessionsNormal]++;
     servers[server + SERVER_COUNTER.sessionsAnswered]++;
     this.admission.answered(service.index, records, base, nowMs);
+    service.noteAnswered(records, base + CLIENT, leg.realServerIndex, nowMs);
   }
 
   /**

@@ -1,5 +1,6 @@
-// Which real server a client address had last, in a table that all datapath processes share. A set of four entries per
-// hash; an entry is written by whoever could mark it so, the others do without, and read as absent unless its check word
+// Which real server a client address had last, in a table that all datapath processes share. Who was not answered yet is
+// noted, too, because clients open several sessions at once, but pushes out nobody who was: a flood leaves those. A set of
+// four entries per hash; an entry is written by whoever could mark it so, the others do without, and read as absent unless its check word
 // is the keyed hash of all its other words: so neither two writers at once, nor a reader in between, nor a process that
 // ended half-way make a real server of two that were noted (but one time in 2^32 of the rare times that they meet so).
 import { hashTuple } from '../session/tuple-hash.ts';
@@ -7,10 +8,15 @@ import { ADDRESS_WORDS, isSameAddress } from '../wire/address.ts';
 
 const CLIENT = 0;
 const SERVICE = CLIENT + ADDRESS_WORDS;
+/** Its index in the lower half, and ANSWERED. */
 const REAL_SERVER = SERVICE + 1;
 const NOTED_AT = REAL_SERVER + 1;
 const CHECK = NOTED_AT + 1;
 const ENTRY_WORDS = CHECK + 1;
+
+/** The client was answered since it was noted first. */
+const ANSWERED = 1 << 16;
+const INDEX = ANSWERED - 1;
 
 /** Half full, sets of 4 keep 96 % of their clients, sets of 2 90 %, single entries 79 %. */
 const SET_ENTRIES = 4;
@@ -32,6 +38,8 @@ const STUCK_MS = 1000;
 const PRECISION_MS = 1000;
 
 export class Persistence {
+  /** An entry noted longer ago is of no use to any service: everybody may have its place. */
+  longestMs = 0x7fff_ffff;
   readonly #words: Int32Array;
   readonly #sets: number;
   readonly #key0: number;
@@ -73,43 +81,100 @@ export class Persistence {
       const realServer = words[entry + REAL_SERVER];
       const notedAt = words[entry + NOTED_AT];
       if (check !== this.#checkOf(client, at, service, realServer, notedAt)) continue;
-      if (age(nowMs, notedAt) <= ttlMs) return realServer;
+      if (age(nowMs, notedAt) <= ttlMs) return realServer & INDEX;
     }
     return -1;
   }
 
-  /** Notes the real server of a client, again or anew, in place of the one noted before or of the oldest of its set. */
+  /** Notes the real server of a client's new session, in place of the one noted before. */
   note(client: Int32Array, at: number, service: number, realServerIndex: number, nowMs: number): void {
+    const entry = this.#entryFor(client, at, service, false, nowMs);
+    if (entry < 0) return;
     const words = this.#words;
-    const entry = this.#entryFor(this.#setOf(client, at, service), client, at, service, nowMs);
+    const wasAnswered =
+      this.#isOf(entry, client, at, service) &&
+      !this.#isOutdated(entry, nowMs) &&
+      (words[entry + REAL_SERVER] & ANSWERED) !== 0;
+    this.#write(
+      entry,
+      client,
+      at,
+      service,
+      wasAnswered ? realServerIndex | ANSWERED : realServerIndex,
+      nowMs,
+    );
+  }
+
+  /**
+   * Notes that the real server answered the client: of one that has a newer session with another real server only that it
+   * was answered.
+   */
+  noteAnswered(
+    client: Int32Array,
+    at: number,
+    service: number,
+    realServerIndex: number,
+    nowMs: number,
+  ): void {
+    const entry = this.#entryFor(client, at, service, true, nowMs);
+    const last = this.find(client, at, service, this.longestMs, nowMs);
+    this.#write(entry, client, at, service, (last < 0 ? realServerIndex : last) | ANSWERED, nowMs);
+  }
+
+  #write(
+    entry: number,
+    client: Int32Array,
+    at: number,
+    service: number,
+    realServer: number,
+    nowMs: number,
+  ): void {
+    const words = this.#words;
     const seen = Atomics.load(words, entry + CHECK);
     const ageMs = age(nowMs, words[entry + NOTED_AT]);
     if (seen === WRITING && ageMs < STUCK_MS) return;
-    const isNoted = this.#isOf(entry, client, at, service) && words[entry + REAL_SERVER] === realServerIndex;
+    const isNoted = this.#isOf(entry, client, at, service) && words[entry + REAL_SERVER] === realServer;
     if (seen !== FREE && isNoted && ageMs < PRECISION_MS) return;
     if (Atomics.compareExchange(words, entry + CHECK, seen, WRITING) !== seen) return;
     words[entry + NOTED_AT] = nowMs;
     for (let i = 0; i < ADDRESS_WORDS; i++) words[entry + CLIENT + i] = client[at + i];
     words[entry + SERVICE] = service;
-    words[entry + REAL_SERVER] = realServerIndex;
-    Atomics.store(words, entry + CHECK, this.#checkOf(client, at, service, realServerIndex, nowMs));
+    words[entry + REAL_SERVER] = realServer;
+    Atomics.store(words, entry + CHECK, this.#checkOf(client, at, service, realServer, nowMs));
   }
 
-  /** The client's own entry, else a free one, else the oldest. */
-  #entryFor(set: number, client: Int32Array, at: number, service: number, nowMs: number): number {
+  /**
+   * The client's own entry, else a free one, else the oldest of those who were not answered or are outdated, else, for one
+   * who was answered, the oldest; -1 when the set has no place.
+   */
+  #entryFor(client: Int32Array, at: number, service: number, isAnswered: boolean, nowMs: number): number {
+    const words = this.#words;
+    const set = this.#setOf(client, at, service);
     let free = -1;
+    let weakest = -1;
+    let weakestMs = -1;
     let oldest = set;
-    let longest = -1;
+    let oldestMs = -1;
     for (let entry = set; entry < set + SET_WORDS; entry += ENTRY_WORDS) {
       if (this.#isOf(entry, client, at, service)) return entry;
-      if (this.#words[entry + CHECK] === FREE) free = entry;
-      const ageMs = age(nowMs, this.#words[entry + NOTED_AT]);
-      if (ageMs > longest) {
+      if (words[entry + CHECK] === FREE) free = entry;
+      const ageMs = age(nowMs, words[entry + NOTED_AT]);
+      if (ageMs > oldestMs) {
         oldest = entry;
-        longest = ageMs;
+        oldestMs = ageMs;
+      }
+      const isWeak = (words[entry + REAL_SERVER] & ANSWERED) === 0 || this.#isOutdated(entry, nowMs);
+      if (isWeak && ageMs > weakestMs) {
+        weakest = entry;
+        weakestMs = ageMs;
       }
     }
-    return free < 0 ? oldest : free;
+    if (free >= 0) return free;
+    return weakest < 0 && isAnswered ? oldest : weakest;
+  }
+
+  #isOutdated(entry: number, nowMs: number): boolean {
+    return age(nowMs, this.#words[entry + NOTED_AT]) > this.longestMs;
   }
 
   #isOf(entry: number, client: Int32Array, at: number, service: number): boolean {

@@ -112,6 +112,12 @@ export class Service implements SessionService, UoaPolicy {
     return undefined;
   }
 
+  /** The real server answered the client at client[at..at+3] for the first time in a session. */
+  noteAnswered(client: Int32Array, at: number, realServerIndex: number, nowMs: number): void {
+    if (this.#persistenceMs > 0 && realServerIndex !== this.#fallback?.index)
+      this.#choosing.persistence.noteAnswered(client, at, this.index, realServerIndex, nowMs);
+  }
+
   #note(client: Int32Array, realServer: RealServer, nowMs: number): RealServer {
     if (this.#persistenceMs > 0)
       this.#choosing.persistence.note(client, 0, this.index, realServer.index, nowMs);

@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { WEIGHT_DOWN } from '../../src/datapath/server-cells.ts';
 import { type Family, hex, pattern } from '../packets/bytes.ts';
+import { dissect } from '../packets/dissect.ts';
 import { Combination, FIRST } from './combination.ts';
 import { errorAbout, ROUTER } from './errors.ts';
 import { icmpError } from './expected.ts';
@@ -542,6 +543,27 @@ rows('persistence', [
     ],
   },
 ]);
+
+test('persistence leads answered clients to their real server after a flood that none answers, also of a predecessor', () => {
+  const rig = new Rig({ ...plan(PERSISTENT), maxSessions: 2000, sharedSeed: [5, 6] });
+  const clients = Array.from({ length: 100 }, (_, n) => `10.1.1.${n}`);
+  const goesTo = (src: string, sport: number): string => {
+    const { sent } = rig.receive(fromClient({ src, sport }), PORT.wan);
+    const { dst, sport: dport, src: lip } = dissect(sent[0]!);
+    if (sport < 3) rig.receive(fromRealServer({ src: dst, dst: lip, dport }), PORT.lan);
+    return dst;
+  };
+  const before = clients.map((src) => goesTo(src, 1));
+  rig.succeed();
+  for (let n = 0; n < 20_000; n++) {
+    rig.at = 1 + (n >> 4);
+    rig.receive(fromClient({ src: `10.1.${2 + (n >> 8)}.${n & 255}`, sport: 9 }), PORT.wan);
+  }
+  assert.deepEqual(
+    clients.toReversed().map((src) => goesTo(src, 2)),
+    before.toReversed(),
+  );
+});
 
 describe('what others say of a real server', () => {
   test('ICMP errors about its sessions are counted and take it from nobody: that is for its checks to decide', () => {

@@ -148,6 +148,72 @@ describe('persistence', () => {
   });
 });
 
+describe('who was answered', () => {
+  const found = (persistence: Persistence, count: number, nowMs: number) =>
+    Array.from({ length: count }, (_, i) => persistence.find(client(i), 0, 0, TTL, nowMs));
+
+  test('is found after a flood of those who were not, who are found as long as there is room', () => {
+    const { persistence } = table(1024);
+    persistence.longestMs = TTL;
+    for (let i = 0; i < 100; i++) persistence.note(client(i), 0, 0, i, 0);
+    for (let i = 0; i < 100; i++) persistence.noteAnswered(client(i), 0, 0, i, 10);
+    for (let i = 100; i < 120_100; i++) persistence.note(client(i), 0, 0, 7, 10 + (i >> 6));
+    assert.deepEqual(
+      found(persistence, 100, 2_000),
+      Array.from({ length: 100 }, (_, i) => i),
+    );
+    const last = Array.from({ length: 100 }, (_, i) =>
+      persistence.find(client(120_099 - i), 0, 0, TTL, 2_000),
+    );
+    assert.ok(last.filter((server) => server === 7).length > 80, 'newcomers are noted, too');
+  });
+
+  test('makes room for the next one who is answered, the oldest first', () => {
+    const { persistence } = table(SET);
+    persistence.longestMs = TTL;
+    for (let i = 0; i < SET; i++) persistence.noteAnswered(client(i), 0, 0, i, 2000 * i);
+    persistence.note(client(9), 0, 0, 9, 10_000);
+    assert.deepEqual(found(persistence, SET, 10_000), [0, 1, 2, 3]);
+    assert.equal(persistence.find(client(9), 0, 0, TTL, 10_000), -1);
+    persistence.noteAnswered(client(9), 0, 0, 9, 10_000);
+    assert.deepEqual(found(persistence, SET, 10_000), [-1, 1, 2, 3]);
+    assert.equal(persistence.find(client(9), 0, 0, TTL, 10_000), 9);
+  });
+
+  test('has no place of his own any more when no service would use it', () => {
+    const { persistence } = table(SET);
+    persistence.longestMs = TTL;
+    for (let i = 0; i < SET; i++) persistence.noteAnswered(client(i), 0, 0, i, 0);
+    persistence.note(client(9), 0, 0, 9, TTL);
+    assert.equal(persistence.find(client(9), 0, 0, TTL, TTL), -1);
+    persistence.note(client(9), 0, 0, 9, TTL + 1);
+    assert.equal(persistence.find(client(9), 0, 0, TTL, TTL + 1), 9);
+    // He comes again, and was answered long ago: that counts no more.
+    persistence.note(client(1), 0, 0, 1, TTL + 2);
+    for (let i = 20; i < 40; i++) persistence.note(client(i), 0, 0, i, TTL + 2000 * i);
+    assert.equal(persistence.find(client(1), 0, 0, 2 ** 31, 2 * TTL), -1);
+  });
+
+  test('stays answered in his next sessions, whatever their real server', () => {
+    const { persistence } = table(SET);
+    persistence.longestMs = TTL;
+    persistence.noteAnswered(client(0), 0, 0, 3, 0);
+    persistence.note(client(0), 0, 0, 5, 2000);
+    for (let i = 1; i < 50; i++) persistence.note(client(i), 0, 0, i, 4000 + 1000 * i);
+    assert.equal(persistence.find(client(0), 0, 0, TTL, 50_000), 5);
+  });
+
+  test('goes on with his newest session, when an older one is answered', () => {
+    const { persistence } = table(SET);
+    persistence.note(client(0), 0, 0, 3, 0);
+    persistence.note(client(0), 0, 0, 5, 2000);
+    persistence.noteAnswered(client(0), 0, 0, 3, 4000);
+    assert.equal(persistence.find(client(0), 0, 0, TTL, 4000), 5);
+    for (let i = 1; i < 50; i++) persistence.note(client(i), 0, 0, i, 5000 + 1000 * i);
+    assert.equal(persistence.find(client(0), 0, 0, TTL, 60_000), 5);
+  });
+});
+
 describe('a torn entry', () => {
   interface Noted {
     address: Int32Array;
