@@ -12,6 +12,7 @@ import { Frame, HEADROOM } from '../wire/frame.ts';
 import * as icmp from '../wire/icmp.ts';
 import { type IcmpMessage, translateIcmp } from '../wire/icmp-translation.ts';
 import { IPV4_MAX_HEADER_LEN, IPV4_MAX_LEN } from '../wire/ipv4.ts';
+import { clearRecords } from '../wire/ipv4-options.ts';
 import { IPV6_HEADER_LEN, IPV6_MTU_MIN } from '../wire/ipv6.ts';
 import { Packet } from '../wire/packet.ts';
 import { UDP_HEADER_LEN } from '../wire/udp.ts';
@@ -63,7 +64,8 @@ export function icmpError(state: DatapathState, frame: Frame, portIndex: number,
   message.type = icmp.type(view, icmpOff);
   message.code = icmp.code(view, icmpOff);
   message.rest = icmp.rest(view, icmpOff);
-  const embeddedTo = embeddedEnd(family, end);
+  const embeddedTo = embeddedEnd(view, family, end);
+  message.rest = usedRest(family);
   if (embeddedTo < embedded.udpOff + UDP_HEADER_LEN) return DROP.bad_icmp;
   const leg = state.legOf(base);
   state.pointOrigin(base, service);
@@ -153,18 +155,28 @@ function mtuOf(family: Family): number {
 
 /**
  * Where the embedded packet ends: an error may say its length and have extensions behind it (RFC 4884), which are about
- * another network; they are left out, and so is the length.
+ * another network, as may those of before that say none (5.5); they are left out, and so is the length. What stands
+ * behind a packet that is shorter than its place is not the packet's.
  */
-function embeddedEnd(family: Family, end: number): number {
+function embeddedEnd(view: DataView, family: Family, end: number): number {
+  const { off } = embedded;
+  const packetEnd = Math.min(end, off + embedded.totalLen);
   const { type, rest } = message;
-  if (family === 6) {
-    if (type !== icmp.ICMPV6.unreachable && type !== icmp.ICMPV6.timeExceeded) return end;
-    message.rest = rest & 0x00ff_ffff;
-    return rest >>> 24 === 0 ? end : Math.min(end, embedded.off + (rest >>> 24) * 8);
-  }
-  const words = (rest >>> 16) & 0xff;
-  message.rest = (rest & 0xff00_ffff) >>> 0;
-  return words === 0 ? end : Math.min(end, embedded.off + words * 4);
+  if (family === 6 && type !== icmp.ICMPV6.unreachable && type !== icmp.ICMPV6.timeExceeded) return packetEnd;
+  const len = family === 6 ? (rest >>> 24) * 8 : ((rest >>> 16) & 0xff) * 4;
+  if (len !== 0) return Math.min(packetEnd, off + len);
+  return icmp.hasExtensionsAt(view, off + icmp.EXTENDED_LEN, end)
+    ? Math.min(packetEnd, off + icmp.EXTENDED_LEN)
+    : packetEnd;
+}
+
+/** Of the second word what it is for: a next-hop MTU or a pointer; whatever else a router wrote there stays behind. */
+function usedRest(family: Family): number {
+  const { type, rest } = message;
+  if (family === 6)
+    return type === icmp.ICMPV6.packetTooBig || type === icmp.ICMPV6.parameterProblem ? rest : 0;
+  if (isTooBig(4)) return rest & 0xffff;
+  return type === icmp.ICMP.parameterProblem ? (rest & 0xff00_0000) >>> 0 : 0;
 }
 
 /** A pointer behind what is taken out of the embedded packet moves with the bytes that it points at. */
@@ -185,8 +197,9 @@ function forgetUoa(family: Family): void {
 }
 
 /**
- * Copies the head of the embedded packet, points `embedded` at the copy, and takes UOA out of an IPv4 one; of an IPv6 one
- * only the fixed header and the datagram will go on. Returns how many bytes of the datagram are there.
+ * Copies the head of the embedded packet, points `embedded` at the copy, and takes UOA out of an IPv4 one, and what was
+ * written into its options on its way; of an IPv6 one only the fixed header and the datagram will go on. Returns how many
+ * bytes of the datagram are there.
  */
 function copyEmbedded(frame: Frame, end: number): number {
   const len = Math.min(end - embedded.off, icmp.ICMP_MAX_LEN);
@@ -194,7 +207,10 @@ function copyEmbedded(frame: Frame, end: number): number {
   const copyEnd = COPY_OFF + len;
   embedded.udpOff += COPY_OFF - embedded.off;
   embedded.off = COPY_OFF;
-  if (embedded.family === 4 && embedded.hasUoa) stripUoa(copy, embedded);
+  if (embedded.family === 4) {
+    if (embedded.hasUoa) stripUoa(copy, embedded);
+    clearRecords(copy.view, embedded.off, embedded.headerLen, true);
+  }
   return copyEnd - embedded.udpOff;
 }
 

@@ -5,6 +5,7 @@ import { cportOf, familyOfClient, HANDSHAKE } from '../session/session.ts';
 import { onEchoAck, takesEmptyReply, trialsSent } from '../uoa/handshake.ts';
 import { clearOptionTail, stripUoa } from '../uoa/strip.ts';
 import type { Frame } from '../wire/frame.ts';
+import { clearRecords } from '../wire/ipv4-options.ts';
 import { COUNTER, counterRow } from './counters.ts';
 import { rewritePacket, sendPacket } from './egress.ts';
 import { admit, checkMtu, checkTtl } from './ingress.ts';
@@ -47,6 +48,8 @@ export function outbound(
   const fits = checkMtu(state, frame, family, mtu, service.index, nowMs);
   if (fits !== VERDICT.forward) return fits;
 
+  // What the way behind us wrote into its options is not for clients.
+  if (packet.options.hasRecords) clearRecords(frame.view, packet.off, packet.headerLen, false);
   table.touch(base, nowMs);
   const leg = state.legOf(base);
   if (!table.isNormal(base)) state.markNormal(base, service, leg, nowMs);

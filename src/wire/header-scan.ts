@@ -15,6 +15,8 @@ export class HeaderScan {
   uoaLen = 0;
   /** The packet wants to be sent on by another route. */
   sourceRoute = false;
+  /** IPv4: an option into which hosts and routers on the way write their addresses, or could. */
+  hasRecords = false;
   /** IPv4: offset of the first byte behind End-of-Options; 0 when there is no such byte. */
   tailOff = 0;
   /** IPv6: offset of an option that a node which does not know it must not accept; 0 without one. */
@@ -25,6 +27,7 @@ export class HeaderScan {
     this.uoaOff = 0;
     this.uoaLen = 0;
     this.sourceRoute = false;
+    this.hasRecords = false;
     this.tailOff = 0;
     this.refusedOff = 0;
   }

@@ -117,6 +117,18 @@ export function icmpIntact(packet: Packet, view: DataView): boolean {
   return sum === 0xffff && ipv4.checksumOk(view, off, udpOff - off);
 }
 
+/** Where extensions stand behind the embedded packet of an error that does not say its length (RFC 4884, 5.5). */
+export const EXTENDED_LEN = 128;
+const EXTENSION_VERSION = 2;
+const EXTENSION_HEADER_LEN = 4;
+
+/** Whether what stands from `at` to the message's end looks like extensions (RFC 4884, 7). */
+export function hasExtensionsAt(view: DataView, at: number, end: number): boolean {
+  const len = end - at;
+  if (len < EXTENSION_HEADER_LEN || view.getUint8(at) >>> 4 !== EXTENSION_VERSION) return false;
+  return view.getUint16(at + 2) === 0 || fold(sumBytes(view, at, len)) === 0xffff;
+}
+
 const chain = new ExtensionChain();
 
 /**

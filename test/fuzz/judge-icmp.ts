@@ -6,6 +6,7 @@ import { type Dissected, dissect, options } from '../packets/dissect.ts';
 import type { Model } from './model.ts';
 import { AT, RPORT, VPORT } from './plan.ts';
 import { read, type Seen } from './reader.ts';
+import { assertNothingWritten } from './sent.ts';
 import type { Outcome } from './twin.ts';
 
 /** Type and code over IPv4 and IPv6. */
@@ -50,7 +51,9 @@ export function judgeIcmp(model: Model, seen: Seen, { verdict, attempts, changed
   assert.equal(about.src, seen.dst, 'an error to another than the sender of its packet is passed on');
   const told = readHead(unhex(sent.icmp!.body));
   assert.ok(told, 'what is passed on cannot be read');
-  assertPlain(unhex(sent.icmp!.body), 'an error shows');
+  const body = unhex(sent.icmp!.body);
+  assertPlain(body, 'an error shows');
+  if (sent.family === 4) assertNothingWritten(body.subarray(20, (body[0]! & 15) * 4), true);
   const { lip } = AT[seen.family];
   const isInbound = about.src === lip;
   const client = isInbound ? model.clientOf(seen.family, about.sport) : { ip: about.dst, port: about.dport };

@@ -77,6 +77,7 @@ export function checkTowardsClient({ seen }: SentDatagram, client: Named): void 
   assert.ok(seen.ttl > 0, 'TTL');
   checkOptions(seen);
   assertNoUoa(seen);
+  assertNothingWritten(unhex(seen.options), false);
 }
 
 /** Whether the packet has exactly the UOA of this form, where receivers look for it, and nothing else of the kind. */
@@ -141,6 +142,20 @@ function checkOptions(seen: Dissected): void {
     area.subarray(length).every((byte) => byte === 0),
     `bytes behind End-of-Options: ${seen.options}`,
   );
+}
+
+/** Where what others write begins in an option: record route, timestamp, traceroute. */
+const WRITTEN_FROM: Record<number, number> = { 7: 3, 68: 4, 82: 2 };
+
+/** Nothing that hosts or routers wrote; `isAll`: in no option but router alert. */
+export function assertNothingWritten(area: Uint8Array, isAll: boolean): void {
+  for (const option of options(area)) {
+    const from = WRITTEN_FROM[option[0]!] ?? (isAll && option[0] !== 148 ? 2 : option.length);
+    assert.ok(
+      option.subarray(from).every((byte) => byte === 0),
+      `what others wrote into an option: ${hex(option)}`,
+    );
+  }
 }
 
 /** The family of the real server whose LIP sends, or undefined: a packet from a VIP. */
