@@ -1,6 +1,7 @@
 // What the control plane (proxy.ts, workers.ts) and the datapath processes (worker.ts) say to each other, and what both
 // must agree on.
 import type { DatapathPlan } from './datapath/plan.ts';
+import type { CaptureFilter } from './io/capture-program.ts';
 import type { KnownPlan } from './io/known-sources.ts';
 import { IO_COUNTERS, type IoPort, ioRows } from './io/packet-io.ts';
 import type { SteeringPlan } from './io/steering.ts';
@@ -24,8 +25,8 @@ export interface WorkerStart {
   /** Where this worker's part of the shared memory begins, and how long all of it is. */
   memoryOff: number;
   memoryBytes: number;
-  /** One capture filter per port. */
-  filters: string[];
+  /** One per port. */
+  filters: CaptureFilter[];
   bufferSize: number;
   /** Frame size and number of the rings; undefined: packet I/O is pcap. */
   rings: { frameBytes: number; frames: number }[] | undefined;
@@ -39,7 +40,7 @@ export interface WorkerStart {
 /** What takes the place of the plan at work; ports and memory stay. */
 export interface WorkerReplan {
   plan: WorkerPlan;
-  filters: string[];
+  filters: CaptureFilter[];
   steering: SteeringPlan | undefined;
 }
 

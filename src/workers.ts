@@ -282,6 +282,7 @@ const ENTRY = fileURLToPath(
 function launch({ fds }: WorkerSpec, entry: string): ChildProcess {
   const child = fork(entry, [String(process.pid)], {
     stdio: ['ignore', 'ignore', 'pipe', 'ipc', ...fds],
+    serialization: 'advanced', // programs are bytes
     execArgv: [...withoutDebugger(process.execArgv), ...V8_OPTIONS],
     env: environmentWithoutDebugger(process.env),
   });

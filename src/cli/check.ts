@@ -6,11 +6,12 @@ import { configWarnings } from '../config/rules.ts';
 import type { Config } from '../config/schema.ts';
 import { pcapLacks } from '../io/optional-package.ts';
 
-/** Returns the exit code. Throws ConfigError unless `json`. Warnings go to standard error and do not fail the check. */
-export function check(path: string, { json }: { json: boolean }): number {
-  if (json) return checkAsJson(path);
+/** Resolves with the exit code. Throws ConfigError unless `json`. Warnings go to standard error and do not fail the check. */
+export async function check(path: string, { json }: { json: boolean }): Promise<number> {
+  if (json) return await checkAsJson(path);
   const config = loadConfig(path);
-  for (const warning of warningsOf(config)) process.stderr.write(`warning: ${formatProblem(warning)}\n`);
+  for (const warning of await warningsOf(config))
+    process.stderr.write(`warning: ${formatProblem(warning)}\n`);
   process.stdout.write(`OK: ${summary(config)}\n`);
   return 0;
 }
@@ -23,28 +24,39 @@ interface Answer {
   warnings: readonly Problem[];
 }
 
-function checkAsJson(path: string): number {
-  const answer = answerTo(path);
+async function checkAsJson(path: string): Promise<number> {
+  const answer = await answerTo(path);
   process.stdout.write(`${JSON.stringify(answer, undefined, 2)}\n`);
   return answer.ok ? 0 : 1;
 }
 
-function answerTo(path: string): Answer {
+async function answerTo(path: string): Promise<Answer> {
   try {
     const config = loadConfig(path);
-    return { ok: true, config: count(config), problems: [], warnings: warningsOf(config) };
+    return { ok: true, config: count(config), problems: [], warnings: await warningsOf(config) };
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
     return { ok: false, config: null, problems: error.problems, warnings: [] };
   }
 }
 
-/** Of the config, and of what this host lacks for it. */
-function warningsOf(config: Config): Problem[] {
+/** Of the config, of what this host lacks for it, and of its kernel where that can be asked. */
+async function warningsOf(config: Config): Promise<Problem[]> {
   const lacks = config.io.mode === 'pcap' ? pcapLacks() : undefined;
   const warnings = configWarnings(config);
   if (lacks !== undefined) warnings.push({ path: 'io.mode', message: `${lacks.message} (${lacks.hint})` });
+  const complaint = await captureComplaintOf(config);
+  if (complaint !== undefined) warnings.push({ path: 'services', message: complaint });
   return warnings;
+}
+
+async function captureComplaintOf(config: Config): Promise<string | undefined> {
+  try {
+    const { captureComplaint } = await import('../proxy.ts');
+    return captureComplaint(config);
+  } catch {
+    return undefined; // native packages that are missing: a config can be checked without
+  }
 }
 
 function summary(config: Config): string {

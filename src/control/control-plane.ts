@@ -95,7 +95,7 @@ export class ControlPlane {
     const io = provideRings(
       config,
       host.ports,
-      blueprint.filters,
+      blueprint.capture.filters,
       steeringOf(blueprint, wanted, steeringKey),
       log,
     );
@@ -119,7 +119,7 @@ export class ControlPlane {
           plan,
           memoryOff: common + worker * regionBytes,
           memoryBytes: allBytes,
-          filters: blueprint.filters,
+          filters: blueprint.capture.filters,
           bufferSize: config.io.bufferSize,
           rings: io.rings?.sockets[worker]?.map(({ frameBytes, frames }) => ({ frameBytes, frames })),
           known: io.known?.plan,

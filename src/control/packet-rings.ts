@@ -2,6 +2,7 @@
 import { availableParallelism } from 'node:os';
 import type { Logger } from 'pino';
 import { type Config, MAX_WORKERS } from '../config/schema.ts';
+import type { CaptureFilter } from '../io/capture-program.ts';
 import { IoError } from '../io/io-error.ts';
 import { type KnownPlan, openKnown, planKnown } from '../io/known-sources.ts';
 import { pcapLacks } from '../io/optional-package.ts';
@@ -51,7 +52,7 @@ export function workersFor(processors: number, quota: number | undefined, log: L
 export function provideRings(
   { io, sessions }: Config,
   ports: readonly IoPort[],
-  filters: readonly string[],
+  filters: readonly CaptureFilter[],
   steering: SteeringPlan | undefined,
   log: Logger,
 ): ProvidedIo {
@@ -60,7 +61,8 @@ export function provideRings(
   const programs = steeringPrograms(steering, ports);
   const open = (known: ProvidedIo['known']): ProvidedIo => {
     const { bufferSize } = io;
-    const rings = openRings({ ports, filters, bufferSize, workers, steering: programs, known });
+    const onComplaint = (message: string) => log.warn(message);
+    const rings = openRings({ ports, filters, bufferSize, workers, steering: programs, known, onComplaint });
     return { rings, ioMode: 'ring', workers, known };
   };
   try {

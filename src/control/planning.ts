@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import type { Config, ServiceConfig } from '../config/schema.ts';
 import { targetsOf } from '../config/targets.ts';
-import { captureFilter } from '../io/filter.ts';
+import { type CaptureFilters, captureFilters } from '../io/capture-program.ts';
 import type { GuardSpec } from '../io/guard.ts';
 import { type HostPlan, planHost } from '../io/host.ts';
 import { type IoPort, SIDE } from '../io/packet-io.ts';
@@ -22,8 +22,7 @@ import type { WorkerPlan } from '../worker-protocol.ts';
 /** What config and host come to; `services` also has the real servers that are leaving. */
 export interface Blueprint extends GuardSpec {
   services: readonly ServicePlan[];
-  /** One per port. */
-  filters: string[];
+  capture: CaptureFilters;
 }
 
 /** What the shared memory is made for, so that a reload can add to it. */
@@ -84,7 +83,7 @@ function stuckLip(lips: readonly string[], ip: string): string {
     : `the LIP ${stuck} cannot reach it: loopback addresses are for real servers on this host`;
 }
 
-/** Throws a CapacityError. */
+/** Throws a CapacityError, or an IoError. */
 export function drawUp(
   config: Config,
   host: HostPlan,
@@ -96,19 +95,32 @@ export function drawUp(
   return {
     ...addresses,
     services: numberServices(drafts, before, capacity),
-    filters: host.ports.map((port) => captureFilter(port, addresses.vips, addresses.lips)),
+    capture: captureFilters(host.ports, addresses.vips, addresses.lips),
   };
 }
 
-/** What lets the packets of both configs in. */
+/** What lets the packets of both configs in. Throws an IoError. */
 export function withAddressesOf(
   before: Config,
   after: Config,
   { ports }: HostPlan,
-): GuardSpec & { filters: string[] } {
+): GuardSpec & { capture: CaptureFilters } {
   const [old, now] = [addressesOf(before), addressesOf(after)];
   const both = { vips: [...old.vips, ...now.vips], lips: [...old.lips, ...now.lips] };
-  return { ...both, filters: ports.map((port) => captureFilter(port, both.vips, both.lips)) };
+  return { ...both, capture: captureFilters(ports, both.vips, both.lips) };
+}
+
+/** What would be said of the capture filters at a start on this host. Throws an IoError where that cannot be told. */
+export function captureComplaint(config: Config): string | undefined {
+  const { vips, lips } = addressesOf(config);
+  const port = {
+    name: config.io.wan ?? 'wan',
+    side: SIDE.both,
+    mtu: 1500,
+    mac: '02:00:00:00:00:00',
+    loopback: false,
+  };
+  return captureFilters([port], vips, lips).complaint;
 }
 
 /**

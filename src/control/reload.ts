@@ -8,6 +8,7 @@ import { configWarnings } from '../config/rules.ts';
 import type { Config } from '../config/schema.ts';
 import { type LegPlan, legPlans } from '../datapath/plan.ts';
 import { SERVER_COUNTER, serverRow } from '../datapath/server-cells.ts';
+import type { CaptureFilters } from '../io/capture-program.ts';
 import type { GuardSpec } from '../io/guard.ts';
 import { type HostPlan, isTurnedOff } from '../io/host.ts';
 import type { MissingAddress, Trouble } from '../io/host-addresses.ts';
@@ -54,6 +55,8 @@ export class Reloader {
   #last: { ok: boolean; at: Date } | undefined;
   #lastChange: ReloadOutcome['lastChange'];
   #isStopped = false;
+  /** What was said of the capture filters. */
+  #complaint: string | undefined;
 
   constructor(
     foundation: Foundation,
@@ -70,6 +73,7 @@ export class Reloader {
     this.host = host;
     this.services = blueprint.services;
     this.#replans = replansOf(foundation, config, host, blueprint);
+    this.#noteComplaint(blueprint.capture);
   }
 
   /** When the proxy serves. */
@@ -265,14 +269,13 @@ export class Reloader {
     const { board, crew, fixed, io, log, memories, presence, steeringKey } = this.#foundation;
     const blueprint = drawUp(config, host, drafts, this.services, fixed.capacity);
     const { services } = blueprint;
-    const prepareRings = (addresses: GuardSpec & { filters: readonly string[] }) =>
-      io.rings?.prepare(
-        addresses.filters,
+    // An answer to a new LIP may come before all datapaths have the plan: what is old and what is new comes in meanwhile.
+    const both = io.rings && withAddressesOf(this.config, config, host);
+    const attach = (addresses: GuardSpec & { capture: CaptureFilters }) =>
+      io.rings?.change(
+        addresses.capture.filters,
         steeringPrograms(steeringOf(addresses, fixed.workers, steeringKey), host.ports),
       );
-    const attachLast = prepareRings(blueprint);
-    // An answer to a new LIP may come before all datapaths have the plan: what is old and what is new comes in meanwhile.
-    const attachBoth = prepareRings(withAddressesOf(this.config, config, host));
     const { missing } = host;
     const spec = { ...addressesOf(config), missing, assignAddresses: config.io.assignAddresses };
     const prepared = await presence.prepare(spec);
@@ -281,9 +284,9 @@ export class Reloader {
     const losses = this.#losses(services);
     const ending = endingSessions(memories, this.services, services);
     try {
-      attachBoth?.();
+      if (both !== undefined) attach(both);
       await crew.replan(replans);
-      attachLast?.();
+      attach(blueprint);
     } catch (error) {
       // Some may have it already.
       await crew.replan(this.#replans).catch((left: Error) => log.error(left.message));
@@ -295,6 +298,7 @@ export class Reloader {
     this.config = config;
     this.host = { ...host, missing: [] };
     this.services = services;
+    this.#noteComplaint(blueprint.capture);
     board.update(services);
     for (const { service, rs, sessions } of losses)
       log.warn({ service, rs, sessions }, `real server ${rs} of ${service} is gone: sessions end with it`);
@@ -312,6 +316,13 @@ export class Reloader {
         .filter(({ index }) => !stays.has(index) && this.#sessionsOf(index) > 0)
         .map((one) => ({ service: name, rs: serverName(one), sessions: this.#sessionsOf(one.index) })),
     );
+  }
+
+  #noteComplaint({ complaint }: CaptureFilters): void {
+    if (complaint === this.#complaint) return;
+    this.#complaint = complaint;
+    if (complaint === undefined) this.#foundation.log.info('the capture filter is exact again');
+    else this.#foundation.log.warn(complaint);
   }
 
   #noteLeaving(): void {
@@ -341,11 +352,11 @@ function replansOf(
   host: HostPlan,
   blueprint: Blueprint,
 ): WorkerReplan[] {
-  const { services, filters } = blueprint;
+  const { services, capture } = blueprint;
   const steering = steeringOf(blueprint, fixed.workers, steeringKey);
   return workerPlans(config, host, services, fixed).map((plan) => ({
     plan,
-    filters,
+    filters: capture.filters,
     steering,
   }));
 }

@@ -6,12 +6,11 @@
 //   PollGate keeps error conditions away from it.
 // - It fetches packets one by one until the kernel's buffer is empty, all within one callback of libuv. When they
 //   arrive faster than that, only `stop` ends it (measured: 2.3 us per packet, and 340,000 packets/s at most to try with).
-import { LINK_TYPE } from '../sys/filter-compiler.ts';
 import { canLoad } from '../sys/libraries.ts';
 import { ignoreOutgoing, packetSocketFds } from '../sys/packet-socket.ts';
 import { gatePolling } from '../sys/poll-gate.ts';
 import { attachFilter, DROP_ALL, readFilter } from '../sys/socket-filter.ts';
-import { compileCapture, filterTooLong } from './capture-program.ts';
+import { type CaptureFilter, ROOM_FOR_FILTERS, replaceFilter } from './capture-program.ts';
 import { IoError } from './io-error.ts';
 import { loadOptional } from './optional-package.ts';
 
@@ -35,38 +34,30 @@ export interface Capture {
   hold(held: boolean): void;
   /** While stopped, nothing new enters the kernel's buffer. What is lost meanwhile is counted nowhere. */
   stop(stopped: boolean): void;
-  /** In the place of the one that it was opened with. Throws an IoError. */
-  setFilter(filter: string): void;
+  /** In the place of the one at work; nothing that passes both is lost. Throws an IoError. */
+  setFilter(filter: CaptureFilter): void;
   close(): void;
 }
 
-const LINKS: Record<string, { headerLen: number; protocolOff: number; type: number }> = {
-  ETHERNET: { headerLen: 14, protocolOff: 12, type: LINK_TYPE.ethernet },
-  LINKTYPE_LINUX_SLL: { headerLen: 16, protocolOff: 14, type: LINK_TYPE.linuxCooked },
-  RAW: { headerLen: 0, protocolOff: -1, type: LINK_TYPE.ip },
+const LINKS: Record<string, { headerLen: number; protocolOff: number }> = {
+  ETHERNET: { headerLen: 14, protocolOff: 12 },
+  LINKTYPE_LINUX_SLL: { headerLen: 16, protocolOff: 14 },
+  RAW: { headerLen: 0, protocolOff: -1 },
 };
-
-/**
- * Longer filters are refused unread: libpcap's time grows with the square of the length and more (measured: 3 s at
- * 100 KB, minutes at 200 KB), and none of captureFilter's with 4,096 instructions has more than 100 KB (1,139 IPv6
- * addresses written at length).
- */
-const FILTER_MAX_CHARS = 100 << 10;
 
 const kept: unknown[] = [];
 
 /**
- * Captures on `device` into `buffer`: each packet that `filter`, not empty, lets pass is written to its start, then
+ * Captures on `device` into `buffer`: each packet that `filter` lets pass is written to its start, then
  * `onFrame` is called with its length (at most 65,535, and the buffer's). Throws an IoError that names what is missing.
  */
 export function openCapture(
   device: string,
-  filter: string,
+  filter: CaptureFilter,
   bufferSize: number,
   buffer: Buffer,
   onFrame: (byteLength: number) => void,
 ): Capture {
-  if (filter.length > FILTER_MAX_CHARS) throw filterTooLong(device);
   const { Cap } = loadCap();
   // The native constructor looks up `emit` once; a method here is cheaper than an EventEmitter per packet.
   class Handle extends Cap {
@@ -79,7 +70,8 @@ export function openCapture(
   kept.push(handle, buffer);
   let linkType: string;
   try {
-    linkType = handle.open(device, filter, bufferSize, buffer);
+    // What it lets in more than the other is passed over, until that takes its place.
+    linkType = handle.open(device, filter.coarseText, bufferSize, buffer);
   } catch (error) {
     throw explainOpen(device, error);
   }
@@ -104,15 +96,29 @@ export function openCapture(
       'use an Ethernet, loopback, tun or ppp interface',
     );
   }
-  let program = readFilter(gate.fd);
-  let isStopped = false;
-  if (program.length === 0) {
+  // libpcap runs a filter itself, for each packet of the interface, when the kernel does not take it.
+  if (readFilter(gate.fd).length === 0) {
     close();
-    throw filterTooLong(device);
+    throw new IoError(
+      `the kernel takes no capture filter for ${device}`,
+      `it may have no room for it: ${ROOM_FOR_FILTERS}`,
+    );
   }
   if (!ignoreOutgoing(gate.fd)) {
     close();
     throw new IoError(`${device} would capture what this host sends`, 'Linux 4.20 or later is needed');
+  }
+  let atWork = filter;
+  let isStopped = false;
+  const setFilter = (wanted: CaptureFilter) => {
+    if (!isStopped) replaceFilter(gate.fd, atWork, wanted);
+    atWork = wanted;
+  };
+  try {
+    setFilter(filter);
+  } catch (error) {
+    close();
+    throw error;
   }
   return {
     linkHeaderLen: link.headerLen,
@@ -121,12 +127,10 @@ export function openCapture(
     hold: (held) => gate.setOpen(!held),
     stop: (stopped) => {
       isStopped = stopped;
-      attachFilter(gate.fd, stopped ? DROP_ALL : program);
+      if (stopped) attachFilter(gate.fd, DROP_ALL);
+      else setFilter(atWork);
     },
-    setFilter: (text) => {
-      program = compileCapture(device, text, link.type);
-      if (!isStopped) attachFilter(gate.fd, program);
-    },
+    setFilter,
     close,
   };
 }

@@ -1,5 +1,6 @@
 // Where packets come from and go to. Implementations strip and add the link header; the datapath sees IP packets only.
 import type { Frame } from '../wire/frame.ts';
+import type { CaptureFilter } from './capture-program.ts';
 import type { KnownSources } from './known-sources.ts';
 import type { NextHops } from './next-hop.ts';
 
@@ -27,8 +28,8 @@ export type OnPacket = (frame: Frame, off: number, end: number, portIndex: numbe
 
 export interface IoOptions {
   ports: readonly IoPort[];
-  /** One capture filter per port, see captureFilter. */
-  filters: readonly string[];
+  /** One per port. */
+  filters: readonly CaptureFilter[];
   /** Bytes of the kernel's buffer per port. */
   bufferSize: number;
   onPacket: OnPacket;
@@ -67,7 +68,7 @@ export interface PacketIo {
   /** Reads the kernel's loss counters into the I/O counters; called a few times per second. */
   poll(): void;
   /** Takes in what other filters let pass, where the sockets are its own: in ring mode the control plane's. Throws an IoError. */
-  setFilters(filters: readonly string[]): void;
+  setFilters(filters: readonly CaptureFilter[]): void;
   close(): void;
 }
 

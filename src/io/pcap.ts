@@ -10,6 +10,7 @@ import { interfaceIndex, packetStatistics, pendingError } from '../sys/packet-so
 import { Frame } from '../wire/frame.ts';
 import { Backlog } from './backlog.ts';
 import { type Capture, openCapture } from './cap-package.ts';
+import type { CaptureFilter } from './capture-program.ts';
 import type { NextHops } from './next-hop.ts';
 import { pcapLacks } from './optional-package.ts';
 import { IO_COLUMN, IO_COUNTERS, type IoOptions, type PacketIo } from './packet-io.ts';
@@ -79,7 +80,7 @@ class PcapIo implements PacketIo {
     for (const port of this.#ports) port.poll();
   }
 
-  setFilters(filters: readonly string[]): void {
+  setFilters(filters: readonly CaptureFilter[]): void {
     for (const [index, port] of this.#ports.entries()) port.setFilter(filters[index]!);
   }
 
@@ -203,7 +204,7 @@ class Port {
     return now < this.#sliceEnd;
   }
 
-  setFilter(filter: string): void {
+  setFilter(filter: CaptureFilter): void {
     this.#capture.setFilter(filter);
   }
 

@@ -2,12 +2,11 @@
 // fanout group, whose members the kernel numbers by the order in which they joined: its successor inherits its rings.
 // With known sources each worker has two per port: what a flood of strangers makes overflow is not what the others come by.
 import { loadProgram, PROGRAM_TYPE } from '../sys/bpf.ts';
-import { LINK_TYPE } from '../sys/filter-compiler.ts';
 import { close as closeFd, SysError } from '../sys/libc.ts';
 import { fanoutGroup, openRing, type RingSocket, setFanoutProgram } from '../sys/packet-ring.ts';
 import { interfaceIndex } from '../sys/packet-socket.ts';
-import { attachFilter, DROP_ALL, withoutOutgoing } from '../sys/socket-filter.ts';
-import { compileCapture } from './capture-program.ts';
+import { withoutOutgoing } from '../sys/socket-filter.ts';
+import { type CaptureFilter, replaceFilter } from './capture-program.ts';
 import { IoError } from './io-error.ts';
 import type { KnownPlan } from './known-sources.ts';
 import { lanesProgram } from './lanes-program.ts';
@@ -22,8 +21,8 @@ const BEFORE_PACKET = 90; // struct tpacket2_hdr, sockaddr_ll, virtio_net_hdr an
 
 export interface RingsOptions {
   ports: readonly IoPort[];
-  /** Per port, see captureFilter. */
-  filters: readonly string[];
+  /** Per port. */
+  filters: readonly CaptureFilter[];
   /** Bytes per port, shared out to the rings. */
   bufferSize: number;
   workers: number;
@@ -31,31 +30,26 @@ export interface RingsOptions {
   steering: readonly Uint8Array[];
   /** The known sources and the descriptor of their memory; undefined: one ring per worker and port for everybody. */
   known: { plan: KnownPlan; fd: number } | undefined;
+  /** Called with a sentence when packets come to another ring than they should. */
+  onComplaint: (message: string) => void;
 }
 
 export interface Rings {
   /** By worker: one per port, and with known sources theirs behind them, in the same order. */
   readonly sockets: readonly (readonly RingSocket[])[];
-  /** Lets packets in. */
+  /** Lets packets in. Throws an IoError. */
   start(): void;
   /**
-   * Compiles other filters and steering programs; what it returns puts them in the place of those at work, or throws an
-   * IoError with the old ones at work. Throws an IoError itself.
+   * Puts others in the place of those at work; nothing that both let in is lost. Throws an IoError, with the old filters at
+   * work.
    */
-  prepare(filters: readonly string[], steering: readonly Uint8Array[]): () => void;
+  change(filters: readonly CaptureFilter[], steering: readonly Uint8Array[]): void;
   close(): void;
-}
-
-/** What the sockets of each port run. */
-interface Programs {
-  readonly filters: readonly Uint8Array[];
-  /** Which ring a packet goes to; empty where each socket has its port's packets to itself. */
-  readonly fanouts: readonly Uint8Array[];
 }
 
 /** Opens them; nothing is received yet. Throws an IoError, with none left open. */
 export function openRings(options: RingsOptions): Rings {
-  const { ports, bufferSize, workers, known } = options;
+  const { ports, bufferSize, workers, known, onComplaint } = options;
   const lanes = known === undefined ? 1 : 2;
   const opened: { ring: RingSocket; index: number }[] = [];
   const close = () => {
@@ -87,64 +81,63 @@ export function openRings(options: RingsOptions): Rings {
       throw explainOpen(name, error);
     }
   };
-  const steer = ({ fanouts }: Programs) => {
-    for (const [index, program] of fanouts.entries())
+  const steer = (steering: readonly Uint8Array[]) => {
+    for (const [index, program] of fanoutPrograms(options, steering).entries())
       setSteering(opened[index]!.ring.fd, program, known !== undefined);
   };
-  const attach = (programs: Programs) => {
-    for (const { ring, index } of opened) replaceFilter(ring.fd, programs.filters[index]!);
-    steer(programs);
+  const attach = (before: readonly CaptureFilter[], wanted: readonly CaptureFilter[]) => {
+    for (const { ring, index } of opened) {
+      const prepend = isOwnToldByAddress(ports[index]!) ? undefined : withoutOutgoing;
+      replaceFilter(ring.fd, before[index]!, wanted[index]!, prepend);
+    }
   };
   try {
-    let atWork = makePrograms(options, options.filters, options.steering);
     const sockets: RingSocket[][] = Array.from({ length: workers }, () => []);
     // In the order in which lanesProgram counts them; the first of all is the first of each group, too.
     for (let lane = 0; lane < lanes; lane++)
       for (const own of sockets) own.push(...ports.map((_, index) => open(index)));
     try {
-      steer(atWork);
+      steer(options.steering);
     } catch (error) {
-      throw explainSteering(error);
+      const explained = explainSteering(error);
+      // Where rings for known sources are the reason, there is a way without.
+      if (known !== undefined || !(explained instanceof IoError)) throw explained;
+      onComplaint(`${explained.message} (${explained.hint}): one worker takes all in, and hands over`);
     }
-    const start = () => {
-      for (const { ring, index } of opened) attachFilter(ring.fd, atWork.filters[index]!);
+    let atWork = options.filters;
+    const start = () => attach(atWork, atWork);
+    const change = (filters: readonly CaptureFilter[], steering: readonly Uint8Array[]) => {
+      try {
+        attach(atWork, filters);
+      } catch (error) {
+        const left = attempt(() => attach(filters, atWork));
+        const { message, hint } = error as IoError;
+        throw new IoError(`${message}${left}`, hint, error);
+      }
+      atWork = filters;
+      try {
+        steer(steering);
+      } catch (error) {
+        // Workers hand over what is not theirs, whatever brought it.
+        const explained = explainSteering(error);
+        if (!(explained instanceof IoError)) throw explained;
+        onComplaint(`${explained.message} (${explained.hint}): the one before stays, and workers hand over`);
+      }
     };
-    const prepare = (filters: readonly string[], steering: readonly Uint8Array[]) => {
-      const wanted = makePrograms(options, filters, steering);
-      return () => {
-        try {
-          attach(wanted);
-        } catch (error) {
-          const left = attempt(() => attach(atWork));
-          throw new IoError(
-            `the capture filters cannot be changed${left}: ${(error as Error).message}`,
-            'the kernel may have too little memory for them: sysctl net.core.optmem_max',
-            error,
-          );
-        }
-        atWork = wanted;
-      };
-    };
-    return { sockets, start, prepare, close };
+    return { sockets, start, change, close };
   } catch (error) {
     close();
     throw error;
   }
 }
 
-/** Throws an IoError. */
-function makePrograms(
+/** Per port what says which ring a packet goes to; none where each socket has its port's packets to itself. */
+function fanoutPrograms(
   { ports, workers, known }: RingsOptions,
-  filters: readonly string[],
   steering: readonly Uint8Array[],
-): Programs {
-  return {
-    filters: ports.map((port, index) => compileFilter(port, filters[index]!)),
-    fanouts:
-      known === undefined
-        ? steering
-        : ports.map((_, index) => lanesProgram(index, steering[index], workers, known.plan, known.fd)),
-  };
+): readonly Uint8Array[] {
+  if (known === undefined) return steering;
+  return ports.map((_, index) => lanesProgram(index, steering[index], workers, known.plan, known.fd));
 }
 
 /** What to add to a message when it fails. */
@@ -179,24 +172,7 @@ function explainSteering(error: unknown): unknown {
   );
 }
 
-/** The kernel counts the old filter and the new one together against net.core.optmem_max: so for lack of room not both. */
-function replaceFilter(fd: number, program: Uint8Array): void {
-  try {
-    attachFilter(fd, program);
-  } catch (error) {
-    if (!(error instanceof SysError) || error.code !== 'ENOMEM') throw error;
-    attachFilter(fd, DROP_ALL);
-    attachFilter(fd, program);
-  }
-}
-
 /** What this host sends has another Ethernet address as its destination, or is told apart by its type. */
-function compileFilter(port: IoPort, text: string): Uint8Array {
-  const { name, mac, loopback } = port;
-  const program = compileCapture(name, text, mac !== '' || loopback ? LINK_TYPE.ethernet : LINK_TYPE.ip);
-  return isOwnToldByAddress(port) ? program : withoutOutgoing(program);
-}
-
 const isOwnToldByAddress = ({ mac, loopback }: IoPort): boolean => mac !== '' && !loopback;
 
 function explainOpen(device: string, error: unknown): unknown {

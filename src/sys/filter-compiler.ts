@@ -2,7 +2,7 @@
 import koffi from 'koffi';
 
 /** Link types of pcap-linktype(7) as libpcap numbers them (DLT_*). */
-export const LINK_TYPE = { ethernet: 1, ip: 12, linuxCooked: 113 } as const;
+export const LINK_TYPE = { ethernet: 1, ip: 12 } as const;
 
 const SNAP_LEN = 65_535;
 const INSTRUCTION_LEN = 8;

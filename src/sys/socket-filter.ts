@@ -1,7 +1,9 @@
 // The classic BPF program that the kernel runs on a socket's packets (socket(7), SO_ATTACH_FILTER), as bytes: 8 per
 // instruction (struct sock_filter).
-import { addressOf, check, getsockopt, setsockopt } from './libc.ts';
+import { addressOf, check, close, getsockopt, SysError, setsockopt, socket } from './libc.ts';
 
+const AF_UNIX = 1;
+const SOCK_DGRAM_CLOEXEC = 0x80002;
 const SOL_SOCKET = 1;
 const SO_ATTACH_FILTER = 26;
 const SO_GET_FILTER = 26;
@@ -32,6 +34,24 @@ export function readFilter(fd: number): Uint8Array {
 export function attachFilter(fd: number, program: Uint8Array): void {
   const { option, length } = socketProgram(program);
   check(setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, option, length), 'setsockopt SO_ATTACH_FILTER');
+}
+
+/**
+ * Whether the kernel has room for `second` on a socket that runs `first` (net.core.optmem_max, of this network namespace):
+ * it needs room for both until the one has taken the other's place. Tried on a socket of its own. Throws a SysError.
+ */
+export function canAttachBeside(first: Uint8Array, second: Uint8Array): boolean {
+  const fd = check(socket(AF_UNIX, SOCK_DGRAM_CLOEXEC, 0), 'socket');
+  try {
+    attachFilter(fd, first);
+    attachFilter(fd, second);
+    return true;
+  } catch (error) {
+    if (error instanceof SysError && error.code === 'ENOMEM') return false;
+    throw error;
+  } finally {
+    close(fd);
+  }
 }
 
 /** struct sock_fprog, which points to `program`: that must outlive it. */

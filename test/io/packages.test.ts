@@ -151,8 +151,6 @@ test('capturing on an interface that does not exist is an error that says so', a
 });
 
 test('a filter that the kernel does not take is an error, not a capture of everything', async (t) => {
-  for (const terms of [600, 6_000]) {
-    const program = { file: './capture-program.ts', spec: { device: 'wan0', terms } };
-    await assertFails(t, program, /too long for the kernel/, /fewer services/);
-  }
+  const program = { file: './capture-program.ts', spec: { device: 'wan0', terms: 600 } };
+  await assertFails(t, program, /takes no capture filter for wan0/, /net\.core\.optmem_max/);
 });

@@ -3,6 +3,7 @@
 // with { report }; stops when its input ends.
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { compileFilter } from '../../src/io/capture-program.ts';
 import { captureFilter } from '../../src/io/filter.ts';
 import { installGuard } from '../../src/io/guard.ts';
 import { planHost } from '../../src/io/host.ts';
@@ -88,14 +89,24 @@ const failAt = spec.failAt === undefined ? undefined : keyOf(bytesOf(spec.failAt
 
 const guard = await installGuard(spec, (message) => failures.push(message));
 // The tests count datagrams; ports where nobody listens any more would add errors about them.
-const filters = ports.map(
-  (port) => `${captureFilter(port, spec.vips, spec.lips)} and not icmp and not icmp6`,
-);
+const filters = ports.map((port) => {
+  const coarseText = `${captureFilter(port, spec.vips, spec.lips)} and not icmp and not icmp6`;
+  const program = compileFilter(port, coarseText);
+  return { coarseText, coarse: program, program };
+});
 const known = spec.known ? makeKnown() : undefined;
 const rings =
   spec.ring === undefined
     ? undefined
-    : openRings({ ports, filters, bufferSize: spec.ring, workers: 1, steering: [], known });
+    : openRings({
+        ports,
+        filters,
+        bufferSize: spec.ring,
+        workers: 1,
+        steering: [],
+        known,
+        onComplaint: (message) => failures.push(message),
+      });
 const options: Omit<IoOptions, 'hops'> = {
   ports,
   filters,
