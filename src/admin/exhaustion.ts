@@ -1,10 +1,12 @@
 // Tells the operator when something is used up: the session table, lports, a limit of a service, the kernel's buffers. The
 // datapath only counts; this looks at the counts once a second and says each thing at once, and then at most once a minute.
+// Of lports it says before that few are left.
+import { formatDuration } from '../config/reader.ts';
 import { COUNTER, counterRow, dropColumn } from '../datapath/counters.ts';
 import { DROP, type DropReason } from '../datapath/verdict.ts';
 import { IO_COLUMN, IO_COUNTERS, rowOfRing } from '../io/packet-io.ts';
 import type { ServicePlan } from '../service/plan.ts';
-import { fullPools, type LportPools, lportPools } from './lport-use.ts';
+import { fullPools, LowLportsWatch, type LportPools, lportPools } from './lport-use.ts';
 import type { AdminSources } from './sources.ts';
 
 type Log = (fields: Record<string, unknown>, message: string) => void;
@@ -48,7 +50,7 @@ interface Said {
 
 export type ExhaustionSources = Pick<
   AdminSources,
-  'services' | 'counters' | 'legsInUse' | 'io' | 'ports' | 'refresh'
+  'config' | 'services' | 'counters' | 'legsInUse' | 'io' | 'ports' | 'refresh'
 >;
 
 /** Holds the process open for nothing. Returns what ends it. `nowMs` is monotonic. */
@@ -60,6 +62,7 @@ export function watchExhaustion(
   const said = new Map<string, Said>();
   let planned: readonly ServicePlan[] = [];
   let pools = lportPools([]);
+  const lowLports = new LowLportsWatch();
   const look = () => {
     sources.refresh();
     const now = nowMs();
@@ -81,6 +84,18 @@ export function watchExhaustion(
         log({ ...fields, count: count - last.count }, names === '' ? text : `${text} (${names})`);
         said.set(key, { count, atMs: now, beganMs: undefined });
       }
+    }
+    lookAfterLports();
+  };
+  const lookAfterLports = () => {
+    const { lportReserve } = sources.config().sessions;
+    for (const { service, count, names } of lowLports.look(pools, sources.legsInUse, lportReserve, nowMs())) {
+      const timeouts = `oneway ${formatDuration(service.onewayMs)}, normal ${formatDuration(service.normalMs)}`;
+      log(
+        { service: service.name, what: 'lports_low', count },
+        `service ${service.name}: few lports are left for new clients (${names}): ` +
+          `shorten timeouts (${timeouts}), or give it more lips`,
+      );
     }
   };
   look();

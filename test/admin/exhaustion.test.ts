@@ -10,12 +10,18 @@ function start() {
   const counters = new Float64Array(counterCells(3));
   const io = new Float64Array(5 * IO_COUNTERS.length);
   const legsInUse = new Float64Array(12);
-  const plan = { lports: { first: 1, last: 100 }, realServers: [] as object[] };
+  const plan = {
+    lports: { first: 1, last: 100 },
+    onewayMs: 30_000,
+    normalMs: 300_000,
+    realServers: [] as object[],
+  };
   const services = [
     { ...plan, name: 'game', index: 2 },
     { ...plan, name: 'chat', index: 0 },
   ];
   const sources = {
+    config: () => ({ sessions: { lportReserve: 10 } }),
     services: () => [...services], // as after each reload
     counters,
     legsInUse,
@@ -114,14 +120,15 @@ test('the legs that have no lports left are named, the fullest first, and not mo
   services[0]!.realServers = [server('10.2.0.11', 0, 1), server('fd00:2::12', 2, 3)];
   legsInUse.set([89, 95, 100, 2]);
   counters[cell] = 5;
-  assert.deepEqual(pass(2000), [
+  const ofDrops = (ms: number) => pass(ms).filter((line) => !line.includes('few lports are left'));
+  assert.deepEqual(ofDrops(2000), [
     'game 5 service game: no lport is free: shorten timeouts, or give it more lips' +
       ' (10.2.0.202 to [fd00:2::12]:6000 uses 100 of 100, 10.2.0.201 to 10.2.0.11:6000 uses 95 of 100)',
   ]);
   services[0]!.realServers = [server('10.2.0.11', 0, 1, 2, 3, 4, 5)];
   legsInUse.fill(100);
   counters[cell]!++;
-  assert.match(pass(60_000).join(), /to 10\.2\.0\.11:6000 uses 100 of 100, 2 more\)$/);
+  assert.match(ofDrops(60_000).join(), /to 10\.2\.0\.11:6000 uses 100 of 100, 2 more\)$/);
   end();
 });
 
@@ -137,5 +144,38 @@ test('a service that is gone is forgotten: one that takes its name begins anew',
   assert.deepEqual(pass(3000), []);
   counters[cell] = 51;
   assert.deepEqual(pass(2000), ['game 1 service game: limits.sessions is reached']);
+  end();
+});
+
+test('that few lports are left is said before there are none, of each LIP and real server once in an hour', () => {
+  const { legsInUse, plan, services, pass, end } = start();
+  const server = (ip: string, ...legs: number[]) => ({
+    ip,
+    port: 6000,
+    legs: legs.map((index) => ({ index, lip: `10.2.0.20${index}` })),
+  });
+  services[0]!.realServers = [server('10.2.0.11', 0, 1)];
+  services[1]!.realServers = [server('10.2.0.12', 2)];
+  // Shares the lports of the first leg.
+  services.push({ ...plan, name: 'other', index: 1, realServers: [{ ...server('10.2.0.11', 3) }] });
+  Object.assign((services[2]!.realServers[0] as { legs: object[] }).legs[0]!, { lip: '10.2.0.200' });
+  legsInUse.set([40, 71, 71, 31]);
+  assert.deepEqual(pass(2000), [], '71 of the 90 that strangers get');
+  legsInUse.set([41, 71, 71, 31]);
+  const line = (names: string) =>
+    `service game: few lports are left for new clients (${names}): ` +
+    'shorten timeouts (oneway 30s, normal 5m), or give it more lips';
+  assert.deepEqual(pass(1000), [`game 1 ${line('10.2.0.200 to 10.2.0.11:6000 uses 72 of 100')}`]);
+  legsInUse.set([41, 80, 71, 31]);
+  assert.deepEqual(pass(59_000), [], 'of another leg of the service not before a minute');
+  assert.deepEqual(pass(1000), [`game 1 ${line('10.2.0.201 to 10.2.0.11:6000 uses 80 of 100')}`]);
+  legsInUse.set([0, 0, 71, 0]);
+  pass(10_000);
+  legsInUse.set([45, 80, 71, 31]);
+  assert.deepEqual(pass(3_500_000), []);
+  assert.deepEqual(pass(120_000), [
+    `game 1 ${line('10.2.0.200 to 10.2.0.11:6000 uses 76 of 100')}`,
+    `game 1 ${line('10.2.0.201 to 10.2.0.11:6000 uses 80 of 100')}`,
+  ]);
   end();
 });
