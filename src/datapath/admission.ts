@@ -54,6 +54,11 @@ export class Admission {
     this.#services = byIndex(services, (plan) => new Door(plan, workers, undefined));
   }
 
+  /** Forgets some of what is long over. */
+  sweep(sets: number, nowMs: number): void {
+    this.#clients.sweep(sets, nowMs);
+  }
+
   /**
    * Takes off what a predecessor counted by other prefixes than those of now, or of services that are gone, in the first
    * `slots` records. To be called once, before its sessions go on and come to `restored`.

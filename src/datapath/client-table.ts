@@ -32,7 +32,7 @@ const USED_AT = 7;
 
 const SET_WORDS = 1 + (WAYS << ENTRY_BITS);
 
-/** Times of answers are in units of 4,096 ms; 16 bits of them come round after 74 h. */
+/** Times of answers are in units of 4,096 ms; 16 bits of them come round after 74 h, see `sweep`. */
 const ANSWERED_SHIFT = 12;
 /** 10 minutes. */
 const KNOWN_UNITS = 147;
@@ -63,6 +63,7 @@ export class ClientTable {
   readonly #prefix = new Int32Array(8);
   #owner = 0;
   #set = 0;
+  #sweepAt = 0;
 
   /** How many words hold this many entries, a multiple of 8. */
   static words(entries: number): number {
@@ -156,8 +157,24 @@ export class ClientTable {
     const units = unitsOf(atMs);
     const before = tag & 0xffff;
     // Compared, because the entry could be another's by now if a session that should hold it was not counted.
-    if (before === 0 || unitsBetween(before, units) > 0)
+    const later = unitsBetween(before, units);
+    // What seems to lie far ahead is long over.
+    if (before === 0 || later > 0 || later < -EARLY_UNITS)
       Atomics.compareExchange(words, entry + TAG, tag, (this.#owner << 16) | units);
+  }
+
+  /** Forgets answers that are long over of the next `sets` sets in turn, because their time will come round. */
+  sweep(sets: number, nowMs: number): void {
+    const words = this.#words;
+    for (let n = Math.min(sets, this.#sets); n > 0; n--) {
+      const set = HEADER + this.#sweepAt * SET_WORDS;
+      this.#sweepAt = this.#sweepAt + 1 === this.#sets ? 0 : this.#sweepAt + 1;
+      for (let entry = set + 1; entry < set + SET_WORDS; entry += 1 << ENTRY_BITS) {
+        const tag = words[entry + TAG];
+        if ((tag & 0xffff) === 0 || this.#isKnown(entry, nowMs)) continue;
+        Atomics.compareExchange(words, entry + TAG, tag, tag & ~0xffff);
+      }
+    }
   }
 
   /** Whether the client was answered, and since then never was without sessions for 10 minutes. */

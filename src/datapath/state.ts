@@ -50,6 +50,7 @@ export class DatapathState {
   readonly send: Send;
   readonly icmp: IcmpSender;
   readonly reassembler: Reassembler;
+  readonly persistence: Persistence;
   readonly identifications: Identifications;
   /** Whose UOA is written or compared at the moment. */
   readonly origin = new Origin();
@@ -88,7 +89,8 @@ export class DatapathState {
     this.identifications = new Identifications(seed);
     const { common } = memory;
     const sharedSeed = plan.sharedSeed ?? seed;
-    this.directory = new Directory(memory, new Persistence(common.persistence, sharedSeed), drawLport);
+    this.persistence = new Persistence(common.persistence, sharedSeed);
+    this.directory = new Directory(memory, this.persistence, drawLport);
     this.directory.apply(plan);
     this.icmp = new IcmpSender(send, memory.counters, seed, (packet) =>
       isAnswerable(packet, this.directory.addresses, this.directory.ports[this.portIndex]),

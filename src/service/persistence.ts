@@ -5,6 +5,7 @@
 // ended half-way make a real server of two that were noted (but one time in 2^32 of the rare times that they meet so).
 import { hashTuple } from '../session/tuple-hash.ts';
 import { ADDRESS_WORDS, isSameAddress } from '../wire/address.ts';
+import { age } from '../wire/age.ts';
 
 const CLIENT = 0;
 const SERVICE = CLIENT + ADDRESS_WORDS;
@@ -22,8 +23,8 @@ const INDEX = ANSWERED - 1;
 const SET_ENTRIES = 4;
 const SET_WORDS = SET_ENTRIES * ENTRY_WORDS;
 
-/** What another process noted may be so much later than a time that this one read. */
-const CLOCK_SKEW_MS = 60_000;
+/** What is older is taken out before its time comes round: no service keeps clients for longer than a day. */
+const FORGOTTEN_MS = 25 * 3_600_000;
 
 /** Last hashed word, so that the hash that finds a set is no check word. */
 const TO_FIND = 0;
@@ -46,6 +47,7 @@ export class Persistence {
   readonly #key1: number;
   /** What is hashed: an entry without its check word, then TO_FIND or TO_CHECK. */
   readonly #hashed = new Int32Array(CHECK + 1);
+  #sweepAt = 0;
 
   /** Words of a table for at least so many client addresses per service. */
   static words(entries: number): number {
@@ -68,8 +70,7 @@ export class Persistence {
 
   /**
    * Index of the real server that was noted last for the client at client[at..at+3] and the service; -1 when none was in
-   * the last `ttlMs`, or it was overwritten. Times are int32 ms that wrap: after 49.7 days without being overwritten, an
-   * entry counts as noted now.
+   * the last `ttlMs`, or it was overwritten. Times are int32 ms that wrap, see `sweep`.
    */
   find(client: Int32Array, at: number, service: number, ttlMs: number, nowMs: number): number {
     const words = this.#words;
@@ -143,6 +144,21 @@ export class Persistence {
     Atomics.store(words, entry + CHECK, this.#checkOf(client, at, service, realServer, nowMs));
   }
 
+  /** Takes out what is over a day old of the next `sets` sets in turn: after 49.7 days it would count as noted now. */
+  sweep(sets: number, nowMs: number): void {
+    const words = this.#words;
+    for (let n = Math.min(sets, this.#sets); n > 0; n--) {
+      const set = this.#sweepAt * SET_WORDS;
+      this.#sweepAt = this.#sweepAt + 1 === this.#sets ? 0 : this.#sweepAt + 1;
+      for (let entry = set; entry < set + SET_WORDS; entry += ENTRY_WORDS) {
+        const check = Atomics.load(words, entry + CHECK);
+        if (check === FREE || check === WRITING || age(nowMs, words[entry + NOTED_AT]) < FORGOTTEN_MS)
+          continue;
+        Atomics.compareExchange(words, entry + CHECK, check, FREE);
+      }
+    }
+  }
+
   /**
    * The client's own entry, else a free one, else the oldest of those who were not answered or are outdated, else, for one
    * who was answered, the oldest; -1 when the set has no place.
@@ -208,11 +224,4 @@ export class Persistence {
     hashed[CHECK] = purpose;
     return hashTuple(this.#key0, this.#key1, hashed, 6, 0);
   }
-}
-
-/** Milliseconds since a time, up to 49.7 days; 0 for one that is a little ahead. */
-function age(nowMs: number, thenMs: number): number {
-  const difference = (nowMs - thenMs) | 0;
-  if (difference >= 0) return difference;
-  return difference >= -CLOCK_SKEW_MS ? 0 : difference >>> 0;
 }

@@ -41,10 +41,18 @@ export const legOf = (records: Int32Array, base: number): number => records[base
 /** The path MTU towards the session's real server that ICMP taught not long ago; 0 = none. */
 export function learnedMtuOf(records: Int32Array, base: number, nowMs: number): number {
   const mtu = records[base + LEG_MTU] >>> 16;
-  if (mtu === 0) return 0;
+  return mtu === 0 || isLearnedOver(records, base, nowMs) ? 0 : mtu;
+}
+
+/** To be called with a session's packets, which come at least once a day: after 6.2 days the units come round. */
+export function forgetOldMtu(records: Int32Array, base: number, nowMs: number): void {
+  if (records[base + LEG_MTU] >>> 16 !== 0 && isLearnedOver(records, base, nowMs))
+    records[base + LEG_MTU] = legOf(records, base);
+}
+
+function isLearnedOver(records: Int32Array, base: number, nowMs: number): boolean {
   const learnedAt = (records[base + LPORT_FLAGS] >>> FLAG_BITS) & LEARNED_MASK;
-  const units = ((nowMs >>> LEARNED_SHIFT) - learnedAt) & LEARNED_MASK;
-  return units > LEARNED_UNITS ? 0 : mtu;
+  return (((nowMs >>> LEARNED_SHIFT) - learnedAt) & LEARNED_MASK) > LEARNED_UNITS;
 }
 
 /** Notes a path MTU, at most 65,535. */

@@ -16,6 +16,7 @@ import {
   FLAG_USED,
   FLAGS,
   familyOfClient,
+  forgetOldMtu,
   HANDSHAKE,
   isNormal,
   isUsed,
@@ -263,6 +264,7 @@ export class SessionTable {
       const slot = base / SESSION_WORDS;
       this.#partOf(base).touch(slot);
       if (!isNormal(records, base)) this.#unanswered.touch(this.#poolOf(base), slot);
+      forgetOldMtu(records, base, nowMs);
     }
     records[base + LAST_SEEN] = nowMs;
   }

@@ -2,6 +2,8 @@
 // rounds start again after `refresh` or an idle gap. State is HANDSHAKE_WORDS int32 words inside the session record;
 // times are int32 milliseconds, compared with wrap-around.
 
+import { age } from '../wire/age.ts';
+
 export const HANDSHAKE_WORDS = 6;
 
 const PROGRESS = 0; // trials sent in this round | DONE | EXHAUSTED | choice << CHOICE_SHIFT
@@ -52,14 +54,14 @@ export function onInbound(
   choice: number,
   nowMs: number,
 ): number {
-  const idleMs = (nowMs - words[at + LAST_INBOUND]) | 0;
+  const idleMs = age(nowMs, words[at + LAST_INBOUND]);
   words[at + LAST_INBOUND] = nowMs;
   let progress = words[at + PROGRESS];
   const finished = (progress & DONE) !== 0 || (progress & SENT_MASK) >= policy.maxTrials;
   const stale =
     progress >> CHOICE_SHIFT !== choice ||
     (policy.idleRefreshMs > 0 && idleMs > policy.idleRefreshMs) ||
-    (policy.refreshMs > 0 && finished && ((nowMs - words[at + UOA_SENT_AT]) | 0) >= policy.refreshMs);
+    (policy.refreshMs > 0 && finished && age(nowMs, words[at + UOA_SENT_AT]) >= policy.refreshMs);
   if (stale) {
     progress = choice << CHOICE_SHIFT;
     words[at + PROGRESS] = progress;
@@ -86,7 +88,7 @@ export function onCarrierSent(words: Int32Array, at: number, nowMs: number): voi
       oldest = slot;
       break;
     }
-    if (((words[slot] - words[oldest]) | 0) < 0) oldest = slot;
+    if (age(nowMs, words[slot]) > age(nowMs, words[oldest])) oldest = slot;
   }
   words[oldest] = nowMs || 1;
 }
@@ -96,8 +98,8 @@ export function takesEmptyReply(words: Int32Array, at: number, nowMs: number): b
   let taker = -1;
   for (let slot = at + CARRIERS; slot < at + CARRIERS + CARRIER_SLOTS; slot++) {
     if (words[slot] === 0) continue;
-    if (((nowMs - words[slot]) | 0) > CARRIER_REPLY_MS) words[slot] = 0;
-    else if (taker < 0 || ((words[slot] - words[taker]) | 0) < 0) taker = slot;
+    if (age(nowMs, words[slot]) > CARRIER_REPLY_MS) words[slot] = 0;
+    else if (taker < 0 || age(nowMs, words[slot]) > age(nowMs, words[taker])) taker = slot;
   }
   if (taker < 0) return false;
   words[taker] = 0;
