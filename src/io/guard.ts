@@ -16,10 +16,12 @@
 // there until the last has come, and be cut anew.
 import { type ChildProcessWithoutNullStreams, execFile, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import type { Family } from '../wire/address.ts';
 import { PROTOCOL_OPP } from '../wire/ipv4.ts';
+import { childFailure } from './child-failure.ts';
 import { IoError } from './io-error.ts';
 import { type AddressPorts, type LipPorts, mergePorts, ofFamily, type VipPort } from './port-ranges.ts';
 
@@ -223,11 +225,12 @@ async function tryToHold(name: string, tables: readonly Table[]): Promise<ChildP
     detached: true,
     env: { ...systemPath(), HOME: '/nonexistent' },
   });
+  if (child.pid === undefined) {
+    const [error] = await once(child, 'error'); // it has no streams then
+    throw explain(error);
+  }
   let complaint = '';
-  let failure: Error | undefined;
-  child.on('error', (error) => {
-    failure = error;
-  });
+  child.on('error', () => {}); // of a signal that could not be sent, which changes nothing
   child.stderr.on('data', (chunk: Buffer) => {
     complaint = (complaint + chunk).slice(0, 4096);
   });
@@ -236,8 +239,9 @@ async function tryToHold(name: string, tables: readonly Table[]): Promise<ChildP
   // One line is one transaction.
   child.stdin.write(`${tables.map(({ text }) => text).join('; ')}\n`);
   const deadline = performance.now() + INSTALL_TIMEOUT_MS;
-  while (!(await isInstalled(name, tables))) {
-    if (failure !== undefined) throw explain(failure.message);
+  for (;;) {
+    const missing = await whyMissing(name, tables);
+    if (missing === undefined) return child;
     if (child.signalCode !== null) return child;
     if (complaint !== '' || child.exitCode !== null) {
       await release(child);
@@ -245,21 +249,21 @@ async function tryToHold(name: string, tables: readonly Table[]): Promise<ChildP
     }
     if (performance.now() > deadline) {
       await release(child);
-      throw explain(`no table after ${INSTALL_TIMEOUT_MS} ms`);
+      throw explain(`no table after ${INSTALL_TIMEOUT_MS} ms: ${childFailure(missing).cause}`);
     }
     await sleep(10);
   }
-  return child;
 }
 
-async function isInstalled(name: string, tables: readonly Table[]): Promise<boolean> {
+/** The error of the nft that did not find the tables; undefined when they are there. */
+async function whyMissing(name: string, tables: readonly Table[]): Promise<unknown> {
   try {
     for (const { family } of tables) {
       await run('nft', ['-j', 'list', 'chain', family, name, 'send'], { env: systemPath() });
     }
-    return true;
-  } catch {
-    return false;
+    return undefined;
+  } catch (error) {
+    return error;
   }
 }
 
@@ -273,7 +277,10 @@ async function release(child: ChildProcessWithoutNullStreams): Promise<void> {
   clearTimeout(timer);
 }
 
-function explain(text: string): IoError {
+/** Of what nft said, or of the error that it was not started with. */
+function explain(problem: string | Error): IoError {
+  const { cause: text, hint } =
+    typeof problem === 'string' ? { cause: problem, hint: undefined } : childFailure(problem);
   const message = text.trim().split('\n')[0]!;
   if (/not found|ENOENT/.test(text)) {
     return new IoError(
@@ -289,7 +296,7 @@ function explain(text: string): IoError {
   }
   return new IoError(
     `cannot install the guard: ${message}`,
-    'nftables with tables that have an owner needs Linux 5.12 or later',
+    hint ?? 'nftables with tables that have an owner needs Linux 5.12 or later',
   );
 }
 

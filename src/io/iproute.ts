@@ -2,6 +2,7 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { type Family, familyOf } from '../wire/address.ts';
+import { childFailure } from './child-failure.ts';
 import { IoError } from './io-error.ts';
 
 const run = promisify(execFile);
@@ -110,19 +111,19 @@ async function ip(...args: string[]): Promise<string> {
     const options = { maxBuffer: 64 << 20, detached: true };
     return (await run('ip', args, options)).stdout;
   } catch (error) {
-    const { code, stderr } = error as { code?: unknown; stderr?: string };
-    if (code === 'ENOENT') {
+    if ((error as { code?: unknown }).code === 'ENOENT') {
       throw new IoError('the command ip was not found', 'install the Debian package iproute2', error);
     }
-    const text = (stderr ?? String(error)).trim();
+    const { cause, hint } = childFailure(error);
     const device = args[args.indexOf('dev') + 1];
     throw new IoError(
-      `ip ${args.join(' ')} failed: ${text}`,
-      /not permitted/.test(text)
-        ? 'changing addresses needs CAP_NET_ADMIN: run as root, or add the addresses yourself'
-        : /Permission denied|IPv6 is disabled/.test(text)
-          ? `IPv6 is turned off on the interface; to turn it on: sysctl net.ipv6.conf.${device}.disable_ipv6=0`
-          : 'see the message of ip',
+      `ip ${args.join(' ')} failed: ${cause}`,
+      hint ??
+        (/not permitted/.test(cause)
+          ? 'changing addresses needs CAP_NET_ADMIN: run as root, or add the addresses yourself'
+          : /Permission denied|IPv6 is disabled/.test(cause)
+            ? `IPv6 is turned off on the interface; to turn it on: sysctl net.ipv6.conf.${device}.disable_ipv6=0`
+            : 'see the message of ip'),
       error,
     );
   }
