@@ -58,6 +58,7 @@ export function sendFragments(send: Send, frame: Frame, packet: Packet, mtu: num
     const room = Math.min(mtu - headerLen, dataMax);
     const left = datagramLen - at;
     const len = left <= room ? left : room & ~7;
+    if (len <= 0) return false; // no link is so narrow that nothing goes beside the header
     const fragmentOff = udpOff + at - headerLen;
     writeFragment(frame, fragmentOff, headerLen, packet, at, len, at + len < datagramLen, id);
     if (!send(frame, fragmentOff, headerLen + len)) return false;

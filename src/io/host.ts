@@ -2,6 +2,7 @@
 // large packets to each real server may be, and which VIPs and LIPs nobody would answer ARP or neighbor solicitations for.
 // Addresses of both families, in canonical text. It only looks.
 import { existsSync, readFileSync } from 'node:fs';
+import { setImmediate as turnOfOthers } from 'node:timers/promises';
 import { SysError } from '../sys/libc.ts';
 import { ADDRESS_WORDS, familyOf, formatIpv4, parseAddressInto, parseIpv4 } from '../wire/address.ts';
 import { type MissingAddress, settledLinks, type Trouble } from './host-addresses.ts';
@@ -12,6 +13,8 @@ import { LEAST_MTU } from './route-mtu.ts';
 import { RouteQuery } from './route-query.ts';
 
 const IFF_UP = 1;
+/** Some milliseconds' worth: there may be thousands of real servers, and others wait for this process. */
+const QUESTIONS_AT_ONCE = 256;
 
 export interface HostRequest {
   /** Interface towards the clients; found from the VIPs when not given. */
@@ -69,7 +72,7 @@ export async function planHost(request: HostRequest): Promise<HostPlan> {
       if (isCaptured(name, SIDE.wan, request.ports)) wanOf.set(vip, name);
       else if (name !== '') report({ ip: vip, ...elsewhere(`the VIP ${vip} is reached by ${name}`) });
     }
-    const reach = reachAll(request, links, query);
+    const reach = await reachAll(request, links, query);
     const lans = request.ports === undefined ? lansOf(request, reach, wanOf.values(), links) : [];
     const ports = request.ports?.map((port) => renewed(port, links)) ?? portsOf(wanOf.values(), lans, links);
     for (const { name } of ports)
@@ -78,7 +81,7 @@ export async function planHost(request: HostRequest): Promise<HostPlan> {
 
     const missing: MissingAddress[] = [];
     const addMissing = (ip: string, device: string) => {
-      if (isLocal(ip, query) || hasAddress(links.values(), ip)) return;
+      if (query.leadsHere(wordsOf(ip), 0) || hasAddress(links.values(), ip)) return;
       if (!missing.some((entry) => entry.ip === ip))
         missing.push({ ip, device, command: addAddressCommand(ip, device) });
     };
@@ -115,10 +118,6 @@ function openQuery(): RouteQuery {
   }
 }
 
-function isLocal(ip: string, query: RouteQuery): boolean {
-  return query.ask(wordsOf(ip), 0) && query.isLocal;
-}
-
 /** What is bound once is not bound to another interface. */
 const elsewhere = (what: string): { text: string; hint: string } => ({
   text: `${what}, where nothing is captured`,
@@ -135,14 +134,15 @@ interface Reach extends Pick<HostPlan, 'mtuTowards' | 'unreachable' | 'onHost'> 
 }
 
 /** Which of the real servers can be reached, and how. */
-function reachAll(
+async function reachAll(
   { rips, lan, ports }: HostRequest,
   links: ReadonlyMap<string, Link>,
   query: RouteQuery,
-): Reach {
+): Promise<Reach> {
   const reach: Reach = { mtuTowards: {}, unreachable: {}, onHost: [], devices: new Set() };
   const byIndex = new Map([...links.values()].map((link) => [link.index, link]));
-  for (const rip of new Set(rips)) {
+  for (const [count, rip] of [...new Set(rips)].entries()) {
+    if (count % QUESTIONS_AT_ONCE === 0) await turnOfOthers();
     const fail = (reason: string) => {
       reach.unreachable[rip] = reason;
     };

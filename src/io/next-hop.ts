@@ -90,6 +90,7 @@ export class NextHops {
   #leastOfRoutes = Infinity;
   #leastOfReading = Infinity;
   #isLeastStale = true;
+  #knowsLeast = false;
   /** Packets of up to so many bytes go by any route and interface. */
   leastMtu = 0;
   /** Another number after every change of interfaces, rules or routes. */
@@ -148,7 +149,7 @@ export class NextHops {
   #noteLeastMtu(): void {
     this.#isLeastStale = false;
     const least = Math.min(this.#neighbors.leastMtu, this.#leastOfRoutes, this.#leastOfReading);
-    this.leastMtu = this.#hasRoutes ? least : 0;
+    this.leastMtu = this.#knowsLeast ? least : 0;
   }
 
   /**
@@ -274,9 +275,11 @@ export class NextHops {
         else if (kind === KIND.links) this.#neighbors.endReadingLinks();
         else if (kind === KIND.neighbors) this.#neighbors.endReading();
         else if (kind === KIND.rules) this.#applyRules();
-        else if (!this.#hasTooManyRoutes) {
-          this.#routes.endReading();
+        else {
           this.#leastOfRoutes = this.#leastOfReading;
+          this.#knowsLeast = true;
+          if (this.#hasTooManyRoutes) return;
+          this.#routes.endReading();
           this.#hasRoutes = true;
         }
       },
@@ -346,12 +349,12 @@ export class NextHops {
   }
 
   #addRoute(replaces: boolean): void {
-    if (this.#hasTooManyRoutes) return;
     const { mtu } = this.#route;
     if (mtu > 0) {
       this.#leastOfRoutes = Math.min(this.#leastOfRoutes, mtu);
       this.#leastOfReading = Math.min(this.#leastOfReading, mtu);
     }
+    if (this.#hasTooManyRoutes) return;
     if (!this.#routes.add(this.#route, replaces)) this.#readRoutes();
     if (this.#route.expiresIn > 0) this.#readRoutesIn(Math.min(this.#route.expiresIn, FARTHEST_END) * 10);
     if (this.#routes.size > this.#maxRoutes) {

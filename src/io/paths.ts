@@ -9,7 +9,7 @@ import type { IoPort } from './packet-io.ts';
 import { effectiveMtu, LEN_MAX } from './route-mtu.ts';
 import { RouteQuery } from './route-query.ts';
 
-/** What is found is one number: the port's index + 1, and the MTU in the lower half. */
+/** What the kernel answers is kept as one number: the port's index + 1, and the MTU in the lower half. */
 const PORT_SHIFT = 16;
 const NO_ROUTE = 0;
 
@@ -35,29 +35,26 @@ export class Paths {
 
   /** Largest IP packet that goes to words[at..at+3], bytes; 0: there is no route. */
   mtuTowards(words: Int32Array, at: number): number {
-    return this.#find(words, at) & LEN_MAX;
+    const hops = this.#hops;
+    const route = hops.routeTo(words, at);
+    if (route < 0) return this.#ask(words, at) & LEN_MAX;
+    return this.#mtuOf(hops.interfaceIndexOfRoute(route), hops.mtuOfRoute(route), words, at);
   }
 
   /** Index of the port that packets to words[at..at+3] leave by; -1: of none. */
   portTowards(words: Int32Array, at: number): number {
-    return (this.#find(words, at) >>> PORT_SHIFT) - 1;
+    const route = this.#hops.routeTo(words, at);
+    if (route < 0) return (this.#ask(words, at) >>> PORT_SHIFT) - 1;
+    return this.#portOf.get(this.#hops.interfaceIndexOfRoute(route)) ?? -1;
   }
 
   close(): void {
     this.#query.close();
   }
 
-  #find(words: Int32Array, at: number): number {
-    const hops = this.#hops;
-    const route = hops.routeTo(words, at);
-    if (route < 0) return this.#ask(words, at);
-    const link = hops.interfaceIndexOfRoute(route);
-    return this.#found(link, hops.mtuOfRoute(route), isV4(words, at));
-  }
-
-  #found(link: number, ofRoute: number, isIpv4: boolean): number {
-    const port = this.#portOf.get(link) ?? -1;
-    return ((port + 1) << PORT_SHIFT) | effectiveMtu(ofRoute, this.#hops.mtuOfLink(link, isIpv4), isIpv4);
+  #mtuOf(link: number, ofRoute: number, words: Int32Array, at: number): number {
+    const isIpv4 = isV4(words, at);
+    return effectiveMtu(ofRoute, this.#hops.mtuOfLink(link, isIpv4), isIpv4);
   }
 
   #ask(words: Int32Array, at: number): number {
@@ -83,6 +80,7 @@ export class Paths {
       if (!(error instanceof SysError)) throw error;
       return NO_ROUTE; // the kernel was short of memory: nobody knows
     }
-    return this.#found(query.interfaceIndex, query.mtu, isV4(words, at));
+    const port = this.#portOf.get(query.interfaceIndex) ?? -1;
+    return ((port + 1) << PORT_SHIFT) | this.#mtuOf(query.interfaceIndex, query.mtu, words, at);
   }
 }

@@ -40,7 +40,7 @@ export class RouteQuery {
   /**
    * Whether packets to the address words[at..at+3] have a route, which the fields above then describe. Throws a SysError.
    *
-   * measured: 12 us.
+   * measured (busy machine): 25 us, for two questions to the kernel.
    */
   ask(words: Int32Array, at: number): boolean {
     // Of several gateways only this answer says which one is taken.
@@ -51,6 +51,11 @@ export class RouteQuery {
     this.isLocal = type === TYPE_LOCAL;
     this.mtu = this.#request(words, at, true) ? this.#route.mtu : 0;
     return true;
+  }
+
+  /** Whether the address words[at..at+3] is this host's own. Throws a SysError. */
+  leadsHere(words: Int32Array, at: number): boolean {
+    return this.#request(words, at, false) && this.#route.type === TYPE_LOCAL;
   }
 
   close(): void {

@@ -15,6 +15,7 @@ const NARROW = { '192.0.2.1': 1280 };
 const each = (row: (walk: Walk) => Omit<Row, 'name'>): Row[] =>
   ANSWERS.map((walk) => ({ name: walk.name, plan: walk.plan(), ...row(walk) }));
 
+const outboundV4 = ANSWERS.find(({ from, to }) => from === 4 && to === 4)!;
 const client = ({ over }: Walk): string => over.named.cip;
 const growth = ({ from, to }: Walk) => (to - from) * 10;
 const result = (walk: Walk, fields: Fields) => walk.over.atClient(fields);
@@ -154,3 +155,22 @@ rows(
     };
   }),
 );
+
+/** Ten options that each piece bears. */
+const STREAM_IDS = Uint8Array.from({ length: 40 }, (_, i) => [0x88, 4, 0, 7][i % 4]!);
+
+rows('a way that has no room beside the header takes no piece, and nothing waits for it', [
+  {
+    name: 'IPv4 options fill the MTU',
+    plan: outboundV4.plan(),
+    mtus: { ...NARROW, [client(outboundV4)]: 64 },
+    steps: [
+      ...outboundV4.before,
+      {
+        lan: outboundV4.packet({ payload: filling(outboundV4, 200), options: STREAM_IDS }),
+        verdict: 'drop:send_failed',
+        sent: [],
+      },
+    ],
+  },
+]);

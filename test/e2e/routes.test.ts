@@ -69,6 +69,13 @@ for (const io of IOS) {
       // The server's kernel was told about the LIP, which clients share: what it sends to the other one is cut as well.
       assert.deepEqual((await rig.probe('exchange', { sizes, bind: other })).results, same);
       assert.equal(await told(rig), before);
+      const server = rig.realServers[0]!;
+      ip(rig, `route add ${server.ip} dev lan0 mtu 1350`);
+      await until('the route to the real server is planned for', () =>
+        changes(rig).includes(`MTU towards ${server.ip}: 1500 -> 1350`),
+      );
+      const { second, mtu } = await rig.probe('pmtu', { size: pair.full, bind: other });
+      assert.deepEqual([second, mtu], ['EMSGSIZE', 1350]);
       assert.equal(await rig.metric('io_send_errors_total'), 0);
       await Promise.all(servers.map((server) => server.end()));
     });

@@ -14,10 +14,10 @@ interface Host {
   finder: Finder;
 }
 
-async function host(t: TestContext): Promise<Host> {
+async function host(t: TestContext, options: object = {}): Promise<Host> {
   const { ns, peer } = routedHost(t, NETWORKS);
   const run = (command: string) => sh(`ip -n ${ns} ${command}`);
-  const finder = await startFinder(t, ns, { ports: ['e1', 'e2'] });
+  const finder = await startFinder(t, ns, { ports: ['e1', 'e2'], ...options });
   return { ns, peer, run, finder };
 }
 
@@ -82,6 +82,17 @@ test('where the copy of the routes cannot tell, the kernel is asked, and again a
   run('-6 route delete fd51::/16 table 100');
   run('-6 route add unreachable fd51::/16 table 100');
   assert.deepEqual(await look(), ['e1 1450', '0']);
+});
+
+test('with more routes than are kept the kernel is asked, but not about packets that all of them take', async (t) => {
+  const { run, finder } = await host(t, { maxRoutes: 4 });
+  run('route add 10.40.0.0/16 via 10.1.0.2 mtu 1400');
+  run('-6 route add fd40::/16 via fd00:2::2 mtu 1450');
+  assert.deepEqual(await finder.paths('10.40.0.9', 'fd40::9', '10.1.0.9', '10.40.0.9'), {
+    paths: ['e1 1400', 'e2 1450', 'e1 1500', 'e1 1400'],
+    leastMtu: 1400,
+  });
+  assert.match(await finder.reason(), /more than 4 routes/);
 });
 
 test('what an ICMP error taught the kernel is no MTU of a way', async (t) => {
