@@ -45,7 +45,10 @@ const header = new Uint8Array(ipv4.IPV4_MAX_HEADER_LEN);
 export const needsFragments = (packet: Packet, mtu: number): boolean =>
   packet.totalLen > mtu || (packet.largestFragment !== 0 && packet.datagramLen > packet.largestFragment);
 
-/** Sends the packet in fragments of at most `mtu` bytes and overwrites it. False: one of them could not be sent. */
+/**
+ * Sends the packet in fragments of at most `mtu` bytes and overwrites it. False: one of them could not be sent, or `mtu` has
+ * no room for 8 bytes behind the headers.
+ */
 export function sendFragments(send: Send, frame: Frame, packet: Packet, mtu: number, id: number): boolean {
   const { bytes } = frame;
   const { family, off, udpOff, datagramLen } = packet;

@@ -1,5 +1,5 @@
-// AF_PACKET sockets that somebody else (libpcap) opened in this process: find them, and read what the kernel counts and
-// reports about them (packet(7)).
+// What the kernel counts and reports about AF_PACKET sockets (packet(7)), whether libpcap opened them in this process or
+// packet-ring.ts and packet-listener.ts did; and which descriptors of this process are such sockets.
 import { readdirSync } from 'node:fs';
 import { check, getsockname, getsockopt, if_nametoindex, setsockopt } from './libc.ts';
 

@@ -133,9 +133,9 @@ const chain = new ExtensionChain();
 
 /**
  * Reads the packet that an ICMP error embeds at frame.bytes[off, end), of which only the head may be there: IP header,
- * protocol-248 header if it has one, and UDP header. False when that much is not there or makes no sense. Its length
- * fields are those of the packet that was sent. Options are skipped by IHL: a receiver may have edited them. It may be
- * the first fragment of a datagram.
+ * protocol-248 header if it has one, and UDP header. False when that much is not there or makes no sense, as options do
+ * that reach beyond their header. The length that it tells may be larger than what is there. Nothing says that such a packet
+ * was ever sent. It may be the first fragment of a datagram.
  */
 export function parseEmbedded(
   packet: Packet,

@@ -3,8 +3,11 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import type { IoCounterName } from '../../src/io/packet-io.ts';
+import { udp4 } from '../packets/builder.ts';
+import { udp6 } from '../packets/builder6.ts';
 import { startEndpoint } from './endpoint.ts';
 import { sh, threeInARow } from './namespaces.ts';
+import { addNeighbor, type Finder, routedHost, startFinder } from './next-hop.ts';
 import {
   assertPass,
   BOTH_FAMILIES,
@@ -110,3 +113,48 @@ for (const { name: way, isRing, hasRule } of WAYS) {
     });
   }
 }
+
+/** Of 100 packets to the address, or to the addresses in turn, how many the kernel gets. */
+async function admitted({ program }: Finder, ...addresses: string[]): Promise<number> {
+  const send = Array.from({ length: 100 }, (_, n) => {
+    const dst = addresses[n % addresses.length]!;
+    const packetOf = dst.includes(':') ? udp6 : udp4;
+    const src = dst.includes(':') ? 'fd00:1::1' : '10.1.0.1';
+    return Buffer.from(packetOf({ src, dst, sport: 5001, dport: 6000 })).toString('hex');
+  });
+  program.write({ send, nowMs: 0 });
+  return (await program.next<boolean[]>('sent')).filter(Boolean).length;
+}
+
+test('only who must be asked for an Ethernet address and has not said it is limited', async (t) => {
+  const { ns } = routedHost(t, 2);
+  sh(`ip -n ${ns} tuntap add t0 mode tun && ip -n ${ns} link set t0 up`);
+  sh(`ip -n ${ns} address add 10.8.0.1/24 dev t0 && ip -n ${ns} address add fd00:8::1/64 dev t0 nodad`);
+  addNeighbor(ns, 1, 2);
+  sh(`ip -n ${ns} route add 10.7.0.0/16 via 10.1.0.2 && ip -n ${ns} route add fd00:7::/64 via fd00:1::2`);
+  sh(`ip -n ${ns} route add 10.6.0.0/16 via 10.1.0.66 && ip -n ${ns} route add fd00:6::/64 via fd00:1::66`);
+  const finder = await startFinder(t, ns);
+  for (const [what, ipv4, ipv6] of [
+    ['a known neighbor', '10.1.0.2', 'fd00:1::2'],
+    ['behind a known gateway', '10.7.0.1', 'fd00:7::1'],
+    ['this host', '10.1.0.1', 'fd00:1::1'],
+    ['without Ethernet', '10.8.0.2', 'fd00:8::2'],
+  ])
+    for (const ip of [ipv4!, ipv6!]) assert.equal(await admitted(finder, ip), 100, `${what}: ${ip}`);
+  for (const ip of ['10.1.0.77', 'fd00:1::77']) assert.equal(await admitted(finder, ip), ROOM, ip);
+  // What waits for a gateway is one budget, whoever is behind it.
+  for (const ips of [
+    ['10.6.0.1', '10.6.0.2'],
+    ['fd00:6::1', 'fd00:6::2'],
+  ])
+    assert.equal(await admitted(finder, ...ips), ROOM, ips.join());
+
+  sh(`ip -n ${ns} link set e2 arp off`);
+  await finder.reason(); // takes it in
+  for (const ip of ['10.2.0.77', 'fd00:2::77'])
+    assert.equal(await admitted(finder, ip), 100, `no ARP: ${ip}`);
+  addNeighbor(ns, 1, 77);
+  for (const ip of ['10.1.0.77', 'fd00:1::77'])
+    assert.equal(await admitted(finder, ip), 100, `it answered: ${ip}`);
+  await finder.program.stop();
+});
