@@ -18,7 +18,7 @@ import {
   serviceOf,
 } from '../session/session.ts';
 import type { Packet } from '../wire/packet.ts';
-import { CLIENT_HAS_TOO_MANY, CLIENT_IS_TOO_FAST, ClientTable } from './client-table.ts';
+import { CLIENT_HAS_TOO_MANY, CLIENT_IS_TOO_FAST, CLIENT_IS_UNSEEN, ClientTable } from './client-table.ts';
 import { DROP, VERDICT, type Verdict } from './verdict.ts';
 
 /** So a bucket gains its tokens per second in each millisecond. */
@@ -36,6 +36,10 @@ export class Admission {
   readonly #prefixes: Float64Array;
   readonly #workers: number;
   #services: readonly (Door | undefined)[];
+  /** Of the client that was judged last. */
+  #isUnseen = false;
+  /** The memory was used by nobody before: sessions in it were read from a file. */
+  #isFresh = true;
 
   /**
    * `clients` is CommonMemory's, `clientPrefixes` this datapath's; `worker` is the number of this of `workers` datapaths.
@@ -64,7 +68,8 @@ export class Admission {
    * `slots` records. To be called once, before its sessions go on and come to `restored`.
    */
   takeOver(records: Int32Array, slots: number): void {
-    this.#takeOffOutdated(records, slots);
+    this.#isFresh = this.#prefixes.every((prefixes) => prefixes === NO_PREFIXES);
+    this.#takeOffOutdated(this.#outdated(), records, slots);
   }
 
   /**
@@ -76,13 +81,24 @@ export class Admission {
     const before = this.#services;
     const after = byIndex(services, (plan) => new Door(plan, this.#workers, before[plan.index]));
     this.#services = after;
-    const isOutdated = this.#takeOffOutdated(records, slots);
+    const isOutdated = this.#outdated();
     const isCountedAnew = after.map((door, index) => isOutdated[index] || isLimitNew(before[index], door));
+    const unseen = (doors: readonly (Door | undefined)[]): number => {
+      const isLimited = doors.map((door, index) => isCountedAnew[index] && hasSessionLimit(door));
+      let count = 0;
+      for (let base = 0; base < slots * SESSION_WORDS; base += SESSION_WORDS)
+        if (isUsed(records, base) && isLimited[serviceOf(records, base)] && !isCounted(records, base))
+          count++;
+      return count;
+    };
+    const unseenBefore = isCountedAnew.includes(true) ? unseen(before) : 0;
+    this.#takeOffOutdated(isOutdated, records, slots);
     if (!isCountedAnew.includes(true)) return;
     for (let base = 0; base < slots * SESSION_WORDS; base += SESSION_WORDS) {
       const index = serviceOf(records, base);
-      if (isUsed(records, base) && isCountedAnew[index]) this.restored(index, records, base);
+      if (isUsed(records, base) && isCountedAnew[index]) this.#restored(index, records, base);
     }
+    this.#clients.addUncounted(Math.max(0, unseen(after) - unseenBefore));
   }
 
   /**
@@ -90,6 +106,7 @@ export class Admission {
    * not. Counts as a new session of this second when it may, whether or not it is opened then.
    */
   judge(serviceIndex: number, packet: Packet, sessionsOfService: number, nowMs: number): Verdict {
+    this.#isUnseen = false;
     const door = this.#services[serviceIndex];
     if (door === undefined || !door.isGuarded) return VERDICT.forward;
     if (door.rules !== undefined && !door.rules.allows(packet.addresses, 0)) return DROP.denied;
@@ -101,15 +118,20 @@ export class Admission {
       const judged = this.#clients.judge(sessionsPerClient, newSessionsPerClient, nowMs);
       if (judged === CLIENT_HAS_TOO_MANY) return DROP.client_session_limit;
       if (judged === CLIENT_IS_TOO_FAST) return DROP.client_new_session_limit;
+      this.#isUnseen = judged === CLIENT_IS_UNSEEN;
     }
     if (door.perSecond > 0) door.takeToken();
     return VERDICT.forward;
   }
 
-  /** A session was opened: its record is whole. */
+  /** The session of the client that was judged last was opened: its record is whole. */
   opened(serviceIndex: number, records: Int32Array, base: number): void {
     const door = this.#services[serviceIndex];
-    if (door !== undefined) this.#open(door, records, base);
+    if (hasSessionLimit(door)) {
+      this.#open(records, base);
+      if (!isCounted(records, base)) this.#isUnseen = true;
+    }
+    if (this.#isUnseen) this.#clients.addUncounted(1);
   }
 
   /** A session ends, or is given up; its client, service and flags are still in its record. */
@@ -128,10 +150,17 @@ export class Admission {
    * it is counted already when its record says so.
    */
   restored(serviceIndex: number, records: Int32Array, base: number): void {
+    this.#restored(serviceIndex, records, base);
+    // A predecessor has said so of its sessions.
+    const isNew = this.#isFresh && hasSessionLimit(this.#services[serviceIndex]);
+    if (isNew && !isCounted(records, base)) this.#clients.addUncounted(1);
+  }
+
+  #restored(serviceIndex: number, records: Int32Array, base: number): void {
     const door = this.#services[serviceIndex];
     if (door === undefined || isCounted(records, base)) return;
     if (isNormal(records, base)) this.#answer(records, base, records[base + LAST_SEEN]);
-    else this.#open(door, records, base);
+    else if (hasSessionLimit(door)) this.#open(records, base);
   }
 
   /** Whether a real server answered the client not long ago: 10 minutes after its last answered session ended. */
@@ -142,32 +171,34 @@ export class Admission {
     return this.#clients.isKnown(nowMs);
   }
 
-  #open(door: Door, records: Int32Array, base: number): void {
-    if (door.limits.sessionsPerClient === 0) return;
+  #open(records: Int32Array, base: number): void {
     this.#select(records, base);
-    this.#count(records, base, records[base + LAST_SEEN]);
+    this.#count(records, base, records[base + LAST_SEEN], false);
   }
 
   #answer(records: Int32Array, base: number, nowMs: number): void {
     this.#select(records, base);
-    if (!isCounted(records, base)) this.#count(records, base, nowMs);
+    if (!isCounted(records, base)) this.#count(records, base, nowMs, true);
     if (isCounted(records, base)) this.#clients.answered(nowMs);
   }
 
+  /** The services of which the memory names other prefixes than those of now. */
+  #outdated(): boolean[] {
+    const isOutdated = (was: number, index: number) =>
+      was !== NO_PREFIXES && was !== prefixesOf(this.#services[index]);
+    return Array.from(this.#prefixes, isOutdated);
+  }
+
   /**
-   * All of them first, and only then the memory names the prefixes of now: wherever this ends, what is still marked is
-   * counted by those that it names. Returns the services whose sessions are not counted now.
+   * The sessions of these services are not counted then. All of them first, and only then the memory names the prefixes of
+   * now: wherever this ends, what is still marked is counted by those that it names.
    */
-  #takeOffOutdated(records: Int32Array, slots: number): boolean[] {
-    const prefixes = this.#prefixes;
-    const wanted = prefixes.map((_, index) => prefixesOf(this.#services[index]));
-    const isOutdated = Array.from(prefixes, (was, index) => was !== NO_PREFIXES && was !== wanted[index]);
+  #takeOffOutdated(isOutdated: readonly boolean[], records: Int32Array, slots: number): void {
     if (isOutdated.includes(true)) {
       for (let base = 0; base < slots * SESSION_WORDS; base += SESSION_WORDS)
         if (isCounted(records, base) && isOutdated[serviceOf(records, base)]) this.#takeOff(records, base);
     }
-    prefixes.set(wanted);
-    return isOutdated;
+    this.#prefixes.set(this.#prefixes.map((_, index) => prefixesOf(this.#services[index])));
   }
 
   /** The mark goes last, for the reason that it comes first in #count. */
@@ -185,9 +216,9 @@ export class Admission {
   }
 
   /** Marked first: should this be the last that the process does, a session too few is counted, not one too many. */
-  #count(records: Int32Array, base: number, nowMs: number): void {
+  #count(records: Int32Array, base: number, nowMs: number, isAnswered: boolean): void {
     records[base + LPORT_FLAGS] |= FLAG_COUNTED;
-    if (!this.#clients.add(nowMs)) records[base + LPORT_FLAGS] &= ~FLAG_COUNTED;
+    if (!this.#clients.add(nowMs, isAnswered)) records[base + LPORT_FLAGS] &= ~FLAG_COUNTED;
   }
 }
 
@@ -251,6 +282,10 @@ const NO_PREFIXES = 0;
 /** What makes a client of a service, in a cell: the prefix of IPv4 in the upper bits, that of IPv6 in the lower 8. */
 const prefixesOf = (door: Door | undefined): number =>
   door === undefined ? NO_PREFIXES : (door.limits.prefixV4 << 8) | door.limits.prefixV6;
+
+/** Whether each session of a client counts. */
+const hasSessionLimit = (door: Door | undefined): boolean =>
+  door !== undefined && door.limits.sessionsPerClient > 0;
 
 /** Whether sessions that were not counted must be. */
 const isLimitNew = (before: Door | undefined, after: Door | undefined): boolean =>

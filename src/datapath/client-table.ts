@@ -1,8 +1,9 @@
 // The clients of services, in memory that all datapaths share: how many sessions each has, how many more it may open just
 // now, and when a real server last answered it. A client is a prefix of addresses towards one service. Bounded: a hash
-// table of small sets; in a set that is full, who has no session makes room, first those not answered, oldest first.
+// table of small sets; in a set that is full, who has no session makes room, first those not answered, oldest first. Who was
+// answered keeps half of the set from those who were not: a flood does not make all of them strangers.
 //
-// When all of a set have sessions, a newcomer has no entry: it is not limited and not counted, but `uncounted` is. A limit
+// A newcomer who finds no room has no entry: it is not limited and not counted, but `uncounted` says so. A limit
 // keeps one client from taking too much; against so many clients that they fill the table it could do nothing, and to
 // refuse newcomers would do the flood's work. What a service and the session table take stays bounded.
 //
@@ -21,6 +22,8 @@ const HEADER = 16;
 
 const WAYS = 8;
 const ENTRY_BITS = 3;
+/** Entries of a set that only who was answered takes from others who were. */
+const KEPT = WAYS / 2;
 // Words of an entry, half a cache line.
 const PREFIX = 0;
 /** Service index + 1 in the upper half, 0 for a free entry; in the lower when it was answered, 0 = never. */
@@ -52,6 +55,8 @@ const LOCK_LOOKS = 200;
 export const CLIENT_MAY = 0;
 export const CLIENT_HAS_TOO_MANY = 1;
 export const CLIENT_IS_TOO_FAST = 2;
+/** It may, because there is no room for it. */
+export const CLIENT_IS_UNSEEN = 3;
 
 export class ClientTable {
   readonly #words: Int32Array;
@@ -70,7 +75,7 @@ export class ClientTable {
     return HEADER + (entries / WAYS) * SET_WORDS;
   }
 
-  /** Sessions that were neither limited nor counted by client, because there was no room. */
+  /** Of all datapaths: what they gave to `addUncounted`. */
   static uncounted(words: Int32Array): number {
     return words[UNCOUNTED] >>> 0;
   }
@@ -108,7 +113,7 @@ export class ClientTable {
   /**
    * Whether the client may open another session: it has fewer than `sessions`, and opened no more than `perSecond` in a
    * second, of which this is one then; 0 is no limit. Datapaths that judge a client in the same instant may let it have
-   * one session too many each.
+   * one session too many each. One of CLIENT_MAY and the others.
    */
   judge(sessions: number, perSecond: number, nowMs: number): number {
     const words = this.#words;
@@ -117,8 +122,8 @@ export class ClientTable {
       const hasTooMany = found >= 0 && sessions > 0 && words[found + SESSIONS] >= sessions;
       return hasTooMany ? CLIENT_HAS_TOO_MANY : CLIENT_MAY;
     }
-    const entry = this.#lockEntry(nowMs);
-    if (entry < 0) return CLIENT_MAY;
+    const entry = this.#lockEntry(nowMs, false);
+    if (entry < 0) return CLIENT_IS_UNSEEN;
     let verdict = CLIENT_MAY;
     if (sessions > 0 && words[entry + SESSIONS] >= sessions) verdict = CLIENT_HAS_TOO_MANY;
     else if (!this.#takeToken(entry, perSecond, nowMs)) verdict = CLIENT_IS_TOO_FAST;
@@ -126,13 +131,21 @@ export class ClientTable {
     return verdict;
   }
 
-  /** Counts a session of the client; false: there is no room, and it must not be taken off either. */
-  add(nowMs: number): boolean {
-    const entry = this.#lockEntry(nowMs);
+  /**
+   * Counts a session of the client, who `isAnswered`, or not yet; false: there is no room, and it must not be taken off
+   * either.
+   */
+  add(nowMs: number, isAnswered: boolean): boolean {
+    const entry = this.#lockEntry(nowMs, isAnswered);
     if (entry < 0) return false;
     Atomics.add(this.#words, entry + SESSIONS, 1);
     this.#unlock();
     return true;
+  }
+
+  /** So many sessions more are limited by client and not counted. */
+  addUncounted(sessions: number): void {
+    Atomics.add(this.#words, UNCOUNTED, sessions);
   }
 
   /** Takes off a session that was counted. */
@@ -217,19 +230,16 @@ export class ClientTable {
   }
 
   /** The client's entry, made when it has none, in its set, which is locked; -1 without room, and nothing is locked. */
-  #lockEntry(nowMs: number): number {
-    let entry = -1;
-    if (this.#lock()) {
-      entry = this.#find();
-      if (entry < 0) entry = this.#make(nowMs);
-      if (entry < 0) this.#unlock();
-    }
-    if (entry < 0) Atomics.add(this.#words, UNCOUNTED, 1);
+  #lockEntry(nowMs: number, isAnswered: boolean): number {
+    if (!this.#lock()) return -1;
+    let entry = this.#find();
+    if (entry < 0) entry = this.#make(nowMs, isAnswered);
+    if (entry < 0) this.#unlock();
     return entry;
   }
 
-  #make(nowMs: number): number {
-    const entry = this.#replaceable(nowMs);
+  #make(nowMs: number, isAnswered: boolean): number {
+    const entry = this.#replaceable(nowMs, isAnswered);
     if (entry < 0) return -1;
     const words = this.#words;
     Atomics.store(words, entry + TAG, 0);
@@ -241,17 +251,19 @@ export class ClientTable {
     return entry;
   }
 
-  #replaceable(nowMs: number): number {
+  #replaceable(nowMs: number, isAnswered: boolean): number {
     const words = this.#words;
     const end = this.#set + SET_WORDS;
     let unknown = -1;
     let unknownMs = -1;
     let known = -1;
+    let knownCount = 0;
     let knownUnits = -EARLY_UNITS - 1;
     for (let entry = this.#set + 1; entry < end; entry += 1 << ENTRY_BITS) {
       if (words[entry + TAG] === 0) return entry;
       if (words[entry + SESSIONS] > 0) continue;
       if (this.#isKnown(entry, nowMs)) {
+        knownCount++;
         const units = unitsBetween(words[entry + TAG] & 0xffff, unitsOf(nowMs));
         if (units <= knownUnits) continue;
         known = entry;
@@ -263,7 +275,8 @@ export class ClientTable {
         unknownMs = ageMs;
       }
     }
-    return unknown >= 0 ? unknown : known;
+    if (unknown >= 0) return unknown;
+    return isAnswered || knownCount > KEPT ? known : -1;
   }
 
   #lock(): boolean {

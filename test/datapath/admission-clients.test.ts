@@ -166,6 +166,30 @@ describe('a client that was answered', () => {
     assert.ok(worker.isKnown(A));
   });
 
+  test('stays known through a flood of clients whose sessions all last, and half of those who are', () => {
+    const limited = [planOf({ sessionsPerClient: 2 })];
+    for (const [known, staying] of [
+      [1, 1],
+      [4, 4],
+      [8, 4],
+    ] as const) {
+      const clients = tableOf(8);
+      const worker = new Worker(limited, clients);
+      for (let n = 0; n < known; n++) {
+        const base = worker.open(`192.0.2.${n}`);
+        worker.answer(base);
+        worker.end(base);
+        worker.now += MINUTE / 4;
+      }
+      for (let n = 0; n < 50; n++) assert.equal(typeof worker.open(`198.51.100.${n}`), 'number');
+      assert.deepEqual(
+        Array.from({ length: known }, (_, n) => worker.isKnown(`192.0.2.${n}`)),
+        Array.from({ length: known }, (_, n) => n >= known - staying),
+      );
+      assert.equal(ClientTable.uncounted(clients), 50 - (8 - staying), 'the rest had entries');
+    }
+  });
+
   test('makes room for others that were answered later', () => {
     const worker = new Worker([planOf({})], tableOf(8));
     for (let n = 0; n < 9; n++) {
@@ -193,6 +217,49 @@ describe('a table of clients without room', () => {
     worker.end(0);
     assert.equal(typeof worker.open('192.0.3.2'), 'number');
     assert.equal(worker.open('192.0.3.2'), 'drop:client_session_limit');
+  });
+
+  const limits = { sessionsPerClient: 9 };
+  const both = { ...limits, newSessionsPerClient: 9 };
+  const fast = { newSessionsPerClient: 9 };
+  for (const [name, of] of Object.entries({ limits, both, fast })) {
+    test(`counts each session that ${name} do not see once, whatever becomes of it`, () => {
+      const clients = tableOf(8);
+      const worker = new Worker([planOf(of)], clients);
+      for (let n = 0; n < 8; n++) worker.answer(worker.open(`192.0.2.${n}`));
+      const others = Array.from({ length: 5 }, (_, n) => worker.open(`192.0.3.${n}`));
+      assert.equal(ClientTable.uncounted(clients), 5);
+      for (let n = 0; n < 3; n++) worker.judge('192.0.4.1'); // opens none
+      worker.answer(others[0]!);
+      worker.update([planOf({ ...of, prefixV6: 48 })]);
+      worker.update([planOf(of)]);
+      const after = new Worker([planOf(of)], clients, 0, 1, worker.records, worker.prefixes);
+      for (const base of others) after.admission.restored(0, after.records, Number(base));
+      assert.equal(ClientTable.uncounted(clients), 5);
+      for (const base of others) after.end(base);
+      assert.equal(ClientTable.uncounted(clients), 5);
+    });
+  }
+
+  test('counts no session without a limit by client, and those that were there when one comes', () => {
+    const clients = tableOf(8);
+    const worker = new Worker([planOf({})], clients);
+    for (let n = 0; n < 12; n++) worker.answer(worker.open(`192.0.2.${n}`));
+    assert.equal(ClientTable.uncounted(clients), 0);
+    worker.update([planOf({ sessionsPerClient: 9 })]);
+    assert.equal(ClientTable.uncounted(clients), 4);
+    worker.update([planOf({ sessionsPerClient: 9, prefixV6: 48 })]);
+    assert.equal(ClientTable.uncounted(clients), 4);
+  });
+
+  test('counts sessions that were read from a file, also when it has no room for them', () => {
+    const before = new Worker([planOf(limits)], tableOf(64));
+    const bases = Array.from({ length: 10 }, (_, n) => before.open(`192.0.2.${n}`));
+    for (const base of bases) before.records[Number(base) + LPORT_FLAGS]! &= ~FLAG_COUNTED;
+    const clients = tableOf(8);
+    const after = new Worker([planOf(limits)], clients, 0, 1, before.records);
+    for (const base of bases) after.admission.restored(0, after.records, Number(base));
+    assert.equal(ClientTable.uncounted(clients), 2);
   });
 
   test('goes on without what another datapath holds locked, and the successor of that one releases it', () => {

@@ -46,7 +46,7 @@ describe('after so long that its time comes round', () => {
       const select = () => clients.select(0, addresses, 0, 32, 64);
       const answer = (nowMs: number) => {
         select();
-        clients.add(nowMs);
+        clients.add(nowMs, true);
         clients.answered(nowMs);
         clients.remove();
         assert.ok(clients.isKnown((nowMs + MINUTE) | 0));
@@ -64,7 +64,7 @@ describe('after so long that its time comes round', () => {
       const clients = new ClientTable(new Int32Array(ClientTable.words(8 * SETS)), [1, 2], 0);
       clients.select(0, addresses, 0, 32, 64);
       for (const now of [0, days * DAY]) {
-        clients.add(now);
+        clients.add(now, true);
         clients.answered(now);
         clients.remove();
         assert.ok(clients.isKnown(now + MINUTE), `again after ${days} days`);
