@@ -27,7 +27,8 @@ async function everything(socket: Socket): Promise<string> {
   socket.setEncoding('utf8').on('data', (chunk) => {
     text += chunk;
   });
-  await once(socket, 'close');
+  // Not once(): who closes what still sends resets the connection, an error that comes behind the answer.
+  await new Promise((resolve) => socket.once('close', resolve));
   return text;
 }
 
