@@ -115,6 +115,7 @@ function start(message: WorkerStart): Running {
       (plan.worker?.worker ?? 0) === 0
         ? (text, isOver) => tell({ kind: isOver ? 'info' : 'warning', message: text })
         : undefined,
+    onSettled: (wasSent) => datapath.settled(wasSent),
     nowMs: () => clock.nowMs(),
     hops,
     others,

@@ -19,21 +19,35 @@ export interface ServiceFamily {
 export const SERVICE_FAMILIES: readonly ServiceFamily[] = [
   {
     name: 'packets_total',
-    help: 'IP packets received, whatever became of them.',
+    help: 'IP packets received, whatever became of them; without service and direction those of no service.',
     isAlwaysThere: true,
-    series: { inboundPackets: { direction: 'inbound' }, outboundPackets: { direction: 'outbound' } },
+    series: {
+      inboundPackets: { direction: 'inbound' },
+      outboundPackets: { direction: 'outbound' },
+      unassignedPackets: { direction: '' },
+    },
   },
   {
     name: 'bytes_total',
-    help: 'Bytes of IP packets received.',
+    help: 'Bytes of IP packets received for a service, as they came.',
     isAlwaysThere: true,
     series: { inboundBytes: { direction: 'inbound' }, outboundBytes: { direction: 'outbound' } },
   },
   {
     name: 'forwarded_packets_total',
-    help: 'Packets sent on.',
+    help: 'Of them, sent on: the kernel took them.',
     isAlwaysThere: true,
     series: { inboundForwarded: { direction: 'inbound' }, outboundForwarded: { direction: 'outbound' } },
+  },
+  {
+    name: 'consumed_packets_total',
+    help: 'Of them, ended here on purpose: echo ACKs, replies to carriers, ICMP errors about a UOA.',
+    series: { consumed: {} },
+  },
+  {
+    name: 'passed_packets_total',
+    help: 'Of them, left to the host: to an address of the proxy, but for no service of it.',
+    series: { passed: {} },
   },
   {
     name: 'sessions',
@@ -79,7 +93,7 @@ export const SERVICE_FAMILIES: readonly ServiceFamily[] = [
   },
   {
     name: 'uoa_failed_total',
-    help: 'UOAs that were due and could not be sent; the client packet went without.',
+    help: 'UOAs that were due and could not be sent.',
     series: { uoaFailed: {} },
   },
   { name: 'uoa_acked_total', help: "Rounds that a real server's echo ACK ended.", series: { uoaAcked: {} } },
@@ -124,6 +138,11 @@ export const SERVICE_FAMILIES: readonly ServiceFamily[] = [
     series: { fragmentsReceived: {} },
   },
   {
+    name: 'fragments_joined_total',
+    help: 'Of them, those whose datagram became whole.',
+    series: { fragmentsJoined: {} },
+  },
+  {
     name: 'datagrams_reassembled_total',
     help: 'Datagrams put together from fragments.',
     series: { datagramsReassembled: {} },
@@ -132,6 +151,11 @@ export const SERVICE_FAMILIES: readonly ServiceFamily[] = [
     name: 'datagrams_fragmented_total',
     help: 'Datagrams sent on in fragments.',
     series: { datagramsFragmented: {} },
+  },
+  {
+    name: 'fragments_sent_total',
+    help: 'Fragments sent, also of datagrams of which another one was refused.',
+    series: { fragmentsSent: {} },
   },
   {
     name: 'handed_over_total',
@@ -223,8 +247,20 @@ export const IO_FAMILIES: readonly IoFamily[] = [
     series: { received: {} },
   },
   {
+    name: 'io_split_total',
+    help: 'Packets more than frames, because super packets were taken apart.',
+    perInterface: true,
+    series: { split: {} },
+  },
+  {
+    name: 'io_judged_total',
+    help: 'Packets that the datapath judged: all that are neither foreign nor lost.',
+    perInterface: true,
+    series: { judged: {} },
+  },
+  {
     name: 'io_lost_total',
-    help: 'Frames lost before they were looked at: kernel capture buffer full, or our backlog full.',
+    help: 'Frames lost before they were looked at: kernel capture buffer full, or our backlog full or gone with its process.',
     perInterface: true,
     series: { lostKernel: { where: 'kernel' }, lostBacklog: { where: 'backlog' } },
   },

@@ -1,5 +1,5 @@
 // What /services and /stats answer: plain data, made of the plans and the shared counters at the moment of the request.
-import { COUNTER, COUNTER_COLUMNS, type CounterName, counterRow, dropColumn } from '../datapath/counters.ts';
+import { COUNTER, type CounterName, counterRow, dropColumn } from '../datapath/counters.ts';
 import { SERVER_COUNTER, type ServerCounterName, serverRow } from '../datapath/server-cells.ts';
 import { DROP, DROP_REASONS, type DropReason } from '../datapath/verdict.ts';
 import { IO_COLUMN, IO_COUNTERS, type IoCounterName } from '../io/packet-io.ts';
@@ -132,8 +132,8 @@ export function effectiveWeight(
 }
 
 export function reportStats(sources: AdminSources): StatsReport {
-  const { counters: cells, io } = sources;
-  const sum = (column: number) => sumColumn(cells, column, COUNTER_COLUMNS);
+  const { counterSums, io } = sources;
+  const sum = (column: number) => counterSums[column]!;
   const { ready, reason } = sources.readiness();
   const { succeeded, failed, last } = sources.reloads();
   const { sessions, counters } = readNamed(COUNTER, sum);

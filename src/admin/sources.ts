@@ -79,12 +79,14 @@ export interface AdminSources {
   legsInUse: Float64Array;
   /** Rows as in datapath/counters.ts. */
   counters: Float64Array;
+  /** Their columns, summed over all services, those of the past and none too. */
+  counterSums: Float64Array;
   /** Rows as in datapath/server-cells.ts. */
   servers: Float64Array;
   ports: readonly { name: string }[];
   /** Rows of IO_COUNTERS, see IoOptions.counters. */
   io: Float64Array;
-  /** Brings the four arrays above up to date; called before they are read. */
+  /** Brings the arrays above up to date; called before they are read. */
   refresh(): void;
   /** ring or pcap. */
   ioMode: string;

@@ -47,7 +47,6 @@ export type Undo = (() => Promise<void>)[];
 export class ControlPlane {
   readonly ended: Promise<number>;
   readonly #foundation: Foundation;
-  readonly #totals: Totals;
   readonly #reloader: Reloader;
   readonly #saved: SavedSessions | undefined;
   #readiness = { ready: false, reason: 'starting' };
@@ -55,15 +54,9 @@ export class ControlPlane {
   readonly #hostWatch: HostWatch;
   #end: (exitCode: number) => void = () => {};
 
-  private constructor(
-    foundation: Foundation,
-    totals: Totals,
-    reloader: Reloader,
-    saved: SavedSessions | undefined,
-  ) {
+  private constructor(foundation: Foundation, reloader: Reloader, saved: SavedSessions | undefined) {
     this.#saved = saved;
     this.#foundation = foundation;
-    this.#totals = totals;
     this.#reloader = reloader;
     this.#hostWatch = new HostWatch(() => reloader.followHost(), foundation.log);
     this.ended = new Promise((resolve) => {
@@ -137,8 +130,8 @@ export class ControlPlane {
     const board = new ServerBoard(memories[0]!.common, log);
     board.update(blueprint.services);
     const presence = new Presence(log);
-    const foundation = { log, io, fixed, steeringKey, memories, presence, board, crew };
-    const totals = new Totals(memories);
+    const totals = new Totals(memories, blueprint.services);
+    const foundation = { log, io, fixed, steeringKey, memories, totals, presence, board, crew };
     const health = new HealthWatch(
       board,
       () => {
@@ -149,7 +142,7 @@ export class ControlPlane {
     );
     undo.push(() => health.stop());
     const reloader = new Reloader(foundation, health, reread, config, host, blueprint);
-    return new ControlPlane(foundation, totals, reloader, saved);
+    return new ControlPlane(foundation, reloader, saved);
   }
 
   get services(): readonly ServicePlan[] {
@@ -202,8 +195,7 @@ export class ControlPlane {
   }
 
   adminSources(version: string): Omit<AdminSources, 'logLinesLost'> {
-    const { board, crew, io, memories } = this.#foundation;
-    const totals = this.#totals;
+    const { board, crew, io, memories, totals } = this.#foundation;
     const reloader = this.#reloader;
     return {
       version,
@@ -213,6 +205,7 @@ export class ControlPlane {
       legs: () => withCapacity(reloader.services),
       serverState: (index) => board.stateOf(index),
       counters: totals.counters,
+      counterSums: totals.columns,
       legsInUse: totals.legsInUse,
       servers: totals.servers,
       io: totals.io,
@@ -279,8 +272,9 @@ export class ControlPlane {
   }
 
   #sessionCount(): number {
-    this.#totals.refresh();
-    const { counters } = this.#totals;
+    const { totals } = this.#foundation;
+    totals.refresh();
+    const { counters } = totals;
     return this.services.reduce((sum, { index }) => {
       const row = counterRow(index);
       return sum + counters[row + COUNTER.sessionsOneway]! + counters[row + COUNTER.sessionsNormal]!;

@@ -1,6 +1,7 @@
 // What stays from the start of the proxy to its end, whatever the config becomes.
 import type { Logger } from 'pino';
 import type { DatapathMemory } from '../datapath/memory.ts';
+import type { Totals } from '../datapath/totals.ts';
 import type { Workers } from '../workers.ts';
 import type { ProvidedIo } from './packet-rings.ts';
 import type { Fixed } from './planning.ts';
@@ -14,6 +15,7 @@ export interface Foundation {
   readonly steeringKey: readonly number[];
   /** One per worker. */
   readonly memories: readonly DatapathMemory[];
+  readonly totals: Totals;
   readonly presence: Presence;
   readonly board: ServerBoard;
   readonly crew: Workers;

@@ -266,7 +266,7 @@ export class Reloader {
 
   /** Resolves with what is to be said of the sessions that it ended. */
   async #apply(config: Config, host: HostPlan, drafts: readonly ServiceDraft[]): Promise<string[]> {
-    const { board, crew, fixed, io, log, memories, presence, steeringKey } = this.#foundation;
+    const { board, crew, fixed, io, log, memories, presence, steeringKey, totals } = this.#foundation;
     const blueprint = drawUp(config, host, drafts, this.services, fixed.capacity);
     const { services } = blueprint;
     // An answer to a new LIP may come before all datapaths have the plan: what is old and what is new comes in meanwhile.
@@ -280,6 +280,7 @@ export class Reloader {
     const spec = { ...addressesOf(config), missing, assignAddresses: config.io.assignAddresses };
     const prepared = await presence.prepare(spec);
     board.announce(services);
+    totals.expect(services);
     const replans = replansOf(this.#foundation, config, host, blueprint);
     const losses = this.#losses(services);
     const ending = endingSessions(memories, this.services, services);
@@ -298,6 +299,7 @@ export class Reloader {
     this.config = config;
     this.host = { ...host, missing: [] };
     this.services = services;
+    totals.follow(services);
     this.#noteComplaint(blueprint.capture);
     board.update(services);
     for (const { service, rs, sessions } of losses)

@@ -5,7 +5,8 @@ import { baseOf, isInbound } from '../session/tuple-index.ts';
 import type { Frame, Send } from '../wire/frame.ts';
 import { isIcmpError } from '../wire/icmp.ts';
 import { PARSE_FRAGMENT, PARSE_OK, PARSE_OTHER_PROTOCOL, parse } from '../wire/packet.ts';
-import { COUNTER, dropColumn } from './counters.ts';
+import { COUNTER, counterRow, dropColumn } from './counters.ts';
+import { DIRECTION } from './departures.ts';
 import { icmpError } from './icmp-error.ts';
 import { inbound } from './inbound.ts';
 import type { DatapathMemory } from './memory.ts';
@@ -73,10 +74,9 @@ export class Datapath {
    * itself may be overwritten. `portIndex` is the plan's port it came from, `nowMs` int32 milliseconds that may wrap.
    */
   receive(frame: Frame, off: number, end: number, portIndex: number, nowMs: number): Verdict {
-    this.#state.serviceIndex = -1;
-    this.#isAnswered = false;
+    this.#begin();
     const verdict = this.#walk(frame, off, end, portIndex, nowMs, 0);
-    this.#countDrop(verdict);
+    this.#count(verdict);
     return verdict;
   }
 
@@ -90,12 +90,17 @@ export class Datapath {
     nowMs: number,
   ): Verdict {
     const state = this.#state;
-    state.serviceIndex = -1;
+    this.#begin();
     state.isHandedOver = true;
     const verdict = this.#walk(frame, off, end, portIndex, nowMs, largestFragment);
     state.isHandedOver = false;
-    this.#countDrop(verdict);
+    this.#count(verdict);
     return verdict;
+  }
+
+  /** What became of the packet gathered first (Sending) of which nothing was said yet. */
+  settled(wasSent: boolean): void {
+    this.#state.departures.settled(wasSent);
   }
 
   /** Ends expired sessions; to be called a few times per second. */
@@ -109,9 +114,23 @@ export class Datapath {
     reassembler.tick(nowMs);
   }
 
-  #countDrop(verdict: Verdict): void {
-    if (verdict < DROP_BASE) return;
-    this.#state.count(this.#state.serviceIndex, dropColumn(verdict));
+  #begin(): void {
+    const state = this.#state;
+    state.serviceIndex = -1;
+    state.memory.begun[0]++;
+    this.#isAnswered = false;
+  }
+
+  /** Each packet is received once and ends once: what was sent departures count, what was handed over its owner. */
+  #count(verdict: Verdict): void {
+    if (verdict === VERDICT.handedOver) return;
+    const { memory, serviceIndex } = this.#state;
+    const { counters } = memory;
+    const row = counterRow(serviceIndex);
+    if (serviceIndex < 0) counters[row + COUNTER.unassignedPackets]++;
+    if (verdict >= DROP_BASE) counters[row + dropColumn(verdict)]++;
+    else if (verdict === VERDICT.pass) counters[row + COUNTER.passed]++;
+    else if (verdict === VERDICT.consumed) counters[row + COUNTER.consumed]++;
   }
 
   #walk(
@@ -145,6 +164,9 @@ export class Datapath {
     }
     const verdict = reassembler.add(packet, frame, state.directory.ports[portIndex].side, nowMs);
     if (verdict !== VERDICT.forward) return verdict;
+    // The last fragment ends here, and the datagram begins.
+    state.count(-1, COUNTER.unassignedPackets);
+    state.memory.begun[0]++;
     const whole = parse(packet, reassembler.frame, reassembler.off, reassembler.end);
     if (whole === PARSE_OTHER_PROTOCOL) return VERDICT.pass;
     if (whole !== PARSE_OK) return whole === PARSE_FRAGMENT ? DROP.bad_fragment : DROP_BASE + whole;
@@ -172,22 +194,19 @@ export class Datapath {
       if (!directory.addresses.isLocal(packet.addresses, 4, packet.dport)) return VERDICT.pass;
       return directory.facesRealServers(portIndex) ? DROP.no_session : DROP.wrong_interface;
     }
-    state.serviceIndex = service.index;
     if (base < 0 || isInbound(entry)) {
+      state.belongsTo(service, DIRECTION.inbound);
       const verdict = inbound(state, frame, service, base, portIndex, nowMs);
-      if (verdict === VERDICT.forward) {
-        state.count(service.index, COUNTER.inboundForwarded);
-        this.#isAnswered = base >= 0 && table.isNormal(base);
-      }
+      if (verdict === VERDICT.forward) this.#isAnswered = base >= 0 && table.isNormal(base);
       return verdict;
     }
+    state.belongsTo(service, DIRECTION.outbound);
     if (!directory.facesRealServers(portIndex)) return DROP.wrong_interface;
     const wasNormal = table.isNormal(base);
     const verdict = outbound(state, frame, service, base, portIndex, nowMs);
     if (verdict === VERDICT.forward) {
       const { records } = state.memory;
       if (!wasNormal) this.#onAnswered?.(records, base + CLIENT, cportOf(records, base));
-      state.count(service.index, COUNTER.outboundForwarded);
       this.#isAnswered = true;
     }
     return verdict;

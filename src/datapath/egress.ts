@@ -2,7 +2,6 @@
 import type { Family } from '../wire/address.ts';
 import type { Frame } from '../wire/frame.ts';
 import * as ipv4 from '../wire/ipv4.ts';
-import { COUNTER } from './counters.ts';
 import { needsFragments, sendFragments } from './fragment.ts';
 import { rewrite } from './rewrite.ts';
 import type { DatapathState } from './state.ts';
@@ -30,13 +29,15 @@ export function sendPacket(
   addresses: Int32Array,
   serviceIndex: number,
 ): Verdict {
-  const { packet, send } = state;
+  const { packet, departures } = state;
   if (needsFragments(packet, mtu)) {
     const id = state.identifications.take(packet.family, addresses);
-    if (!sendFragments(send, frame, packet, mtu, id)) return DROP.send_failed;
-    state.count(serviceIndex, COUNTER.datagramsFragmented);
+    if (!sendFragments(departures, frame, packet, mtu, id, serviceIndex)) return DROP.send_failed;
+    departures.fragmented(serviceIndex);
     return VERDICT.forward;
   }
   if (packet.family === 4) ipv4.fillChecksum(frame.view, packet.off);
-  return send(frame, packet.off, packet.totalLen) ? VERDICT.forward : DROP.send_failed;
+  return departures.packet(frame, packet.off, packet.totalLen, serviceIndex)
+    ? VERDICT.forward
+    : DROP.send_failed;
 }

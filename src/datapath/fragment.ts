@@ -1,11 +1,12 @@
 // Sends a datagram that is too large for one packet in fragments (RFC 791, 3.2; RFC 8200, 4.5), and numbers them.
 import { hashTuple } from '../session/tuple-hash.ts';
 import type { Family } from '../wire/address.ts';
-import type { Frame, Send } from '../wire/frame.ts';
+import type { Frame } from '../wire/frame.ts';
 import * as ipv4 from '../wire/ipv4.ts';
 import { OPTION_COPIED, OPTION_END, OPTION_NOP } from '../wire/ipv4-options.ts';
 import * as ipv6 from '../wire/ipv6.ts';
 import type { Packet } from '../wire/packet.ts';
+import type { Departures } from './departures.ts';
 
 const IDENTIFICATIONS = 1024;
 
@@ -49,7 +50,14 @@ export const needsFragments = (packet: Packet, mtu: number): boolean =>
  * Sends the packet in fragments of at most `mtu` bytes and overwrites it. False: one of them could not be sent, or `mtu` has
  * no room for 8 bytes behind the headers.
  */
-export function sendFragments(send: Send, frame: Frame, packet: Packet, mtu: number, id: number): boolean {
+export function sendFragments(
+  departures: Departures,
+  frame: Frame,
+  packet: Packet,
+  mtu: number,
+  id: number,
+  serviceIndex: number,
+): boolean {
   const { bytes } = frame;
   const { family, off, udpOff, datagramLen } = packet;
   const dataMax = packet.largestFragment === 0 ? datagramLen : packet.largestFragment;
@@ -64,7 +72,7 @@ export function sendFragments(send: Send, frame: Frame, packet: Packet, mtu: num
     if (len <= 0) return false; // no link is so narrow that nothing goes beside the header
     const fragmentOff = udpOff + at - headerLen;
     writeFragment(frame, fragmentOff, headerLen, packet, at, len, at + len < datagramLen, id);
-    if (!send(frame, fragmentOff, headerLen + len)) return false;
+    if (!departures.fragment(frame, fragmentOff, headerLen + len, serviceIndex)) return false;
     if (at === 0 && family === 4) headerLen = keepCopiedOptions(headerLen);
     at += len;
   }

@@ -17,6 +17,7 @@ import { IPV6_HEADER_LEN, IPV6_MTU_MIN } from '../wire/ipv6.ts';
 import { Packet } from '../wire/packet.ts';
 import { UDP_HEADER_LEN } from '../wire/udp.ts';
 import { COUNTER } from './counters.ts';
+import { DIRECTION } from './departures.ts';
 import { ICMP_KIND } from './icmp-limit.ts';
 import { rewriteEmbedded, rewrittenLen } from './rewrite.ts';
 import { SERVER_COUNTER, serverRow } from './server-cells.ts';
@@ -56,8 +57,8 @@ export function icmpError(state: DatapathState, frame: Frame, portIndex: number,
   const base = baseOf(entry);
   const { records } = state.memory;
   const service = state.serviceOf(base);
-  state.serviceIndex = service.index;
   const wasInbound = !isInbound(entry);
+  state.belongsTo(service, wasInbound ? DIRECTION.outbound : DIRECTION.inbound);
   if (wasInbound && !state.directory.facesRealServers(portIndex)) return DROP.wrong_interface;
   if (!icmp.icmpIntact(packet, view)) return DROP.bad_icmp;
 

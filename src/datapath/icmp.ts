@@ -2,7 +2,7 @@
 // hosts' about packets of a session, translated.
 import type { Origin } from '../uoa/origin.ts';
 import type { Family } from '../wire/address.ts';
-import { Frame, type Send } from '../wire/frame.ts';
+import { Frame } from '../wire/frame.ts';
 import {
   ICMP,
   ICMP_MAX_LEN,
@@ -15,11 +15,12 @@ import {
 import type { IcmpMessage } from '../wire/icmp-translation.ts';
 import type { Packet } from '../wire/packet.ts';
 import { COUNTER, counterRow } from './counters.ts';
+import type { Departures } from './departures.ts';
 import { ICMP_KIND, IcmpLimit } from './icmp-limit.ts';
 import { DROP, VERDICT, type Verdict } from './verdict.ts';
 
 export class IcmpSender {
-  readonly #send: Send;
+  readonly #departures: Departures;
   readonly #counters: Float64Array;
   readonly #limit: IcmpLimit;
   readonly #isAnswerable: (packet: Packet) => boolean;
@@ -29,12 +30,12 @@ export class IcmpSender {
 
   /** `isAnswerable`: see answerable.ts; asked of each packet that an error is to be about. `seed`: two random int32. */
   constructor(
-    send: Send,
+    departures: Departures,
     counters: Float64Array,
     seed: readonly [number, number],
     isAnswerable: (packet: Packet) => boolean,
   ) {
-    this.#send = send;
+    this.#departures = departures;
     this.#counters = counters;
     this.#limit = new IcmpLimit(seed);
     this.#isAnswerable = isAnswerable;
@@ -87,7 +88,7 @@ export class IcmpSender {
     nowMs: number,
   ): Verdict {
     if (!this.#limit.take(kind, origin.addresses, origin.family, nowMs)) return this.#suppress(serviceIndex);
-    return this.#emit(COUNTER.icmpTranslated, message, family, addresses, frame, off, len, serviceIndex);
+    return this.#emit(true, message, family, addresses, frame, off, len, serviceIndex);
   }
 
   #aboutPacket(
@@ -111,11 +112,11 @@ export class IcmpSender {
     message.code = code;
     message.rest = rest;
     for (let i = 0; i < 8; i++) this.#addresses[i] = addresses[i ^ 4];
-    this.#emit(COUNTER.icmpSent, message, family, this.#addresses, frame, off, totalLen, serviceIndex);
+    this.#emit(false, message, family, this.#addresses, frame, off, totalLen, serviceIndex);
   }
 
   #emit(
-    column: number,
+    isTranslated: boolean,
     { type, code, rest }: IcmpMessage,
     family: Family,
     addresses: Int32Array,
@@ -125,9 +126,10 @@ export class IcmpSender {
     serviceIndex: number,
   ): Verdict {
     const packetLen = writeIcmpError(this.#out, 0, family, type, code, rest, addresses, frame, off, len);
-    if (!this.#send(this.#out, 0, packetLen)) return DROP.send_failed;
-    this.#counters[counterRow(serviceIndex) + column]++;
-    return VERDICT.forward;
+    const wasSent = isTranslated
+      ? this.#departures.icmpTranslated(this.#out, 0, packetLen, serviceIndex)
+      : this.#departures.icmp(this.#out, 0, packetLen, serviceIndex);
+    return wasSent ? VERDICT.forward : DROP.send_failed;
   }
 
   #suppress(serviceIndex: number): Verdict {

@@ -5,16 +5,16 @@ import type { Leg } from '../session/leg.ts';
 import { HANDSHAKE, lportOf } from '../session/session.ts';
 import { buildCarrier, carrierLen } from '../uoa/carrier.ts';
 import { hasRoom, insertUoa, removeUoa, type UoaForm } from '../uoa/form.ts';
-import { onCarrierSent, onInbound, onUoaSent, UOA_DUE, UOA_EXHAUSTED } from '../uoa/handshake.ts';
+import { onInbound, UOA_DUE, UOA_EXHAUSTED } from '../uoa/handshake.ts';
 import { clearOptionTail, stripUoa } from '../uoa/strip.ts';
 import { Frame, HEADROOM } from '../wire/frame.ts';
 import * as ipv4 from '../wire/ipv4.ts';
-import { COUNTER, counterRow } from './counters.ts';
+import { COUNTER } from './counters.ts';
 import { rewritePacket, sendPacket } from './egress.ts';
 import { needsFragments } from './fragment.ts';
 import { admit, checkMtu, checkTtl } from './ingress.ts';
 import { onServerDown, opened, openSession } from './open.ts';
-import { SERVER_COUNTER, serverRow } from './server-cells.ts';
+import { serverRow } from './server-cells.ts';
 import type { DatapathState } from './state.ts';
 import { DROP, VERDICT, type Verdict } from './verdict.ts';
 
@@ -32,11 +32,6 @@ export function inbound(
   nowMs: number,
 ): Verdict {
   const { packet } = state;
-  const { counters } = state.memory;
-  const row = counterRow(service.index);
-  counters[row + COUNTER.inboundPackets]++;
-  counters[row + COUNTER.inboundBytes] += packet.totalLen;
-
   // Of an open session too: a reload may have made the client one of ours, and its datagrams may be forged.
   const { addresses, ports } = state.directory;
   if (!addresses.mayBeClient(packet.addresses, packet.sport, ports[portIndex])) return DROP.bad_source;
@@ -47,7 +42,7 @@ export function inbound(
 
   if (packet.hasUoa) {
     if (packet.family === 4) stripUoa(frame, packet);
-    counters[row + COUNTER.uoaForgedRemoved]++;
+    state.count(service.index, COUNTER.uoaForgedRemoved);
   } else if (packet.options.tailOff !== 0) {
     clearOptionTail(frame, packet);
   }
@@ -69,12 +64,10 @@ export function inbound(
 
 function forward(state: DatapathState, frame: Frame, service: Service, base: number, nowMs: number): Verdict {
   const { packet } = state;
-  const { records, counters, servers } = state.memory;
+  const { records } = state.memory;
   const leg = state.legOf(base);
   const mtu = state.mtuOf(base, leg, nowMs);
-  const server = serverRow(leg.realServerIndex);
-  servers[server + SERVER_COUNTER.inboundPackets]++;
-  servers[server + SERVER_COUNTER.inboundBytes] += packet.totalLen;
+  state.departures.serverRow = serverRow(leg.realServerIndex);
   rewritePacket(state, frame, leg.family, leg.towards, lportOf(records, base), leg.rport);
 
   const { receiver } = leg;
@@ -89,7 +82,7 @@ function forward(state: DatapathState, frame: Frame, service: Service, base: num
       if (!isInserted) sendCarrier(state, frame, service, base, leg, form, nowMs);
       else if (sendInserted(state, frame, service, base, form, nowMs)) return VERDICT.forward;
     } else if (uoa === UOA_EXHAUSTED) {
-      counters[counterRow(service.index) + COUNTER.uoaExhausted]++;
+      state.count(service.index, COUNTER.uoaExhausted);
     }
   }
   return sendPacket(state, frame, mtu, leg.towards, service.index);
@@ -107,13 +100,9 @@ function sendInserted(
   const { packet } = state;
   const off = insertUoa(form, frame, packet.off, packet.headerLen, state.origin);
   if (packet.family === 4) ipv4.fillChecksum(frame.view, off);
-  if (state.send(frame, off, packet.totalLen + form.size)) {
-    onUoaSent(state.memory.records, base + HANDSHAKE, nowMs);
-    state.count(service.index, COUNTER.uoaInserted);
-    return true;
-  }
+  const len = packet.totalLen + form.size;
+  if (state.departures.withUoa(frame, off, len, service.index, base, nowMs)) return true;
   removeUoa(form, frame, off, packet.headerLen);
-  state.count(service.index, COUNTER.uoaFailed);
   return false;
 }
 
@@ -127,14 +116,7 @@ function sendCarrier(
   nowMs: number,
 ): void {
   const { packet, origin } = state;
-  const { records } = state.memory;
   const off = buildCarrier(carrierFrame, HEADROOM, form, origin, frame, packet, leg.towards, carrierId);
   carrierId = (carrierId % 0xffff) + 1;
-  if (state.send(carrierFrame, off, carrierLen(form, packet))) {
-    onUoaSent(records, base + HANDSHAKE, nowMs);
-    onCarrierSent(records, base + HANDSHAKE, nowMs);
-    state.count(service.index, COUNTER.uoaCarrier);
-  } else {
-    state.count(service.index, COUNTER.uoaFailed);
-  }
+  state.departures.carrier(carrierFrame, off, carrierLen(form, packet), service.index, base, nowMs);
 }

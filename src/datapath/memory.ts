@@ -39,6 +39,8 @@ export interface DatapathMemory {
   readonly vips: Int32Array;
   /** Cell 0: session slots that were ever used. */
   readonly table: Float64Array;
+  /** Cell 0: packets that the datapath began, those put together from fragments too. */
+  readonly begun: Float64Array;
   /** Cell 0 goes up several times per second, as long as the datapath gets round to it. */
   readonly pulse: Float64Array;
   /** Counters of the packet I/O, which defines their layout. */
@@ -114,6 +116,7 @@ export function mapMemory(
     clientPrefixes: cells(services),
     vips: words(services * VIPS_WORDS),
     table: cells(1),
+    begun: cells(1),
     pulse: cells(1),
     io: cells(ioCells),
     records: new Int32Array(buffer, byteOffset + headBytes(plan, ioCells), plan.maxSessions * SESSION_WORDS),
@@ -134,6 +137,6 @@ const roundUp = (bytes: number): number => Math.ceil(bytes / LINE) * LINE;
 
 function headBytes(plan: DatapathPlan, ioCells: number): number {
   const { services, realServers, legs } = capacityOf(plan);
-  const cells = counterCells(services) + legs + realServers * SERVER_COLUMNS + services + 2 + ioCells;
+  const cells = counterCells(services) + legs + realServers * SERVER_COLUMNS + services + 3 + ioCells;
   return roundUp(cells * CELL + services * VIPS_WORDS * WORD);
 }

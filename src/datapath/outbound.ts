@@ -6,11 +6,11 @@ import { onEchoAck, takesEmptyReply, trialsSent } from '../uoa/handshake.ts';
 import { clearOptionTail, stripUoa } from '../uoa/strip.ts';
 import type { Frame } from '../wire/frame.ts';
 import { clearRecords } from '../wire/ipv4-options.ts';
-import { COUNTER, counterRow } from './counters.ts';
+import { COUNTER } from './counters.ts';
 import { rewritePacket, sendPacket } from './egress.ts';
 import { admit, checkMtu, checkTtl } from './ingress.ts';
 import { rewrittenLen } from './rewrite.ts';
-import { SERVER_COUNTER, serverRow } from './server-cells.ts';
+import { serverRow } from './server-cells.ts';
 import type { DatapathState } from './state.ts';
 import { VERDICT, type Verdict } from './verdict.ts';
 
@@ -23,20 +23,16 @@ export function outbound(
   nowMs: number,
 ): Verdict {
   const { packet, table } = state;
-  const { counters, records, servers } = state.memory;
-  const row = counterRow(service.index);
-  counters[row + COUNTER.outboundPackets]++;
-  counters[row + COUNTER.outboundBytes] += packet.totalLen;
-
+  const { records } = state.memory;
   const admitted = admit(state, frame, portIndex, service.index, nowMs);
   if (admitted !== VERDICT.forward) return admitted;
   if (packet.hasUoa) {
     if (packet.payloadLen === 0) return endHandshake(state, frame, service, base, nowMs);
     if (packet.family === 4) stripUoa(frame, packet);
-    counters[row + COUNTER.uoaStripped]++;
+    state.count(service.index, COUNTER.uoaStripped);
   } else {
     if (packet.payloadLen === 0 && takesEmptyReply(records, base + HANDSHAKE, nowMs)) {
-      counters[row + COUNTER.emptyRepliesSwallowed]++;
+      state.count(service.index, COUNTER.emptyRepliesSwallowed);
       return VERDICT.consumed;
     }
     if (packet.options.tailOff !== 0) clearOptionTail(frame, packet);
@@ -53,9 +49,7 @@ export function outbound(
   table.touch(base, nowMs);
   const leg = state.legOf(base);
   if (!table.isNormal(base)) state.markNormal(base, service, leg, nowMs);
-  const server = serverRow(leg.realServerIndex);
-  servers[server + SERVER_COUNTER.outboundPackets]++;
-  servers[server + SERVER_COUNTER.outboundBytes] += packet.totalLen;
+  state.departures.serverRow = serverRow(leg.realServerIndex);
   state.pointToClient(base, service, family);
   const { toClient } = state;
   rewritePacket(state, frame, family, toClient, service.vport, cportOf(records, base));

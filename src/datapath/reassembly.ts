@@ -203,8 +203,10 @@ export class Reassembler {
     const headerLen = slots[at + HEADER_LEN];
     const length = slots[at + LENGTH];
     const off = slot * SLOT_BYTES + DATA_OFF - headerLen;
-    if (packet.family === 4 && headerLen + length > DATA_MAX)
-      return this.#abandonWith(slot, DROP.bad_fragment, 1);
+    if (packet.family === 4 && headerLen + length > DATA_MAX) {
+      slots[at + COUNT]--; // the last one is the caller's verdict
+      return this.#abandonWith(slot, DROP.bad_fragment);
+    }
     const isCongested = slots[at + CONGESTED] !== 0;
     if (packet.family === 4) {
       if (isCongested) ipv4.setTos(view, off, ipv4.tos(view, off) | ECN_CE);
@@ -220,15 +222,15 @@ export class Reassembler {
     this.end = off + headerLen + length;
     this.largest = slots[at + LARGEST];
     this.forged = slots[at + FORGED];
-    slots[at + COUNT] = 0;
+    this.#counters[counterRow(-1) + COUNTER.fragmentsJoined] += slots[at + COUNT];
     this.#counters[counterRow(-1) + COUNTER.datagramsReassembled]++;
+    slots[at + COUNT] = 0;
     return VERDICT.forward;
   }
 
   /** Drops all that the slot holds because of the fragment under way, which the caller's verdict counts. */
-  #abandonWith(slot: number, reason: Verdict, countedByVerdict = 0): Verdict {
+  #abandonWith(slot: number, reason: Verdict): Verdict {
     this.#abandon(slot, reason);
-    this.#counters[counterRow(-1) + dropColumn(reason)] -= countedByVerdict;
     return reason;
   }
 

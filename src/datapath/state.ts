@@ -24,7 +24,8 @@ import type { Frame, Send } from '../wire/frame.ts';
 import { Packet } from '../wire/packet.ts';
 import { Admission } from './admission.ts';
 import { isAnswerable } from './answerable.ts';
-import { COUNTER, COUNTER_COLUMNS, type CounterName, counterRow } from './counters.ts';
+import { bookLost, COUNTER, COUNTER_COLUMNS, type CounterName, counterRow } from './counters.ts';
+import { Departures, type Direction } from './departures.ts';
 import { Directory } from './directory.ts';
 import { Identifications } from './fragment.ts';
 import { IcmpSender } from './icmp.ts';
@@ -42,12 +43,15 @@ const COUNTER_OF_END: Record<SessionEnd, CounterName> = {
   reset: 'sessionsReset',
 };
 
+const RECEIVED_PACKETS = [COUNTER.inboundPackets, COUNTER.outboundPackets];
+const RECEIVED_BYTES = [COUNTER.inboundBytes, COUNTER.outboundBytes];
+
 export class DatapathState {
   readonly directory: Directory;
   readonly table: SessionTable;
   readonly admission: Admission;
   readonly memory: DatapathMemory;
-  readonly send: Send;
+  readonly departures: Departures;
   readonly icmp: IcmpSender;
   readonly reassembler: Reassembler;
   readonly persistence: Persistence;
@@ -60,7 +64,7 @@ export class DatapathState {
   readonly packet = new Packet();
   /** The plan's port that the packet under way came by. */
   portIndex = 0;
-  /** The service that the packet under way belongs to, -1 for none. */
+  /** The service that the packet under way belongs to, -1 for none; see belongsTo. */
   serviceIndex = -1;
   /** The packet under way comes from a sibling, and is not passed on again. */
   isHandedOver = false;
@@ -84,7 +88,8 @@ export class DatapathState {
     this.ways = ways;
     this.#meanings = meaningsOf(plan.services);
     this.memory = memory;
-    this.send = send;
+    bookLost(memory.counters, memory.begun[0]);
+    this.departures = new Departures(send, memory);
     this.reassembler = new Reassembler(memory.counters, seed);
     this.identifications = new Identifications(seed);
     const { common } = memory;
@@ -92,7 +97,7 @@ export class DatapathState {
     this.persistence = new Persistence(common.persistence, sharedSeed);
     this.directory = new Directory(memory, this.persistence, drawLport);
     this.directory.apply(plan);
-    this.icmp = new IcmpSender(send, memory.counters, seed, (packet) =>
+    this.icmp = new IcmpSender(this.departures, memory.counters, seed, (packet) =>
       isAnswerable(packet, this.directory.addresses, this.directory.ports[this.portIndex]),
     );
     const { worker = { worker: 0, workers: 1 } } = plan;
@@ -126,7 +131,6 @@ export class DatapathState {
     this.#tellAgain(legsBefore);
     this.#noteLegs();
     this.admission.update(plan.services, this.memory.records, this.table.usedSlots);
-    this.#clearNew(before, after);
   }
 
   /** Sessions whose real server is told in another way than before begin with it at once, whatever it was told already. */
@@ -165,16 +169,6 @@ export class DatapathState {
 
   #noteLegs(): void {
     this.#serverOfLeg = this.directory.legs.map((leg) => leg?.realServerIndex ?? -1);
-  }
-
-  /** What a number did not stand for before starts to count at 0. */
-  #clearNew(before: Meanings, after: Meanings): void {
-    const { counters, legsInUse, servers } = this.memory;
-    for (const index of newNumbers(before.services, after.services))
-      counters.fill(0, counterRow(index), counterRow(index) + COUNTER_COLUMNS);
-    for (const index of newNumbers(before.realServers, after.realServers))
-      servers.fill(0, serverRow(index), serverRow(index) + SERVER_COLUMNS);
-    for (const index of newNumbers(before.legs, after.legs)) legsInUse[index] = 0;
   }
 
   #onEnd(base: number, end: SessionEnd): void {
@@ -230,6 +224,18 @@ export class DatapathState {
   /** Adds one to a service's counter; serviceIndex -1 is no service. */
   count(serviceIndex: number, column: number): void {
     this.memory.counters[counterRow(serviceIndex) + column]++;
+  }
+
+  /** The packet under way, as it was parsed, belongs to a service, which has received it. */
+  belongsTo({ index }: Service, direction: Direction): void {
+    const { departures, packet } = this;
+    const { counters } = this.memory;
+    this.serviceIndex = index;
+    departures.direction = direction;
+    departures.receivedLen = packet.totalLen;
+    const row = counterRow(index);
+    counters[row + RECEIVED_PACKETS[direction]]++;
+    counters[row + RECEIVED_BYTES[direction]] += packet.totalLen;
   }
 
   /** The service of a session. */
@@ -322,7 +328,3 @@ export class DatapathState {
     }
   }
 }
-
-/** Numbers that stand for something, but not for what they did before. */
-const newNumbers = (before: readonly string[], after: readonly string[]): number[] =>
-  [...after.keys()].filter((index) => after[index] !== undefined && after[index] !== before[index]);

@@ -3,7 +3,7 @@
 import { PARSE_FAULTS } from '../wire/packet.ts';
 
 export const VERDICT = {
-  /** Rewritten and handed to `send`. */
+  /** Rewritten and sent, or gathered by the packet I/O, which may still be refused it. */
   forward: 0,
   /** Not addressed to any service or local address of ours: the host's own business. */
   pass: 1,
@@ -46,7 +46,8 @@ export const DROP_REASONS = [
   'bad_icmp', // an ICMP error about a session of ours whose lengths or checksums are wrong
   'icmp_untranslatable', // an ICMP error that has no equivalent in the other family
   'icmp_rate_limited',
-  'send_failed', // packet I/O refused it
+  'send_failed', // the device or the kernel refused it, at once or when its batch was sent
+  'worker_ended', // begun or held by a datapath process that ended; counted by its successor
   'handover_failed', // another worker's, which could not take it
   // fragments
   'bad_fragment', // no data, not a multiple of 8 bytes, beyond 65,535 bytes, or behind the end of its datagram

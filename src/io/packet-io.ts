@@ -1,5 +1,5 @@
 // Where packets come from and go to. Implementations strip and add the link header; the datapath sees IP packets only.
-import type { Frame } from '../wire/frame.ts';
+import type { Frame, Sending } from '../wire/frame.ts';
 import type { CaptureFilter } from './capture-program.ts';
 import type { KnownSources } from './known-sources.ts';
 import type { NextHops } from './next-hop.ts';
@@ -45,6 +45,8 @@ export interface IoOptions {
   onFailure: (message: string, final: boolean) => void;
   /** Called with a sentence when packets must go through the IP layer, and with `isOver` when none must any more. */
   onIpLayer: ((message: string, isOver: boolean) => void) | undefined;
+  /** Called for each packet that `send` gathered, in their order: whether it was sent. */
+  onSettled: (wasSent: boolean) => void;
   /** Milliseconds as an int32 that wraps. Asked once for several packets, because it costs as much as a tenth of one. */
   nowMs: () => number;
   /** The host's routes; kept current by the packet I/O and closed with it. */
@@ -60,11 +62,12 @@ export interface IoOptions {
 export interface PacketIo {
   readonly mode: 'pcap' | 'ring';
   /**
-   * Sends the IP packet at frame.bytes[off, off + len), IPv4 or IPv6 as its version says and maybe a fragment, before it
-   * returns; routing, neighbors and link header are the implementation's business. In pcap mode an IPv4 packet with
-   * the identification 0 gets one from the kernel. False: the packet was not sent, and the reason is counted in the I/O counters.
+   * See Send; of the IP packet at frame.bytes[off, off + len), IPv4 or IPv6 as its version says, nothing is needed any more
+   * when it returns, but received frames may go from where they are. Routing, neighbors and link header are the
+   * implementation's business. In pcap mode an IPv4 packet with the identification 0 gets one from the kernel. Why a packet
+   * was refused is counted in the I/O counters.
    */
-  send(frame: Frame, off: number, len: number): boolean;
+  send(frame: Frame, off: number, len: number): Sending;
   /** Reads the kernel's loss counters into the I/O counters; called a few times per second. */
   poll(): void;
   /** Takes in what other filters let pass, where the sockets are its own: in ring mode the control plane's. Throws an IoError. */
@@ -77,12 +80,25 @@ export const ioRows = (ports: number): number => 2 * ports + 1;
 /** The row of a worker's ring, which are one per port, and maybe another one per port for known sources. */
 export const rowOfRing = (ring: number, ports: number): number => (ring < ports ? ring : ring + 1);
 
+/**
+ * What a predecessor had taken in and not given to the datapath when it ended is lost; to be called before anything is
+ * received. `row` is the port's first cell.
+ */
+export function bookLostFrames(counters: Float64Array, row: number): void {
+  const cell = (name: IoCounterName): number => counters[row + IO_COLUMN[name]]!;
+  const lost = cell('received') + cell('split') - cell('foreign') - cell('lostBacklog') - cell('judged');
+  if (lost > 0) counters[row + IO_COLUMN.lostBacklog]! += lost;
+}
+
 /** Columns of the I/O counters. */
 export const IO_COUNTERS = [
+  // At rest received + split = foreign + lostBacklog + judged.
   'received', // frames handed to us by the kernel
-  'lostKernel', // the kernel's capture buffer was full
-  'lostBacklog', // our own queue was full
+  'split', // packets more than frames, because super packets were taken apart
+  'lostKernel', // the kernel's capture buffer was full; not among those received
+  'lostBacklog', // our own queue was full, or its process ended
   'foreign', // no IP packet of ours after all (VLAN-tagged, other link protocol)
+  'judged', // given to the datapath
   'sent',
   'sentByIp', // of these, through the kernel's IP layer instead of at layer 2
   'sendTooBig', // EMSGSIZE

@@ -13,7 +13,7 @@ import { type Capture, openCapture } from './cap-package.ts';
 import type { CaptureFilter } from './capture-program.ts';
 import type { NextHops } from './next-hop.ts';
 import { pcapLacks } from './optional-package.ts';
-import { IO_COLUMN, IO_COUNTERS, type IoOptions, type PacketIo } from './packet-io.ts';
+import { bookLostFrames, IO_COLUMN, IO_COUNTERS, type IoOptions, type PacketIo } from './packet-io.ts';
 import { RawSender } from './raw-sender.ts';
 import { openPackageSocket } from './raw-socket-package.ts';
 
@@ -136,6 +136,7 @@ class Port {
     this.#options = options;
     this.#index = index;
     this.#row = index * ROW;
+    bookLostFrames(options.counters, this.#row);
     this.#scheduleTurn = scheduleTurn;
     const bytes = Buffer.from(new ArrayBuffer(FRAME_BYTES));
     this.#frame = new Frame(bytes);
@@ -181,6 +182,7 @@ class Port {
       }
     }
     if (this.#backlog.count === 0 && this.#hasTime()) {
+      counters[this.#row + IO_COLUMN.judged]!++;
       onPacket(this.#frame, IP_OFF, end, this.#index, this.#options.nowMs());
     } else if (this.#backlog.push(this.#frame.bytes, IP_OFF, end)) {
       if (this.#backlog.count === 1) {
@@ -218,11 +220,13 @@ class Port {
   processBacklog(max: number): number {
     const backlog = this.#backlog;
     if (backlog.count === 0) return 0;
+    const { counters, onPacket, nowMs } = this.#options;
     for (let n = 0; n < max && backlog.count > 0 && !this.#closed; n++) {
       const off = backlog.firstOff;
       const end = backlog.firstEnd;
       backlog.shift(); // first, so that a packet at which the program fails is not tried again
-      this.#options.onPacket(backlog.frame, off, end, this.#index, this.#options.nowMs());
+      counters[this.#row + IO_COLUMN.judged]!++;
+      onPacket(backlog.frame, off, end, this.#index, nowMs());
     }
     if (backlog.count === 0 && !this.#closed) this.#capture.hold(false);
     return backlog.count;

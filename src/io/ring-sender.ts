@@ -5,7 +5,7 @@ import { addressOf, poll } from '../sys/libc.ts';
 import type { PacketRing } from '../sys/packet-ring.ts';
 import { type MemoryStart, memoryStart, SendBatch } from '../sys/send-batch.ts';
 import { ADDRESS_WORDS } from '../wire/address.ts';
-import { Frame } from '../wire/frame.ts';
+import { Frame, GATHERED_MAX, type Sending } from '../wire/frame.ts';
 import * as ipv4 from '../wire/ipv4.ts';
 import * as ipv6 from '../wire/ipv6.ts';
 import type { NextHops } from './next-hop.ts';
@@ -14,7 +14,7 @@ import { type RawSender, readDestination } from './raw-sender.ts';
 import { columnOfErrno } from './send-error.ts';
 
 /** Packets per sendmmsg call. */
-const BATCH = 64;
+const BATCH = GATHERED_MAX;
 const LINK_HEADER_LEN = 14;
 const ETHERTYPE_IPV4 = 0x0800;
 const ETHERTYPE_IPV6 = 0x86dd;
@@ -34,6 +34,7 @@ export class RingSender {
   readonly #batch: SendBatch;
   readonly #counters: Float64Array;
   readonly #row: number;
+  readonly #onSettled: (wasSent: boolean) => void;
   readonly #ringFrames: Frame[] = [];
   readonly #ringStarts: MemoryStart[] = [];
   readonly #arena = new Frame(Buffer.from(new ArrayBuffer(BATCH * COPY_BYTES)));
@@ -45,13 +46,21 @@ export class RingSender {
   #waits = 0;
   #waitsSinceMs = 0;
 
-  /** Counts in the IO_COUNTERS row that starts at counters[row]. */
-  constructor(hops: NextHops, raw: RawSender, sendBuffer: number, counters: Float64Array, row: number) {
+  /** Counts in the IO_COUNTERS row that starts at counters[row]. `onSettled` as in IoOptions. */
+  constructor(
+    hops: NextHops,
+    raw: RawSender,
+    sendBuffer: number,
+    counters: Float64Array,
+    row: number,
+    onSettled: (wasSent: boolean) => void,
+  ) {
     this.#hops = hops;
     this.#raw = raw;
     this.#batch = new SendBatch(BATCH, sendBuffer);
     this.#counters = counters;
     this.#row = row;
+    this.#onSettled = onSettled;
   }
 
   /** Packets in this frame, which covers the ring, may be sent from where they are. */
@@ -65,8 +74,8 @@ export class RingSender {
     this.#nowMs = nowMs;
   }
 
-  /** See PacketIo.send; what goes in a batch is counted when that is sent. */
-  send(frame: Frame, off: number, len: number): boolean {
+  /** See PacketIo.send. */
+  send(frame: Frame, off: number, len: number): Sending {
     const { view } = frame;
     const dst = this.#dst;
     const isIpv6 = view.getUint8(off) >>> 4 === 6;
@@ -97,8 +106,9 @@ export class RingSender {
     const isFragment = isIpv6
       ? ipv6.nextHeader(view, off) === ipv6.NEXT_FRAGMENT
       : ipv4.isFragment(view, off);
-    if (isFragment || batch.count === BATCH) this.flush();
-    return true;
+    if (isFragment) return this.#flush(batch.count - 1);
+    if (batch.count === BATCH) this.flush();
+    return 'gathered';
   }
 
   /** A batch is for one interface: what was gathered for another goes first. */
@@ -110,24 +120,33 @@ export class RingSender {
 
   /** Sends what is gathered. After it received frames may be given back to the kernel. */
   flush(): void {
+    this.#flush(this.#batch.count);
+  }
+
+  /** Tells what became of the first `gathered` packets, and returns what became of the last. */
+  #flush(gathered: number): boolean {
     const batch = this.#batch;
     const counters = this.#counters;
     let done = 0;
     let retries = 0;
+    let wasSent = true;
     while (done < batch.count) {
       const sent = batch.send(done);
       counters[this.#row + IO_COLUMN.sent]! += sent;
-      done += sent;
       if (sent > 0) {
+        wasSent = true;
+        for (const end = done + sent; done < end; done++) if (done < gathered) this.#onSettled(true);
         if (this.#full.size > 0) this.#full.delete(batch.interfaceIndex);
         continue;
       }
       const column = columnOfErrno(batch.errno);
       if (column === IO_COLUMN.sendNoBuffer && this.#mayRetry(retries++)) continue;
       counters[this.#row + column]!++;
-      done++;
+      wasSent = false;
+      if (done++ < gathered) this.#onSettled(false);
     }
     batch.count = 0;
+    return wasSent;
   }
 
   /** Whether the device, which has no room, is to be tried again; waits before that when it is time to. */

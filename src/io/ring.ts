@@ -18,13 +18,14 @@ import {
 } from '../sys/packet-ring.ts';
 import { boundInterface, interfaceIndex, packetStatistics, pendingError } from '../sys/packet-socket.ts';
 import { openRawSocket } from '../sys/raw-socket.ts';
-import { Frame } from '../wire/frame.ts';
+import { Frame, type Sending } from '../wire/frame.ts';
 import { IoError } from './io-error.ts';
 import { IpLayerNotice } from './ip-layer-notice.ts';
 import type { KnownSources } from './known-sources.ts';
 import { LongPackets, WHOLE_OFF } from './long-packets.ts';
 import type { NextHops } from './next-hop.ts';
 import {
+  bookLostFrames,
   IO_COLUMN,
   IO_COUNTERS,
   type IoOptions,
@@ -88,7 +89,7 @@ class RingIo implements PacketIo {
     const row = ports.length * ROW;
     this.#hops = options.hops;
     const raw = new RawSender(openRawSocket, this.#hops, counters, row);
-    this.#sender = new RingSender(this.#hops, raw, SEND_BUFFER_BYTES, counters, row);
+    this.#sender = new RingSender(this.#hops, raw, SEND_BUFFER_BYTES, counters, row, options.onSettled);
     this.#notice = options.onIpLayer && new IpLayerNotice(options.onIpLayer);
     this.#others = options.others;
     this.#pollFds = new Int32Array((sockets.length + this.#others.length + 1) * POLLFD_WORDS);
@@ -107,7 +108,7 @@ class RingIo implements PacketIo {
     setImmediate(() => this.#turn());
   }
 
-  send(frame: Frame, off: number, len: number): boolean {
+  send(frame: Frame, off: number, len: number): Sending {
     return this.#sender.send(frame, off, len);
   }
 
@@ -203,6 +204,8 @@ class RingPort {
   /** See dropStray. */
   #mayHaveStray = false;
   #readySinceMs: number | undefined;
+  /** Of the frame under way: packets given to the datapath so far, and when it was taken in. */
+  #segments = 0;
   #segmentMs = 0;
   #isAnswered = false;
   #isDown = false;
@@ -248,7 +251,8 @@ class RingPort {
     while (this.#giveBackBegun((received + skipped) % frames)) skipped++;
     this.#head = (received + skipped) % frames;
     counters[this.#row + IO_COLUMN.received]! += skipped;
-    counters[this.#row + IO_COLUMN.lostBacklog]! += skipped;
+    // Those that it had given to its datapath are the datapath's to count.
+    bookLostFrames(counters, this.#row);
   }
 
   #giveBackBegun(index: number): boolean {
@@ -348,14 +352,17 @@ class RingPort {
     // Before the packet is rewritten.
     const isSource = known?.look(view, off, this.#index) ?? false;
     const payloadLen = gsoType === GSO_UDP_L4 ? view.getUint16(vnet + VNET.gsoSize, LITTLE_ENDIAN) : 0;
+    this.#segments = 0;
     this.#segmentMs = nowMs;
     this.#isAnswered = false;
     if (gsoType !== GSO_UDP_L4 || !forEachSegment(frame, off, end, payloadLen, this.#onSegment))
-      this.#isAnswered = this.#onPacket(frame, off, end, this.#index, nowMs);
+      this.#onSegment(frame, off, end);
     if (isSource && this.#isAnswered) known!.note();
   }
 
   readonly #onSegment = (frame: Frame, off: number, end: number): void => {
+    if (this.#segments++ > 0) this.#count(IO_COLUMN.split);
+    this.#count(IO_COLUMN.judged);
     this.#isAnswered = this.#onPacket(frame, off, end, this.#index, this.#segmentMs);
   };
 

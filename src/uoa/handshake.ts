@@ -73,7 +73,7 @@ export function onInbound(
   return UOA_EXHAUSTED;
 }
 
-/** Counts one trial that really was sent. */
+/** Counts one trial; taken back by onUoaRefused when it was not sent. */
 export function onUoaSent(words: Int32Array, at: number, nowMs: number): void {
   words[at + PROGRESS]++;
   words[at + UOA_SENT_AT] = nowMs;
@@ -91,6 +91,20 @@ export function onCarrierSent(words: Int32Array, at: number, nowMs: number): voi
     if (age(nowMs, words[slot]) > age(nowMs, words[oldest])) oldest = slot;
   }
   words[oldest] = nowMs || 1;
+}
+
+/**
+ * A trial of `sentAtMs` was not sent after all. Without effect when the words begin another round since then. A carrier that
+ * nobody got has no reply.
+ */
+export function onUoaRefused(words: Int32Array, at: number, sentAtMs: number, isCarrier: boolean): void {
+  if (words[at + UOA_SENT_AT] === sentAtMs && (words[at + PROGRESS] & SENT_MASK) > 0) words[at + PROGRESS]--;
+  if (!isCarrier) return;
+  for (let slot = at + CARRIERS; slot < at + CARRIERS + CARRIER_SLOTS; slot++) {
+    if (words[slot] !== (sentAtMs || 1)) continue;
+    words[slot] = 0;
+    return;
+  }
 }
 
 /** Whether an empty reply answers a carrier of the last second: then it is not the client's. Each carrier takes one. */

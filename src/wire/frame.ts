@@ -14,5 +14,18 @@ export class Frame {
   }
 }
 
-/** Hands the IP packet at frame.bytes[off, off + len) to the packet I/O before it returns; false: it was not sent. */
-export type Send = (frame: Frame, off: number, len: number) => boolean;
+/** Packets that a packet I/O may have gathered at most. */
+export const GATHERED_MAX = 64;
+
+/**
+ * What became of a packet that was to be sent: it was, or was refused, or (`gathered`) goes with others in a moment. Of
+ * those that were gathered the packet I/O says later, perhaps before Send returns, in their order and of each once,
+ * whether it was sent.
+ */
+export type Sending = boolean | 'gathered';
+
+/**
+ * Hands the IP packet at frame.bytes[off, off + len) to the packet I/O before it returns. What became of a fragment is
+ * known at once.
+ */
+export type Send = (frame: Frame, off: number, len: number) => Sending;

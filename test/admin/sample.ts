@@ -11,7 +11,7 @@ import {
 import type { ServerState } from '../../src/admin/sources.ts';
 import { parseConfig } from '../../src/config/load.ts';
 import { ServerBoard } from '../../src/control/server-board.ts';
-import { counterCells } from '../../src/datapath/counters.ts';
+import { COUNTER_COLUMNS, counterCells } from '../../src/datapath/counters.ts';
 import type { CommonMemory } from '../../src/datapath/memory.ts';
 import { SERVER_COLUMNS } from '../../src/datapath/server-cells.ts';
 import { IO_COUNTERS } from '../../src/io/packet-io.ts';
@@ -75,6 +75,8 @@ export async function startSample(
   const cells = { control: new Int32Array(8), weights: new Int32Array(4) } as unknown as CommonMemory;
   const board = new ServerBoard(cells, pino({ level: 'silent' }));
   board.update(services);
+  const counters = new Float64Array(counterCells(2));
+  const counterSums = new Float64Array(COUNTER_COLUMNS);
   const sources: AdminSources = {
     version: '1.2.3',
     startedAt: new Date(1_700_000_000_000),
@@ -87,11 +89,15 @@ export async function startSample(
     ],
     serverState: (index) => states[index]!,
     legsInUse: new Float64Array([3, 4, 5]),
-    counters: new Float64Array(counterCells(2)),
+    counters,
+    counterSums,
     servers: new Float64Array(4 * SERVER_COLUMNS),
     ports: [{ name: 'wan0' }, { name: 'lan0' }],
     io: new Float64Array(5 * IO_COUNTERS.length),
-    refresh: () => {},
+    refresh: () => {
+      counterSums.fill(0);
+      for (const [cell, count] of counters.entries()) counterSums[cell % COUNTER_COLUMNS]! += count;
+    },
     ioMode: 'pcap',
     readiness: () => ({ ready: true, reason: 'serving 2 services' }),
     clientsUncounted: () => 0,

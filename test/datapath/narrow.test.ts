@@ -1,12 +1,15 @@
 // Fragments for links that are narrower than any may be.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { Departures } from '../../src/datapath/departures.ts';
 import { sendFragments } from '../../src/datapath/fragment.ts';
+import { allocateMemory } from '../../src/datapath/memory.ts';
 import { Frame, HEADROOM } from '../../src/wire/frame.ts';
 import { PARSE_OK, Packet, parse } from '../../src/wire/packet.ts';
 import { udp4 } from '../packets/builder.ts';
 import { udp6 } from '../packets/builder6.ts';
 import { pattern } from '../packets/bytes.ts';
+import { makePlan } from './rig.ts';
 
 const SPORTS = { sport: 5000, dport: 6000, payload: pattern(200) };
 const ENOUGH = 100;
@@ -23,7 +26,8 @@ function cut(bytes: Uint8Array, mtu: number, headerLen: number): number[] | unde
     lengths.push(len - headerLen);
     return true;
   };
-  return sendFragments(send, frame, packet, mtu, 1) ? lengths : undefined;
+  const departures = new Departures(send, allocateMemory(makePlan()));
+  return sendFragments(departures, frame, packet, mtu, 1, 0) ? lengths : undefined;
 }
 
 const FAMILIES = [

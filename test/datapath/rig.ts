@@ -1,5 +1,6 @@
 // A fresh datapath per row: plan, clock, a queue in the place of packet I/O. Whatever a row asserts, each packet also
-// shows that nothing outside [off - HEADROOM, end) of its buffer was touched and that exactly its own drop was counted.
+// shows that nothing outside [off - HEADROOM, end) of its buffer was touched, that exactly its own drop was counted, and
+// that whatever was received ended somewhere.
 import assert from 'node:assert/strict';
 import { COUNTER, COUNTER_COLUMNS, counterRow, DROP_COLUMN } from '../../src/datapath/counters.ts';
 import { Datapath } from '../../src/datapath/datapath.ts';
@@ -17,6 +18,7 @@ import type { RealServerDraft as PlanDraft, ServiceDraft, ServicePlan } from '..
 import { formatAddress } from '../../src/wire/address.ts';
 import { Frame, HEADROOM } from '../../src/wire/frame.ts';
 import { hex } from '../packets/bytes.ts';
+import { checkAccounts } from './accounts.ts';
 
 export const SIDE = { wan: 1, lan: 2, both: 3 };
 export const PORT = { wan: 0, lan: 1 };
@@ -44,8 +46,13 @@ const TRAFFIC = new Set([
   'inboundBytes',
   'outboundPackets',
   'outboundBytes',
+  'unassignedPackets',
   'inboundForwarded',
   'outboundForwarded',
+  'consumed',
+  'passed',
+  'fragmentsJoined',
+  'fragmentsSent',
 ]);
 
 export function realServer(ip: string, change: Partial<PlanDraft> = {}): RealServerDraft {
@@ -254,6 +261,7 @@ export class Rig {
       `bytes outside the packet and its headroom are untouched: ${hex(bytes)}`,
     );
     this.checkDrops(this.drops(before), verdict, alsoDropped);
+    checkAccounts(this.memory);
     bytes.fill(FILL); // the frame belongs to packet I/O again: what was held must have been copied
     return { verdict, sent: this.sent, changed: this.changed(before) };
   }
@@ -263,6 +271,7 @@ export class Rig {
     const before = this.memory.counters.slice();
     this.datapath.tick(this.nowMs);
     assert.deepEqual(this.drops(before), alsoDropped, 'drops counted by the tick');
+    checkAccounts(this.memory);
     return this.changed(before);
   }
 

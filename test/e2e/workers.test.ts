@@ -105,7 +105,7 @@ for (const { name, io, workers } of SETUPS) {
     const open = await rig.metric('sessions', { state: 'normal' });
     const lports = await rig.metric('lports_in_use');
     const counted = await clients.end();
-    const lost = await rig.metric('io_lost_total');
+    const lost = await lostOf(rig);
     const { learned, distinctClients, uoas, wrong, clients: known } = await server!.end();
 
     const said = logOf(rig).find(({ msg }) => msg.includes('the datapath process ended'))!;
@@ -130,6 +130,10 @@ for (const { name, io, workers } of SETUPS) {
     assert.equal(await rig.proxy.stop('SIGTERM'), 0);
   });
 }
+
+/** Lost on the way to a datapath, or with one. */
+const lostOf = async (rig: Rig): Promise<number> =>
+  (await rig.metric('io_lost_total')) + (await rig.metric('drops_total', { reason: 'worker_ended' }));
 
 const forwardsAgain = (rig: Rig) => logOf(rig).filter(({ msg }) => msg.endsWith('forwards again')).length;
 
@@ -198,7 +202,7 @@ test('a worker that ends again and again waits longer each time, and clients of 
   const open = await rig.metric('sessions', { state: 'normal' });
   const restarts = await rig.metric('worker_restarts_total');
   const { altered, unexpected, missing, losers } = await clients.end();
-  const lost = await rig.metric('io_lost_total');
+  const lost = await lostOf(rig);
   const { distinctClients, wrong, clients: known } = await server!.end();
 
   const said = logOf(rig).filter(({ msg }) => msg.startsWith('the datapath process ended'));

@@ -116,7 +116,7 @@ class Run {
   /** Returns the packet's verdict, after the probe that may follow it. */
   #arrive(packet: Uint8Array, from: 'wan' | 'lan', refuse: number): string {
     const { verdict, changed } = this.#receive(packet, from, refuse);
-    this.#isDelivered = verdict === 'forward' && changed.inboundForwarded === 1;
+    this.#isDelivered = verdict === 'forward' && changed.inboundForwarded === 1 && !changed.icmpTranslated;
     const { world } = this.#input;
     if (!world.isProbed || verdict === 'forward') return verdict;
     const probe = PROBES[this.#probe++ % PROBES.length]!;
@@ -168,7 +168,8 @@ class Run {
     const signature = `${from} ${shapeOf(packet)} ${verdict} ${names} ${[...new Set(shape)]}`;
     signatures.add(`${dialect4} ${dialect6} ${signature}`);
     signatures.add(`${this.#before}, ${signature}`);
-    this.#before = verdict !== 'forward' ? verdict : changed.inboundForwarded ? 'inbound' : 'forward';
+    const isInbound = changed.inboundForwarded && !changed.icmpTranslated;
+    this.#before = verdict !== 'forward' ? verdict : isInbound ? 'inbound' : 'forward';
   }
 }
 

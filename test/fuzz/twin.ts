@@ -8,6 +8,7 @@ import { allocateMemory, type DatapathMemory } from '../../src/datapath/memory.t
 import type { DatapathPlan } from '../../src/datapath/plan.ts';
 import { DROP_REASONS, verdictName } from '../../src/datapath/verdict.ts';
 import { Frame, HEADROOM } from '../../src/wire/frame.ts';
+import { checkAccounts } from '../datapath/accounts.ts';
 import { hex } from '../packets/bytes.ts';
 import { read } from './reader.ts';
 import { smear } from './smear.ts';
@@ -75,6 +76,7 @@ class Half {
         assert.fail(`writes outside the packet and its headroom: ${hex(bytes)}`);
     }
     bytes.fill(this.fill); // the frame belongs to packet I/O again: what was held must have been copied
+    checkAccounts(this.memory);
     return { verdict, attempts: this.attempts, ...this.changes() };
   }
 

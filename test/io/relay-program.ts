@@ -115,6 +115,7 @@ const options: Omit<IoOptions, 'hops'> = {
   counters: disturbed(),
   onFailure: (message) => failures.push(message),
   onIpLayer: (message) => failures.push(message),
+  onSettled: () => {},
   nowMs: () => performance.now() | 0,
   others: [],
   known: known && new KnownSources(known.plan, known.fd),
@@ -164,7 +165,7 @@ function onPacket(frame: Frame, off: number, end: number, portIndex: number): bo
   const len = isIpv6 ? 40 + view.getUint16(off + 4) : view.getUint16(off + 2);
   if (isIpv6) view.setUint16(udpOff + 6, checksum6(view, off, off + len) || 0xffff);
   else fillHeaderChecksum(view, off, udpOff);
-  const isSent = io.send(frame, off, len);
+  const isSent = io.send(frame, off, len) !== false;
   if (isSent) relayed[portIndex]!++;
   return isSent;
 }

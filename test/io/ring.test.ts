@@ -302,7 +302,9 @@ for (const known of [false, true]) {
       await flood(t, client, { ...burst, count });
       sent += 1 + count;
       const { counters, relayed } = await reportOnce(relay, (r) => ofWan(r, 'received') === sent);
-      assert.equal(relayed[0]! + ofWan({ counters }, 'lostBacklog'), sent, 'relayed or counted as lost');
+      const [lost, judged] = [ofWan({ counters }, 'lostBacklog'), ofWan({ counters }, 'judged')];
+      assert.equal(judged + lost, sent, 'judged or counted as lost');
+      assert.equal(relayed[0]! + round, judged, 'of each round one was given to what failed at it');
       assert.ok(!known || counters[WAN_KNOWN]!.received > 0, 'some came by the other ring');
     }
     const { failures } = await report(relay);
