@@ -31,6 +31,6 @@ function ask(asked: Asked): Promise<Parsed> {
           : `the process that checks it ended with ${signal ?? code}`,
       ),
     );
-    child.send(asked, () => {});
+    if (child.pid !== undefined) child.send(asked, () => {});
   });
 }

@@ -1,6 +1,6 @@
 // Keeps the host's own kernel away from the proxy's packets: nftables tables, one per family in use, that drop what
 // comes in for VIP:vport and LIP:lports behind the capture (which sees it before), so that the kernel neither answers with
-// ICMP port unreachable nor forwards it, and that leave what raw-socket sends from there out of connection tracking, so
+// ICMP port unreachable nor forwards it, and that leave what raw sockets send from there out of connection tracking, so
 // that no NAT rule rewrites it, nor what a local real server answers. The tables belong (`flags owner`) to the netlink
 // socket of a child process `nft -i` and vanish with it; the child ends at the end of its input, which this process
 // holds: nothing stays, not even after SIGKILL.

@@ -171,7 +171,8 @@ export class NextHops {
    */
   admits(words: Int32Array, at: number, nowMs: number): boolean {
     if (this.#mayWait(words, at, nowMs)) return true;
-    this.update(nowMs); // it may have answered just now
+    this.#nowMs = nowMs;
+    this.#feed.receiveChanges(nowMs); // it may have answered just now
     return this.#mayWait(words, at, nowMs);
   }
 

@@ -84,12 +84,11 @@ export class RtnetlinkFeed {
 
   /** Hands over what there is, as much as may be done at once. Throws a SysError. */
   update(nowMs: number): void {
-    this.#nowMs = nowMs;
     for (let kind = 0; kind < REQUESTS.length; kind++) {
       const until = this.#restUntil[kind];
       if (until !== undefined && ((nowMs - until) | 0) >= 0) this.#restUntil[kind] = undefined;
     }
-    this.#receiveChanges();
+    this.receiveChanges(nowMs);
     for (let budget = DATAGRAMS_PER_UPDATE; budget > 0; budget--) {
       if (this.#kind === NOBODY && !this.#begin()) return;
       const length = this.#reading.receive();
@@ -106,7 +105,9 @@ export class RtnetlinkFeed {
     this.#reading.close();
   }
 
-  #receiveChanges(): void {
+  /** Hands over changes only, which costs little when there are none. Throws a SysError. */
+  receiveChanges(nowMs: number): void {
+    this.#nowMs = nowMs;
     for (let budget = CHANGES_PER_UPDATE; budget > 0; budget--) {
       const length = this.#changes.receive();
       if (length === NOTHING) return;

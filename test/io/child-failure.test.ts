@@ -23,10 +23,11 @@ test('the cause is what it said, or how it ended when it said nothing', async ()
 test('where no file may be opened any more, each that runs a program says so', async (t) => {
   const few = ['bash', '-c', 'ulimit -n 128 && exec "$@"', 'bash'];
   const program = startProgram(t, namespace(t, 'd'), './descriptors-program.ts', {}, few);
-  const [ip, guard, check] = await program.next<Told[]>('errors');
+  const [ip, guard, config, check] = await program.next<Told[]>('errors');
   assert.match(ip!.message, /^ip -j address show failed: spawn ip EMFILE$/);
   assert.match(ip!.hint, /LimitNOFILE/);
   assert.match(guard!.message, /^cannot install the guard: spawn sh EMFILE$/);
   assert.match(guard!.hint, /LimitNOFILE/);
+  assert.match(config!.message, /cannot be checked: spawn \S+ EMFILE/);
   assert.match(check!.message, /health\.command true cannot be run: spawn true EMFILE/);
 });
