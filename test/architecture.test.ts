@@ -46,7 +46,7 @@ const MAY_IMPORT: Record<string, { of: string[]; types?: string[]; instead: stri
   io: { of: ['sys', 'wire'], instead: 'io and datapath meet only in the composition root' },
   sys: { of: [], instead: 'sys is the kernel interface without policy: move the policy to its caller' },
   config: {
-    of: ['wire/address.ts'],
+    of: ['wire/address.ts', 'sys/debugger.ts', 'sys/signals.ts'],
     instead: 'config describes; what applying it means belongs to proxy.ts',
   },
   health: {

@@ -1,6 +1,7 @@
-// The process that checks one config text and ends, see aside.ts.
-import { parseConfig } from './load.ts';
-import { ConfigError, type Problem } from './problem.ts';
+// The process that checks one config text and ends, see aside.ts. Its parent decides when it ends, not a signal.
+import { keepDebuggerShut } from '../sys/debugger.ts';
+import { ignoreOperatorsSignals, ignoreStraySignals } from '../sys/signals.ts';
+import type { Problem } from './problem.ts';
 import type { Config } from './schema.ts';
 
 export interface Asked {
@@ -11,7 +12,17 @@ export interface Asked {
 /** What comes of it. */
 export type Parsed = { config: Config } | { problems: readonly Problem[] };
 
-function parsed({ text, fileName }: Asked): Parsed {
+keepDebuggerShut();
+ignoreStraySignals();
+ignoreOperatorsSignals();
+
+process.once('message', (asked: Asked) => {
+  void parsed(asked).then((answer) => process.send!(answer, () => process.disconnect()));
+});
+
+async function parsed({ text, fileName }: Asked): Promise<Parsed> {
+  const { parseConfig } = await import('./load.ts');
+  const { ConfigError } = await import('./problem.ts');
   try {
     return { config: parseConfig(text, fileName) };
   } catch (error) {
@@ -19,7 +30,3 @@ function parsed({ text, fileName }: Asked): Parsed {
     throw error;
   }
 }
-
-process.once('message', (asked: Asked) => {
-  process.send!(parsed(asked), () => process.disconnect());
-});

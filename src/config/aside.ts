@@ -2,6 +2,7 @@
 // whoever asks must go on answering meanwhile, also where that is more memory than there is.
 import { fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
+import { environmentWithoutDebugger, withoutDebugger } from '../sys/debugger.ts';
 import type { Asked, Parsed } from './aside-process.ts';
 import { ConfigError } from './problem.ts';
 import type { Config } from './schema.ts';
@@ -18,6 +19,8 @@ function ask(asked: Asked): Promise<Parsed> {
   const child = fork(fileURLToPath(new URL(file, import.meta.url)), {
     serialization: 'advanced',
     stdio: ['ignore', 'ignore', 'ignore', 'ipc'],
+    execArgv: withoutDebugger(process.execArgv),
+    env: environmentWithoutDebugger(process.env),
   });
   return new Promise((resolve) => {
     const failed = (why: string) =>
