@@ -195,7 +195,7 @@ function addAnswers(app: FastifyInstance, sources: AdminSources): void {
   app.get('/sessions', async (request) => {
     const serviceNames = sources.services().map(({ name }) => name);
     const query = parseSessionQuery(request.query as Record<string, unknown>, serviceNames);
-    const { total, sessions } = sources.sessions.list(query);
+    const { total, sessions } = await sources.sessions.list(query);
     return { total, offset: query.offset, limit: query.limit, sessions };
   });
 

@@ -106,7 +106,7 @@ export interface AdminSources {
   workers(): readonly { pid: number | undefined; restarts: number }[];
   sessions: {
     /** `total` counts all that match; `sessions` holds those in [offset, offset + limit). */
-    list(query: SessionFilter): { total: number; sessions: object[] };
+    list(query: SessionFilter): Promise<{ total: number; sessions: object[] }>;
   };
   operations: Operations;
 }

@@ -38,6 +38,7 @@ import { watchPulse } from './pulse.ts';
 import { Reloader } from './reload.ts';
 import { SavedSessions, saveState } from './saved-sessions.ts';
 import { ServerBoard } from './server-board.ts';
+import { inSlices } from './slices.ts';
 
 /** What may wait for one worker from the others: some dozens of the largest datagrams. */
 const HANDOVER_BYTES = 4 << 20;
@@ -221,7 +222,7 @@ export class ControlPlane {
       sessions: {
         list: (query) => {
           const tables = memories.map(({ records, table }) => ({ records, slots: table[0]! }));
-          return listSessions(tables, reloader.names(), query, nowMs());
+          return inSlices(listSessions(tables, () => reloader.names(), query, nowMs()));
         },
       },
       operations: {

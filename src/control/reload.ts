@@ -36,6 +36,11 @@ import {
 
 const LEAVING_POLL_MS = 1000;
 
+interface Names {
+  services: readonly ServicePlan[];
+  legs: readonly LegPlan[];
+}
+
 export class Reloader {
   config: Config;
   host: HostPlan;
@@ -57,6 +62,7 @@ export class Reloader {
   #isStopped = false;
   /** What was said of the capture filters. */
   #complaint: string | undefined;
+  #names: { of: readonly ServicePlan[]; names: Names } | undefined;
 
   constructor(
     foundation: Foundation,
@@ -93,8 +99,13 @@ export class Reloader {
     return { succeeded: this.#succeeded, failed: this.#failed, last: this.#last };
   }
 
-  /** What session records call services and legs, by their numbers. */
-  names(): { services: readonly ServicePlan[]; legs: readonly LegPlan[] } {
+  /** What session records call services and legs, by their numbers; the same object until a change. */
+  names(): Names {
+    if (this.#names?.of !== this.services) this.#names = { of: this.services, names: this.#numbered() };
+    return this.#names.names;
+  }
+
+  #numbered(): Names {
     const services: ServicePlan[] = [];
     for (const service of this.services) services[service.index] = service;
     const legs: LegPlan[] = [];

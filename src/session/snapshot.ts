@@ -1,7 +1,7 @@
 // What an operator sees of the sessions: decoded from the shared records by the control plane, while the datapath goes
 // on writing them. A record that changes under its hands shows as it was or as it is, never as an error.
 import { handshakeState, trialsSent } from '../uoa/handshake.ts';
-import { familyOf, formatAddress } from '../wire/address.ts';
+import { ADDRESS_WORDS, familyOf, formatAddress, isSameAddress, parseAddressInto } from '../wire/address.ts';
 import {
   CLIENT,
   cportOf,
@@ -53,40 +53,70 @@ export interface RecordedSessions {
   slots: number;
 }
 
-/** Lists the sessions that match: by table, in slot order. */
-export function listSessions(
+/** So many records are looked at between two turns of the event loop: some milliseconds. */
+const SLICE = 65_536;
+
+/**
+ * Lists the sessions that match: by table, in slot order. A million take a tenth of a second, which may be
+ * interrupted where it yields. `names` is asked before each, because what records call by number may change meanwhile.
+ */
+export function* listSessions(
   tables: readonly RecordedSessions[],
-  names: SessionNames,
+  names: () => SessionNames,
   filter: SessionFilter,
   nowMs: number,
-): { total: number; sessions: SessionSnapshot[] } {
+): Generator<void, { total: number; sessions: SessionSnapshot[] }> {
   const sessions: SessionSnapshot[] = [];
   let total = 0;
+  let known = names();
+  let wanted = new Wanted(filter, known);
   for (const { records, slots } of tables) {
-    for (let base = 0; base < slots * SESSION_WORDS; base += SESSION_WORDS) {
-      if (!isUsed(records, base) || !isNamed(records, base, names)) continue;
-      if (!matches(records, base, names, filter)) continue;
+    for (let slot = 0; slot < slots; slot++) {
+      if (slot % SLICE === SLICE - 1) {
+        yield;
+        if (names() !== known) {
+          known = names();
+          wanted = new Wanted(filter, known);
+        }
+      }
+      const base = slot * SESSION_WORDS;
+      if (!isUsed(records, base) || !wanted.has(records, base)) continue;
       if (total >= filter.offset && sessions.length < filter.limit)
-        sessions.push(snapshot(records, base, names, nowMs));
+        sessions.push(snapshot(records, base, known, nowMs));
       total++;
     }
   }
   return { total, sessions };
 }
 
-/** Not while a change of the config ends it. */
-const isNamed = (records: Int32Array, base: number, names: SessionNames): boolean =>
-  names.services[serviceOf(records, base)] !== undefined && names.legs[legOf(records, base)] !== undefined;
+/** A filter in the terms of the records. */
+class Wanted {
+  /** By number: those that the filter names, among those that have a name. While a change of the config ends it one has none. */
+  readonly #services: boolean[];
+  readonly #legs: boolean[];
+  readonly #client: Int32Array | undefined;
+  readonly #clientPort: number | undefined;
+  readonly #state: SessionFilter['state'];
 
-function matches(records: Int32Array, base: number, names: SessionNames, filter: SessionFilter): boolean {
-  if (filter.state !== undefined && (filter.state === 'normal') !== isNormal(records, base)) return false;
-  if (filter.clientPort !== undefined && cportOf(records, base) !== filter.clientPort) return false;
-  if (filter.service !== undefined && names.services[serviceOf(records, base)].name !== filter.service)
-    return false;
-  const leg = names.legs[legOf(records, base)];
-  if (filter.rs !== undefined && leg.rip !== filter.rs) return false;
-  if (filter.rsPort !== undefined && leg.rport !== filter.rsPort) return false;
-  return filter.client === undefined || formatAddress(records, base + CLIENT) === filter.client;
+  constructor({ client, clientPort, rs, rsPort, service, state }: SessionFilter, names: SessionNames) {
+    // map leaves out the numbers that nothing has.
+    this.#services = names.services.map(({ name }) => service === undefined || name === service);
+    this.#legs = names.legs.map(
+      ({ rip, rport }) => (rs === undefined || rip === rs) && (rsPort === undefined || rport === rsPort),
+    );
+    this.#clientPort = clientPort;
+    this.#state = state;
+    if (client === undefined) return;
+    this.#client = new Int32Array(ADDRESS_WORDS);
+    parseAddressInto(this.#client, 0, client);
+  }
+
+  has(records: Int32Array, base: number): boolean {
+    if (this.#client !== undefined && !isSameAddress(records, base + CLIENT, this.#client, 0)) return false;
+    if (this.#clientPort !== undefined && cportOf(records, base) !== this.#clientPort) return false;
+    if (this.#state !== undefined && (this.#state === 'normal') !== isNormal(records, base)) return false;
+    return this.#services[serviceOf(records, base)] === true && this.#legs[legOf(records, base)] === true;
+  }
 }
 
 function snapshot(records: Int32Array, base: number, names: SessionNames, nowMs: number): SessionSnapshot {

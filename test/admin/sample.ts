@@ -110,7 +110,7 @@ export async function startSample(
       { pid: process.ppid, restarts: 2 },
     ],
     sessions: {
-      list(query) {
+      async list(query) {
         asked.push(query);
         return { total: 1, sessions: [{ client: '10.1.0.2:5000' }] };
       },

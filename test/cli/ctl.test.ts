@@ -125,7 +125,7 @@ CLIENT               SERVICE  REAL SERVER        STATE    IDLE  UOA        LIP:L
   for (const [args, stdout] of rows) {
     it(`${args.join(' ')} as a table`, async (t) => {
       const admin = await startBusy(t);
-      admin.sources.sessions.list = (query) => {
+      admin.sources.sessions.list = async (query) => {
         admin.asked.push(query);
         return { total: 7, sessions: SESSIONS };
       };

@@ -23,7 +23,7 @@ const SESSION: SessionSnapshot = {
 async function startLarge(t: TestContext): Promise<string> {
   const admin = await startSample(t);
   const sessions = Array.from({ length: 1000 }, (_, lport) => ({ ...SESSION, lport }));
-  admin.sources.sessions.list = () => ({ total: 1000, sessions });
+  admin.sources.sessions.list = async () => ({ total: 1000, sessions });
   return `uoa-proxy ctl --admin ${admin.url('')} sessions --json`;
 }
 
