@@ -1,12 +1,13 @@
 // The composition root of the control plane: config -> host, guard, memory, datapath processes, health checks, admin
 // server. Wiring only. Whatever was done to the host when a later step fails is undone in reverse order, as on stop.
-import { readFileSync } from 'node:fs';
 import type { Logger } from 'pino';
 import { watchExhaustion } from './admin/exhaustion.ts';
 import { watchRefusals } from './admin/refusals.ts';
+import { TokenFile } from './admin/token-file.ts';
+import { adminSockets } from './config/admin-socket.ts';
 import type { ConfigFile } from './config/file.ts';
 import type { Config } from './config/schema.ts';
-import { ControlPlane } from './control/control-plane.ts';
+import { ControlPlane, type End } from './control/control-plane.ts';
 import { StartError } from './control/start-error.ts';
 import { debuggerAddress } from './sys/debugger.ts';
 import { ignoreStraySignals } from './sys/signals.ts';
@@ -17,8 +18,8 @@ export { StartError } from './control/start-error.ts';
 
 export interface Proxy {
   readonly adminAddress: { host: string; port: number };
-  /** Resolves with the exit code when the proxy ended by itself: a datapath process cannot be kept alive, or it is drained. */
-  readonly ended: Promise<number>;
+  /** Resolves when the proxy ended by itself: a datapath process cannot be kept alive, or it is drained. */
+  readonly ended: Promise<End>;
   /** Reads the config again and goes on by it, or says in the log why not. Never rejects. */
   reload(): Promise<unknown>;
   /** Ends everything and restores the host; also right after `ended`. */
@@ -68,12 +69,23 @@ async function start(
   const debuggerAt = debuggerAddress();
   if (debuggerAt !== undefined)
     log.warn(`a debugger is let in at ${debuggerAt}: every user of this host can take over the proxy by it`);
-  const token = readToken(config);
+  const { tokenFile, hosts, listen, socket } = config.admin;
+  const token = tokenFile === undefined ? undefined : new TokenFile(tokenFile, (text) => log.error(text));
   const control = await ControlPlane.plan(config, log, () => file.reload(), undo);
   const sources = { ...control.adminSources(packageVersion()), logLinesLost: linesLost };
   // Loaded only now that packets wait: a quarter of a second on a busy processor.
   const { startAdmin } = await import('./admin/server.ts');
-  const admin = await startAdmin(sources, { ...config.admin.listen, token });
+  const withoutSocket = (reason: string) =>
+    log.warn(
+      `no admin socket: ${reason}. ${token ? 'ctl needs the token' : 'Nothing can be changed by ctl: set admin.socket or admin.tokenFile'}`,
+    );
+  const admin = await startAdmin(sources, {
+    ...listen,
+    token,
+    hosts,
+    sockets: adminSockets(socket, file.path),
+    onNoSocket: socket === undefined ? withoutSocket : undefined,
+  });
   undo.push(() => admin.close());
   await control.start(undo);
   const warn = (fields: Record<string, unknown>, message: string) => log.warn(fields, message);
@@ -84,7 +96,7 @@ async function start(
     void control.reload();
   });
   undo.push(async () => unwatchFile());
-  log.info({ ...control.summary(), admin: admin.address }, 'ready');
+  log.info({ ...control.summary(), admin: admin.address, socket: admin.socket }, 'ready');
   return {
     adminAddress: admin.address,
     ended: control.ended,
@@ -94,24 +106,4 @@ async function start(
       await undoAll();
     },
   };
-}
-
-function readToken({ admin: { tokenFile } }: Config): string | undefined {
-  if (tokenFile === undefined) return undefined;
-  let token: string;
-  try {
-    token = readFileSync(tokenFile, 'utf8').split('\n')[0]!.trim();
-  } catch (error) {
-    throw new StartError(
-      `admin.tokenFile ${tokenFile} cannot be read: ${(error as NodeJS.ErrnoException).code}`,
-      'write a token into its first line, readable for the proxy',
-    );
-  }
-  if (token.length < 16) {
-    throw new StartError(
-      `admin.tokenFile ${tokenFile}: its first line has ${token.length} characters, expected at least 16`,
-      `openssl rand -hex 32 > ${tokenFile}`,
-    );
-  }
-  return token;
 }

@@ -56,7 +56,9 @@ const MAY_IMPORT: Record<string, { of: string[]; types?: string[]; instead: stri
   },
   admin: {
     of: [
+      'config/admin-socket.ts',
       'config/reader.ts',
+      'sys/trusted-file.ts',
       'datapath/counters.ts',
       'datapath/memory.ts',
       'datapath/server-cells.ts',

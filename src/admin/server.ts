@@ -1,10 +1,12 @@
 // The admin HTTP server (the only importer of fastify, with changes.ts): what it shows is read from memory at the moment of
-// the request, what it changes is in changes.ts, who may do either is in access.ts.
-import type { ServerResponse } from 'node:http';
+// the request, what it changes is in changes.ts, who may do either is in access.ts. It listens on TCP and at a unix socket.
+import type { RequestListener, ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
 import Fastify, { type FastifyInstance, type HTTPMethods } from 'fastify';
-import { type Access, AccessError, createAccess } from './access.ts';
+import { type Access, AccessError, type AccessRules, createAccess } from './access.ts';
 import { createBoundedServer } from './bounded-server.ts';
 import { addChanges } from './changes.ts';
+import { type LocalSocket, listenLocally, SocketInUse } from './local-socket.ts';
 import { createMetrics } from './metrics.ts';
 import { reportService, reportStats, uptimeSeconds } from './report.ts';
 import { parseSessionQuery, QueryError } from './session-query.ts';
@@ -16,6 +18,8 @@ export { OperationError } from './sources.ts';
 export interface AdminServer {
   /** Where it listens; the port is the real one also when any was asked for. */
   readonly address: { host: string; port: number };
+  /** Path of the admin socket; undefined where none could be had. */
+  readonly socket: string | undefined;
   /** Ends open connections and stops listening. */
   close(): Promise<void>;
 }
@@ -31,13 +35,15 @@ export class AdminListenError extends Error {
   }
 }
 
-export interface AdminOptions {
+export interface AdminOptions extends AccessRules {
   /** An IP address, without brackets. */
   host: string;
   /** 0: any free one. */
   port: number;
-  /** What every request but /healthz and /readyz must bring; undefined: nothing. */
-  token?: string | undefined;
+  /** Paths of the admin socket: the first that can be had; none: there is no socket. */
+  sockets?: readonly string[] | undefined;
+  /** Told why the socket cannot be had; undefined: then it is an error. */
+  onNoSocket?: ((reason: string) => void) | undefined;
 }
 
 const METHODS: readonly HTTPMethods[] = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'];
@@ -46,33 +52,71 @@ const OPEN_PATHS: readonly (string | undefined)[] = ['/healthz', '/readyz'];
 const PARAM_LENGTH = 300;
 
 /** Throws AdminListenError. */
-export async function startAdmin(
-  sources: AdminSources,
-  { host, port, token }: AdminOptions,
-): Promise<AdminServer> {
+export async function startAdmin(sources: AdminSources, options: AdminOptions): Promise<AdminServer> {
+  const { host, port } = options;
+  let handle: RequestListener = () => {};
   const app = Fastify({
     logger: false,
-    serverFactory: createBoundedServer,
+    serverFactory: (handler) => {
+      handle = handler;
+      return createBoundedServer(handler);
+    },
     bodyLimit: 1024,
     exposeHeadRoutes: false,
     forceCloseConnections: true,
     routerOptions: { maxParamLength: PARAM_LENGTH },
     frameworkErrors: refuseBadUrl,
   });
-  addGuards(app, createAccess(token, host));
+  const locals = new WeakSet<Socket>();
+  addGuards(app, createAccess(options), locals);
   app.addHook('onRequest', async () => sources.refresh());
   refuseOtherMethods(app);
   addAnswers(app, sources);
   addChanges(app, sources);
+  let local: LocalSocket | undefined;
   try {
-    await app.listen({ host, port });
+    await app.listen({ host, port }).catch((error: unknown) => {
+      throw listenError(error, host, port);
+    });
+    local = await listenAtSocket(handle, locals, options);
   } catch (error) {
     await app.close();
-    throw listenError(error, host, port);
+    throw error;
   }
   const bound = app.server.address();
   const address = { host, port: typeof bound === 'object' && bound !== null ? bound.port : port };
-  return { address, close: () => app.close() };
+  return {
+    address,
+    socket: local?.path,
+    close: async () => {
+      local?.close();
+      await app.close();
+    },
+  };
+}
+
+/** A server of its own, with its own bound on connections: those who crowd the port do not keep its owner out. */
+async function listenAtSocket(
+  handle: RequestListener,
+  locals: WeakSet<Socket>,
+  { sockets = [], onNoSocket }: AdminOptions,
+): Promise<LocalSocket | undefined> {
+  if (sockets.length === 0) return undefined;
+  const server = createBoundedServer(handle);
+  server.prependListener('connection', (socket: Socket) => locals.add(socket));
+  try {
+    return await listenLocally(server, sockets);
+  } catch (error) {
+    const { message } = error as Error;
+    if (error instanceof SocketInUse)
+      throw new AdminListenError(message, 'end it, or give each its own admin.socket', { cause: error });
+    if (onNoSocket === undefined)
+      throw new AdminListenError(`no admin socket can be opened: ${message}`, 'change admin.socket', {
+        cause: error,
+      });
+    onNoSocket(message);
+    return undefined;
+  }
 }
 
 /** No hook sees such a request. */
@@ -110,17 +154,20 @@ function listenError(error: unknown, host: string, port: number): AdminListenErr
   return new AdminListenError(`${where}: ${message}`, 'change admin.listen', options);
 }
 
-function addGuards(app: FastifyInstance, access: Access): void {
-  app.addHook('onRequest', async (request) => {
-    if (!OPEN_PATHS.includes(request.routeOptions.url)) access.requireToken(request.headers);
-    const isChange = request.method === 'POST' && !request.is404 && !isRefusal(request.routeOptions.config);
-    if (isChange) access.requireChange(request.headers);
+function addGuards(app: FastifyInstance, access: Access, locals: WeakSet<Socket>): void {
+  app.addHook('onRequest', async ({ headers, method, is404, raw, routeOptions: { url, config } }) => {
+    access({
+      headers,
+      isLocal: locals.has(raw.socket),
+      isOpen: OPEN_PATHS.includes(url),
+      isChange: method === 'POST' && !is404 && !isRefusal(config),
+    });
   });
   app.addHook('onSend', async (_request, reply) => {
     reply.header('cache-control', 'no-store').header('x-content-type-options', 'nosniff');
   });
   app.removeAllContentTypeParsers();
-  // An empty body is none: the header alone says that no web page sent the request.
+  // An empty body is none.
   app.addContentTypeParser(
     'application/json',
     { parseAs: 'string' },

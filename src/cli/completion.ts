@@ -111,12 +111,12 @@ async function servers(words: readonly string[], service?: string): Promise<stri
     .flatMap(({ realServers }) => realServers.map(serverName));
 }
 
-function sample(words: readonly string[]) {
+async function sample(words: readonly string[]) {
   const given = (...names: string[]): string | undefined => {
     const at = words.findIndex((word) => names.includes(word));
     return at < 0 ? undefined : words[at + 1];
   };
-  const target = findTarget({
+  const target = await findTarget({
     admin: given('--admin'),
     tokenFile: given('--token-file'),
     config: given('--config', '-c'),

@@ -1,5 +1,6 @@
 // The arguments of `ctl` and `top`, and their help, which reads like a manual page.
 import type { Argv } from 'yargs';
+import { SOCKET_FOLDER } from '../config/admin-socket.ts';
 import {
   ctlDrain,
   ctlReload,
@@ -100,7 +101,7 @@ export function withCtl(command: Argv, choose: Choose) {
     )
     .example('$0 ctl services', 'What ipvsadm -ln shows')
     .example('$0 ctl server drain game 10.2.0.11:6000', '')
-    .example('$0 ctl --config proxy.yaml reload', 'Address and token as there')
+    .example('$0 ctl --config proxy.yaml reload', 'Socket, or address and token, as there')
     .epilogue(EPILOGUE)
     .demandCommand(
       1,
@@ -184,7 +185,10 @@ const text = { type: 'string', requiresArg: true } as const;
 
 function withTarget(command: Argv) {
   return command
-    .option('admin', { ...text, describe: `Its admin.listen [${DEFAULT_ADMIN}]` })
-    .option('token-file', { ...text, describe: 'File whose first line is the token' })
-    .option('config', { ...text, alias: 'c', describe: "The proxy's config, to take both from" });
+    .option('admin', {
+      ...text,
+      describe: `Its admin.listen or admin.socket [the one in ${SOCKET_FOLDER}, else ${DEFAULT_ADMIN}]`,
+    })
+    .option('token-file', { ...text, describe: 'File whose first line is the token, for admin.listen' })
+    .option('config', { ...text, alias: 'c', describe: "The proxy's config, to take them from" });
 }

@@ -1,5 +1,9 @@
-// Which proxy `ctl` and `top` speak to: --admin and --token-file, or what a config file says, or the default address.
-import { readFileSync } from 'node:fs';
+// Which proxy `ctl` and `top` speak to: --admin and --token-file; or what a config file says, its admin socket before its
+// address; or without either the one admin socket of this host, and the default address where there is none.
+import { readdirSync, readFileSync } from 'node:fs';
+import { connect } from 'node:net';
+import { join } from 'node:path';
+import { adminSockets, SOCKET_FOLDER } from '../config/admin-socket.ts';
 import { loadConfig } from '../config/load.ts';
 import { ControlError, type Target } from '../ctl/admin-client.ts';
 
@@ -11,12 +15,59 @@ export interface TargetOptions {
 
 export const DEFAULT_ADMIN = 'http://127.0.0.1:9464';
 
-/** Throws a ControlError or a ConfigError. */
-export function findTarget({ admin, tokenFile, config }: TargetOptions): Target {
+/** Rejects with a ControlError or a ConfigError. */
+export async function findTarget({ admin, tokenFile, config }: TargetOptions): Promise<Target> {
+  if (admin !== undefined) {
+    const path = /^(?:unix:)?(\/.*)$/.exec(admin)?.[1];
+    if (path !== undefined) return atSocket(path);
+  }
   const said = config === undefined ? undefined : loadConfig(config).admin;
+  if (admin === undefined) {
+    const socket = said ? await firstLive(adminSockets(said.socket, config!)) : await onlyLive();
+    if (socket !== undefined) return atSocket(socket);
+  }
   const url = admin ?? (said === undefined ? DEFAULT_ADMIN : urlOf(said.listen));
   const path = tokenFile ?? said?.tokenFile;
-  return { url: checkedUrl(url), token: path === undefined ? undefined : readToken(path) };
+  return { url: checkedUrl(url), token: path === undefined ? undefined : readToken(path), socket: undefined };
+}
+
+/** Over which no token is needed, and none is sent. */
+const atSocket = (socket: string): Target => ({ url: 'http://localhost', socket, token: undefined });
+
+async function firstLive(paths: readonly string[]): Promise<string | undefined> {
+  for (const path of paths) if (await isLive(path)) return path;
+  return undefined;
+}
+
+/** Throws a ControlError where there are several. */
+async function onlyLive(): Promise<string | undefined> {
+  let names: string[] = [];
+  try {
+    names = readdirSync(SOCKET_FOLDER);
+  } catch {
+    // There is none, or it is not for this user.
+  }
+  const live: string[] = [];
+  for (const name of names.sort()) {
+    const path = join(SOCKET_FOLDER, name);
+    if (name.endsWith('.sock') && (await isLive(path))) live.push(path);
+  }
+  if (live.length <= 1) return live[0];
+  throw new ControlError(
+    `several proxies run here: ${live.join(', ')}`,
+    '--config FILE or --admin SOCKET says which one',
+  );
+}
+
+/** Whether this user can connect to it. */
+function isLive(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const asked = connect(path, () => {
+      asked.destroy();
+      resolve(true);
+    });
+    asked.once('error', () => resolve(false));
+  });
 }
 
 /** An unspecified address is no place to go to, but the loopback address of its family is one of those it stands for. */
@@ -35,7 +86,7 @@ function checkedUrl(text: string): string {
   if (!URL.canParse(full))
     throw new ControlError(
       `--admin ${JSON.stringify(text)} is no URL`,
-      'expected http://ADDRESS:PORT or ADDRESS:PORT',
+      'expected http://ADDRESS:PORT, ADDRESS:PORT or the path of a socket',
     );
   return full.replace(/\/+$/, '');
 }

@@ -20,7 +20,8 @@ export type ServerAction = 'drain' | 'enable' | 'weight';
 const SAMPLE_MS = 1000;
 const output = process.stdout;
 
-const clientOf = (options: TargetOptions): AdminClient => new AdminClient(findTarget(options));
+const clientOf = async (options: TargetOptions): Promise<AdminClient> =>
+  new AdminClient(await findTarget(options));
 
 const printJson = (value: unknown): void => {
   output.write(`${JSON.stringify(value, undefined, 2)}\n`);
@@ -28,7 +29,7 @@ const printJson = (value: unknown): void => {
 
 /** All of these resolve with the exit code and throw what findTarget and AdminClient throw. */
 export async function ctlServices(options: CtlOptions & { rate: boolean }): Promise<number> {
-  const client = clientOf(options);
+  const client = await clientOf(options);
   if (options.json) {
     printJson(await client.get('/services'));
     return 0;
@@ -53,14 +54,14 @@ export async function ctlSessions(options: CtlOptions & SessionFilters): Promise
       options[name] === undefined ? [] : [[name, String(options[name])]],
     ),
   );
-  const list = await clientOf(options).get<SessionList>(`/sessions?${query}`);
+  const list = await (await clientOf(options)).get<SessionList>(`/sessions?${query}`);
   if (options.json) printJson(list);
   else print(output, plain(sessionsTable(list)));
   return 0;
 }
 
 export async function ctlStats(options: CtlOptions): Promise<number> {
-  const stats = await clientOf(options).get<StatsReport>('/stats');
+  const stats = await (await clientOf(options)).get<StatsReport>('/stats');
   if (options.json) printJson(stats);
   else print(output, plain(statsTable(stats)));
   return 0;
@@ -77,7 +78,7 @@ export async function ctlServer(
   weight?: number,
 ): Promise<number> {
   const path = `/services/${encodeURIComponent(options.service)}/servers/${encodeURIComponent(options.rs)}`;
-  const answer = await clientOf(options).post<ServerAnswer>(
+  const answer = await (await clientOf(options)).post<ServerAnswer>(
     `${path}/${action}`,
     weight === undefined ? undefined : { weight },
   );
@@ -94,7 +95,7 @@ interface ReloadAnswer {
 
 /** 1 when the proxy goes on with the config that it had. */
 export async function ctlReload(options: CtlOptions): Promise<number> {
-  const { status, json } = await clientOf(options).reload();
+  const { status, json } = await (await clientOf(options)).reload();
   const { lines, error, lastChange } = json as ReloadAnswer;
   const listed = (texts: readonly string[]): string => texts.map((line) => `  ${line}\n`).join('');
   if (options.json) printJson(json);
@@ -117,7 +118,7 @@ export interface DrainOptions extends CtlOptions {
 }
 
 export async function ctlDrain({ timeout, wait, cancel, ...options }: DrainOptions): Promise<number> {
-  const client = clientOf(options);
+  const client = await clientOf(options);
   const say = (line: string): void => {
     if (!options.json) output.write(`${line}\n`);
   };

@@ -8,8 +8,8 @@ import type { Logger } from 'pino';
 
 /** What this file needs of a running proxy. */
 interface Controllable {
-  /** Resolves with the exit code when it ended by itself. */
-  readonly ended: Promise<number>;
+  /** Resolves when it ended by itself; `isWanted` where an operator asked for that. */
+  readonly ended: Promise<{ exitCode: number; isWanted: boolean }>;
   /** Reads the config again, and says itself what came of it. */
   reload(): Promise<unknown>;
   stop(): Promise<void>;
@@ -60,12 +60,12 @@ export async function runUntilSignal(
     reloads.begin(proxy);
     const end = await Promise.race([signaled, proxy.ended]);
     reloads.end();
-    if (end !== 'signal' && end !== 0) log.error({ exitCode: end }, 'the proxy ended by itself');
+    if (end !== 'signal' && !end.isWanted) log.error({ exitCode: end.exitCode }, 'the proxy ended by itself');
     // What it had begun is finished before it is undone, unless what it waits for has ended.
     else await Promise.race([reloads.idle, proxy.ended]);
     await proxy.stop();
     if (end === 'signal') log.info('stopped');
-    return end === 'signal' ? 0 : end;
+    return end === 'signal' ? 0 : end.exitCode;
   } finally {
     for (const signal of SIGNALS) source.off(signal, onSignal);
   }

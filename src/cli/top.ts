@@ -5,7 +5,7 @@ import { findTarget, type TargetOptions } from './ctl-target.ts';
 
 /** Resolves with the exit code; throws what findTarget and AdminClient throw. */
 export async function top(options: TargetOptions & { once: boolean; json: boolean }): Promise<number> {
-  const client = new AdminClient(findTarget(options));
+  const client = new AdminClient(await findTarget(options));
   await (options.json ? printLines : showLive)(client, options);
   return 0;
 }

@@ -258,10 +258,24 @@ export const CONFIG_SCHEMA = group({
   }),
   admin: optionalGroup('HTTP: metrics, health, and what uoa-proxy ctl asks for and changes.', {
     listen: defaulted('Address and port; port 0 takes any free one.', listenAddress(), '127.0.0.1:9464'),
+    socket: optional(
+      'Unix socket for uoa-proxy ctl, of mode 0600: whoever can connect to it may change everything (reload, drain, servers). Without it: /run/uoa-proxy/NAME.sock, NAME being that of the config file (and of its folder, where that is not /etc/uoa-proxy), or beside the config file where that cannot be written.',
+      filePath,
+      '/run/uoa-proxy/proxy.sock',
+    ),
     tokenFile: optional(
-      'File whose first line every request but /healthz and /readyz must bring as `Authorization: Bearer`. Needed for changes (reload, drain, servers) where listen is not a loopback address.',
+      'File whose first line every request over TCP but /healthz and /readyz must bring as `Authorization: Bearer`; read again when it changes. Without it nothing can be changed over TCP, only read.',
       filePath,
       '/etc/uoa-proxy/token',
+    ),
+    hosts: optionalList(
+      'Names by which the server may be asked over TCP without a token, besides IP addresses and localhost: others could be those of a web page that was made to point here (DNS rebinding).',
+      required(
+        'Host name, without port.',
+        text('host name', /^[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?$/),
+        'proxy.example.net',
+      ),
+      64,
     ),
   }),
   log: optionalGroup('Log on standard output.', {

@@ -43,17 +43,26 @@ import { inSlices } from './slices.ts';
 /** What may wait for one worker from the others: some dozens of the largest datagrams. */
 const HANDOVER_BYTES = 4 << 20;
 
+/** How a drain ends, so that a service manager does not start again what was to end. */
+const EXIT_DRAINED = 10;
+
+export interface End {
+  exitCode: number;
+  /** An operator asked for it. */
+  isWanted: boolean;
+}
+
 export type Undo = (() => Promise<void>)[];
 
 export class ControlPlane {
-  readonly ended: Promise<number>;
+  readonly ended: Promise<End>;
   readonly #foundation: Foundation;
   readonly #reloader: Reloader;
   readonly #saved: SavedSessions | undefined;
   #readiness = { ready: false, reason: 'starting' };
   readonly #drain: Drain;
   readonly #hostWatch: HostWatch;
-  #end: (exitCode: number) => void = () => {};
+  #end: (end: End) => void = () => {};
 
   private constructor(foundation: Foundation, reloader: Reloader, saved: SavedSessions | undefined) {
     this.#saved = saved;
@@ -64,11 +73,11 @@ export class ControlPlane {
       this.#end = resolve;
     });
     const { control } = foundation.memories[0]!.common;
-    const end = () => this.#end(0);
+    const end = () => this.#end({ exitCode: EXIT_DRAINED, isWanted: true });
     this.#drain = new Drain(control, () => this.#sessionCount(), end, foundation.log);
     void foundation.crew.ended.then((exitCode) => {
       this.#readiness = { ready: false, reason: 'the datapath process ended' };
-      this.#end(exitCode);
+      this.#end({ exitCode, isWanted: false });
     });
   }
 

@@ -6,6 +6,8 @@ import { request as httpsRequest } from 'node:https';
 export interface Target {
   /** Without a slash at the end. */
   url: string;
+  /** Path of the unix socket where it is asked; undefined: at `url`. */
+  socket: string | undefined;
   token: string | undefined;
 }
 
@@ -59,22 +61,26 @@ export class AdminClient {
     const message = typeof said === 'string' ? said : `answered with ${status}`;
     if (status === 401)
       throw new ControlError(
-        `${this.#target.url}: ${message}`,
+        `${this.#name}: ${message}`,
         'give --token-file FILE, or --config FILE, whose admin.tokenFile is read',
+      );
+    if (status === 403)
+      throw new ControlError(
+        `${this.#name}: ${message}`,
+        "run it on the proxy's host as root or as the proxy's user: --config FILE, or --admin with its admin.socket",
       );
     throw new ControlError(message);
   }
 
   async #ask(method: string, path: string, body: object | undefined, timeoutMs: number): Promise<Answer> {
-    const { url, token } = this.#target;
+    const { url, token, socket } = this.#target;
     const headers = {
-      'x-uoa-proxy': '1',
       ...(body === undefined ? {} : { 'content-type': 'application/json' }),
       ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
     };
     const { status, text } = await exchange(
       url + path,
-      { method, headers },
+      { method, headers, ...(socket === undefined ? {} : { socketPath: socket }) },
       body === undefined ? '' : JSON.stringify(body),
       timeoutMs,
     ).catch((error: NodeJS.ErrnoException) => {
@@ -84,16 +90,21 @@ export class AdminClient {
       return { status, json: JSON.parse(text) as unknown };
     } catch {
       throw new ControlError(
-        `${url} answered with something else than JSON (status ${status})`,
+        `${this.#name} answered with something else than JSON (status ${status})`,
         'is that the admin.listen of uoa-proxy?',
       );
     }
   }
 
+  get #name(): string {
+    return this.#target.socket ?? this.#target.url;
+  }
+
   #unreachable(error: NodeJS.ErrnoException, timeoutMs: number): ControlError {
-    const { url } = this.#target;
     const reasons: Record<string, string> = {
       ECONNREFUSED: 'connection refused',
+      ENOENT: 'there is no such socket',
+      EACCES: 'its socket is for its own user and root',
       ENOTFOUND: 'no such host',
       EHOSTUNREACH: 'host unreachable',
       ENETUNREACH: 'network unreachable',
@@ -101,8 +112,8 @@ export class AdminClient {
       ABORT_ERR: `no answer within ${timeoutMs / 1000} s`,
     };
     return new ControlError(
-      `cannot reach the proxy at ${url}: ${reasons[error.code ?? ''] ?? error.message}`,
-      'is it running, in this network namespace, and is that its admin.listen? --admin URL or --config FILE names another one',
+      `cannot reach the proxy at ${this.#name}: ${reasons[error.code ?? ''] ?? error.message}`,
+      'is it running, in this network namespace, and is that its admin.listen or admin.socket? --admin or --config FILE names another one',
       { cause: error },
     );
   }
@@ -111,7 +122,7 @@ export class AdminClient {
 /** Not fetch, which refuses some ports, 6000 among them. */
 function exchange(
   url: string,
-  options: { method: string; headers: Record<string, string> },
+  options: { method: string; headers: Record<string, string>; socketPath?: string },
   body: string,
   timeoutMs: number,
 ): Promise<{ status: number; text: string }> {

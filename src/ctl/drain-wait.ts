@@ -1,5 +1,5 @@
 // Waits until a proxy that drains is gone: asks it again and again, and says now and then how many sessions are left. It is
-// gone when nobody listens there any more, twice in a row, or when one answers that was started later.
+// gone when nobody listens there any more (or the socket is away), twice in a row, or when one answers that was started later.
 import { setTimeout as wait } from 'node:timers/promises';
 import type { StatsReport } from '../admin/report.ts';
 import { type AdminClient, ControlError } from './admin-client.ts';
@@ -65,4 +65,4 @@ async function lookAt(client: AdminClient): Promise<Look | ControlError> {
 }
 
 const isRefusal = ({ cause }: ControlError): boolean =>
-  (cause as NodeJS.ErrnoException | undefined)?.code === 'ECONNREFUSED';
+  ['ECONNREFUSED', 'ENOENT'].includes((cause as NodeJS.ErrnoException | undefined)?.code ?? '');

@@ -1,19 +1,19 @@
 import assert from 'node:assert/strict';
-import { request } from 'node:http';
 import { describe, it } from 'node:test';
+import type { AdminOptions } from '../../src/admin/server.ts';
 import { OperationError } from '../../src/admin/sources.ts';
-import { type SampleAdmin, startSample } from './sample.ts';
+import { askRaw, type Sent, startSample } from './sample.ts';
 
 const OTHER = encodeURIComponent('10.1.0.100:6001');
 const SIX = encodeURIComponent('[fd00:2::12]:6000');
 const JSON_TYPE = { 'content-type': 'application/json' };
-const weight = (value: unknown): RequestInit => ({
+const weight = (value: unknown): Sent => ({
   headers: JSON_TYPE,
   body: JSON.stringify({ weight: value }),
 });
 
 describe('changes over HTTP', () => {
-  const taken: [path: string, init: RequestInit, done: string][] = [
+  const taken: [path: string, init: Sent, done: string][] = [
     ['/reload', {}, 'reload'],
     ['/drain', {}, 'drain as before'],
     ['/drain/cancel', {}, 'cancel drain'],
@@ -91,7 +91,7 @@ describe('changes over HTTP', () => {
     });
   });
 
-  const refused: [path: string, init: RequestInit, status: number, error: RegExp][] = [
+  const refused: [path: string, init: Sent, status: number, error: RegExp][] = [
     ['/drain?timeout=90', {}, 400, /timeout "90": expected duration 0s\.\.24h \(with unit/],
     ['/drain?timeout=1s&timeout=2s', {}, 400, /timeout \["1s","2s"\]: expected duration/],
     ['/drain?now=1', {}, 400, /unknown parameter "now": expected timeout/],
@@ -125,7 +125,7 @@ describe('changes over HTTP', () => {
     ],
     [
       '/services/game/servers/10.2.0.11:6000/weight',
-      { headers: { 'x-uoa-proxy': '1', 'content-type': 'text/plain' }, body: '5' },
+      { headers: { 'content-type': 'text/plain' }, body: '5' },
       415,
       /./,
     ],
@@ -152,80 +152,54 @@ describe('changes over HTTP', () => {
 
 describe('who may change something', () => {
   const PATH = '/services/game/servers/10.2.0.11:6000/drain';
+  const token = { current: 'secret' };
   const rows: [
     name: string,
-    options: { host?: string; token?: string },
+    options: Partial<AdminOptions>,
     headers: Record<string, string>,
     status: number,
     error?: RegExp,
   ][] = [
-    ['a program of this host may, by its header', {}, { 'x-uoa-proxy': '1' }, 200],
-    ['a program of this host may, by its content type', {}, JSON_TYPE, 200],
+    ['nobody may over TCP without a token', {}, {}, 403, /by the admin socket, .* admin\.tokenFile/],
+    ['nor by a header', {}, { 'x-uoa-proxy': '1' }, 403, /by the admin socket/],
+    ['nor as JSON', {}, JSON_TYPE, 403, /by the admin socket/],
+    ['nor where it listens for others', { host: '0.0.0.0' }, {}, 403, /by the admin socket/],
+    ['who has the token may', { token }, { authorization: 'Bearer secret' }, 200],
     [
-      'a name of the host other than localhost may not',
-      {},
-      { 'x-uoa-proxy': '1', host: 'evil.example:9464' },
-      403,
-      /localhost only/,
-    ],
-    ['localhost may', {}, { 'x-uoa-proxy': '1', host: 'localhost:9464' }, 200],
-    ['[::1] may', {}, { 'x-uoa-proxy': '1', host: '[::1]:9464' }, 200],
-    ['a simple request of a web page may not', {}, {}, 403, /need the header X-UOA-Proxy/],
-    ['a form may not', {}, { 'content-type': 'application/x-www-form-urlencoded' }, 403, /need the header/],
-    [
-      'a page whose origin is named may not',
-      {},
-      { ...JSON_TYPE, origin: 'http://evil.example' },
-      403,
-      /Origin "http:\/\/evil\.example"/,
-    ],
-    ['a page of no origin may not', {}, { ...JSON_TYPE, origin: 'null' }, 403, /Origin "null"/],
-    [
-      'nobody may without a token where it listens for others',
-      { host: '0.0.0.0' },
-      { 'x-uoa-proxy': '1' },
-      403,
-      /set admin\.tokenFile/,
-    ],
-    [
-      'who has the token may, also from afar',
-      { host: '0.0.0.0', token: 'secret' },
-      { authorization: 'Bearer secret' },
-      200,
-    ],
-    [
-      'who has the token needs no other header',
-      { token: 'secret' },
+      'who has it may from afar',
+      { host: '0.0.0.0', token },
       { authorization: 'bearer secret', host: 'proxy.example' },
       200,
     ],
-    ['who has no token may not', { token: 'secret' }, { 'x-uoa-proxy': '1' }, 401, /a token is needed/],
-    [
-      'who has another token may not',
-      { token: 'secret' },
-      { authorization: 'Bearer secreT' },
-      401,
-      /not the one/,
-    ],
-    ['who has an empty token may not', { token: 'secret' }, { authorization: 'Bearer ' }, 401, /./],
-    ['who names another scheme may not', { token: 'secret' }, { authorization: 'Basic c2VjcmV0' }, 401, /./],
+    ['who has no token may not', { token }, {}, 401, /a token is needed/],
+    ['who has another token may not', { token }, { authorization: 'Bearer secreT' }, 401, /not the one/],
+    ['who has an empty token may not', { token }, { authorization: 'Bearer ' }, 401, /./],
+    ['who names another scheme may not', { token }, { authorization: 'Basic c2VjcmV0' }, 401, /./],
   ];
   for (const [name, options, headers, status, error = /./] of rows) {
     it(name, async (t) => {
       const admin = await startSample(t, {}, options);
-      const answer = await askRaw(admin, PATH, headers);
+      const answer = await askRaw({ url: admin.url(PATH) }, 'POST', { headers });
       assert.equal(answer.status, status, answer.body);
       assert.equal(admin.done.length, status === 200 ? 1 : 0);
       if (status !== 200) assert.match(JSON.parse(answer.body).error, error);
-      assert.equal(answer.challenge, status === 401 ? 'Bearer realm="uoa-proxy"' : undefined);
+      assert.equal(
+        answer.headers['www-authenticate'],
+        status === 401 ? 'Bearer realm="uoa-proxy"' : undefined,
+      );
     });
   }
+
+  it('by the admin socket a token is not asked for', async (t) => {
+    const admin = await startSample(t, {}, { token });
+    assert.equal((await admin.post(PATH)).status, 200);
+  });
 
   it('a preflight of a browser gets no permission', async (t) => {
     const admin = await startSample(t);
     const response = await fetch(admin.url('/reload'), {
       method: 'OPTIONS',
-      headers: { origin: 'http://evil.example', 'access-control-request-headers': 'x-uoa-proxy' },
+      headers: { origin: 'http://evil.example', 'access-control-request-headers': 'authorization' },
     });
     assert.equal(response.status, 405);
     const granted = [...response.headers.keys()].filter((name) => name.startsWith('access-control'));
@@ -233,7 +207,7 @@ describe('who may change something', () => {
   });
 
   it('with a token everything but /healthz and /readyz is closed without it', async (t) => {
-    const admin = await startSample(t, {}, { token: 'secret' });
+    const admin = await startSample(t, {}, { token });
     const open = ['/healthz', '/readyz'];
     for (const path of [...open, '/metrics', '/services', '/sessions', '/stats', '/nowhere']) {
       assert.equal((await admin.get(path)).status, open.includes(path) ? 200 : 401, path);
@@ -243,18 +217,41 @@ describe('who may change something', () => {
   });
 });
 
-/** With a Host header as given, which fetch does not let one choose. */
-function askRaw(admin: SampleAdmin, path: string, headers: Record<string, string>) {
-  return new Promise<{ status: number; body: string; challenge: string | undefined }>((resolve, reject) => {
-    const asked = request(admin.url(path), { method: 'POST', headers }, (response) => {
-      let body = '';
-      response.setEncoding('utf8').on('data', (chunk) => {
-        body += chunk;
-      });
-      response.on('end', () =>
-        resolve({ status: response.statusCode!, body, challenge: response.headers['www-authenticate'] }),
-      );
+describe('by which name the server may be asked', () => {
+  const PATHS = ['/metrics', '/sessions', '/services', '/stats', '/healthz', '/readyz', '/nowhere'];
+  const rows: [host: string, options: Partial<AdminOptions>, isAllowed: boolean][] = [
+    ['127.0.0.1:9464', {}, true],
+    ['10.42.0.17:9464', {}, true],
+    ['[fd00::1]:9464', {}, true],
+    ['localhost', {}, true],
+    ['LocalHost:80', {}, true],
+    ['', {}, true],
+    ['evil.example:9464', {}, false],
+    ['127.0.0.1.evil.example', {}, false],
+    ['127.0.0.1@evil.example', {}, false],
+    ['localhost.evil.example', {}, false],
+    ['127.1', {}, false],
+    ['proxy.example:9464', { hosts: ['Proxy.example'] }, true],
+    ['other.example:9464', { hosts: ['proxy.example'] }, false],
+  ];
+  for (const [host, options, isAllowed] of rows) {
+    it(`${host || 'none'} ${isAllowed ? 'may' : 'may not'}`, async (t) => {
+      const admin = await startSample(t, {}, options);
+      for (const path of PATHS) {
+        const { status, body } = await askRaw({ url: admin.url(path) }, 'GET', { headers: { host } });
+        assert.equal(status, isAllowed ? (path === '/nowhere' ? 404 : 200) : 403, `${path}: ${body}`);
+        if (!isAllowed) assert.match(body, /a name of admin\.hosts is expected/);
+      }
     });
-    asked.on('error', reject).end();
+  }
+
+  it('any, with the token, and by the admin socket', async (t) => {
+    const admin = await startSample(t, {}, { token: { current: 'secret' } });
+    const headers = { host: 'evil.example' };
+    const withToken = { ...headers, authorization: 'Bearer secret' };
+    assert.equal((await askRaw({ url: admin.url('/services') }, 'GET', { headers: withToken })).status, 200);
+    assert.equal((await askRaw({ url: admin.url('/readyz') }, 'GET', { headers })).status, 403);
+    const local = { url: admin.url('/services'), socketPath: admin.socket };
+    assert.equal((await askRaw(local, 'GET', { headers })).status, 200);
   });
-}
+});

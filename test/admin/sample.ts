@@ -1,5 +1,8 @@
 // A running admin server over typed arrays that a test fills as the datapath would.
-
+import { mkdtempSync, rmSync } from 'node:fs';
+import { type IncomingHttpHeaders, request } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { pino } from 'pino';
 import {
@@ -50,10 +53,45 @@ export interface SampleAdmin {
   /** What was asked of the operations, one line each. */
   done: string[];
   url(path: string): string;
+  /** Path of its admin socket. */
+  socket: string;
+  /** Over TCP. */
   get(path: string): Promise<{ status: number; json: Record<string, unknown> }>;
-  /** As a program of this host would. */
-  post(path: string, init?: RequestInit): Promise<{ status: number; json: Record<string, unknown> }>;
+  /** By the admin socket. */
+  post(path: string, init?: Sent): Promise<{ status: number; json: Record<string, unknown> }>;
   metrics(): Promise<string>;
+}
+
+export interface Sent {
+  headers?: Record<string, string>;
+  body?: string;
+}
+
+export interface RawAnswer {
+  status: number;
+  headers: IncomingHttpHeaders;
+  body: string;
+}
+
+/** A request with headers as given, which fetch does not let one choose; `at` is a URL, or the path of a socket and one. */
+export function askRaw(
+  at: { url: string; socketPath?: string },
+  method: string,
+  { headers = {}, body = '' }: Sent = {},
+): Promise<RawAnswer> {
+  const { url, ...others } = at;
+  return new Promise((resolve, reject) => {
+    const asked = request(url, { method, headers, agent: false, ...others }, (response) => {
+      let text = '';
+      response.setEncoding('utf8').on('data', (chunk) => {
+        text += chunk;
+      });
+      response.on('end', () =>
+        resolve({ status: response.statusCode!, headers: response.headers, body: text }),
+      );
+    });
+    asked.on('error', reject).end(body);
+  });
 }
 
 export async function startSample(
@@ -149,11 +187,19 @@ export async function startSample(
     },
     ...overrides,
   };
-  const admin: AdminServer = await startAdmin(sources, { host: '127.0.0.1', port: 0, ...options });
+  const folder = mkdtempSync(join(tmpdir(), 'uoa-admin-'));
+  context.after(() => rmSync(folder, { recursive: true }));
+  const socketPath = join(folder, 'admin.sock');
+  const admin: AdminServer = await startAdmin(sources, {
+    host: '127.0.0.1',
+    port: 0,
+    sockets: [socketPath],
+    ...options,
+  });
   context.after(() => admin.close());
   const url = (path: string) => `http://127.0.0.1:${admin.address.port}${path}`;
-  const ask = async (path: string, init: RequestInit = {}) => {
-    const response = await fetch(url(path), init);
+  const ask = async (path: string) => {
+    const response = await fetch(url(path));
     return { status: response.status, json: (await response.json()) as Record<string, unknown> };
   };
   return {
@@ -162,8 +208,12 @@ export async function startSample(
     asked,
     done,
     url,
+    socket: socketPath,
     get: (path) => ask(path),
-    post: (path, init = {}) => ask(path, { method: 'POST', headers: { 'x-uoa-proxy': '1' }, ...init }),
+    async post(path, init) {
+      const { status, body } = await askRaw({ url: url(path), socketPath }, 'POST', init);
+      return { status, json: JSON.parse(body) as Record<string, unknown> };
+    },
     metrics: async () => (await fetch(url('/metrics'))).text(),
   };
 }

@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -47,7 +49,15 @@ async function startBusy(t: TestContext): Promise<SampleAdmin> {
 }
 
 const ctl = (t: TestContext, admin: SampleAdmin, ...args: string[]) =>
+  uoaProxyBeside(t, 'ctl', '--admin', admin.socket, ...args);
+const ctlOverTcp = (t: TestContext, admin: SampleAdmin, ...args: string[]) =>
   uoaProxyBeside(t, 'ctl', '--admin', admin.url(''), ...args);
+
+/** A socket that a process left that was killed. */
+async function leaveSocket(path: string): Promise<void> {
+  const program = `require('node:net').createServer().listen(process.argv[1], () => process.kill(process.pid, 'SIGKILL'))`;
+  await once(spawn(process.execPath, ['-e', program, path]), 'exit');
+}
 
 function fileWith(t: TestContext, name: string, text: string): string {
   const folder = mkdtempSync(join(tmpdir(), 'uoa-ctl-'));
@@ -277,32 +287,59 @@ describe('ctl does', () => {
   });
 });
 
+const SERVICES = `services: [{ vip: 10.1.0.100, vport: 6000, lips: [10.2.0.200], realServers: [{ ip: 10.2.0.11, port: 6000 }] }]`;
+
 describe('ctl finds the proxy', () => {
   it('and its token by the config file', async (t) => {
-    const admin = await startSample(t, {}, { token: 'secret' });
+    const admin = await startSample(t, {}, { token: { current: 'secret' }, sockets: [] });
     const tokenFile = fileWith(t, 'token', 'secret\nsecond line\n');
     const listen = new URL(admin.url('')).host;
-    const services = `services: [{ vip: 10.1.0.100, vport: 6000, lips: [10.2.0.200], realServers: [{ ip: 10.2.0.11, port: 6000 }] }]`;
     const config = fileWith(
       t,
       'proxy.yaml',
-      `admin: { listen: "${listen}", tokenFile: ${tokenFile} }\n${services}\n`,
+      `admin: { listen: "${listen}", tokenFile: ${tokenFile} }\n${SERVICES}\n`,
     );
     assert.equal((await uoaProxyBeside(t, 'ctl', '--config', config, 'reload')).code, 0);
-    assert.equal((await ctl(t, admin, '--token-file', tokenFile, 'stats')).code, 0);
+    assert.equal((await ctlOverTcp(t, admin, '--token-file', tokenFile, 'stats')).code, 0);
     assert.deepEqual(admin.done, ['reload']);
   });
 
+  for (const [name, keys] of [
+    ['that it names, without its token', (socket: string) => `socket: ${socket}, tokenFile: /nonexistent`],
+    ['beside it', () => 'listen: 127.0.0.1:1'],
+  ] as const) {
+    it(`by the socket of the config file: one ${name}`, async (t) => {
+      const config = fileWith(t, 'game.yaml', '');
+      const admin = await startSample(t, {}, { sockets: [config.replace('.yaml', '.sock')] });
+      writeFileSync(config, `admin: { ${keys(config.replace('.yaml', '.sock'))} }\n${SERVICES}\n`);
+      const { code, stderr } = await uoaProxyBeside(t, 'ctl', '-c', config, 'drain', '--no-wait');
+      assert.deepEqual([code, stderr, admin.done], [0, '', ['drain as before']]);
+    });
+  }
+
+  it('over TCP where nobody listens at the socket any more', async (t) => {
+    const admin = await startSample(t);
+    const config = fileWith(t, 'game.yaml', '');
+    const left = config.replace('.yaml', '.sock');
+    await leaveSocket(left);
+    const listen = new URL(admin.url('')).host;
+    writeFileSync(config, `admin: { socket: ${left}, listen: "${listen}" }\n${SERVICES}\n`);
+    assert.equal((await uoaProxyBeside(t, 'ctl', '-c', config, 'stats')).code, 0);
+    const { code, stderr } = await uoaProxyBeside(t, 'ctl', '-c', config, 'reload');
+    assert.deepEqual([code, admin.done], [1, []]);
+    assert.match(stderr, /changes are taken by the admin socket.*\nHint: run it on the proxy's host as root/);
+  });
+
   it('but not without its token, and says which options name it', async (t) => {
-    const admin = await startSample(t, {}, { token: 'secret' });
+    const admin = await startSample(t, {}, { token: { current: 'secret' } });
     const wrong = fileWith(t, 'token', 'another\n');
-    const { code, stdout, stderr } = await ctl(t, admin, 'drain');
+    const { code, stdout, stderr } = await ctlOverTcp(t, admin, 'drain');
     assert.deepEqual([code, stdout], [1, '']);
     assert.equal(
       stderr,
       `uoa-proxy: ${admin.url('')}: a token is needed: Authorization: Bearer TOKEN\nHint: give --token-file FILE, or --config FILE, whose admin.tokenFile is read\n`,
     );
-    const refused = await ctl(t, admin, '--token-file', wrong, 'drain');
+    const refused = await ctlOverTcp(t, admin, '--token-file', wrong, 'drain');
     assert.match(refused.stderr, /the token is not the one in admin\.tokenFile/);
     assert.deepEqual(admin.done, []);
   });
@@ -311,7 +348,12 @@ describe('ctl finds the proxy', () => {
     [
       'when nothing listens there',
       ['--admin', 'http://127.0.0.1:1', 'stats'],
-      /^uoa-proxy: cannot reach the proxy at http:\/\/127\.0\.0\.1:1: connection refused\nHint: is it running.*--admin URL or --config FILE/,
+      /^uoa-proxy: cannot reach the proxy at http:\/\/127\.0\.0\.1:1: connection refused\nHint: is it running.*--admin or --config FILE/,
+    ],
+    [
+      'when there is no such socket',
+      ['--admin', 'unix:/nonexistent', 'stats'],
+      /^uoa-proxy: cannot reach the proxy at \/nonexistent: there is no such socket\n/,
     ],
     ['when the address is none', ['--admin', 'http://:', 'stats'], /--admin "http:\/\/:" is no URL/],
     [

@@ -32,7 +32,7 @@ function setUp({ isTTY = false } = {}) {
   const source = new FakeProcess(isTTY);
   const events: string[] = [];
   const started = deferred<void>();
-  const ended = deferred<number>();
+  const ended = deferred<{ exitCode: number; isWanted: boolean }>();
   const stopped = deferred<void>();
   const reloads: ReturnType<typeof deferred<void>>[] = [];
   const proxy = {
@@ -107,7 +107,7 @@ describe('a running proxy', () => {
   it('that ends by itself is cleaned up, and its exit code is passed on', async () => {
     const { events, started, ended, stopped, exitCode } = setUp();
     started.resolve();
-    ended.resolve(3);
+    ended.resolve({ exitCode: 3, isWanted: false });
     stopped.resolve();
     assert.equal(await exitCode, 3);
     assert.deepEqual(events, ['stop']);
@@ -222,7 +222,7 @@ describe('SIGHUP where standard output is no terminal', () => {
       signal('SIGHUP');
       if (isSignaled) signal('SIGTERM');
       await aTurn();
-      ended.resolve(3);
+      ended.resolve({ exitCode: 3, isWanted: false });
       stopped.resolve();
       assert.equal(await exitCode, isSignaled ? 0 : 3);
       assert.deepEqual(events, ['reload', 'stop']);

@@ -30,7 +30,7 @@ describe('a config that is as small as can be', () => {
     const config = parse({ services: [{ vip, vport, lips, realServers }] });
     assert.deepEqual(config, {
       io: { mode: 'auto', assignAddresses: false, workers: 'auto', busyPoll: false, bufferSize: 67_108_864 },
-      admin: { listen: { host: '127.0.0.1', port: 9464 } },
+      admin: { listen: { host: '127.0.0.1', port: 9464 }, hosts: [] },
       log: { level: 'info', format: 'auto' },
       sessions: { max: 1_000_000, onewayShare: 25, lportReserve: 10 },
       services: [

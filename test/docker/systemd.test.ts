@@ -159,6 +159,24 @@ describe('docker/systemd/uoa-proxy.service', () => {
       await until('ready again', () => fetched('/readyz') === '200');
     });
 
+    test('ended by a signal, it is started again too', async () => {
+      inside('systemctl', 'kill', '--signal=TERM', '--kill-whom=main', 'uoa-proxy.service');
+      await until('restarted', () => property('NRestarts') === '2');
+      await until('ready again', () => fetched('/readyz') === '200');
+    });
+
+    test('drained by ctl, which finds its socket, it ends with success and stays away', async () => {
+      const ctl = ['node', '/opt/uoa-proxy/dist/main.js', 'ctl', 'drain'];
+      assert.match(inside(...ctl), /drained, and the proxy has ended/);
+      await until('inactive', () => property('ActiveState') === 'inactive');
+      assert.deepEqual(
+        [property('Result'), property('ExecMainStatus'), property('NRestarts')],
+        ['success', '10', '2'],
+      );
+      inside('systemctl', 'start', 'uoa-proxy.service');
+      await until('ready again', () => fetched('/readyz') === '200');
+    });
+
     test('stopped, it ends with success and leaves no guard', () => {
       inside('systemctl', 'stop', 'uoa-proxy.service');
       assert.equal(property('Result'), 'success');

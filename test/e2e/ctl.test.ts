@@ -2,6 +2,8 @@
 // where new sessions go then.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import { statSync } from 'node:fs';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { nodeArgv } from '../../src/lab/programs.ts';
 import { MAIN, type Rig, startPython, startRig, until } from './harness.ts';
@@ -10,7 +12,7 @@ const PORTS = 10;
 const FALLBACK_PORT = 7000;
 
 async function ctl(rig: Rig, ...args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
-  const child = rig.topology.spawn('lb', nodeArgv(MAIN, 'ctl', ...args), {
+  const child = rig.topology.spawn('lb', nodeArgv(MAIN, 'ctl', '--config', rig.configPath, ...args), {
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   const out = { stdout: '', stderr: '' };
@@ -141,4 +143,25 @@ test('one real server down and the other at weight 0: /readyz says that none tak
   servers[0]!.child.kill('SIGKILL');
   await until('it is down', async () => (await rig.metric('server_up', { rs: a })) === 0);
   assert.deepEqual(await readyz(rig), [503, 'service test: no real server takes new sessions']);
+});
+
+test('another user of the host can read over TCP, and changes nothing: no drain, no end of the proxy', async (t) => {
+  const rig = await startRig(t, { clients: 1, servers: 1 });
+  const asNobody = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups', process.execPath, '-e'];
+  const script = `const ask = async (method, path, headers) => {
+      const { status } = await fetch('http://127.0.0.1:9464' + path, { method, headers });
+      return status;
+    };
+    const header = { 'x-uoa-proxy': '1', 'content-type': 'application/json' };
+    Promise.all([
+      ask('GET', '/stats', {}),
+      ask('POST', '/drain?timeout=0s', header),
+      ask('POST', '/services/test/servers/10.2.0.11:6000/drain', header),
+      ask('POST', '/reload', header),
+    ]).then((all) => console.log(JSON.stringify(all)));`;
+  assert.deepEqual(JSON.parse(rig.topology.exec('lb', [...asNobody, script])), [200, 403, 403, 403]);
+  assert.deepEqual(await readyz(rig), [200, 'serving 1 service']);
+  const { mode } = statSync(join(rig.topology.scratch, 'admin.sock'));
+  assert.equal(mode & 0o777, 0o600);
+  assert.equal((await ctl(rig, 'reload')).code, 0);
 });

@@ -117,18 +117,19 @@ export class Rig {
 
   /** Changes the config file that the proxy reads again when it is told to. */
   rewriteConfig(change: (config: RigConfig) => void): void {
-    const config = JSON.parse(readFileSync(this.#configPath, 'utf8')) as RigConfig;
+    const config = JSON.parse(readFileSync(this.configPath, 'utf8')) as RigConfig;
     change(config);
-    writeFileSync(this.#configPath, JSON.stringify(config));
+    writeFileSync(this.configPath, JSON.stringify(config));
   }
 
-  get #configPath(): string {
+  /** The config file, by which `ctl` finds the proxy. */
+  get configPath(): string {
     return join(this.topology.scratch, 'proxy.yaml');
   }
 
   /** Starts the proxy once more, by its config file as it is now; the one before must have ended. */
   startProxy(): ProxyProcess {
-    const config = existsSync(this.#configPath) ? readFileSync(this.#configPath, 'utf8') : this.#config;
+    const config = existsSync(this.configPath) ? readFileSync(this.configPath, 'utf8') : this.#config;
     return new ProxyProcess(this.topology, MAIN, config);
   }
 
@@ -232,6 +233,8 @@ export async function startRig(t: TestContext, options: RigOptions = {}): Promis
     io: { wan: topology.wan, lan: topology.lan, assignAddresses: !isSidecar, ...(options.io ?? IO) },
     log: { format: 'json' },
     ...options.config,
+    // Where it goes with the test, also after SIGKILL.
+    admin: { socket: join(topology.scratch, 'admin.sock'), ...(options.config?.admin ?? {}) },
     services: [{ name: 'test', vip, vport: VPORT, lips, uoa, realServers, ...options.service }],
   });
   const rig = new Rig(topology, pair, vips[pair.client], realServers, config);

@@ -169,8 +169,8 @@ test('a state file that is damaged is said and ignored', async (t) => {
 });
 
 /** `uoa-proxy ctl drain ARGS` beside the proxy, and what it printed when it has ended. */
-function ctlDrain({ topology }: Rig, ...args: string[]) {
-  const argv = nodeArgv(MAIN, 'ctl', 'drain', ...args);
+function ctlDrain({ topology, configPath }: Rig, ...args: string[]) {
+  const argv = nodeArgv(MAIN, 'ctl', '--config', configPath, 'drain', ...args);
   const child = topology.spawn('lb', argv, { stdio: ['ignore', 'pipe', 'inherit'] });
   let text = '';
   child.stdout!.setEncoding('utf8').on('data', (more) => {
@@ -216,7 +216,7 @@ test('ctl drain: no new sessions, the others go on, and it returns when they are
   // What ctl sees is that nobody answers any more, which is so a moment before the process ends.
   await Promise.race([exited, sleep(5000, undefined, { ref: false })]);
   assert.ok(isGone, 'the proxy ended before');
-  assert.deepEqual(await exited, [0, null]);
+  assert.deepEqual(await exited, [10, null], 'an exit code of its own');
   assert.match(rig.proxy.log, /"msg":"drained"/);
   await Promise.all(servers.map((server) => server.end()));
 });
