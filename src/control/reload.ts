@@ -13,12 +13,13 @@ import type { GuardSpec } from '../io/guard.ts';
 import { type HostPlan, isTurnedOff } from '../io/host.ts';
 import type { MissingAddress, Trouble } from '../io/host-addresses.ts';
 import { hostChanges } from '../io/host-changes.ts';
-import { type ServiceDraft, type ServicePlan, serverName } from '../service/plan.ts';
+import { type RealServerPlan, type ServiceDraft, type ServicePlan, serverName } from '../service/plan.ts';
 import type { WorkerReplan } from '../worker-protocol.ts';
 import { endingSessions } from './ending-sessions.ts';
 import type { Foundation } from './foundation.ts';
 import type { HealthWatch } from './health-watch.ts';
 import type { Followed } from './host-watch.ts';
+import { Leave } from './leave.ts';
 import { steeringPrograms } from './packet-rings.ts';
 import {
   addressesOf,
@@ -34,8 +35,6 @@ import {
   workerPlans,
 } from './planning.ts';
 
-const LEAVING_POLL_MS = 1000;
-
 interface Names {
   services: readonly ServicePlan[];
   legs: readonly LegPlan[];
@@ -50,11 +49,12 @@ export class Reloader {
   readonly #reread: () => Promise<Config>;
   /** What the datapaths go by. */
   #replans: readonly WorkerReplan[];
-  /** Until when real servers that are leaving keep their sessions, by index. */
-  readonly #leaving = new Map<number, number>();
+  readonly #leave = new Leave(
+    (index) => this.#sessionsOf(index),
+    () => this.#takeOutThoseWhoLeft(),
+  );
   /** Changes follow one another. */
   #turn: Promise<unknown> = Promise.resolve();
-  #timer: NodeJS.Timeout | undefined;
   #succeeded = 0;
   #failed = 0;
   #last: { ok: boolean; at: Date } | undefined;
@@ -86,12 +86,12 @@ export class Reloader {
   start(): void {
     this.host = { ...this.host, missing: [] };
     this.#health.update(this.config, this.services);
-    this.#timer = setInterval(() => this.#lookAfterLeaving(), LEAVING_POLL_MS).unref();
+    this.#leave.start();
   }
 
   async stop(): Promise<void> {
     this.#isStopped = true;
-    clearInterval(this.#timer);
+    this.#leave.stop();
     await this.#turn;
   }
 
@@ -193,11 +193,9 @@ export class Reloader {
 
   /** What the config says, with the real servers that are leaving. */
   #drafts(config: Config, host: HostPlan): ServiceDraft[] {
-    const now = performance.now();
-    return withLeaving(draftServices(config, host), this.services, (service, index) => {
-      const deadline = this.#leaving.get(index) ?? now + drainTimeoutOf(config, service);
-      return deadline > now && this.#sessionsOf(index) > 0;
-    });
+    const isLeaving = (service: ServicePlan, index: number): boolean =>
+      !this.#leave.isOver(index, drainTimeoutOf(config, service));
+    return withLeaving(draftServices(config, host), this.services, isLeaving);
   }
 
   /** Goes on by the config at work, planned anew for the host as it is now. Rejects when that failed: the plan before stays. */
@@ -255,24 +253,30 @@ export class Reloader {
     return { ...host, own: host.own.filter((ip) => !going.includes(ip)) };
   }
 
-  /** Ends the leave of real servers whose sessions are over, or whose time is. */
-  #lookAfterLeaving(): void {
-    const now = performance.now();
-    const isOver = (index: number): boolean =>
-      now >= (this.#leaving.get(index) ?? 0) || this.#sessionsOf(index) === 0;
-    if (![...this.#leaving.keys()].some(isOver)) return;
-    this.#turn = this.#turn.then(async () => {
-      if (this.#isStopped) return;
+  /** Whether it went well, which includes that there is nobody to take out any more; else the log says why. */
+  #takeOutThoseWhoLeft(): Promise<boolean> {
+    const turn = this.#turn.then(async () => {
+      let isLess = false;
+      const stays = ({ index, isLeaving }: RealServerPlan): boolean => {
+        const isOver = isLeaving && this.#leave.isOver(index);
+        isLess ||= isOver;
+        return !isOver;
+      };
       const drafts = this.services.map((service) => ({
         ...service,
-        realServers: service.realServers.filter(({ index, isLeaving }) => !isLeaving || !isOver(index)),
+        realServers: service.realServers.filter(stays),
       }));
-      await this.#apply(this.config, this.host, drafts).then(
-        () => {},
-        (error: Error) =>
-          this.#foundation.log.error(`a real server that left cannot be taken out: ${error.message}`),
+      if (this.#isStopped || !isLess) return true;
+      return await this.#apply(this.config, this.host, drafts).then(
+        () => true,
+        (error: Error) => {
+          this.#foundation.log.error(`a real server that left cannot be taken out: ${error.message}`);
+          return false;
+        },
       );
     });
+    this.#turn = turn;
+    return turn;
   }
 
   /** Resolves with what is to be said of the sessions that it ended. */
@@ -339,14 +343,11 @@ export class Reloader {
   }
 
   #noteLeaving(): void {
-    const now = performance.now();
-    const leaving = new Map<number, ServicePlan>();
+    const timeouts = new Map<number, number>();
     for (const service of this.services)
-      for (const { index, isLeaving } of service.realServers) if (isLeaving) leaving.set(index, service);
-    for (const index of this.#leaving.keys()) if (!leaving.has(index)) this.#leaving.delete(index);
-    for (const [index, service] of leaving) {
-      if (!this.#leaving.has(index)) this.#leaving.set(index, now + drainTimeoutOf(this.config, service));
-    }
+      for (const { index, isLeaving } of service.realServers)
+        if (isLeaving) timeouts.set(index, drainTimeoutOf(this.config, service));
+    this.#leave.note(timeouts);
   }
 
   #sessionsOf(realServerIndex: number): number {
