@@ -3,7 +3,6 @@
 // Addresses of both families, in canonical text. It only looks.
 import { existsSync, readFileSync } from 'node:fs';
 import { setImmediate as turnOfOthers } from 'node:timers/promises';
-import { SysError } from '../sys/libc.ts';
 import { ADDRESS_WORDS, familyOf, formatIpv4, parseAddressInto, parseIpv4 } from '../wire/address.ts';
 import { type MissingAddress, settledLinks, type Trouble } from './host-addresses.ts';
 import { IoError } from './io-error.ts';
@@ -64,7 +63,7 @@ export async function planHost(request: HostRequest): Promise<HostPlan> {
   for (const duplicate of settled.duplicates) report(duplicate);
   const links = new Map(settled.links.map((link) => [link.name, link]));
   for (const name of [request.wan, request.lan]) if (name !== undefined) checkLink(name, links, report);
-  const query = openQuery();
+  const query = new RouteQuery();
   try {
     const wanOf = new Map<string, string>();
     for (const vip of vips) {
@@ -102,19 +101,6 @@ export async function planHost(request: HostRequest): Promise<HostPlan> {
     };
   } finally {
     query.close();
-  }
-}
-
-function openQuery(): RouteQuery {
-  try {
-    return new RouteQuery();
-  } catch (error) {
-    if (!(error instanceof SysError)) throw error;
-    throw new IoError(
-      `the kernel's routes cannot be asked for: ${error.message}`,
-      'the kernel must offer NETLINK_ROUTE sockets; a seccomp profile may forbid them',
-      error,
-    );
   }
 }
 

@@ -21,7 +21,7 @@ export class Paths {
   readonly #answers = new HopCache();
   #generation = 0;
 
-  /** `hops` are kept current, and closed, by whoever made them. Throws a SysError. */
+  /** `hops` are kept current, and closed, by whoever made them. Throws an IoError. */
   constructor(hops: NextHops, ports: readonly IoPort[]) {
     this.#hops = hops;
     this.#query = new RouteQuery();

@@ -1,7 +1,9 @@
 // Asks the kernel which route it takes to a destination (rtnetlink(7), RTM_GETROUTE), as `ip route get` does. What an ICMP
 // error taught the kernel about a destination is no part of the answer: anybody can forge one.
+import { SysError } from '../sys/libc.ts';
 import { NetlinkSocket, NOTHING } from '../sys/netlink.ts';
 import { isV4 } from '../wire/address.ts';
+import { IoError } from './io-error.ts';
 import {
   AF_INET,
   AF_INET6,
@@ -32,9 +34,18 @@ export class RouteQuery {
   readonly #route = new RouteMessage();
   #sequence = 0;
 
-  /** Throws a SysError. */
+  /** Throws an IoError. */
   constructor() {
-    this.#socket = new NetlinkSocket([], BUFFER_BYTES);
+    try {
+      this.#socket = new NetlinkSocket([], BUFFER_BYTES);
+    } catch (error) {
+      if (!(error instanceof SysError)) throw error;
+      throw new IoError(
+        `the kernel's routes cannot be asked for: ${error.message}`,
+        'the kernel must offer NETLINK_ROUTE sockets; a seccomp profile may forbid them',
+        error,
+      );
+    }
   }
 
   /**

@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { LIPS, VIPS } from '../../src/lab/topology.ts';
+import { forgePathMtu } from '../io/forged-mtu.ts';
 import { IO, type Rig, startRig, until } from './harness.ts';
 import { PAIRS } from './pairs.ts';
 
@@ -116,6 +117,37 @@ for (const io of IOS) {
     assert.deepEqual((await rig.probe('exchange', { sizes, noDf: true })).results, same);
     assert.equal((await whole.matching('udp')).count, 3, 'whole');
     assert.equal(await told(rig), before, 'nobody is told for nothing');
+    assert.equal(await rig.metric('io_send_errors_total'), 0);
+    await Promise.all(servers.map((server) => server.end()));
+  });
+}
+
+for (const pair of [PAIRS[4], PAIRS[6]]) {
+  test(`${pair.name}: a path MTU that a stranger made the kernel believe changes nothing, also after a reload`, async (t) => {
+    const rig = await startRig(t, { pair, clients: 2, servers: 1, uoa: { dialect: pair.dialect } });
+    const servers = await rig.startServers();
+    const { client, lb } = rig.topology.namespaces;
+    const isV6 = pair.server === 6;
+    await forgePathMtu(t, {
+      ns: client,
+      device: 'eth0',
+      host: lb,
+      hostDevice: 'wan0',
+      stranger: isV6 ? 'fd00:1::77' : '10.1.0.77',
+      own: isV6 ? 'fd00:2::200' : '10.2.0.200',
+      towards: rig.realServers[0]!.ip,
+      mtu: isV6 ? 1280 : 600,
+    });
+    const sizes = [pair.full, pair.full, pair.full];
+    const same = ['same', 'same', 'same'];
+    assert.deepEqual((await rig.probe('exchange', { sizes })).results, same);
+    const outcome = await reloaded(rig, (config) => {
+      config.services[0]!.scheduler = 'wrr';
+    });
+    assert.equal(outcome, 'reloaded');
+    assert.match(ip(rig, `route get ${rig.realServers[0]!.ip}`), /expires/, 'the kernel still believes it');
+    assert.deepEqual((await rig.probe('exchange', { sizes })).results, same);
+    assert.equal(await told(rig), 0);
     assert.equal(await rig.metric('io_send_errors_total'), 0);
     await Promise.all(servers.map((server) => server.end()));
   });
