@@ -138,6 +138,12 @@ const STORIES: Story[] = [
   },
   {
     alert: 'UoaProxyLportsExhausted',
+    tells: 'all but those kept for known clients are in use',
+    fires: true,
+    series: { 'uoa_proxy_drops_total{service="game",reason="lports_reserved"}': '0+15x80' },
+  },
+  {
+    alert: 'UoaProxyLportsExhausted',
     tells: 'packets are dropped for another reason',
     fires: false,
     series: {
