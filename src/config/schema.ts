@@ -302,7 +302,7 @@ export const CONFIG_SCHEMA = group({
       25,
     ),
     lportReserve: defaulted(
-      'Percent of the lports towards each real server that are kept for clients that were answered before.',
+      'Percent of the lports towards each real server that are kept for clients that were answered before; in a flood lports rest there before they are used again.',
       integer(0, 90),
       10,
     ),
