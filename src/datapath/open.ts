@@ -22,6 +22,7 @@ export function openSession(state: DatapathState, frame: Frame, service: Service
   const { admission, memory, packet } = state;
   const { counters, legsInUse, servers, table } = memory;
   if (state.isDraining) return DROP.draining;
+  if (state.comesAstray) return DROP.bad_source;
   const row = counterRow(service.index);
   const sessions = counters[row + COUNTER.sessionsOneway] + counters[row + COUNTER.sessionsNormal];
   const admitted = admission.judge(service.index, packet, sessions, nowMs);

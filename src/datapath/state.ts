@@ -30,7 +30,7 @@ import { Directory } from './directory.ts';
 import { Identifications } from './fragment.ts';
 import { IcmpSender } from './icmp.ts';
 import { CONTROL, type DatapathMemory, VIPS_WORDS } from './memory.ts';
-import { type DatapathPlan, type Meanings, meaningsOf, type Siblings, type Ways } from './plan.ts';
+import { type DatapathPlan, type Meanings, meaningsOf, SIDE_WAN, type Siblings, type Ways } from './plan.ts';
 import { Reassembler } from './reassembly.ts';
 import { SERVER_COLUMNS, SERVER_COUNTER, serverRow } from './server-cells.ts';
 import { DROP, VERDICT, type Verdict } from './verdict.ts';
@@ -259,6 +259,17 @@ export class DatapathState {
     if (ways === undefined) return directory.wanMtu;
     if (len <= ways.leastMtu) return ways.leastMtu;
     return ways.mtuTowards(this.memory.records, base + CLIENT) || directory.wanMtu;
+  }
+
+  /**
+   * Whether the packet under way came by an interface that only clients are behind, from an address that packets would
+   * leave to by one that only real servers are behind.
+   */
+  get comesAstray(): boolean {
+    const { directory, packet, ways } = this;
+    if (ways === undefined || directory.facesRealServers(this.portIndex)) return false;
+    const out = ways.portTowards(packet.addresses, 0);
+    return out >= 0 && (directory.ports[out].side & SIDE_WAN) === 0;
   }
 
   get isDraining(): boolean {

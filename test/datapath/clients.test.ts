@@ -2,8 +2,9 @@
 // for ever. Real servers that call a service by themselves are served, by another one than themselves.
 import { WEIGHT_DOWN } from '../../src/datapath/server-cells.ts';
 import { pattern } from '../packets/bytes.ts';
+import { NO_LIMITS } from './admission-rig.ts';
 import { pair } from './pair.ts';
-import { type PlanChange, realServer, type ServiceChange, SIDE } from './rig.ts';
+import { type PlanChange, PORT, realServer, type ServiceChange, SIDE } from './rig.ts';
 import { fromClient, fromRealServer, toClient, toRealServer } from './roles.ts';
 import { type Row, rows, type Step } from './rows.ts';
 import { cutUp } from './walks.ts';
@@ -114,6 +115,65 @@ rows('by an interface that only real servers are behind they are clients by any 
     (source) => served(source, 'lan'),
   ),
   ...each(OURS, BOTH, (source) => refused(source, 'lan')),
+]);
+
+/** Hosts that are nobody's here, and by which port packets to them leave: 1 is that of the real servers. */
+const NEIGHBOR = { 4: '10.2.0.99', 6: 'fd00:2::99' };
+const BY_LAN = { leavesBy: { [NEIGHBOR[4]]: PORT.lan, [NEIGHBOR[6]]: PORT.lan } };
+const BY_WAN = { leavesBy: { [NEIGHBOR[4]]: PORT.wan, [NEIGHBOR[6]]: PORT.wan } };
+const NEIGHBORS = Object.values(NEIGHBOR).map((src) => ({ what: src, src, sport: 53 }));
+
+rows('the way to the source', [
+  ...NEIGHBORS.flatMap((source): Row[] => [
+    {
+      name: `${source.src} from the client side is no client when it leads to the real servers' side`,
+      plan: BOTH,
+      ...BY_LAN,
+      steps: [refused(source)],
+    },
+    {
+      name: `${source.src} from the client side is a client when it leads there`,
+      plan: BOTH,
+      ...BY_WAN,
+      steps: [served(source, 'wan')],
+    },
+    {
+      name: `${source.src} from the client side is a client when it leads elsewhere`,
+      plan: BOTH,
+      leavesBy: {},
+      steps: [served(source, 'wan')],
+    },
+    {
+      name: `${source.src} from the real servers' side is a client wherever it leads`,
+      plan: BOTH,
+      ...BY_LAN,
+      steps: [served(source, 'lan')],
+    },
+    {
+      name: `${source.src} by an interface for both sides is a client`,
+      plan: { ...BOTH, ports: [...ONE_ARM.ports!, { side: SIDE.lan, mtu: 1500, loopback: false }] },
+      ...BY_LAN,
+      steps: [served(source, 'wan')],
+    },
+    {
+      name: `${source.src} by one interface of two is a client when the other is for both sides`,
+      plan: {
+        ...BOTH,
+        ports: [{ side: SIDE.wan, mtu: 1500, loopback: false }, ...ONE_ARM.ports!],
+      },
+      ...BY_LAN,
+      steps: [served(source, 'wan')],
+    },
+  ]),
+  {
+    name: 'costs no client what its service takes in a second',
+    plan: { service: { ...GAME, limits: { ...NO_LIMITS, newSessions: 1 } } },
+    ...BY_LAN,
+    steps: [
+      ...Array.from({ length: 5 }, () => refused(NEIGHBORS[0]!)),
+      { wan: fromClient(), verdict: 'forward' },
+    ],
+  },
 ]);
 
 const SAME = { changed: {}, sessions: 1 };

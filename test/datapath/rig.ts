@@ -126,14 +126,22 @@ function planService({
 
 export type Mtus = Record<string, number>;
 
-function waysOf(mtus: Mtus): Ways {
+/** `ports`: by which of the plan's the routes to these addresses lead. */
+function waysOf(mtus: Mtus, ports: Record<string, number>): Ways {
   return {
     get leastMtu() {
-      return Math.min(...Object.values(mtus));
+      return Math.min(0xffff, ...Object.values(mtus));
     },
     mtuTowards: (words, at) => mtus[formatAddress(words, at)] ?? 0,
-    portTowards: () => -1,
+    portTowards: (words, at) => ports[formatAddress(words, at)] ?? -1,
   };
+}
+
+export interface RigOptions {
+  startMs?: number;
+  shift?: number;
+  mtus?: Mtus;
+  leavesBy?: Record<string, number>;
 }
 
 export interface Outcome {
@@ -166,24 +174,24 @@ export class Rig {
   private readonly startMs: number;
   private readonly guard: number;
   private readonly mtus: Mtus | undefined;
+  private readonly ways: Ways | undefined;
   private readonly capacity: Capacity;
   private starts = 0;
   private sent: Uint8Array[] = [];
 
   /**
    * `shift` moves the packet in its buffer, away from the place where Ethernet leaves it. `mtus` are those of the routes, by
-   * address, which may be changed meanwhile; without them there are none that the datapath could ask.
+   * address, which may be changed meanwhile; `leavesBy` are ports that packets to addresses leave by. Without either there are
+   * no routes that the datapath could ask.
    */
-  constructor(
-    change: PlanChange = {},
-    { startMs = 5_000, shift = 0, mtus }: { startMs?: number; shift?: number; mtus?: Mtus } = {},
-  ) {
+  constructor(change: PlanChange = {}, { startMs = 5_000, shift = 0, mtus, leavesBy }: RigOptions = {}) {
     this.plan = makePlan(change);
     this.capacity = capacityOf(this.plan);
     this.memory = allocateMemory(this.plan);
     this.startMs = startMs;
     this.guard = GUARD + shift;
     this.mtus = mtus;
+    this.ways = mtus || leavesBy ? waysOf(mtus ?? {}, leavesBy ?? {}) : undefined;
     this.datapath = this.start();
   }
 
@@ -202,7 +210,7 @@ export class Rig {
       [0x01234567 * this.starts, 0x09abcdef],
       undefined,
       undefined,
-      this.mtus && waysOf(this.mtus),
+      this.ways,
     );
   }
 

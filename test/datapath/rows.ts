@@ -70,6 +70,8 @@ export interface Row {
   shift?: number;
   /** MTUs of the routes, by address. */
   mtus?: Mtus;
+  /** Ports that packets to these addresses leave by. */
+  leavesBy?: Record<string, number>;
   steps: Step[];
 }
 
@@ -79,8 +81,9 @@ export function rows(topic: string, list: readonly Row[]): void {
       test(row.name, () => {
         const capacity = row.steps.some((step) => 'replan' in step) ? { capacity: CAPACITY } : {};
         const plan = { ...row.plan, ...capacity };
-        const { startMs = 5_000, shift = 0, mtus = undefined } = row;
-        const rig = new Rig(plan, { startMs, shift, ...(mtus && { mtus: { ...mtus } }) });
+        const { startMs = 5_000, shift = 0, mtus, leavesBy } = row;
+        const ways = { ...(mtus && { mtus: { ...mtus } }), ...(leavesBy && { leavesBy }) };
+        const rig = new Rig(plan, { startMs, shift, ...ways });
         for (const [index, step] of row.steps.entries()) runStep(rig, step, `step ${index + 1}`);
       });
     }

@@ -56,6 +56,8 @@ export interface RigOptions extends Partial<TopologyOptions> {
   };
   /** Further keys of the service, and of the config besides `io` and `services`. */
   service?: Record<string, unknown>;
+  /** Further services. */
+  others?: object[];
   config?: Record<string, unknown>;
   /** Where the test is about one packet I/O. */
   io?: IoUnderTest;
@@ -235,7 +237,10 @@ export async function startRig(t: TestContext, options: RigOptions = {}): Promis
     ...options.config,
     // Where it goes with the test, also after SIGKILL.
     admin: { socket: join(topology.scratch, 'admin.sock'), ...(options.config?.admin ?? {}) },
-    services: [{ name: 'test', vip, vport: VPORT, lips, uoa, realServers, ...options.service }],
+    services: [
+      { name: 'test', vip, vport: VPORT, lips, uoa, realServers, ...options.service },
+      ...(options.others ?? []),
+    ],
   });
   const rig = new Rig(topology, pair, vips[pair.client], realServers, config);
   await rig.proxy.ready();

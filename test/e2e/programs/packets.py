@@ -37,6 +37,17 @@ def raw_socket(src):
     return sock
 
 
+def whole(src, dst, datagram, options=b""):
+    """The IP packet that carries `datagram` (from its UDP header on); `options` are IPv4 options, padded."""
+    if payload.family(src) == socket.AF_INET6:
+        header = struct.pack("!IHBB", 6 << 28, len(datagram), UDP, 64)
+        return header + payload.packed(src) + payload.packed(dst) + datagram
+    # The kernel fills in total length and checksum.
+    version = 0x45 + len(options) // 4
+    header = struct.pack("!BBHHHBBH", version, 0, 0, next(_ids) & 0xFFFF, 0, 64, UDP, 0)
+    return header + socket.inet_aton(src) + socket.inet_aton(dst) + options + datagram
+
+
 def fragments(src, dst, datagram, size):
     """IP packets that carry `datagram` (from its UDP header on), `size` bytes each (a multiple of 8)."""
     packet_id = next(_ids) & 0xFFFF

@@ -197,6 +197,17 @@ def forge_opp(args):
     return {"results": results, "client": payload.text(ip, port)}
 
 
+def from_others(args):
+    """Sends one datagram from each of `sources` ([ip, port]), whoever has that address; `options` is hexadecimal."""
+    vip, vport = args["to"]
+    raw = packets.raw_socket(args["bind"])
+    options = bytes.fromhex(args.get("options", ""))
+    for sequence, (ip, port) in enumerate(args["sources"]):
+        datagram = packets.udp(ip, port, vip, vport, payload.make(64, sequence, ip, port))
+        raw.sendto(packets.whole(ip, vip, datagram, options), (vip, 0))
+    return {"sent": len(args["sources"])}
+
+
 def segment(args):
     """One send of `segments` datagrams of `size` bytes through UDP_SEGMENT; the sizes of all replies that come."""
     sock = udp(args)
@@ -230,6 +241,6 @@ def flood(args):
 
 
 COMMANDS = {"exchange": exchange, "fragments": fragments, "ping": ping, "ttl": ttl, "pmtu": pmtu, "forge": forge}
-COMMANDS.update(forge_opp=forge_opp, segment=segment, flood=flood)
+COMMANDS.update(from_others=from_others, forge_opp=forge_opp, segment=segment, flood=flood)
 print(json.dumps({"event": "ready"}), flush=True)
 print(json.dumps({"event": "result", **COMMANDS[sys.argv[1]](json.loads(sys.argv[2]))}), flush=True)
