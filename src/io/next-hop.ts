@@ -20,7 +20,7 @@ import {
 } from './rtnetlink.ts';
 import { KIND, type Listener, RtnetlinkFeed } from './rtnetlink-feed.ts';
 import { type Rule, readRule } from './rule-message.ts';
-import { Unresolved } from './unresolved.ts';
+import { WaitingRoom } from './waiting-room.ts';
 
 export interface NextHopOptions {
   nowMs: number;
@@ -40,8 +40,6 @@ const MAX_UPDATES_AT_START = 100_000;
 /** A route that ends later is looked at again after so many hundredths of a second. */
 const FARTHEST_END = 10_000_000;
 const NONE = -1;
-/** NUD_FAILED: the kernel gave up asking for the neighbor. */
-const STATE_FAILED = 0x20;
 
 /**
  * One destination of 16 that are not in the cache is put there: the busy ones get in soon, and a million others, none of
@@ -70,8 +68,7 @@ export class NextHops {
   readonly #routes: RouteTable;
   readonly #feed: RtnetlinkFeed;
   readonly #cache = new HopCache();
-  readonly #unresolved = new Unresolved();
-  readonly #gateway = new Int32Array(4);
+  readonly #waitingRoom: WaitingRoom;
   #misses = 0;
   readonly #maxRoutes: number;
   readonly #route = new RouteMessage();
@@ -103,6 +100,7 @@ export class NextHops {
     const forget = () => this.#cache.clear();
     this.#neighbors = new Neighbors(confirmMs, forget);
     this.#routes = new RouteTable(this.#neighbors, forget);
+    this.#waitingRoom = new WaitingRoom(this.#neighbors, this.#routes);
     for (const [isV4, first, last, prefixLen] of NOT_ROUTED) {
       this.#routes.block(Int32Array.of(first, 0, isV4 ? 0xffff : 0, last), prefixLen, isV4);
     }
@@ -179,14 +177,7 @@ export class NextHops {
   #mayWait(words: Int32Array, at: number, nowMs: number): boolean {
     const hop = this.#hopOf(words, at);
     if (hop !== NONE && this.#neighbors.isResolved(hop)) return true;
-    const route = this.routeTo(words, at);
-    if (route === NONE) return this.#unresolved.admitsUnlessFailed(words, at, nowMs);
-    const interfaceIndex = this.#routes.interfaceIndexOf(route);
-    if (!this.#neighbors.asks(interfaceIndex)) return true;
-    const gateway = this.#routes.gatewayOf(route);
-    if (gateway === NONE) return this.#unresolved.admits(interfaceIndex, words, at, nowMs);
-    this.#neighbors.readAddress(this.#gateway, gateway);
-    return this.#unresolved.admits(interfaceIndex, this.#gateway, 0, nowMs);
+    return this.#waitingRoom.admits(this.routeTo(words, at), words, at, nowMs);
   }
 
   #hopOf(words: Int32Array, at: number): number {
@@ -252,6 +243,7 @@ export class NextHops {
   }
 
   close(): void {
+    this.#waitingRoom.close();
     this.#feed.close();
   }
 
@@ -299,7 +291,9 @@ export class NextHops {
         if (!this.#routes.delete(this.#route)) this.#readRoutes();
         break;
       case MESSAGE.newNeighbor:
-        if (readNeighbor(view, off, end, this.#neighbor)) this.#onNeighbor(isChange);
+        if (!readNeighbor(view, off, end, this.#neighbor)) break;
+        this.#neighbors.set(this.#neighbor, this.#nowMs);
+        this.#waitingRoom.onNeighbor(this.#neighbor, isChange, this.#nowMs);
         break;
       case MESSAGE.deleteNeighbor:
         if (readNeighbor(view, off, end, this.#neighbor)) this.#neighbors.delete(this.#neighbor);
@@ -330,15 +324,6 @@ export class NextHops {
         if (this.#routes.usesObjects) this.#readRoutes();
         break;
     }
-  }
-
-  #onNeighbor(isChange: boolean): void {
-    const { interfaceIndex, address, state, hasMac } = this.#neighbor;
-    this.#neighbors.set(this.#neighbor, this.#nowMs);
-    if (hasMac) this.#unresolved.forget(interfaceIndex, address, this.#nowMs);
-    // What is read may be long past: nobody may have sent to it since.
-    else if (isChange && (state & STATE_FAILED) !== 0)
-      this.#unresolved.fail(interfaceIndex, address, this.#nowMs);
   }
 
   /**

@@ -30,6 +30,9 @@ export class RouteQuery {
   isLocal = false;
   /** Of the route itself, bytes; 0: its interface's. */
   mtu = 0;
+  /** Set by findNextHop only. */
+  hasGateway = false;
+  readonly gateway = new Int32Array(4);
   readonly #socket: NetlinkSocket;
   readonly #route = new RouteMessage();
   #sequence = 0;
@@ -61,6 +64,21 @@ export class RouteQuery {
     this.interfaceIndex = interfaceIndex;
     this.isLocal = type === TYPE_LOCAL;
     this.mtu = this.#request(words, at, true) ? this.#route.mtu : 0;
+    return true;
+  }
+
+  /**
+   * Whether packets to the address words[at..at+3] have a route; the fields above tell interface and gateway, not the MTU.
+   * Throws a SysError.
+   */
+  findNextHop(words: Int32Array, at: number): boolean {
+    if (!this.#request(words, at, false)) return false;
+    const { type, interfaceIndex, hasGateway, gateway } = this.#route;
+    if (type !== TYPE_UNICAST && type !== TYPE_LOCAL) return false;
+    this.interfaceIndex = interfaceIndex;
+    this.isLocal = type === TYPE_LOCAL;
+    this.hasGateway = hasGateway;
+    this.gateway.set(gateway);
     return true;
   }
 

@@ -8,6 +8,8 @@ const INTERFACE = ADDRESS_WORDS;
 const UNTIL = 5; // ms
 const LEFT = 6; // packets
 const HAS_FAILED = 7;
+/** ... in an entry of ANY_INTERFACE when the kernel was asked last, 0: not yet. */
+const ASKED_AT = 7;
 const ENTRY_BITS = 3;
 /** Places where an entry may be: the least lasting gives way. More dead neighbors than room are only bounded by the kernel. */
 const WAYS = 8;
@@ -18,7 +20,11 @@ const ASKING_MS = 4_000;
 /** The kernel keeps the last 208 KiB per neighbor (unres_qlen_bytes), which is some 90 packets of 1,500 bytes. */
 const AT_FIRST = 64;
 const AFTER_FAILURE = 3;
+const ASK_AGAIN_MS = 50;
+const NO_LIMIT = 0x7fff_ffff;
 const NONE = -1;
+/** In the place of an interface: it is not known which one packets to the address leave by, nor whether it is the neighbor. */
+export const ANY_INTERFACE = 0;
 
 export class Unresolved {
   readonly #entries = new Int32Array(WAYS << (BUCKET_BITS + ENTRY_BITS));
@@ -33,8 +39,25 @@ export class Unresolved {
 
   /** The same where it is not known whether the packet goes to that neighbor, which could be on any interface. */
   admitsUnlessFailed(words: Int32Array, at: number, nowMs: number): boolean {
-    const entry = this.#find(NONE, words, at, nowMs);
-    return entry === NONE || this.#entries[entry + HAS_FAILED] === 0 || this.#take(entry);
+    const entry = this.#findFailed(words, at, nowMs);
+    return entry === NONE || this.#take(entry);
+  }
+
+  /** Whether it is time to ask the kernel about the address of ANY_INTERFACE that has no room left; it is asked then. */
+  mayAsk(words: Int32Array, at: number, nowMs: number): boolean {
+    const entry = this.#find(ANY_INTERFACE, words, at, nowMs);
+    if (entry === NONE) return false;
+    const entries = this.#entries;
+    const askedAt = entries[entry + ASKED_AT]!;
+    if (askedAt !== 0 && (nowMs - askedAt) >>> 0 < ASK_AGAIN_MS) return false;
+    entries[entry + ASKED_AT] = nowMs || 1;
+    return true;
+  }
+
+  /** The address of ANY_INTERFACE waits for nobody. */
+  letPass(words: Int32Array, at: number, nowMs: number): void {
+    const entry = this.#find(ANY_INTERFACE, words, at, nowMs);
+    if (entry !== NONE) this.#entries[entry + LEFT] = NO_LIMIT;
   }
 
   /** The kernel gave up asking: what waited for it is gone. */
@@ -45,8 +68,10 @@ export class Unresolved {
 
   /** It answered. */
   forget(interfaceIndex: number, words: Int32Array, nowMs: number): void {
-    const entry = this.#find(interfaceIndex, words, 0, nowMs);
-    if (entry !== NONE) this.#entries[entry + UNTIL] = nowMs;
+    for (const where of [interfaceIndex, ANY_INTERFACE]) {
+      const entry = this.#find(where, words, 0, nowMs);
+      if (entry !== NONE) this.#entries[entry + UNTIL] = nowMs;
+    }
   }
 
   #take(entry: number): boolean {
@@ -55,22 +80,35 @@ export class Unresolved {
     return true;
   }
 
-  /** Of what is left at this interface, NONE: at any. */
   #find(interfaceIndex: number, words: Int32Array, at: number, nowMs: number): number {
-    const entries = this.#entries;
     const first = this.#bucketOf(words, at);
     for (let entry = first; entry < first + (WAYS << ENTRY_BITS); entry += 1 << ENTRY_BITS) {
-      if (
-        entries[entry + 3] === words[at + 3] &&
-        entries[entry + 2] === words[at + 2] &&
-        entries[entry + 1] === words[at + 1] &&
-        entries[entry] === words[at] &&
-        (interfaceIndex === NONE || entries[entry + INTERFACE] === interfaceIndex) &&
-        this.#lasts(entry, nowMs) > 0
-      )
+      if (this.#entries[entry + INTERFACE] === interfaceIndex && this.#isOf(entry, words, at, nowMs))
         return entry;
     }
     return NONE;
+  }
+
+  /** Of whatever interface. */
+  #findFailed(words: Int32Array, at: number, nowMs: number): number {
+    const entries = this.#entries;
+    const first = this.#bucketOf(words, at);
+    for (let entry = first; entry < first + (WAYS << ENTRY_BITS); entry += 1 << ENTRY_BITS) {
+      const isFailed = entries[entry + INTERFACE] !== ANY_INTERFACE && entries[entry + HAS_FAILED] !== 0;
+      if (isFailed && this.#isOf(entry, words, at, nowMs)) return entry;
+    }
+    return NONE;
+  }
+
+  #isOf(entry: number, words: Int32Array, at: number, nowMs: number): boolean {
+    const entries = this.#entries;
+    return (
+      entries[entry + 3] === words[at + 3] &&
+      entries[entry + 2] === words[at + 2] &&
+      entries[entry + 1] === words[at + 1] &&
+      entries[entry] === words[at] &&
+      this.#lasts(entry, nowMs) > 0
+    );
   }
 
   #put(
