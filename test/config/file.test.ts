@@ -8,7 +8,7 @@ import { describe, it } from 'node:test';
 import { renderFullYaml } from '../../src/config/describe.ts';
 import { ConfigFile } from '../../src/config/file.ts';
 
-const LIMIT_MS = 10_000;
+const LIMIT_MS = 60_000;
 
 /** A file that was loaded and, unless `between` is undefined, then written; what is loaded at each call of its watch. */
 async function levels(between: string | undefined, after: string): Promise<string[]> {

@@ -20,7 +20,7 @@ import { describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { watchConfig } from '../../src/config/watch.ts';
 
-const LIMIT_MS = 10_000;
+const LIMIT_MS = 60_000;
 
 /** A watched file that says `one`, what it says at each call, and a wait for the next call. */
 async function watched(

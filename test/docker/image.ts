@@ -54,12 +54,13 @@ export class Image {
     const [uid, gid] = (options.user ?? this.user).split(':');
     const capabilities = (options.capabilities ?? []).map((name) => `,+${name}`).join('');
     const env = { ...this.env, ...options.env };
+    // /sys shows the interfaces of the network namespace in which it was mounted; the same one is not mounted on itself.
+    const mount = options.network === undefined ? '' : 'mount -t sysfs sysfs "$1/sys"; ';
     return [
       'nsenter',
       `--mount=/proc/${this.#holder.pid}/ns/mnt`,
       ...(options.network === undefined ? [] : [`--net=/run/netns/${options.network}`]),
-      // /sys shows the interfaces of the network namespace in which it was mounted.
-      ...['unshare', '--mount', 'sh', '-ec', 'mount -t sysfs sysfs "$1/sys"; shift; exec "$@"', 'sh'],
+      ...['unshare', '--mount', 'sh', '-ec', `${mount}shift; exec "$@"`, 'sh'],
       this.#readOnly,
       'chroot',
       this.#readOnly,

@@ -20,7 +20,7 @@ log: { format: json }
 services:
   - { name: game, vip: 192.0.2.1, vport: 6000, lips: [127.0.0.2], realServers: [{ ip: 127.0.0.1, port: 6000 }] }
 `;
-const START_WITHIN_MS = 30_000;
+const START_WITHIN_MS = 120_000;
 
 /** CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF as /proc/PID/status shows them. */
 const ALL_THREE = '0000008000003000';

@@ -63,7 +63,7 @@ class Scene {
 
   /** Waits until a check of the server is under way. */
   async begun(ip: string): Promise<void> {
-    if (!this.#open.has(ip)) await once(this.#begun, ip, { signal: AbortSignal.timeout(20_000) });
+    if (!this.#open.has(ip)) await once(this.#begun, ip, { signal: AbortSignal.timeout(60_000) });
   }
 
   status(key: string) {

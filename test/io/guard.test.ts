@@ -44,7 +44,7 @@ function tables(ns: string): string[] {
 }
 
 async function untilTables(ns: string, isWanted: (names: string[]) => boolean): Promise<string[]> {
-  const deadline = performance.now() + 30_000;
+  const deadline = performance.now() + 120_000;
   for (;;) {
     const names = tables(ns);
     if (isWanted(names)) return names;

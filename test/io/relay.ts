@@ -77,12 +77,12 @@ export async function report(relay: Program): Promise<RelayReport> {
   return relay.next<RelayReport>('report');
 }
 
-/** Asks for reports until one is as wanted; fails when none is within half a minute. */
+/** Asks for reports until one is as wanted; fails when none is within two minutes. */
 export async function reportOnce(
   relay: Program,
   isWanted: (r: RelayReport) => boolean,
 ): Promise<RelayReport> {
-  const deadline = performance.now() + 30_000;
+  const deadline = performance.now() + 120_000;
   for (;;) {
     const latest = await report(relay);
     if (isWanted(latest)) return latest;

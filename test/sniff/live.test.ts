@@ -12,7 +12,7 @@ import { MAIN, type Rig, startRig } from '../e2e/harness.ts';
 import { PAIRS, type Pair } from '../e2e/pairs.ts';
 import { type Line, parseLines } from './sniffed.ts';
 
-const SEEN_WITHIN_MS = 20_000;
+const SEEN_WITHIN_MS = 60_000;
 
 class Sniffer {
   readonly lines: Line[] = [];

@@ -9,8 +9,11 @@ import { type Count, interruptJobs, type Job, runJob } from './job.ts';
 import { stubPackages, withoutPrivileges } from './unprivileged.ts';
 
 const CORES = availableParallelism();
+/** A few wait. */
+const UNIT_AT_ONCE = CORES + 1;
 /** Net tests wait more than they work. */
 const NET_AT_ONCE = 2 * CORES;
+const TYPESCRIPT = import.meta.resolve('./typescript.mjs');
 const CHECKS: readonly Job[] = ['lint', 'typecheck'].map((name) => ({
   name,
   command: `npm run ${name}`,
@@ -35,7 +38,7 @@ async function main(parts: readonly string[]): Promise<void> {
   if (parts.includes('unit')) {
     const stubs = stubPackages();
     const jobs = suite.unit.map((file) => withoutPrivileges(jobOf(file), stubs));
-    await runAll('lint, types and unit tests', CORES, [...CHECKS, ...jobs]);
+    await runAll('lint, types and unit tests', UNIT_AT_ONCE, [...CHECKS, ...jobs]);
     rmSync(stubs, { recursive: true });
   }
   if (parts.includes('net')) {
@@ -79,7 +82,7 @@ async function runOne(job: Job): Promise<void> {
 }
 
 function jobOf({ path, io }: TestFile): Job {
-  const argv = [process.execPath, '--import', 'tsx', '--test-reporter=spec', path];
+  const argv = [process.execPath, '--import', TYPESCRIPT, '--test-reporter=spec', path];
   const command = `bash test/run ${path}`;
   if (io === undefined) return { name: path, command, argv, isTest: true };
   const env = { UOA_TEST_IO: io };

@@ -1,0 +1,6 @@
+// For `node --import`: runs TypeScript from source in half the processor time of tsx, which counts where each test file is a
+// process of its own. Only types are taken out; nothing is looked up in another way than Node does.
+import { register } from 'node:module';
+
+register('./typescript-hooks.mjs', import.meta.url);
+process.setSourceMapsEnabled(true);
