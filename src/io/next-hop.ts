@@ -171,7 +171,7 @@ export class NextHops {
     if (this.#mayWait(words, at, nowMs)) return true;
     this.#nowMs = nowMs;
     this.#feed.receiveChanges(nowMs); // it may have answered just now
-    return this.#mayWait(words, at, nowMs);
+    return this.#mayWait(words, at, nowMs) || !this.#feed.isIdle; // what is being read may say other than this copy
   }
 
   #mayWait(words: Int32Array, at: number, nowMs: number): boolean {

@@ -151,6 +151,11 @@ for (const hasRule of [false, true])
     for (const ip of ['10.6.0.3', 'fd00:6::3'])
       assert.equal(await admitted(finder, ip), hasRule ? ROOM : 0, `behind a dead gateway: ${ip}`);
 
+    sh(`ip -n ${ns} address add 10.1.0.99/32 dev e1 && ip -n ${ns} address delete 10.1.0.99/32 dev e1`);
+    assert.equal(await admitted(finder, '10.1.0.77'), 100, 'the routes must be read again');
+    await finder.reason(); // reads them
+    assert.equal(await admitted(finder, '10.1.0.77'), 0);
+
     sh(`ip -n ${ns} link set e2 arp off`);
     await finder.reason(); // takes it in
     for (const ip of ['10.2.0.77', 'fd00:2::77'])
