@@ -31,6 +31,7 @@ import {
   randomSeed,
   spaciousCapacity,
   steeringOf,
+  withoutServicesThatAreOut,
   workerPlans,
 } from './planning.ts';
 import { Presence } from './presence.ts';
@@ -88,7 +89,7 @@ export class ControlPlane {
     reread: () => Promise<Config>,
     undo: Undo,
   ): Promise<ControlPlane> {
-    const host = await planHostOf(config);
+    const host = withoutServicesThatAreOut(config, await planHostOf(config), log);
     const drafts = draftServices(config, host);
     const capacity = spaciousCapacity(drafts);
     const blueprint = drawUp(config, host, drafts, [], capacity);

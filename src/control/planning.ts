@@ -1,10 +1,12 @@
 // From a config and a host to the plans of the datapaths.
 import { randomBytes } from 'node:crypto';
+import type { Logger } from 'pino';
 import type { Config, ServiceConfig } from '../config/schema.ts';
 import { targetsOf } from '../config/targets.ts';
 import { type CaptureFilters, captureFilters } from '../io/capture-program.ts';
 import type { GuardSpec } from '../io/guard.ts';
 import { type HostPlan, planHost } from '../io/host.ts';
+import { IoError } from '../io/io-error.ts';
 import { type IoPort, SIDE } from '../io/packet-io.ts';
 import { LEN_MAX } from '../io/route-mtu.ts';
 import type { SteeringPlan } from '../io/steering.ts';
@@ -43,12 +45,32 @@ export const configOf = (config: Config, service: ServicePlan): ServiceConfig | 
   config.services.find(({ name, vip, vport }) => isSameService({ name, vips: vip, vport }, service));
 
 /** What must be an address of the host: not the LIPs of a family that their service has no real server of. */
-export function neededAddresses(config: Config): { vips: string[]; lips: string[] } {
-  const lips = config.services.flatMap((service) => {
+export function neededAddresses({ services }: Pick<Config, 'services'>): { vips: string[]; lips: string[] } {
+  const lips = services.flatMap((service) => {
     const families = new Set(targetsOf(service).map(({ ip }) => familyOf(ip)));
     return service.lips.filter((lip) => families.has(familyOf(lip)));
   });
-  return { vips: config.services.flatMap(({ vip }) => vip), lips };
+  return { vips: services.flatMap(({ vip }) => vip), lips };
+}
+
+/**
+ * For the start: services whose VIPs or LIPs this host does not have, or cannot use, must not keep the others from being
+ * served. Logs them, and throws an IoError when that is true of every service. What is left in `missing` is to be added.
+ */
+export function withoutServicesThatAreOut(config: Config, host: HostPlan, log: Logger): HostPlan {
+  const absent = config.io.assignAddresses ? [] : host.missing;
+  const out = new Set([...host.troubles, ...absent].map(({ ip }) => ip));
+  const isWhole = (service: ServiceConfig): boolean => {
+    const { vips, lips } = neededAddresses({ services: [service] });
+    return ![...vips, ...lips].some((ip) => out.has(ip));
+  };
+  if (config.services.some(isWhole)) {
+    for (const { text, hint } of host.troubles) log.error(`${text} (${hint})`);
+    for (const { ip, command } of absent) log.error(`not on this host: ${ip} (${command})`);
+    return { ...host, missing: host.missing.filter((one) => !absent.includes(one)) };
+  }
+  for (const { text, hint } of host.troubles) throw new IoError(text, hint);
+  return host;
 }
 
 /** `ports` are those of the proxy that is at work. Throws an IoError. */

@@ -386,7 +386,7 @@ const drainTimeoutOf = (config: Config, service: ServicePlan): number =>
 const sayTrouble = ({ text, hint }: Trouble): string => `${text} (${hint})`;
 
 const sayLost = (lost: readonly MissingAddress[]): string =>
-  `not on this host any more: ${lost.map(({ ip, command }) => `${ip} (${command})`).join(', ')}`;
+  `not on this host: ${lost.map(({ ip, command }) => `${ip} (${command})`).join(', ')}`;
 
 function problemsOf(error: unknown): string[] {
   if (error instanceof ConfigError) return error.problems.map(formatProblem);

@@ -42,20 +42,19 @@ export interface HostPlan {
   broadcasts: string[];
   /** VIPs and LIPs that are not local to this host. */
   missing: MissingAddress[];
-  /** None where `ports` were not given. */
   troubles: Trouble[];
 }
 
 /**
- * Looks at the host. What is wrong with one real server is said of that one; what is wrong with a VIP, a LIP or an interface
- * is thrown as an IoError, or said in `troubles` where the proxy is at work and has to go on.
+ * Looks at the host. What is wrong with one real server, VIP or LIP is said of that one. What is wrong with an interface is
+ * thrown as an IoError, or said where the proxy is at work and has to go on.
  */
 export async function planHost(request: HostRequest): Promise<HostPlan> {
   const vips = [...new Set(request.vips)];
   const lips = [...new Set(request.lips)];
   const troubles: Trouble[] = [];
   const report = (trouble: Trouble) => {
-    if (request.ports === undefined) throw new IoError(trouble.text, trouble.hint);
+    if (request.ports === undefined && trouble.ip === '') throw new IoError(trouble.text, trouble.hint);
     troubles.push(trouble);
   };
   requireIpv6([...vips, ...lips]);
@@ -84,7 +83,7 @@ export async function planHost(request: HostRequest): Promise<HostPlan> {
       if (!missing.some((entry) => entry.ip === ip))
         missing.push({ ip, device, command: addAddressCommand(ip, device) });
     };
-    for (const vip of vips) addMissing(vip, wanOf.get(vip) ?? ports[0]!.name);
+    for (const vip of vips) addMissing(vip, wanOf.get(vip) ?? ports[0]?.name ?? 'lo');
     for (const lip of lips) addMissing(lip, lanFor(lip, lanNames, links));
     const own = [...links.values()].filter(({ loopback }) => !loopback).flatMap(({ addresses }) => addresses);
     const broadcasts = [...new Set(own.flatMap(broadcastsOf))];

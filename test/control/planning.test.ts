@@ -1,11 +1,13 @@
 // Real servers that the config names no more and that keep their sessions for a while, and the room for plans to come.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { pino } from 'pino';
 import {
   draftServices,
   neededAddresses,
   spaciousCapacity,
   withLeaving,
+  withoutServicesThatAreOut,
   workerPlans,
 } from '../../src/control/planning.ts';
 import { numberServices } from '../../src/service/numbering.ts';
@@ -224,5 +226,52 @@ describe('what the host says of real servers', () => {
     const fallback = '[fd00:2::10]:6000';
     const both = parse({ services: [{ ...service, realServers, fallback }] });
     assert.deepEqual(neededAddresses(both).lips, ['10.2.0.200', 'fd00:2::200']);
+  });
+});
+
+describe('a start on a host that lacks addresses', () => {
+  const other = { name: 'chat', vip: '10.1.0.101', lips: ['10.2.0.201'] };
+  const config = (assignAddresses = false) =>
+    parse({ io: { assignAddresses }, services: [sampleService(), sampleService(other)] });
+  const missing = (...ips: string[]) => ips.map((ip) => ({ ip, device: 'wan0', command: `add ${ip}` }));
+  const trouble = (ip: string) => ({ ip, text: `${ip} is in use`, hint: 'take it away' });
+  const base = { ports: [], mtuTowards: {}, unreachable: {}, onHost: [], own: [], broadcasts: [] };
+
+  function start(host: { missing?: object[]; troubles?: object[] }, assignAddresses = false) {
+    const logged: string[] = [];
+    const write = (line: string) => void logged.push((JSON.parse(line) as { msg: string }).msg);
+    const all = { ...base, missing: [], troubles: [], ...host } as Parameters<
+      typeof withoutServicesThatAreOut
+    >[1];
+    const left = withoutServicesThatAreOut(config(assignAddresses), all, pino({}, { write }));
+    return { logged, missing: left.missing.map(({ ip }) => ip) };
+  }
+
+  test('serves the services that have theirs, and says what the others lack', () => {
+    assert.deepEqual(start({ missing: missing('10.2.0.201') }), {
+      logged: ['not on this host: 10.2.0.201 (add 10.2.0.201)'],
+      missing: [],
+    });
+    assert.deepEqual(start({ troubles: [trouble('10.1.0.100')] }), {
+      logged: ['10.1.0.100 is in use (take it away)'],
+      missing: [],
+    });
+  });
+
+  test('adds those that it is to add', () => {
+    const lacking = missing('10.1.0.100', '10.2.0.201');
+    assert.deepEqual(start({ missing: lacking }, true), {
+      logged: [],
+      missing: ['10.1.0.100', '10.2.0.201'],
+    });
+  });
+
+  test('is refused when no service has all of its addresses', () => {
+    const all = missing('10.1.0.100', '10.2.0.201');
+    assert.deepEqual(start({ missing: all }), { logged: [], missing: ['10.1.0.100', '10.2.0.201'] });
+    assert.throws(
+      () => start({ missing: missing('10.2.0.201'), troubles: [trouble('10.1.0.100')] }),
+      /10\.1\.0\.100 is in use/,
+    );
   });
 });

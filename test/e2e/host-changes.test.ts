@@ -131,8 +131,7 @@ test('a VIP that the proxy did not add is missed, once, and not added; what else
     LIPS[4].every((lip) => hasAddress(rig, lip)),
     'the others it added',
   );
-  const isMissed = ({ msg }: LogLine) =>
-    msg.startsWith(`not on this host any more: ${rig.vip} (ip address add`);
+  const isMissed = ({ msg }: LogLine) => msg.startsWith(`not on this host: ${rig.vip} (ip address add`);
   rig.topology.exec('lb', ['ip', 'address', 'delete', `${rig.vip}/32`, 'dev', 'wan0']);
   await until('it says so', () => logOf(rig).some(isMissed));
   rig.topology.exec('lb', ['ip', 'link', 'set', 'wan0', 'address', '02:00:00:00:01:01']);

@@ -263,9 +263,32 @@ test('an address that went away from the host does not keep a reload from taking
   });
   assert.equal(wrr, 'reloaded');
   assert.ok(changes(rig).some((line) => line.includes('rr -> wrr')));
-  assert.ok(messages(rig).some((msg) => msg.startsWith(`not on this host any more: ${LIPS[4][1]} (`)));
+  assert.ok(messages(rig).some((msg) => msg.startsWith(`not on this host: ${LIPS[4][1]} (`)));
   const another = await reloaded(rig, (config) => {
     config.services[0]!.lips = [...LIPS[4], '10.2.0.250'];
   });
   assert.match(another, /^reload failed/, 'an address that is new must be there');
+});
+
+test('a service whose VIP is not on the host keeps no other one from being served, and is served when it is there', async (t) => {
+  const late = '10.1.0.110';
+  const rig = await startRig(t, { clients: 2, servers: 1 });
+  const servers = await rig.startServers();
+  assert.equal(await rig.proxy.stop(), 0);
+  for (const [address, device] of [[VIPS[4], 'wan0'], ...LIPS[4].map((lip) => [lip, 'lan0'])] as const)
+    ip(rig, `address add ${address}/32 dev ${device}`);
+  rig.rewriteConfig((config) => {
+    (config.io as { assignAddresses: boolean }).assignAddresses = false;
+    config.services.push({ ...config.services[0]!, name: 'late', vip: late });
+  });
+  const proxy = rig.startProxy();
+  await proxy.ready();
+  const says = (text: string) => logOf(proxy.log).some(({ msg }) => msg.startsWith(text));
+  assert.ok(says(`not on this host: ${late} (ip address add ${late}/32 dev wan0)`));
+  const load = { portsPerAddress: 4, count: 50, sizes: [64] };
+  assert.equal((await rig.clients(load)).answered, 50);
+  ip(rig, `address add ${late}/32 dev wan0`);
+  await until('it says so', () => says('the host is as planned for again'));
+  assert.equal((await rig.clients({ ...load, vip: late })).answered, 50);
+  await Promise.all(servers.map((server) => server.end()));
 });

@@ -72,9 +72,9 @@ test('a VIP on the loopback interface is received where its subnet is, else by t
     ['eth9', 1],
     ['eth8', 2],
   ]);
-  const { message, hint } = await failure(t, ns, { ...base, vips: ['192.0.2.7'] });
-  assert.match(message, /which interface receives packets to the VIP 192\.0\.2\.7/);
-  assert.match(hint, /io\.wan.*eth8.*eth9/);
+  const { troubles } = await plan(t, ns, { ...base, vips: ['192.0.2.7', '10.1.0.100'] });
+  assert.match(troubles[0]!.text, /which interface receives packets to the VIP 192\.0\.2\.7/);
+  assert.match(troubles[0]!.hint, /io\.wan.*eth8.*eth9/);
   sh(`ip -n ${ns} route add default via 10.1.0.254`);
   assert.deepEqual(sides(await plan(t, ns, { ...base, vips: ['192.0.2.7'] })), [
     ['eth9', 1],
@@ -184,12 +184,12 @@ test('an IPv6 VIP is received where it is, else where its subnet is, else by the
   };
   assert.deepEqual(await wanOf('fd00:7::1'), ['eth8']);
   assert.deepEqual(await wanOf('fd00:1::8000:0:0:7'), ['eth9']);
-  const { message, hint } = await failure(t, ns, { ...base, vips: ['fd00:1::7'] });
+  const [trouble] = (await plan(t, ns, { ...base, vips: ['fd00:1::7'] })).troubles;
   assert.match(
-    message,
+    trouble!.text,
     /which interface receives packets to the VIP fd00:1::7: .* no default route for IPv6/,
   );
-  assert.match(hint, /io\.wan/);
+  assert.match(trouble!.hint, /io\.wan/);
   sh(`ip -n ${ns} -6 route add default nexthop via fd00:1::8000:0:0:5 nexthop via fd00:1::8000:0:0:6`);
   assert.deepEqual(await wanOf('fd00:1::7'), ['eth9']);
 });
@@ -220,14 +220,15 @@ test('an IPv6 address that the kernel still looks for on other hosts is not miss
   assert.equal(sh(`ip -n ${lb} address show tentative scope global`), '');
 });
 
-test('an IPv6 address that another host has is an error', async (t) => {
+test('an IPv6 address that another host has is said to be', async (t) => {
   const { client, lb } = threeInARow(t);
   sh(`ip -n ${client} address add fd00:1::100/64 dev c0 nodad`);
   sh(`ip -n ${lb} address add fd00:1::100/64 dev wan0`);
   const request = { vips: ['fd00:1::100'], lips: ['fd00:2::1'], rips: ['fd00:2::2'] };
-  const { message, hint } = await failure(t, lb, request);
-  assert.match(message, /fd00:1::100 of wan0 is in use by another host/);
-  assert.match(hint, /ip address delete fd00:1::100 dev wan0/);
+  const { troubles } = await plan(t, lb, request);
+  assert.equal(troubles[0]!.ip, 'fd00:1::100');
+  assert.match(troubles[0]!.text, /fd00:1::100 of wan0 is in use by another host/);
+  assert.match(troubles[0]!.hint, /ip address delete fd00:1::100 dev wan0/);
 });
 
 test('an IPv6 address on an interface with IPv6 turned off is an error that says how to turn it on', async (t) => {
