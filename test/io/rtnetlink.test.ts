@@ -116,7 +116,16 @@ test('a neighbor, an interface and a rule are read', () => {
   assert.deepEqual(neighbor, { interfaceIndex: 3, state: 4, ...mac });
   assert.deepEqual(
     { ...read(LINK).link! },
-    { index: 3, isEthernet: true, isUp: true, isRunning: true, mtu: 1500, mtu6: 1400, ...mac },
+    {
+      index: 3,
+      isEthernet: true,
+      asksNeighbors: true,
+      isUp: true,
+      isRunning: true,
+      mtu: 1500,
+      mtu6: 1400,
+      ...mac,
+    },
   );
   const { dst, ...rule } = read(RULE).rule!;
   assert.deepEqual([...dst], [0, 0, 0xffff, 0xc6336400 | 0]);
