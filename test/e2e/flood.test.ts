@@ -130,6 +130,20 @@ async function underFlood(rig: Rig, rate: number) {
   };
 }
 
+/** With persistence: all sessions of an address, those from before the flood and those that came in it. */
+async function eachHasOneServer(rig: Rig): Promise<void> {
+  const servers = new Map<string, Set<string>>();
+  const limit = 1000;
+  for (let offset = 0; ; offset += limit) {
+    const { body } = await rig.proxy.get(`/sessions?state=normal&limit=${limit}&offset=${offset}`);
+    const { sessions } = JSON.parse(body) as { sessions: { client: string; rs: string }[] };
+    if (sessions.length === 0) break;
+    for (const { client, rs } of sessions) servers.set(client, (servers.get(client) ?? new Set()).add(rs));
+  }
+  const spread = [...servers].filter(([, all]) => all.size > 1).map(([client]) => client);
+  assert.deepEqual([servers.size, spread], [ADDRESSES, []], 'clients, and those with two real servers');
+}
+
 /** Clients of whom none was answered before. */
 async function strangersAreServed(rig: Rig): Promise<void> {
   const servers = await rig.startServers();
@@ -176,7 +190,7 @@ const scenarios: Scenario[] = [
     options: {
       config: { sessions: { max: 80_000, lportReserve: 30 } },
       // The reserve is more than all new sockets of the clients take.
-      service: { lports: '20000-23999' },
+      service: { lports: '20000-23999', persistence: '300s' },
     },
     check: async (rig, sent, lost) => {
       const displaced = await rig.metric('sessions_displaced_total');
@@ -187,6 +201,7 @@ const scenarios: Scenario[] = [
       assert.equal(await rig.metric('sessions_evicted_total'), displaced);
       for (const reason of ['lports_exhausted', 'lports_reserved'])
         assert.equal(await rig.metric('drops_total', { reason }), 0, reason);
+      await eachHasOneServer(rig);
       await strangersAreServed(rig);
     },
   },
