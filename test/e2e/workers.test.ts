@@ -304,14 +304,48 @@ test('after an interface was down each worker gets what it got before', async (t
   await Promise.all(servers.map((server) => server.end()));
 });
 
+/** A command to run another with, for which these packages are not installed. */
+function withoutPackages(...names: string[]): string[] {
+  const mounts = names.map((name) => {
+    const folder = realpathSync(fileURLToPath(new URL(`../../node_modules/${name}`, import.meta.url)));
+    return `mount -t tmpfs none ${folder}`;
+  });
+  return ['unshare', '--mount', 'bash', '-c', `${mounts.join(' && ')} && exec "$@"`, 'bash'];
+}
+
+test('io.mode auto is ring without a word where the packages of pcap are not installed', async (t) => {
+  const rig = await startRig(t, { io: { mode: 'auto' } });
+  assert.equal(await rig.proxy.stop('SIGTERM'), 0);
+  const program = nodeArgv(MAIN, 'run', '--config', join(rig.topology.scratch, 'proxy.yaml'));
+  const child = rig.topology.spawn('lb', [...withoutPackages('cap', 'raw-socket'), ...program]);
+  let log = '';
+  child.stdout?.on('data', (chunk) => {
+    log += chunk;
+  });
+  await until('it is ready', () => log.includes('"msg":"ready"'));
+  assert.match(log, /"io":"ring"/);
+  assert.doesNotMatch(log, /raw-socket|not installed/);
+  const servers = await rig.startServers();
+  assert.deepEqual((await rig.probe('exchange', { sizes: [64, 1472] })).results, ['same', 'same']);
+  assert.ok(
+    (await rig.metric('io_sent_by_ip_total')) > 0,
+    'the first packets to neighbors need the IP layer',
+  );
+  await Promise.all(servers.map((server) => server.end()));
+  child.kill('SIGTERM');
+  await once(child, 'exit');
+  assert.equal(child.exitCode, 0);
+});
+
 test('io.mode auto does not start, and says why, where neither ring nor pcap works', async (t) => {
   const rig = await startRig(t, { io: { mode: 'auto' } });
   assert.equal(await rig.proxy.stop('SIGTERM'), 0);
   const wrapper = fileURLToPath(new URL('./programs/without_ring.py', import.meta.url));
   const program = nodeArgv(MAIN, 'run', '--config', join(rig.topology.scratch, 'proxy.yaml'));
-  const cap = realpathSync(fileURLToPath(new URL('../../node_modules/cap', import.meta.url)));
-  const without = ['unshare', '--mount', 'bash', '-c', `mount -t tmpfs none ${cap} && exec "$@"`, 'bash'];
-  const child = rig.topology.spawn('lb', [...without, 'python3', '-B', wrapper, ...program]);
+  const child = rig.topology.spawn('lb', [
+    ...withoutPackages('cap'),
+    ...['python3', '-B', wrapper, ...program],
+  ]);
   let said = '';
   for (const stream of [child.stdout, child.stderr])
     stream?.on('data', (chunk) => {
