@@ -2,7 +2,7 @@
 // on meanwhile, so that a few may be others by then.
 import type { DatapathMemory } from '../datapath/memory.ts';
 import { isSameService } from '../service/numbering.ts';
-import { type RealServerPlan, type ServicePlan, serverName } from '../service/plan.ts';
+import { type ServicePlan, serverName } from '../service/plan.ts';
 import { familyOfClient, isUsed, legOf, lportOf, SESSION_WORDS, serviceOf } from '../session/session.ts';
 import { familyOf } from '../wire/address.ts';
 
@@ -15,8 +15,17 @@ export function endingSessions(
   const fates: LegFate[] = [];
   for (const service of before) {
     const now = after.find((one) => isSameService(one, service));
-    for (const server of service.realServers)
-      for (const leg of server.legs) fates[leg.index] = fateOf(service, now, server, leg);
+    const staying = fateOf(service, now);
+    const serversNow = new Map(now?.realServers.map((server) => [server.index, server]));
+    for (const server of service.realServers) {
+      const nowServer = serversNow.get(server.index);
+      const legsNow = new Set(nowServer?.legs.map(({ index }) => index));
+      const removed = nowServer === undefined ? `real server ${serverName(server)} removed` : undefined;
+      for (const { index, lip } of server.legs) {
+        if (now === undefined || legsNow.has(index)) fates[index] = staying;
+        else fates[index] = { ...staying, all: removed ?? `LIP ${lip} removed` };
+      }
+    }
   }
   if (!fates.some((fate) => fate.isMixed || fate.all !== undefined)) return [];
   const counts = new Map<string, number>();
@@ -45,24 +54,16 @@ interface LegFate {
   isMixed: boolean;
 }
 
-function fateOf(
-  service: ServicePlan,
-  now: ServicePlan | undefined,
-  server: RealServerPlan,
-  leg: RealServerPlan['legs'][number],
-): LegFate {
+/** Of the legs that `now` still has, or of all when there is no such service any more. */
+function fateOf(service: ServicePlan, now: ServicePlan | undefined): LegFate {
   const fate: LegFate = {
     service,
-    all: undefined,
+    all: now === undefined ? 'removed' : undefined,
     vips: { 4: undefined, 6: undefined },
     outOf: () => undefined,
     isMixed: false,
   };
-  if (now === undefined) return { ...fate, all: 'removed' };
-  const nowServer = now.realServers.find(({ index }) => index === server.index);
-  if (nowServer === undefined) return { ...fate, all: `real server ${serverName(server)} removed` };
-  if (!nowServer.legs.some(({ index }) => index === leg.index))
-    return { ...fate, all: `LIP ${leg.lip} removed` };
+  if (now === undefined) return fate;
   const gone = service.vips.filter((vip) => !now.vips.includes(vip));
   for (const vip of gone) fate.vips[familyOf(vip)] = `VIP ${vip} removed`;
   const { first, last } = now.lports;

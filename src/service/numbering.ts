@@ -29,12 +29,14 @@ export function numberServices(
   const legNumbers = new Numbers(WORDS.legs, beforeLegs, capacity.legs);
   return drafts.map((draft) => {
     const old = before.find((one) => isSameService(one, draft));
+    const oldServers = new Map(old?.realServers.map((one) => [serverName(one), one]));
     const realServers = draft.realServers.map((server): RealServerPlan => {
-      const oldServer = old?.realServers.find((one) => serverName(one) === serverName(server));
-      const legs = lipsTowards(draft.lips, server.ip).map((lip) => {
-        const oldLeg = oldServer?.legs.find((one) => one.lip === lip);
-        return { lip, index: oldLeg?.index ?? legNumbers.next() };
-      });
+      const oldServer = oldServers.get(serverName(server));
+      const oldLegs = new Map(oldServer?.legs.map(({ lip, index }) => [lip, index]));
+      const legs = lipsTowards(draft.lips, server.ip).map((lip) => ({
+        lip,
+        index: oldLegs.get(lip) ?? legNumbers.next(),
+      }));
       return { ...server, index: oldServer?.index ?? serverNumbers.next(), legs };
     });
     return { ...draft, index: old?.index ?? serviceNumbers.next(), realServers };
