@@ -208,12 +208,18 @@ export class ControlPlane {
   adminSources(version: string): Omit<AdminSources, 'logLinesLost'> {
     const { board, crew, io, memories, totals } = this.#foundation;
     const reloader = this.#reloader;
+    /** The same until a change: there may be 65,535, and a scrape reads them twice. */
+    let legs = { of: reloader.services, list: withCapacity(reloader.services) };
     return {
       version,
       startedAt: new Date(),
       config: () => reloader.config,
       services: () => reloader.services,
-      legs: () => withCapacity(reloader.services),
+      legs: () => {
+        const of = reloader.services;
+        if (legs.of !== of) legs = { of, list: withCapacity(of) };
+        return legs.list;
+      },
       serverState: (index) => board.stateOf(index),
       counters: totals.counters,
       counterSums: totals.columns,
