@@ -180,8 +180,8 @@ function makePlan(options: SessionLoadOptions): DatapathPlan {
   return {
     maxSessions: options.sessions + kept,
     ports: [
-      { side: 1, mtu: MAX_LEN, loopback: false },
-      { side: 2, mtu: MAX_LEN, loopback: false },
+      { side: 1, loopback: false },
+      { side: 2, loopback: false },
     ],
     wanMtu: MAX_LEN,
     onewayShare: 100,

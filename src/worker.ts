@@ -101,8 +101,8 @@ function start(message: WorkerStart): Running {
     ports: plan.ports,
     filters,
     bufferSize,
-    onPacket: (frame, off, end, portIndex, nowMs) => {
-      datapath.receive(frame, off, end, portIndex, nowMs);
+    onPacket: (frame, off, end, portIndex, nowMs, isMerged) => {
+      datapath.receive(frame, off, end, portIndex, nowMs, isMerged);
       return datapath.isAnswered;
     },
     counters: memory.io,

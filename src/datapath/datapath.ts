@@ -72,9 +72,18 @@ export class Datapath {
   /**
    * Judges the captured IP packet at frame.bytes[off, end) and forwards it. HEADROOM bytes before `off` and the packet
    * itself may be overwritten. `portIndex` is the plan's port it came from, `nowMs` int32 milliseconds that may wrap.
+   * `isMerged`: it is several packets in one, which cannot be told apart any more.
    */
-  receive(frame: Frame, off: number, end: number, portIndex: number, nowMs: number): Verdict {
+  receive(
+    frame: Frame,
+    off: number,
+    end: number,
+    portIndex: number,
+    nowMs: number,
+    isMerged = false,
+  ): Verdict {
     this.#begin();
+    this.#state.isMerged = isMerged;
     const verdict = this.#walk(frame, off, end, portIndex, nowMs, 0);
     this.#count(verdict);
     return verdict;
@@ -92,6 +101,7 @@ export class Datapath {
     const state = this.#state;
     this.#begin();
     state.isHandedOver = true;
+    state.isMerged = false;
     const verdict = this.#walk(frame, off, end, portIndex, nowMs, largestFragment);
     state.isHandedOver = false;
     this.#count(verdict);
@@ -155,7 +165,7 @@ export class Datapath {
     if (packet.hasAddresses && !state.directory.addresses.isServed(packet.addresses, 4)) return VERDICT.pass;
     if (fault !== PARSE_FRAGMENT) return DROP_BASE + fault;
 
-    if (packet.totalLen > state.directory.ports[portIndex].mtu) return DROP.super_packet;
+    if (state.isMerged) return DROP.super_packet;
     // Judged here, because of what stands before an IPv6 fragment header nothing is left when the datagram is whole.
     if (packet.options.sourceRoute) return DROP.source_route;
     if (packet.options.refusedOff !== 0) {
@@ -203,7 +213,7 @@ export class Datapath {
     state.belongsTo(service, DIRECTION.outbound);
     if (!directory.facesRealServers(portIndex)) return DROP.wrong_interface;
     const wasNormal = table.isNormal(base);
-    const verdict = outbound(state, frame, service, base, portIndex, nowMs);
+    const verdict = outbound(state, frame, service, base, nowMs);
     if (verdict === VERDICT.forward) {
       const { records } = state.memory;
       if (!wasNormal) this.#onAnswered?.(records, base + CLIENT, cportOf(records, base));

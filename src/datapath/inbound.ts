@@ -35,7 +35,7 @@ export function inbound(
   // Of an open session too: a reload may have made the client one of ours, and its datagrams may be forged.
   const { addresses, ports } = state.directory;
   if (!addresses.mayBeClient(packet.addresses, packet.sport, ports[portIndex])) return DROP.bad_source;
-  const admitted = admit(state, frame, portIndex, service.index, nowMs);
+  const admitted = admit(state, frame, service.index, nowMs);
   if (admitted !== VERDICT.forward) return admitted;
   const alive = checkTtl(state, frame, service.index, nowMs);
   if (alive !== VERDICT.forward) return alive;

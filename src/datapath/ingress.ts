@@ -12,17 +12,10 @@ import { DROP, VERDICT, type Verdict } from './verdict.ts';
 const MAX_LEN = 0xffff;
 
 /** Whether the packet may be looked at: VERDICT.forward, or why not. Sums the payload. */
-export function admit(
-  state: DatapathState,
-  frame: Frame,
-  portIndex: number,
-  serviceIndex: number,
-  nowMs: number,
-): Verdict {
+export function admit(state: DatapathState, frame: Frame, serviceIndex: number, nowMs: number): Verdict {
   const { packet } = state;
   const { options } = packet;
-  if (packet.totalLen > state.directory.ports[portIndex].mtu && packet.largestFragment === 0)
-    return DROP.super_packet;
+  if (state.isMerged) return DROP.super_packet;
   if (options.sourceRoute) return DROP.source_route;
   if (options.refusedOff !== 0) {
     state.icmp.unknownOption(frame, packet, options.refusedOff, serviceIndex, nowMs);

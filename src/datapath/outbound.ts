@@ -19,12 +19,11 @@ export function outbound(
   frame: Frame,
   service: Service,
   base: number,
-  portIndex: number,
   nowMs: number,
 ): Verdict {
   const { packet, table } = state;
   const { records } = state.memory;
-  const admitted = admit(state, frame, portIndex, service.index, nowMs);
+  const admitted = admit(state, frame, service.index, nowMs);
   if (admitted !== VERDICT.forward) return admitted;
   if (packet.hasUoa) {
     if (packet.payloadLen === 0) return endHandshake(state, frame, service, base, nowMs);

@@ -6,8 +6,6 @@ import type { Frame } from '../wire/frame.ts';
 export interface DatapathPort {
   /** Bit 1: faces clients, bit 2: faces real servers. */
   readonly side: number;
-  /** Largest IP packet that one frame of this port can bring, bytes. */
-  readonly mtu: number;
   readonly loopback: boolean;
 }
 

@@ -68,6 +68,8 @@ export class DatapathState {
   serviceIndex = -1;
   /** The packet under way comes from a sibling, and is not passed on again. */
   isHandedOver = false;
+  /** The packet under way is several in one. */
+  isMerged = false;
   readonly #siblings: Siblings | undefined;
   /** Undefined: all clients are reached as the plan says. */
   readonly ways: Ways | undefined;
@@ -304,7 +306,7 @@ export class DatapathState {
     portIndex: number,
   ): Verdict {
     const siblings = this.#siblings;
-    if (siblings === undefined || this.isHandedOver) return VERDICT.forward;
+    if (siblings === undefined || this.isHandedOver || this.isMerged) return VERDICT.forward;
     const owner = siblings.ownerOf(addresses, sport, dport);
     if (owner === siblings.self || !this.directory.addresses.isServed(addresses, 4)) return VERDICT.forward;
     if (!siblings.handOver(owner, frame, off, off + totalLen, portIndex, largestFragment))

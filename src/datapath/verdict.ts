@@ -26,7 +26,7 @@ export const DROP_REASONS = [
   'source_route', // LSRR or SSRR, or an IPv6 routing header with segments left
   'unknown_ip_option', // an IPv6 option that whoever does not know it must not accept
   'bad_udp_checksum',
-  'super_packet', // larger than the receiving interface's MTU: merged by GRO/GSO, cannot be split without its segment size
+  'super_packet', // several in one, merged by GRO or GSO in a way that cannot be taken apart
   'bad_source', // an address that no client has, this host's own, one whose answer would be answered in turn, or the only real server's
   'wrong_interface', // a packet to LIP:lport from an interface that does not face the real servers
   // what we could not do with it

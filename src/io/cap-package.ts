@@ -9,7 +9,7 @@
 import { canLoad } from '../sys/libraries.ts';
 import { ignoreOutgoing, packetSocketFds } from '../sys/packet-socket.ts';
 import { gatePolling } from '../sys/poll-gate.ts';
-import { attachFilter, DROP_ALL, readFilter } from '../sys/socket-filter.ts';
+import { attachFilter, DROP_ALL, readFilter, upTo } from '../sys/socket-filter.ts';
 import { type CaptureFilter, ROOM_FOR_FILTERS, replaceFilter } from './capture-program.ts';
 import { IoError } from './io-error.ts';
 import { loadOptional } from './optional-package.ts';
@@ -26,6 +26,8 @@ interface CapPackage {
 export interface Capture {
   /** Bytes before the network header: 14 Ethernet, 16 Linux "cooked", 0 plain IP. */
   readonly linkHeaderLen: number;
+  /** The device's own link header is replaced by that of Linux. */
+  readonly isCooked: boolean;
   /** Offset of the 16-bit protocol number in a frame; -1 where there is none. */
   readonly linkProtocolOff: number;
   /** The packet socket, for what the kernel tells about it. */
@@ -34,14 +36,19 @@ export interface Capture {
   hold(held: boolean): void;
   /** While stopped, nothing new enters the kernel's buffer. What is lost meanwhile is counted nowhere. */
   stop(stopped: boolean): void;
+  /** Keeps frames out that are longer, link header included. Throws an IoError. */
+  setMax(length: number): void;
   /** In the place of the one at work; nothing that passes both is lost. Throws an IoError. */
   setFilter(filter: CaptureFilter): void;
   close(): void;
 }
 
+const COOKED_HEADER_LEN = 16;
+const ANY_LENGTH = 0xffff_ffff;
+
 const LINKS: Record<string, { headerLen: number; protocolOff: number }> = {
   ETHERNET: { headerLen: 14, protocolOff: 12 },
-  LINKTYPE_LINUX_SLL: { headerLen: 16, protocolOff: 14 },
+  LINKTYPE_LINUX_SLL: { headerLen: COOKED_HEADER_LEN, protocolOff: 14 },
   RAW: { headerLen: 0, protocolOff: -1 },
 };
 
@@ -110,8 +117,9 @@ export function openCapture(
   }
   let atWork = filter;
   let isStopped = false;
+  let maxLength = ANY_LENGTH;
   const setFilter = (wanted: CaptureFilter) => {
-    if (!isStopped) replaceFilter(gate.fd, atWork, wanted);
+    if (!isStopped) replaceFilter(gate.fd, atWork, wanted, (program) => upTo(maxLength, program));
     atWork = wanted;
   };
   try {
@@ -123,12 +131,17 @@ export function openCapture(
   return {
     linkHeaderLen: link.headerLen,
     linkProtocolOff: link.protocolOff,
+    isCooked: link.headerLen === COOKED_HEADER_LEN,
     fd: gate.fd,
     hold: (held) => gate.setOpen(!held),
     stop: (stopped) => {
       isStopped = stopped;
       if (stopped) attachFilter(gate.fd, DROP_ALL);
       else setFilter(atWork);
+    },
+    setMax: (length) => {
+      maxLength = length;
+      setFilter(atWork);
     },
     setFilter,
     close,

@@ -22,9 +22,17 @@ export interface IoPort {
  * Called for each received packet: the IP header starts at `off`, captured bytes end at `end` (exclusive), at least
  * HEADROOM bytes before `off` may be overwritten, and nothing of `frame` may be kept after the return.
  * `portIndex` is the index in the list of ports that the I/O was opened with, `nowMs` when it was taken in (IoOptions.nowMs).
+ * `isMerged`: it is several packets in one, which cannot be told apart any more.
  * True: it belongs to a session that both ends have used, so its source is a known one (known-sources.ts).
  */
-export type OnPacket = (frame: Frame, off: number, end: number, portIndex: number, nowMs: number) => boolean;
+export type OnPacket = (
+  frame: Frame,
+  off: number,
+  end: number,
+  portIndex: number,
+  nowMs: number,
+  isMerged: boolean,
+) => boolean;
 
 export interface IoOptions {
   ports: readonly IoPort[];

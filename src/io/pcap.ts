@@ -11,6 +11,7 @@ import { Frame } from '../wire/frame.ts';
 import { Backlog } from './backlog.ts';
 import { type Capture, openCapture } from './cap-package.ts';
 import type { CaptureFilter } from './capture-program.ts';
+import { LargePackets, largeFrom } from './large-packets.ts';
 import type { NextHops } from './next-hop.ts';
 import { pcapLacks } from './optional-package.ts';
 import { bookLostFrames, IO_COLUMN, IO_COUNTERS, type IoOptions, type PacketIo } from './packet-io.ts';
@@ -125,14 +126,17 @@ class Port {
   readonly #backlog = new Backlog(BACKLOG_PACKETS, BACKLOG_BYTES);
   readonly #scheduleTurn: () => void;
   readonly #interfaceIndex: number;
+  readonly #large: LargePackets | undefined;
   #inTurn = 0;
   #sliceEnd = 0;
   #lostInTurn = 0;
+  /** Of the large packet under way. */
+  #parts = 0;
   #isDown = false;
   #closed = false;
 
   constructor(options: IoOptions, index: number, scheduleTurn: () => void) {
-    const { name, mac, loopback } = options.ports[index]!;
+    const { name, mac, loopback, mtu } = options.ports[index]!;
     this.#options = options;
     this.#index = index;
     this.#row = index * ROW;
@@ -157,6 +161,21 @@ class Port {
     }
     this.#capture = capture;
     this.#interfaceIndex = interfaceIndex(name);
+    const { linkHeaderLen, isCooked } = capture;
+    if (isCooked) return; // the link's own header is not known
+    capture.setMax(largeFrom(mtu, linkHeaderLen));
+    try {
+      this.#large = new LargePackets(
+        this.#interfaceIndex,
+        { mtu, linkHeaderLen, bufferSize: options.bufferSize },
+        options.filters[index]!,
+        (isLost) => this.#onLarge(isLost),
+        (frame, off, end, isMerged) => this.#onLargePart(frame, off, end, isMerged),
+      );
+    } catch (error) {
+      capture.close();
+      throw error;
+    }
   }
 
   get hasBacklog(): boolean {
@@ -183,7 +202,7 @@ class Port {
     }
     if (this.#backlog.count === 0 && this.#hasTime()) {
       counters[this.#row + IO_COLUMN.judged]!++;
-      onPacket(this.#frame, IP_OFF, end, this.#index, this.#options.nowMs());
+      onPacket(this.#frame, IP_OFF, end, this.#index, this.#options.nowMs(), false);
     } else if (this.#backlog.push(this.#frame.bytes, IP_OFF, end)) {
       if (this.#backlog.count === 1) {
         this.#capture.hold(true);
@@ -193,6 +212,20 @@ class Port {
       counters[this.#row + IO_COLUMN.lostBacklog]!++;
       if (++this.#lostInTurn === ENDLESS) this.#capture.stop(true);
     }
+  }
+
+  #onLarge(isLost: boolean): void {
+    const { counters } = this.#options;
+    this.#parts = 0;
+    counters[this.#row + IO_COLUMN.received]!++;
+    if (isLost) counters[this.#row + IO_COLUMN.lostBacklog]!++;
+  }
+
+  #onLargePart(frame: Frame, off: number, end: number, isMerged: boolean): void {
+    const { counters, nowMs, onPacket } = this.#options;
+    if (this.#parts++ > 0) counters[this.#row + IO_COLUMN.split]!++;
+    counters[this.#row + IO_COLUMN.judged]!++;
+    onPacket(frame, off, end, this.#index, nowMs(), isMerged);
   }
 
   #hasTime(): boolean {
@@ -208,6 +241,7 @@ class Port {
 
   setFilter(filter: CaptureFilter): void {
     this.#capture.setFilter(filter);
+    this.#large?.setFilter(filter);
   }
 
   startTurn(): void {
@@ -226,7 +260,7 @@ class Port {
       const end = backlog.firstEnd;
       backlog.shift(); // first, so that a packet at which the program fails is not tried again
       counters[this.#row + IO_COLUMN.judged]!++;
-      onPacket(backlog.frame, off, end, this.#index, nowMs());
+      onPacket(backlog.frame, off, end, this.#index, nowMs(), false);
     }
     if (backlog.count === 0 && !this.#closed) this.#capture.hold(false);
     return backlog.count;
@@ -235,7 +269,8 @@ class Port {
   poll(): void {
     const { name } = this.#options.ports[this.#index]!;
     const { fd } = this.#capture;
-    this.#options.counters[this.#row + IO_COLUMN.lostKernel]! += packetStatistics(fd).drops;
+    const lost = packetStatistics(fd).drops + (this.#large?.lost() ?? 0);
+    this.#options.counters[this.#row + IO_COLUMN.lostKernel]! += lost;
     const failed = pendingError(fd) !== 0; // reading it also ends the socket's being readable because of it
     const removed = interfaceIndex(name) !== this.#interfaceIndex;
     const wasDown = this.#isDown;
@@ -253,5 +288,6 @@ class Port {
   close(): void {
     this.#closed = true;
     this.#capture.close();
+    this.#large?.close();
   }
 }

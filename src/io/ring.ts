@@ -4,8 +4,7 @@
 import { poll } from '../sys/libc.ts';
 import {
   CAPTURED_LEN,
-  GSO_TYPE_MASK,
-  GSO_UDP_L4,
+  GSO_NONE,
   LINK_OFF,
   NETWORK_OFF,
   PACKET_LEN,
@@ -35,7 +34,7 @@ import {
 } from './packet-io.ts';
 import { RawSender } from './raw-sender.ts';
 import { RingSender } from './ring-sender.ts';
-import { forEachSegment } from './segments.ts';
+import { takeApart } from './segments.ts';
 
 const ROW = IO_COUNTERS.length;
 const SEND_BUFFER_BYTES = 8 << 20;
@@ -205,8 +204,8 @@ class RingPort {
   #mayHaveStray = false;
   #readySinceMs: number | undefined;
   /** Of the frame under way: packets given to the datapath so far, and when it was taken in. */
-  #segments = 0;
-  #segmentMs = 0;
+  #parts = 0;
+  #partMs = 0;
   #isAnswered = false;
   #isDown = false;
 
@@ -346,24 +345,22 @@ class RingPort {
       }
     }
     const vnet = linkOff - VNET_HEADER_LEN;
-    const gsoType = view.getUint8(vnet + VNET.gsoType) & GSO_TYPE_MASK;
     this.#sender.startPacket(nowMs);
     const known = this.#known;
     // Before the packet is rewritten.
     const isSource = known?.look(view, off, this.#index) ?? false;
-    const payloadLen = gsoType === GSO_UDP_L4 ? view.getUint16(vnet + VNET.gsoSize, LITTLE_ENDIAN) : 0;
-    this.#segments = 0;
-    this.#segmentMs = nowMs;
+    this.#parts = 0;
+    this.#partMs = nowMs;
     this.#isAnswered = false;
-    if (gsoType !== GSO_UDP_L4 || !forEachSegment(frame, off, end, payloadLen, this.#onSegment))
-      this.#onSegment(frame, off, end);
+    if (view.getUint8(vnet + VNET.gsoType) === GSO_NONE) this.#onPart(frame, off, end, false);
+    else takeApart(frame, vnet, off, end, this.#onPart);
     if (isSource && this.#isAnswered) known!.note();
   }
 
-  readonly #onSegment = (frame: Frame, off: number, end: number): void => {
-    if (this.#segments++ > 0) this.#count(IO_COLUMN.split);
+  readonly #onPart = (frame: Frame, off: number, end: number, isMerged: boolean): void => {
+    if (this.#parts++ > 0) this.#count(IO_COLUMN.split);
     this.#count(IO_COLUMN.judged);
-    this.#isAnswered = this.#onPacket(frame, off, end, this.#index, this.#segmentMs);
+    this.#isAnswered = this.#onPacket(frame, off, end, this.#index, this.#partMs, isMerged);
   };
 
   #count(column: number): void {

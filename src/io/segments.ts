@@ -1,5 +1,6 @@
 // Takes a super packet apart: several datagrams of one flow that a sender (UDP_SEGMENT) or a network card (GRO) handed
 // over as one, with equal payload lengths but for the last (Linux Documentation/networking/segmentation-offloads.rst).
+import { GSO_NONE, GSO_TYPE_MASK, GSO_UDP_L4, VNET } from '../sys/packet-ring.ts';
 import { fold, pseudoSum } from '../wire/checksum.ts';
 import { Frame, HEADROOM } from '../wire/frame.ts';
 import * as ipv4 from '../wire/ipv4.ts';
@@ -12,6 +13,22 @@ const MAX_LEN = 65_535 + ipv6.IPV6_HEADER_LEN;
 const packet = new Packet();
 const segment = new Frame(Buffer.alloc(HEADROOM + MAX_LEN));
 
+/** `isMerged`: it is several packets in one still. */
+export type OnPart = (frame: Frame, off: number, end: number, isMerged: boolean) => void;
+
+const LITTLE_ENDIAN = true; // the kernel's structures are in the host's order
+
+/**
+ * Calls `onPart` with each packet that the IP packet at frame.bytes[off, end) was merged from, as its struct virtio_net_hdr at
+ * `vnet` says; once, for all of it, when it was not merged, or cannot be taken apart.
+ */
+export function takeApart(frame: Frame, vnet: number, off: number, end: number, onPart: OnPart): void {
+  const { view } = frame;
+  const gsoType = view.getUint8(vnet + VNET.gsoType) & GSO_TYPE_MASK;
+  const size = gsoType === GSO_UDP_L4 ? view.getUint16(vnet + VNET.gsoSize, LITTLE_ENDIAN) : 0;
+  if (!forEachSegment(frame, off, end, size, onPart)) onPart(frame, off, end, gsoType !== GSO_NONE);
+}
+
 /**
  * Calls `onSegment` with each datagram of the IP packet at frame.bytes[off, end), as a packet of its own whose UDP checksum
  * is unfinished, as its sender left it. `payloadLen` is that of all but the last. False: it is no UDP packet that can be
@@ -22,7 +39,7 @@ export function forEachSegment(
   off: number,
   end: number,
   payloadLen: number,
-  onSegment: (frame: Frame, off: number, end: number) => void,
+  onSegment: OnPart,
 ): boolean {
   if (payloadLen === 0 || parse(packet, frame, off, end) !== PARSE_OK || packet.oppLen !== 0) return false;
   const { family, udpOff, payloadLen: total, addresses } = packet;
@@ -46,7 +63,7 @@ export function forEachSegment(
     } else {
       ipv6.setPayloadLen(view, HEADROOM, headersLen + len - ipv6.IPV6_HEADER_LEN);
     }
-    onSegment(segment, HEADROOM, HEADROOM + headersLen + len);
+    onSegment(segment, HEADROOM, HEADROOM + headersLen + len, false);
   }
   return true;
 }

@@ -69,6 +69,7 @@ export const RING_STATUS = {
 /** struct virtio_net_hdr, right before the link header. */
 export const VNET_HEADER_LEN = 10;
 export const VNET = { gsoType: 1, gsoSize: 4, checksumStart: 6 } as const;
+export const GSO_NONE = 0;
 export const GSO_UDP_L4 = 5;
 /** The type's bit that says nothing about its kind (ECN). */
 export const GSO_TYPE_MASK = 0x7f;

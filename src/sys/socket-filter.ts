@@ -19,6 +19,28 @@ const WITHOUT_OUTGOING = Buffer.from('3000000004f0ffff' + '1500000104000000' + '
 export const withoutOutgoing = (program: Uint8Array): Uint8Array =>
   new Uint8Array(Buffer.concat([WITHOUT_OUTGOING, program]));
 
+/** `program` for packets of at most `max` bytes, link header included. */
+export const upTo = (max: number, program: Uint8Array): Uint8Array =>
+  new Uint8Array(Buffer.concat([LOAD_LENGTH, ifGreater(max, 0, 1), DROP_ALL, program]));
+
+/** `program` for longer ones, and none with the number of a VLAN, which are of another interface. */
+export const longerThan = (max: number, program: Uint8Array): Uint8Array =>
+  new Uint8Array(
+    Buffer.concat([LOAD_LENGTH, ifGreater(max, 1, 0), DROP_ALL, UNLESS_VLAN, DROP_ALL, program]),
+  );
+
+/** A = the packet's length. */
+const LOAD_LENGTH = Buffer.from('8000000000000000', 'hex');
+/** If the number of the tag (SKF_AD_VLAN_TAG, 0 without one) is 0, over the next instruction. */
+const UNLESS_VLAN = Buffer.from('200000002cf0ffff' + '54000000ff0f0000' + '1500010000000000', 'hex');
+
+/** If A is greater than `value`, over so many instructions, else over so many. */
+function ifGreater(value: number, yes: number, no: number): Buffer {
+  const instruction = Buffer.from([0x25, 0, yes, no, 0, 0, 0, 0]);
+  instruction.writeUInt32LE(value, 4);
+  return instruction;
+}
+
 /** The program attached to the socket; empty when there is none. */
 export function readFilter(fd: number): Uint8Array {
   const count = new Int32Array(1); // of instructions, in both directions

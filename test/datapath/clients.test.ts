@@ -27,8 +27,8 @@ const CHAT: ServiceChange = {
 };
 const V6: ServiceChange = { ...pair(6, 6).service, name: 'six', maxTrials: 0 };
 const BOTH: PlanChange = { services: [GAME, CHAT, V6] };
-const ONE_ARM: PlanChange = { ...BOTH, ports: [{ side: SIDE.both, mtu: 1500, loopback: false }] };
-const LOOPBACK: PlanChange = { ...BOTH, ports: [{ side: SIDE.both, mtu: 1500, loopback: true }] };
+const ONE_ARM: PlanChange = { ...BOTH, ports: [{ side: SIDE.both, loopback: false }] };
+const LOOPBACK: PlanChange = { ...BOTH, ports: [{ side: SIDE.both, loopback: true }] };
 
 interface Source {
   what: string;
@@ -151,7 +151,7 @@ rows('the way to the source', [
     },
     {
       name: `${source.src} by an interface for both sides is a client`,
-      plan: { ...BOTH, ports: [...ONE_ARM.ports!, { side: SIDE.lan, mtu: 1500, loopback: false }] },
+      plan: { ...BOTH, ports: [...ONE_ARM.ports!, { side: SIDE.lan, loopback: false }] },
       ...BY_LAN,
       steps: [served(source, 'wan')],
     },
@@ -159,7 +159,7 @@ rows('the way to the source', [
       name: `${source.src} by one interface of two is a client when the other is for both sides`,
       plan: {
         ...BOTH,
-        ports: [{ side: SIDE.wan, mtu: 1500, loopback: false }, ...ONE_ARM.ports!],
+        ports: [{ side: SIDE.wan, loopback: false }, ...ONE_ARM.ports!],
       },
       ...BY_LAN,
       steps: [served(source, 'wan')],

@@ -319,7 +319,7 @@ rows('sources whose answer would loop', [
   },
   {
     name: 'in a sidecar a program of the pod is a client over loopback, under the address that is the VIP',
-    plan: { ...PLAIN, ports: [{ side: SIDE.both, mtu: 65536, loopback: true }], ownAddresses: [VIP] },
+    plan: { ...PLAIN, ports: [{ side: SIDE.both, loopback: true }], ownAddresses: [VIP] },
     steps: [
       { wan: fromClient({ src: VIP, sport: 5000 }), verdict: 'forward', sent: [toRealServer()] },
       { wan: fromClient({ src: VIP, sport: 6000 }), verdict: 'drop:bad_source' },
@@ -351,7 +351,7 @@ rows('impossible sources', [
   },
   {
     name: 'on one arm a client cannot open a session through a LIP',
-    plan: { ...PLAIN, ports: [{ side: SIDE.both, mtu: 1500, loopback: false }] },
+    plan: { ...PLAIN, ports: [{ side: SIDE.both, loopback: false }] },
     steps: [OPEN, { wan: fromClient({ dst: LIP, dport: 20005 }), verdict: 'drop:no_session' }],
   },
 ]);

@@ -71,7 +71,7 @@ rows(
 rows('over loopback a program of this host is answered', [
   {
     name: 'about a piece',
-    plan: { ...FROM_6[0]!.plan(), ports: [{ side: SIDE.both, mtu: 1500, loopback: true }] },
+    plan: { ...FROM_6[0]!.plan(), ports: [{ side: SIDE.both, loopback: true }] },
     steps: ['::1', 'fd00:1::100'].map((src) => {
       const extensions = [hopByHop(TELLING)];
       const [first] = cutUp(FROM_6[0]!.packet({ src, payload: pattern(1000), extensions }), [504]);

@@ -91,8 +91,8 @@ rows('sources', [
     plan: {
       service: pair(6, 6).service,
       ports: [
-        { side: SIDE.both, mtu: 1500, loopback: true },
-        { side: SIDE.both, mtu: 1500, loopback: true },
+        { side: SIDE.both, loopback: true },
+        { side: SIDE.both, loopback: true },
       ],
     },
     steps: [

@@ -117,8 +117,12 @@ rows('a piece that cannot be', [
     { wan: first(walk, 40), verdict: 'drop:fragment_tiny_first' },
     { wan: first(walk, 48), ...HELD },
   ]),
-  ...hostile('a piece larger than its port was merged by offloading', (walk) => [
-    { wan: piece(walk, bytes.subarray(0, 1504), { at: 0, more: true }), verdict: 'drop:super_packet' },
+  ...hostile('several packets in one that cannot be told apart are no piece', (walk) => [
+    {
+      wan: piece(walk, bytes.subarray(0, 1504), { at: 0, more: true }),
+      isMerged: true,
+      verdict: 'drop:super_packet',
+    },
   ]),
 ]);
 

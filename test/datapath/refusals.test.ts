@@ -101,8 +101,8 @@ rows(
 
 const ONE_ARM: PlanChange = {
   ports: [
-    { side: SIDE.both, mtu: 1500, loopback: false },
-    { side: SIDE.both, mtu: 1500, loopback: false },
+    { side: SIDE.both, loopback: false },
+    { side: SIDE.both, loopback: false },
   ],
 };
 

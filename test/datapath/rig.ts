@@ -105,8 +105,8 @@ export function makePlan(
   return {
     maxSessions: 1000,
     ports: [
-      { side: SIDE.wan, mtu: 1500, loopback: false },
-      { side: SIDE.lan, mtu: 1500, loopback: false },
+      { side: SIDE.wan, loopback: false },
+      { side: SIDE.lan, loopback: false },
     ],
     wanMtu: 1500,
     onewayShare: 100,
@@ -255,14 +255,15 @@ export class Rig {
   }
 
   /** `alsoDropped`: drops that are counted beside this packet's own verdict, of fragments held until now, or any. */
-  receive(packet: Uint8Array, port: number, alsoDropped: Counts | 'any' = {}): Outcome {
+  receive(packet: Uint8Array, port: number, alsoDropped: Counts | 'any' = {}, isMerged = false): Outcome {
     const off = this.guard + HEADROOM;
     const end = off + packet.length;
     const bytes = new Uint8Array(end + GUARD).fill(FILL);
     bytes.set(packet, off);
     this.sent = [];
     const before = this.memory.counters.slice();
-    const verdict = verdictName(this.datapath.receive(new Frame(bytes), off, end, port, this.nowMs));
+    const { nowMs } = this;
+    const verdict = verdictName(this.datapath.receive(new Frame(bytes), off, end, port, nowMs, isMerged));
     assert.ok(
       bytes.subarray(0, this.guard).every((byte) => byte === FILL) &&
         bytes.subarray(end).every((byte) => byte === FILL),

@@ -35,6 +35,8 @@ export interface PacketStep extends Expectation {
   lan?: Uint8Array | readonly Uint8Array[];
   /** 'forward', 'pass', 'consumed', 'held' or 'drop:reason'; of fragments, that of the last. */
   verdict: string;
+  /** Packet I/O says that it is several in one. */
+  isMerged?: true;
   /** Packets out, in order. Left out: none, unless the verdict is forward, where it means "not this row's subject". */
   sent?: Expected[];
   /** Packet I/O fails for these while this step runs. */
@@ -124,7 +126,7 @@ function runPacket(rig: Rig, step: PacketStep, where: string): void {
   if (!last) throw new Error(`${where} has no packet`);
   rig.refuse = step.refuse ?? (() => false);
   for (const fragment of packets.slice(0, -1)) assert.deepEqual(rig.receive(fragment, port), HELD, where);
-  const outcome = rig.receive(last, port, step.alsoDropped);
+  const outcome = rig.receive(last, port, step.alsoDropped, step.isMerged);
   assert.equal(outcome.verdict, step.verdict, `${where}: verdict`);
   if (step.sent || step.verdict !== 'forward') assertSent(outcome.sent, step.sent ?? [], where);
   if (step.changed) assert.deepEqual(outcome.changed, step.changed, `${where}: counters`);
