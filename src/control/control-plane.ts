@@ -8,7 +8,7 @@ import { COUNTER, counterRow } from '../datapath/counters.ts';
 import { commonBytes, mapMemory, memoryBytes } from '../datapath/memory.ts';
 import { legPlans, poolKey } from '../datapath/plan.ts';
 import { Totals } from '../datapath/totals.ts';
-import { portsDown } from '../io/host.ts';
+import { defaultRoutesAstray, portsDown } from '../io/host.ts';
 import { SIDE } from '../io/packet-io.ts';
 import { randomSteeringKey } from '../io/steering.ts';
 import { type ServicePlan, serverName } from '../service/plan.ts';
@@ -90,6 +90,8 @@ export class ControlPlane {
     undo: Undo,
   ): Promise<ControlPlane> {
     const host = withoutServicesThatAreOut(config, await planHostOf(config), log);
+    const vips = config.services.flatMap(({ vip }) => vip);
+    for (const line of await defaultRoutesAstray(host.ports, vips)) log.warn(line);
     const drafts = draftServices(config, host);
     const capacity = spaciousCapacity(drafts);
     const blueprint = drawUp(config, host, drafts, [], capacity);

@@ -259,6 +259,23 @@ function operationalState(name: string): string {
   }
 }
 
+/** Default routes of the VIPs' families out of a port that only real servers are behind: clients there are none. */
+export async function defaultRoutesAstray(
+  ports: readonly IoPort[],
+  vips: readonly string[],
+): Promise<string[]> {
+  const found: string[] = [];
+  for (const family of new Set(vips.map(familyOf))) {
+    const device = await defaultDevice(family);
+    const port = ports.find(({ name }) => name === device);
+    if (port === undefined || (port.side & SIDE.wan) !== 0) continue;
+    found.push(
+      `the IPv${family} default route leads out of ${port.name}, which only real servers are behind: clients that it leads to are not served (bad_source)`,
+    );
+  }
+  return found;
+}
+
 /**
  * The interface on which a VIP's clients arrive: the one that has the VIP; for a VIP on the loopback interface (anycast,
  * direct routing) or on none, the one whose subnet contains it; else that of the default route. '' when there is none.

@@ -86,3 +86,20 @@ for (const io of IOS) {
     await Promise.all(servers.map((server) => server.end()));
   });
 }
+
+test('where the default route leads to the real servers, clients behind it are not served, and the log says so', async (t) => {
+  const rig = await startRig(t, {
+    clients: 1,
+    servers: 1,
+    uoa: PLAIN,
+    beforeProxy: (topology) => {
+      topology.exec('lb', ['ip', 'route', 'add', 'default', 'via', SERVERS[4][0]!]);
+    },
+  });
+  const servers = await rig.startServers();
+  assert.match(rig.proxy.log, /the IPv4 default route leads out of lan0, .* \(bad_source\)/);
+  await rig.probe('from_others', { sources: [['198.18.0.1', 5000]] });
+  await until('it is refused', async () => (await rig.metric('drops_total', { reason: 'bad_source' })) === 1);
+  assert.deepEqual((await rig.probe('exchange', { sizes: [64] })).results, ['same'], 'others are served');
+  await Promise.all(servers.map((server) => server.end()));
+});
