@@ -1,7 +1,7 @@
 // Super packets taken apart: what goes in and each datagram that comes out are built by the tests' own builder.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { forEachSegment } from '../../src/io/segments.ts';
+import { forEachSegment, takeApart } from '../../src/io/segments.ts';
 import { Frame, HEADROOM } from '../../src/wire/frame.ts';
 import { ipv4, udp4 } from '../packets/builder.ts';
 import { fragmentHeader, hopByHop, udp6 } from '../packets/builder6.ts';
@@ -50,6 +50,35 @@ for (const [len, total] of [
     assert.deepEqual(six?.map(hex), expected6.map(hex));
   });
 }
+
+/** Payload lengths of what comes of a packet of 300 bytes of payload with this virtio header, and whether it is merged still. */
+function partsOf(gsoType: number, gsoSize: number): [payloadLen: number, isMerged: boolean][] {
+  const packet = udp4({ ...V4, checksum: 'partial', payload: pattern(300) });
+  const frame = new Frame(new Uint8Array(HEADROOM + packet.length));
+  frame.bytes.set(packet, HEADROOM);
+  const vnet = HEADROOM - 24;
+  frame.bytes[vnet + 1] = gsoType;
+  frame.view.setUint16(vnet + 4, gsoSize, true);
+  const parts: [number, boolean][] = [];
+  takeApart(frame, vnet, HEADROOM, HEADROOM + packet.length, (_frame, off, end, isMerged) => {
+    parts.push([end - off - 28, isMerged]);
+  });
+  return parts;
+}
+
+test('the virtio header says what is merged, and what of it can be taken apart', () => {
+  const [none, tcp4, tcp6, udp, withEcn] = [0, 1, 4, 5, 0x80];
+  assert.deepEqual(partsOf(none, 0), [[300, false]]);
+  assert.deepEqual(partsOf(none | withEcn, 0), [[300, false]]);
+  assert.deepEqual(partsOf(udp, 120), [
+    [120, false],
+    [120, false],
+    [60, false],
+  ]);
+  assert.deepEqual(partsOf(udp, 0), [[300, true]], 'a size that is none');
+  assert.deepEqual(partsOf(tcp4, 100), [[300, true]], 'TCP in a tunnel over UDP');
+  assert.deepEqual(partsOf(tcp6 | withEcn, 100), [[300, true]]);
+});
 
 test('TTL, TOS, DF and options are those of the super packet', () => {
   const fields = {
