@@ -1,11 +1,10 @@
-// What the proxy is on its host besides its sockets: the claims on VIP:vport, the guard, and the addresses that it added.
+// What the proxy is on its host besides its sockets: the guard, which claims its addresses and ports, and the addresses that
+// it added.
 // A change first adds what is new, and takes away what is old only when the datapaths have stopped serving it.
 import type { Logger } from 'pino';
 import { type Guard, type GuardSpec, installGuard } from '../io/guard.ts';
 import { assignAddresses, type MissingAddress, removeAddresses } from '../io/host-addresses.ts';
-import { type Claim, claimPorts } from '../io/ownership.ts';
-import type { VipPort } from '../io/port-ranges.ts';
-import { formatEndpoint } from '../wire/address.ts';
+import { checkBoundSockets } from '../io/ownership.ts';
 import { StartError } from './start-error.ts';
 
 export interface PresenceSpec extends GuardSpec {
@@ -25,7 +24,6 @@ export interface PreparedChange {
 export class Presence {
   readonly #log: Logger;
   #spec: GuardSpec = { vips: [], lips: [] };
-  readonly #claims: { vips: VipPort[]; claim: Claim }[] = [];
   #guard: Guard | undefined;
   #assigned: MissingAddress[] = [];
 
@@ -53,9 +51,9 @@ export class Presence {
     const { vips, lips, missing } = spec;
     if (missing.length > 0 && !spec.assignAddresses) throw notOnThisHost(missing);
     const before = this.#spec;
-    const added = without(vips, before.vips);
-    const claim = await claimPorts(added);
-    const rollBacks: (() => Promise<void>)[] = [() => claim.release()];
+    const bound = await checkBoundSockets(without(vips, before.vips), without(lips, before.lips));
+    for (const text of bound) this.#log.warn(text);
+    const rollBacks: (() => Promise<void>)[] = [];
     const rollBack = async () => {
       for (let step = rollBacks.pop(); step; step = rollBacks.pop())
         await step().catch((error: Error) => this.#log.error(`what was added stays: ${error.message}`));
@@ -64,7 +62,7 @@ export class Presence {
       // Before the addresses are there and until they are gone, or the kernel answers for them.
       const guard = isSameSpec(spec, before)
         ? undefined
-        : await installGuard({ vips, lips }, (message) => this.#log.error(message));
+        : await installGuard({ vips, lips }, (message) => this.#log.error(message), [this.guardTable]);
       rollBacks.push(async () => guard?.remove());
       await assignAddresses([...missing]);
       if (missing.length > 0) {
@@ -74,7 +72,7 @@ export class Presence {
           'addresses added',
         );
       }
-      return { rollBack, commit: () => this.#commit(spec, claim, added, guard) };
+      return { rollBack, commit: () => this.#commit(spec, guard) };
     } catch (error) {
       await rollBack();
       throw error;
@@ -89,19 +87,11 @@ export class Presence {
       await removeAddresses(assigned);
     } finally {
       await this.#guard?.remove();
-      for (const { claim } of this.#claims.splice(0)) await claim.release();
     }
   }
 
-  async #commit(
-    { vips, lips, missing }: PresenceSpec,
-    claim: Claim,
-    added: VipPort[],
-    guard: Guard | undefined,
-  ): Promise<void> {
-    const gone = without(this.#spec.vips, vips);
+  async #commit({ vips, lips, missing }: PresenceSpec, guard: Guard | undefined): Promise<void> {
     this.#spec = { vips, lips };
-    if (added.length > 0) this.#claims.push({ vips: added, claim });
     const obsolete = this.obsolete({ vips, lips });
     const others = this.#assigned.filter(({ ip }) => !missing.some((one) => one.ip === ip));
     const all = [...others, ...missing];
@@ -116,10 +106,6 @@ export class Presence {
       this.#guard = guard;
       await old?.remove();
     }
-    for (const one of this.#claims) {
-      const released = one.vips.filter((vip) => gone.some((other) => isSameVip(vip, other)));
-      if (released.length > 0) await one.claim.release(released);
-    }
   }
 }
 
@@ -131,11 +117,10 @@ function notOnThisHost(missing: readonly MissingAddress[]): StartError {
   );
 }
 
-const isSameVip = (a: VipPort, b: VipPort): boolean => a.ip === b.ip && a.port === b.port;
-
-function without(vips: readonly VipPort[], others: readonly VipPort[]): VipPort[] {
-  const names = new Set(others.map(({ ip, port }) => formatEndpoint(ip, port)));
-  return vips.filter(({ ip, port }) => !names.has(formatEndpoint(ip, port)));
+/** Those that `others` do not have in the same way. */
+function without<T>(all: readonly T[], others: readonly T[]): T[] {
+  const known = new Set(others.map((one) => JSON.stringify(one)));
+  return all.filter((one) => !known.has(JSON.stringify(one)));
 }
 
 const isSameSpec = (a: GuardSpec, b: GuardSpec): boolean =>

@@ -22,6 +22,7 @@ import { promisify } from 'node:util';
 import type { Family } from '../wire/address.ts';
 import { PROTOCOL_OPP } from '../wire/ipv4.ts';
 import { childFailure } from './child-failure.ts';
+import { guardName, POINTS, rangeSet, requireUnclaimed } from './claims.ts';
 import { IoError } from './io-error.ts';
 import { type AddressPorts, type LipPorts, mergePorts, ofFamily, type VipPort } from './port-ranges.ts';
 
@@ -50,11 +51,16 @@ export interface Guard {
 
 /**
  * Installs the guard and resolves once it is in force. When its process dies it is installed again, and `onLost` is told
- * in a sentence, also when that fails (then it is tried again every second). Throws an IoError that names what is missing.
+ * in a sentence, also when that fails (then it is tried again every second). `others` are guards of this process that stay
+ * for now. Throws an IoError that names what is missing, or what another proxy has.
  */
-export async function installGuard(spec: GuardSpec, onLost: (message: string) => void): Promise<Guard> {
+export async function installGuard(
+  spec: GuardSpec,
+  onLost: (message: string) => void,
+  others: readonly string[] = [],
+): Promise<Guard> {
   // The process id tells a person whose table it is; containers that share a network namespace may share the id.
-  const table = `uoa_proxy_${process.pid}_${randomBytes(2).toString('hex')}`;
+  const table = guardName(process.pid, randomBytes(4).toString('hex'));
   const tables = guardTables(table, spec);
   let removed = false;
   let holder: ChildProcessWithoutNullStreams;
@@ -71,8 +77,15 @@ export async function installGuard(spec: GuardSpec, onLost: (message: string) =>
     while (!removed) {
       try {
         const child = await hold(table, tables);
-        if (removed) await release(child);
-        else watch(child);
+        if (removed) {
+          await release(child);
+          return;
+        }
+        watch(child);
+        // Meanwhile another proxy may have come.
+        await requireUnclaimed(spec, table, others, systemPath()).catch((error: Error) =>
+          onLost(error.message),
+        );
         return;
       } catch (error) {
         onLost(`the guard could not be installed again: ${(error as Error).message}`);
@@ -81,7 +94,14 @@ export async function installGuard(spec: GuardSpec, onLost: (message: string) =>
     }
   };
 
-  watch(await hold(table, tables));
+  const first = await hold(table, tables);
+  try {
+    await requireUnclaimed(spec, table, others, systemPath());
+  } catch (error) {
+    await release(first);
+    throw error;
+  }
+  watch(first);
   return {
     table,
     async remove() {
@@ -134,15 +154,15 @@ function tableText(name: string, family: Family, addresses: readonly AddressPort
   const { points, ranges } = portSets(addresses);
   const sets = [
     `set addresses { type ${addressType}; ${elements(addresses.map((entry) => entry.ip))} };`,
-    ...(points.length > 0 ? [`set points { type ${addressType} . inet_service; ${elements(points)} };`] : []),
-    ...ranges.map(({ ips }, index) => `set range${index} { type ${addressType}; ${elements(ips)} };`),
+    ...(points.length > 0
+      ? [`set ${POINTS} { type ${addressType} . inet_service; ${elements(points)} };`]
+      : []),
+    ...ranges.map(({ set, ips }) => `set ${set} { type ${addressType}; ${elements(ips)} };`),
   ];
   /** A rule for each way in which a packet's source or destination can be ours. */
   const rules = (before: string, end: 's' | 'd', then: string) => [
-    ...(points.length > 0 ? [`${before} ${ip} ${end}addr . udp ${end}port @points ${then};`] : []),
-    ...ranges.map(
-      ({ ports }, index) => `${before} ${ip} ${end}addr @range${index} udp ${end}port ${ports} ${then};`,
-    ),
+    ...(points.length > 0 ? [`${before} ${ip} ${end}addr . udp ${end}port @${POINTS} ${then};`] : []),
+    ...ranges.map(({ set, ports }) => `${before} ${ip} ${end}addr @${set} udp ${end}port ${ports} ${then};`),
   ];
   const datagram = `${ip} saddr . ${ip} daddr . ${id}`;
   const isOpp = `meta l4proto ${PROTOCOL_OPP}`;
@@ -175,26 +195,28 @@ function tableText(name: string, family: Family, addresses: readonly AddressPort
 }
 
 /**
- * Single ports as pairs for a set, and each range with the addresses that have it: so all sets are hash tables. One set of
+ * Single ports as pairs for a set, and each range with the addresses that have it (claims.ts reads both again): so all sets are hash tables. One set of
  * pairs with intervals costs an eighth of the processor at full load (nft_pipapo).
  */
 function portSets(addresses: readonly AddressPorts[]): {
   points: string[];
-  ranges: { ports: string; ips: string[] }[];
+  ranges: { set: string; ports: string; ips: string[] }[];
 } {
   const points: string[] = [];
-  const byRange = new Map<string, string[]>();
+  const bySet = new Map<string, { set: string; ports: string; ips: string[] }>();
   for (const { ip, ranges } of addresses) {
     for (const { first, last } of ranges) {
       if (first === last) {
         points.push(`${ip} . ${first}`);
         continue;
       }
-      const ports = `${first}-${last}`;
-      byRange.set(ports, [...(byRange.get(ports) ?? []), ip]);
+      const set = rangeSet(first, last);
+      const known = bySet.get(set);
+      if (known === undefined) bySet.set(set, { set, ports: `${first}-${last}`, ips: [ip] });
+      else known.ips.push(ip);
     }
   }
-  return { points, ranges: [...byRange].map(([ports, ips]) => ({ ports, ips })) };
+  return { points, ranges: [...bySet.values()] };
 }
 
 /**

@@ -34,12 +34,16 @@ async function start(t: TestContext) {
       program.write(command);
       return program.next<true | string>('done');
     },
-    /** Addresses that it added, VIP:vports that it claims, how many guards there are. */
+    /** Addresses that it added, VIP:vports that it claims by its guards, and how many of these there are. */
     host: () => ({
       addresses: [...inside(`ip -4 -o address show dev ${DEVICE}`).matchAll(/inet ([\d.]+)\/32/g)].map(
         (one) => one[1],
       ),
-      claims: [...inside('cat /proc/net/unix').matchAll(/@uoa-proxy ([^\s@]+)/g)].map((one) => one[1]).sort(),
+      claims: [
+        ...new Set(
+          [...inside('nft list sets ip').matchAll(/([\d.]+) \. (\d+)/g)].map((one) => `${one[1]}:${one[2]}`),
+        ),
+      ].sort(),
       guards: inside('nft list tables ip')
         .split('\n')
         .filter((line) => line !== '').length,
