@@ -1,10 +1,12 @@
 // Network namespaces joined by veth pairs for tests on real packets. Names are unique per process, and everything is
-// removed at the end of the test, also when it failed.
+// removed at the end of the test, also when it failed or is told to end; what was killed is removed by the next one.
 import assert from 'node:assert/strict';
 import { type ChildProcessWithoutNullStreams, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { existsSync, readdirSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
+import { exitOnSignals, removeNamespace } from '../../src/lab/namespace.ts';
 
 /** What a test context must offer: node:test's does. */
 export interface Cleanup {
@@ -12,6 +14,7 @@ export interface Cleanup {
 }
 
 let created = 0;
+const live = new Set<string>();
 
 /** Runs a command and returns what it printed; `input` goes to its standard input. */
 export function sh(command: string, input = ''): string {
@@ -20,13 +23,27 @@ export function sh(command: string, input = ''): string {
 
 /** A new network namespace with its loopback interface up; it is deleted when the test ends. */
 export function namespace(t: Cleanup, label: string): string {
+  if (created === 0) beginCleanly();
   const name = `uoat-${process.pid}-${label}${created++}`;
+  live.add(name);
   sh(`ip netns add ${name}`);
   t.after(() => {
     sh(`ip netns pids ${name} | xargs -r kill -9; ip netns delete ${name}`);
+    live.delete(name);
   });
   sh(`ip -n ${name} link set lo up`);
   return name;
+}
+
+function beginCleanly(): void {
+  exitOnSignals();
+  process.once('exit', () => {
+    for (const name of live) removeNamespace(name);
+  });
+  for (const name of existsSync('/run/netns') ? readdirSync('/run/netns') : []) {
+    const pid = /^uoat-(\d+)-/.exec(name)?.[1];
+    if (pid !== undefined && !existsSync(`/proc/${pid}`)) removeNamespace(name);
+  }
 }
 
 /** An end of a veth pair; addresses with their prefix length. */
