@@ -101,20 +101,6 @@ services:
     });
   });
 
-  it('says that the kernel does not take the exact capture filter of so many services', () => {
-    const services = Array.from(
-      { length: 300 },
-      (_, index) =>
-        `  - { name: s${index}, vip: 10.3.${index >> 8}.${index & 255}, vport: ${7000 + index}, lips: [10.2.0.200], realServers: [{ ip: 10.2.0.11, port: 6000 }] }`,
-    );
-    const { code, stderr } = checkText(`services:\n${services.join('\n')}\n`);
-    assert.equal(code, 0);
-    assert.match(
-      stderr,
-      /^warning: services: the exact capture filter for 301 addresses (has|is too long).* captured too and passed over/m,
-    );
-  });
-
   it('prints warnings and still exits with 0', () => {
     const { path, code, stdout, stderr } = checkText(`services:
   - vip: 10.1.0.100
