@@ -1,6 +1,7 @@
 // Tells LIPs from VIPs in a classic BPF program: a binary search over the addresses in their order, in which neighbours of
-// the same kind are one. Only addresses that are one of the two reach a socket (the capture filter keeps the others
-// out), so only the borders between the kinds are compared: one comparison where all LIPs stand together.
+// the same kind are one. Only the borders between the
+// kinds are compared, one comparison where all LIPs stand together: what is neither, which a coarse capture filter lets in,
+// may come to any worker, and is passed over there.
 import { ADDRESS_WORDS, parseAddressInto } from '../wire/address.ts';
 import { BPF, BPF_IF, type BpfAssembler, Label } from './bpf-assembler.ts';
 import { type LipPorts, mergePorts, type VipPort } from './port-ranges.ts';
