@@ -13,9 +13,11 @@ export const SO_SNDBUFFORCE = 32;
 const SOL_IP = 0;
 const IP_HDRINCL = 3;
 const IP_MTU_DISCOVER = 10;
+const IP_RECVERR = 11;
 const IP_NODEFRAG = 22;
 const SOL_IPV6 = 41;
 const IPV6_MTU_DISCOVER = 23;
+const IPV6_RECVERR = 25;
 const IPV6_HDRINCL = 36;
 const PMTUDISC_PROBE = 3;
 
@@ -36,12 +38,15 @@ export const RAW_SOCKET_OPTIONS: Record<4 | 6, readonly (readonly [number, numbe
     // Only the device bounds what is sent: the kernel learns path MTUs from ICMP that anybody can forge, and what we send
     // has DF set where its sender, whom the way's ICMP reaches through us, does path MTU discovery.
     [SOL_IP, IP_MTU_DISCOVER, PMTUDISC_PROBE],
+    // Without it the kernel keeps to itself that the device's queue was full (raw_send_hdrinc, ENOBUFS).
+    [SOL_IP, IP_RECVERR, 1],
   ],
   // Nothing here spares fragments the connection tracking of the kernel (nf_defrag_ipv6_hooks.c) but that they are marked
   // untracked before it, as the guard does.
   6: [
     [SOL_IPV6, IPV6_HDRINCL, 1],
     [SOL_IPV6, IPV6_MTU_DISCOVER, PMTUDISC_PROBE],
+    [SOL_IPV6, IPV6_RECVERR, 1],
   ],
 };
 

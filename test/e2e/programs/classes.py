@@ -1,0 +1,45 @@
+"""Sends exactly so many packets of each kind, from whose fate a proxy's counters must follow, and binds the ports that it
+names, so that no kernel answers for them. Prints {"event": "ready"} when all is sent, and when standard input closes how
+many packets and IP bytes each kind was. Argument, JSON: {"bind": [[ip, port], ..], "packets": [{"kind": "..", "count": 3,
+"to": "..", "hex": ".."}, ..], "vlan": {"device": "..", "destination": "aa:..", "hex": "..", "count": 3}}; of `hex`, whole IP
+packets, the kernel fills in what it must."""
+import json
+import socket
+import sys
+import time
+
+import packets
+
+ETH_P_8021Q = b"\x81\x00"
+VLAN_ID = b"\x00\x05"
+ETH_P_IP = b"\x08\x00"
+BURST = 16  # then a moment for the receiver: this is about counters, not about floods
+
+options = json.loads(sys.argv[1])
+bound = []
+for ip, port in options.get("bind", []):
+    sock = socket.socket(socket.AF_INET6 if ":" in ip else socket.AF_INET, socket.SOCK_DGRAM)
+    sock.bind((ip, port))
+    bound.append(sock)
+
+raw = {}
+for packet in options.get("packets", []):
+    to, content = packet["to"], [bytes.fromhex(one) for one in packet["hex"]]
+    sock = raw.setdefault(":" in to, packets.raw_socket(to))
+    for number in range(packet["count"]):
+        for one in content:
+            sock.sendto(one, (to, 0))
+        if number % BURST == BURST - 1:
+            time.sleep(0.005)
+
+vlan = options.get("vlan")
+if vlan:
+    link = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+    link.bind((vlan["device"], 0))
+    frame = bytes.fromhex(vlan["destination"].replace(":", "")) + link.getsockname()[4]
+    for _ in range(vlan["count"]):
+        link.send(frame + ETH_P_8021Q + VLAN_ID + ETH_P_IP + bytes.fromhex(vlan["hex"]))
+
+print(json.dumps({"event": "ready"}), flush=True)
+sys.stdin.read()
+print(json.dumps({"event": "result"}), flush=True)
