@@ -1,5 +1,5 @@
 // /metrics: the shared counters, and what is known about the processes, as Prometheus families (the only importer of
-// prom-client). Every value is read at scrape; between scrapes nothing is kept.
+// prom-client). Every value is read at scrape; between scrapes nothing is kept but the CPU time of workers that end.
 import { Counter, Gauge, Registry } from 'prom-client';
 import { COUNTER, type CounterName, counterRow, dropColumn } from '../datapath/counters.ts';
 import { SERVER_COUNTER, type ServerCounterName, serverRow } from '../datapath/server-cells.ts';
@@ -14,7 +14,7 @@ import {
   SERVICE_FAMILIES,
   type ServiceFamily,
 } from './families.ts';
-import { type ProcessUsage, readProcessUsage } from './process-usage.ts';
+import { CpuTimes, type ProcessUsage, readProcessUsage } from './process-usage.ts';
 import { effectiveWeight } from './report.ts';
 import type { AdminLeg, AdminSources } from './sources.ts';
 
@@ -273,12 +273,14 @@ function reloadFamilies(sources: AdminSources): Family[] {
 }
 
 function processFamilies(sources: AdminSources): Family[] {
-  const perWorker = (what: keyof ProcessUsage) => (put: Put) => {
+  const perWorker = (value: (usage: ProcessUsage, worker: number, pid: number) => number) => (put: Put) => {
     for (const [worker, { pid }] of sources.workers().entries()) {
-      const usage = pid === undefined ? undefined : readProcessUsage(pid);
-      if (usage) put(usage[what], { worker: String(worker) });
+      if (pid === undefined) continue;
+      const usage = readProcessUsage(pid);
+      if (usage) put(value(usage, worker, pid), { worker: String(worker) });
     }
   };
+  const cpuTimes = new CpuTimes();
   return [
     {
       name: 'sessions_max',
@@ -329,17 +331,17 @@ function processFamilies(sources: AdminSources): Family[] {
     },
     {
       name: 'datapath_cpu_seconds_total',
-      help: 'CPU time of a datapath process.',
+      help: 'CPU time of the datapath processes of a worker, without what one used between the last scrape and its end.',
       type: 'counter',
       labels: ['worker'],
-      read: perWorker('cpuSeconds'),
+      read: perWorker(({ cpuSeconds }, worker, pid) => cpuTimes.total(worker, pid, cpuSeconds)),
     },
     {
       name: 'datapath_resident_memory_bytes',
       help: 'Resident memory of a datapath process.',
       type: 'gauge',
       labels: ['worker'],
-      read: perWorker('residentBytes'),
+      read: perWorker(({ residentBytes }) => residentBytes),
     },
   ];
 }

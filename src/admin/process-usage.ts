@@ -7,6 +7,19 @@ export interface ProcessUsage {
   residentBytes: number;
 }
 
+/** CPU time of workers, of which each is one process after the other: a new one begins where the one before was seen last. */
+export class CpuTimes {
+  readonly #seen = new Map<number, { pid: number; seconds: number; before: number }>();
+
+  /** Of all processes of the worker until now, the last of which is `pid` and used so many seconds itself. */
+  total(worker: number, pid: number, seconds: number): number {
+    const last = this.#seen.get(worker);
+    const before = last === undefined ? 0 : last.pid === pid ? last.before : last.before + last.seconds;
+    this.#seen.set(worker, { pid, seconds, before });
+    return before + seconds;
+  }
+}
+
 /** USER_HZ, which is 100 on every architecture that Node runs on. */
 const TICKS_PER_SECOND = 100;
 

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { describe, it } from 'node:test';
 import { COUNTER, counterCells, counterRow, dropColumn } from '../../src/datapath/counters.ts';
 import {
@@ -174,6 +174,20 @@ describe('/metrics', () => {
         assert.equal(values.filter((one) => one === 777_777).length, 1, `${name} of row ${row}`);
       }
     }
+  });
+
+  it('the CPU time of a worker does not go back when another process takes its place', async (t) => {
+    let pid = process.pid;
+    const admin = await startSample(t, { workers: () => [{ pid, restarts: 0 }] });
+    const read = async () =>
+      seriesOf(await admin.metrics()).get('uoa_proxy_datapath_cpu_seconds_total{worker="0"}')!;
+    const before = await read();
+    assert.ok(before > 0);
+    const child = spawn('sleep', ['60']);
+    t.after(() => child.kill('SIGKILL'));
+    pid = child.pid!;
+    assert.ok((await read()) >= before);
+    assert.ok((await read()) < before + 5, 'once');
   });
 
   it('names its series as documented', async (t) => {

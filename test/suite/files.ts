@@ -26,7 +26,7 @@ const OTHER_IO = ['{"mode":"ring","workers":2}', '{"mode":"pcap"}'];
  * Those that depend on how packets are taken in, shared out and sent run over all of them; the others (metrics, host,
  * dialect opp) would only repeat what these show.
  */
-const OVER_EVERY_IO = /\/(families|fragments|forwarding|forgery|edges|reload)\.test\.ts$/;
+const OVER_EVERY_IO = /\/(families|fragments|forwarding|forgery|edges|reload|accounting)\.test\.ts$/;
 
 export interface TestFile {
   path: string;

@@ -1,8 +1,6 @@
-"""Sends exactly so many packets of each kind, from whose fate a proxy's counters must follow, and binds the ports that it
-names, so that no kernel answers for them. Prints {"event": "ready"} when all is sent, and when standard input closes how
-many packets and IP bytes each kind was. Argument, JSON: {"bind": [[ip, port], ..], "packets": [{"kind": "..", "count": 3,
-"to": "..", "hex": ".."}, ..], "vlan": {"device": "..", "destination": "aa:..", "hex": "..", "count": 3}}; of `hex`, whole IP
-packets, the kernel fills in what it must."""
+"""Sends exactly so many IP packets of each kind, and binds the ports that it names until standard input closes, so that no
+kernel answers for them. Prints {"event": "ready"} when all is sent. Argument, JSON: {"bind": [[ip, port], ..], "packets":
+[{"count": 3, "to": "..", "hex": ["..", ..]}, ..], "vlan": {"device": "..", "destination": "aa:..", "hex": "..", "count": 3}}"""
 import json
 import socket
 import sys
@@ -12,7 +10,7 @@ import packets
 
 ETH_P_8021Q = b"\x81\x00"
 VLAN_ID = b"\x00\x05"
-ETH_P_IP = b"\x08\x00"
+ETH_P_IP = {4: b"\x08\x00", 6: b"\x86\xdd"}
 BURST = 16  # then a moment for the receiver: this is about counters, not about floods
 
 options = json.loads(sys.argv[1])
@@ -37,8 +35,9 @@ if vlan:
     link = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
     link.bind((vlan["device"], 0))
     frame = bytes.fromhex(vlan["destination"].replace(":", "")) + link.getsockname()[4]
+    packet = bytes.fromhex(vlan["hex"])
     for _ in range(vlan["count"]):
-        link.send(frame + ETH_P_8021Q + VLAN_ID + ETH_P_IP + bytes.fromhex(vlan["hex"]))
+        link.send(frame + ETH_P_8021Q + VLAN_ID + ETH_P_IP[packet[0] >> 4] + packet)
 
 print(json.dumps({"event": "ready"}), flush=True)
 sys.stdin.read()
