@@ -141,9 +141,10 @@ async function reachAll(
       fail('no route to it');
       continue;
     }
-    if (query.mtu !== 0 && query.mtu < LEAST_MTU[family]) {
+    const mtu = query.mtuOfRoute(wordsOf(rip), 0);
+    if (mtu !== 0 && mtu < LEAST_MTU[family]) {
       fail(
-        `the MTU of the route to it is ${query.mtu}, less than the ${LEAST_MTU[family]} that IPv${family} needs`,
+        `the MTU of the route to it is ${mtu}, less than the ${LEAST_MTU[family]} that IPv${family} needs`,
       );
       continue;
     }
@@ -158,7 +159,7 @@ async function reachAll(
     }
     reach.devices.add(name);
     const ofLink = deviceMtu(link, rip);
-    reach.mtuTowards[rip] = query.mtu === 0 ? ofLink : Math.min(query.mtu, ofLink);
+    reach.mtuTowards[rip] = mtu === 0 ? ofLink : Math.min(mtu, ofLink);
     if (query.isLocal) reach.onHost.push(rip);
   }
   return reach;

@@ -6,19 +6,16 @@ import { isV4 } from '../wire/address.ts';
 import { HopCache } from './hop-cache.ts';
 import type { NextHops } from './next-hop.ts';
 import type { IoPort } from './packet-io.ts';
-import { effectiveMtu, LEN_MAX } from './route-mtu.ts';
+import { effectiveMtu } from './route-mtu.ts';
 import { RouteQuery } from './route-query.ts';
-
-/** What the kernel answers is kept as one number: the port's index + 1, and the MTU in the lower half. */
-const PORT_SHIFT = 16;
-const NO_ROUTE = 0;
 
 export class Paths {
   readonly #hops: NextHops;
   readonly #portOf = new Map<number, number>();
   readonly #query: RouteQuery;
-  /** What the kernel answered, as long as nothing changed. */
-  readonly #answers = new HopCache();
+  /** What the kernel answered, as long as nothing changed: MTUs, and indices of ports + 1. */
+  readonly #mtus = new HopCache();
+  readonly #ports = new HopCache();
   #generation = 0;
 
   /** `hops` are kept current, and closed, by whoever made them. Throws an IoError. */
@@ -37,14 +34,14 @@ export class Paths {
   mtuTowards(words: Int32Array, at: number): number {
     const hops = this.#hops;
     const route = hops.routeTo(words, at);
-    if (route < 0) return this.#ask(words, at) & LEN_MAX;
+    if (route < 0) return this.#ask(this.#mtus, words, at);
     return this.#mtuOf(hops.interfaceIndexOfRoute(route), hops.mtuOfRoute(route), words, at);
   }
 
   /** Index of the port that packets to words[at..at+3] leave by; -1: of none. */
   portTowards(words: Int32Array, at: number): number {
     const route = this.#hops.routeTo(words, at);
-    if (route < 0) return (this.#ask(words, at) >>> PORT_SHIFT) - 1;
+    if (route < 0) return this.#ask(this.#ports, words, at) - 1;
     return this.#portOf.get(this.#hops.interfaceIndexOfRoute(route)) ?? -1;
   }
 
@@ -57,30 +54,32 @@ export class Paths {
     return effectiveMtu(ofRoute, this.#hops.mtuOfLink(link, isIpv4), isIpv4);
   }
 
-  #ask(words: Int32Array, at: number): number {
+  /** 0: there is no route. */
+  #ask(answers: HopCache, words: Int32Array, at: number): number {
     const { generation } = this.#hops;
-    const answers = this.#answers;
     if (this.#generation !== generation) {
       this.#generation = generation;
-      answers.clear();
+      this.#mtus.clear();
+      this.#ports.clear();
     }
     const place = answers.placeOf(words, at);
     const known = answers.get(place, words, at);
     if (known >= 0) return known;
-    const found = this.#askKernel(words, at);
+    const found = this.#askKernel(answers, words, at);
     answers.put(place, words, at, found);
     return found;
   }
 
-  #askKernel(words: Int32Array, at: number): number {
+  #askKernel(answers: HopCache, words: Int32Array, at: number): number {
     const query = this.#query;
     try {
-      if (!query.ask(words, at)) return NO_ROUTE;
+      if (!query.ask(words, at)) return 0;
+      const link = query.interfaceIndex;
+      if (answers === this.#ports) return (this.#portOf.get(link) ?? -1) + 1;
+      return this.#mtuOf(link, query.mtuOfRoute(words, at), words, at);
     } catch (error) {
       if (!(error instanceof SysError)) throw error;
-      return NO_ROUTE; // the kernel was short of memory: nobody knows
+      return 0; // the kernel was short of memory: nobody knows
     }
-    const port = this.#portOf.get(query.interfaceIndex) ?? -1;
-    return ((port + 1) << PORT_SHIFT) | this.#mtuOf(query.interfaceIndex, query.mtu, words, at);
   }
 }

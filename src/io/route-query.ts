@@ -28,8 +28,6 @@ export class RouteQuery {
   interfaceIndex = 0;
   /** The destination is an address of this host. */
   isLocal = false;
-  /** Of the route itself, bytes; 0: its interface's. */
-  mtu = 0;
   /** Set by findNextHop only. */
   hasGateway = false;
   readonly gateway = new Int32Array(4);
@@ -54,7 +52,7 @@ export class RouteQuery {
   /**
    * Whether packets to the address words[at..at+3] have a route, which the fields above then describe. Throws a SysError.
    *
-   * measured (busy machine): 25 us, for two questions to the kernel.
+   * measured (busy machine): 12 us, as below.
    */
   ask(words: Int32Array, at: number): boolean {
     // Of several gateways only this answer says which one is taken.
@@ -63,8 +61,12 @@ export class RouteQuery {
     if (type !== TYPE_UNICAST && type !== TYPE_LOCAL) return false;
     this.interfaceIndex = interfaceIndex;
     this.isLocal = type === TYPE_LOCAL;
-    this.mtu = this.#request(words, at, true) ? this.#route.mtu : 0;
     return true;
+  }
+
+  /** MTU of the route itself to words[at..at+3], bytes; 0: its interface's. Throws a SysError. */
+  mtuOfRoute(words: Int32Array, at: number): number {
+    return this.#request(words, at, true) ? this.#route.mtu : 0;
   }
 
   /**
