@@ -37,7 +37,7 @@ import {
 import { Presence } from './presence.ts';
 import { watchPulse } from './pulse.ts';
 import { Reloader } from './reload.ts';
-import { SavedSessions, saveState } from './saved-sessions.ts';
+import { holdStateFile, SavedSessions, saveState } from './saved-sessions.ts';
 import { ServerBoard } from './server-board.ts';
 import { inSlices } from './slices.ts';
 
@@ -96,6 +96,8 @@ export class ControlPlane {
     const capacity = spaciousCapacity(drafts);
     const blueprint = drawUp(config, host, drafts, [], capacity);
     const wanted = wantedWorkers(config, log);
+    const stateLock = holdStateFile(config, log);
+    undo.push(async () => stateLock?.release());
     const saved = SavedSessions.load(config, blueprint.services, log);
     const steeringKey = saved?.steeringKey(wanted) ?? randomSteeringKey();
     const io = provideRings(

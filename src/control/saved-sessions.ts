@@ -9,9 +9,11 @@ import type { ServicePlan } from '../service/plan.ts';
 import { type RestoredSession, type RestoredSessions, writeRecords } from '../session/restored-sessions.ts';
 import { SESSION_WORDS, vipAt } from '../session/session.ts';
 import { type LoadedSessions, loadSessions, saveSessions } from '../session/state-file.ts';
+import { type FileLock, lockFile } from '../sys/file-lock.ts';
 import { WholeFile } from '../sys/whole-file.ts';
 import { familyOf, isV4, parseAddressInto } from '../wire/address.ts';
 import { nowMs } from '../worker-protocol.ts';
+import { StartError } from './start-error.ts';
 
 export class SavedSessions {
   readonly #file: WholeFile;
@@ -100,6 +102,27 @@ export function notePersistence(
     persistence.note(client, 0, service, server, lastSeenMs);
     if (isNormal) persistence.noteAnswered(client, 0, service, server, lastSeenMs);
   });
+}
+
+/**
+ * Keeps the state file for this proxy, until it is released; undefined where there is none. What will keep sessions from being
+ * saved is said now, not at the stop. Throws a StartError when another proxy has the file.
+ */
+export function holdStateFile({ sessions: { stateFile } }: Config, log: Logger): FileLock | undefined {
+  if (stateFile === undefined) return undefined;
+  let lock: FileLock | undefined;
+  try {
+    lock = lockFile(`${stateFile}.lock`);
+    if (lock !== undefined) new WholeFile(stateFile).tryToWrite();
+  } catch (error) {
+    log.error(`sessions will not be saved: sessions.stateFile ${stateFile}: ${(error as Error).message}`);
+    return lock;
+  }
+  if (lock !== undefined) return lock;
+  throw new StartError(
+    `another uoa-proxy has sessions.stateFile ${stateFile}`,
+    'stop it, or give each a state file of its own',
+  );
 }
 
 /** Both directions of a session must come to one worker: its lport says which, and the hash of its client. */

@@ -28,6 +28,7 @@ export const dup = bind<(fd: number) => number>('int dup(int fd)');
 export const dup3 = bind<(from: number, to: number, flags: number) => number>(
   'int dup3(int from, int to, int flags)',
 );
+export const flock = bind<(fd: number, operation: number) => number>('int flock(int fd, int operation)');
 export const close = bind<(fd: number) => number>('int close(int fd)');
 export const prctl = bind<(option: number, argument: number) => number>(
   'int prctl(int option, unsigned long argument)',

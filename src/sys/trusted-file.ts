@@ -29,8 +29,10 @@ export function readTrusted(path: string, trust: Trust): Uint8Array | undefined 
 function openFile(path: string, { mayBeLink }: Trust): number | undefined {
   const { O_RDONLY, O_NONBLOCK, O_NOFOLLOW } = constants;
   const link = lstatSync(path, { throwIfNoEntry: false });
-  if (link?.isSymbolicLink() && !mayBeLink) throw new Error('it is a symbolic link, expected a file');
-  if (link !== undefined) requireOwner(link);
+  if (link?.isSymbolicLink()) {
+    if (!mayBeLink) throw new Error('it is a symbolic link, expected a file');
+    requireOwner(link);
+  }
   try {
     // Not to wait for the writer of a pipe.
     return openSync(path, O_RDONLY | O_NONBLOCK | (mayBeLink ? 0 : O_NOFOLLOW));

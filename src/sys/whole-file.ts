@@ -1,17 +1,8 @@
 // A file that is read and written as a whole. Who reads it sees what was there before or all of what was written, also when
 // the machine stops meanwhile: it is written beside itself, put on the disk, and then takes its name.
-import {
-  closeSync,
-  constants,
-  fstatSync,
-  fsyncSync,
-  openSync,
-  readSync,
-  renameSync,
-  rmSync,
-  writeSync,
-} from 'node:fs';
+import { closeSync, constants, fsyncSync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
+import { readTrusted } from './trusted-file.ts';
 
 /** Only who runs the proxy may read it. */
 const MODE = 0o600;
@@ -23,25 +14,20 @@ export class WholeFile {
     this.path = path;
   }
 
-  /** Undefined when there is no file. Throws when it is no plain file, or longer than `maxBytes`. */
+  /**
+   * Undefined when there is no file. Throws when it is no plain file, longer than `maxBytes`, or may be somebody else's work:
+   * its owner is neither root nor this user, others can write to it, or a symbolic link leads to it.
+   */
   read(maxBytes: number): Uint8Array | undefined {
-    const fd = openExisting(this.path);
-    if (fd === undefined) return undefined;
-    try {
-      const found = fstatSync(fd);
-      if (!found.isFile()) throw new Error('it is not a file');
-      if (found.size > maxBytes) throw new Error(`it has ${found.size} bytes, more than ${maxBytes}`);
-      const bytes = new Uint8Array(found.size);
-      let at = 0;
-      while (at < bytes.length) {
-        const length = readSync(fd, bytes, at, bytes.length - at, at);
-        if (length === 0) break;
-        at += length;
-      }
-      return bytes.subarray(0, at);
-    } finally {
-      closeSync(fd);
-    }
+    return readTrusted(this.path, { mayBeLink: false, isSecret: false, maxBytes });
+  }
+
+  /** Throws what `write` would throw, as far as can be told before. */
+  tryToWrite(): void {
+    const path = `${this.path}.new`;
+    rmSync(path, { force: true });
+    closeSync(openSync(path, 'wx', MODE));
+    rmSync(path, { force: true });
   }
 
   /** Replaces the file. When this throws, the old one is still there. */
@@ -68,16 +54,6 @@ export class WholeFile {
   remove(): void {
     rmSync(this.path, { force: true });
     syncFolder(dirname(this.path));
-  }
-}
-
-function openExisting(path: string): number | undefined {
-  try {
-    // Not to wait for the writer of a pipe.
-    return openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw error;
   }
 }
 

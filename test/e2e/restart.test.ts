@@ -1,7 +1,7 @@
 // The proxy is restarted or taken out of service: sessions that go on, what is lost meanwhile, and the end after a drain.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { existsSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -166,6 +166,37 @@ test('a state file that is damaged is said and ignored', async (t) => {
   const proxy = rig.startProxy();
   await proxy.ready();
   assert.match(proxy.log, /saved sessions: .* is ignored: /);
+});
+
+test('a second proxy with the same state file is refused, and one that cannot save says so at its start', async (t) => {
+  const { rig, stateFile } = await startWithState(t);
+  const first = rig.startProxy();
+  await first.ready();
+  const copy = join(rig.topology.scratch, 'copy.yaml');
+  const config = JSON.parse(readFileSync(rig.configPath, 'utf8'));
+  config.admin = { listen: '127.0.0.1:9465' };
+  writeFileSync(copy, JSON.stringify(config));
+  const second = rig.topology.spawn('lb', nodeArgv(MAIN, 'run', '--config', copy), {
+    stdio: ['ignore', 'ignore', 'pipe'],
+  });
+  let said = '';
+  second.stderr!.on('data', (text) => {
+    said += text;
+  });
+  assert.deepEqual(await once(second, 'close'), [1, null]);
+  assert.match(said, new RegExp(`another uoa-proxy has sessions\\.stateFile ${stateFile}`));
+  assert.equal(await first.stop(), 0);
+  assert.deepEqual(
+    readdirSync(rig.topology.scratch).filter((name) => name.startsWith('sessions')),
+    ['sessions'],
+    'no lock is left',
+  );
+  rig.rewriteConfig((other) => {
+    other.sessions = { stateFile: join(rig.topology.scratch, 'missing', 'sessions') };
+  });
+  const third = rig.startProxy();
+  await third.ready();
+  assert.match(third.log, /"level":"error".*sessions will not be saved: .*missing\/sessions: ENOENT/);
 });
 
 /** `uoa-proxy ctl drain ARGS` beside the proxy, and what it printed when it has ended. */

@@ -1,6 +1,7 @@
 // Sessions that are saved by one table and restored into others.
 import assert from 'node:assert/strict';
 import {
+  chmodSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
@@ -559,6 +560,34 @@ describe('the file on the disk', () => {
       assert.match(JSON.stringify(load('/dev/zero')), /it is not a file/);
       writeFileSync(path, 'x'.repeat(100));
       assert.throws(() => new WholeFile(path).read(99), /it has 100 bytes, more than 99/);
+    });
+  });
+
+  test('is ignored where others may have written it: by its mode, or a link in its place', () => {
+    inFolder((folder, path) => {
+      saveTo(path);
+      chmodSync(path, 0o662);
+      const load = (at: string) =>
+        loadSessions(new WholeFile(at), [sampleService()], { wallMs: SAVED_AT }, 0);
+      assert.match(
+        JSON.stringify(load(path)),
+        /is ignored: others than its owner can write to it \(mode 0662\)/,
+      );
+      chmodSync(path, 0o600);
+      assert.ok(!('problem' in load(path)));
+      symlinkSync(path, join(folder, 'link'));
+      assert.match(JSON.stringify(load(join(folder, 'link'))), /is ignored: it is a symbolic link/);
+    });
+  });
+
+  test('is tried before it is written, which leaves nothing', () => {
+    inFolder((folder, path) => {
+      saveTo(path);
+      new WholeFile(path).tryToWrite();
+      assert.deepEqual(readdirSync(folder), ['sessions']);
+      assert.throws(() => new WholeFile(join(folder, 'missing', 'sessions')).tryToWrite(), {
+        code: 'ENOENT',
+      });
     });
   });
 });

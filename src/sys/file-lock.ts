@@ -1,0 +1,40 @@
+// A lock that one process at a time has and that goes with it, however it ends (flock(2)), on a file of its own beside what it
+// stands for, because that is replaced when it is written.
+import { closeSync, constants, fstatSync, lstatSync, openSync, rmSync } from 'node:fs';
+import { flock, lastErrno, SysError } from './libc.ts';
+
+const LOCK_EX_NB = 2 | 4;
+const EWOULDBLOCK = 11;
+const MODE = 0o600;
+
+export interface FileLock {
+  /** Removes the file as well. */
+  release(): void;
+}
+
+/** Undefined when another process has it. Throws what the system says, also where a symbolic link stands there. */
+export function lockFile(path: string): FileLock | undefined {
+  const { O_RDWR, O_CREAT, O_NOFOLLOW } = constants;
+  for (;;) {
+    const fd = openSync(path, O_RDWR | O_CREAT | O_NOFOLLOW, MODE);
+    if (flock(fd, LOCK_EX_NB) !== 0) {
+      const errno = lastErrno();
+      closeSync(fd);
+      if (errno === EWOULDBLOCK) return undefined;
+      throw new SysError('flock', errno);
+    }
+    const locked = fstatSync(fd);
+    const there = lstatSync(path, { throwIfNoEntry: false });
+    // Who had it may have removed the file meanwhile: then the lock is on nothing.
+    if (there?.ino !== locked.ino || there.dev !== locked.dev) {
+      closeSync(fd);
+      continue;
+    }
+    return {
+      release() {
+        rmSync(path, { force: true });
+        closeSync(fd);
+      },
+    };
+  }
+}
