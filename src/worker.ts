@@ -2,7 +2,7 @@
 // how it fares. Wiring only. It dies with its parent.
 import { randomBytes, randomInt } from 'node:crypto';
 import { Datapath } from './datapath/datapath.ts';
-import { type DatapathMemory, mapMemory } from './datapath/memory.ts';
+import { type DatapathMemory, mapMemory, memoryBytes } from './datapath/memory.ts';
 import type { Siblings } from './datapath/plan.ts';
 import { Crew } from './io/crew.ts';
 import { IoError } from './io/io-error.ts';
@@ -62,15 +62,17 @@ interface Running {
 }
 
 function start(message: WorkerStart): Running {
-  const { plan, filters, bufferSize, rings, busyPoll, memoryOff } = message;
+  const { plan, filters, bufferSize, rings, busyPoll } = message;
   const buffer = mapSharedMemory(MEMORY_FD, message.memoryBytes);
-  const memory: DatapathMemory = mapMemory(buffer, plan, ioCells(plan.ports.length), memoryOff);
+  const memories = mapAll(buffer, message);
+  const self = plan.worker?.worker ?? 0;
+  const memory = memories[self]!;
   const seed = new Int32Array(new Uint8Array(randomBytes(8)).buffer);
   const clock = new MonotonicClock();
   const hops = new NextHops({ nowMs: clock.nowMs() });
   const paths = new Paths(hops, plan.ports);
   let io: PacketIo;
-  const crew = joinCrew(message);
+  const crew = joinCrew(message, memories);
   const known = message.known && new KnownSources(message.known, knownFd(message));
   const wan = [...plan.ports.keys()].filter((index) => (plan.ports[index].side & SIDE.wan) !== 0);
   const datapath = new Datapath(
@@ -150,13 +152,21 @@ function start(message: WorkerStart): Running {
 
 const knownFd = ({ rings }: WorkerStart): number => FIRST_RING_FD + (rings?.length ?? 0);
 
+/** What each worker writes to, one after the other; this one's begins at `memoryOff`. */
+function mapAll(buffer: ArrayBuffer, { plan, memoryOff }: WorkerStart): DatapathMemory[] {
+  const cells = ioCells(plan.ports.length);
+  const { worker, workers } = plan.worker ?? { worker: 0, workers: 1 };
+  const bytes = memoryBytes(plan, cells);
+  return Array.from({ length: workers }, (_, n) =>
+    mapMemory(buffer, plan, cells, memoryOff + (n - worker) * bytes),
+  );
+}
+
 /** The other workers, when there are any. */
-function joinCrew({
-  plan,
-  rings,
-  known,
-  steering,
-}: WorkerStart): { inbox: Crew; siblings: Siblings; steer(steering: SteeringPlan): void } | undefined {
+function joinCrew(
+  { plan, rings, known, steering }: WorkerStart,
+  memories: readonly DatapathMemory[],
+): { inbox: Crew; siblings: Siblings; steer(steering: SteeringPlan): void } | undefined {
   if (plan.worker === undefined || rings === undefined || steering === undefined) return undefined;
   const self = plan.worker.worker;
   const inboxFd = FIRST_RING_FD + rings.length + (known === undefined ? 0 : 1);
@@ -165,6 +175,7 @@ function joinCrew({
   let owners = new Owners(steering);
   const siblings: Siblings = {
     self,
+    memories,
     ownerOf: (addresses, sport, dport) => owners.ownerOf(addresses, sport, dport),
     handOver: (worker, frame, off, end, portIndex, largestFragment) =>
       inbox.handOver(worker, frame, off, end, portIndex, largestFragment),

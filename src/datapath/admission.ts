@@ -1,6 +1,6 @@
 // Who may open a session: the lists and limits of each service, asked for the first packet of a session only. What a service
-// takes in all is shared out evenly to the datapaths, rounded up; what a client takes is counted over all of them
-// (client-table.ts). Also knows which clients were answered, limits or not. A session that is there goes on, whatever
+// and what a client (client-table.ts) takes is counted over all datapaths; those that judge in the same instant may let one
+// session too many in each. Also knows which clients were answered, limits or not. A session that is there goes on, whatever
 // lists and limits became of it.
 //
 // A session marked FLAG_COUNTED is counted by the prefix that this datapath's memory names for its service, whatever the
@@ -18,15 +18,11 @@ import {
   serviceOf,
 } from '../session/session.ts';
 import type { Packet } from '../wire/packet.ts';
+import { Bucket } from './bucket.ts';
 import { CLIENT_HAS_TOO_MANY, CLIENT_IS_TOO_FAST, CLIENT_IS_UNSEEN, ClientTable } from './client-table.ts';
+import { COUNTER, counterRow } from './counters.ts';
+import { BUCKET_WORDS, type CommonMemory } from './memory.ts';
 import { DROP, VERDICT, type Verdict } from './verdict.ts';
-
-/** So a bucket gains its tokens per second in each millisecond. */
-const TOKEN = 1000;
-/** More than any bucket holds. */
-const FULL = Number.MAX_SAFE_INTEGER;
-/** A time so far in the future is one of long ago: they wrap. */
-const EARLY_MS = 1000;
 
 /** What admission knows of a service. */
 export type AdmissionPlan = Pick<ServicePlan, 'index' | 'limits' | 'allow' | 'deny'>;
@@ -34,7 +30,8 @@ export type AdmissionPlan = Pick<ServicePlan, 'index' | 'limits' | 'allow' | 'de
 export class Admission {
   readonly #clients: ClientTable;
   readonly #prefixes: Float64Array;
-  readonly #workers: number;
+  readonly #buckets: Int32Array;
+  readonly #counters: readonly Float64Array[];
   #services: readonly (Door | undefined)[];
   /** Of the client that was judged last. */
   #isUnseen = false;
@@ -42,20 +39,22 @@ export class Admission {
   #isFresh = true;
 
   /**
-   * `clients` is CommonMemory's, `clientPrefixes` this datapath's; `worker` is the number of this of `workers` datapaths.
-   * `takeOver` must come first.
+   * `clients` and `buckets` are CommonMemory's, `clientPrefixes` those of this datapath, whose number is `worker`; `counters`
+   * are those of all datapaths. `takeOver` must come first.
    */
   constructor(
     services: readonly AdmissionPlan[],
-    clients: Int32Array,
+    { clients, buckets }: Pick<CommonMemory, 'clients' | 'buckets'>,
     clientPrefixes: Float64Array,
-    { worker, workers }: { readonly worker: number; readonly workers: number },
+    counters: readonly Float64Array[],
+    worker: number,
     seed: readonly [number, number],
   ) {
     this.#clients = new ClientTable(clients, seed, worker);
     this.#prefixes = clientPrefixes;
-    this.#workers = workers;
-    this.#services = byIndex(services, (plan) => new Door(plan, workers, undefined));
+    this.#buckets = buckets;
+    this.#counters = counters;
+    this.#services = byIndex(services, (plan) => new Door(plan, buckets, undefined));
   }
 
   /** Forgets some of what is long over. */
@@ -79,7 +78,7 @@ export class Admission {
    */
   update(services: readonly AdmissionPlan[], records: Int32Array, slots: number): void {
     const before = this.#services;
-    const after = byIndex(services, (plan) => new Door(plan, this.#workers, before[plan.index]));
+    const after = byIndex(services, (plan) => new Door(plan, this.#buckets, before[plan.index]));
     this.#services = after;
     const isOutdated = this.#outdated();
     const isCountedAnew = after.map((door, index) => isOutdated[index] || isLimitNew(before[index], door));
@@ -102,26 +101,37 @@ export class Admission {
   }
 
   /**
-   * Whether the packet's client may open a session; `sessionsOfService` are those of this datapath. VERDICT.forward or why
-   * not. Counts as a new session of this second when it may, whether or not it is opened then.
+   * Whether the packet's client may open a session: VERDICT.forward or why not. Counts as a new session of this second when it
+   * may, whether or not it is opened then.
    */
-  judge(serviceIndex: number, packet: Packet, sessionsOfService: number, nowMs: number): Verdict {
+  judge(serviceIndex: number, packet: Packet, nowMs: number): Verdict {
     this.#isUnseen = false;
     const door = this.#services[serviceIndex];
     if (door === undefined || !door.isGuarded) return VERDICT.forward;
     if (door.rules !== undefined && !door.rules.allows(packet.addresses, 0)) return DROP.denied;
-    if (door.sessions > 0 && sessionsOfService >= door.sessions) return DROP.session_limit;
-    if (door.perSecond > 0 && !door.hasToken(nowMs)) return DROP.new_session_limit;
+    const { sessions, newSessions } = door.limits;
+    if (sessions > 0 && this.#sessionsOf(serviceIndex) >= sessions) return DROP.session_limit;
+    if (newSessions > 0 && !door.bucket.take(nowMs)) return DROP.new_session_limit;
     const { sessionsPerClient, newSessionsPerClient, prefixV4, prefixV6 } = door.limits;
     if (sessionsPerClient > 0 || newSessionsPerClient > 0) {
       this.#clients.select(serviceIndex, packet.addresses, 0, prefixV4, prefixV6);
       const judged = this.#clients.judge(sessionsPerClient, newSessionsPerClient, nowMs);
-      if (judged === CLIENT_HAS_TOO_MANY) return DROP.client_session_limit;
-      if (judged === CLIENT_IS_TOO_FAST) return DROP.client_new_session_limit;
+      if (judged === CLIENT_HAS_TOO_MANY || judged === CLIENT_IS_TOO_FAST) {
+        if (newSessions > 0) door.bucket.give();
+        return judged === CLIENT_HAS_TOO_MANY ? DROP.client_session_limit : DROP.client_new_session_limit;
+      }
       this.#isUnseen = judged === CLIENT_IS_UNSEEN;
     }
-    if (door.perSecond > 0) door.takeToken();
     return VERDICT.forward;
+  }
+
+  /** With all datapaths. */
+  #sessionsOf(serviceIndex: number): number {
+    const row = counterRow(serviceIndex);
+    let sessions = 0;
+    for (const counters of this.#counters)
+      sessions += counters[row + COUNTER.sessionsOneway] + counters[row + COUNTER.sessionsNormal];
+    return sessions;
   }
 
   /** The session of the client that was judged last was opened: its record is whole. */
@@ -225,25 +235,19 @@ export class Admission {
 const isCounted = (records: Int32Array, base: number): boolean =>
   (records[base + LPORT_FLAGS] & FLAG_COUNTED) !== 0;
 
-/** The lists and limits of one service, as they concern one datapath. */
+/** The lists and limits of one service. */
 class Door {
   readonly limits: LimitsPlan;
   readonly rules: ClientRules | undefined;
-  /** This datapath's share. */
-  readonly sessions: number;
-  readonly perSecond: number;
   readonly isGuarded: boolean;
+  readonly bucket: Bucket;
   readonly #allow: readonly string[];
   readonly #deny: readonly string[];
-  /** A bucket of one second's new sessions: how many, in thousandths, and when. */
-  readonly #bucket = new Float64Array(1);
-  #filledAt = 0;
 
   /** `before` is the same service until now. */
-  constructor({ limits, allow, deny }: AdmissionPlan, workers: number, before: Door | undefined) {
+  constructor({ index, limits, allow, deny }: AdmissionPlan, buckets: Int32Array, before: Door | undefined) {
     this.limits = limits;
-    this.sessions = Math.ceil(limits.sessions / workers);
-    this.perSecond = limits.newSessions / workers;
+    this.bucket = new Bucket(buckets, index * BUCKET_WORDS, limits.newSessions);
     this.isGuarded =
       allow.length + deny.length > 0 ||
       limits.sessions > 0 ||
@@ -255,25 +259,6 @@ class Door {
     const isSameRules = before !== undefined && isSame(before.#allow, allow) && isSame(before.#deny, deny);
     if (isSameRules) this.rules = before.rules;
     else this.rules = allow.length + deny.length > 0 ? new ClientRules(allow, deny) : undefined;
-    if (before !== undefined && before.perSecond > 0) {
-      this.#bucket[0] = before.#bucket[0];
-      this.#filledAt = before.#filledAt;
-    } else {
-      this.#bucket[0] = FULL;
-    }
-  }
-
-  hasToken(nowMs: number): boolean {
-    const elapsedMs = (nowMs - this.#filledAt) | 0;
-    const isEarly = elapsedMs < 0 && elapsedMs > -EARLY_MS;
-    if (!isEarly) this.#filledAt = nowMs;
-    const gained = isEarly ? 0 : elapsedMs < 0 ? FULL : elapsedMs * this.perSecond;
-    this.#bucket[0] = Math.min(Math.max(1, this.perSecond) * TOKEN, this.#bucket[0] + gained);
-    return this.#bucket[0] >= TOKEN;
-  }
-
-  takeToken(): void {
-    this.#bucket[0] -= TOKEN;
   }
 }
 

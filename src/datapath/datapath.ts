@@ -205,8 +205,10 @@ export class Datapath {
       return directory.facesRealServers(portIndex) ? DROP.no_session : DROP.wrong_interface;
     }
     if (base < 0 || isInbound(entry)) {
-      state.belongsTo(service, DIRECTION.inbound);
+      if (base < 0) state.concerns(service, DIRECTION.inbound);
+      else state.belongsTo(service, DIRECTION.inbound);
       const verdict = inbound(state, frame, service, base, portIndex, nowMs);
+      if (!state.isReceived && verdict !== VERDICT.handedOver) state.countReceived();
       if (verdict === VERDICT.forward) this.#isAnswered = base >= 0 && table.isNormal(base);
       return verdict;
     }

@@ -3,9 +3,10 @@
 import type { Persistence } from '../service/persistence.ts';
 import type { RealServerPlan, ServicePlan } from '../service/plan.ts';
 import { RealServer } from '../service/real-server.ts';
+import type { Share } from '../service/scheduler/scheduler.ts';
 import { type Choosing, Service } from '../service/service.ts';
 import type { Leg } from '../session/leg.ts';
-import { LportPool } from '../session/lport-pool.ts';
+import { LportPool, lportsOf } from '../session/lport-pool.ts';
 import { uoaForms } from '../uoa/dialect.ts';
 import { UoaReceiver } from '../uoa/receiver.ts';
 import { familyOf, parseAddressInto } from '../wire/address.ts';
@@ -34,21 +35,40 @@ export class Directory {
   readonly #memory: DatapathMemory;
   readonly #choosing: Choosing;
   readonly #drawLport: (count: number) => number;
+  readonly #all: readonly DatapathMemory[];
+  readonly #share: Share;
+  /** By leg. */
+  #pooled: readonly Pooled[] = [];
   #pools = new Map<string, LportPool>();
   #receivers = new Map<string, UoaReceiver>();
 
-  /** `drawLport` says with which of how many lports a new pool begins. */
-  constructor(memory: DatapathMemory, persistence: Persistence, drawLport: (count: number) => number) {
+  /** `all` are the memories of all datapaths that share the services; `drawLport` says with which of how many lports a new pool begins. */
+  constructor(
+    memory: DatapathMemory,
+    all: readonly DatapathMemory[],
+    share: Share,
+    persistence: Persistence,
+    drawLport: (count: number) => number,
+  ) {
     this.#memory = memory;
+    this.#all = all;
+    this.#share = share;
     this.#drawLport = drawLport;
-    const { servers } = memory;
+    const { control, turns, weights } = memory.common;
     this.#choosing = {
-      weights: memory.common.weights,
-      weightsVersion: memory.common.control,
+      weights,
+      weightsVersion: control,
       sessionsOf: (index) => {
         const row = serverRow(index);
-        return servers[row + SERVER_COUNTER.sessionsOneway] + servers[row + SERVER_COUNTER.sessionsNormal];
+        let sessions = 0;
+        for (const { servers } of all) {
+          sessions += servers[row + SERVER_COUNTER.sessionsOneway];
+          sessions += servers[row + SERVER_COUNTER.sessionsNormal];
+        }
+        return sessions;
       },
+      turns,
+      share,
       persistence,
     };
   }
@@ -61,6 +81,8 @@ export class Directory {
     const pools = new Map<string, LportPool>();
     const receivers = new Map<string, UoaReceiver>();
     const legs: (Leg | undefined)[] = [];
+    const sharing = new Map<string, number[]>();
+    const pooled: Pooled[] = [];
     const services: (Service | undefined)[] = [];
     for (const servicePlan of plan.services) {
       const realServers = servicePlan.realServers.map((realServer) => {
@@ -75,6 +97,10 @@ export class Directory {
             this.#pools.get(key) ??
             new LportPool(first, last, plan.worker, this.#drawLport);
           pools.set(key, pool);
+          const sharers = sharing.get(key) ?? [];
+          sharing.set(key, sharers);
+          sharers.push(legPlan.index);
+          pooled[legPlan.index] = { lports: legPlan.lports, legs: sharers };
           const leg = makeLeg(legPlan, pool, receiver, realServer.index);
           legs[leg.index] = leg;
           return leg;
@@ -89,10 +115,32 @@ export class Directory {
       );
     }
     this.#pools = pools;
+    this.#pooled = pooled;
     this.#receivers = receivers;
     this.legs = legs;
     this.services = services;
     this.addresses = new AddressBook(plan);
+  }
+
+  /** The other datapath that has most lports left towards the real server; -1: none has any for such a client. */
+  lenderFor(realServer: RealServer, isKnown: boolean): number {
+    const { worker: self, workers } = this.#share;
+    let lender = -1;
+    let most = 0;
+    for (let worker = 0; worker < workers; worker++) {
+      if (worker === self || this.#all[worker] === undefined) continue;
+      const { legsInUse } = this.#all[worker];
+      for (const { index } of realServer.legs) {
+        const { lports, legs } = this.#pooled[index];
+        let inUse = 0;
+        for (const leg of legs) inUse += legsInUse[leg];
+        const left = realServer.left(lportsOf(lports.first, lports.last, worker, workers), inUse, isKnown);
+        if (left <= most) continue;
+        most = left;
+        lender = worker;
+      }
+    }
+    return lender;
   }
 
   facesRealServers(portIndex: number): boolean {
@@ -108,6 +156,12 @@ export class Directory {
   serviceAt(addresses: Int32Array, at: number, port: number): Service | undefined {
     return this.services[this.addresses.serviceAt(addresses, at, port)];
   }
+}
+
+/** Lports, of which each datapath has its share, and the legs that take from them. */
+interface Pooled {
+  readonly lports: LegPlan['lports'];
+  readonly legs: readonly number[];
 }
 
 const receiverKeyOf = (

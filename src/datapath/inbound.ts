@@ -49,7 +49,9 @@ export function inbound(
 
   if (knownBase < 0) {
     const verdict = openSession(state, frame, service, nowMs);
-    return verdict === VERDICT.forward ? forward(state, frame, service, opened.base, nowMs) : verdict;
+    if (verdict !== VERDICT.forward) return verdict;
+    state.countReceived();
+    return forward(state, frame, service, opened.base, nowMs);
   }
   if (state.directory.weightOf(state.legOf(knownBase)) < 0) {
     const verdict = onServerDown(state, frame, service, knownBase, nowMs);

@@ -5,6 +5,7 @@ import { Persistence } from '../service/persistence.ts';
 import { SESSION_WORDS } from '../session/session.ts';
 import { ClientTable } from './client-table.ts';
 import { counterCells } from './counters.ts';
+import { Loans } from './loans.ts';
 import { capacityOf, type DatapathPlan } from './plan.ts';
 import { SERVER_COLUMNS } from './server-cells.ts';
 
@@ -18,6 +19,12 @@ export interface CommonMemory {
   readonly persistence: Int32Array;
   /** datapath/client-table.ts */
   readonly clients: Int32Array;
+  /** Per service: whose turn is next (service/scheduler/rr.ts). */
+  readonly turns: Int32Array;
+  /** Per service: the bucket of its new sessions (admission.ts). */
+  readonly buckets: Int32Array;
+  /** datapath/loans.ts */
+  readonly loans: Int32Array;
 }
 
 export const CONTROL = { weightsVersion: 0, draining: 1 } as const;
@@ -54,10 +61,14 @@ const WORD = Int32Array.BYTES_PER_ELEMENT;
 const LINE = 64;
 /** Of a service: an IPv4 VIP and an IPv6 one; an even number, so that cells stay aligned. */
 export const VIPS_WORDS = 8;
+/** How many new sessions a service may open just now, and as of when. */
+export const BUCKET_WORDS = 3;
 
 /** A power of two. */
 const clientEntries = ({ maxAllSessions, maxSessions }: DatapathPlan): number =>
   Math.min(CLIENT_ENTRIES_MAX, 2 ** Math.ceil(Math.log2((maxAllSessions ?? maxSessions) / 2 + 64)));
+
+const workersOf = ({ worker }: DatapathPlan): number => worker?.workers ?? 1;
 
 /** Bytes of the common part; the parts of the datapaths follow it. */
 export function commonBytes(plan: DatapathPlan): number {
@@ -65,7 +76,9 @@ export function commonBytes(plan: DatapathPlan): number {
     CONTROL_CELLS +
     capacityOf(plan).realServers +
     Persistence.words(clientEntries(plan)) +
-    ClientTable.words(clientEntries(plan));
+    ClientTable.words(clientEntries(plan)) +
+    (1 + BUCKET_WORDS) * capacityOf(plan).services +
+    Loans.words(workersOf(plan));
   return roundUp(words * WORD);
 }
 
@@ -86,6 +99,9 @@ export function mapCommon(buffer: ArrayBuffer, plan: DatapathPlan): CommonMemory
     weights: words(capacityOf(plan).realServers),
     persistence: words(Persistence.words(clientEntries(plan))),
     clients: words(ClientTable.words(clientEntries(plan))),
+    turns: words(capacityOf(plan).services),
+    buckets: words(BUCKET_WORDS * capacityOf(plan).services),
+    loans: words(Loans.words(workersOf(plan))),
   };
 }
 

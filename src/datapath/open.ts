@@ -24,16 +24,26 @@ export function openSession(state: DatapathState, frame: Frame, service: Service
   if (state.isDraining) return DROP.draining;
   if (state.comesAstray) return DROP.bad_source;
   const row = counterRow(service.index);
-  const sessions = counters[row + COUNTER.sessionsOneway] + counters[row + COUNTER.sessionsNormal];
-  const admitted = admission.judge(service.index, packet, sessions, nowMs);
-  if (admitted !== VERDICT.forward) return admitted;
-  const realServer = service.pick(packet.addresses, packet.sport, nowMs);
+  let realServer: RealServer | undefined;
+  if (state.lentServer >= 0) {
+    // A sibling has judged and chosen.
+    realServer = service.realServers.find(({ index }) => index === state.lentServer);
+  } else {
+    const admitted = admission.judge(service.index, packet, nowMs);
+    if (admitted !== VERDICT.forward) return admitted;
+  }
+  realServer ??= service.pick(packet.addresses, packet.sport, nowMs);
   if (realServer === undefined) return service.isOnlyItself ? DROP.bad_source : DROP.no_real_server;
   // All legs of a real server have its MTU: judge before a session is spent on a packet that cannot go.
   const { family, mtu } = realServer.legs[0];
   const fits = checkMtu(state, frame, family, mtu, service.index, nowMs);
   if (fits !== VERDICT.forward) return fits;
-  const leg = takeLport(state, service, realServer, false, nowMs);
+  let leg = takeLport(state, service, realServer, false, nowMs);
+  if (leg === undefined) {
+    const lent = state.lend(frame, service, realServer, takenLport.isKnown);
+    if (lent !== VERDICT.forward) return lent;
+    leg = clearLport(state, realServer);
+  }
   if (leg === undefined) return realServer.isReserved ? DROP.lports_reserved : DROP.lports_exhausted;
   const base = state.table.open(packet, service.index, leg, realServer.lport, nowMs, takenLport.isKnown);
   table[0] = state.table.usedSlots; // before it is counted: a successor looks no further
@@ -69,7 +79,7 @@ export function onServerDown(
   // as it was not told of the new weights.
   if (realServer === undefined || realServer.index === before) return VERDICT.forward;
   const isNormal = table.isNormal(base);
-  const leg = takeLport(state, service, realServer, isNormal, nowMs);
+  const leg = takeLport(state, service, realServer, isNormal, nowMs) ?? clearLport(state, realServer);
   if (leg === undefined) return VERDICT.forward;
   const { counters, legsInUse, records, servers } = state.memory;
   const name = isNormal ? 'sessionsNormal' : 'sessionsOneway';
@@ -85,12 +95,12 @@ export function onServerDown(
 }
 
 /**
- * Takes an lport towards the real server, for the client of the packet under way, into `realServer.lport`, and returns its
- * leg; undefined when there is none to be had. In this order: one that is free for everybody; one of those that are kept for
- * clients that were answered; that of the session which waits longest for an answer.
+ * Takes a free lport towards the real server, for the client of the packet under way, into `realServer.lport`, and returns its
+ * leg; undefined when there is none to be had: one that is free for everybody, else one of those that are kept for clients
+ * that were answered.
  */
 function takeLport(
-  { admission, packet, table }: DatapathState,
+  { admission, packet }: DatapathState,
   service: Service,
   realServer: RealServer,
   isAnswered: boolean,
@@ -104,6 +114,11 @@ function takeLport(
     leg = realServer.takeLport(true);
     if (leg !== undefined) return leg;
   }
+  return undefined;
+}
+
+/** As takeLport, where none is free: that of the session which waits longest for an answer. */
+function clearLport({ table }: DatapathState, realServer: RealServer): Leg | undefined {
   const full = realServer.legToClear();
   if (full === undefined) return undefined;
   table.displaceOldest(full.pool);

@@ -2,6 +2,7 @@
 import { type Capacity, isSameService } from '../service/numbering.ts';
 import type { RealServerPlan, ServicePlan } from '../service/plan.ts';
 import type { Frame } from '../wire/frame.ts';
+import type { DatapathMemory } from './memory.ts';
 
 export interface DatapathPort {
   /** Bit 1: faces clients, bit 2: faces real servers. */
@@ -34,6 +35,8 @@ export interface DatapathPlan {
 /** The other datapaths of the same services, when there are any: each session belongs to one of them. */
 export interface Siblings {
   readonly self: number;
+  /** Of all datapaths, by number. */
+  readonly memories: readonly DatapathMemory[];
   /**
    * Whose the datagram with these addresses (eight words) and ports is; for an ICMP error those of the answer to the packet
    * that it embeds.

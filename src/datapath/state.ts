@@ -1,5 +1,6 @@
 // What the walks share: the directory, sessions, counters, the packet under way and the way out. One per datapath.
 import { Persistence } from '../service/persistence.ts';
+import type { RealServer } from '../service/real-server.ts';
 import type { Service } from '../service/service.ts';
 import type { Leg } from '../session/leg.ts';
 import {
@@ -29,6 +30,7 @@ import { Departures, type Direction } from './departures.ts';
 import { Directory } from './directory.ts';
 import { Identifications } from './fragment.ts';
 import { IcmpSender } from './icmp.ts';
+import { Loans, NOBODY } from './loans.ts';
 import { CONTROL, type DatapathMemory, VIPS_WORDS } from './memory.ts';
 import { type DatapathPlan, type Meanings, meaningsOf, SIDE_WAN, type Siblings, type Ways } from './plan.ts';
 import { Reassembler } from './reassembly.ts';
@@ -66,10 +68,15 @@ export class DatapathState {
   portIndex = 0;
   /** The service that the packet under way belongs to, -1 for none; see belongsTo. */
   serviceIndex = -1;
+  /** The service of the packet under way has counted it. */
+  isReceived = false;
   /** The packet under way comes from a sibling, and is not passed on again. */
   isHandedOver = false;
   /** The packet under way is several in one. */
   isMerged = false;
+  readonly loans: Loans;
+  /** The packet under way opens a session that a sibling had no lport for, to the real server of this number; -1: it does not. */
+  lentServer = -1;
   readonly #siblings: Siblings | undefined;
   /** Undefined: all clients are reached as the plan says. */
   readonly ways: Ways | undefined;
@@ -97,13 +104,22 @@ export class DatapathState {
     const { common } = memory;
     const sharedSeed = plan.sharedSeed ?? seed;
     this.persistence = new Persistence(common.persistence, sharedSeed);
-    this.directory = new Directory(memory, this.persistence, drawLport);
+    const { worker: share = { worker: 0, workers: 1 } } = plan;
+    const all = siblings?.memories ?? [memory];
+    this.loans = new Loans(common.loans, sharedSeed, share.worker);
+    this.directory = new Directory(memory, all, share, this.persistence, drawLport);
     this.directory.apply(plan);
     this.icmp = new IcmpSender(this.departures, memory.counters, seed, (packet) =>
       isAnswerable(packet, this.directory.addresses, this.directory.ports[this.portIndex]),
     );
-    const { worker = { worker: 0, workers: 1 } } = plan;
-    this.admission = new Admission(plan.services, common.clients, memory.clientPrefixes, worker, sharedSeed);
+    this.admission = new Admission(
+      plan.services,
+      common,
+      memory.clientPrefixes,
+      all.map(({ counters }) => counters),
+      share.worker,
+      sharedSeed,
+    );
     this.admission.takeOver(memory.records, memory.table[0]);
     this.#noteLegs();
     const onewayMax = Math.max(1, Math.floor((plan.maxSessions * plan.onewayShare) / 100));
@@ -187,6 +203,7 @@ export class DatapathState {
     // One that was evicted perhaps had no time to be answered: it says something of a flood, not of the real server.
     if (!wasNormal && end === 'expired') servers[server + SERVER_COUNTER.onewayEnded]++;
     this.admission.ended(records, base);
+    if (!this.loans.isEmpty) this.loans.end(records, base + CLIENT, cportOf(records, base), serviceIndex);
   }
 
   /** Goes on with the sessions of a datapath that had this memory before, if there was one. */
@@ -229,15 +246,27 @@ export class DatapathState {
   }
 
   /** The packet under way, as it was parsed, belongs to a service, which has received it. */
-  belongsTo({ index }: Service, direction: Direction): void {
-    const { departures, packet } = this;
-    const { counters } = this.memory;
+  belongsTo(service: Service, direction: Direction): void {
+    this.concerns(service, direction);
+    this.countReceived();
+  }
+
+  /** As belongsTo, but that it was received is said by countReceived before anything is sent, unless it is passed on. */
+  concerns({ index }: Service, direction: Direction): void {
+    const { departures } = this;
+    this.isReceived = false;
     this.serviceIndex = index;
     departures.direction = direction;
-    departures.receivedLen = packet.totalLen;
-    const row = counterRow(index);
+    departures.receivedLen = this.packet.totalLen;
+  }
+
+  countReceived(): void {
+    this.isReceived = true;
+    const { direction, receivedLen } = this.departures;
+    const { counters } = this.memory;
+    const row = counterRow(this.serviceIndex);
     counters[row + RECEIVED_PACKETS[direction]]++;
-    counters[row + RECEIVED_BYTES[direction]] += packet.totalLen;
+    counters[row + RECEIVED_BYTES[direction]] += receivedLen;
   }
 
   /** The service of a session. */
@@ -299,17 +328,50 @@ export class DatapathState {
    */
   handOver(
     frame: Frame,
-    { off, totalLen, largestFragment }: Packet,
+    packet: Packet,
     addresses: Int32Array,
     sport: number,
     dport: number,
     portIndex: number,
   ): Verdict {
     const siblings = this.#siblings;
-    if (siblings === undefined || this.isHandedOver || this.isMerged) return VERDICT.forward;
-    const owner = siblings.ownerOf(addresses, sport, dport);
+    this.lentServer = -1;
+    if (siblings === undefined || this.isMerged) return VERDICT.forward;
+    let owner = this.isHandedOver ? siblings.self : siblings.ownerOf(addresses, sport, dport);
+    if (owner === siblings.self) owner = this.#holderOf(addresses, sport, dport, siblings.self);
     if (owner === siblings.self || !this.directory.addresses.isServed(addresses, 4)) return VERDICT.forward;
-    if (!siblings.handOver(owner, frame, off, off + totalLen, portIndex, largestFragment))
+    return this.#pass(owner, frame, packet, portIndex);
+  }
+
+  /** Whose session the client's packet belongs to, where that is not the one that its packets come to. */
+  #holderOf(addresses: Int32Array, sport: number, dport: number, self: number): number {
+    if (this.loans.isEmpty) return self;
+    const service = this.directory.addresses.serviceAt(addresses, 4, dport);
+    if (service < 0) return self;
+    const holder = this.loans.holderOf(addresses, 0, sport, service);
+    if (holder === NOBODY) return self;
+    if (holder === self && this.isHandedOver) this.lentServer = this.loans.takeServer();
+    return holder;
+  }
+
+  /**
+   * Lets a sibling that has an lport towards the real server open the session of the client's packet under way.
+   * VERDICT.forward: none has.
+   */
+  lend(frame: Frame, service: Service, realServer: RealServer, isKnown: boolean): Verdict {
+    const siblings = this.#siblings;
+    const { packet } = this;
+    if (siblings === undefined || this.lentServer >= 0) return VERDICT.forward;
+    const lender = this.directory.lenderFor(realServer, isKnown);
+    if (lender < 0) return VERDICT.forward;
+    const { addresses, sport } = packet;
+    if (!this.loans.lend(addresses, 0, sport, service.index, lender, realServer.index))
+      return VERDICT.forward;
+    return this.#pass(lender, frame, packet, this.portIndex);
+  }
+
+  #pass(to: number, frame: Frame, { off, totalLen, largestFragment }: Packet, portIndex: number): Verdict {
+    if (!this.#siblings!.handOver(to, frame, off, off + totalLen, portIndex, largestFragment))
       return DROP.handover_failed;
     this.count(-1, COUNTER.handedOver);
     return VERDICT.handedOver;

@@ -8,6 +8,7 @@ export class RealServer {
   readonly legs: readonly Leg[];
   /** Lports of each leg that are kept back from clients that nobody knows. */
   readonly #reserves: readonly number[];
+  readonly #reservePercent: number;
   readonly hasReserve: boolean;
   #next = 0;
   /** The lport that `takeLport` took last. */
@@ -19,8 +20,18 @@ export class RealServer {
   constructor(index: number, legs: readonly Leg[], reservePercent: number) {
     this.index = index;
     this.legs = legs;
-    this.#reserves = legs.map(({ pool }) => Math.floor((pool.capacity * reservePercent) / 100));
+    this.#reservePercent = reservePercent;
+    this.#reserves = legs.map(({ pool }) => this.#reserveOf(pool.capacity));
     this.hasReserve = this.#reserves.some((reserve) => reserve > 0);
+  }
+
+  #reserveOf(lports: number): number {
+    return Math.floor((lports * this.#reservePercent) / 100);
+  }
+
+  /** Lports that a datapath which has `capacity` of them, `inUse` in use, could give to the client. */
+  left(capacity: number, inUse: number, isKnown: boolean): number {
+    return capacity - inUse - (isKnown ? 0 : this.#reserveOf(capacity));
   }
 
   /** Whether this is its address, at words 0 to 3, and the port that it serves. */

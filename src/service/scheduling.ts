@@ -2,14 +2,18 @@
 // the same order: turns go on, and a table that takes milliseconds to fill is not filled again.
 import type { ServicePlan } from './plan.ts';
 import type { RealServer } from './real-server.ts';
-import { SCHEDULERS, type Scheduler } from './scheduler/scheduler.ts';
+import { SCHEDULERS, type Scheduler, type Share } from './scheduler/scheduler.ts';
 
 /** What is known of the real servers, in memory that others write to. */
 export interface Load {
   /** Per real server; below 1 it takes no new session. */
   readonly weights: Int32Array;
-  /** Sessions that the real server has now. */
+  /** Sessions that the real server has now, with all datapaths. */
   sessionsOf(realServerIndex: number): number;
+  /** Per service: whose turn is next. */
+  readonly turns: Int32Array;
+  /** Which of how many datapaths that share the services this is. */
+  readonly share: Share;
 }
 
 export class Scheduling {
@@ -27,6 +31,7 @@ export class Scheduling {
     keys: readonly string[],
     servers: readonly RealServer[],
     load: Load,
+    serviceIndex: number,
   ) {
     this.#name = name;
     this.#keys = keys;
@@ -38,6 +43,8 @@ export class Scheduling {
       keys,
       weights: this.#weights,
       sessions: (i) => load.sessionsOf(this.#servers[i].index),
+      turns: load.turns.subarray(serviceIndex, serviceIndex + 1),
+      share: load.share,
     });
   }
 

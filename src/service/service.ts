@@ -64,7 +64,7 @@ export class Service implements SessionService, UoaPolicy {
       this.scheduling = before.scheduling;
       this.scheduling.goOn(scheduled);
     } else {
-      this.scheduling = new Scheduling(plan.scheduler, keys, scheduled, choosing);
+      this.scheduling = new Scheduling(plan.scheduler, keys, scheduled, choosing, plan.index);
     }
   }
 

@@ -44,10 +44,9 @@ export class LportPool {
     { worker, workers } = { worker: 0, workers: 1 },
     drawStart: (count: number) => number = () => 0,
   ) {
-    const skipped = (((worker - first) % workers) + workers) % workers;
-    this.#first = first + skipped;
+    this.#first = firstOf(first, worker, workers);
     this.#step = workers;
-    this.capacity = Math.max(0, Math.floor((last - this.#first) / workers) + 1);
+    this.capacity = lportsOf(first, last, worker, workers);
     this.#start = this.capacity === 0 ? 0 : drawStart(this.capacity);
   }
 
@@ -140,6 +139,15 @@ export class LportPool {
     this.#returned = larger;
     this.#head = 0;
   }
+}
+
+/** The first lport of a worker's share from `first` on. */
+const firstOf = (first: number, worker: number, workers: number): number =>
+  first + ((((worker - first) % workers) + workers) % workers);
+
+/** How many lports of `first` to `last` are a worker's share. */
+export function lportsOf(first: number, last: number, worker: number, workers: number): number {
+  return Math.max(0, Math.floor((last - firstOf(first, worker, workers)) / workers) + 1);
 }
 
 /** More of them are counted, 0.1 ms for all that there are, where sorting takes 3 ms. */

@@ -16,7 +16,7 @@ describe('sessions per client', () => {
   test('are counted over all datapaths, and by service', () => {
     const clients = tableOf();
     const plans = [planOf({ sessionsPerClient: 5 }), planOf({ sessionsPerClient: 2 }, { index: 1 })];
-    const [first, second] = [0, 1].map((worker) => new Worker(plans, clients, worker, 2)) as [Worker, Worker];
+    const [first, second] = [0, 1].map((worker) => new Worker(plans, clients, worker)) as [Worker, Worker];
     assert.equal(first.openMany(A, 3), 3);
     assert.equal(second.openMany(A, 9), 2);
     assert.equal(first.open(A), 'drop:client_session_limit');
@@ -83,7 +83,7 @@ describe('sessions per client', () => {
     before.answer(before.open(A));
     before.open(A);
     for (const base of [0, 16]) before.records[base + LPORT_FLAGS]! &= ~FLAG_COUNTED;
-    const after = new Worker([planOf({ sessionsPerClient: 3 })], tableOf(), 0, 1, before.records);
+    const after = new Worker([planOf({ sessionsPerClient: 3 })], tableOf(), 0, before.records);
     for (const base of [0, 16]) after.admission.restored(0, after.records, base);
     assert.equal(after.openMany(A, 9), 1);
     assert.ok(after.isKnown(A));
@@ -94,7 +94,7 @@ describe('new sessions per client and second', () => {
   test('are counted over all datapaths, by client, in bursts of a second', () => {
     const clients = tableOf();
     const plans = [planOf({ newSessionsPerClient: 4 })];
-    const [first, second] = [0, 1].map((worker) => new Worker(plans, clients, worker, 2)) as [Worker, Worker];
+    const [first, second] = [0, 1].map((worker) => new Worker(plans, clients, worker)) as [Worker, Worker];
     assert.deepEqual([first.openMany(A, 3), second.openMany(A, 9), first.openMany(A, 9)], [3, 1, 0]);
     assert.equal(second.openMany(B, 9), 4);
     first.now = 500;
@@ -151,7 +151,7 @@ describe('a client that was answered', () => {
   test('is known to all datapaths, by its prefix', () => {
     const clients = tableOf();
     const plans = [planOf({ prefixV6: 48 })];
-    const [first, second] = [0, 1].map((worker) => new Worker(plans, clients, worker, 2)) as [Worker, Worker];
+    const [first, second] = [0, 1].map((worker) => new Worker(plans, clients, worker)) as [Worker, Worker];
     first.now = 500;
     first.answer(first.open('2001:db8::1'));
     assert.deepEqual([second.isKnown('2001:db8:0:7::2'), second.isKnown('2001:db8:1::1')], [true, false]);
@@ -233,7 +233,7 @@ describe('a table of clients without room', () => {
       worker.answer(others[0]!);
       worker.update([planOf({ ...of, prefixV6: 48 })]);
       worker.update([planOf(of)]);
-      const after = new Worker([planOf(of)], clients, 0, 1, worker.records, worker.prefixes);
+      const after = new Worker([planOf(of)], clients, 0, worker.records, worker.prefixes);
       for (const base of others) after.admission.restored(0, after.records, Number(base));
       assert.equal(ClientTable.uncounted(clients), 5);
       for (const base of others) after.end(base);
@@ -257,7 +257,7 @@ describe('a table of clients without room', () => {
     const bases = Array.from({ length: 10 }, (_, n) => before.open(`192.0.2.${n}`));
     for (const base of bases) before.records[Number(base) + LPORT_FLAGS]! &= ~FLAG_COUNTED;
     const clients = tableOf(8);
-    const after = new Worker([planOf(limits)], clients, 0, 1, before.records);
+    const after = new Worker([planOf(limits)], clients, 0, before.records);
     for (const base of bases) after.admission.restored(0, after.records, Number(base));
     assert.equal(ClientTable.uncounted(clients), 2);
   });
@@ -265,7 +265,7 @@ describe('a table of clients without room', () => {
   test('goes on without what another datapath holds locked, and the successor of that one releases it', () => {
     const clients = tableOf(8);
     const limits = { sessionsPerClient: 1, newSessionsPerClient: 5 };
-    const worker = new Worker([planOf(limits)], clients, 0, 2);
+    const worker = new Worker([planOf(limits)], clients, 0);
     const base = worker.open(A);
     clients[FIRST_LOCK] = 2; // of datapath 1, which ended
     assert.equal(typeof worker.open(A), 'number');
@@ -273,7 +273,7 @@ describe('a table of clients without room', () => {
     assert.ok(ClientTable.uncounted(clients) > 0);
     worker.end(other);
     worker.end(base);
-    new Worker([planOf(limits)], clients, 1, 2);
+    new Worker([planOf(limits)], clients, 1);
     assert.equal(clients[FIRST_LOCK], 0);
     assert.equal(worker.openMany(A, 9), 1, 'and what ended meanwhile is taken off');
   });
@@ -291,7 +291,7 @@ describe('counts of clients', () => {
       const clients = tableOf(16);
       let prefixV4 = 32;
       const plans = () => [planOf({ sessionsPerClient: LIMIT, prefixV4 })];
-      const workers = [0, 1].map((worker) => new Worker(plans(), clients, worker, 2));
+      const workers = [0, 1].map((worker) => new Worker(plans(), clients, worker));
       let alive: { worker: number; base: number; n: number }[] = [];
       const same = (a: number, b: number) => prefixV4 === 24 || a === b;
       for (const { worker: index, what, n } of steps) {
@@ -308,7 +308,7 @@ describe('counts of clients', () => {
         } else if (what === 'answer' && own.length > 0) {
           worker.answer(own[0]!.base);
         } else if (what === 'restart') {
-          workers[index] = new Worker(plans(), clients, index, 2, worker.records, worker.prefixes);
+          workers[index] = new Worker(plans(), clients, index, worker.records, worker.prefixes);
         } else if (what === 'update' && alive.length < LIMIT) {
           prefixV4 = prefixV4 === 32 ? 24 : 32;
           for (const one of workers) one.update(plans());
@@ -336,11 +336,11 @@ describe('counts of clients', () => {
         const first = Number(worker.open(A));
         const second = what === 'end' ? Number(worker.open(A)) : -1;
         const isWhole = dyingAfter(last, records, (watched) => {
-          const dying = new Worker(plans, clients, 0, 1, watched, worker.prefixes);
+          const dying = new Worker(plans, clients, 0, watched, worker.prefixes);
           if (what === 'open') dying.open(A);
           else dying.end(second);
         });
-        const after = new Worker(plans, clients, 0, 1, records, worker.prefixes);
+        const after = new Worker(plans, clients, 0, records, worker.prefixes);
         const bases = [first, 16].filter((base) => records[base + LPORT_FLAGS] !== 0);
         for (const base of bases) after.end(base);
         assert.equal(after.openMany(A, 9), 2, `${what}, write ${last}`);

@@ -1,6 +1,8 @@
 // Datapaths that share a table of clients, each with its own records, and the clients that want sessions.
 import { Admission, type AdmissionPlan } from '../../src/datapath/admission.ts';
 import { ClientTable } from '../../src/datapath/client-table.ts';
+import { COUNTER, counterCells, counterRow } from '../../src/datapath/counters.ts';
+import { BUCKET_WORDS } from '../../src/datapath/memory.ts';
 import { VERDICT, verdictName } from '../../src/datapath/verdict.ts';
 import type { LimitsPlan } from '../../src/service/plan.ts';
 import {
@@ -11,6 +13,7 @@ import {
   LAST_SEEN,
   LPORT_FLAGS,
   SESSION_WORDS,
+  serviceOf,
 } from '../../src/session/session.ts';
 import { parseAddressInto } from '../../src/wire/address.ts';
 import { Packet } from '../../src/wire/packet.ts';
@@ -40,36 +43,53 @@ function packetFrom(client: string): Packet {
   return packet;
 }
 
+const WORKERS_MAX = 8;
+const shared = new WeakMap<Int32Array, { buckets: Int32Array; counters: Float64Array[] }>();
+
+/** What the datapaths with the same table of clients share besides it. */
+function sharedBy(clients: Int32Array): { buckets: Int32Array; counters: Float64Array[] } {
+  const known = shared.get(clients) ?? {
+    buckets: new Int32Array(SERVICES * BUCKET_WORDS),
+    counters: Array.from({ length: WORKERS_MAX }, () => new Float64Array(counterCells(SERVICES))),
+  };
+  shared.set(clients, known);
+  return known;
+}
+
 /** One datapath's view, with the calls that the walks make. */
 export class Worker {
   readonly admission: Admission;
   readonly records: Int32Array;
   readonly prefixes: Float64Array;
   now = 0;
-  #sessions = 0;
+  readonly #counters: Float64Array;
 
   constructor(
     plans: readonly AdmissionPlan[],
     clients: Int32Array,
     worker = 0,
-    workers = 1,
     records: Int32Array = new Int32Array(SLOTS * SESSION_WORDS),
     prefixes: Float64Array = new Float64Array(SERVICES),
   ) {
     this.records = records;
     this.prefixes = prefixes;
-    this.admission = new Admission(plans, clients, prefixes, { worker, workers }, [worker + 1, 77]);
+    const { buckets, counters } = sharedBy(clients);
+    this.#counters = counters[worker]!;
+    this.#counters.fill(0);
+    this.admission = new Admission(plans, { clients, buckets }, prefixes, counters, worker, [worker + 1, 77]);
+    for (let base = 0; base < records.length; base += SESSION_WORDS)
+      if (records[base + LPORT_FLAGS] !== 0) this.#count(serviceOf(records, base), 1);
     this.admission.takeOver(records, SLOTS);
   }
 
   judge(client: string, index = 0): string {
-    return verdictName(this.admission.judge(index, packetFrom(client), this.#sessions, this.now));
+    return verdictName(this.admission.judge(index, packetFrom(client), this.now));
   }
 
   /** Opens a session when that is allowed; its base, or the reason why not. */
   open(client: string, index = 0): number | string {
     const packet = packetFrom(client);
-    const verdict = this.admission.judge(index, packet, this.#sessions, this.now);
+    const verdict = this.admission.judge(index, packet, this.now);
     if (verdict !== VERDICT.forward) return verdictName(verdict);
     let base = 0;
     while (base < this.records.length && this.records[base + LPORT_FLAGS] !== 0) base += SESSION_WORDS;
@@ -79,7 +99,7 @@ export class Worker {
     this.records[base + LAST_SEEN] = this.now;
     this.records[base + LPORT_FLAGS] = FLAG_USED;
     this.admission.opened(index, this.records, base);
-    this.#sessions++;
+    this.#count(index, 1);
     return base;
   }
 
@@ -101,7 +121,11 @@ export class Worker {
     const at = Number(base);
     this.admission.ended(this.records, at);
     this.records[at + LPORT_FLAGS] = 0;
-    this.#sessions--;
+    this.#count(serviceOf(this.records, at), -1);
+  }
+
+  #count(index: number, sessions: number): void {
+    this.#counters[counterRow(index) + COUNTER.sessionsOneway]! += sessions;
   }
 
   isKnown(client: string, index = 0): boolean {

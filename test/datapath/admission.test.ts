@@ -40,24 +40,31 @@ describe('admission', () => {
     );
   });
 
-  for (const [sessions, workers, share] of [
-    [10, 1, 10],
-    [10, 3, 4],
-    [1, 4, 1],
+  for (const [sessions, count] of [
+    [10, 1],
+    [10, 3],
+    [1, 4],
+    [50, 2],
   ] as const) {
-    test(`of ${sessions} sessions a datapath of ${workers} takes ${share}`, () => {
-      const worker = new Worker([planOf({ sessions })], tableOf(), 0, workers);
-      const bases = Array.from({ length: share }, () => worker.open(A));
-      assert.equal(worker.open(B), 'drop:session_limit');
-      worker.end(bases[0]!);
-      assert.equal(typeof worker.open(B), 'number');
-      assert.equal(worker.open(B), 'drop:session_limit');
+    test(`${sessions} sessions are exactly so many with ${count} datapaths, whoever has how many`, () => {
+      const clients = tableOf();
+      const workers = Array.from({ length: count }, (_, n) => new Worker([planOf({ sessions })], clients, n));
+      const last = workers.at(-1)!;
+      // All but one in the first.
+      const bases = Array.from({ length: sessions - 1 }, () => workers[0]!.open(A));
+      assert.ok(bases.every((base) => typeof base === 'number'));
+      const base = last.open(A);
+      assert.equal(typeof base, 'number');
+      for (const worker of workers) assert.equal(worker.open(B), 'drop:session_limit');
+      last.end(base);
+      assert.equal(typeof workers[0]!.open(B), 'number');
+      for (const worker of workers) assert.equal(worker.open(B), 'drop:session_limit');
     });
   }
 
   describe('new sessions per second', () => {
-    const start = (newSessions: number, workers = 1, now = 0) => {
-      const worker = new Worker([planOf({ newSessions })], tableOf(), 0, workers);
+    const start = (newSessions: number, now = 0) => {
+      const worker = new Worker([planOf({ newSessions })], tableOf());
       worker.now = now;
       const take = (after: number) => {
         worker.now = (worker.now + after) | 0;
@@ -74,9 +81,31 @@ describe('admission', () => {
       assert.equal(worker.judge(A), 'drop:new_session_limit');
     });
 
-    test('are shared out to the datapaths, and each may open one at once', () => {
-      const { take } = start(1, 4);
-      assert.deepEqual([0, 3_999, 1, 60_000].map(take), [1, 0, 1, 1]);
+    test('are as many over all datapaths, whichever the clients come to', () => {
+      const clients = tableOf();
+      const workers = [0, 1, 2, 3].map((n) => new Worker([planOf({ newSessions: 10 })], clients, n));
+      const take = (n: number, now: number) => {
+        workers[n]!.now = now;
+        let count = 0;
+        while (workers[n]!.judge(A) === 'forward') count++;
+        return count;
+      };
+      assert.deepEqual([take(0, 1000), take(1, 1000), take(3, 1001)], [10, 0, 0]);
+      assert.deepEqual([take(2, 1100), take(1, 1200), take(0, 60_000), take(3, 60_000)], [1, 1, 10, 0]);
+    });
+
+    test('may be ten million', () => {
+      const { worker } = start(10_000_000);
+      for (let n = 0; n < 1000; n++) assert.equal(worker.judge(A), 'forward');
+    });
+
+    test('are not spent on who has too many sessions', () => {
+      const worker = new Worker([planOf({ newSessions: 10, sessionsPerClient: 1 })], tableOf());
+      worker.open(A);
+      for (let n = 0; n < 20; n++) assert.equal(worker.judge(A), 'drop:client_session_limit');
+      let count = 0;
+      while (worker.judge(B) === 'forward') count++;
+      assert.equal(count, 9);
     });
 
     test('come at a rate above the resolution of the clock', () => {
@@ -85,13 +114,13 @@ describe('admission', () => {
     });
 
     test('go on when the clock wraps, or stands, or a packet is of a moment ago', () => {
-      const { take } = start(10, 1, 0x7fff_ffff - 50);
+      const { take } = start(10, 0x7fff_ffff - 50);
       assert.deepEqual([0, 100, 0, 100, -20, 20, 100].map(take), [10, 1, 0, 1, 0, 0, 1]);
     });
 
     test('are one burst at the first packet, whatever the clock says then', () => {
       for (const now of [-1, -500, -999, -1_000, -5_000, 0x7fff_ffff, -0x8000_0000])
-        assert.equal(start(10, 1, now).take(0), 10);
+        assert.equal(start(10, now).take(0), 10);
     });
 
     test('are all there after a silence of which the clock says that it was negative', () => {
@@ -105,7 +134,7 @@ describe('admission', () => {
         fc.integer(),
         fc.array(fc.nat(1_500), { minLength: 1, maxLength: 60 }),
         (rate, first, waits) => {
-          const { take } = start(rate, 1, first | 0);
+          const { take } = start(rate, first | 0);
           let elapsed = 0;
           let taken = 0;
           for (const wait of waits) {

@@ -1,9 +1,9 @@
 // Several datapaths that share the services: what the kernel gave to one and belongs to another is passed on, once.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { COUNTER, counterRow, dropColumn } from '../../src/datapath/counters.ts';
+import { COUNTER, dropColumn } from '../../src/datapath/counters.ts';
 import { Datapath } from '../../src/datapath/datapath.ts';
-import { allocateMemory, type DatapathMemory } from '../../src/datapath/memory.ts';
+import { allocateMemory } from '../../src/datapath/memory.ts';
 import { DROP, verdictName } from '../../src/datapath/verdict.ts';
 import { Frame, HEADROOM } from '../../src/wire/frame.ts';
 import { icmp4 } from '../packets/builder.ts';
@@ -11,92 +11,9 @@ import { hex, pattern } from '../packets/bytes.ts';
 import { dissect } from '../packets/dissect.ts';
 import { fragments4, fragments6, reassemble } from '../packets/fragments.ts';
 import { type Fields, pair } from './pair.ts';
-import { makePlan, type PlanChange, PORT } from './rig.ts';
+import { makePlan, PORT } from './rig.ts';
 import { CIP, fromClient, fromRealServer, LIP, RIP, toRealServer, VIP } from './roles.ts';
-
-const PLAIN: PlanChange = { service: { maxTrials: 0 } };
-const WORKERS = 2;
-
-interface HandedOver {
-  to: number;
-  portIndex: number;
-  largestFragment: number;
-  packet: string;
-}
-
-/** Of the plan's service; nobody else has such ports here. */
-const isLport = (port: number) => port >= 20_005 && port <= 20_104;
-
-/**
- * Datapaths of one plan, of which client ports and lports belong to number `port % 2`. What is handed over waits until
- * `deliver`.
- */
-class Siblings {
-  readonly memories: DatapathMemory[] = [];
-  readonly handedOver: HandedOver[] = [];
-  /** By datapath, as hexadecimal digits. */
-  readonly sent: string[][] = [[], []];
-  isQueueFull = false;
-  readonly #datapaths: Datapath[];
-
-  constructor(change: PlanChange = PLAIN) {
-    const plan = makePlan(change);
-    this.#datapaths = Array.from({ length: WORKERS }, (_, self) => {
-      const own = { ...plan, worker: { worker: self, workers: WORKERS } };
-      const memory = allocateMemory(own);
-      this.memories.push(memory);
-      const send = (frame: Frame, off: number, len: number) => {
-        this.sent[self]!.push(hex(frame.bytes.subarray(off, off + len)));
-        return true;
-      };
-      return new Datapath(own, memory, send, [1, 2], {
-        self,
-        ownerOf: (_, sport, dport) => (isLport(dport) ? dport : sport) % WORKERS,
-        handOver: (to, frame, off, end, portIndex, largestFragment) => {
-          if (this.isQueueFull) return false;
-          assert.notEqual(to, self, 'nobody passes on to itself');
-          const packet = hex(frame.bytes.subarray(off, end));
-          this.handedOver.push({ to, portIndex, largestFragment, packet });
-          return true;
-        },
-      });
-    });
-  }
-
-  receive(at: number, packet: Uint8Array, port: number): string {
-    return this.#give(packet, (frame, off, end) =>
-      this.#datapaths[at]!.receive(frame, off, end, port, 5_000),
-    );
-  }
-
-  /** Gives the packets that were passed on to those they were passed on to. */
-  deliver(): string[] {
-    return this.handedOver
-      .splice(0)
-      .map(({ to, portIndex, largestFragment, packet }) =>
-        this.#give(Buffer.from(packet, 'hex'), (frame, off, end) =>
-          this.#datapaths[to]!.receiveHandedOver(frame, off, end, portIndex, largestFragment, 5_000),
-        ),
-      );
-  }
-
-  counted(at: number, column: number): number {
-    return this.memories[at]!.counters[counterRow(-1) + column]!;
-  }
-
-  /** Those that each datapath opened. */
-  get created(): number[] {
-    return this.memories.map(({ counters }) => counters[counterRow(0) + COUNTER.sessionsCreated]!);
-  }
-
-  #give(packet: Uint8Array, receive: (frame: Frame, off: number, end: number) => number): string {
-    const frame = new Frame(new Uint8Array(HEADROOM + packet.length + 64));
-    frame.bytes.set(packet, HEADROOM);
-    return verdictName(
-      receive(frame, HEADROOM, HEADROOM + packet.length) as Parameters<typeof verdictName>[0],
-    );
-  }
-}
+import { type HandedOver, PLAIN, Siblings } from './sibling-rig.ts';
 
 const ODD: Fields = { sport: 5001 };
 

@@ -12,7 +12,14 @@ export interface Servers extends ServerSet {
 /** `10.2.0.0:6000` and on, unless `keys` says otherwise. */
 export function servers(weights: readonly number[], keys = weights.map((_, index) => keyOf(index))): Servers {
   const taken = new Array<number>(weights.length).fill(0);
-  return { keys, weights: Int32Array.from(weights), taken, sessions: (index) => taken[index] ?? -1 };
+  return {
+    keys,
+    weights: Int32Array.from(weights),
+    taken,
+    sessions: (index) => taken[index] ?? -1,
+    turns: new Int32Array(1),
+    share: { worker: 0, workers: 1 },
+  };
 }
 
 export const keyOf = (index: number): string => `10.2.${index >>> 8}.${index & 255}:6000`;

@@ -16,6 +16,15 @@ export interface ServerSet {
   readonly weights: Int32Array;
   /** Sessions that it has at the moment. */
   sessions(index: number): number;
+  /** Cell 0: whose turn is next, for all datapaths that share the service. */
+  readonly turns: Int32Array;
+  /** Which of how many datapaths that share the service this is. */
+  readonly share: Share;
+}
+
+export interface Share {
+  readonly worker: number;
+  readonly workers: number;
 }
 
 export interface Scheduler {

@@ -1,0 +1,127 @@
+// Clients whose sessions are with another datapath than their packets come to: theirs had no lport left towards the real
+// server, another one had. In memory that all datapaths share: a hash table of small sets, bounded. An entry stays as long as
+// the session; one whose session is gone does no harm, because whoever it names opens it anew.
+//
+// An entry is taken by a compare-and-exchange of its holder, written, and then named; so nobody reads half of one.
+import { hashTuple } from '../session/tuple-hash.ts';
+import { isV4 } from '../wire/address.ts';
+
+const COUNT = 0;
+const HEADER = 16;
+
+const WAYS = 8;
+const ENTRY_WORDS = 8;
+const SETS = 2048;
+// Words of an entry, after the client's address.
+/** cport in the upper half, service index in the lower. */
+const CPORT_SERVICE = 4;
+/** 0: free; worker + 1: whose session it is; negative: -(worker + 1) writes it. */
+const HOLDER = 5;
+/** Index of the chosen real server + 1, until the session is opened. */
+const SERVER = 6;
+
+const SET_WORDS = WAYS * ENTRY_WORDS;
+
+export const NOBODY = -1;
+
+export class Loans {
+  readonly #words: Int32Array;
+  readonly #seed: readonly [number, number];
+  readonly #self: number;
+  readonly #key = new Int32Array(8);
+  #cportService = 0;
+  #set = 0;
+
+  static words(workers: number): number {
+    return workers > 1 ? HEADER + SETS * SET_WORDS : 0;
+  }
+
+  /** `words` are zeroed memory, or what datapaths used before; `seed` is the same for all of them, `self` this one's number. */
+  constructor(words: Int32Array, seed: readonly [number, number], self: number) {
+    this.#words = words;
+    this.#seed = seed;
+    this.#self = self;
+    // What a predecessor was about to write.
+    for (let entry = HEADER; entry < words.length; entry += ENTRY_WORDS)
+      Atomics.compareExchange(words, entry + HOLDER, -(self + 1), 0);
+  }
+
+  /** No client is with another datapath. */
+  get isEmpty(): boolean {
+    return this.#words.length === 0 || Atomics.load(this.#words, COUNT) <= 0;
+  }
+
+  /** The client addresses[at..at+3] with its port is with this datapath from now on. False: there is no room. */
+  lend(
+    addresses: Int32Array,
+    at: number,
+    cport: number,
+    service: number,
+    to: number,
+    server: number,
+  ): boolean {
+    const words = this.#words;
+    this.#select(addresses, at, cport, service);
+    let entry = this.#find();
+    if (entry < 0) {
+      entry = this.#takeFree();
+      if (entry < 0) return false;
+      for (let i = 0; i < 4; i++) words[entry + i] = this.#key[i];
+      words[entry + CPORT_SERVICE] = this.#cportService;
+      Atomics.add(words, COUNT, 1);
+    }
+    Atomics.store(words, entry + SERVER, server + 1);
+    Atomics.store(words, entry + HOLDER, to + 1);
+    return true;
+  }
+
+  /** Which datapath the client's session is with; NOBODY: its own. */
+  holderOf(addresses: Int32Array, at: number, cport: number, service: number): number {
+    this.#select(addresses, at, cport, service);
+    const entry = this.#find();
+    return entry < 0 ? NOBODY : Atomics.load(this.#words, entry + HOLDER) - 1;
+  }
+
+  /** The real server that was chosen for the client asked for last, told once; -1: its session was opened before. */
+  takeServer(): number {
+    const entry = this.#find();
+    return entry < 0 ? -1 : Atomics.exchange(this.#words, entry + SERVER, 0) - 1;
+  }
+
+  /** The session, which was with this datapath, is over. */
+  end(addresses: Int32Array, at: number, cport: number, service: number): void {
+    const words = this.#words;
+    this.#select(addresses, at, cport, service);
+    const entry = this.#find();
+    if (entry < 0) return;
+    const mine = this.#self + 1;
+    if (Atomics.compareExchange(words, entry + HOLDER, mine, 0) === mine) Atomics.sub(words, COUNT, 1);
+  }
+
+  #select(addresses: Int32Array, at: number, cport: number, service: number): void {
+    for (let i = 0; i < 4; i++) this.#key[i] = addresses[at + i];
+    this.#cportService = (cport << 16) | service;
+    const [key0, key1] = this.#seed;
+    const family = isV4(addresses, at) ? 4 : 6;
+    const hash = hashTuple(key0, key1, this.#key, family, this.#cportService);
+    this.#set = HEADER + ((hash >>> 0) % SETS) * SET_WORDS;
+  }
+
+  #find(): number {
+    const words = this.#words;
+    const key = this.#key;
+    for (let entry = this.#set; entry < this.#set + SET_WORDS; entry += ENTRY_WORDS) {
+      if (Atomics.load(words, entry + HOLDER) <= 0) continue;
+      if (words[entry + 3] !== key[3] || words[entry + CPORT_SERVICE] !== this.#cportService) continue;
+      if (words[entry] === key[0] && words[entry + 1] === key[1] && words[entry + 2] === key[2]) return entry;
+    }
+    return -1;
+  }
+
+  #takeFree(): number {
+    const words = this.#words;
+    for (let entry = this.#set; entry < this.#set + SET_WORDS; entry += ENTRY_WORDS)
+      if (Atomics.compareExchange(words, entry + HOLDER, 0, -(this.#self + 1)) === 0) return entry;
+    return -1;
+  }
+}
