@@ -40,7 +40,7 @@ export function openSession(state: DatapathState, frame: Frame, service: Service
   if (fits !== VERDICT.forward) return fits;
   let leg = takeLport(state, service, realServer, false, nowMs);
   if (leg === undefined) {
-    const lent = state.lend(frame, service, realServer, takenLport.isKnown);
+    const lent = lend(state, frame, service, realServer);
     if (lent !== VERDICT.forward) return lent;
     leg = clearLport(state, realServer);
   }
@@ -115,6 +115,19 @@ function takeLport(
     if (leg !== undefined) return leg;
   }
   return undefined;
+}
+
+/**
+ * Lets a sibling that has an lport towards the real server open the session of the client's packet under way.
+ * VERDICT.forward: none has.
+ */
+function lend(state: DatapathState, frame: Frame, service: Service, realServer: RealServer): Verdict {
+  const { directory, lentServer, loans, packet, portIndex } = state;
+  const lender = lentServer >= 0 ? -1 : directory.lenderFor(realServer, takenLport.isKnown);
+  if (lender < 0) return VERDICT.forward;
+  if (!loans.lend(packet.addresses, 0, packet.sport, service.index, lender, realServer.index))
+    return VERDICT.forward;
+  return state.passTo(lender, frame, packet, portIndex);
 }
 
 /** As takeLport, where none is free: that of the session which waits longest for an answer. */

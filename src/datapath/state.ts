@@ -1,6 +1,5 @@
 // What the walks share: the directory, sessions, counters, the packet under way and the way out. One per datapath.
 import { Persistence } from '../service/persistence.ts';
-import type { RealServer } from '../service/real-server.ts';
 import type { Service } from '../service/service.ts';
 import type { Leg } from '../session/leg.ts';
 import {
@@ -340,7 +339,7 @@ export class DatapathState {
     let owner = this.isHandedOver ? siblings.self : siblings.ownerOf(addresses, sport, dport);
     if (owner === siblings.self) owner = this.#holderOf(addresses, sport, dport, siblings.self);
     if (owner === siblings.self || !this.directory.addresses.isServed(addresses, 4)) return VERDICT.forward;
-    return this.#pass(owner, frame, packet, portIndex);
+    return this.passTo(owner, frame, packet, portIndex);
   }
 
   /** Whose session the client's packet belongs to, where that is not the one that its packets come to. */
@@ -354,23 +353,8 @@ export class DatapathState {
     return holder;
   }
 
-  /**
-   * Lets a sibling that has an lport towards the real server open the session of the client's packet under way.
-   * VERDICT.forward: none has.
-   */
-  lend(frame: Frame, service: Service, realServer: RealServer, isKnown: boolean): Verdict {
-    const siblings = this.#siblings;
-    const { packet } = this;
-    if (siblings === undefined || this.lentServer >= 0) return VERDICT.forward;
-    const lender = this.directory.lenderFor(realServer, isKnown);
-    if (lender < 0) return VERDICT.forward;
-    const { addresses, sport } = packet;
-    if (!this.loans.lend(addresses, 0, sport, service.index, lender, realServer.index))
-      return VERDICT.forward;
-    return this.#pass(lender, frame, packet, this.portIndex);
-  }
-
-  #pass(to: number, frame: Frame, { off, totalLen, largestFragment }: Packet, portIndex: number): Verdict {
+  /** Passes the packet under way on to a sibling. */
+  passTo(to: number, frame: Frame, { off, totalLen, largestFragment }: Packet, portIndex: number): Verdict {
     if (!this.#siblings!.handOver(to, frame, off, off + totalLen, portIndex, largestFragment))
       return DROP.handover_failed;
     this.count(-1, COUNTER.handedOver);
