@@ -21,7 +21,7 @@ const HANG_MS = 10_000;
 function workerPids(rig: Rig): number[] {
   const isWorker = (pid: number) => {
     try {
-      return /\bworker\.[jt]s\0/.test(readFileSync(`/proc/${pid}/cmdline`, 'latin1'));
+      return /\bworker-main\.[jt]s\0/.test(readFileSync(`/proc/${pid}/cmdline`, 'latin1'));
     } catch {
       return false; // ended meanwhile
     }
