@@ -4,7 +4,6 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { adminSockets, SOCKET_FOLDER } from '../config/admin-socket.ts';
-import { loadConfig } from '../config/load.ts';
 import { ControlError, type Target } from '../ctl/admin-client.ts';
 
 export interface TargetOptions {
@@ -21,7 +20,9 @@ export async function findTarget({ admin, tokenFile, config }: TargetOptions): P
     const path = /^(?:unix:)?(\/.*)$/.exec(admin)?.[1];
     if (path !== undefined) return atSocket(path);
   }
-  const said = config === undefined ? undefined : loadConfig(config).admin;
+  // Loaded only where it is needed: it takes as long as all the rest of ctl.
+  const said =
+    config === undefined ? undefined : (await import('../config/load.ts')).loadConfig(config).admin;
   if (admin === undefined) {
     const socket = said ? await firstLive(adminSockets(said.socket, config!)) : await onlyLive();
     if (socket !== undefined) return atSocket(socket);

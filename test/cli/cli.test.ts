@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import { uoaProxy } from './program.ts';
+import { PROGRAM, uoaProxy } from './program.ts';
 
 describe('the command line', () => {
   it('prints its version', () => {
@@ -63,6 +66,22 @@ describe('the command line', () => {
       assert.doesNotMatch(stderr, /^ +at /m);
     });
   }
+});
+
+describe('ctl', () => {
+  it('starts without what reads a config, which takes as long as all the rest', (t) => {
+    const folder = mkdtempSync(join(tmpdir(), 'uoa-loaded-'));
+    t.after(() => rmSync(folder, { recursive: true }));
+    const [node, ...program] = PROGRAM;
+    // Node writes down every script that it loaded.
+    const env = { ...process.env, NODE_V8_COVERAGE: folder };
+    assert.equal(spawnSync(node!, [...program, 'ctl', '--help'], { env }).status, 0);
+    const loaded = readdirSync(folder)
+      .map((name) => readFileSync(join(folder, name), 'utf8'))
+      .join('');
+    assert.match(loaded, /node_modules\/yargs\//);
+    assert.doesNotMatch(loaded, /node_modules\/(zod|yaml|fastify|pino)\//);
+  });
 });
 
 describe('run', () => {
