@@ -42,15 +42,17 @@ export class Totals {
   refresh(): void {
     for (const key of ['counters', 'servers', 'legsInUse', 'io'] as const) {
       const total = this[key];
-      total.fill(0);
-      for (const memory of this.#memories) {
+      const [first, ...others] = this.#memories;
+      total.set(first[key]);
+      for (const memory of others) {
         const cells = memory[key];
         for (let i = 0; i < total.length; i++) total[i] += cells[i];
       }
     }
-    this.columns.fill(0);
-    for (let cell = 0; cell < this.counters.length; cell++)
-      this.columns[cell % COUNTER_COLUMNS] += this.counters[cell];
+    const { columns, counters } = this;
+    columns.fill(0);
+    for (let row = 0; row < counters.length; row += COUNTER_COLUMNS)
+      for (let column = 0; column < COUNTER_COLUMNS; column++) columns[column] += counters[row + column];
     this.#services.add();
     this.#servers.add();
   }
@@ -78,6 +80,7 @@ class NamedRows {
   readonly #gauges: readonly number[];
   /** What is added to the sums. */
   readonly #offsets: Float64Array;
+  #hasOffsets = false;
   #rows: ReadonlyMap<string, number> = new Map();
   /** What names that are gone had counted, the longest gone first. */
   readonly #gone = new Map<string, Float64Array>();
@@ -90,14 +93,16 @@ class NamedRows {
   }
 
   add(): void {
+    if (!this.#hasOffsets) return;
     const table = this.#table;
-    for (let cell = 0; cell < table.length; cell++) table[cell] += this.#offsets[cell];
+    const offsets = this.#offsets;
+    for (let cell = 0; cell < table.length; cell++) table[cell] += offsets[cell];
   }
 
   expect(rows: ReadonlyMap<string, number>): void {
     for (const [name, row] of rows) {
       if (this.#rows.get(name) === row) continue;
-      for (const cell of this.#countersOf(row)) this.#offsets[cell] -= this.#table[cell];
+      for (const cell of this.#countersOf(row)) this.#offset(cell, -this.#table[cell]);
     }
   }
 
@@ -112,13 +117,19 @@ class NamedRows {
     for (const [name, row] of rows) {
       const counted = this.#gone.get(name);
       if (counted === undefined || before.get(name) === row) continue;
-      for (const cell of this.#countersOf(row)) this.#offsets[cell] += counted[cell - row];
+      for (const cell of this.#countersOf(row)) this.#offset(cell, counted[cell - row]);
       this.#gone.delete(name);
     }
     for (const name of this.#gone.keys()) {
       if (this.#gone.size <= GONE_MAX) break;
       this.#gone.delete(name);
     }
+  }
+
+  #offset(cell: number, count: number): void {
+    if (count === 0) return;
+    this.#offsets[cell] += count;
+    this.#hasOffsets = true;
   }
 
   *#countersOf(row: number): Iterable<number> {

@@ -404,7 +404,7 @@ test('services come and go: a number that is used anew inherits nothing, and no 
 function workerPids(rig: Rig): number[] {
   return rig.topology.pids().filter((pid) => {
     try {
-      return /\bworker(-main)?\.[jt]s\0/.test(readFileSync(`/proc/${pid}/cmdline`, 'latin1'));
+      return /\bworker-main\.[jt]s\0/.test(readFileSync(`/proc/${pid}/cmdline`, 'latin1'));
     } catch {
       return false; // ended meanwhile
     }
