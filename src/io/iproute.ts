@@ -15,6 +15,8 @@ export interface Link {
   mac: string;
   up: boolean;
   loopback: boolean;
+  /** The bridge or bond that it is a port of; '' for none. */
+  master: string;
   /** Of both families, but for IPv6 link-local ones. */
   addresses: LinkAddress[];
 }
@@ -32,6 +34,7 @@ interface IpAddress {
   flags: string[];
   mtu: number;
   link_type: string;
+  master?: string;
   address?: string;
   addr_info: IpAddressInfo[];
 }
@@ -58,6 +61,7 @@ export async function listLinks(): Promise<Link[]> {
     mac: row.link_type === 'ether' || row.link_type === 'loopback' ? (row.address ?? '') : '',
     up: row.flags.includes('UP'),
     loopback: row.flags.includes('LOOPBACK'),
+    master: row.master ?? '',
     addresses: row.addr_info
       .filter(({ family, scope }) => family === 'inet' || (family === 'inet6' && scope !== 'link'))
       .map((info) => ({ ip: info.local, prefixLen: info.prefixlen, state: stateOf(info) })),
