@@ -10,7 +10,8 @@ import type { ServerOptions } from './real-server.ts';
 import type { Role, Topology } from './topology.ts';
 
 export const ADMIN = '127.0.0.1:9464';
-const READY_WITHIN_MS = 60_000;
+/** A million sessions go on within some seconds, on a machine that has time. */
+const READY_WITHIN_MS = 120_000;
 const STOP_WITHIN_MS = 10_000;
 
 /** The argv that runs a .js or .ts entry with this Node. */

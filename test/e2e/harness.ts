@@ -79,6 +79,7 @@ export interface ClientsOptions {
   /** Where not those of the rig. */
   addresses?: readonly string[];
   vip?: string;
+  vport?: number;
   portsPerAddress: number;
   count: number;
   sizes: number[];
@@ -160,7 +161,14 @@ export class Rig {
   }
 
   /** Starts steady.py, which goes on until `end()`. */
-  startSteadyClients(options: { portsPerAddress: number; rate: number }): PythonProgram {
+  startSteadyClients(options: {
+    portsPerAddress: number;
+    rate: number;
+    addresses?: readonly string[];
+    vip?: string;
+    vport?: number;
+    firstPort?: number;
+  }): PythonProgram {
     const given = { addresses: this.clientIps, vip: this.vip, vport: VPORT, waitMs: 3000 };
     return startPython(this.topology, 'client', 'steady.py', { ...given, ...options });
   }

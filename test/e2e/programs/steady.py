@@ -2,7 +2,7 @@
 turn, until standard input closes; then waits `waitMs` for late answers. A line on standard input is a mark: what was sent
 after the last one is counted also by itself. Prints {"event": "ready"}, then what it counted; `longestGapMs` is the longest
 time between two answers. Argument, JSON: {"addresses": [..], "portsPerAddress": 4, "vip": "..", "vport": 6000,
-"rate": 1000, "waitMs": 1000}"""
+"rate": 1000, "waitMs": 1000, "firstPort": 20000}; without firstPort the kernel chooses ports."""
 import json
 import os
 import select
@@ -17,15 +17,18 @@ SIZE = 64
 options = json.loads(sys.argv[1])
 
 
-def opened(address):
+first_port = options.get("firstPort")
+
+
+def opened(address, index):
     sock = socket.socket(payload.family(address), socket.SOCK_DGRAM)
-    sock.bind((address, 0))
+    sock.bind((address, first_port + index if first_port else 0))
     sock.connect((options["vip"], options["vport"]))
     sock.setblocking(False)
     return sock
 
 
-sockets = [opened(address) for address in options["addresses"] for _ in range(options["portsPerAddress"])]
+sockets = [opened(address, index) for address in options["addresses"] for index in range(options["portsPerAddress"])]
 names = [sock.getsockname()[:2] for sock in sockets]
 epoll = select.epoll()
 for sock in sockets:
