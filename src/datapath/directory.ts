@@ -101,7 +101,9 @@ export class Directory {
           sharing.set(key, sharers);
           sharers.push(legPlan.index);
           pooled[legPlan.index] = { lports: legPlan.lports, legs: sharers };
-          const leg = makeLeg(legPlan, pool, receiver, realServer.index);
+          const leg =
+            this.#sameLeg(legPlan, pool, receiver, realServer.index) ??
+            makeLeg(legPlan, pool, receiver, realServer.index);
           legs[leg.index] = leg;
           return leg;
         });
@@ -120,6 +122,23 @@ export class Directory {
     this.legs = legs;
     this.services = services;
     this.addresses = new AddressBook(plan);
+  }
+
+  /** That of the plan before, where all that it says is the same: packets wait while thousands are made. */
+  #sameLeg(
+    { index, mtu }: LegPlan & { index: number },
+    pool: LportPool,
+    receiver: UoaReceiver,
+    realServerIndex: number,
+  ): Leg | undefined {
+    const before = this.legs[index];
+    // A pool is of one LIP, real server and range.
+    const isSame =
+      before?.pool === pool &&
+      before.receiver === receiver &&
+      before.realServerIndex === realServerIndex &&
+      before.mtu === Math.min(mtu, LEN_MAX);
+    return isSame ? before : undefined;
   }
 
   /** The other datapath that has most lports left towards the real server; -1: none has any for such a client. */
