@@ -21,6 +21,10 @@ const CHECKS: readonly Job[] = ['lint', 'typecheck'].map((name) => ({
   isTest: false,
 }));
 
+/** Lines of the reporter; its own sums are left out. */
+const TOLD =
+  /^ *﹣.*#.*$|^ *ℹ (?!(?:tests|suites|pass|fail|cancelled|skipped|todo|duration_ms) [\d.]+$).*$/gm;
+
 const total: Count = { passed: 0, failed: 0, skipped: 0 };
 const failures: string[] = [];
 let isInterrupted = false;
@@ -76,8 +80,8 @@ async function runOne(job: Job): Promise<void> {
     failures.push(job.command);
     console.log(output.replace(/^/gm, '    | '));
   } else {
-    // Skipped tests, with the reason behind a #.
-    for (const line of output.match(/^ *﹣.*#.*$/gm) ?? []) console.log(`    | ${line.trim()}`);
+    // Skipped tests, with the reason behind a #, and what tests say of themselves, as how long something took.
+    for (const line of output.match(TOLD) ?? []) console.log(`    | ${line.trim()}`);
   }
 }
 
