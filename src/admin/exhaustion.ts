@@ -15,7 +15,7 @@ const POLL_MS = 1000;
 const REPEAT_MS = 60_000;
 /** Less than POLL_MS, because timers are late by turns: it is said at the next look. */
 const GATHER_MS = 500;
-/** Of the lports of a LIP towards a real server: a worker has none left where others still have some, because each has its own. */
+/** Of the lports of a LIP towards a real server: some are kept back (sessions.lportReserve), and others are freed while this is read. */
 const FULL = 0.9;
 const MORE_ROOM = 'shorten timeouts, or give it more lips';
 

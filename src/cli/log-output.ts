@@ -2,14 +2,14 @@
 // waits for it: what has no room is lost and counted, and the log says so when it is read again.
 import { setTimeout as sleep } from 'node:timers/promises';
 
-/** What waits for the reader at most. */
+/** What waits for the reader at most; a letter beyond ASCII may count as fewer bytes than it has. */
 const WAITING_MAX_BYTES = 1 << 20;
 
 /** process.stdout, or a test's stand-in. */
 export interface LogStream {
   readonly isTTY?: boolean;
   readonly writableLength: number;
-  write(text: string): boolean;
+  write(text: string, done: (error?: Error | null) => void): boolean;
   on(event: 'error' | 'drain', listener: () => void): unknown;
 }
 
@@ -23,7 +23,7 @@ export class LogOutput {
   constructor(stream: LogStream, onRead: (lost: number) => void) {
     this.#stream = stream;
     this.isTTY = stream.isTTY === true;
-    // A reader that went away (EPIPE) must not end the proxy.
+    // A reader that went away (EPIPE) must not end the proxy; each line that is lost to it is counted when it is written.
     stream.on('error', () => {});
     stream.on('drain', () => {
       const lost = this.#lost - this.#lostSaid;
@@ -41,7 +41,9 @@ export class LogOutput {
     if (this.#stream.writableLength + line.length > WAITING_MAX_BYTES) this.#lost++;
     else {
       unblock(this.#stream);
-      this.#stream.write(line);
+      this.#stream.write(line, (error) => {
+        if (error) this.#lost++;
+      });
     }
   }
 

@@ -4,6 +4,7 @@
 //
 // SIGHUP reloads the config. Where standard output is a terminal it stops the proxy instead, because there it is what a
 // terminal that closes sends to its programs; `uoa-proxy ctl reload` reloads there too.
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 
 /** What this file needs of a running proxy. */
@@ -26,6 +27,8 @@ export interface SignalSource {
 const SIGNALS = ['SIGTERM', 'SIGINT', 'SIGQUIT', 'SIGHUP'] as const;
 const EXIT_AT_ONCE = 130;
 const SAME_WISH_MS = 1000;
+/** A reload that changes something takes less; one that is read for longer changes nothing any more. */
+const FINISH_MS = 2000;
 
 /** Resolves with the exit code; rejects with what `start` rejects with. */
 export async function runUntilSignal(
@@ -61,8 +64,8 @@ export async function runUntilSignal(
     const end = await Promise.race([signaled, proxy.ended]);
     reloads.end();
     if (end !== 'signal' && !end.isWanted) log.error({ exitCode: end.exitCode }, 'the proxy ended by itself');
-    // What it had begun is finished before it is undone, unless what it waits for has ended.
-    else await Promise.race([reloads.idle, proxy.ended]);
+    // What it had begun is finished before it is undone, unless what it waits for has ended, or is still being read.
+    else await Promise.race([reloads.idle, proxy.ended, sleep(FINISH_MS, undefined, { ref: false })]);
     await proxy.stop();
     if (end === 'signal') log.info('stopped');
     return end === 'signal' ? 0 : end.exitCode;

@@ -7,6 +7,9 @@ import type { Asked, Parsed } from './aside-process.ts';
 import { ConfigError } from './problem.ts';
 import type { Config } from './schema.ts';
 
+/** The largest file takes ten seconds, on a busy machine more. */
+const LIMIT_MS = 120_000;
+
 /** As parseConfig. Rejects with a ConfigError. */
 export async function parseAside(text: string, fileName: string): Promise<Config> {
   const parsed = await ask({ text, fileName });
@@ -22,18 +25,31 @@ function ask(asked: Asked): Promise<Parsed> {
     execArgv: withoutDebugger(process.execArgv),
     env: environmentWithoutDebugger(process.env),
   });
-  return new Promise((resolve) => {
+  const kill = () => child.kill('SIGKILL');
+  process.once('exit', kill);
+  let isLate = false;
+  const timer = setTimeout(() => {
+    isLate = true;
+    kill();
+  }, LIMIT_MS);
+  const answer = new Promise<Parsed>((resolve) => {
     const failed = (why: string) =>
       resolve({ problems: [{ path: '', message: `cannot be checked: ${why}` }] });
     child.once('message', (parsed) => resolve(parsed as Parsed));
     child.once('error', ({ message }) => failed(message));
     child.once('exit', (code, signal) =>
       failed(
-        signal === 'SIGABRT' || signal === 'SIGKILL'
-          ? `it takes more memory than there is (${signal})`
-          : `the process that checks it ended with ${signal ?? code}`,
+        isLate
+          ? `it takes more than ${LIMIT_MS / 1000} s`
+          : signal === 'SIGABRT' || signal === 'SIGKILL'
+            ? `it takes more memory than there is (${signal})`
+            : `the process that checks it ended with ${signal ?? code}`,
       ),
     );
     if (child.pid !== undefined) child.send(asked, () => {});
+  });
+  return answer.finally(() => {
+    clearTimeout(timer);
+    process.off('exit', kill);
   });
 }

@@ -55,6 +55,8 @@ export class Reloader {
   );
   /** Changes follow one another. */
   #turn: Promise<unknown> = Promise.resolve();
+  /** So do looks at the file, which changes of the host do not wait for. */
+  #reading: Promise<unknown> = Promise.resolve();
   #succeeded = 0;
   #failed = 0;
   #last: { ok: boolean; at: Date } | undefined;
@@ -115,17 +117,21 @@ export class Reloader {
 
   /** Never rejects. */
   reload(): Promise<ReloadOutcome> {
-    const turn = this.#turn.then(() => this.#tryReload());
-    this.#turn = turn;
-    return turn;
+    const read = this.#reading.then(() => this.#reread());
+    this.#reading = read.catch(() => {});
+    return this.#reading.then(() => {
+      const turn = this.#turn.then(() => this.#tryReload(read));
+      this.#turn = turn;
+      return turn;
+    });
   }
 
-  async #tryReload(): Promise<ReloadOutcome> {
+  async #tryReload(read: Promise<Config>): Promise<ReloadOutcome> {
     const { log } = this.#foundation;
     const before = this.config;
     let outcome: ReloadOutcome;
     try {
-      outcome = await this.#reload();
+      outcome = await this.#reload(await read);
     } catch (error) {
       outcome = { ok: false, lines: problemsOf(error) };
     }
@@ -146,10 +152,9 @@ export class Reloader {
     return outcome;
   }
 
-  async #reload(): Promise<ReloadOutcome> {
+  async #reload(config: Config): Promise<ReloadOutcome> {
     if (this.#isStopped) return { ok: false, lines: ['the proxy is stopping'] };
     const { log } = this.#foundation;
-    const config = await this.#reread();
     const { lines, needsRestart } = describeChanges(this.config, config);
     if (needsRestart.length > 0) return { ok: false, lines: needsRestart };
     for (const { path, message } of configWarnings(config)) log.warn({ path }, message);

@@ -62,7 +62,8 @@ export class SavedSessions {
     sharedSeed: readonly [number, number],
   ): void {
     const { sessions, dropped } = this.#loaded;
-    const ownerOf = steering === undefined ? () => 0 : ownersOf(steering, this.#services);
+    const ownerOf =
+      steering === undefined ? () => 0 : ownersOf(steering, this.#services, this.#loaded.workers);
     const tables = memories.map(({ records, table }) => {
       const max = records.length / SESSION_WORDS;
       return { records, table, onewayMax: Math.max(1, Math.floor((max * onewayShare) / 100)) };
@@ -125,10 +126,14 @@ export function holdStateFile({ sessions: { stateFile } }: Config, log: Logger):
   );
 }
 
-/** Both directions of a session must come to one worker: its lport says which, and the hash of its client. */
+/**
+ * The worker of a session is that of its lport. The hash of its client names the same one, or else it was lent to that
+ * worker (datapath/loans.ts), if `before` as many workers shared the sessions; with another number of them it is lost.
+ */
 function ownersOf(
   steering: SteeringPlan,
   services: readonly ServicePlan[],
+  before: number,
 ): (session: RestoredSession) => number {
   const owners = new Owners(steering);
   const addresses = new Int32Array(8);
@@ -146,7 +151,8 @@ function ownersOf(
       addresses[4 + i] = vips[at + i]!;
     }
     const owner = owners.ownerOf(addresses, cport, vport);
-    return lport % steering.workers === owner ? owner : -1;
+    const ofLport = lport % steering.workers;
+    return ofLport === owner || before === steering.workers ? ofLport : -1;
   };
 }
 

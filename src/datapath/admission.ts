@@ -134,6 +134,11 @@ export class Admission {
     return sessions;
   }
 
+  /** The client of the session that is to be opened next was judged by another datapath. */
+  judgedElsewhere(): void {
+    this.#isUnseen = false;
+  }
+
   /** The session of the client that was judged last was opened: its record is whole. */
   opened(serviceIndex: number, records: Int32Array, base: number): void {
     const door = this.#services[serviceIndex];

@@ -7,8 +7,8 @@ const FILLED_AT = 1;
 /** 0: never filled. */
 const IS_FILLED = 2;
 
-/** A time so far in the future is one of long ago: they wrap. */
-const EARLY_MS = 1000;
+/** A time so far in the future is one of long ago: they wrap. One nearer is that of a datapath which is late. */
+const EARLY_MS = 60_000;
 /** With thousandths for more than this the cell would be too small; then a session counts hundredths. */
 const THOUSANDTHS_MAX = 1_000_000;
 

@@ -15,12 +15,12 @@ import type { DatapathPlan, Siblings, Ways } from './plan.ts';
 import { DatapathState } from './state.ts';
 import { DROP, DROP_BASE, VERDICT, type Verdict } from './verdict.ts';
 
+/** Of the tables of clients: of 65,536 sets each is looked at within seven minutes. */
+const SETS_PER_TICK = 16;
 /**
  * A full sweep for expired sessions takes a tenth of the shortest timeout, but never more or less than this. None forwards
  * meanwhile: a packet of an expired session ends it.
  */
-/** Of the tables of clients: of 65,536 sets each is looked at within seven minutes. */
-const SETS_PER_TICK = 16;
 const SWEEP_MIN_MS = 100;
 const SWEEP_MAX_MS = 30_000;
 
@@ -115,12 +115,13 @@ export class Datapath {
 
   /** Ends expired sessions; to be called a few times per second. */
   tick(nowMs: number): void {
-    const { table, admission, persistence, reassembler } = this.#state;
+    const { table, admission, loans, persistence, reassembler } = this.#state;
     const elapsedMs = Math.max(0, (nowMs - this.#lastTick) | 0);
     this.#lastTick = nowMs;
     table.sweep(Math.ceil((table.usedSlots * elapsedMs) / this.#sweepMs), nowMs);
     admission.sweep(SETS_PER_TICK, nowMs);
     persistence.sweep(SETS_PER_TICK, nowMs);
+    loans.sweep(SETS_PER_TICK, nowMs);
     reassembler.tick(nowMs);
   }
 

@@ -24,6 +24,8 @@ import { SERVER_COUNTER, serverRow } from './server-cells.ts';
 
 /** The longest packet that IPv4 can tell; loopback's MTU is larger. */
 const LEN_MAX = 0xffff;
+/** A datapath that works has ten pulses in a second. */
+const SILENT_MS = 1000;
 
 export class Directory {
   ports: readonly DatapathPort[] = [];
@@ -37,6 +39,9 @@ export class Directory {
   readonly #drawLport: (count: number) => number;
   readonly #all: readonly DatapathMemory[];
   readonly #share: Share;
+  /** Of each datapath, as it was looked at last, and when that was new. */
+  readonly #pulses: Float64Array;
+  readonly #pulsesAt: Int32Array;
   /** By leg. */
   #pooled: readonly Pooled[] = [];
   #pools = new Map<string, LportPool>();
@@ -53,6 +58,8 @@ export class Directory {
     this.#memory = memory;
     this.#all = all;
     this.#share = share;
+    this.#pulses = new Float64Array(share.workers).fill(-1);
+    this.#pulsesAt = new Int32Array(share.workers);
     this.#drawLport = drawLport;
     const { control, turns, weights } = memory.common;
     this.#choosing = {
@@ -141,13 +148,13 @@ export class Directory {
     return isSame ? before : undefined;
   }
 
-  /** The other datapath that has most lports left towards the real server; -1: none has any for such a client. */
-  lenderFor(realServer: RealServer, isKnown: boolean): number {
+  /** The other datapath that has most lports left towards the real server; -1: none that works has any for such a client. */
+  lenderFor(realServer: RealServer, isKnown: boolean, nowMs: number): number {
     const { worker: self, workers } = this.#share;
     let lender = -1;
     let most = 0;
     for (let worker = 0; worker < workers; worker++) {
-      if (worker === self || this.#all[worker] === undefined) continue;
+      if (worker === self || !this.#works(worker, nowMs)) continue;
       const { legsInUse } = this.#all[worker];
       for (const { index } of realServer.legs) {
         const { lports, legs } = this.#pooled[index];
@@ -160,6 +167,17 @@ export class Directory {
       }
     }
     return lender;
+  }
+
+  /** Whether the datapath's pulse did not stand still between two looks more than a second apart. */
+  #works(worker: number, nowMs: number): boolean {
+    const pulse = this.#all[worker]?.pulse[0];
+    if (pulse === undefined) return false;
+    if (pulse !== this.#pulses[worker]) {
+      this.#pulses[worker] = pulse;
+      this.#pulsesAt[worker] = nowMs;
+    }
+    return Math.abs((nowMs - this.#pulsesAt[worker]) | 0) <= SILENT_MS;
   }
 
   facesRealServers(portIndex: number): boolean {

@@ -49,7 +49,10 @@ export function inbound(
 
   if (knownBase < 0) {
     const verdict = openSession(state, frame, service, nowMs);
-    if (verdict !== VERDICT.forward) return verdict;
+    if (verdict !== VERDICT.forward) {
+      if (state.lentServer >= 0) state.loans.end(packet.addresses, 0, packet.sport, service.index);
+      return verdict;
+    }
     state.countReceived();
     return forward(state, frame, service, opened.base, nowMs);
   }

@@ -1,6 +1,7 @@
 // Clients whose sessions are with another datapath than their packets come to: theirs had no lport left towards the real
 // server, another one had. In memory that all datapaths share: a hash table of small sets, bounded. An entry stays as long as
-// the session; one whose session is gone does no harm, because whoever it names opens it anew.
+// the session. One whose session was never opened, because the packet was lost on the way, goes when it is old; one whose
+// session ended with a datapath goes when its successor starts.
 //
 // An entry is taken by a compare-and-exchange of its holder, written, and then named; so nobody reads half of one.
 import { hashTuple } from '../session/tuple-hash.ts';
@@ -19,10 +20,16 @@ const CPORT_SERVICE = 4;
 const HOLDER = 5;
 /** Index of the chosen real server + 1, until the session is opened. */
 const SERVER = 6;
+/** When it was written, int32 ms. */
+const WRITTEN_AT = 7;
+
+/** A packet is under way to its session for less than this. */
+const UNOPENED_MS = 10_000;
 
 const SET_WORDS = WAYS * ENTRY_WORDS;
 
 export const NOBODY = -1;
+const NO_SERVER = -1;
 
 export class Loans {
   readonly #words: Int32Array;
@@ -31,6 +38,9 @@ export class Loans {
   readonly #key = new Int32Array(8);
   #cportService = 0;
   #set = 0;
+  #sweepAt = 0;
+  /** Entries of sessions that a predecessor had, until they are affirmed. */
+  readonly #inherited = new Set<number>();
 
   static words(workers: number): number {
     return workers > 1 ? HEADER + SETS * SET_WORDS : 0;
@@ -41,9 +51,42 @@ export class Loans {
     this.#words = words;
     this.#seed = seed;
     this.#self = self;
-    // What a predecessor was about to write.
-    for (let entry = HEADER; entry < words.length; entry += ENTRY_WORDS)
+    for (let entry = HEADER; entry < words.length; entry += ENTRY_WORDS) {
+      // What a predecessor was about to write.
       Atomics.compareExchange(words, entry + HOLDER, -(self + 1), 0);
+      if (Atomics.load(words, entry + HOLDER) === self + 1) this.#inherited.add(entry);
+    }
+  }
+
+  /** A session of the client, whose packets come to another datapath, goes on here. False: there is no room. */
+  affirm(addresses: Int32Array, at: number, cport: number, service: number): boolean {
+    return this.lend(addresses, at, cport, service, this.#self, NO_SERVER, 0);
+  }
+
+  /** All sessions that go on were affirmed: what else a predecessor had is over. */
+  affirmed(): void {
+    for (const entry of this.#inherited) this.#free(entry, this.#self + 1);
+    this.#inherited.clear();
+  }
+
+  /** Forgets what was lost on the way, of the next `sets` sets in turn. */
+  sweep(sets: number, nowMs: number): void {
+    if (this.isEmpty) return;
+    const words = this.#words;
+    for (let n = Math.min(sets, SETS); n > 0; n--) {
+      const set = HEADER + this.#sweepAt * SET_WORDS;
+      this.#sweepAt = (this.#sweepAt + 1) % SETS;
+      for (let entry = set; entry < set + SET_WORDS; entry += ENTRY_WORDS) {
+        const holder = Atomics.load(words, entry + HOLDER);
+        if (holder <= 0 || Atomics.load(words, entry + SERVER) === 0) continue;
+        if (Math.abs((nowMs - words[entry + WRITTEN_AT]) | 0) > UNOPENED_MS) this.#free(entry, holder);
+      }
+    }
+  }
+
+  #free(entry: number, holder: number): void {
+    const words = this.#words;
+    if (Atomics.compareExchange(words, entry + HOLDER, holder, 0) === holder) Atomics.sub(words, COUNT, 1);
   }
 
   /** No client is with another datapath. */
@@ -59,6 +102,7 @@ export class Loans {
     service: number,
     to: number,
     server: number,
+    nowMs: number,
   ): boolean {
     const words = this.#words;
     this.#select(addresses, at, cport, service);
@@ -70,6 +114,8 @@ export class Loans {
       words[entry + CPORT_SERVICE] = this.#cportService;
       Atomics.add(words, COUNT, 1);
     }
+    this.#inherited.delete(entry);
+    words[entry + WRITTEN_AT] = nowMs;
     Atomics.store(words, entry + SERVER, server + 1);
     Atomics.store(words, entry + HOLDER, to + 1);
     return true;
@@ -88,14 +134,11 @@ export class Loans {
     return entry < 0 ? -1 : Atomics.exchange(this.#words, entry + SERVER, 0) - 1;
   }
 
-  /** The session, which was with this datapath, is over. */
-  end(addresses: Int32Array, at: number, cport: number, service: number): void {
-    const words = this.#words;
+  /** The session, which was or was to be with the datapath `holder`, is over. */
+  end(addresses: Int32Array, at: number, cport: number, service: number, holder = this.#self): void {
     this.#select(addresses, at, cport, service);
     const entry = this.#find();
-    if (entry < 0) return;
-    const mine = this.#self + 1;
-    if (Atomics.compareExchange(words, entry + HOLDER, mine, 0) === mine) Atomics.sub(words, COUNT, 1);
+    if (entry >= 0) this.#free(entry, holder + 1);
   }
 
   #select(addresses: Int32Array, at: number, cport: number, service: number): void {

@@ -21,7 +21,7 @@ export interface CommonMemory {
   readonly clients: Int32Array;
   /** Per service: whose turn is next (service/scheduler/rr.ts). */
   readonly turns: Int32Array;
-  /** Per service: the bucket of its new sessions (admission.ts). */
+  /** Per service: the bucket of its new sessions (bucket.ts). */
   readonly buckets: Int32Array;
   /** datapath/loans.ts */
   readonly loans: Int32Array;

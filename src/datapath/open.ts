@@ -28,6 +28,7 @@ export function openSession(state: DatapathState, frame: Frame, service: Service
   if (state.lentServer >= 0) {
     // A sibling has judged and chosen.
     realServer = service.realServers.find(({ index }) => index === state.lentServer);
+    admission.judgedElsewhere();
   } else {
     const admitted = admission.judge(service.index, packet, nowMs);
     if (admitted !== VERDICT.forward) return admitted;
@@ -40,7 +41,7 @@ export function openSession(state: DatapathState, frame: Frame, service: Service
   if (fits !== VERDICT.forward) return fits;
   let leg = takeLport(state, service, realServer, false, nowMs);
   if (leg === undefined) {
-    const lent = lend(state, frame, service, realServer);
+    const lent = lend(state, frame, service, realServer, nowMs);
     if (lent !== VERDICT.forward) return lent;
     leg = clearLport(state, realServer);
   }
@@ -121,13 +122,24 @@ function takeLport(
  * Lets a sibling that has an lport towards the real server open the session of the client's packet under way.
  * VERDICT.forward: none has.
  */
-function lend(state: DatapathState, frame: Frame, service: Service, realServer: RealServer): Verdict {
+function lend(
+  state: DatapathState,
+  frame: Frame,
+  service: Service,
+  realServer: RealServer,
+  nowMs: number,
+): Verdict {
   const { directory, lentServer, loans, packet, portIndex } = state;
-  const lender = lentServer >= 0 ? -1 : directory.lenderFor(realServer, takenLport.isKnown);
+  const { addresses, sport } = packet;
+  const lender = lentServer >= 0 ? -1 : directory.lenderFor(realServer, takenLport.isKnown, nowMs);
   if (lender < 0) return VERDICT.forward;
-  if (!loans.lend(packet.addresses, 0, packet.sport, service.index, lender, realServer.index))
+  if (!loans.lend(addresses, 0, sport, service.index, lender, realServer.index, nowMs))
     return VERDICT.forward;
-  return state.passTo(lender, frame, packet, portIndex);
+  const passedOn = state.passTo(lender, frame, packet, portIndex);
+  if (passedOn === VERDICT.handedOver) return passedOn;
+  // Its queue is full: this one helps itself.
+  loans.end(addresses, 0, sport, service.index, lender);
+  return VERDICT.forward;
 }
 
 /** As takeLport, where none is free: that of the session which waits longest for an answer. */

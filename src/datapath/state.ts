@@ -127,6 +127,7 @@ export class DatapathState {
       this.#onEnd(base, end),
     );
     this.#restore();
+    this.loans.affirmed();
     this.#noteVips();
   }
 
@@ -225,6 +226,7 @@ export class DatapathState {
       servers[serverRow(this.legOf(base).realServerIndex) + SERVER_COUNTER[name]]++;
       legsInUse[legOf(records, base)]++;
       this.admission.restored(serviceIndex, records, base);
+      this.#affirmLoan(base);
     };
     const { services, legs } = this.directory;
     const isFit = (base: number) => this.#isOfItsVip(base);
@@ -237,6 +239,15 @@ export class DatapathState {
       this.admission.ended(records, base);
     };
     this.table.restore(table[0], onRestored, onGivenUp, isFit);
+  }
+
+  /** The packets of the session's client may come to a sibling. */
+  #affirmLoan(base: number): void {
+    const service = this.serviceOf(base);
+    this.pointOrigin(base, service);
+    const { addresses, cport, vport } = this.origin;
+    const owner = this.#siblings?.ownerOf(addresses, cport, vport);
+    if (owner !== this.#siblings?.self) this.loans.affirm(addresses, 0, cport, service.index);
   }
 
   /** Adds one to a service's counter; serviceIndex -1 is no service. */

@@ -66,10 +66,13 @@ export class Paths {
     const known = answers.get(place, words, at);
     if (known >= 0) return known;
     const found = this.#askKernel(answers, words, at);
+    // An error is no answer: the next packet asks again.
+    if (found < 0) return 0;
     answers.put(place, words, at, found);
     return found;
   }
 
+  /** As #ask; -1: it could not be asked. */
   #askKernel(answers: HopCache, words: Int32Array, at: number): number {
     const query = this.#query;
     try {
@@ -79,7 +82,7 @@ export class Paths {
       return this.#mtuOf(link, query.mtuOfRoute(words, at), words, at);
     } catch (error) {
       if (!(error instanceof SysError)) throw error;
-      return 0; // the kernel was short of memory: nobody knows
+      return -1; // the kernel was short of memory: nobody knows
     }
   }
 }

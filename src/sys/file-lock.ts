@@ -17,13 +17,18 @@ export function lockFile(path: string): FileLock | undefined {
   const { O_RDWR, O_CREAT, O_NOFOLLOW } = constants;
   for (;;) {
     const fd = openSync(path, O_RDWR | O_CREAT | O_NOFOLLOW, MODE);
+    const locked = fstatSync(fd);
+    // Who owns it could hold it, and keep others out as long as he likes.
+    if (locked.uid !== 0 && locked.uid !== process.getuid!()) {
+      closeSync(fd);
+      throw new Error(`${path} belongs to user ${locked.uid}, expected root or the user of the proxy`);
+    }
     if (flock(fd, LOCK_EX_NB) !== 0) {
       const errno = lastErrno();
       closeSync(fd);
       if (errno === EWOULDBLOCK) return undefined;
       throw new SysError('flock', errno);
     }
-    const locked = fstatSync(fd);
     const there = lstatSync(path, { throwIfNoEntry: false });
     // Who had it may have removed the file meanwhile: then the lock is on nothing.
     if (there?.ino !== locked.ino || there.dev !== locked.dev) {

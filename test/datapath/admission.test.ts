@@ -94,6 +94,18 @@ describe('admission', () => {
       assert.deepEqual([take(2, 1100), take(1, 1200), take(0, 60_000), take(3, 60_000)], [1, 1, 10, 0]);
     });
 
+    test('are no more where one datapath is a few seconds late', () => {
+      const clients = tableOf();
+      const workers = [0, 1].map((n) => new Worker([planOf({ newSessions: 10 })], clients, n));
+      let taken = 0;
+      for (let n = 0; n < 20; n++) {
+        const worker = workers[n % 2]!;
+        worker.now = n % 2 === 0 ? 100_000 : 95_000;
+        while (worker.judge(A) === 'forward') taken++;
+      }
+      assert.equal(taken, 10);
+    });
+
     test('may be ten million', () => {
       const { worker } = start(10_000_000);
       for (let n = 0; n < 1000; n++) assert.equal(worker.judge(A), 'forward');

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { COUNTER, counterRow } from '../../src/datapath/counters.ts';
+import { CONTROL } from '../../src/datapath/memory.ts';
 import { icmp4 } from '../packets/builder.ts';
 import { dissect } from '../packets/dissect.ts';
 import { PORT, realServer } from './rig.ts';
@@ -144,5 +145,56 @@ describe('lports', () => {
       [sum('inboundPackets'), sum('inboundForwarded'), sum('outboundPackets'), sum('sessionsCreated')],
       [8, 8, 8, 8],
     );
+  });
+
+  test('are not borrowed where the other’s queue is full: the session that waits longest gives its way', () => {
+    const siblings = new Siblings({ service: EIGHT, lportReserve: 0 });
+    for (const sport of [5000, 5002, 5004, 5006]) siblings.finish(0, fromClient({ sport }), PORT.wan);
+    siblings.isQueueFull = true;
+    for (let n = 0; n < 20; n++)
+      assert.equal(siblings.receive(0, fromClient({ sport: 5008 + 2 * n }), PORT.wan), 'forward');
+    siblings.isQueueFull = false;
+    assert.equal(siblings.memories[0]!.common.loans[0], 0, 'nothing is lent');
+  });
+
+  test('are not borrowed from a datapath that does nothing', () => {
+    const siblings = new Siblings({ service: EIGHT, lportReserve: 0 });
+    for (const sport of [5000, 5002, 5004, 5006]) siblings.finish(0, fromClient({ sport }), PORT.wan);
+    assert.equal(siblings.receive(0, fromClient({ sport: 5008 }), PORT.wan), 'handedOver');
+    siblings.deliver();
+    siblings.now += 1500;
+    assert.equal(siblings.receive(0, fromClient({ sport: 5010 }), PORT.wan), 'forward', 'it stands still');
+    siblings.memories[1]!.pulse[0]!++;
+    assert.equal(siblings.receive(0, fromClient({ sport: 5012 }), PORT.wan), 'handedOver');
+  });
+
+  test('lent to a client whom the other refuses are not lent any more', () => {
+    const siblings = new Siblings({ service: EIGHT, lportReserve: 0 });
+    for (const sport of [5000, 5002, 5004, 5006]) siblings.finish(0, fromClient({ sport }), PORT.wan);
+    assert.equal(siblings.receive(0, fromClient({ sport: 5008 }), PORT.wan), 'handedOver');
+    siblings.memories[0]!.common.control[CONTROL.draining] = 1;
+    assert.deepEqual(siblings.deliver(), ['drop:draining']);
+    assert.equal(siblings.memories[0]!.common.loans[0], 0);
+  });
+
+  test('count once against the limit of new sessions, and keep the reserve', () => {
+    const limits = {
+      sessions: 0,
+      sessionsPerClient: 0,
+      newSessions: 6,
+      newSessionsPerClient: 0,
+      prefixV4: 32,
+      prefixV6: 64,
+    };
+    const siblings = new Siblings({ service: { ...EIGHT, limits }, lportReserve: 0 });
+    const verdicts = [5000, 5002, 5004, 5006, 5008, 5010, 5012].map((sport) =>
+      siblings.finish(0, fromClient({ sport }), PORT.wan),
+    );
+    assert.deepEqual(verdicts, [...Array(6).fill('forward'), 'drop:new_session_limit']);
+    const half = new Siblings({ service: EIGHT, lportReserve: 50 });
+    for (const sport of [5000, 5002, 5004, 5006]) half.finish(0, fromClient({ sport }), PORT.wan);
+    assert.equal(half.finish(0, fromClient({ sport: 5008 }), PORT.wan), 'forward');
+    const created = half.memories.map(({ counters }) => counters[counterRow(0) + COUNTER.sessionsCreated]!);
+    assert.deepEqual(created, [3, 2], 'two of each are kept, so the fifth displaces');
   });
 });

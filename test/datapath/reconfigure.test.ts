@@ -120,9 +120,9 @@ rows('another plan', [
     ],
   },
   {
-    name: 'with a real server more begins the turns anew',
+    name: 'with a real server more goes on with the turns of rr',
     plan: plan({}, [A, B]),
-    steps: [goes(1, A, 20005), { replan: plan({}, [A, B, C]), changed: {} }, goes(2, A, 20006)],
+    steps: [goes(1, A, 20005), { replan: plan({}, [A, B, C]), changed: {} }, goes(2, B, 20005)],
   },
   {
     name: 'without a real server ends its sessions; those of others go on; its clients go to others',
