@@ -195,9 +195,18 @@ export class Rig {
       .reduce((sum, line) => sum + Number(line.split(' ').at(-1)), 0);
   }
 
-  /** Starts tcpdump; the result is read with `Witness.count`. `direction`: from the view of the role's host. */
-  async watch(role: Role, device: string, filter: string, direction: 'in' | 'out' | 'inout' = 'inout') {
-    return await watch(this.topology, role, device, filter, direction);
+  /**
+   * Starts tcpdump; the result is read with `Witness.count`. `direction`: from the view of the role's host. Each packet takes
+   * `snapLen` bytes of its buffer, so that it holds a thousand of the longest, or more of shorter ones.
+   */
+  async watch(
+    role: Role,
+    device: string,
+    filter: string,
+    direction: 'in' | 'out' | 'inout' = 'inout',
+    snapLen = 262_144,
+  ) {
+    return await watch(this.topology, role, device, filter, direction, snapLen);
   }
 }
 
@@ -363,7 +372,14 @@ export class Witness {
 
 let captures = 0;
 
-async function watch(topology: Topology, role: Role, device: string, filter: string, direction: string) {
+async function watch(
+  topology: Topology,
+  role: Role,
+  device: string,
+  filter: string,
+  direction: string,
+  snapLen: number,
+) {
   const path = join(topology.scratch, `capture-${captures++}.pcap`);
   const file = openSync(path, 'w');
   // Written by descriptor, because tcpdump gives up its privileges before it opens a file.
@@ -376,6 +392,8 @@ async function watch(topology: Topology, role: Role, device: string, filter: str
     '-U',
     '-B',
     '65536',
+    '-s',
+    String(snapLen),
     '-Q',
     direction,
     '-w',
