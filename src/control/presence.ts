@@ -26,6 +26,8 @@ export class Presence {
   #spec: GuardSpec = { vips: [], lips: [] };
   #guard: Guard | undefined;
   #assigned: MissingAddress[] = [];
+  /** Being removed at the moment. */
+  #going: readonly MissingAddress[] = [];
 
   constructor(log: Logger) {
     this.#log = log;
@@ -40,10 +42,10 @@ export class Presence {
     return this.#assigned.some(({ ip }) => ip === address);
   }
 
-  /** What it added and another spec does not need: it goes with that one's commit. */
+  /** What it added and another spec does not need: it goes with that one's commit, or just now. */
   obsolete({ vips, lips }: GuardSpec): MissingAddress[] {
     const needed = new Set([...vips, ...lips].map(({ ip }) => ip));
-    return this.#assigned.filter(({ ip }) => !needed.has(ip));
+    return [...this.#assigned, ...this.#going].filter(({ ip }) => !needed.has(ip));
   }
 
   /** Throws an IoError or StartError, with nothing changed. */
@@ -92,15 +94,17 @@ export class Presence {
 
   async #commit({ vips, lips, missing }: PresenceSpec, guard: Guard | undefined): Promise<void> {
     this.#spec = { vips, lips };
-    const obsolete = this.obsolete({ vips, lips });
+    const obsolete = this.obsolete({ vips, lips }); // none is going yet
     const others = this.#assigned.filter(({ ip }) => !missing.some((one) => one.ip === ip));
     const all = [...others, ...missing];
     this.#assigned = all.filter((one) => !obsolete.includes(one));
+    this.#going = obsolete;
     await removeAddresses(obsolete).catch((error: Error) => {
       // The datapaths serve the new spec already: there is no way back.
       this.#assigned = all;
       this.#log.error(`an address that is needed no more stays: ${error.message}`);
     });
+    this.#going = [];
     if (guard !== undefined) {
       const old = this.#guard;
       this.#guard = guard;

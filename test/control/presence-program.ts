@@ -4,7 +4,14 @@ import { createInterface } from 'node:readline';
 import { pino } from 'pino';
 import { type PreparedChange, Presence, type PresenceSpec } from '../../src/control/presence.ts';
 
-export type Command = { prepare: PresenceSpec } | 'commit' | 'rollBack' | 'end' | 'hide ip' | 'show ip';
+export type Command =
+  | { prepare: PresenceSpec }
+  | { commit: PresenceSpec }
+  | 'commit'
+  | 'rollBack'
+  | 'end'
+  | 'hide ip'
+  | 'show ip';
 
 const say = (line: unknown) => console.log(JSON.stringify(line));
 const path = process.env.PATH;
@@ -12,8 +19,14 @@ const presence = new Presence(pino({}, { write: (line) => say({ logged: JSON.par
 let prepared: PreparedChange | undefined;
 
 async function run(command: Command): Promise<void> {
-  if (typeof command === 'object') prepared = await presence.prepare(command.prepare);
-  else if (command === 'commit') await prepared?.commit();
+  if (typeof command === 'object' && 'prepare' in command) prepared = await presence.prepare(command.prepare);
+  else if (typeof command === 'object') {
+    // While addresses are being removed.
+    const committed = prepared!.commit();
+    say({ going: presence.obsolete(command.commit).map(({ ip }) => ip) });
+    await committed;
+    say({ going: presence.obsolete(command.commit).map(({ ip }) => ip) });
+  } else if (command === 'commit') await prepared?.commit();
   else if (command === 'rollBack') await prepared?.rollBack();
   else if (command === 'end') await presence.end();
   else process.env.PATH = command === 'hide ip' ? '/nowhere' : path;

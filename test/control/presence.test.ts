@@ -77,6 +77,17 @@ test('it claims, guards and adds what is new before a change, and gives up what 
   await it.program.stop();
 });
 
+test('an address that is being removed is still one that goes, and no change of the host', async (t) => {
+  const it = await started(t);
+  assert.equal(await it.run({ prepare: spec([VIP2], [VIP2]) }), true);
+  it.program.write({ commit: spec([VIP2]) });
+  assert.deepEqual(await it.program.next('going'), [VIP]);
+  assert.deepEqual(await it.program.next('going'), []);
+  assert.equal(await it.program.next('done'), true);
+  assert.equal(await it.run('end'), true);
+  await it.program.stop();
+});
+
 test('the same again changes nothing, and needs no other guard', async (t) => {
   const it = await started(t);
   assert.equal(await it.run({ prepare: spec([VIP]) }), true);
