@@ -44,7 +44,8 @@ export interface Capture {
 }
 
 const COOKED_HEADER_LEN = 16;
-const ANY_LENGTH = 0xffff_ffff;
+/** For setMax. */
+export const ANY_LENGTH = 0xffff_ffff;
 
 const LINKS: Record<string, { headerLen: number; protocolOff: number }> = {
   ETHERNET: { headerLen: 14, protocolOff: 12 },
