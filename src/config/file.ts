@@ -33,7 +33,13 @@ export class ConfigFile {
   }
 
   #read(): string {
-    this.#content = contentOf(this.path);
-    return readText(this.path);
+    try {
+      const text = readText(this.path);
+      this.#content = text;
+      return text;
+    } catch (error) {
+      this.#content = contentOf(this.path);
+      throw error;
+    }
   }
 }

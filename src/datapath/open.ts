@@ -108,14 +108,11 @@ function takeLport(
   nowMs: number,
 ): Leg | undefined {
   takenLport.isKnown = isAnswered;
-  let leg = realServer.takeLport(isAnswered);
-  if (leg !== undefined) return leg;
-  if (realServer.hasReserve && admission.isKnown(service.index, packet.addresses, 0, nowMs)) {
-    takenLport.isKnown = true;
-    leg = realServer.takeLport(true);
-    if (leg !== undefined) return leg;
-  }
-  return undefined;
+  const leg = realServer.takeLport(isAnswered);
+  if (leg !== undefined || !realServer.hasReserve) return leg;
+  if (!admission.isKnown(service.index, packet.addresses, 0, nowMs)) return undefined;
+  takenLport.isKnown = true;
+  return realServer.takeLport(true);
 }
 
 /**
