@@ -73,7 +73,8 @@ describe('top', () => {
     t.after(() => rmSync(folder, { recursive: true }));
     const fifo = join(folder, 'resize');
     assert.equal(spawnSync('mkfifo', [fifo]).status, 0);
-    const resize = `(cat '${fifo}'; stty rows 10 cols 60 < /dev/tty) & stty rows 24 cols 80`;
+    // stty sets one after the other anyway, and each is drawn: the height that is waited for comes last.
+    const resize = `(cat '${fifo}'; stty cols 60 < /dev/tty; stty rows 10 < /dev/tty) & stty rows 24 cols 80`;
     const terminal = uoaProxyOnTerminal(t, resize, 'top', '--admin', admin.url(''));
     await terminal.shows(/OUT\/s/);
     const before = terminal.text().length;
