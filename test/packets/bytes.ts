@@ -8,7 +8,7 @@ export function unhex(text: string): Uint8Array {
 }
 
 export function hex(bytes: Uint8Array): string {
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('hex');
 }
 
 export function concat(...parts: readonly Uint8Array[]): Uint8Array {
@@ -73,7 +73,7 @@ export function ip6Text(bytes: Uint8Array): string {
 
 /** `length` payload bytes that differ from place to place. */
 export function pattern(length: number): Uint8Array {
-  return Uint8Array.from({ length }, (_, index) => (index * 7 + 3) & 0xff);
+  return new Uint8Array(length).map((_, index) => index * 7 + 3);
 }
 
 /** RFC 1071: the folded 16-bit one's complement sum, not complemented; an odd last byte counts as a high byte. */

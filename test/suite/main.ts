@@ -10,7 +10,7 @@ import { stubPackages, withoutPrivileges } from './unprivileged.ts';
 
 const CORES = availableParallelism();
 /** A few wait. */
-const UNIT_AT_ONCE = CORES + 1;
+const UNIT_AT_ONCE = 2 * CORES;
 /** Net tests wait more than they work. */
 const NET_AT_ONCE = 2 * CORES;
 const TYPESCRIPT = import.meta.resolve('./typescript.mjs');
