@@ -2,9 +2,9 @@
 // must agree on.
 import type { DatapathPlan } from './datapath/plan.ts';
 import type { CaptureFilter } from './io/capture-program.ts';
-import type { KnownPlan } from './io/known-sources.ts';
 import { IO_COUNTERS, type IoPort, ioRows } from './io/packet-io.ts';
-import type { SteeringPlan } from './io/steering.ts';
+import type { KnownPlan } from './steer/known-sources.ts';
+import type { SteeringPlan } from './steer/steering.ts';
 
 /**
  * File descriptors in a datapath process: the shared memory; its rings (Rings.sockets); where known sources have rings of

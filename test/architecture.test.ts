@@ -16,6 +16,9 @@ const EVERYTHING = [
   'service',
   'datapath',
   'io',
+  'route',
+  'steer',
+  'host',
   'sys',
   'config',
   'admin',
@@ -43,7 +46,23 @@ const MAY_IMPORT: Record<string, { of: string[]; types?: string[]; instead: stri
     of: ['wire', 'uoa', 'session', 'service'],
     instead: 'the datapath is given bytes and a time and hands bytes to `send`: wire the rest in worker.ts',
   },
-  io: { of: ['sys', 'wire'], instead: 'io and datapath meet only in the composition root' },
+  io: {
+    of: ['route', 'steer', 'host/port-ranges.ts', 'sys', 'wire'],
+    instead: 'io and datapath meet only in the composition root',
+  },
+  route: {
+    of: ['sys', 'wire'],
+    types: ['io/packet-io.ts'],
+    instead: 'route says where a packet goes; who sends it there is in io',
+  },
+  steer: {
+    of: ['host/port-ranges.ts', 'io/packet-io.ts', 'sys', 'wire'],
+    instead: 'steer says who gets a packet; who receives it is in io',
+  },
+  host: {
+    of: ['route', 'io/packet-io.ts', 'sys', 'wire'],
+    instead: 'host knows addresses and interfaces, and no packet',
+  },
   sys: { of: [], instead: 'sys is the kernel interface without policy: move the policy to its caller' },
   config: {
     of: ['wire/address.ts', 'sys/debugger.ts', 'sys/signals.ts'],
@@ -72,13 +91,16 @@ const MAY_IMPORT: Record<string, { of: string[]; types?: string[]; instead: stri
     instead: 'admin reads counters and records; it is handed everything else',
   },
   lab: {
-    of: ['wire', 'uoa', 'io', 'sys', 'sniff'],
+    of: ['wire', 'uoa', 'io', 'route', 'host', 'sys', 'sniff'],
     instead: 'the lab runs the product as a program, from outside',
   },
-  sniff: { of: ['wire', 'io', 'sys'], instead: 'sniff is an outside witness: it knows bytes, not the proxy' },
+  sniff: {
+    of: ['wire', 'io', 'steer', 'sys'],
+    instead: 'sniff is an outside witness: it knows bytes, not the proxy',
+  },
   'version.ts': { of: [], instead: 'it reads one number' },
   'worker-protocol.ts': {
-    of: ['datapath', 'io'],
+    of: ['datapath', 'io', 'route', 'steer', 'host'],
     instead: 'messages are data: behaviour belongs to proxy or worker',
   },
   'workers.ts': {

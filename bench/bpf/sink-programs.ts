@@ -1,6 +1,6 @@
 // The programs at the ends of the load's way: one counts what arrives at the forwarder's interfaces and lets it pass, one
 // at the real server counts and drops or sends back, one at the client counts answers and how long they took.
-import { Assembler, R0, R1, R2, R3, R4, R5, R7, R8, R9 } from '../../src/io/ebpf-assembler.ts';
+import { Assembler, R0, R1, R2, R3, R4, R5, R7, R8, R9 } from '../../src/steer/ebpf-assembler.ts';
 import {
   CONTROL,
   ETHERNET_LEN,

@@ -1,7 +1,7 @@
 // The program that makes the load: each run writes the headers of one UDP datagram (RFC 768, 791) over the frame it is
 // given, which holds an earlier packet, waits until that datagram is due, and sends it. Flows follow each other in turn,
 // told apart by source address and port; the payload begins with the time, so that the way back can be measured.
-import { Assembler, R0, R1, R2, R3, R4, R5, R6, R7, R8, R9 } from '../../src/io/ebpf-assembler.ts';
+import { Assembler, R0, R1, R2, R3, R4, R5, R6, R7, R8, R9 } from '../../src/steer/ebpf-assembler.ts';
 import {
   CONTROL,
   ETHERNET_LEN,

@@ -1,7 +1,7 @@
 // Notices that the host changes under the running proxy: the Ethernet address or MTU of an interface, a route, an address. The
 // kernel's notices (rtnetlink(7)) only say that it is time to look; what changed follows from planning for the host anew.
 import type { Logger } from 'pino';
-import { HOST_GROUPS } from '../io/rtnetlink.ts';
+import { HOST_GROUPS } from '../route/rtnetlink.ts';
 import { SysError } from '../sys/libc.ts';
 import { NetlinkSocket, NOTHING } from '../sys/netlink.ts';
 

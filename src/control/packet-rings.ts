@@ -3,14 +3,14 @@ import { availableParallelism } from 'node:os';
 import type { Logger } from 'pino';
 import { type Config, MAX_WORKERS } from '../config/schema.ts';
 import type { CaptureFilter } from '../io/capture-program.ts';
-import { IoError } from '../io/io-error.ts';
-import { type KnownPlan, openKnown, planKnown } from '../io/known-sources.ts';
 import { pcapLacks } from '../io/optional-package.ts';
 import type { IoPort, PacketIo } from '../io/packet-io.ts';
 import { openRings, type Rings } from '../io/ring-sockets.ts';
-import type { SteeringPlan } from '../io/steering.ts';
-import { steeringProgram } from '../io/steering-program.ts';
+import { type KnownPlan, openKnown, planKnown } from '../steer/known-sources.ts';
+import type { SteeringPlan } from '../steer/steering.ts';
+import { steeringProgram } from '../steer/steering-program.ts';
 import { cpuQuota } from '../sys/cpu-quota.ts';
+import { IoError } from '../sys/io-error.ts';
 import { close, SysError } from '../sys/libc.ts';
 
 export interface ProvidedIo {

@@ -3,13 +3,11 @@ import { randomBytes } from 'node:crypto';
 import type { Logger } from 'pino';
 import type { Config, ServiceConfig } from '../config/schema.ts';
 import { targetsOf } from '../config/targets.ts';
+import type { GuardSpec } from '../host/guard.ts';
+import { type HostPlan, planHost } from '../host/host.ts';
 import { type CaptureFilters, captureFilters } from '../io/capture-program.ts';
-import type { GuardSpec } from '../io/guard.ts';
-import { type HostPlan, planHost } from '../io/host.ts';
-import { IoError } from '../io/io-error.ts';
 import { type IoPort, SIDE } from '../io/packet-io.ts';
-import { LEN_MAX } from '../io/route-mtu.ts';
-import type { SteeringPlan } from '../io/steering.ts';
+import { LEN_MAX } from '../route/route-mtu.ts';
 import { type Capacity, isSameService, numberServices } from '../service/numbering.ts';
 import {
   lipsTowards,
@@ -18,6 +16,8 @@ import {
   type ServicePlan,
   serverName,
 } from '../service/plan.ts';
+import type { SteeringPlan } from '../steer/steering.ts';
+import { IoError } from '../sys/io-error.ts';
 import { familyOf } from '../wire/address.ts';
 import type { WorkerPlan } from '../worker-protocol.ts';
 

@@ -2,9 +2,9 @@
 // it added.
 // A change first adds what is new, and takes away what is old only when the datapaths have stopped serving it.
 import type { Logger } from 'pino';
-import { type Guard, type GuardSpec, installGuard } from '../io/guard.ts';
-import { assignAddresses, type MissingAddress, removeAddresses } from '../io/host-addresses.ts';
-import { checkBoundSockets } from '../io/ownership.ts';
+import { type Guard, type GuardSpec, installGuard } from '../host/guard.ts';
+import { assignAddresses, type MissingAddress, removeAddresses } from '../host/host-addresses.ts';
+import { checkBoundSockets } from '../host/ownership.ts';
 import { StartError } from './start-error.ts';
 
 export interface PresenceSpec extends GuardSpec {

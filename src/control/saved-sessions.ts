@@ -3,12 +3,12 @@
 import type { Logger } from 'pino';
 import type { Config } from '../config/schema.ts';
 import type { DatapathMemory } from '../datapath/memory.ts';
-import { Owners, STEERING_KEY_WORDS, type SteeringPlan } from '../io/steering.ts';
 import { Persistence } from '../service/persistence.ts';
 import type { ServicePlan } from '../service/plan.ts';
 import { type RestoredSession, type RestoredSessions, writeRecords } from '../session/restored-sessions.ts';
 import { SESSION_WORDS, vipAt } from '../session/session.ts';
 import { type LoadedSessions, loadSessions, saveSessions } from '../session/state-file.ts';
+import { Owners, STEERING_KEY_WORDS, type SteeringPlan } from '../steer/steering.ts';
 import { type FileLock, lockFile } from '../sys/file-lock.ts';
 import { WholeFile } from '../sys/whole-file.ts';
 import { familyOf, isV4, parseAddressInto } from '../wire/address.ts';

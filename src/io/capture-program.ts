@@ -2,13 +2,13 @@
 // it, else the coarse one. How long a program may be depends on net.core.optmem_max, which must have room for two while
 // one takes the other's place: so an exact one is tried beside the coarse one, on a socket that nothing comes to.
 import { readFileSync } from 'node:fs';
+import type { LipPorts, VipPort } from '../host/port-ranges.ts';
 import { LINK_TYPE, loadFilterCompiler } from '../sys/filter-compiler.ts';
+import { IoError } from '../sys/io-error.ts';
 import { SysError } from '../sys/libc.ts';
 import { attachFilter, canAttachBeside } from '../sys/socket-filter.ts';
 import { captureFilter, coarseFilter } from './filter.ts';
-import { IoError } from './io-error.ts';
 import type { IoPort } from './packet-io.ts';
-import type { LipPorts, VipPort } from './port-ranges.ts';
 
 /** The kernel takes at most this many instructions (BPF_MAXINSNS). */
 const INSTRUCTIONS_MAX = 4096;

@@ -1,10 +1,11 @@
 // The capture filter of a port in libpcap's language (pcap-filter(7)): what is addressed to this host's Ethernet address
 // and concerns a service. Pure. The kernel runs it, so what it keeps out costs this process nothing. And a coarser one that
 // is short for any number of services, for kernels that do not take the other: what it lets in too, the datapath passes over.
+
+import { type AddressPorts, type LipPorts, mergePorts, ofFamily, type VipPort } from '../host/port-ranges.ts';
 import { ADDRESS_WORDS, type Family, formatAddress, parseAddressInto } from '../wire/address.ts';
 import { PROTOCOL_OPP } from '../wire/ipv4.ts';
 import type { IoPort } from './packet-io.ts';
-import { type AddressPorts, type LipPorts, mergePorts, ofFamily, type VipPort } from './port-ranges.ts';
 
 type Range = AddressPorts['ranges'][number];
 

@@ -1,6 +1,6 @@
 // The packages that only packet I/O pcap needs. npm leaves them out without a word where it cannot build them.
 import { createRequire } from 'node:module';
-import { IoError } from './io-error.ts';
+import { IoError } from '../sys/io-error.ts';
 
 const NAMES = ['cap', 'raw-socket'] as const;
 type OptionalPackage = (typeof NAMES)[number];

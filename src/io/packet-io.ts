@@ -1,8 +1,9 @@
 // Where packets come from and go to. Implementations strip and add the link header; the datapath sees IP packets only.
+
+import type { NextHops } from '../route/next-hop.ts';
+import type { KnownSources } from '../steer/known-sources.ts';
 import type { Frame, Sending } from '../wire/frame.ts';
 import type { CaptureFilter } from './capture-program.ts';
-import type { KnownSources } from './known-sources.ts';
-import type { NextHops } from './next-hop.ts';
 
 /** A port faces clients, real servers, or (one-arm, sidecar) both. */
 export const SIDE = { wan: 1, lan: 2, both: 3 } as const;

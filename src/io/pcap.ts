@@ -6,6 +6,7 @@
 // 27,500 at 350,000 offered, 13 times that. A timer of 10 ms fired at least every 24 ms. Slices of 1 ms: 10 % fewer
 // packets; of 20 ms: 5 % more, timers 50 ms late.
 
+import type { NextHops } from '../route/next-hop.ts';
 import { SysError } from '../sys/libc.ts';
 import { interfaceIndex, packetStatistics, pendingError } from '../sys/packet-socket.ts';
 import { Frame } from '../wire/frame.ts';
@@ -13,7 +14,6 @@ import { Backlog } from './backlog.ts';
 import { ANY_LENGTH, type Capture, openCapture } from './cap-package.ts';
 import type { CaptureFilter } from './capture-program.ts';
 import { LargePackets, largeFrom } from './large-packets.ts';
-import type { NextHops } from './next-hop.ts';
 import { pcapLacks } from './optional-package.ts';
 import { bookLostFrames, IO_COLUMN, IO_COUNTERS, type IoOptions, type PacketIo } from './packet-io.ts';
 import { RawSender } from './raw-sender.ts';

@@ -1,13 +1,14 @@
 // Sends whole IP packets through one raw socket per family: the kernel routes them by their destination, finds the
 // neighbor and writes the link header. Each call is sent or counted in one column of errors; nothing waits here.
+
+import type { NextHops } from '../route/next-hop.ts';
+import { IoError } from '../sys/io-error.ts';
 import { SysError } from '../sys/libc.ts';
 import type { RawSocket } from '../sys/raw-socket.ts';
 import { ADDRESS_WORDS, V4_MAPPED } from '../wire/address.ts';
 import type { Frame } from '../wire/frame.ts';
 import * as ipv4 from '../wire/ipv4.ts';
 import * as ipv6 from '../wire/ipv6.ts';
-import { IoError } from './io-error.ts';
-import type { NextHops } from './next-hop.ts';
 import { IO_COLUMN } from './packet-io.ts';
 import { columnOfErrno } from './send-error.ts';
 

@@ -1,6 +1,8 @@
 // Sends IP packets at layer 2, gathered to batches for sendmmsg(2). A packet whose next hop is not known goes through the
 // IP layer (raw-sender.ts), which finds it. Packets of a receive ring are sent from where they are; what lies in other
 // frames is copied, because those are used again before the batch goes out.
+
+import type { NextHops } from '../route/next-hop.ts';
 import { addressOf, poll } from '../sys/libc.ts';
 import type { PacketRing } from '../sys/packet-ring.ts';
 import { type MemoryStart, memoryStart, SendBatch } from '../sys/send-batch.ts';
@@ -8,7 +10,6 @@ import { ADDRESS_WORDS } from '../wire/address.ts';
 import { Frame, GATHERED_MAX, type Sending } from '../wire/frame.ts';
 import * as ipv4 from '../wire/ipv4.ts';
 import * as ipv6 from '../wire/ipv6.ts';
-import type { NextHops } from './next-hop.ts';
 import { IO_COLUMN } from './packet-io.ts';
 import { type RawSender, readDestination } from './raw-sender.ts';
 import { columnOfErrno } from './send-error.ts';

@@ -1,15 +1,16 @@
 // Opens the receive rings of all workers. The control plane holds them, so that a worker that ends leaves no gap in its
 // fanout group, whose members the kernel numbers by the order in which they joined: its successor inherits its rings.
 // With known sources each worker has two per port: what a flood of strangers makes overflow is not what the others come by.
+
+import type { KnownPlan } from '../steer/known-sources.ts';
+import { lanesProgram } from '../steer/lanes-program.ts';
 import { loadProgram, PROGRAM_TYPE } from '../sys/bpf.ts';
+import { IoError } from '../sys/io-error.ts';
 import { close as closeFd, SysError } from '../sys/libc.ts';
 import { fanoutGroup, openRing, type RingSocket, setFanoutProgram } from '../sys/packet-ring.ts';
 import { interfaceIndex } from '../sys/packet-socket.ts';
 import { withoutOutgoing } from '../sys/socket-filter.ts';
 import { type CaptureFilter, replaceFilter } from './capture-program.ts';
-import { IoError } from './io-error.ts';
-import type { KnownPlan } from './known-sources.ts';
-import { lanesProgram } from './lanes-program.ts';
 import type { IoPort } from './packet-io.ts';
 
 /** Frames hold a packet of their interface and what stands before it; longer ones come through the socket's queue. */

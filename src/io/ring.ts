@@ -1,6 +1,11 @@
 // Packet I/O through AF_PACKET memory-mapped rings: received frames are rewritten where they lie and sent from there
 // (ring-sender.ts). Rings are worked off in chunks, in turn and in equal shares; timers and messages run between turns;
 // with nothing to do, one poll(2) waits for all interfaces.
+
+import { IpLayerNotice } from '../route/ip-layer-notice.ts';
+import type { NextHops } from '../route/next-hop.ts';
+import type { KnownSources } from '../steer/known-sources.ts';
+import { IoError } from '../sys/io-error.ts';
 import { poll } from '../sys/libc.ts';
 import {
   CAPTURED_LEN,
@@ -18,11 +23,7 @@ import {
 import { boundInterface, interfaceIndex, packetStatistics, pendingError } from '../sys/packet-socket.ts';
 import { openRawSocket } from '../sys/raw-socket.ts';
 import { Frame, type Sending } from '../wire/frame.ts';
-import { IoError } from './io-error.ts';
-import { IpLayerNotice } from './ip-layer-notice.ts';
-import type { KnownSources } from './known-sources.ts';
 import { LongPackets, WHOLE_OFF } from './long-packets.ts';
-import type { NextHops } from './next-hop.ts';
 import {
   bookLostFrames,
   IO_COLUMN,

@@ -2,7 +2,7 @@
 // host costs little; a second socket per interface, which nobody reads, counts the others.
 import { readFileSync } from 'node:fs';
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { BPF, BPF_IF, BpfAssembler, Label } from '../io/bpf-assembler.ts';
+import { BPF, BPF_IF, BpfAssembler, Label } from '../steer/bpf-assembler.ts';
 import { watchReadable } from '../sys/epoll.ts';
 import { SysError } from '../sys/libc.ts';
 import { ALL_INTERFACES, listen, type PacketListener } from '../sys/packet-listener.ts';

@@ -8,7 +8,7 @@ import { figureOf, ratioOf } from '../../bench/statistics.ts';
 import { formatTable, formatTarget, shortOfLeast, shortOfMost, thousands, times } from '../../bench/table.ts';
 import { sumOf } from '../../bench/watcher.ts';
 import { DROP, VERDICT } from '../../src/datapath/verdict.ts';
-import { Assembler, R0, R1, R2 } from '../../src/io/ebpf-assembler.ts';
+import { Assembler, R0, R1, R2 } from '../../src/steer/ebpf-assembler.ts';
 
 describe('instructions', () => {
   test('are encoded as RFC 9669 says', () => {

@@ -24,7 +24,7 @@ function spec(
 
 async function start(t: TestContext) {
   const ns = namespace(t, 'p');
-  const program = startProgram(t, ns, '../control/presence-program.ts');
+  const program = startProgram(t, ns, 'control/presence-program.ts');
   await program.next('ready');
   const inside = (command: string) => sh(`ip netns exec ${ns} ${command}`);
   return {
@@ -128,7 +128,7 @@ test('what cannot be had changes nothing: an address that may not be added, or w
 
 test('a VIP:vport that another proxy serves changes nothing', async (t) => {
   const it = await started(t);
-  const other = startProgram(t, it.ns, '../control/presence-program.ts');
+  const other = startProgram(t, it.ns, 'control/presence-program.ts');
   await other.next('ready');
   other.write({ prepare: spec([VIP2, VIP]) });
   assert.match(String(await other.next('done')), /another uoa-proxy serves UDP 10\.1\.0\.100:6000/);

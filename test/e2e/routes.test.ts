@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { LIPS, VIPS } from '../../src/lab/topology.ts';
-import { forgePathMtu } from '../io/forged-mtu.ts';
+import { forgePathMtu } from '../route/forged-mtu.ts';
 import { IO, type Rig, startRig, until } from './harness.ts';
 import { PAIRS } from './pairs.ts';
 

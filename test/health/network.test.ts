@@ -38,7 +38,7 @@ async function network(t: TestContext): Promise<Network> {
 }
 
 async function startChecks(t: TestContext, ns: string, wrapper: readonly string[] = []): Promise<Program> {
-  const program = startProgram(t, ns, '../health/probe-program.ts', {}, wrapper);
+  const program = startProgram(t, ns, 'health/probe-program.ts', {}, wrapper);
   await program.next('ready');
   return program;
 }

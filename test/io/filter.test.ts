@@ -2,9 +2,9 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import test from 'node:test';
+import { mergePorts } from '../../src/host/port-ranges.ts';
 import { captureFilter, coarseFilter } from '../../src/io/filter.ts';
 import type { IoPort } from '../../src/io/packet-io.ts';
-import { mergePorts } from '../../src/io/port-ranges.ts';
 
 const PORT: IoPort = { name: 'wan0', side: 1, mtu: 1500, mac: '02:00:00:00:00:01', loopback: false };
 const VIPS = [

@@ -3,9 +3,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { GuardSpec } from '../../src/io/guard.ts';
-import { ask, startEndpoint } from './endpoint.ts';
-import type { ReceivedDatagram } from './endpoint-program.ts';
+import type { GuardSpec } from '../../src/host/guard.ts';
+import { ask, startEndpoint } from '../host/endpoint.ts';
+import type { ReceivedDatagram } from '../host/endpoint-program.ts';
 import { type Cleanup, sh, startProgram, threeInARow, WITHOUT_IPV6 } from './namespaces.ts';
 
 interface FamilyCase {
@@ -55,7 +55,7 @@ function track(ns: string): void {
 
 async function startGuard(t: Cleanup, ns: string, { vip, lip }: FamilyCase): Promise<void> {
   const spec: GuardSpec = { vips: [{ ip: vip, port: 6000 }], lips: [{ ip: lip, first: 5000, last: 5999 }] };
-  await startProgram(t, ns, './guard-program.ts', spec).next('ready');
+  await startProgram(t, ns, 'host/guard-program.ts', spec).next('ready');
 }
 
 /** A datagram of 24 zero bytes from lport to port 6000 in two fragments; over IPv4 without a UDP checksum. */
@@ -86,7 +86,7 @@ for (const family of FAMILIES) {
     const endpoint = await startEndpoint(t, server, { ip: rip, port: 6000 });
     const [first, second] = twoFragments(family, 5001);
     const send = async (packet: string) => {
-      const program = startProgram(t, lb, './send-program.ts', { packets: [packet] });
+      const program = startProgram(t, lb, 'io/send-program.ts', { packets: [packet] });
       assert.deepEqual(await program.next('sent'), [true]);
     };
     await send(first);
@@ -122,6 +122,6 @@ for (const family of FAMILIES) {
 test('without IPv6 in the kernel, IPv4 packets are sent and IPv6 ones counted as unreachable', async (t) => {
   const { lb } = threeInARow(t);
   const packets = FAMILIES.map((family) => twoFragments(family, 5001)[0]);
-  const program = startProgram(t, lb, './send-program.ts', { packets }, WITHOUT_IPV6);
+  const program = startProgram(t, lb, 'io/send-program.ts', { packets }, WITHOUT_IPV6);
   assert.deepEqual(await program.next('sent'), [true, false]);
 });

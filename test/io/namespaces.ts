@@ -105,7 +105,7 @@ export interface Program {
   stop(): Promise<void>;
 }
 
-/** Starts a program of this folder; `wrapper` is a command to run it with, such as setpriv. */
+/** Starts a program, whose file is named from test/; `wrapper` is a command to run it with, such as setpriv. */
 export function startProgram(
   t: Cleanup,
   ns: string,
@@ -113,7 +113,7 @@ export function startProgram(
   argument: unknown = {},
   wrapper: readonly string[] = [],
 ): Program {
-  const path = fileURLToPath(new URL(file, import.meta.url));
+  const path = fileURLToPath(new URL(`../${file}`, import.meta.url));
   const child = spawn(
     'ip',
     ['netns', 'exec', ns, ...wrapper, process.execPath, '--import', 'tsx', path, JSON.stringify(argument)],

@@ -8,8 +8,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import test, { type TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { startEndpoint } from './endpoint.ts';
-import { startProgram, threeInARow } from './namespaces.ts';
+import { startEndpoint } from '../host/endpoint.ts';
 import {
   assertPass,
   BOTH_FAMILIES,
@@ -22,7 +21,8 @@ import {
   VIP,
   VIP6,
   VPORT,
-} from './relay.ts';
+} from '../steer/relay.ts';
+import { startProgram, threeInARow } from './namespaces.ts';
 
 /** Runs a command with `file` unreadable as a library, for itself only: a program in a namespace has its own mounts. */
 const without = (file: string) => [
@@ -49,7 +49,7 @@ const WITHOUT_NET_RAW = ['setpriv', '--bounding-set', '-net_raw', '--inh-caps', 
 
 async function assertFails(
   t: TestContext,
-  { file = './relay-program.ts', spec = TWO_ARM as unknown, wrapper = [] as string[] },
+  { file = 'steer/relay-program.ts', spec = TWO_ARM as unknown, wrapper = [] as string[] },
   ...expected: RegExp[]
 ): Promise<void> {
   const { lb } = threeInARow(t);
@@ -106,7 +106,7 @@ test('check warns where pcap is asked for and a package of it is not installed',
 test('ring needs neither cap nor raw-socket, also where a packet needs the IP layer', async (t) => {
   const { client, lb, server } = threeInARow(t);
   const wrapper = notInstalled('cap', 'raw-socket');
-  const relay = startProgram(t, lb, './relay-program.ts', BOTH_FAMILIES, wrapper);
+  const relay = startProgram(t, lb, 'steer/relay-program.ts', BOTH_FAMILIES, wrapper);
   await relay.next('ready');
   for (const [cip, vip, rip] of [
     [CIP, VIP, RIP],
@@ -132,13 +132,13 @@ test('without its native part the error of raw-socket names what builds it', asy
 });
 
 test('sending without CAP_NET_RAW is an error that names it', async (t) => {
-  const program = { file: './send-program.ts', spec: { packets: [] }, wrapper: WITHOUT_NET_RAW };
+  const program = { file: 'io/send-program.ts', spec: { packets: [] }, wrapper: WITHOUT_NET_RAW };
   await assertFails(t, program, /cannot open a raw socket/, /CAP_NET_RAW/);
 });
 
 test('capturing without CAP_NET_RAW is an error that names it', async (t) => {
   const program = {
-    file: './capture-program.ts',
+    file: 'io/capture-program.ts',
     spec: { device: 'wan0', terms: 1 },
     wrapper: WITHOUT_NET_RAW,
   };
@@ -146,11 +146,11 @@ test('capturing without CAP_NET_RAW is an error that names it', async (t) => {
 });
 
 test('capturing on an interface that does not exist is an error that says so', async (t) => {
-  const program = { file: './capture-program.ts', spec: { device: 'eth77', terms: 1 } };
+  const program = { file: 'io/capture-program.ts', spec: { device: 'eth77', terms: 1 } };
   await assertFails(t, program, /cannot capture on eth77/, /name an interface that exists/);
 });
 
 test('a filter that the kernel does not take is an error, not a capture of everything', async (t) => {
-  const program = { file: './capture-program.ts', spec: { device: 'wan0', terms: 600 } };
+  const program = { file: 'io/capture-program.ts', spec: { device: 'wan0', terms: 600 } };
   await assertFails(t, program, /takes no capture filter for wan0/, /net\.core\.optmem_max/);
 });

@@ -2,8 +2,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import test from 'node:test';
-import { startEndpoint } from './endpoint.ts';
-import { namespace, sh, startProgram, threeInARow, WITHOUT_IPV6 } from './namespaces.ts';
+import { startEndpoint } from '../host/endpoint.ts';
 import {
   CIP,
   exchange,
@@ -17,7 +16,8 @@ import {
   TWO_ARM,
   VIP,
   VPORT,
-} from './relay.ts';
+} from '../steer/relay.ts';
+import { namespace, sh, startProgram, threeInARow, WITHOUT_IPV6 } from './namespaces.ts';
 
 test('datagrams of every size pass both ways unchanged between two interfaces', async (t) => {
   const { client, lb, server } = threeInARow(t);
@@ -107,7 +107,7 @@ test('IPv6 over the loopback interface is delivered once each way', async (t) =>
 
 test('a host whose kernel has no IPv6 serves IPv4', async (t) => {
   const { client, lb, server } = threeInARow(t);
-  const relay = startProgram(t, lb, './relay-program.ts', TWO_ARM, WITHOUT_IPV6);
+  const relay = startProgram(t, lb, 'steer/relay-program.ts', TWO_ARM, WITHOUT_IPV6);
   await relay.next('ready');
   await startEndpoint(t, server, { ip: RIP, port: VPORT, echo: true });
   const endpoint = await startEndpoint(t, client, { ip: CIP });
@@ -178,7 +178,7 @@ test('timers run even when packets arrive faster than they can be fetched', asyn
   const { client, lb } = threeInARow(t);
   const relay = await startRelay(t, lb, { ...TWO_ARM, fetchBurdenUs: 20 });
   const before = await report(relay);
-  const flooding = startProgram(t, client, './flood-program.ts', {
+  const flooding = startProgram(t, client, 'io/flood-program.ts', {
     ip: VIP,
     port: VPORT,
     payloadLen: 64,
@@ -260,7 +260,7 @@ test('a VLAN-tagged packet is counted as foreign', async (t) => {
   const [tag, ethertype] = ['81000005', '0800'];
   const packet = `4500001d00004000401124cc0a0100020a01000103e8177000090000${'aa'.padEnd(36, '0')}`;
   const link = `${ports[0]!.mac.replaceAll(':', '')}020000000002`;
-  await startProgram(t, client, './frame-program.ts', {
+  await startProgram(t, client, 'io/frame-program.ts', {
     device: 'c0',
     frames: [link + tag + ethertype + packet, link + ethertype + packet],
   }).stop();

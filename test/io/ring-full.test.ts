@@ -3,8 +3,7 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import test, { type TestContext } from 'node:test';
-import { startEndpoint } from './endpoint.ts';
-import { sh, threeInARow } from './namespaces.ts';
+import { startEndpoint } from '../host/endpoint.ts';
 import {
   assertPass,
   CIP,
@@ -17,7 +16,8 @@ import {
   startRelay,
   VIP,
   VPORT,
-} from './relay.ts';
+} from '../steer/relay.ts';
+import { sh, threeInARow } from './namespaces.ts';
 
 const QUEUE = 16;
 const FULL_VIP = '10.1.0.66';

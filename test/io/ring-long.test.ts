@@ -3,9 +3,8 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ask, startEndpoint } from './endpoint.ts';
-import type { ReceivedDatagram } from './endpoint-program.ts';
-import { type Program, sh, startProgram } from './namespaces.ts';
+import { ask, startEndpoint } from '../host/endpoint.ts';
+import type { ReceivedDatagram } from '../host/endpoint-program.ts';
 import {
   assertPass,
   BOTH_FAMILIES,
@@ -22,7 +21,8 @@ import {
   VIP,
   VIP6,
   VPORT,
-} from './relay.ts';
+} from '../steer/relay.ts';
+import { type Program, sh, startProgram } from './namespaces.ts';
 
 const MTU = 65_535;
 const BURST = { ip: VIP, port: VPORT, rate: 0, durationMs: 60_000 };
@@ -105,7 +105,7 @@ test('a long VLAN-tagged packet is counted as foreign, and is not taken for the 
   const headers = `4500${hex16(length)}00004000401100000a0100020a01000103e81770${hex16(length - 20)}0000`;
   const packet = headers + 'ee'.repeat(length - 28);
   const link = `${ports[0]!.mac.replaceAll(':', '')}020000000002`;
-  await startProgram(t, client, './frame-program.ts', {
+  await startProgram(t, client, 'io/frame-program.ts', {
     device: 'c0',
     frames: [`${link}810000050800${packet}`],
   }).stop();
@@ -145,10 +145,10 @@ test('a long packet that a predecessor left goes also where packets never cease'
   const { lb, client, server } = rowOfMtu(t, MTU);
   await startEndpoint(t, server, { ip: RIP, port: VPORT });
   const endpoint = await startEndpoint(t, client, { ip: CIP });
-  const relay = startProgram(t, lb, './relay-program.ts', { ...RING, succeedsAt: 20 });
+  const relay = startProgram(t, lb, 'steer/relay-program.ts', { ...RING, succeedsAt: 20 });
   await relay.next('waiting');
   await ask(endpoint, { send: { hex: 'ab'.repeat(3000), ip: VIP, port: VPORT } });
-  startProgram(t, client, './flood-program.ts', { ...BURST, payloadLen: 64, rate: 100 });
+  startProgram(t, client, 'io/flood-program.ts', { ...BURST, payloadLen: 64, rate: 100 });
   await relay.next('ready');
   await assertIdle(relay);
   await relay.stop();
@@ -159,7 +159,7 @@ for (const packets of [1, 5]) {
     const { lb, client, server } = rowOfMtu(t, MTU);
     await startEndpoint(t, server, { ip: RIP, port: VPORT, echo: true });
     const endpoint = await startEndpoint(t, client, { ip: CIP });
-    const relay = startProgram(t, lb, './relay-program.ts', { ...RING, succeedsAt: packets });
+    const relay = startProgram(t, lb, 'steer/relay-program.ts', { ...RING, succeedsAt: packets });
     await relay.next('waiting');
     const payloads = Array.from({ length: packets }, (_, index) => `${index}0`.repeat(3000));
     for (const hex of payloads) await ask(endpoint, { send: { hex, ip: VIP, port: VPORT } });

@@ -1,10 +1,9 @@
 // Ring I/O on real packets: a client, a relay on AF_PACKET rings, and a server in namespaces, offloads on.
 import assert from 'node:assert/strict';
 import test from 'node:test';
+import { startEndpoint } from '../host/endpoint.ts';
+import type { ReceivedDatagram } from '../host/endpoint-program.ts';
 import { pseudoHeaderSum } from '../packets/udp.ts';
-import { startEndpoint } from './endpoint.ts';
-import type { ReceivedDatagram } from './endpoint-program.ts';
-import { namespace, type Program, sh, startProgram, threeInARow } from './namespaces.ts';
 import {
   assertPass,
   BOTH_FAMILIES,
@@ -28,7 +27,8 @@ import {
   VIP6,
   VPORT,
   WAN_KNOWN,
-} from './relay.ts';
+} from '../steer/relay.ts';
+import { namespace, type Program, sh, startProgram, threeInARow } from './namespaces.ts';
 
 test('datagrams of every size and both families pass both ways unchanged between two interfaces', async (t) => {
   const { client, server, relay, endpoint } = await startWalk(t, BOTH_FAMILIES);
@@ -72,7 +72,7 @@ test('a VLAN-tagged packet is counted as foreign, one that has only a priority i
   const [tag, priority, ethertype] = ['81000005', '8100e000', '0800'];
   const packet = `4500001d00004000401124cc0a0100020a01000103e8177000090000${'aa'.padEnd(36, '0')}`;
   const link = `${ports[0]!.mac.replaceAll(':', '')}020000000002`;
-  await startProgram(t, client, './frame-program.ts', {
+  await startProgram(t, client, 'io/frame-program.ts', {
     device: 'c0',
     frames: [tag, priority, ''].map((before) => link + before + ethertype + packet),
   }).stop();

@@ -1,8 +1,9 @@
 // A program for tests: sends whole IPv4 packets, given as hexadecimal digits, through the raw socket of packet I/O.
 // Prints { sent }.
-import { NextHops } from '../../src/io/next-hop.ts';
+
 import { IO_COUNTERS } from '../../src/io/packet-io.ts';
 import { RawSender } from '../../src/io/raw-sender.ts';
+import { NextHops } from '../../src/route/next-hop.ts';
 import { openRawSocket } from '../../src/sys/raw-socket.ts';
 import { Frame } from '../../src/wire/frame.ts';
 

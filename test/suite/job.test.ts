@@ -109,7 +109,7 @@ describe('a unit test', () => {
     t.after(() => rmSync(root, { recursive: true }));
     const write = (path: string, text: string) => writeFileSync(join(root, path), text);
     assert.equal(isNetTest('.', 'test/io/ring.test.ts'), true, 'by a helper');
-    assert.equal(isNetTest('.', 'test/io/next-hop-many.test.ts'), true, 'by the helper of a helper');
+    assert.equal(isNetTest('.', 'test/route/next-hop-many.test.ts'), true, 'by the helper of a helper');
     assert.equal(isNetTest('.', 'test/packets/builder.test.ts'), false);
     write('own.test.ts', "run('tshark')");
     assert.equal(isNetTest(root, 'own.test.ts'), true, 'by its own text');

@@ -1,0 +1,175 @@
+// One proxy per address and port in a network namespace. The claim is the guard itself: its sets hold VIP:vport and LIP:lports,
+// it takes CAP_NET_ADMIN in this namespace to make one, so no ordinary user can stand in the way, and it goes with its
+// process, however that ends. Of two proxies the one whose tables are older is right: the kernel numbers them.
+import { execFile } from 'node:child_process';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { promisify } from 'node:util';
+import { IoError } from '../sys/io-error.ts';
+import { ADDRESS_WORDS, formatAddress, formatEndpoint, parseAddressInto } from '../wire/address.ts';
+import { childFailure } from './child-failure.ts';
+import { type LipPorts, mergePorts, type VipPort } from './port-ranges.ts';
+
+const run = promisify(execFile);
+
+/** Tables of guards are called so, with the process id and a random number. */
+export const GUARD_PREFIX = 'uoa_proxy_';
+export const guardName = (pid: number, random: string): string => `${GUARD_PREFIX}${pid}_${random}`;
+const GUARD_NAME = /^uoa_proxy_\d+_[0-9a-f]+$/;
+
+/** Sets of a guard: pairs of address and port; and addresses, with the ports in the set's name. */
+export const POINTS = 'points';
+export const rangeSet = (first: number, last: number): string => `range_${first}_${last}`;
+const RANGE_SET = /^range_(\d+)_(\d+)$/;
+
+/** The guard of a proxy that was killed a moment ago goes when its nft notices that. */
+const GONE_WITHIN_MS = 5_000;
+const LOOK_AGAIN_MS = 100;
+/** A set with 65,535 addresses takes some megabytes. */
+const OUTPUT_MAX = 64 << 20;
+
+interface Ports {
+  first: number;
+  last: number;
+}
+
+/**
+ * Resolves when nobody has a claim on what `spec` names that is older than the tables called `own`; `others` are this
+ * process's too. Throws an IoError that names the first address and port.
+ */
+export async function requireUnclaimed(
+  spec: { vips: readonly VipPort[]; lips: readonly LipPorts[] },
+  own: string,
+  others: readonly string[],
+  env: NodeJS.ProcessEnv,
+): Promise<void> {
+  const deadline = performance.now() + GONE_WITHIN_MS;
+  for (;;) {
+    const problem = await findClaim(spec, own, others, env);
+    if (problem === undefined) return;
+    if (performance.now() > deadline) throw problem;
+    await sleep(LOOK_AGAIN_MS);
+  }
+}
+
+async function findClaim(
+  spec: { vips: readonly VipPort[]; lips: readonly LipPorts[] },
+  own: string,
+  others: readonly string[],
+  env: NodeJS.ProcessEnv,
+): Promise<IoError | undefined> {
+  const all = await listGuards(env);
+  const rivals = new Set(
+    all.map(({ name }) => name).filter((name) => name !== own && !others.includes(name)),
+  );
+  if (rivals.size === 0) return undefined;
+  const tables = await Promise.all(
+    all.filter(({ name }) => name === own || rivals.has(name)).map((table) => outline(table, env)),
+  );
+  const ageOf = (name: string): number =>
+    Math.min(...tables.filter((table) => table.name === name).map(({ handle }) => handle));
+  for (const rival of rivals) {
+    if (ageOf(rival) > ageOf(own)) continue;
+    const claims = new Map<string, Ports[]>();
+    for (const table of tables) if (table.name === rival) await readClaims(table, claims, env);
+    const found = overlap(spec, claims);
+    if (found === undefined) continue;
+    return new IoError(
+      `another uoa-proxy ${found} in this network namespace (its guard is the nft table ${rival})`,
+      'stop it first, or give each its own VIP:vport, LIPs or lports: both would get the same packets',
+    );
+  }
+  return undefined;
+}
+
+/** In the order of the spec. */
+function overlap(
+  { vips, lips }: { vips: readonly VipPort[]; lips: readonly LipPorts[] },
+  claims: ReadonlyMap<string, Ports[]>,
+): string | undefined {
+  const isTaken = (ip: string, first: number, last: number): boolean =>
+    claims.get(ip)?.some((one) => one.first <= last && first <= one.last) ?? false;
+  const vip = vips.find(({ ip, port }) => isTaken(ip, port, port));
+  if (vip !== undefined) return `serves UDP ${formatEndpoint(vip.ip, vip.port)}`;
+  for (const { ip, ranges } of mergePorts([], lips)) {
+    const taken = ranges.find(({ first, last }) => isTaken(ip, first, last));
+    if (taken === undefined) continue;
+    const { first, last } = claims
+      .get(ip)!
+      .find((one) => one.first <= taken.last && taken.first <= one.last)!;
+    return `has the LIP ${ip} with lports ${first}-${last}`;
+  }
+  return undefined;
+}
+
+interface Table {
+  family: string;
+  name: string;
+}
+
+interface Outline extends Table {
+  /** The younger, the larger; of one that is gone without bound. */
+  handle: number;
+  sets: string[];
+}
+
+async function listGuards(env: NodeJS.ProcessEnv): Promise<Table[]> {
+  const text = await nft(['list', 'tables'], env);
+  return [...text.matchAll(/^table (\S+) (\S+)/gm)]
+    .map(([, family = '', name = '']) => ({ family, name }))
+    .filter(({ name }) => GUARD_NAME.test(name));
+}
+
+/** Without elements: there is a set of what goes by in fragments, too. */
+async function outline({ family, name }: Table, env: NodeJS.ProcessEnv): Promise<Outline> {
+  const text = await listed(['--handle', '--terse', 'list', 'table', family, name], env);
+  const handle = /^table .*# (?:.* )?handle (\d+)/m.exec(text)?.[1];
+  const sets = [...text.matchAll(/^\s*set (\S+) \{/gm)].map(([, set = '']) => set);
+  return { family, name, sets, handle: handle === undefined ? Number.POSITIVE_INFINITY : Number(handle) };
+}
+
+async function readClaims(
+  { family, name, sets }: Outline,
+  claims: Map<string, Ports[]>,
+  env: NodeJS.ProcessEnv,
+): Promise<void> {
+  for (const set of sets) {
+    const range = RANGE_SET.exec(set);
+    if (range === null && set !== POINTS) continue;
+    const text = await listed(['list', 'set', family, name, set], env);
+    // Of a set of addresses, or of pairs.
+    for (const [, ip = '', port] of elementsOf(text).matchAll(/([0-9a-f.:]+)(?: \. (\d+))?/g)) {
+      const first = Number(range?.[1] ?? port);
+      const last = Number(range?.[2] ?? port);
+      const key = canonical(ip);
+      const ports = claims.get(key);
+      if (ports === undefined) claims.set(key, [{ first, last }]);
+      else ports.push({ first, last });
+    }
+  }
+}
+
+/** Nothing where the table or set is gone meanwhile. */
+const listed = (words: readonly string[], env: NodeJS.ProcessEnv): Promise<string> =>
+  nft(words, env).catch((error: Error) => {
+    if (/No such file/.test(error.message)) return '';
+    throw error;
+  });
+
+const elementsOf = (set: string): string => /elements = \{([^}]*)\}/.exec(set)?.[1] ?? '';
+
+/** As the config has it: nft writes some IPv6 addresses in another way. */
+function canonical(ip: string): string {
+  const words = new Int32Array(ADDRESS_WORDS);
+  parseAddressInto(words, 0, ip);
+  return formatAddress(words, 0);
+}
+
+/** As text: the JSON of nft 1.0.6 is broken where a table has an owner. */
+async function nft(words: readonly string[], env: NodeJS.ProcessEnv): Promise<string> {
+  try {
+    return (await run('nft', ['--numeric', ...words], { env, maxBuffer: OUTPUT_MAX })).stdout;
+  } catch (error) {
+    const { cause, hint } = childFailure(error);
+    throw new IoError(`cannot look for other proxies: nft ${words.join(' ')}: ${cause}`, hint ?? '');
+  }
+}

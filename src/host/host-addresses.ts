@@ -1,0 +1,70 @@
+// VIPs and LIPs as addresses of this host: added, removed, and waited for until they can be used.
+import { setTimeout as sleep } from 'node:timers/promises';
+import { IoError } from '../sys/io-error.ts';
+import { addAddress, type Link, listLinks, removeAddress } from './iproute.ts';
+
+export interface MissingAddress {
+  ip: string;
+  device: string;
+  /** The command that adds it. */
+  command: string;
+}
+
+/** What keeps a VIP or LIP from being served, or an interface from being used. */
+export interface Trouble {
+  /** The VIP or LIP; '' for an interface. */
+  ip: string;
+  text: string;
+  hint: string;
+}
+
+/** How long an address may be looked for on other hosts before it counts as usable (RFC 4862, 5.4: 1 to 2 s). */
+const TENTATIVE_MS = 3_000;
+const TENTATIVE_POLL_MS = 100;
+
+/**
+ * The interfaces, as soon as duplicate address detection has ended for these addresses: until then the kernel neither
+ * answers for them nor routes to them. Without a link it does not end; then they are taken for what they will be.
+ */
+export async function settledLinks(
+  addresses: readonly string[],
+): Promise<{ links: Link[]; duplicates: Trouble[] }> {
+  const deadline = performance.now() + TENTATIVE_MS;
+  for (;;) {
+    const links = await listLinks();
+    const own = links
+      .flatMap((link) => link.addresses.map((address) => ({ ...address, device: link.name })))
+      .filter(({ ip }) => addresses.includes(ip));
+    if (own.every(({ state }) => state !== 'tentative') || performance.now() > deadline)
+      return { links, duplicates: own.filter(({ state }) => state === 'duplicate').map(inUseElsewhere) };
+    await sleep(TENTATIVE_POLL_MS);
+  }
+}
+
+const inUseElsewhere = ({ ip, device }: { ip: string; device: string }): Trouble => ({
+  ip,
+  text: `the address ${ip} of ${device} is in use by another host (duplicate address detection failed)`,
+  hint: `take it away there, then here: ip address delete ${ip} dev ${device}, and add it again`,
+});
+
+/** Adds the addresses, usable at once. When one cannot be added, those that were are removed again and the error is thrown. */
+export async function assignAddresses(missing: readonly MissingAddress[]): Promise<void> {
+  const added: MissingAddress[] = [];
+  try {
+    for (const one of missing) {
+      await addAddress(one.ip, one.device);
+      added.push(one);
+    }
+    const { duplicates } = await settledLinks(missing.map(({ ip }) => ip));
+    for (const { text, hint } of duplicates) throw new IoError(text, hint);
+  } catch (error) {
+    await removeAddresses(added).catch(() => {}); // what could not be added says more
+    throw error;
+  }
+}
+
+/** Removes what assignAddresses added; what is gone already is no error. Tries all, then throws the first failure. */
+export async function removeAddresses(list: readonly MissingAddress[]): Promise<void> {
+  const outcomes = await Promise.allSettled(list.map(({ ip, device }) => removeAddress(ip, device)));
+  for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason;
+}

@@ -1,0 +1,360 @@
+// What the proxy needs to know of its host before it starts: on which interfaces clients and real servers are, how
+// large packets to each real server may be, and which VIPs and LIPs nobody would answer ARP or neighbor solicitations for.
+// Addresses of both families, in canonical text. It only looks.
+import { existsSync, readFileSync } from 'node:fs';
+import { setImmediate as turnOfOthers } from 'node:timers/promises';
+import { type IoPort, SIDE } from '../io/packet-io.ts';
+import { LEAST_MTU } from '../route/route-mtu.ts';
+import { RouteQuery } from '../route/route-query.ts';
+import { IoError } from '../sys/io-error.ts';
+import { ADDRESS_WORDS, familyOf, formatIpv4, parseAddressInto, parseIpv4 } from '../wire/address.ts';
+import { type MissingAddress, settledLinks, type Trouble } from './host-addresses.ts';
+import { addAddressCommand, defaultDevice, type Link, type LinkAddress } from './iproute.ts';
+
+const IFF_UP = 1;
+/** Some milliseconds' worth: there may be thousands of real servers, and others wait for this process. */
+const QUESTIONS_AT_ONCE = 256;
+
+export interface HostRequest {
+  /** Interface towards the clients; found from the VIPs when not given. */
+  wan?: string | undefined;
+  /** Interface towards the real servers; found from the routes to them when not given. */
+  lan?: string | undefined;
+  vips: readonly string[];
+  lips: readonly string[];
+  rips: readonly string[];
+  /** Those of the proxy that is at work: other interfaces are not looked for, because rings and sockets are bound to these. */
+  ports?: readonly IoPort[] | undefined;
+}
+
+export interface HostPlan {
+  /** Each interface once; SIDE.both where clients and real servers are on the same. */
+  ports: IoPort[];
+  /** By real server address: the MTU of the route to it, else of its device; for those that can be reached. */
+  mtuTowards: Record<string, number>;
+  /** By real server address: why it cannot be reached. */
+  unreachable: Record<string, string>;
+  /** Real servers that are addresses of this host. */
+  onHost: string[];
+  /** All addresses of this host but those of loopback interfaces and IPv6 link-local ones. */
+  own: string[];
+  /** The first and the last address of each IPv4 subnet of the same interfaces: they stand for all of its hosts, not for one. */
+  broadcasts: string[];
+  /** VIPs and LIPs that are not local to this host. */
+  missing: MissingAddress[];
+  troubles: Trouble[];
+}
+
+/**
+ * Looks at the host. What is wrong with one real server, VIP or LIP is said of that one. What is wrong with an interface is
+ * thrown as an IoError, or said where the proxy is at work and has to go on.
+ */
+export async function planHost(request: HostRequest): Promise<HostPlan> {
+  const vips = [...new Set(request.vips)];
+  const lips = [...new Set(request.lips)];
+  const troubles: Trouble[] = [];
+  const report = (trouble: Trouble) => {
+    if (request.ports === undefined && trouble.ip === '') throw new IoError(trouble.text, trouble.hint);
+    troubles.push(trouble);
+  };
+  requireIpv6([...vips, ...lips]);
+  const settled = await settledLinks([...vips, ...lips]);
+  for (const duplicate of settled.duplicates) report(duplicate);
+  const links = new Map(settled.links.map((link) => [link.name, link]));
+  for (const name of [request.wan, request.lan]) if (name !== undefined) checkLink(name, links, report);
+  const query = new RouteQuery();
+  try {
+    const wanOf = new Map<string, string>();
+    for (const vip of vips) {
+      const name = request.wan ?? (await findWan(vip, links, report));
+      if (isCaptured(name, SIDE.wan, request.ports)) wanOf.set(vip, name);
+      else if (name !== '') report({ ip: vip, ...elsewhere(`the VIP ${vip} is reached by ${name}`) });
+    }
+    const reach = await reachAll(request, links, query);
+    const lans = request.ports === undefined ? lansOf(request, reach, wanOf.values(), links) : [];
+    const ports = request.ports?.map((port) => renewed(port, links)) ?? portsOf(wanOf.values(), lans, links);
+    for (const { name } of ports)
+      if (name !== request.wan && name !== request.lan) checkLink(name, links, report);
+    const lanNames = ports.filter(({ side }) => (side & SIDE.lan) !== 0).map(({ name }) => name);
+
+    const missing: MissingAddress[] = [];
+    const addMissing = (ip: string, device: string) => {
+      if (query.leadsHere(wordsOf(ip), 0) || hasAddress(links.values(), ip)) return;
+      if (!missing.some((entry) => entry.ip === ip))
+        missing.push({ ip, device, command: addAddressCommand(ip, device) });
+    };
+    for (const vip of vips) addMissing(vip, wanOf.get(vip) ?? ports[0]?.name ?? 'lo');
+    for (const lip of lips) addMissing(lip, lanFor(lip, lanNames, links));
+    const own = [...links.values()].filter(({ loopback }) => !loopback).flatMap(({ addresses }) => addresses);
+    const broadcasts = [...new Set(own.flatMap(broadcastsOf))];
+    const { mtuTowards, unreachable, onHost } = reach;
+    return {
+      ports,
+      mtuTowards,
+      unreachable,
+      onHost,
+      own: own.map(({ ip }) => ip),
+      broadcasts,
+      missing,
+      troubles,
+    };
+  } finally {
+    query.close();
+  }
+}
+
+/** What is bound once is not bound to another interface. */
+const elsewhere = (what: string): { text: string; hint: string } => ({
+  text: `${what}, where nothing is captured`,
+  hint: 'the proxy goes by other interfaces after a restart only',
+});
+
+const isCaptured = (name: string, side: number, ports: readonly IoPort[] | undefined): boolean =>
+  name !== '' &&
+  (ports === undefined || ports.some((port) => port.name === name && (port.side & side) !== 0));
+
+interface Reach extends Pick<HostPlan, 'mtuTowards' | 'unreachable' | 'onHost'> {
+  /** Interfaces that lead to real servers. */
+  devices: Set<string>;
+}
+
+/** Which of the real servers can be reached, and how. */
+async function reachAll(
+  { rips, lan, ports }: HostRequest,
+  links: ReadonlyMap<string, Link>,
+  query: RouteQuery,
+): Promise<Reach> {
+  const reach: Reach = { mtuTowards: {}, unreachable: {}, onHost: [], devices: new Set() };
+  const byIndex = new Map([...links.values()].map((link) => [link.index, link]));
+  for (const [count, rip] of [...new Set(rips)].entries()) {
+    if (count % QUESTIONS_AT_ONCE === 0) await turnOfOthers();
+    const fail = (reason: string) => {
+      reach.unreachable[rip] = reason;
+    };
+    const family = familyOf(rip);
+    if (family === 6 && !hasIpv6()) {
+      fail('this kernel has no IPv6');
+      continue;
+    }
+    const link = query.ask(wordsOf(rip), 0) ? byIndex.get(query.interfaceIndex) : undefined;
+    if (link === undefined) {
+      fail('no route to it');
+      continue;
+    }
+    const mtu = query.mtuOfRoute(wordsOf(rip), 0);
+    if (mtu !== 0 && mtu < LEAST_MTU[family]) {
+      fail(
+        `the MTU of the route to it is ${mtu}, less than the ${LEAST_MTU[family]} that IPv${family} needs`,
+      );
+      continue;
+    }
+    const { name } = link;
+    // What is sent over a bridge comes by its ports.
+    if (lan !== undefined && name !== lan && name !== links.get(lan)?.master) {
+      fail(`the route to it leads over ${name}, not over ${lan} (io.lan)`);
+      continue;
+    }
+    const isPort = (port: IoPort) => links.get(port.name)?.master === name;
+    if (!isCaptured(name, SIDE.lan, ports) && !ports?.some(isPort)) {
+      fail(`the route to it leads over ${name}, where nothing is captured until a restart`);
+      continue;
+    }
+    reach.devices.add(name);
+    const ofLink = deviceMtu(link, rip);
+    reach.mtuTowards[rip] = mtu === 0 ? ofLink : Math.min(mtu, ofLink);
+    if (query.isLocal) reach.onHost.push(rip);
+  }
+  return reach;
+}
+
+/**
+ * The interfaces towards the real servers: those of the routes, and for real servers without one those that the LIPs belong to,
+ * so that they are heard once they have one; where nothing tells, those of the clients.
+ */
+function lansOf(
+  { lan, lips }: HostRequest,
+  { devices, unreachable }: Reach,
+  wans: Iterable<string>,
+  links: ReadonlyMap<string, Link>,
+): string[] {
+  if (lan !== undefined) return [lan];
+  const lans = new Set(devices);
+  const families = new Set(Object.keys(unreachable).map(familyOf));
+  for (const lip of lips.filter((one) => families.has(familyOf(one)))) {
+    const all = [...links.values()].filter(({ up }) => up);
+    const link =
+      all.find((one) => !one.loopback && hasAddress([one], lip)) ?? all.find((one) => hasInSubnet(one, lip));
+    if (link !== undefined) lans.add(link.name);
+  }
+  return lans.size > 0 || families.size === 0 ? [...lans] : [...new Set(wans)];
+}
+
+function portsOf(
+  wans: Iterable<string>,
+  lans: readonly string[],
+  links: ReadonlyMap<string, Link>,
+): IoPort[] {
+  const sides = new Map<string, number>();
+  for (const name of wans) sides.set(name, SIDE.wan);
+  for (const name of lans) sides.set(name, (sides.get(name) ?? 0) | SIDE.lan);
+  return [...sides].map(([name, side]) => toPort(links.get(name)!, side));
+}
+
+/** One that is gone stays as it was: the datapath says so, and ends. */
+function renewed(port: IoPort, links: ReadonlyMap<string, Link>): IoPort {
+  const link = links.get(port.name);
+  return link === undefined ? port : toPort(link, port.side);
+}
+
+/** Also the first one, which old hosts take for a broadcast (RFC 1122, 3.3.6). None in a /31 or /32 (RFC 3021). */
+function broadcastsOf({ ip, prefixLen }: LinkAddress): string[] {
+  if (familyOf(ip) !== 4 || prefixLen > 30) return [];
+  const hosts = 2 ** (32 - prefixLen) - 1;
+  const first = parseIpv4(ip) & ~hosts;
+  return [formatIpv4(first), formatIpv4(first | hosts)];
+}
+
+/** Throws an IoError when there are IPv6 addresses and the kernel has no IPv6. */
+function requireIpv6(addresses: readonly string[]): void {
+  const ipv6 = addresses.find((ip) => familyOf(ip) === 6);
+  if (ipv6 === undefined || hasIpv6()) return;
+  throw new IoError(
+    `the configuration names the IPv6 address ${ipv6}, but this kernel has no IPv6`,
+    'boot it without ipv6.disable=1 (or load the module ipv6), or leave the IPv6 addresses out',
+  );
+}
+
+const hasIpv6 = (): boolean => existsSync('/proc/net/if_inet6');
+
+/** What the kernel sends at most on the device: for IPv6 a router may have said less than the device can. */
+function deviceMtu({ name, mtu }: Link, address: string): number {
+  if (familyOf(address) === 4) return mtu;
+  try {
+    return Math.min(mtu, Number(readFileSync(`/proc/sys/net/ipv6/conf/${name}/mtu`, 'utf8')));
+  } catch {
+    return mtu;
+  }
+}
+
+/** Those of the interfaces that cannot carry packets at the moment, each with its state as the kernel names it. */
+export function portsDown(ports: readonly IoPort[]): string[] {
+  return ports.flatMap(({ name }) => {
+    const state = operationalState(name);
+    return state === 'up' || state === 'unknown' ? [] : [`${name} is ${state}`];
+  });
+}
+
+/** Whether somebody turned the interface off, or it is gone: nothing can be added to it. */
+export function isTurnedOff(name: string): boolean {
+  try {
+    return (Number(readFileSync(`/sys/class/net/${name}/flags`, 'utf8')) & IFF_UP) === 0;
+  } catch {
+    return true;
+  }
+}
+
+/** RFC 2863 state from sysfs: loopback and tunnels are "unknown" and work. */
+function operationalState(name: string): string {
+  try {
+    return readFileSync(`/sys/class/net/${name}/operstate`, 'utf8').trim();
+  } catch {
+    return 'gone';
+  }
+}
+
+/** Default routes of the VIPs' families out of a port that only real servers are behind: clients there are none. */
+export async function defaultRoutesAstray(
+  ports: readonly IoPort[],
+  vips: readonly string[],
+): Promise<string[]> {
+  const found: string[] = [];
+  for (const family of new Set(vips.map(familyOf))) {
+    const device = await defaultDevice(family);
+    const port = ports.find(({ name }) => name === device);
+    if (port === undefined || (port.side & SIDE.wan) !== 0) continue;
+    found.push(
+      `the IPv${family} default route leads out of ${port.name}, which only real servers are behind: clients that it leads to are not served (bad_source)`,
+    );
+  }
+  return found;
+}
+
+/**
+ * The interface on which a VIP's clients arrive: the one that has the VIP; for a VIP on the loopback interface (anycast,
+ * direct routing) or on none, the one whose subnet contains it; else that of the default route. '' when there is none.
+ */
+async function findWan(
+  vip: string,
+  links: ReadonlyMap<string, Link>,
+  report: (trouble: Trouble) => void,
+): Promise<string> {
+  const all = [...links.values()];
+  const owner = all.find((link) => !link.loopback && hasAddress([link], vip));
+  if (owner !== undefined) return owner.name;
+  const subnet = all.find((link) => hasInSubnet(link, vip));
+  if (subnet !== undefined) return subnet.name;
+  const device = await defaultDevice(familyOf(vip));
+  if (device !== undefined) return device;
+  report({
+    ip: vip,
+    text: `cannot tell which interface receives packets to the VIP ${vip}: no interface has it or its subnet, and there is no default route for IPv${familyOf(vip)}`,
+    hint: `name the interface in the configuration (io.wan); this host has: ${[...links.keys()].join(', ')}`,
+  });
+  return '';
+}
+
+/** The interface that should own a LIP: a real server's subnet with it, else the first towards real servers. */
+function lanFor(lip: string, lans: readonly string[], links: ReadonlyMap<string, Link>): string {
+  const candidates = lans.map((name) => links.get(name)).filter((link) => link !== undefined);
+  const best =
+    candidates.find((link) => hasInSubnet(link, lip)) ??
+    candidates.find((link) => !link.loopback) ??
+    candidates[0];
+  return best?.name ?? 'lo';
+}
+
+function hasAddress(links: Iterable<Link>, address: string): boolean {
+  return [...links].some((link) => link.addresses.some(({ ip }) => ip === address));
+}
+
+/** True when one of the link's subnets of more than one address contains `address`. */
+function hasInSubnet(link: Link, address: string): boolean {
+  const family = familyOf(address);
+  const bits = family === 6 ? 128 : 32;
+  const words = wordsOf(address);
+  return link.addresses.some(
+    ({ ip, prefixLen }) =>
+      familyOf(ip) === family &&
+      prefixLen < bits &&
+      hasSamePrefix(wordsOf(ip), words, 128 - bits + prefixLen),
+  );
+}
+
+/** Whether the first `length` of 128 bits are the same. */
+function hasSamePrefix(a: Int32Array, b: Int32Array, length: number): boolean {
+  return a.every((word, index) => {
+    const bits = length - 32 * index;
+    const mask = bits >= 32 ? -1 : bits <= 0 ? 0 : -1 << (32 - bits);
+    return ((word ^ b[index]!) & mask) === 0;
+  });
+}
+
+function wordsOf(address: string): Int32Array {
+  const words = new Int32Array(ADDRESS_WORDS);
+  parseAddressInto(words, 0, address);
+  return words;
+}
+
+function checkLink(name: string, links: ReadonlyMap<string, Link>, report: (trouble: Trouble) => void): void {
+  const link = links.get(name);
+  if (link === undefined) {
+    const hint = `this host has: ${[...links.keys()].join(', ')}`;
+    report({ ip: '', text: `there is no interface ${name}`, hint });
+  } else if (!link.up) {
+    report({ ip: '', text: `the interface ${name} is down`, hint: `bring it up: ip link set ${name} up` });
+  }
+}
+
+function toPort(link: Link, side: number): IoPort {
+  return { name: link.name, side, mtu: link.mtu, mac: link.mac, loopback: link.loopback };
+}

@@ -1,0 +1,153 @@
+// Who has been answered: source addresses and ports whose packets belong to sessions that both ends have used. Memory shared
+// with the kernel, where lanes-program.ts asks for each packet, so that a flood of strangers cannot take the room of those in the
+// ring. A table of buckets with three tags each; a tag is a second hash of the same source under another key. Who finds its
+// bucket full takes the place of another, who comes in as a stranger once more and is noted again. The bucket's last word
+// is the kernel's: it counts the packets of its sources, and who sends too many comes in among the strangers.
+import { randomBytes } from 'node:crypto';
+import { createArrayMap, mapArrayMap } from '../sys/bpf.ts';
+import { IoError } from '../sys/io-error.ts';
+import { ADDRESS_WORDS, V4_MAPPED } from '../wire/address.ts';
+import * as ipv4 from '../wire/ipv4.ts';
+import * as ipv6 from '../wire/ipv6.ts';
+import { mix } from './steering.ts';
+
+/** Halves of an address (IPv6); behind their factors those of the UDP port and of the interface. */
+const HALVES = 8;
+export const PORT_FACTOR = HALVES;
+const INTERFACE_FACTOR = PORT_FACTOR + 1;
+/** Where the source address stands in an IP header. */
+export const SOURCE = { ipv4: { at: 12, halves: 2 }, ipv6: { at: 8, halves: HALVES } } as const;
+/** Tags of a bucket, and the words of one. */
+export const TAGS = 3;
+const BUCKET_WORDS = TAGS + 1;
+export const BUCKET_LEN = 4 * BUCKET_WORDS;
+const MIN_BUCKETS = 1 << 10;
+const MAX_BUCKETS = 1 << 22;
+
+/**
+ * A sum of halves times secret odd factors (see steering.ts), to begin with `start`. The interface is part of it: who is
+ * known as a real server on the lan side is a stranger on the wan side, where its address can only be forged.
+ */
+export interface SourceHash {
+  readonly start: number;
+  readonly factors: readonly number[];
+}
+
+/** What the kernel's program and all workers have in common. Plain data. */
+export interface KnownPlan {
+  /** A power of two. */
+  readonly buckets: number;
+  readonly place: SourceHash;
+  readonly tag: SourceHash;
+}
+
+/** For so many sources at a time: three times as many have a place. */
+export function planKnown(sources: number): KnownPlan {
+  let buckets = MIN_BUCKETS;
+  while (buckets < sources && buckets < MAX_BUCKETS) buckets *= 2;
+  return { buckets, place: randomHash(), tag: randomHash() };
+}
+
+function randomHash(): SourceHash {
+  const words = new Int32Array(new Uint8Array(randomBytes(4 * (INTERFACE_FACTOR + 2))).buffer);
+  return { start: words[0]!, factors: Array.from(words.subarray(1), (word) => word | 1) };
+}
+
+/** What the sum begins with for packets of an interface, by its place in the list of ports. */
+export const startOn = ({ start, factors }: SourceHash, portIndex: number): number =>
+  (start + Math.imul(factors[INTERFACE_FACTOR]!, portIndex)) | 0;
+
+/** Opens its memory, an array map. Throws a SysError. */
+export const openKnown = (plan: KnownPlan): number => createArrayMap(BUCKET_LEN, plan.buckets);
+
+export class KnownSources {
+  readonly #plan: KnownPlan;
+  readonly #tags: Int32Array;
+  /** The place in a full bucket that is taken next. */
+  #turn = 0;
+  /** Of the source looked at. */
+  #place = 0;
+  #tag = 0;
+
+  /** `fd` is what openKnown opened. Throws an IoError. */
+  constructor(plan: KnownPlan, fd: number) {
+    this.#plan = plan;
+    try {
+      this.#tags = new Int32Array(mapArrayMap(fd, plan.buckets * BUCKET_LEN), 0, plan.buckets * BUCKET_WORDS);
+    } catch (error) {
+      const why = error instanceof Error ? error.message : String(error);
+      throw new IoError(
+        `the table of known sources cannot be mapped: ${why}`,
+        'take CAP_BPF from the process',
+        error,
+      );
+    }
+  }
+
+  /** Looks at the source of the IP packet at `off`, from this port; false when it is none that the kernel would look up. */
+  look(view: DataView, off: number, portIndex: number): boolean {
+    if (ipv4.version(view, off) === 4) {
+      if (ipv4.protocol(view, off) !== ipv4.PROTOCOL_UDP || ipv4.isFragment(view, off)) return false;
+      this.#hash(view, off + SOURCE.ipv4.at, SOURCE.ipv4.halves, off + ipv4.headerLen(view, off), portIndex);
+      return true;
+    }
+    if (ipv6.nextHeader(view, off) !== ipv4.PROTOCOL_UDP) return false;
+    this.#hash(view, off + SOURCE.ipv6.at, SOURCE.ipv6.halves, off + ipv6.IPV6_HEADER_LEN, portIndex);
+    return true;
+  }
+
+  /** Notes a client before it is heard of again: address (four words, wire/address.ts), port, and where it comes in. */
+  noteClient(words: Int32Array, at: number, port: number, portIndex: number): void {
+    // Maybe while a packet that was looked at is under way.
+    const place = this.#place;
+    const tag = this.#tag;
+    const isIpv4 = words[at] === 0 && words[at + 1] === 0 && words[at + 2] === V4_MAPPED;
+    this.#begin(port, portIndex);
+    for (let word = isIpv4 ? ADDRESS_WORDS - 1 : 0, half = 0; word < ADDRESS_WORDS; word++, half += 2) {
+      this.#add(half, words[at + word]! >>> 16);
+      this.#add(half + 1, words[at + word]! & 0xffff);
+    }
+    this.#end();
+    this.note();
+    this.#place = place;
+    this.#tag = tag;
+  }
+
+  #hash(view: DataView, at: number, halves: number, portAt: number, portIndex: number): void {
+    this.#begin(view.getUint16(portAt), portIndex);
+    for (let half = 0; half < halves; half++) this.#add(half, view.getUint16(at + 2 * half));
+    this.#end();
+  }
+
+  #begin(port: number, portIndex: number): void {
+    const { place, tag } = this.#plan;
+    this.#place = startOn(place, portIndex) + Math.imul(place.factors[PORT_FACTOR]!, port);
+    this.#tag = startOn(tag, portIndex) + Math.imul(tag.factors[PORT_FACTOR]!, port);
+  }
+
+  #add(factor: number, half: number): void {
+    this.#place = (this.#place + Math.imul(this.#plan.place.factors[factor]!, half)) | 0;
+    this.#tag = (this.#tag + Math.imul(this.#plan.tag.factors[factor]!, half)) | 0;
+  }
+
+  #end(): void {
+    this.#place = mix(this.#place | 0) & (this.#plan.buckets - 1);
+    if (this.#tag === 0) this.#tag = 1;
+  }
+
+  /** Notes the source looked at, unless it is there. */
+  note(): void {
+    const tags = this.#tags;
+    const first = this.#place * BUCKET_WORDS;
+    let free = -1;
+    for (let i = first; i < first + TAGS; i++) {
+      if (tags[i] === this.#tag) return;
+      if (tags[i] === 0 && free < 0) free = i;
+    }
+    if (free < 0) {
+      this.#turn = (this.#turn + 1) % TAGS;
+      free = first + this.#turn;
+    }
+    tags[free] = this.#tag;
+  }
+}

@@ -1,0 +1,38 @@
+// A program for tests: opens files until there may be no more, then starts what runs other programs. Prints { errors }, a
+// message and a hint of each.
+import { openSync } from 'node:fs';
+import { parseAside } from '../../src/config/aside.ts';
+import { execProbe } from '../../src/health/exec.ts';
+import type { HealthConfig } from '../../src/health/probe.ts';
+import { installGuard } from '../../src/host/guard.ts';
+import { listLinks } from '../../src/host/iproute.ts';
+
+export interface Told {
+  message: string;
+  hint: string;
+}
+
+const guard = { vips: [{ ip: '10.1.0.1', port: 6000 }], lips: [] };
+const check = execProbe({ timeout: 5_000, command: ['true'] } as unknown as HealthConfig);
+const target = { service: 'game', ip: '10.2.0.2', port: 6000 } as Parameters<typeof check>[0];
+try {
+  for (;;) openSync('/dev/null', 'r');
+} catch (error) {
+  if ((error as NodeJS.ErrnoException).code !== 'EMFILE') throw error;
+}
+const errors: Told[] = [];
+for (const start of [
+  () => listLinks(),
+  () => installGuard(guard, () => {}),
+  () => parseAside('services: []', 'proxy.yaml'),
+  () => check(target, new AbortController().signal),
+]) {
+  try {
+    errors.push({ message: JSON.stringify(await start()), hint: '' });
+  } catch (error) {
+    const { message, hint = '' } = error as Partial<Told>;
+    errors.push({ message: message!, hint });
+  }
+}
+console.log(JSON.stringify({ errors }));
+process.exit(0);

@@ -1,0 +1,19 @@
+// A program for tests: plans the host in its namespace. Prints { plan } or { error: { message, hint } }; with `assign`
+// it also adds what is missing, prints { assigned } and removes it when its input ends.
+import { type HostRequest, planHost } from '../../src/host/host.ts';
+import { assignAddresses, removeAddresses } from '../../src/host/host-addresses.ts';
+import { IoError } from '../../src/sys/io-error.ts';
+
+const { assign, ...request } = JSON.parse(process.argv[2]!) as HostRequest & { assign?: boolean };
+try {
+  const plan = await planHost(request);
+  console.log(JSON.stringify({ plan }));
+  if (assign) {
+    await assignAddresses(plan.missing);
+    console.log(JSON.stringify({ assigned: plan.missing.length }));
+    process.stdin.resume().once('end', () => void removeAddresses(plan.missing));
+  }
+} catch (error) {
+  if (!(error instanceof IoError)) throw error;
+  console.log(JSON.stringify({ error: { message: error.message, hint: error.hint } }));
+}

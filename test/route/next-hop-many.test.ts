@@ -1,0 +1,244 @@
+// Next hops among many routes, compared with what the kernel itself says (ip route get).
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { sh } from '../io/namespaces.ts';
+import { addAddresses, addNeighbor, deviceIndex, macOf, routedHost, startFinder } from './next-hop.ts';
+
+const NETWORKS = [1, 2, 3];
+const HOSTS = [2, 3, 4];
+
+/** A small generator of numbers (mulberry32), so that a failure can be repeated. */
+function numbers(seed: number): (below: number) => number {
+  let state = seed;
+  return (below) => {
+    state = (state + 0x6d2b79f5) | 0;
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
+    return ((mixed ^ (mixed >>> 14)) >>> 0) % below;
+  };
+}
+
+interface Prefix {
+  bits: number[];
+  length: number;
+  isV4: boolean;
+}
+
+/** Prefixes that lie in each other: bits come from few choices. */
+function randomPrefix(next: (below: number) => number): Prefix {
+  const isV4 = next(2) === 0;
+  const base = isV4 ? [203, next(2)] : [0x20, 0x01, 0x0d, next(2)];
+  const rest = Array.from(
+    { length: (isV4 ? 4 : 16) - base.length },
+    () => [0, 1, 128, 129, 255, next(256)][next(6)]!,
+  );
+  const shortest = 8 * base.length - 4;
+  const bits = [...base, ...rest];
+  return { bits, length: shortest + next(8 * bits.length - shortest + 1), isV4 };
+}
+
+function text(bits: readonly number[]): string {
+  if (bits.length === 4) return bits.join('.');
+  return Array.from({ length: 8 }, (_, i) => ((bits[2 * i]! << 8) | bits[2 * i + 1]!).toString(16)).join(':');
+}
+
+function prefixText({ bits, length }: Prefix): string {
+  const masked = bits.map((byte, i) => byte & (0xff00 >> Math.min(8, Math.max(0, length - 8 * i))));
+  return `${text(masked)}/${length}`;
+}
+
+/** An address in the prefix or beside it. */
+function near({ bits, length }: Prefix, next: (below: number) => number): string {
+  const inside = bits.map((byte, i) => {
+    const fixed = 0xff & (0xff00 >> Math.min(8, Math.max(0, length - 8 * i)));
+    return (byte & fixed) | (next(256) & ~fixed & 0xff);
+  });
+  if (next(4) === 0) inside[bits.length - 1 - next(2)]! ^= 1 << next(8);
+  return text(inside);
+}
+
+function randomRoute(prefix: Prefix, next: (below: number) => number): string {
+  const family = prefix.isV4 ? '-4' : '-6';
+  const tail = `${prefixText(prefix)} metric ${100 + next(3)}`;
+  const kind = next(12);
+  if (kind === 0)
+    return `${family} route WHAT ${['blackhole', 'unreachable', 'prohibit', 'throw'][next(4)]} ${tail}`;
+  const network = NETWORKS[next(3)]!;
+  if (kind === 1) return `${family} route WHAT ${tail} dev e${network}`;
+  const gateway = prefix.isV4 ? `10.${network}.0.` : `fd00:${network}::`;
+  return `${family} route WHAT ${tail} via ${gateway}${HOSTS[next(3)]} dev e${network}`;
+}
+
+interface RouteGet {
+  type?: string;
+  gateway?: string;
+  via?: { host: string };
+  dev: string;
+  error?: unknown;
+}
+
+/** The Ethernet address that the kernel would send to; '' when there is none. */
+function kernelMacs(ns: string, addresses: readonly string[]): string[] {
+  const neighbors = new Map(
+    (
+      JSON.parse(sh(`ip -n ${ns} -j neigh show nud permanent`)) as {
+        dst: string;
+        dev: string;
+        lladdr: string;
+      }[]
+    ).map(({ dst, dev, lladdr }) => [`${dst} ${dev}`, lladdr]),
+  );
+  const output = sh(
+    `ip -n ${ns} -j -force -batch - 2>&1 || true`,
+    addresses.map((address) => `route get ${address}`).join('\n'),
+  );
+  const failed = new Set([...output.matchAll(/Command failed -:(\d+)/g)].map(([, line]) => Number(line)));
+  const rows = [...output.matchAll(/^\[.*\]\s*$/gm)].map(([json]) => JSON.parse(json) as RouteGet[]);
+  let row = 0;
+  return addresses.map((address, index) => {
+    if (failed.has(index + 1)) return '';
+    const route = rows[row++]![0]!;
+    if (route.error !== undefined || (route.type ?? 'unicast') !== 'unicast') return '';
+    return neighbors.get(`${route.gateway ?? route.via?.host ?? address} ${route.dev}`) ?? '';
+  });
+}
+
+test('the next hop in a random table is the one that the kernel takes', async (t) => {
+  const seed = Number(process.env.SEED ?? 1 + Math.floor(Math.random() * 1e6));
+  const next = numbers(seed);
+  const { ns } = routedHost(t, 3);
+  for (const network of NETWORKS) for (const host of HOSTS) addNeighbor(ns, network, host);
+  const prefixes = Array.from({ length: 400 }, () => randomPrefix(next));
+  const routes = prefixes.map((prefix) => randomRoute(prefix, next));
+  const inFamily = (what: string, lines: readonly string[]) => {
+    for (const family of ['-4', '-6']) {
+      sh(
+        `ip ${family} -n ${ns} -force -batch - 2>/dev/null || true`,
+        lines
+          .filter((line) => line.startsWith(family))
+          .map((line) => line.slice(3).replace('WHAT', what))
+          .join('\n'),
+      );
+    }
+  };
+  inFamily('add', routes.slice(0, 200));
+  const finder = await startFinder(t, ns);
+  const compare = async (when: string) => {
+    const addresses = Array.from({ length: 600 }, () => near(prefixes[next(prefixes.length)]!, next));
+    addresses.push('10.1.0.2', '10.3.0.4', 'fd00:2::3', '10.1.0.1', '192.0.2.1');
+    const expected = kernelMacs(ns, addresses);
+    const found = await finder.macs(...addresses);
+    const differing = addresses.flatMap((address, i) =>
+      found[i] === expected[i] ? [] : [`${address}: ${found[i]}, the kernel: ${expected[i]}`],
+    );
+    assert.deepEqual(differing, [], `${when}, SEED=${seed}`);
+    assert.ok(found.filter((mac) => mac !== '').length > 50, `${when}: there are routes, SEED=${seed}`);
+  };
+  await compare('as it was read');
+  inFamily('add', routes.slice(200));
+  await compare('after additions');
+  inFamily(
+    'replace',
+    prefixes.slice(0, 150).map((prefix) => randomRoute(prefix, next)),
+  );
+  await compare('after replacements');
+  inFamily(
+    'delete',
+    routes.filter(() => next(3) === 0),
+  );
+  await compare('after deletions');
+  sh(`ip -n ${ns} link set e2 down`);
+  await compare('with an interface down');
+  sh(`ip -n ${ns} link set e2 up`);
+  addAddresses(ns, 2);
+  for (const host of HOSTS) addNeighbor(ns, 2, host);
+  inFamily('add', routes.slice(0, 100));
+  await compare('with the interface up again');
+  await finder.program.stop();
+});
+
+test('100,000 routes are read, and followed as they are added and removed', async (t) => {
+  const { ns } = routedHost(t, 2);
+  for (const host of HOSTS) addNeighbor(ns, 1, host);
+  const route = (i: number, host: number) =>
+    `20.${i >>> 16}.${(i >>> 8) & 255}.${i & 255}/32 via 10.1.0.${host}`;
+  const command = (what: string, from: number, to: number, host = 2) =>
+    sh(
+      `ip -n ${ns} -batch -`,
+      Array.from({ length: to - from }, (_, i) => `route ${what} ${route(from + i, host)}`).join('\n'),
+    );
+  command('add', 0, 50_000);
+  const finder = await startFinder(t, ns);
+  const probe = ['20.0.0.0', '20.0.195.79', '20.0.195.80', '20.1.134.159', '20.1.134.160'];
+  assert.deepEqual(await finder.macs(...probe), [macOf(1, 2), macOf(1, 2), '', '', '']);
+  for (const [what, mac] of [
+    ['add', macOf(1, 4)],
+    ['delete', ''],
+  ] as const) {
+    sh(`ip -n ${ns} route ${what} 20.0.0.0/15 via 10.1.0.4`);
+    assert.deepEqual(await finder.macs(probe[0]!, probe[2]!), [macOf(1, 2), mac], what);
+  }
+  command('add', 50_000, 100_000, 3);
+  assert.deepEqual(await finder.macs(...probe), [macOf(1, 2), macOf(1, 2), macOf(1, 3), macOf(1, 3), '']);
+  command('delete', 0, 1_000);
+  assert.deepEqual(await finder.macs(...probe), ['', macOf(1, 2), macOf(1, 3), macOf(1, 3), '']);
+  sh(`ip -n ${ns} link set e1 down`);
+  assert.deepEqual(await finder.macs(...probe), ['', '', '', '', '']);
+  await finder.program.stop();
+});
+
+test('what is read while it changes ends as it is', async (t) => {
+  const { ns } = routedHost(t, 2);
+  for (const host of HOSTS) addNeighbor(ns, 1, host);
+  const address = (i: number) => `20.0.${i >>> 8}.${i & 255}`;
+  // 7919 is a prime: the first numbers lie everywhere among the addresses.
+  const numbers = Array.from({ length: 30_000 }, (_, i) => (i * 7919) % 30_000);
+  const DELETED = 400;
+  const command = (what: string, of: readonly number[], host: number) =>
+    sh(`ip -n ${ns} -batch -`, of.map((i) => `route ${what} ${address(i)}/32 via 10.1.0.${host}`).join('\n'));
+  sh(`ip -n ${ns} route add default via 10.1.0.2`);
+  command('add', numbers, 3);
+  const finder = await startFinder(t, ns);
+  sh(`ip -n ${ns} link set e2 down`);
+  await finder.takeSome(2); // now reading, and what comes next has been written down by the kernel
+  command('delete', numbers.slice(0, DELETED), 3);
+  const addresses = numbers.slice(0, DELETED + 100).map(address);
+  assert.deepEqual(
+    await finder.macs(...addresses),
+    addresses.map((_, i) => macOf(1, i < DELETED ? 2 : 3)),
+  );
+  await finder.program.stop();
+});
+
+test('changes that the socket cannot hold are made up for by reading everything again', async (t) => {
+  const { ns } = routedHost(t, 1);
+  for (const host of HOSTS) addNeighbor(ns, 1, host);
+  sh(`ip -n ${ns} route add default via 10.1.0.2`);
+  const finder = await startFinder(t, ns);
+  finder.program.child.kill('SIGSTOP');
+  const lines = (what: string) =>
+    Array.from({ length: 60_000 }, (_, i) => `route ${what} 20.0.${i >>> 8}.${i & 255}/32 via 10.1.0.3`);
+  sh(`ip -n ${ns} -batch -`, [...lines('add'), ...lines('delete')].join('\n'));
+  sh(`ip -n ${ns} route replace default via 10.1.0.4`);
+  finder.program.child.kill('SIGCONT');
+  assert.deepEqual(await finder.macs('20.0.0.7', '20.0.255.7', '198.51.100.1'), Array(3).fill(macOf(1, 4)));
+  await finder.program.stop();
+});
+
+test('more routes than are held are left to the IP layer', async (t) => {
+  const { ns } = routedHost(t, 1);
+  addNeighbor(ns, 1, 2);
+  sh(`ip -n ${ns} route add default via 10.1.0.2`);
+  const finder = await startFinder(t, ns, { maxRoutes: 100 });
+  assert.deepEqual(await finder.macs('198.51.100.1'), [macOf(1, 2)]);
+  const lines = (what: string) =>
+    Array.from({ length: 100 }, (_, i) => `route ${what} 20.0.0.${i}/32 via 10.1.0.2`);
+  sh(`ip -n ${ns} -batch -`, lines('add').join('\n'));
+  assert.deepEqual(await finder.macs('198.51.100.1', '20.0.0.1'), ['', '']);
+  assert.equal(await finder.reason(), 'more than 100 routes');
+  sh(`ip -n ${ns} -batch -`, lines('delete').join('\n'));
+  assert.deepEqual(await finder.find(['198.51.100.1'], 600_000), [
+    { ...(await finder.find(['10.1.0.2']))[0]!, device: deviceIndex(ns, 'e1') },
+  ]);
+  await finder.program.stop();
+});
