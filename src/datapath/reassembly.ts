@@ -18,7 +18,7 @@ const DATA_MAX = 0xffff;
 /** What a first fragment that is not the last brings at least: RFC 791's smallest packet has room for it. */
 const FIRST_DATA_MIN = UDP_HEADER_LEN + 40;
 
-/** The slot's data stand behind room for the longest IP header and for what the datapath puts before it. */
+/** A datagram's data stand behind room for the longest IP header and for what the datapath puts before it. */
 const DATA_OFF = HEADROOM + ipv4.IPV4_MAX_HEADER_LEN + 4; // a multiple of 4
 const SLOT_BYTES = DATA_OFF + DATA_MAX + 1;
 
@@ -47,9 +47,18 @@ const SLOT_WORDS = FORGED + 1;
 
 const ECN_CE = 3;
 
+/** Made when its slot is first used, and used again: most proxies never see a fragment. */
+class Room {
+  readonly frame = new Frame(new Uint8Array(SLOT_BYTES));
+  /** First byte and end of each fragment in its datagram. */
+  readonly ranges = new Int32Array(FRAGMENTS_MAX * 2);
+}
+
+const NO_FRAME = new Frame(new Uint8Array(0));
+
 export class Reassembler {
-  /** The datagram that `add` completed is the IP packet at frame.bytes[off, end). */
-  readonly frame = new Frame(Buffer.alloc(SLOTS * SLOT_BYTES)); // touched only where used
+  /** The datagram that `add` completed is the IP packet at frame.bytes[off, end), until the next fragment. */
+  frame = NO_FRAME;
   off = 0;
   end = 0;
   /** The largest piece that it came in, bytes of data. */
@@ -57,8 +66,8 @@ export class Reassembler {
   /** UOA options that stood before an IPv6 fragment header. */
   forged = 0;
   readonly #slots = new Int32Array(SLOTS * SLOT_WORDS);
-  /** First byte and end of each fragment in its datagram. */
-  readonly #ranges = new Int32Array(SLOTS * FRAGMENTS_MAX * 2);
+  /** Of as many slots as were in use at once. */
+  readonly #rooms: Room[] = [];
   readonly #counters: Float64Array;
   readonly #key0: number;
   readonly #key1: number;
@@ -115,6 +124,7 @@ export class Reassembler {
   #open(packet: Packet, side: number, nowMs: number): number {
     const slots = this.#slots;
     const slot = this.#freeOrOldest();
+    if (slot === this.#rooms.length) this.#rooms.push(new Room());
     const at = slot * SLOT_WORDS;
     if (slots[at + COUNT] !== 0) this.#abandon(slot, DROP.fragment_evicted);
     slots[at + HASH] = this.#hash(packet);
@@ -133,6 +143,7 @@ export class Reassembler {
     return slot;
   }
 
+  /** The first that is free, so that none is left out. */
   #freeOrOldest(): number {
     const slots = this.#slots;
     let oldest = 0;
@@ -147,13 +158,12 @@ export class Reassembler {
   /** Notes the range of a new fragment: VERDICT.held, or why it cannot be. */
   #place(slot: number, offset: number, dataEnd: number, more: boolean): Verdict {
     const slots = this.#slots;
-    const ranges = this.#ranges;
+    const { ranges } = this.#rooms[slot];
     const at = slot * SLOT_WORDS;
     const count = slots[at + COUNT];
-    const first = slot * FRAGMENTS_MAX * 2;
-    const last = first + count * 2;
+    const last = count * 2;
     let highest = dataEnd;
-    for (let range = first; range < last; range += 2) {
+    for (let range = 0; range < last; range += 2) {
       if (ranges[range] === offset && ranges[range + 1] === dataEnd) return DROP.fragment_duplicate;
       // RFC 5722 for IPv6; nothing honest overlaps over IPv4 either.
       if (offset < ranges[range + 1] && ranges[range] < dataEnd)
@@ -174,12 +184,11 @@ export class Reassembler {
 
   #copy(slot: number, packet: Packet, { bytes, view }: Frame): void {
     const slots = this.#slots;
-    const to = this.frame.bytes;
+    const to = this.#rooms[slot].frame.bytes;
     const at = slot * SLOT_WORDS;
     const { family, off } = packet;
     const { dataOff, dataLen, offset } = packet.fragment;
-    const slotData = slot * SLOT_BYTES + DATA_OFF;
-    for (let i = 0; i < dataLen; i++) to[slotData + offset + i] = bytes[dataOff + i];
+    for (let i = 0; i < dataLen; i++) to[DATA_OFF + offset + i] = bytes[dataOff + i];
     slots[at + LARGEST] = Math.max(slots[at + LARGEST], dataLen);
     const tos = family === 4 ? ipv4.tos(view, off) : ipv6.trafficClass(view, off);
     if ((tos & ECN_CE) === ECN_CE) slots[at + CONGESTED] = 1;
@@ -188,7 +197,7 @@ export class Reassembler {
     const headerLen = family === 4 ? packet.headerLen : ipv6.IPV6_HEADER_LEN;
     slots[at + HEADER_LEN] = headerLen;
     slots[at + FORGED] = family === 6 ? packet.options.uoaCount : 0;
-    for (let i = 0; i < headerLen; i++) to[slotData - headerLen + i] = bytes[off + i];
+    for (let i = 0; i < headerLen; i++) to[DATA_OFF - headerLen + i] = bytes[off + i];
   }
 
   #isWhole(slot: number): boolean {
@@ -198,11 +207,12 @@ export class Reassembler {
 
   #finish(slot: number, packet: Packet): Verdict {
     const slots = this.#slots;
-    const { view } = this.frame;
+    const { frame } = this.#rooms[slot];
+    const { view } = frame;
     const at = slot * SLOT_WORDS;
     const headerLen = slots[at + HEADER_LEN];
     const length = slots[at + LENGTH];
-    const off = slot * SLOT_BYTES + DATA_OFF - headerLen;
+    const off = DATA_OFF - headerLen;
     if (packet.family === 4 && headerLen + length > DATA_MAX) {
       slots[at + COUNT]--; // the last one is the caller's verdict
       return this.#abandonWith(slot, DROP.bad_fragment);
@@ -218,6 +228,7 @@ export class Reassembler {
       ipv6.setPayloadLen(view, off, length);
       ipv6.setNextHeader(view, off, packet.protocol);
     }
+    this.frame = frame;
     this.off = off;
     this.end = off + headerLen + length;
     this.largest = slots[at + LARGEST];

@@ -163,6 +163,15 @@ export function serverCounts({ servers }: DatapathMemory, name: ServerCounterNam
   return Array.from({ length: count }, (_, index) => servers[serverRow(index) + SERVER_COUNTER[name]]!);
 }
 
+function isFilled(bytes: Uint8Array, from: number, end: number): boolean {
+  for (let at = from; at < end; at++) if (bytes[at] !== FILL) return false;
+  return true;
+}
+
+/** Columns of the counters that an Outcome tells. */
+const TOLD = Object.entries(COUNTER).filter(([name]) => !TRAFFIC.has(name));
+const DROPS = DROP_REASONS.map((name, index): [string, number] => [name, DROP_COLUMN + index]);
+
 export class Rig {
   /** Milliseconds since the row began; the datapath's clock is int32 and may start anywhere. */
   at = 0;
@@ -264,11 +273,8 @@ export class Rig {
     const before = this.memory.counters.slice();
     const { nowMs } = this;
     const verdict = verdictName(this.datapath.receive(new Frame(bytes), off, end, port, nowMs, isMerged));
-    assert.ok(
-      bytes.subarray(0, this.guard).every((byte) => byte === FILL) &&
-        bytes.subarray(end).every((byte) => byte === FILL),
-      `bytes outside the packet and its headroom are untouched: ${hex(bytes)}`,
-    );
+    if (!isFilled(bytes, 0, this.guard) || !isFilled(bytes, end, bytes.length))
+      assert.fail(`bytes outside the packet and its headroom are touched: ${hex(bytes)}`);
     this.checkDrops(this.drops(before), verdict, alsoDropped);
     checkAccounts(this.memory);
     bytes.fill(FILL); // the frame belongs to packet I/O again: what was held must have been copied
@@ -306,21 +312,20 @@ export class Rig {
   }
 
   private changed(before: Float64Array): Counts {
-    const names = Object.keys(COUNTER).filter((name) => !TRAFFIC.has(name));
-    return this.grown(before, names, (index) => COUNTER[names[index] as keyof typeof COUNTER]);
+    return this.grown(before, TOLD);
   }
 
   private drops(before: Float64Array): Counts {
-    return this.grown(before, DROP_REASONS, (index) => DROP_COLUMN + index);
+    return this.grown(before, DROPS);
   }
 
-  private grown(before: Float64Array, names: readonly string[], column: (index: number) => number): Counts {
+  private grown(before: Float64Array, columns: readonly (readonly [name: string, column: number])[]): Counts {
+    const { counters } = this.memory;
     const found: Counts = {};
-    for (const [index, name] of names.entries()) {
+    for (const [name, column] of columns) {
       let change = 0;
-      for (let cell = column(index); cell < before.length; cell += COUNTER_COLUMNS) {
-        change += (this.memory.counters[cell] ?? 0) - (before[cell] ?? 0);
-      }
+      for (let cell = column; cell < before.length; cell += COUNTER_COLUMNS)
+        change += counters[cell]! - before[cell]!;
       if (change !== 0) found[name] = change;
     }
     return found;
