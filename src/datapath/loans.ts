@@ -128,10 +128,17 @@ export class Loans {
     return entry < 0 ? NOBODY : Atomics.load(this.#words, entry + HOLDER) - 1;
   }
 
-  /** The real server that was chosen for the client asked for last, told once; -1: its session was opened before. */
-  takeServer(): number {
+  /** The real server that was chosen for the client asked for last; -1: its session was opened before. */
+  get chosenServer(): number {
     const entry = this.#find();
-    return entry < 0 ? -1 : Atomics.exchange(this.#words, entry + SERVER, 0) - 1;
+    return entry < 0 ? -1 : Atomics.load(this.#words, entry + SERVER) - 1;
+  }
+
+  /** The client's session was opened here, so the entry stays as long as it. */
+  opened(addresses: Int32Array, at: number, cport: number, service: number): void {
+    this.#select(addresses, at, cport, service);
+    const entry = this.#find();
+    if (entry >= 0) Atomics.store(this.#words, entry + SERVER, 0);
   }
 
   /** The session, which was or was to be with the datapath `holder`, is over. */

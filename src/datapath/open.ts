@@ -48,6 +48,7 @@ export function openSession(state: DatapathState, frame: Frame, service: Service
   if (leg === undefined) return realServer.isReserved ? DROP.lports_reserved : DROP.lports_exhausted;
   const base = state.table.open(packet, service.index, leg, realServer.lport, nowMs, takenLport.isKnown);
   table[0] = state.table.usedSlots; // before it is counted: a successor looks no further
+  if (state.lentServer >= 0) state.loans.opened(packet.addresses, 0, packet.sport, service.index);
   admission.opened(service.index, memory.records, base);
   counters[row + COUNTER.sessionsCreated]++;
   counters[row + COUNTER.sessionsOneway]++;

@@ -360,7 +360,7 @@ export class DatapathState {
     if (service < 0) return self;
     const holder = this.loans.holderOf(addresses, 0, sport, service);
     if (holder === NOBODY) return self;
-    if (holder === self && this.isHandedOver) this.lentServer = this.loans.takeServer();
+    if (holder === self && this.isHandedOver) this.lentServer = this.loans.chosenServer;
     return holder;
   }
 

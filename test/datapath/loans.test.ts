@@ -44,11 +44,18 @@ describe('a loan', () => {
     assert.deepEqual([first.holderOf(A, 0, 5000, 3), first.isEmpty], [NOBODY, true]);
   });
 
-  test('tells its real server once', () => {
+  test('tells its real server until the session is opened', () => {
     const [first, second] = shared().loans;
     first.lend(A, 0, 5000, 3, 1, SERVER, 0);
-    second.holderOf(A, 0, 5000, 3);
-    assert.deepEqual([second.takeServer(), second.takeServer()], [SERVER, -1]);
+    const look = () => {
+      second.holderOf(A, 0, 5000, 3);
+      return second.chosenServer;
+    };
+    assert.deepEqual([look(), look()], [SERVER, SERVER]);
+    second.opened(A, 0, 5000, 3);
+    assert.equal(look(), -1);
+    second.holderOf(B, 0, 5000, 3);
+    assert.equal(second.chosenServer, -1, 'that of nobody');
   });
 
   test('is given up by whoever could not pass the packet on', () => {
@@ -62,8 +69,7 @@ describe('a loan', () => {
     const [first, second] = shared().loans;
     first.lend(A, 0, 5000, 3, 1, SERVER, 1000);
     first.lend(B, 0, 5000, 3, 1, SERVER, 1000);
-    second.holderOf(B, 0, 5000, 3);
-    second.takeServer();
+    second.opened(B, 0, 5000, 3);
     first.sweep(1 << 20, 10_000);
     assert.equal(first.holderOf(A, 0, 5000, 3), 1);
     first.sweep(1 << 20, 12_000);

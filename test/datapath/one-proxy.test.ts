@@ -5,6 +5,7 @@ import { COUNTER, counterRow } from '../../src/datapath/counters.ts';
 import { CONTROL } from '../../src/datapath/memory.ts';
 import { icmp4 } from '../packets/builder.ts';
 import { dissect } from '../packets/dissect.ts';
+import { udp } from '../packets/uoa-builder.ts';
 import { PORT, realServer } from './rig.ts';
 import { CIP, fromClient, fromRealServer, VIP } from './roles.ts';
 import { Siblings } from './sibling-rig.ts';
@@ -175,6 +176,63 @@ describe('lports', () => {
     siblings.memories[0]!.common.control[CONTROL.draining] = 1;
     assert.deepEqual(siblings.deliver(), ['drop:draining']);
     assert.equal(siblings.memories[0]!.common.loans[0], 0);
+  });
+
+  describe('lent for a packet that is lost on its way', () => {
+    const limits = {
+      sessions: 0,
+      sessionsPerClient: 0,
+      newSessions: 5,
+      newSessionsPerClient: 0,
+      prefixV4: 32,
+      prefixV6: 64,
+    };
+    const sport = 5008;
+    const aboutNothing = icmp4({
+      src: CIP,
+      dst: VIP,
+      type: 3,
+      code: 3,
+      body: udp({ src: VIP, sport: 6000, dst: CIP, dport: sport, ttl: 64 }),
+    });
+    /** What comes to the lender next, and opens no session either. */
+    const others = [
+      ['an ICMP error', aboutNothing, 'pass'],
+      ['a packet whose TTL ends', fromClient({ sport, ttl: 1 }), 'drop:ttl_exceeded'],
+      ['a packet with a wrong checksum', fromClient({ sport, checksum: 'bad' }), 'drop:bad_udp_checksum'],
+    ] as const;
+
+    const rows = others.map(([what, packet, verdict]) => {
+      const start = () => {
+        const siblings = new Siblings({ service: { ...EIGHT, limits }, lportReserve: 0 });
+        for (const from of [5000, 5002, 5004, 5006])
+          siblings.finish(0, fromClient({ sport: from }), PORT.wan);
+        assert.equal(siblings.receive(0, fromClient({ sport }), PORT.wan), 'handedOver');
+        siblings.handedOver.splice(0);
+        assert.equal(siblings.finish(0, packet, PORT.wan), verdict);
+        assert.deepEqual(siblings.created, [4, 0]);
+        return siblings;
+      };
+      return { what, start };
+    });
+
+    for (const { what, start } of rows) {
+      test(`are lent no more after ten seconds, though ${what} came`, () => {
+        const siblings = start();
+        siblings.now += 10_001;
+        for (let n = 0; n < 128; n++) siblings.tick();
+        assert.equal(siblings.memories[0]!.common.loans[0], 0);
+      });
+
+      test(`are for the next one, whose client was judged already, though ${what} came`, () => {
+        const siblings = start();
+        assert.equal(siblings.finish(0, fromClient({ sport }), PORT.wan), 'forward');
+        assert.deepEqual(siblings.created, [4, 1]);
+        siblings.now += 10_001;
+        for (let n = 0; n < 128; n++) siblings.tick();
+        assert.equal(siblings.memories[0]!.common.loans[0], 1, 'as long as the session');
+      });
+    }
   });
 
   test('count once against the limit of new sessions, and keep the reserve', () => {
