@@ -24,14 +24,22 @@ export function servers(weights: readonly number[], keys = weights.map((_, index
 
 export const keyOf = (index: number): string => `10.2.${index >>> 8}.${index & 255}:6000`;
 
-/** 198.18.0.0 and on: neighbours, as real clients often are. */
-export function client(number: number): Int32Array {
-  return Int32Array.of(0, 0, 0xffff, (0xc6120000 + number) | 0);
+/** 198.18.0.0 and on: neighbours, as real clients often are. `into`: where to write it, else in an array of its own. */
+export function client(number: number, into = new Int32Array(4)): Int32Array {
+  into[0] = 0;
+  into[1] = 0;
+  into[2] = 0xffff;
+  into[3] = 0xc6120000 + number;
+  return into;
 }
 
 /** 2001:db8::/32 and on, one per /64. */
-export function client6(number: number): Int32Array {
-  return Int32Array.of(0x20010db8, number, 0, 1);
+export function client6(number: number, into = new Int32Array(4)): Int32Array {
+  into[0] = 0x20010db8;
+  into[1] = number;
+  into[2] = 0;
+  into[3] = 1;
+  return into;
 }
 
 /** What each of `count` clients gets. */
@@ -41,7 +49,8 @@ export function mapping(
   of = client,
 ): Int32Array {
   const picked = new Int32Array(count);
-  for (let i = 0; i < count; i++) picked[i] = scheduler.pick(of(i));
+  const words = new Int32Array(4);
+  for (let i = 0; i < count; i++) picked[i] = scheduler.pick(of(i, words));
   return picked;
 }
 
