@@ -3,7 +3,10 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
+import { commandLines } from './command-lines.ts';
 import { uoaProxy } from './program.ts';
+
+const inOneProcess = commandLines();
 
 describe('check', () => {
   let folder = '';
@@ -12,10 +15,10 @@ describe('check', () => {
   });
   after(() => rmSync(folder, { recursive: true }));
 
-  function checkText(text: string) {
+  async function checkText(text: string) {
     const path = join(folder, 'config.yaml');
     writeFileSync(path, text);
-    return { path, ...uoaProxy('check', '--config', path) };
+    return { path, ...(await inOneProcess('check', '--config', path)) };
   }
 
   it('prints one line and exits with 0 for a config that can be used', () => {
@@ -26,13 +29,13 @@ describe('check', () => {
     });
   });
 
-  it('counts the addresses of both families', () => {
-    const { stdout } = uoaProxy('check', '--config', 'config/dual-stack.yaml');
+  it('counts the addresses of both families', async () => {
+    const { stdout } = await inOneProcess('check', '--config', 'config/dual-stack.yaml');
     assert.equal(stdout, 'OK: 1 service, 2 VIPs, 2 LIPs, 4 real servers\n');
   });
 
-  it('says why a real server over IPv6 cannot have the default dialect', () => {
-    const { path, code, stderr } = checkText(`services:
+  it('says why a real server over IPv6 cannot have the default dialect', async () => {
+    const { path, code, stderr } = await checkText(`services:
   - vip: fd00:1::100
     vport: 6000
     lips: ["fd00:2::200"]
@@ -47,8 +50,8 @@ describe('check', () => {
     );
   });
 
-  it('prints every problem with its line and path and exits with 1', () => {
-    const { path, code, stdout, stderr } = checkText(`io: { mode: fast }
+  it('prints every problem with its line and path and exits with 1', async () => {
+    const { path, code, stdout, stderr } = await checkText(`io: { mode: fast }
 services:
   - vip: 10.1.0.100
     vport: 70000
@@ -57,6 +60,11 @@ services:
 `);
     assert.equal(code, 1);
     assert.equal(stdout, '');
+    assert.deepEqual(
+      uoaProxy('check', '--config', path),
+      { code, stdout, stderr },
+      'in a process of its own',
+    );
     assert.equal(
       stderr,
       `uoa-proxy: ${path} cannot be used:
@@ -69,8 +77,13 @@ services:
     );
   });
 
-  it('--json prints what it counted', () => {
-    const { code, stdout, stderr } = uoaProxy('check', '--json', '--config', 'config/dual-stack.yaml');
+  it('--json prints what it counted', async () => {
+    const { code, stdout, stderr } = await inOneProcess(
+      'check',
+      '--json',
+      '--config',
+      'config/dual-stack.yaml',
+    );
     assert.deepEqual([code, stderr], [0, '']);
     assert.deepEqual(JSON.parse(stdout), {
       ok: true,
@@ -80,7 +93,7 @@ services:
     });
   });
 
-  it('--json prints every problem with its place and exits with 1', () => {
+  it('--json prints every problem with its place and exits with 1', async () => {
     const path = join(folder, 'broken.yaml');
     writeFileSync(path, 'services:\n  - vip: 10.1.0.100\n    vport: 70000\n');
     const { code, stdout, stderr } = uoaProxy('check', '--json', '--config', path);
@@ -93,7 +106,8 @@ services:
       line: 3,
       column: 5,
     });
-    assert.deepEqual(JSON.parse(uoaProxy('check', '--json', '--config', '/nonexistent/uoa.yaml').stdout), {
+    const missing = await inOneProcess('check', '--json', '--config', '/nonexistent/uoa.yaml');
+    assert.deepEqual(JSON.parse(missing.stdout), {
       ok: false,
       config: null,
       problems: [{ path: '', message: 'no such file' }],
@@ -101,8 +115,8 @@ services:
     });
   });
 
-  it('prints warnings and still exits with 0', () => {
-    const { path, code, stdout, stderr } = checkText(`services:
+  it('prints warnings and still exits with 0', async () => {
+    const { path, code, stdout, stderr } = await checkText(`services:
   - vip: 10.1.0.100
     vport: 6000
     lips: [10.2.0.200]
@@ -111,7 +125,7 @@ services:
     assert.equal(code, 0);
     assert.match(stdout, /^OK: 1 service, 1 VIP, 1 LIP, 1 real server\n$/);
     assert.match(stderr, /^warning: services\[0\]\.realServers: every weight is 0/);
-    const asJson = uoaProxy('check', '--json', '--config', path);
+    const asJson = await inOneProcess('check', '--json', '--config', path);
     assert.deepEqual([asJson.code, asJson.stderr], [0, '']);
     const { ok, warnings } = JSON.parse(asJson.stdout) as { ok: boolean; warnings: { path: string }[] };
     assert.deepEqual([ok, warnings.map((warning) => warning.path)], [true, ['services[0].realServers']]);

@@ -4,7 +4,10 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
+import { commandLines } from './command-lines.ts';
 import { PROGRAM, uoaProxy } from './program.ts';
+
+const inOneProcess = commandLines();
 
 describe('the command line', () => {
   it('prints its version', () => {
@@ -19,8 +22,8 @@ describe('the command line', () => {
     ['lab', '--help'],
     ['top', '--help'],
   ]) {
-    it(`prints ${args.join(' ')} in 80 columns with examples`, () => {
-      const { code, stdout, stderr } = uoaProxy(...args);
+    it(`prints ${args.join(' ')} in 80 columns with examples`, async () => {
+      const { code, stdout, stderr } = await inOneProcess(...args);
       assert.equal(code, 0);
       assert.equal(stderr, '');
       assert.match(stdout, /^Examples:\n {2}uoa-proxy /m);
@@ -34,8 +37,8 @@ describe('the command line', () => {
       assert.match(stdout, new RegExp(`^ {2}uoa-proxy ${command} `, 'm'));
   });
 
-  it('says in the help of run what reloads the config', () => {
-    assert.match(uoaProxy('run', '--help').stdout, /file changes, on SIGHUP/);
+  it('says in the help of run what reloads the config', async () => {
+    assert.match((await inOneProcess('run', '--help')).stdout, /file changes, on SIGHUP/);
   });
 
   const refused: [args: string[], message: RegExp][] = [
@@ -56,8 +59,8 @@ describe('the command line', () => {
     [['lab', '--family', 'nat46', '--dialect', 'ipo'], /dialect ipo is an IPv4 option/],
   ];
   for (const [args, message] of refused) {
-    it(`refuses "${args.join(' ')}" with exit code 1 and a hint, without a stack`, () => {
-      const { code, stdout, stderr } = uoaProxy(...args);
+    it(`refuses "${args.join(' ')}" with exit code 1 and a hint, without a stack`, async () => {
+      const { code, stdout, stderr } = await inOneProcess(...args);
       assert.equal(code, 1);
       assert.equal(stdout, '');
       assert.match(stderr, message);
@@ -66,6 +69,14 @@ describe('the command line', () => {
       assert.doesNotMatch(stderr, /^ +at /m);
     });
   }
+});
+
+describe('a process of its own', () => {
+  it('ends with exit code 1 and says why, where the command line is refused', async () => {
+    const outcome = uoaProxy('rnu');
+    assert.equal(outcome.code, 1);
+    assert.deepEqual(outcome, await inOneProcess('rnu'));
+  });
 });
 
 describe('ctl', () => {

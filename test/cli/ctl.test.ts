@@ -11,8 +11,8 @@ import { COUNTER, counterRow, dropColumn } from '../../src/datapath/counters.ts'
 import { SERVER_COUNTER, serverRow } from '../../src/datapath/server-cells.ts';
 import { DROP } from '../../src/datapath/verdict.ts';
 import { type SampleAdmin, startSample } from '../admin/sample.ts';
+import { commandLines } from './command-lines.ts';
 import { uoaProxyBeside } from './ctl-program.ts';
-import { uoaProxy } from './program.ts';
 
 /** The sample, with a second of some traffic behind it. */
 async function startBusy(t: TestContext): Promise<SampleAdmin> {
@@ -48,10 +48,13 @@ async function startBusy(t: TestContext): Promise<SampleAdmin> {
   return admin;
 }
 
-const ctl = (t: TestContext, admin: SampleAdmin, ...args: string[]) =>
+const uoaProxy = commandLines();
+const ctl = (admin: SampleAdmin, ...args: string[]) => uoaProxy('ctl', '--admin', admin.socket, ...args);
+/** In a process of its own. */
+const ctlAlone = (t: TestContext, admin: SampleAdmin, ...args: string[]) =>
   uoaProxyBeside(t, 'ctl', '--admin', admin.socket, ...args);
-const ctlOverTcp = (t: TestContext, admin: SampleAdmin, ...args: string[]) =>
-  uoaProxyBeside(t, 'ctl', '--admin', admin.url(''), ...args);
+const ctlOverTcp = (admin: SampleAdmin, ...args: string[]) =>
+  uoaProxy('ctl', '--admin', admin.url(''), ...args);
 
 /** A socket that a process left that was killed. */
 async function leaveSocket(path: string): Promise<void> {
@@ -139,7 +142,7 @@ CLIENT               SERVICE  REAL SERVER        STATE    IDLE  UOA        LIP:L
         admin.asked.push(query);
         return { total: 7, sessions: SESSIONS };
       };
-      const outcome = await ctl(t, admin, ...args);
+      const outcome = await ctl(admin, ...args);
       assert.equal(outcome.stderr, '');
       // How long a slow machine took to ask is no matter.
       const text = outcome.stdout
@@ -154,7 +157,7 @@ CLIENT               SERVICE  REAL SERVER        STATE    IDLE  UOA        LIP:L
   for (const args of [['services'], ['stats'], ['sessions', '--state', 'normal']]) {
     it(`${args.join(' ')} --json as the API answers it`, async (t) => {
       const admin = await startBusy(t);
-      const { code, stdout } = await ctl(t, admin, ...args, '--json');
+      const { code, stdout } = await ctl(admin, ...args, '--json');
       assert.equal(code, 0);
       const { json } = await admin.get(`/${args[0]}${args[0] === 'sessions' ? '?state=normal' : ''}`);
       assert.deepEqual(Object.keys(JSON.parse(stdout)), Object.keys(json));
@@ -165,10 +168,10 @@ CLIENT               SERVICE  REAL SERVER        STATE    IDLE  UOA        LIP:L
     const admin = await startBusy(t);
     admin.states[2] = { ...admin.states[2]!, isDrained: true };
     admin.states[3] = { ...admin.states[2]!, isRemoved: true };
-    const { stdout } = await ctl(t, admin, 'services', '--no-rate');
+    const { stdout } = await ctl(admin, 'services', '--no-rate');
     assert.match(stdout, /10\.2\.0\.12:6000 +0\/100 +down, drained +0 +0$/m);
     assert.match(stdout, /\[fd00:2::12\]:6000 +0\/100 +down, removed +0 +0$/m);
-    const { stdout: json } = await ctl(t, admin, 'services', '--json');
+    const { stdout: json } = await ctl(admin, 'services', '--json');
     const [, other] = JSON.parse(json).services;
     const shown = other.realServers.map(({ state, isDrained, isRemoved }: Record<string, unknown>) => [
       state,
@@ -188,7 +191,7 @@ CLIENT               SERVICE  REAL SERVER        STATE    IDLE  UOA        LIP:L
       samples++;
       admin.sources.servers[serverRow(0) + SERVER_COUNTER.inboundPackets] = samples * 1_000_000;
     };
-    const { stdout } = await ctl(t, admin, 'services');
+    const { stdout } = await ctl(admin, 'services');
     assert.match(stdout, /10\.2\.0\.11:6000 .* +\S+[kM] +0$/m);
   });
 });
@@ -251,21 +254,21 @@ describe('ctl does', () => {
   for (const [args, done, stdout] of rows) {
     it(`${args.join(' ')} and says how it is then`, async (t) => {
       const admin = await startBusy(t);
-      assert.deepEqual(await ctl(t, admin, ...args), { code: 0, stdout, stderr: '' });
+      assert.deepEqual(await ctl(admin, ...args), { code: 0, stdout, stderr: '' });
       assert.deepEqual(admin.done, [done]);
     });
   }
 
   it('reload and prints what changed', async (t) => {
     const stdout = 'service game: real server 10.2.0.13:6000 added\n';
-    assert.deepEqual(await ctl(t, await startSample(t), 'reload'), { code: 0, stdout, stderr: '' });
+    assert.deepEqual(await ctlAlone(t, await startSample(t), 'reload'), { code: 0, stdout, stderr: '' });
   });
 
   it('reload and prints what the last one changed, when the proxy was first to see the edit', async (t) => {
     const admin = await startSample(t);
     const lastChange = { at: new Date(Date.now() - 125_500), lines: ['service game: scheduler rr -> wlc'] };
     admin.sources.operations.reload = async () => ({ ok: true, lines: [], lastChange });
-    const { code, stdout } = await ctl(t, admin, 'reload');
+    const { code, stdout } = await ctl(admin, 'reload');
     assert.equal(code, 0);
     const at = lastChange.at.toISOString();
     assert.match(stdout, new RegExp(`^nothing changed since the reload at ${at}, 2m \\d+s ago:$`, 'm'));
@@ -273,11 +276,11 @@ describe('ctl does', () => {
     const { json } = await admin.post('/reload');
     assert.deepEqual(json, { ok: true, lines: [], lastChange: { ...lastChange, at } });
     admin.sources.operations.reload = async () => ({ ok: true, lines: [] });
-    assert.equal((await ctl(t, admin, 'reload')).stdout, 'nothing changed\n');
+    assert.equal((await ctl(admin, 'reload')).stdout, 'nothing changed\n');
   });
 
   it('reload and ends with 1 and every problem when the config cannot be used', async (t) => {
-    const outcome = await ctl(t, await startBusy(t), 'reload');
+    const outcome = await ctlAlone(t, await startBusy(t), 'reload');
     assert.deepEqual(outcome, {
       code: 1,
       stdout: '',
@@ -299,8 +302,8 @@ describe('ctl finds the proxy', () => {
       'proxy.yaml',
       `admin: { listen: "${listen}", tokenFile: ${tokenFile} }\n${SERVICES}\n`,
     );
-    assert.equal((await uoaProxyBeside(t, 'ctl', '--config', config, 'reload')).code, 0);
-    assert.equal((await ctlOverTcp(t, admin, '--token-file', tokenFile, 'stats')).code, 0);
+    assert.equal((await uoaProxy('ctl', '--config', config, 'reload')).code, 0);
+    assert.equal((await ctlOverTcp(admin, '--token-file', tokenFile, 'stats')).code, 0);
     assert.deepEqual(admin.done, ['reload']);
   });
 
@@ -312,7 +315,7 @@ describe('ctl finds the proxy', () => {
       const config = fileWith(t, 'game.yaml', '');
       const admin = await startSample(t, {}, { sockets: [config.replace('.yaml', '.sock')] });
       writeFileSync(config, `admin: { ${keys(config.replace('.yaml', '.sock'))} }\n${SERVICES}\n`);
-      const { code, stderr } = await uoaProxyBeside(t, 'ctl', '-c', config, 'drain', '--no-wait');
+      const { code, stderr } = await uoaProxy('ctl', '-c', config, 'drain', '--no-wait');
       assert.deepEqual([code, stderr, admin.done], [0, '', ['drain as before']]);
     });
   }
@@ -324,8 +327,8 @@ describe('ctl finds the proxy', () => {
     await leaveSocket(left);
     const listen = new URL(admin.url('')).host;
     writeFileSync(config, `admin: { socket: ${left}, listen: "${listen}" }\n${SERVICES}\n`);
-    assert.equal((await uoaProxyBeside(t, 'ctl', '-c', config, 'stats')).code, 0);
-    const { code, stderr } = await uoaProxyBeside(t, 'ctl', '-c', config, 'reload');
+    assert.equal((await uoaProxy('ctl', '-c', config, 'stats')).code, 0);
+    const { code, stderr } = await uoaProxy('ctl', '-c', config, 'reload');
     assert.deepEqual([code, admin.done], [1, []]);
     assert.match(stderr, /changes are taken by the admin socket.*\nHint: run it on the proxy's host as root/);
   });
@@ -333,13 +336,13 @@ describe('ctl finds the proxy', () => {
   it('but not without its token, and says which options name it', async (t) => {
     const admin = await startSample(t, {}, { token: { current: 'secret' } });
     const wrong = fileWith(t, 'token', 'another\n');
-    const { code, stdout, stderr } = await ctlOverTcp(t, admin, 'drain');
+    const { code, stdout, stderr } = await ctlOverTcp(admin, 'drain');
     assert.deepEqual([code, stdout], [1, '']);
     assert.equal(
       stderr,
       `uoa-proxy: ${admin.url('')}: a token is needed: Authorization: Bearer TOKEN\nHint: give --token-file FILE, or --config FILE, whose admin.tokenFile is read\n`,
     );
-    const refused = await ctlOverTcp(t, admin, '--token-file', wrong, 'drain');
+    const refused = await ctlOverTcp(admin, '--token-file', wrong, 'drain');
     assert.match(refused.stderr, /the token is not the one in admin\.tokenFile/);
     assert.deepEqual(admin.done, []);
   });
@@ -368,8 +371,8 @@ describe('ctl finds the proxy', () => {
     ],
   ];
   for (const [name, args, stderr] of failures) {
-    it(`or says why not ${name}`, () => {
-      const outcome = uoaProxy('ctl', ...args);
+    it(`or says why not ${name}`, async () => {
+      const outcome = await uoaProxy('ctl', ...args);
       assert.deepEqual([outcome.code, outcome.stdout], [1, '']);
       assert.match(outcome.stderr, stderr);
       assert.doesNotMatch(outcome.stderr, /^ +at /m);
@@ -381,7 +384,7 @@ describe('ctl finds the proxy', () => {
     t.after(() => other.close());
     await new Promise((resolve) => other.once('listening', resolve));
     const { port } = other.address() as AddressInfo;
-    const { code, stderr } = await uoaProxyBeside(t, 'ctl', '--admin', `127.0.0.1:${port}`, 'stats');
+    const { code, stderr } = await uoaProxy('ctl', '--admin', `127.0.0.1:${port}`, 'stats');
     assert.equal(code, 1);
     assert.match(
       stderr,
@@ -414,15 +417,15 @@ describe('ctl refuses', () => {
   for (const [args, stderr] of rows) {
     it(`"${args.join(' ')}" with exit code 1 and what is allowed`, async (t) => {
       const admin = await startBusy(t);
-      const outcome = await ctl(t, admin, ...args);
+      const outcome = await ctl(admin, ...args);
       assert.deepEqual([outcome.code, outcome.stdout], [1, '']);
       assert.match(outcome.stderr, stderr);
       assert.deepEqual(admin.done, []);
     });
   }
 
-  it('and names its own help', () => {
-    assert.match(uoaProxy('ctl', 'servces').stderr, /^Try: uoa-proxy ctl --help$/m);
+  it('and names its own help', async () => {
+    assert.match((await uoaProxy('ctl', 'servces')).stderr, /^Try: uoa-proxy ctl --help$/m);
   });
 });
 
@@ -436,21 +439,21 @@ describe('the help of ctl and top', () => {
     ['ctl', 'server', 'weight'],
     ['top'],
   ]) {
-    it(`of ${args.join(' ')} fits into 80 columns`, () => {
-      const { code, stdout, stderr } = uoaProxy(...args, '--help');
+    it(`of ${args.join(' ')} fits into 80 columns`, async () => {
+      const { code, stdout, stderr } = await uoaProxy(...args, '--help');
       assert.deepEqual([code, stderr], [0, '']);
       assert.match(stdout, /--token-file/);
       for (const line of stdout.split('\n')) assert.ok(line.length <= 80, line);
     });
   }
 
-  it('names the exit codes', () => {
-    assert.match(uoaProxy('ctl', '--help').stdout, /^Exit codes: 0 it is done; 1 it is not/m);
+  it('names the exit codes', async () => {
+    assert.match((await uoaProxy('ctl', '--help')).stdout, /^Exit codes: 0 it is done; 1 it is not/m);
   });
 
   for (const args of [['ctl', 'services'], ['top']]) {
-    it(`of ${args.join(' ')} explains columns, states, rates and exit codes`, () => {
-      const stdout = uoaProxy(...args, '--help').stdout.replaceAll('\n', ' ');
+    it(`of ${args.join(' ')} explains columns, states, rates and exit codes`, async () => {
+      const stdout = (await uoaProxy(...args, '--help')).stdout.replaceAll('\n', ' ');
       for (const word of ['WEIGHT:', 'STATE: up; down', 'ACTIVE, INACTIVE:', 'IN/s, OUT/s:', 'Exit codes: 0'])
         assert.ok(stdout.includes(word), word);
     });

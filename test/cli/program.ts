@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { nodeArgv } from '../../src/lab/programs.ts';
 
-const root = fileURLToPath(new URL('../../', import.meta.url));
+export const root = fileURLToPath(new URL('../../', import.meta.url));
 
 /** The program under test: the build when it is newer than the source, because that starts faster; else the source. */
 export const MAIN = (() => {
