@@ -1,13 +1,13 @@
 // The load process, bound to one processor: attaches the XDP programs of bpf/ to the interfaces of each network and makes
 // the load by test runs of them (BPF_PROG_TEST_RUN). Told what to do by load.ts. Its programs end with it.
 import { setTimeout as sleep } from 'node:timers/promises';
+import { mapArrayMap } from '../src/sys/bpf.ts';
 import { interfaceIndex } from '../src/sys/packet-socket.ts';
 import { dieWithParent } from '../src/sys/process.ts';
 import { CONTROL, CONTROL_LEN, HISTOGRAM_BUCKETS, HISTOGRAM_SHIFT } from './bpf/control.ts';
-import { attachXdp, createSharedMap, enterNamespace, loadXdp, MAX_BATCH, runLive } from './bpf/kernel.ts';
-import { clientProgram, gateProgram, realServerProgram } from './bpf/sink-programs.ts';
-import { emptyFrame, sourceProgram } from './bpf/source-program.ts';
+import { attach, emptyFrame, loadSinks, loadSource, MAX_BATCH, runLive } from './bpf/programs.ts';
 import type { End, Ends, FromLoad, Outcome, Shot, ToLoad } from './load-protocol.ts';
+import { enterNamespace } from './namespace.ts';
 
 /** Above this many batches per second packets are made in batches, up to MAX_BATCH at a time. */
 const BATCHES_PER_SECOND = 20_000;
@@ -27,20 +27,20 @@ interface Counts {
 
 class Network {
   readonly #ends: Ends;
-  readonly #mapFd: number;
+  readonly #controlFd: number;
   readonly #words: BigUint64Array;
   readonly #sources = new Map<string, number>();
   readonly #clientIndex: number;
 
   constructor(ends: Ends) {
     this.#ends = ends;
-    const { fd, memory } = createSharedMap(CONTROL_LEN);
-    this.#mapFd = fd;
-    this.#words = new BigUint64Array(memory, 0, CONTROL_LEN / 8);
-    this.#clientIndex = attach(ends.client, clientProgram(fd, ends.port));
-    attach(ends.wan, gateProgram(fd, true));
-    attach(ends.lan, gateProgram(fd, false));
-    attach(ends.rs, realServerProgram(fd, ends.port));
+    const { programFd, controlFd } = loadSinks(ends.port);
+    this.#controlFd = controlFd;
+    this.#words = new BigUint64Array(mapArrayMap(controlFd, CONTROL_LEN), 0, CONTROL_LEN / 8);
+    this.#clientIndex = attachAt(ends.client, programFd('client'));
+    attachAt(ends.wan, programFd('wan'));
+    attachAt(ends.lan, programFd('lan'));
+    attachAt(ends.rs, programFd('real_server'));
   }
 
   async shoot({ fields, flows, firstFlow, rate, seconds, echo }: Shot): Promise<Outcome> {
@@ -83,7 +83,7 @@ class Network {
     let program = this.#sources.get(key);
     if (program === undefined) {
       if (this.#sources.size === MAX_SOURCES) throw new Error('too many kinds of frames');
-      program = loadXdp(sourceProgram(this.#mapFd, fields));
+      program = loadSource(fields, { controlFd: this.#controlFd }).program;
       this.#sources.set(key, program);
     }
     return program;
@@ -134,11 +134,11 @@ class Network {
 }
 
 /** Returns the interface's index. */
-function attach({ namespace, device }: End, program: Buffer): number {
+function attachAt({ namespace, device }: End, program: number): number {
   enterNamespace(namespace);
   const index = interfaceIndex(device);
   if (index === 0) throw new Error(`${namespace} has no ${device}`);
-  attachXdp(loadXdp(program), index);
+  attach(program, index);
   return index;
 }
 

@@ -1,5 +1,5 @@
 // What the bench and its load process say to each other.
-import type { FrameFields } from './bpf/source-program.ts';
+import type { FrameFields } from './bpf/programs.ts';
 
 /** An interface inside a namespace. */
 export interface End {

@@ -63,6 +63,7 @@ const MAY_IMPORT: Record<string, { of: string[]; types?: string[]; instead: stri
     of: ['route', 'io/packet-io.ts', 'sys', 'wire'],
     instead: 'host knows addresses and interfaces, and no packet',
   },
+  bpf: { of: [], instead: 'it is C: what loads it is elsewhere' },
   sys: { of: [], instead: 'sys is the kernel interface without policy: move the policy to its caller' },
   config: {
     of: ['wire/address.ts', 'sys/debugger.ts', 'sys/signals.ts'],

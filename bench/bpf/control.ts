@@ -1,4 +1,5 @@
-// The memory that the programs of one network and the bench share: 64-bit words, then a histogram. Offsets in bytes.
+// The memory that the programs of one network and the bench share (struct control of load.h): 64-bit words, then a
+// histogram. Offsets in bytes.
 
 export const CONTROL = {
   /** Set before a run: nanoseconds between packets and of the whole run; number of flows and the first one's number. */
@@ -35,33 +36,5 @@ export const HISTOGRAM_SHIFT = 8;
 export const HISTOGRAM_BUCKETS = 1 << 17;
 export const CONTROL_LEN = CONTROL.histogram + 8 * HISTOGRAM_BUCKETS;
 
-/** XDP verdicts. */
-export const XDP = { drop: 1, pass: 2, tx: 3 } as const;
-/** bpf_ktime_get_ns, bpf-helpers(7). */
-export const KTIME_GET_NS = 5;
-
-/** Where fields stand in an Ethernet frame with an IPv4 header; what follows options is found by the header's length. */
-export const ETHERNET_LEN = 14;
-export const IP_LEN = 20;
-export const UDP_LEN = 8;
+/** A payload begins with the time at which it was made. */
 export const STAMP_LEN = 8;
-export const FIELD = {
-  dstMac: 0,
-  srcMac: 6,
-  ethertype: 12,
-  ip: 14,
-  totalLen: 16,
-  fragment: 20,
-  ttlProtocol: 22,
-  protocol: 23,
-  ipChecksum: 24,
-  src: 26,
-  dst: 30,
-  sport: 34,
-  dport: 36,
-  udpLen: 38,
-  udpChecksum: 40,
-  payload: 42,
-} as const;
-export const ETHERTYPE_IPV4 = 0x0800;
-export const PROTOCOL_UDP = 17;

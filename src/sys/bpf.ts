@@ -4,8 +4,8 @@ import { addressOf, check, close, SysError, syscall } from './libc.ts';
 import { mapSharedMemory } from './shared-memory.ts';
 
 const NUMBER: Partial<Record<NodeJS.Architecture, number>> = { x64: 321, arm64: 280 };
-export const BPF_COMMAND = { mapCreate: 0, progLoad: 5, progTestRun: 10, linkCreate: 28 } as const;
-export const PROGRAM_TYPE = { socketFilter: 1, xdp: 6 } as const;
+const BPF_COMMAND = { mapCreate: 0, progLoad: 5 } as const;
+export const PROGRAM_TYPE = { socketFilter: 1 } as const;
 const MAP_TYPE_ARRAY = 2;
 const MAP_FLAG_MMAPABLE = 1 << 10;
 /** union bpf_attr, more than is used of it. */
@@ -19,11 +19,11 @@ const LOAD_ATTEMPTS = 20;
 const LICENSE = Buffer.from('Dual MIT/GPL\0');
 
 /** Calls bpf(2) with a union bpf_attr; throws a SysError named `what`, with ENOSYS where its number is not known. */
-export function bpf(command: number, attributes: Buffer, what: string): number {
+function bpf(command: number, attributes: Buffer, what: string): number {
   return check(syscall(NUMBER[process.arch] ?? -1, command, attributes, attributes.length, 0), what);
 }
 
-export const emptyAttributes = (): Buffer => Buffer.from(new ArrayBuffer(ATTRIBUTES_LEN));
+const emptyAttributes = (): Buffer => Buffer.from(new ArrayBuffer(ATTRIBUTES_LEN));
 
 /** Opens an array map of zero bytes, whose values follow one another. Throws a SysError: EPERM without CAP_BPF. */
 export function createArrayMap(valueLen: number, entries: number): number {

@@ -4,9 +4,17 @@
 // Prints {"event": "ready"}, begins when standard input says anything, and prints at last how many it sent. Argument, JSON:
 // see FloodOptions.
 import { once } from 'node:events';
-import { CONTROL, CONTROL_LEN, XDP } from '../../bench/bpf/control.ts';
-import { createSharedMap, enterNamespace, loadXdp, MAX_BATCH, runLive } from '../../bench/bpf/kernel.ts';
-import { emptyFrame, type FrameFields, sourceProgram } from '../../bench/bpf/source-program.ts';
+import { CONTROL, CONTROL_LEN } from '../../bench/bpf/control.ts';
+import {
+  emptyFrame,
+  type FrameFields,
+  loadSource,
+  MAX_BATCH,
+  runLive,
+  XDP,
+} from '../../bench/bpf/programs.ts';
+import { enterNamespace } from '../../bench/namespace.ts';
+import { mapArrayMap } from '../../src/sys/bpf.ts';
 import { interfaceIndex } from '../../src/sys/packet-socket.ts';
 import { dieWithParent } from '../../src/sys/process.ts';
 
@@ -29,13 +37,12 @@ const FLOWS = 1 << 28;
 
 dieWithParent();
 const { fields, namespace, device, rate, seconds } = JSON.parse(process.argv[2]!) as FloodOptions;
-const { fd, memory } = createSharedMap(CONTROL_LEN);
-const words = new BigUint64Array(memory, 0, CONTROL_LEN / 8);
+const { program, controlFd } = loadSource(fields, { verdict: XDP.pass });
+const words = new BigUint64Array(mapArrayMap(controlFd, CONTROL_LEN), 0, CONTROL_LEN / 8);
 const write = (word: keyof typeof CONTROL, value: number): void => {
   words[CONTROL[word] / 8] = BigInt(Math.round(value));
 };
 enterNamespace(namespace);
-const source = loadXdp(sourceProgram(fd, fields, XDP.pass));
 write('intervalNs', rate === 0 ? 0 : 1e9 / rate);
 write('durationNs', seconds * 1e9);
 write('flows', FLOWS);
@@ -43,7 +50,7 @@ write('payloadLen', fields.payloadLen);
 console.log(JSON.stringify({ event: 'ready' }));
 await once(process.stdin, 'data');
 process.stdin.destroy();
-runLive(source, {
+runLive(program, {
   frame: emptyFrame(fields.payloadLen),
   interfaceIndex: interfaceIndex(device),
   repeat:

@@ -7,8 +7,10 @@ import type { Job } from './job.ts';
 
 /** Programs of those packages that .ci/setup installs. */
 const PACKAGED_PROGRAMS = [
+  'clang-14',
   'g++',
   'ip',
+  'llvm-strip-14',
   'make',
   'nft',
   'nginx',
