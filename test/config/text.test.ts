@@ -113,7 +113,7 @@ describe('a config file that is loaded again', () => {
       path('huge.yaml'),
       renderFullYaml().replace('    deny: []', `    deny:\n${many.join('\n')}`),
     );
-    const loader = import.meta.resolve('../suite/typescript.mjs');
+    const loader = new URL('../suite/typescript.mjs', import.meta.url).href;
     const args = ['--max-old-space-size=40', '--import', loader, path('program.mjs')];
     writeFileSync(path('program.mjs'), program);
     const printed = execFileSync(process.execPath, args, {

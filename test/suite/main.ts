@@ -4,6 +4,7 @@
 import { rmSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
+import { type Bundle, bundle } from './bundle.ts';
 import { findSuite, type TestFile } from './files.ts';
 import { type Count, interruptJobs, type Job, runJob } from './job.ts';
 import { stubPackages, withoutPrivileges } from './unprivileged.ts';
@@ -13,7 +14,7 @@ const CORES = availableParallelism();
 const UNIT_AT_ONCE = 2 * CORES;
 /** Net tests wait more than they work. */
 const NET_AT_ONCE = 2 * CORES;
-const TYPESCRIPT = import.meta.resolve('./typescript.mjs');
+const TYPESCRIPT = new URL('./typescript.mjs', import.meta.url).href;
 const CHECKS: readonly Job[] = ['lint', 'typecheck'].map((name) => ({
   name,
   command: `npm run ${name}`,
@@ -41,13 +42,16 @@ async function main(parts: readonly string[]): Promise<void> {
   const suite = findSuite('.');
   if (parts.includes('unit')) {
     const stubs = stubPackages();
-    const jobs = suite.unit.map((file) => withoutPrivileges(jobOf(file), stubs));
-    await runAll('lint, types and unit tests', UNIT_AT_ONCE, [...CHECKS, ...jobs]);
+    const bundled = await bundle('.', [...new Set(suite.unit.map(({ path }) => path))]);
+    const jobs = suite.unit.map((file) => withoutPrivileges(jobOf(file, bundled), stubs));
+    await runAll('lint, types and unit tests', UNIT_AT_ONCE, [...CHECKS, ...jobs], bundled.withSources);
+    bundled.remove();
     rmSync(stubs, { recursive: true });
   }
   if (parts.includes('net')) {
-    await runAll('net tests', NET_AT_ONCE, suite.net.map(jobOf));
-    await runAll('net tests that run alone', 1, suite.alone.map(jobOf));
+    const jobsOf = (files: readonly TestFile[]) => files.map((file) => jobOf(file));
+    await runAll('net tests', NET_AT_ONCE, jobsOf(suite.net));
+    await runAll('net tests that run alone', 1, jobsOf(suite.alone));
   }
   if (failures.length > 0) console.log(['\nfailed:', ...failures].join('\n  '));
   if (isInterrupted) console.log('\ninterrupted: not all was run');
@@ -55,18 +59,24 @@ async function main(parts: readonly string[]): Promise<void> {
   process.exitCode = isInterrupted ? 130 : total.failed > 0 ? 1 : 0;
 }
 
-async function runAll(what: string, atOnce: number, jobs: readonly Job[]): Promise<void> {
+/** `tell`: how what a job printed is shown. */
+async function runAll(
+  what: string,
+  atOnce: number,
+  jobs: readonly Job[],
+  tell = (output: string) => output,
+): Promise<void> {
   console.log(`== ${what}: ${jobs.length} files, ${atOnce} at once`);
   const start = performance.now();
   const waiting = jobs.values();
   const takeTurns = async (): Promise<void> => {
-    for (const job of waiting) if (!isInterrupted) await runOne(job);
+    for (const job of waiting) if (!isInterrupted) await runOne(job, tell);
   };
   await Promise.all(Array.from({ length: atOnce }, takeTurns));
   console.log(`== ${what}: ${secondsSince(start)}`);
 }
 
-async function runOne(job: Job): Promise<void> {
+async function runOne(job: Job, tell: (output: string) => string): Promise<void> {
   const start = performance.now();
   const { passed, failed, skipped, output } = await runJob(job);
   total.passed += passed;
@@ -78,15 +88,16 @@ async function runOne(job: Job): Promise<void> {
   );
   if (failed > 0) {
     failures.push(job.command);
-    console.log(output.replace(/^/gm, '    | '));
+    console.log(tell(output).replace(/^/gm, '    | '));
   } else {
     // Skipped tests, with the reason behind a #, and what tests say of themselves, as how long something took.
     for (const line of output.match(TOLD) ?? []) console.log(`    | ${line.trim()}`);
   }
 }
 
-function jobOf({ path, io }: TestFile): Job {
-  const argv = [process.execPath, '--import', TYPESCRIPT, '--test-reporter=spec', path];
+function jobOf({ path, io }: TestFile, bundled?: Bundle): Job {
+  const entry = bundled?.entryOf(path) ?? path;
+  const argv = [process.execPath, '--import', TYPESCRIPT, '--test-reporter=spec', entry];
   const command = `bash test/run ${path}`;
   if (io === undefined) return { name: path, command, argv, isTest: true };
   const env = { UOA_TEST_IO: io };
