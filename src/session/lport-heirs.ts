@@ -17,8 +17,9 @@ export class LportHeirs {
     return true;
   }
 
-  /** What rests in `before` goes on resting in `pool`. */
+  /** What rests in `before` goes on resting in `pool`. Most legs have nothing that does. */
   inherit(pool: LportPool, before: LportPool): void {
+    if (!before.hasResting) return;
     const pools = this.#before.get(pool);
     if (pools === undefined) this.#before.set(pool, new Set([before]));
     else pools.add(before);

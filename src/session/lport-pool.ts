@@ -64,6 +64,11 @@ export class LportPool {
     return this.#fresh === 0 && this.#touched === NONE;
   }
 
+  /** Whether ports that were handed out rest now. */
+  get hasResting(): boolean {
+    return this.#waiting > 0;
+  }
+
   get hasUnanswered(): boolean {
     return this.oldest !== NO_SLOT;
   }

@@ -6,13 +6,15 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { Datapath } from '../../src/datapath/datapath.ts';
 import { allocateMemory } from '../../src/datapath/memory.ts';
-import { capacityOf } from '../../src/datapath/plan.ts';
+import { capacityOf, type DatapathPlan } from '../../src/datapath/plan.ts';
 import { verdictName } from '../../src/datapath/verdict.ts';
+import { LportHeirs } from '../../src/session/lport-heirs.ts';
+import { LportPool } from '../../src/session/lport-pool.ts';
 import { Frame, HEADROOM } from '../../src/wire/frame.ts';
 import { withHeaderChecksum } from '../packets/builder.ts';
 import { u16 } from '../packets/bytes.ts';
 import { udp } from '../packets/uoa-builder.ts';
-import { makePlan, PORT, realServer } from './rig.ts';
+import { makePlan, type PlanChange, PORT, realServer } from './rig.ts';
 
 setFlagsFromString('--expose-gc');
 const collect = runInNewContext('gc') as () => void;
@@ -106,3 +108,46 @@ for (const [lips, servers] of [
     assert.equal(datapath.sessionCount, legs, 'they are the same sessions');
   });
 }
+
+test('reloads leave nothing behind: other weights, a real server more or less, other lports', (t) => {
+  const legs = 64 * 16;
+  const lips = Array.from({ length: 64 }, (_, n) => `10.3.0.${n + 1}`);
+  const planOf = (n: number, change: PlanChange, before?: DatapathPlan) => {
+    const weight = 1 + (n % 5);
+    const realServers = Array.from({ length: 16 + (n % 2) }, (_, at) =>
+      realServer(`10.4.0.${at}`, { weight }),
+    );
+    const lports = { first: 1024, last: 65_000 + (n % 3) };
+    const service = { maxTrials: 0, lips, realServers, lports };
+    return makePlan({ maxSessions: 1000, service, ...change }, before?.services);
+  };
+  let plan = planOf(1, {});
+  const capacity = capacityOf(plan);
+  const datapath = new Datapath(plan, allocateMemory(plan), () => true, [1, 2]);
+  const reload = (from: number, to: number): number => {
+    for (let n = from; n < to; n++) {
+      plan = planOf(n, { capacity }, plan);
+      datapath.reconfigure(plan);
+    }
+    return reachable();
+  };
+  // Until code is compiled; then each kind of change as often, and the last one the same.
+  const before = reload(0, 30);
+  const more = reload(30, 60) - before;
+  t.diagnostic(`30 reloads: ${more} bytes`);
+  assert.ok(more < 30 * legs * 32, `${more} bytes more after 30 reloads of ${legs} legs`);
+});
+
+test('a pool that takes over from one without resting lports takes nothing for it', () => {
+  const pools = Array.from({ length: 20_000 }, () => ({
+    before: new LportPool(1024, 65_000),
+    after: new LportPool(1024, 65_535),
+  }));
+  const before = reachable();
+  const heirs = new LportHeirs();
+  for (const { before, after } of pools) heirs.inherit(after, before);
+  heirs.takeOver();
+  const left = reachable() - before;
+  assert.ok(left < 32 * pools.length, `${left} bytes for ${pools.length} pools`);
+  assert.equal(pools.at(-1)!.after.take(), 1024);
+});
