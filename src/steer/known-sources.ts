@@ -1,11 +1,13 @@
-// Who has been answered: source addresses and ports whose packets belong to sessions that both ends have used. Memory shared
-// with the kernel, where lanes-program.ts asks for each packet, so that a flood of strangers cannot take the room of those in the
-// ring. A table of buckets with three tags each; a tag is a second hash of the same source under another key. Who finds its
-// bucket full takes the place of another, who comes in as a stranger once more and is noted again. The bucket's last word
-// is the kernel's: it counts the packets of its sources, and who sends too many comes in among the strangers.
+// Who has been answered: source addresses and ports whose packets belong to sessions that both ends have
+// used. Memory shared with the kernel, where the steering program asks for each packet, so that a flood of
+// strangers cannot take the room of those in the ring. A table of buckets with three tags each; a tag is a
+// second hash of the same source under another key. Who finds its bucket full takes the place of another, who
+// comes in as a stranger once more and is noted again. The bucket's last word is the kernel's: it counts the
+// packets of its sources, and who sends too many comes in among the strangers.
 import { randomBytes } from 'node:crypto';
-import { createArrayMap, mapArrayMap } from '../sys/bpf.ts';
 import { IoError } from '../sys/io-error.ts';
+import { BPF_F_MMAPABLE, createMap, MAP_TYPE } from '../sys/libbpf.ts';
+import { mapSharedMemory } from '../sys/shared-memory.ts';
 import { ADDRESS_WORDS, V4_MAPPED } from '../wire/address.ts';
 import * as ipv4 from '../wire/ipv4.ts';
 import * as ipv6 from '../wire/ipv6.ts';
@@ -25,8 +27,9 @@ const MIN_BUCKETS = 1 << 10;
 const MAX_BUCKETS = 1 << 22;
 
 /**
- * A sum of halves times secret odd factors (see steering.ts), to begin with `start`. The interface is part of it: who is
- * known as a real server on the lan side is a stranger on the wan side, where its address can only be forged.
+ * A sum of halves times secret odd factors (see steering.ts), to begin with `start`. The interface is part of
+ * it: who is known as a real server on the lan side is a stranger on the wan side, where its address can only
+ * be forged.
  */
 export interface SourceHash {
   readonly start: number;
@@ -57,8 +60,14 @@ function randomHash(): SourceHash {
 export const startOn = ({ start, factors }: SourceHash, portIndex: number): number =>
   (start + Math.imul(factors[INTERFACE_FACTOR]!, portIndex)) | 0;
 
-/** Opens its memory, an array map. Throws a SysError. */
-export const openKnown = (plan: KnownPlan): number => createArrayMap(BUCKET_LEN, plan.buckets);
+/** Opens its memory, an array map. Throws a BpfError. */
+export const openKnown = ({ buckets }: KnownPlan): number =>
+  createMap(MAP_TYPE.array, 'known', {
+    keyLen: 4,
+    valueLen: BUCKET_LEN,
+    entries: buckets,
+    flags: BPF_F_MMAPABLE,
+  });
 
 export class KnownSources {
   readonly #plan: KnownPlan;
@@ -73,7 +82,7 @@ export class KnownSources {
   constructor(plan: KnownPlan, fd: number) {
     this.#plan = plan;
     try {
-      this.#tags = new Int32Array(mapArrayMap(fd, plan.buckets * BUCKET_LEN), 0, plan.buckets * BUCKET_WORDS);
+      this.#tags = new Int32Array(mapSharedMemory(fd, plan.buckets * BUCKET_LEN));
     } catch (error) {
       const why = error instanceof Error ? error.message : String(error);
       throw new IoError(
@@ -84,7 +93,7 @@ export class KnownSources {
     }
   }
 
-  /** Looks at the source of the IP packet at `off`, from this port; false when it is none that the kernel would look up. */
+  /** Looks at the source of the IP packet at `off`, from this port; false: the kernel would not look it up. */
   look(view: DataView, off: number, portIndex: number): boolean {
     if (ipv4.version(view, off) === 4) {
       if (ipv4.protocol(view, off) !== ipv4.PROTOCOL_UDP || ipv4.isFragment(view, off)) return false;
@@ -96,7 +105,7 @@ export class KnownSources {
     return true;
   }
 
-  /** Notes a client before it is heard of again: address (four words, wire/address.ts), port, and where it comes in. */
+  /** Notes a client before it is heard of again: address (four words), port, and where it comes in. */
   noteClient(words: Int32Array, at: number, port: number, portIndex: number): void {
     // Maybe while a packet that was looked at is under way.
     const place = this.#place;

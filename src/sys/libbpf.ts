@@ -20,6 +20,8 @@ const LIBBPF_ERRNO = 4000;
 export const MAP_TYPE = { hash: 1, array: 2 } as const;
 /** Memory of its entries is taken when they are added, not when the map is made. */
 export const BPF_F_NO_PREALLOC = 1;
+/** An array's values can be mapped as memory. */
+export const BPF_F_MMAPABLE = 1 << 10;
 /** Of bpf_map_update_elem: whether the key is there or not. */
 const BPF_ANY = 0n;
 const ATTACH_TYPE_XDP = 37;

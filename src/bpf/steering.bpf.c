@@ -1,0 +1,434 @@
+/*
+ * Who gets a packet: asked by the packet fanout group of an interface (packet(7), PACKET_FANOUT_EBPF) for the
+ * number of a member, in the order in which they joined:
+ *
+ *   0                the sink, which lets nothing in: whatever is not the proxy's
+ *   1 ...            each worker's ring for anybody's packets
+ *   workers + 1 ...  each worker's ring for known sources
+ *
+ * The proxy's are packets that the kernel itself takes (type HOST: whatever Ethernet address that is, and
+ * neither other hosts' nor what this host sends), without the number of a VLAN, IPv4 or IPv6 by their
+ * ethertype, and
+ *
+ *   - UDP to VIP:vport or to one of LIP:lports
+ *   - to any VIP or LIP what has no ports at hand: fragments of UDP, protocol 248, ICMP errors (unreachable,
+ *     time exceeded, parameter problem, packet too big), and IPv6 that begins with an extension header.
+ *
+ * The worker is the one that Owners.ownerOf (src/steer/steering.ts) names: of a packet to a LIP its lport
+ * modulo workers, of a packet to a VIP a keyed hash of the client. An ICMP error goes by the packet that it
+ * embeds, which this host sent. All fragments of a datagram meet in one worker. What cannot be told goes to
+ * worker 0, which finds the owner.
+ *
+ * A source is known when a worker noted it (src/steer/known-sources.ts); only whole UDP packets without
+ * extension headers or protocol 248 are looked up. A bucket whose sources send more than MOST_PER_PERIOD
+ * packets in a period, or did in the one before, is anybody's until they send less. Processors may count at
+ * the same time and lose some.
+ *
+ * What is not the proxy's costs one look-up at most, and the number of services and addresses nothing. A new
+ * plan takes the place of the one before in one step: the map in `plans` is replaced.
+ */
+#include "packet.h"
+
+#define SINK 0
+/* Ranges of lports of one address: the user joins the nearest ones of more. */
+#define MAX_RANGES 8
+#define HASH_WORDS 10
+#define HALVES 8
+#define TAGS 3
+#define PERIOD_SHIFT 27 /* of 2^27 ns, 134 ms */
+#define MOST_PER_PERIOD 4096
+/* The word of a bucket: number of the period, whether there were too many in the one before, count. */
+#define COUNT_MASK 0xfffff
+#define TOO_MANY_BEFORE 0x100000
+#define PERIOD_AT 21
+#define PERIODS 0x7ff
+
+/* See SourceHash: the factors of an address's halves, then that of the port. */
+struct source_hash {
+	__u32 start;
+	__u32 halves[HALVES];
+	__u32 port;
+};
+
+/* What is fixed for the life of an interface's rings. */
+const volatile struct {
+	__u32 workers;
+	/* The steering key: where to start, a factor for each half of an address, one for the port. */
+	__u32 start;
+	__u32 halves[HALVES];
+	__u32 port;
+	__u32 bucket_mask;
+	struct source_hash place;
+	struct source_hash tag;
+} settings;
+
+/* Key of a plan: a VIP with its vport, or with port 0 any address of the proxy. IPv4 is v4-mapped. */
+struct endpoint {
+	__be32 address[4];
+	__be16 port;
+	__u16 version;
+};
+
+/* What an address is; of a VIP with its vport it says nothing. */
+struct address {
+	__u16 is_vip;
+	__u16 ranges; /* 0: no LIP */
+	struct {
+		__u16 first;
+		__u16 last;
+	} lports[MAX_RANGES];
+};
+
+struct plan {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1);
+	__uint(key_size, sizeof(struct endpoint));
+	__uint(value_size, sizeof(struct address));
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__array(values, struct plan);
+} plans SEC(".maps");
+
+struct bucket {
+	__u32 tags[TAGS];
+	__u32 count;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct bucket);
+} known SEC(".maps");
+
+/* A packet as both ends see it, also one that an ICMP error embeds. */
+struct ends {
+	struct endpoint client;
+	struct endpoint local;
+};
+
+/* MurmurHash3's 32-bit finalizer. */
+static __always_inline __u32 mix(__u32 sum)
+{
+	sum = (sum ^ (sum >> 16)) * 0x85ebca6b;
+	sum = (sum ^ (sum >> 13)) * 0xc2b2ae35;
+	return sum ^ (sum >> 16);
+}
+
+static __always_inline bool is_ipv4(const struct endpoint *end)
+{
+	return end->version == 4;
+}
+
+static __always_inline void set_ipv4(struct endpoint *end, __be32 address)
+{
+	end->address[2] = bpf_htonl(0xffff);
+	end->address[3] = address;
+	end->version = 4;
+}
+
+static __always_inline void set_ipv6(struct endpoint *end, const struct in6_addr *address)
+{
+	__builtin_memcpy(end->address, address, sizeof(end->address));
+	end->version = 6;
+}
+
+/* The address of `end`, with no regard to its port. */
+static __always_inline const struct address *find_address(void *plan, struct endpoint *end)
+{
+	__be16 port = end->port;
+	const struct address *found;
+
+	end->port = 0;
+	found = bpf_map_lookup_elem(plan, end);
+	end->port = port;
+	return found;
+}
+
+static __always_inline bool is_lport(const struct address *address, __be16 port)
+{
+	__u16 number = bpf_ntohs(port);
+
+	for (int i = 0; i < MAX_RANGES; i++) {
+		if (i >= address->ranges)
+			return false;
+		if (number >= address->lports[i].first && number <= address->lports[i].last)
+			return true;
+	}
+	return false;
+}
+
+static __always_inline __u32 hash_client(const struct endpoint *client)
+{
+	__u32 sum = settings.start + settings.port * bpf_ntohs(client->port);
+
+#pragma unroll
+	for (int i = 0; i < 4; i++) {
+		__u32 word = bpf_ntohl(client->address[i]);
+
+		sum += settings.halves[2 * i] * (word >> 16) + settings.halves[2 * i + 1] * (word & 0xffff);
+	}
+	return mix(sum) % settings.workers;
+}
+
+/* The ring for anybody's packets of the worker that owns a packet with these ends. */
+static __always_inline __u32 ring_of(const struct ends *ends, bool is_to_lip)
+{
+	if (settings.workers == 1)
+		return 1;
+	return 1 + (is_to_lip ? bpf_ntohs(ends->local.port) % settings.workers : hash_client(&ends->client));
+}
+
+/* The same for what is the proxy's whatever its ports are; what is no VIP is a LIP with all ports. */
+static __always_inline __u32 ring_of_any(const struct ends *ends, const struct address *local)
+{
+	return ring_of(ends, !local->is_vip || is_lport(local, ends->local.port));
+}
+
+/* Of the identification and the addresses, so many words: the same for all fragments of a datagram. */
+static __always_inline __u32 ring_of_fragment(__u32 id, const __be32 *address, int words)
+{
+	__u32 sum = settings.start + settings.port * id;
+
+#pragma unroll
+	for (int i = 0; i < words; i++)
+		sum += settings.halves[i] * bpf_ntohl(address[i]);
+	return 1 + mix(sum) % settings.workers;
+}
+
+/* Counts a packet of a known source; false: there are too many. */
+static __always_inline bool is_few(struct bucket *bucket)
+{
+	__u32 period = (bpf_ktime_get_coarse_ns() >> PERIOD_SHIFT) & PERIODS;
+	__u32 count = *(volatile __u32 *)&bucket->count;
+
+	if (count >> PERIOD_AT != period)
+		count = period << PERIOD_AT | ((count & COUNT_MASK) < MOST_PER_PERIOD ? 0 : TOO_MANY_BEFORE);
+	if ((count & COUNT_MASK) >= MOST_PER_PERIOD)
+		return false;
+	*(volatile __u32 *)&bucket->count = ++count;
+	return !(count & TOO_MANY_BEFORE);
+}
+
+static __always_inline bool is_known(const struct endpoint *source)
+{
+	__u32 port = bpf_ntohs(source->port);
+	__u32 place = settings.place.start + settings.place.port * port;
+	__u32 tag = settings.tag.start + settings.tag.port * port;
+	struct bucket *bucket;
+
+#pragma unroll
+	for (int i = 0; i < 4; i++) {
+		__u32 word, half;
+
+		/* IPv4's address has the first two factors. */
+		if (is_ipv4(source) && i > 0)
+			break;
+		word = bpf_ntohl(source->address[is_ipv4(source) ? 3 : i]);
+		half = 2 * i;
+		place += settings.place.halves[half] * (word >> 16);
+		place += settings.place.halves[half + 1] * (word & 0xffff);
+		tag += settings.tag.halves[half] * (word >> 16);
+		tag += settings.tag.halves[half + 1] * (word & 0xffff);
+	}
+	if (tag == 0)
+		tag = 1;
+	place = mix(place) & settings.bucket_mask;
+	bucket = bpf_map_lookup_elem(&known, &place);
+	if (!bucket)
+		return false;
+	for (int i = 0; i < TAGS; i++)
+		if (bucket->tags[i] == tag)
+			return is_few(bucket);
+	return false;
+}
+
+/* UDP to an address of the proxy: VIP:vport, LIP:lport, or a port that is not the proxy's. */
+static __always_inline __u32 steer_udp(struct __sk_buff *skb, void *plan, struct ends *ends,
+				       const struct address *local, __u32 at)
+{
+	struct ports ports;
+	bool is_to_lip = false;
+	__u32 ring;
+
+	/* Port 0 is nobody's, and would be the address itself in the plan. */
+	if (!READ(skb, at, &ports) || !ports.dest)
+		return SINK;
+	ends->client.port = ports.source;
+	ends->local.port = ports.dest;
+	if (!local->is_vip || !bpf_map_lookup_elem(plan, &ends->local)) {
+		if (!is_lport(local, ports.dest))
+			return SINK;
+		is_to_lip = true;
+	}
+	ring = ring_of(ends, is_to_lip);
+	return is_known(&ends->client) ? ring + settings.workers : ring;
+}
+
+/* What stands at `to`, in front of UDP or a protocol-248 header. */
+static __always_inline __u32 steer_behind(struct __sk_buff *skb, struct ends *ends,
+					  const struct address *local, struct position *to)
+{
+	struct ports ports;
+
+	if (!reach_udp(skb, to) || !READ(skb, to->at, &ports))
+		return 1;
+	ends->client.port = ports.source;
+	ends->local.port = ports.dest;
+	return ring_of_any(ends, local);
+}
+
+/* The same in a packet that an ICMP error embeds. */
+static __always_inline __u32 steer_embedded(struct __sk_buff *skb, void *plan, struct ends *ends,
+					    struct position *to)
+{
+	const struct address *local;
+	struct ports ports;
+
+	if (!reach_udp(skb, to) || !READ(skb, to->at, &ports))
+		return 1;
+	ends->local.port = ports.source;
+	ends->client.port = ports.dest;
+	local = find_address(plan, &ends->local);
+	return local ? ring_of_any(ends, local) : 1;
+}
+
+static __always_inline bool is_icmp_error(__u8 type)
+{
+	return type == 3 || type == 11 || type == 12;
+}
+
+static __always_inline __u32 steer_icmp(struct __sk_buff *skb, void *plan, struct ends *ends, __u32 at)
+{
+	struct position to = {};
+	struct iphdr ip;
+	__u8 type;
+
+	if (!READ(skb, at, &type) || !is_icmp_error(type))
+		return SINK;
+	at += ICMP_HEADER_LEN;
+	if (!READ(skb, at, &ip) || ip.frag_off & bpf_htons(IPV4_FRAGMENT_OFFSET))
+		return 1;
+	set_ipv4(&ends->local, ip.saddr);
+	set_ipv4(&ends->client, ip.daddr);
+	to.protocol = ip.protocol;
+	to.at = at + ip.ihl * 4;
+	return steer_embedded(skb, plan, ends, &to);
+}
+
+static __always_inline __u32 steer_icmpv6(struct __sk_buff *skb, void *plan, struct ends *ends, __u32 at)
+{
+	struct position to = {};
+	struct ipv6hdr ip;
+
+	at += ICMP_HEADER_LEN;
+	if (!READ(skb, at, &ip))
+		return 1;
+	set_ipv6(&ends->local, &ip.saddr);
+	set_ipv6(&ends->client, &ip.daddr);
+	to.protocol = ip.nexthdr;
+	to.at = at + sizeof(ip);
+	if (!follow_extensions(skb, &to, IPV6_FRAGMENT_OFFSET) || to.is_piece)
+		return 1;
+	return steer_embedded(skb, plan, ends, &to);
+}
+
+static __always_inline __u32 steer_ipv4(struct __sk_buff *skb, void *plan)
+{
+	const struct address *local;
+	struct position to = {};
+	struct ends ends = {};
+	struct iphdr ip;
+	__u8 type;
+
+	if (!READ(skb, 0, &ip))
+		return SINK;
+	to.protocol = ip.protocol;
+	to.at = ip.ihl * 4;
+	if (to.protocol != IPPROTO_UDP && to.protocol != IPPROTO_ICMP && to.protocol != PROTOCOL_OPP)
+		return SINK;
+	set_ipv4(&ends.client, ip.saddr);
+	set_ipv4(&ends.local, ip.daddr);
+	local = bpf_map_lookup_elem(plan, &ends.local);
+	if (!local)
+		return SINK;
+	if (ip.frag_off & bpf_htons(IPV4_MORE_FRAGMENTS | IPV4_FRAGMENT_OFFSET)) {
+		if (to.protocol == IPPROTO_ICMP && (ip.frag_off & bpf_htons(IPV4_FRAGMENT_OFFSET) ||
+						    !READ(skb, to.at, &type) || !is_icmp_error(type)))
+			return SINK;
+		return ring_of_fragment(bpf_ntohs(ip.id), &ip.saddr, 2);
+	}
+	if (to.protocol == IPPROTO_UDP)
+		return steer_udp(skb, plan, &ends, local, to.at);
+	if (to.protocol == IPPROTO_ICMP)
+		return steer_icmp(skb, plan, &ends, to.at);
+	return steer_behind(skb, &ends, local, &to);
+}
+
+static __always_inline __u32 steer_ipv6(struct __sk_buff *skb, void *plan)
+{
+	const struct address *local;
+	struct position to = {};
+	struct ends ends = {};
+	struct ipv6hdr ip;
+	__u8 type;
+
+	if (!READ(skb, 0, &ip))
+		return SINK;
+	to.protocol = ip.nexthdr;
+	to.at = sizeof(ip);
+	switch (ip.nexthdr) {
+	case IPPROTO_UDP:
+	case IPPROTO_ICMPV6:
+	case PROTOCOL_OPP:
+	case IPPROTO_HOPOPTS:
+	case IPPROTO_ROUTING:
+	case IPPROTO_DSTOPTS:
+	case IPPROTO_FRAGMENT:
+		break;
+	default:
+		return SINK;
+	}
+	set_ipv6(&ends.client, &ip.saddr);
+	set_ipv6(&ends.local, &ip.daddr);
+	local = bpf_map_lookup_elem(plan, &ends.local);
+	if (!local)
+		return SINK;
+	if (ip.nexthdr == IPPROTO_UDP)
+		return steer_udp(skb, plan, &ends, local, to.at);
+	if (!follow_extensions(skb, &to, IPV6_MORE_FRAGMENTS | IPV6_FRAGMENT_OFFSET))
+		return 1;
+	if (to.is_piece)
+		return ring_of_fragment(bpf_ntohl(to.id), ip.saddr.in6_u.u6_addr32, 8);
+	if (to.protocol != IPPROTO_ICMPV6)
+		return steer_behind(skb, &ends, local, &to);
+	if (READ(skb, to.at, &type) && type >= 1 && type <= 4)
+		return steer_icmpv6(skb, plan, &ends, to.at);
+	return ip.nexthdr == IPPROTO_ICMPV6 ? SINK : 1;
+}
+
+SEC("socket")
+int steering(struct __sk_buff *skb)
+{
+	__u32 first = 0;
+	void *plan;
+
+	if (skb->pkt_type != PACKET_HOST || (skb->vlan_present && skb->vlan_tci & VLAN_ID))
+		return SINK;
+	plan = bpf_map_lookup_elem(&plans, &first);
+	if (!plan)
+		return SINK;
+	if (skb->protocol == bpf_htons(ETH_P_IP))
+		return steer_ipv4(skb, plan);
+	if (skb->protocol == bpf_htons(ETH_P_IPV6))
+		return steer_ipv6(skb, plan);
+	return SINK;
+}
+
+/* No function that this program calls asks for a license; the project's is MIT. */
+char LICENSE[] SEC("license") = "Dual MIT/GPL";
