@@ -20,6 +20,27 @@ const ALONE: Readonly<Record<string, string>> = {
   'test/sys/cpu-quota.test.ts': 'changes the root cgroup',
 };
 
+/**
+ * Unit tests that take longest, in this order, most of them because they wait (for seconds that are configured, or shown
+ * once a second): they begin first, so that the others run meanwhile and none of these is left for the end.
+ */
+const LONG: readonly string[] = [
+  'test/cli/top-json.test.ts',
+  'test/config/watch.test.ts',
+  'test/workers/workers.test.ts',
+  'test/cli/top.test.ts',
+  'test/cli/ctl-drain.test.ts',
+  'test/admin/refusals.test.ts',
+  'test/admin/hostile.test.ts',
+  'test/health/exec.test.ts',
+  'test/config/file.test.ts',
+  'test/cli/printing.test.ts',
+  'test/sys/debugger.test.ts',
+  'test/control/drain.test.ts',
+  'test/datapath/many-legs.test.ts',
+  'test/service/scheduler.test.ts',
+];
+
 /** Packet I/Os over which end-to-end tests run besides ring with one worker, which is the default of a small machine. */
 const OTHER_IO = ['{"mode":"ring","workers":2}', '{"mode":"pcap"}'];
 
@@ -42,19 +63,25 @@ export interface Suite {
   alone: TestFile[];
 }
 
-/** All test files of the package in `root`; throws when ALONE names one that is not there. */
+/** All test files of the package in `root`; throws when ALONE or LONG names one that is not there. */
 export function findSuite(root: string): Suite {
   const paths = readdirSync(join(root, 'test'), { recursive: true, encoding: 'utf8' })
     .filter((path) => path.endsWith('.test.ts'))
     .map((path) => join('test', path))
     .sort();
-  const stale = Object.keys(ALONE).find((path) => !paths.includes(path));
-  if (stale !== undefined) throw new Error(`test/suite/files.ts: there is no ${stale}`);
   const suite: Suite = { unit: [], net: [], alone: [] };
   for (const path of paths) {
     const group = !isNetTest(root, path) ? suite.unit : path in ALONE ? suite.alone : suite.net;
     group.push(...variantsOf(path));
   }
+  const isUnit = (path: string) => suite.unit.some((file) => file.path === path);
+  const stale = [
+    ...Object.keys(ALONE).filter((path) => !paths.includes(path)),
+    ...LONG.filter((path) => !isUnit(path)),
+  ];
+  if (stale.length > 0) throw new Error(`test/suite/files.ts: there is no ${stale[0]}`);
+  const turn = ({ path }: TestFile) => (LONG.includes(path) ? LONG.indexOf(path) : LONG.length);
+  suite.unit.sort((a, b) => turn(a) - turn(b));
   return suite;
 }
 

@@ -10,8 +10,8 @@ import { type Count, interruptJobs, type Job, runJob } from './job.ts';
 import { stubPackages, withoutPrivileges } from './unprivileged.ts';
 
 const CORES = availableParallelism();
-/** A few wait. */
-const UNIT_AT_ONCE = 2 * CORES;
+/** A third of the time of all is waiting. */
+const UNIT_AT_ONCE = 3 * CORES;
 /** Net tests wait more than they work. */
 const NET_AT_ONCE = 2 * CORES;
 const TYPESCRIPT = new URL('./typescript.mjs', import.meta.url).href;
