@@ -1,6 +1,6 @@
 // `ip` or `ip:port` as a person writes it, in any notation, for IPv6 with a port as `[ip]:port`.
 import { isIP } from 'node:net';
-import { ADDRESS_WORDS, formatAddress, parseAddressInto } from '../wire/address.ts';
+import { canonicalAddress } from '../wire/address.ts';
 
 /** The address as sessions and real servers show it; undefined when the text is no endpoint. */
 export function readEndpoint(text: string): { ip: string; port?: number } | undefined {
@@ -15,7 +15,5 @@ export function readEndpoint(text: string): { ip: string; port?: number } | unde
 /** Undefined when it is none. */
 function canonical(text: string): string | undefined {
   if (isIP(text) === 0 || text.includes('%')) return undefined;
-  const words = new Int32Array(ADDRESS_WORDS);
-  parseAddressInto(words, 0, text);
-  return formatAddress(words, 0);
+  return canonicalAddress(text);
 }

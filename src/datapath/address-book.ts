@@ -1,7 +1,7 @@
 // Whose an address is, as far as it is somebody's that this proxy knows: VIPs, LIPs, real servers and fallbacks of all
 // services, and this host's own. One hash look-up tells, however many there are; nearly all clients are nobody here.
 import type { ServicePlan } from '../service/plan.ts';
-import { ADDRESS_WORDS, isImpossibleSource, isLoopback, parseAddressInto } from '../wire/address.ts';
+import { addressWords, isImpossibleSource, isLoopback } from '../wire/address.ts';
 import { ANY_PORT, EndpointTable } from '../wire/endpoint-table.ts';
 import { PortsByAddress } from '../wire/ports-by-address.ts';
 import { type DatapathPlan, type DatapathPort, legPlans, SIDE_LAN, SIDE_WAN } from './plan.ts';
@@ -34,8 +34,7 @@ export class AddressBook {
 
   /** Returns the address's words. */
   #note(address: string, whose: number): Int32Array {
-    const words = new Int32Array(ADDRESS_WORDS);
-    parseAddressInto(words, 0, address);
+    const words = addressWords(address);
     const before = Math.max(0, this.#whose.get(words, 0, ANY_PORT));
     this.#whose.set(words, 0, ANY_PORT, before | whose);
     return words;

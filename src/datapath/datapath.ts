@@ -3,7 +3,7 @@
 import { CLIENT, cportOf } from '../session/session.ts';
 import { baseOf, isInbound } from '../session/tuple-index.ts';
 import type { Frame, Send } from '../wire/frame.ts';
-import { isIcmpError } from '../wire/icmp.ts';
+import { isIcmpError } from '../wire/icmp-writer.ts';
 import { PARSE_FRAGMENT, PARSE_OK, PARSE_OTHER_PROTOCOL, parse } from '../wire/packet.ts';
 import { COUNTER, counterRow, dropColumn } from './counters.ts';
 import { DIRECTION } from './departures.ts';

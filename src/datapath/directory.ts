@@ -9,7 +9,7 @@ import type { Leg } from '../session/leg.ts';
 import { LportPool, lportsOf } from '../session/lport-pool.ts';
 import { uoaForms } from '../uoa/dialect.ts';
 import { UoaReceiver } from '../uoa/receiver.ts';
-import { familyOf, parseAddressInto } from '../wire/address.ts';
+import { addressWords, familyOf } from '../wire/address.ts';
 import { AddressBook } from './address-book.ts';
 import type { DatapathMemory } from './memory.ts';
 import {
@@ -238,10 +238,4 @@ function makeLeg(
     receiver,
     realServerIndex,
   };
-}
-
-function addressWords(text: string): Int32Array {
-  const words = new Int32Array(4);
-  parseAddressInto(words, 0, text);
-  return words;
 }

@@ -28,7 +28,7 @@ import { bookLost, COUNTER, COUNTER_COLUMNS, type CounterName, counterRow } from
 import { Departures, type Direction } from './departures.ts';
 import { Directory } from './directory.ts';
 import { Identifications } from './fragment.ts';
-import { IcmpSender } from './icmp.ts';
+import { IcmpSender } from './icmp-sender.ts';
 import { Loans, NOBODY } from './loans.ts';
 import { CONTROL, type DatapathMemory, VIPS_WORDS } from './memory.ts';
 import { type DatapathPlan, type Meanings, meaningsOf, SIDE_WAN, type Siblings, type Ways } from './plan.ts';

@@ -2,7 +2,7 @@
 // each, the kernel would give a copy of every reply to every one.
 import { randomBytes, randomInt } from 'node:crypto';
 import { openPingSocket, type PingSocket } from '../sys/ping-socket.ts';
-import { ADDRESS_WORDS, type Family, familyOf, formatAddress, parseAddressInto } from '../wire/address.ts';
+import { canonicalAddress, type Family, familyOf } from '../wire/address.ts';
 import { type Attempt, attempt, CannotCheck } from './attempt.ts';
 import type { HealthConfig, Probe } from './probe.ts';
 
@@ -39,7 +39,7 @@ class Echoes {
     do this.#sequence = (this.#sequence + 1) % SEQUENCES;
     while (this.#waiting.has(this.#sequence));
     const sequence = this.#sequence;
-    const question = { ip: canonical(ip), token: randomBytes(TOKEN_LEN), attempt: given };
+    const question = { ip: canonicalAddress(ip), token: randomBytes(TOKEN_LEN), attempt: given };
     this.#socket ??= this.#open();
     this.#waiting.set(sequence, question);
     const forget = () => {
@@ -81,10 +81,3 @@ class Echoes {
 }
 
 const echoes: Record<Family, Echoes> = { 4: new Echoes(4), 6: new Echoes(6) };
-
-/** As addresses of replies are written. */
-function canonical(ip: string): string {
-  const words = new Int32Array(ADDRESS_WORDS);
-  parseAddressInto(words, 0, ip);
-  return formatAddress(words, 0);
-}

@@ -5,7 +5,7 @@ import { execFile } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { IoError } from '../sys/io-error.ts';
-import { ADDRESS_WORDS, formatAddress, formatEndpoint, parseAddressInto } from '../wire/address.ts';
+import { canonicalAddress, formatEndpoint } from '../wire/address.ts';
 import { childFailure } from './child-failure.ts';
 import { type LipPorts, mergePorts, type VipPort } from './port-ranges.ts';
 
@@ -140,7 +140,7 @@ async function readClaims(
     for (const [, ip = '', port] of elementsOf(text).matchAll(/([0-9a-f.:]+)(?: \. (\d+))?/g)) {
       const first = Number(range?.[1] ?? port);
       const last = Number(range?.[2] ?? port);
-      const key = canonical(ip);
+      const key = canonicalAddress(ip);
       const ports = claims.get(key);
       if (ports === undefined) claims.set(key, [{ first, last }]);
       else ports.push({ first, last });
@@ -156,13 +156,6 @@ const listed = (words: readonly string[], env: NodeJS.ProcessEnv): Promise<strin
   });
 
 const elementsOf = (set: string): string => /elements = \{([^}]*)\}/.exec(set)?.[1] ?? '';
-
-/** As the config has it: nft writes some IPv6 addresses in another way. */
-function canonical(ip: string): string {
-  const words = new Int32Array(ADDRESS_WORDS);
-  parseAddressInto(words, 0, ip);
-  return formatAddress(words, 0);
-}
 
 /** As text: the JSON of nft 1.0.6 is broken where a table has an owner. */
 async function nft(words: readonly string[], env: NodeJS.ProcessEnv): Promise<string> {

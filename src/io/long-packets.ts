@@ -3,9 +3,9 @@
 // that is full the kernel cuts the packet and leaves out the mark). So what
 // stands in the queue before a frame's packet belongs to a frame that is done and counted, and is dropped.
 import { CAPTURED_LEN, LINK_OFF, PACKET_LEN, type PacketRing, VNET_HEADER_LEN } from '../sys/packet-ring.ts';
+import { ETHERNET_HEADER_LEN } from '../wire/ethernet.ts';
 import { Frame, HEADROOM } from '../wire/frame.ts';
 
-const ETHERNET_HEADER_LEN = 14;
 const MAX_LEN = ETHERNET_HEADER_LEN + 65_536 + 64;
 /**
  * Bytes that tell one packet from another: Ethernet, IPv6 and UDP headers, or more of IPv4. No payload: a sender on this host may

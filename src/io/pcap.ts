@@ -9,6 +9,7 @@
 import type { NextHops } from '../route/next-hop.ts';
 import { SysError } from '../sys/libc.ts';
 import { interfaceIndex, packetStatistics, pendingError } from '../sys/packet-socket.ts';
+import { ETHERTYPE_IPV4, ETHERTYPE_IPV6 } from '../wire/ethernet.ts';
 import { Frame } from '../wire/frame.ts';
 import { Backlog } from './backlog.ts';
 import { ANY_LENGTH, type Capture, openCapture } from './cap-package.ts';
@@ -35,8 +36,6 @@ const ENDLESS = 4096;
 const IP_OFF = 80;
 const FRAME_BYTES = IP_OFF + 65_536 + 64;
 const ENOPROTOOPT = 92;
-const ETHERTYPE_IPV4 = 0x0800;
-const ETHERTYPE_IPV6 = 0x86dd;
 
 /**
  * Starts capturing. libpcap gives each packet a slot that fits the largest frame, 128 KiB on an interface with segmentation

@@ -2,14 +2,8 @@
 // and sends one packet per turn of the event loop; here its native send is called, which is sendto(2) and returns at
 // once.
 import os from 'node:os';
-import {
-  IPPROTO_RAW,
-  RAW_SOCKET_OPTIONS,
-  type RawSocket,
-  SO_SNDBUF,
-  SO_SNDBUFFORCE,
-  SOL_SOCKET,
-} from '../sys/raw-socket.ts';
+import { IPPROTO_RAW, RAW_SOCKET_OPTIONS, type RawSocket } from '../sys/raw-socket.ts';
+import { SO_SNDBUF, SO_SNDBUFFORCE, SOL_SOCKET } from '../sys/socket-buffer.ts';
 import { ADDRESS_WORDS, formatAddress } from '../wire/address.ts';
 import { loadOptional } from './optional-package.ts';
 

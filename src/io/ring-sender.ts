@@ -7,6 +7,7 @@ import { addressOf, poll } from '../sys/libc.ts';
 import type { PacketRing } from '../sys/packet-ring.ts';
 import { type MemoryStart, memoryStart, SendBatch } from '../sys/send-batch.ts';
 import { ADDRESS_WORDS } from '../wire/address.ts';
+import { ETHERNET_HEADER_LEN, ETHERTYPE_IPV4, ETHERTYPE_IPV6 } from '../wire/ethernet.ts';
 import { Frame, GATHERED_MAX, type Sending } from '../wire/frame.ts';
 import * as ipv4 from '../wire/ipv4.ts';
 import * as ipv6 from '../wire/ipv6.ts';
@@ -16,9 +17,6 @@ import { columnOfErrno } from './send-error.ts';
 
 /** Packets per sendmmsg call. */
 const BATCH = GATHERED_MAX;
-const LINK_HEADER_LEN = 14;
-const ETHERTYPE_IPV4 = 0x0800;
-const ETHERTYPE_IPV6 = 0x86dd;
 /** A copied packet's place in the arena; longer ones, rare, take the way through the IP layer. */
 const COPY_BYTES = 2048;
 
@@ -84,7 +82,7 @@ export class RingSender {
     const hops = this.#hops;
     const hop = hops.find(dst, 0, this.#nowMs);
     const ring = this.#ringFrames.indexOf(frame);
-    const fits = hop >= 0 && len <= hops.mtuOf(hop) && (ring >= 0 || len <= COPY_BYTES - LINK_HEADER_LEN);
+    const fits = hop >= 0 && len <= hops.mtuOf(hop) && (ring >= 0 || len <= COPY_BYTES - ETHERNET_HEADER_LEN);
     if (!fits || !this.#select(hops.interfaceIndexOf(hop))) {
       if (!this.#raw.admits(dst, this.#nowMs)) return false;
       this.flush(); // or it would overtake
@@ -95,13 +93,13 @@ export class RingSender {
     if (ring >= 0) {
       hops.writeHeader(hop, view, off, ethertype);
       const start = this.#ringStarts[ring]!;
-      batch.add(start, off - LINK_HEADER_LEN, len + LINK_HEADER_LEN);
+      batch.add(start, off - ETHERNET_HEADER_LEN, len + ETHERNET_HEADER_LEN);
     } else {
       const at = batch.count * COPY_BYTES;
       const { bytes } = this.#arena;
-      for (let i = 0; i < len; i++) bytes[at + LINK_HEADER_LEN + i] = frame.bytes[off + i]!;
-      hops.writeHeader(hop, this.#arena.view, at + LINK_HEADER_LEN, ethertype);
-      batch.add(this.#arenaStart, at, len + LINK_HEADER_LEN);
+      for (let i = 0; i < len; i++) bytes[at + ETHERNET_HEADER_LEN + i] = frame.bytes[off + i]!;
+      hops.writeHeader(hop, this.#arena.view, at + ETHERNET_HEADER_LEN, ethertype);
+      batch.add(this.#arenaStart, at, len + ETHERNET_HEADER_LEN);
     }
     // The next fragment's header will be written over the end of this one.
     const isFragment = isIpv6

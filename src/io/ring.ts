@@ -22,6 +22,7 @@ import {
 } from '../sys/packet-ring.ts';
 import { boundInterface, interfaceIndex, packetStatistics, pendingError } from '../sys/packet-socket.ts';
 import { openRawSocket } from '../sys/raw-socket.ts';
+import { ETHERNET_HEADER_LEN, ETHERTYPE_IPV4, ETHERTYPE_IPV6 } from '../wire/ethernet.ts';
 import { Frame, type Sending } from '../wire/frame.ts';
 import { LongPackets, WHOLE_OFF } from './long-packets.ts';
 import {
@@ -52,9 +53,6 @@ const STRAY_MS = 100;
 export const BEGUN = 1 << 16;
 
 const LITTLE_ENDIAN = true; // the kernel's structures are in the host's order
-const ETHERTYPE_IPV4 = 0x0800;
-const ETHERTYPE_IPV6 = 0x86dd;
-const ETHERNET_HEADER_LEN = 14;
 const VLAN_ID_MASK = 0xfff;
 
 const POLLIN = 1;

@@ -2,11 +2,11 @@
 // (pcap file format: 24 bytes of file header, 16 bytes before each packet; little or big endian as the host is).
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
+import { ETHERNET_HEADER_LEN } from '../wire/ethernet.ts';
 import type { Role, Topology } from './topology.ts';
 
 const FILE_HEADER_LEN = 24;
 const RECORD_HEADER_LEN = 16;
-const ETHERNET_HEADER_LEN = 14;
 const MAGIC_LITTLE = 0xd4c3b2a1;
 
 export interface CapturedPacket {

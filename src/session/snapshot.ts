@@ -1,7 +1,7 @@
 // What an operator sees of the sessions: decoded from the shared records by the control plane, while the datapath goes
 // on writing them. A record that changes under its hands shows as it was or as it is, never as an error.
 import { handshakeState, trialsSent } from '../uoa/handshake.ts';
-import { ADDRESS_WORDS, familyOf, formatAddress, isSameAddress, parseAddressInto } from '../wire/address.ts';
+import { addressWords, familyOf, formatAddress, isSameAddress } from '../wire/address.ts';
 import {
   CLIENT,
   cportOf,
@@ -107,8 +107,7 @@ class Wanted {
     this.#clientPort = clientPort;
     this.#state = state;
     if (client === undefined) return;
-    this.#client = new Int32Array(ADDRESS_WORDS);
-    parseAddressInto(this.#client, 0, client);
+    this.#client = addressWords(client);
   }
 
   has(records: Int32Array, base: number): boolean {

@@ -1,6 +1,6 @@
 // The bytes of a file of saved sessions: a header, an opaque key, the legs as lines of text, then SAVED_WORDS words per
 // session. Words are in the byte order of the machine, which the magic number shows.
-import { crc32 } from './crc32.ts';
+import { crc32 } from 'node:zlib';
 
 const MAGIC = 0x53414f55; // "UOAS"
 const VERSION = 2;
@@ -65,12 +65,15 @@ export function encodeState({ workers, key, savedAtMs, legs, sessions }: StateCo
   header[HEADER.legsLength] = text.length;
   header[HEADER.sessions] = sessions.length / SAVED_WORDS;
   new Float64Array(header.buffer, 4 * HEADER.savedAt, 1)[0] = savedAtMs;
-  header[HEADER.crc] = [header.subarray(CHECKED_FROM), ...parts.slice(1)].reduce(
-    (crc, part) => crc32(part, crc),
-    0,
-  );
-  return parts.map((part) => new Uint8Array(part.buffer, part.byteOffset, part.byteLength));
+  // Of nothing at all zlib's checksum would be 0, whatever was before.
+  header[HEADER.crc] = [header.subarray(CHECKED_FROM), ...parts.slice(1)]
+    .filter(({ length }) => length > 0)
+    .reduce((crc, part) => crc32(bytesOf(part), crc), 0);
+  return parts.map(bytesOf);
 }
+
+const bytesOf = (part: Int32Array): Uint8Array =>
+  new Uint8Array(part.buffer, part.byteOffset, part.byteLength);
 
 /** What encodeState was given, or in words why `file` is not that; what the sessions say is not judged. */
 export function decodeState(file: Uint8Array): StateContent | string {
@@ -80,7 +83,7 @@ export function decodeState(file: Uint8Array): StateContent | string {
   if (words[HEADER.version] !== VERSION)
     return `its version is ${words[HEADER.version]}, expected ${VERSION}`;
   if (words[HEADER.length] !== file.length) return `it has ${file.length} of ${words[HEADER.length]} bytes`;
-  if (words[HEADER.crc] !== (crc32(words.subarray(CHECKED_FROM)) | 0)) return 'its checksum is wrong';
+  if (words[HEADER.crc] !== (crc32(file.subarray(4 * CHECKED_FROM)) | 0)) return 'its checksum is wrong';
   const [workers, keyLength, legCount, legsLength, sessionCount] = [
     HEADER.workers,
     HEADER.keyLength,

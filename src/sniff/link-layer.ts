@@ -1,7 +1,7 @@
 // Where the IP packet begins in a captured frame, by the link type of the capture file (pcap-linktype(7)) and past VLAN
 // tags.
-const ETHERTYPE_IPV4 = 0x0800;
-const ETHERTYPE_IPV6 = 0x86dd;
+import { ETHERTYPE_IPV4, ETHERTYPE_IPV6 } from '../wire/ethernet.ts';
+
 /** 802.1Q, 802.1ad, and what was used before that. */
 const VLAN_TYPES = [0x8100, 0x88a8, 0x9100];
 const VLAN_TAG_LEN = 4;

@@ -1,7 +1,7 @@
 // The filter words of `uoa-proxy sniff` -> which sightings are shown. Kinds and dialects among the words are
 // alternatives, addresses and ports must all be there.
 import { isIPv4, isIPv6 } from 'node:net';
-import { ADDRESS_WORDS, formatAddress, parseAddressInto } from '../wire/address.ts';
+import { canonicalAddress } from '../wire/address.ts';
 import { KINDS, type Sighting } from './sighting.ts';
 import { type Endpoint, SEEN_DIALECTS } from './uoa-option.ts';
 
@@ -42,21 +42,16 @@ export function parseSelection(words: readonly string[]): (sighting: Sighting) =
 export function normalAddress(text: string, option: string): string {
   if (!isIPv4(text) && !isIPv6(text))
     throw new Error(`${option} must be IP addresses with commas between them, not "${text}"`);
-  return normal(text);
-}
-
-function normal(text: string): string {
-  const words = new Int32Array(ADDRESS_WORDS);
-  parseAddressInto(words, 0, text);
-  return formatAddress(words, 0);
+  return canonicalAddress(text);
 }
 
 function parseWanted(text: string): Wanted {
   if (/^\d+$/.test(text)) return { ip: undefined, port: parsePort(text) };
-  if (isIPv4(text) || isIPv6(text)) return { ip: normal(text), port: undefined };
+  if (isIPv4(text) || isIPv6(text)) return { ip: canonicalAddress(text), port: undefined };
   const [, bracketed, plain, port] = /^(?:\[([^\]]+)\]|([^:]+)):(\d+)$/.exec(text) ?? [];
   const ip = bracketed ?? plain ?? '';
-  if (port !== undefined && (isIPv4(ip) || isIPv6(ip))) return { ip: normal(ip), port: parsePort(port) };
+  if (port !== undefined && (isIPv4(ip) || isIPv6(ip)))
+    return { ip: canonicalAddress(ip), port: parsePort(port) };
   const allowed = [...KINDS, ...SEEN_DIALECTS].join(', ');
   throw new Error(
     `filter word "${text}" is not known; allowed are ${allowed}, an address, a port or address:port, ` +

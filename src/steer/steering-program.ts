@@ -6,7 +6,7 @@
 import { ofFamily } from '../host/port-ranges.ts';
 import { SIDE } from '../io/packet-io.ts';
 import { ADDRESS_WORDS, V4_MAPPED } from '../wire/address.ts';
-import { ICMP, ICMP_HEADER_LEN, ICMPV6 } from '../wire/icmp.ts';
+import { ICMP, ICMP_HEADER_LEN, ICMPV6 } from '../wire/icmp-writer.ts';
 import { PROTOCOL_ICMP, PROTOCOL_OPP, PROTOCOL_UDP } from '../wire/ipv4.ts';
 import {
   FRAGMENT_HEADER_LEN,

@@ -12,14 +12,12 @@ import {
   setsockopt,
   socket,
 } from './libc.ts';
+import { setReceiveBuffer } from './socket-buffer.ts';
 
 const AF_NETLINK = 16;
 const SOCK_RAW = 3;
 const SOCK_NONBLOCK_CLOEXEC = 0x80800;
 const NETLINK_ROUTE = 0;
-const SOL_SOCKET = 1;
-const SO_RCVBUF = 8;
-const SO_RCVBUFFORCE = 33;
 const SOL_NETLINK = 270;
 const NETLINK_ADD_MEMBERSHIP = 1;
 const MSG_TRUNC = 0x20;
@@ -56,10 +54,7 @@ export class NetlinkSocket {
     this.view = new DataView(this.#data.buffer, this.#data.byteOffset, DATA_LEN);
     this.fd = check(socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK_CLOEXEC, NETLINK_ROUTE), 'socket AF_NETLINK');
     try {
-      const bytes = Int32Array.of(bufferBytes);
-      if (setsockopt(this.fd, SOL_SOCKET, SO_RCVBUFFORCE, bytes, 4) !== 0) {
-        setsockopt(this.fd, SOL_SOCKET, SO_RCVBUF, bytes, 4);
-      }
+      setReceiveBuffer(this.fd, bufferBytes);
       const name = Buffer.alloc(SOCKET_ADDRESS_LEN);
       name.writeUInt16LE(AF_NETLINK, 0);
       check(bindSocket(this.fd, name, name.length), 'bind AF_NETLINK');

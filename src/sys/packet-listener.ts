@@ -4,13 +4,12 @@ import { bindSocket, check, close, setsockopt, socket } from './libc.ts';
 import { Message } from './message.ts';
 import { linkAddress } from './packet-ring.ts';
 import { boundInterface, packetStatistics } from './packet-socket.ts';
+import { setReceiveBuffer } from './socket-buffer.ts';
 import { attachFilter } from './socket-filter.ts';
 
 const AF_PACKET = 17;
 const SOCK_DGRAM_NONBLOCK_CLOEXEC = 2 | 0x80800;
 const SOL_SOCKET = 1;
-const SO_RCVBUF = 8;
-const SO_RCVBUFFORCE = 33;
 const SO_TIMESTAMPNS = 35;
 const ETH_P_ALL = 0x0003;
 const PACKET_OUTGOING = 4;
@@ -45,9 +44,7 @@ export interface PacketListener {
 export function listen(interfaceIndex: number, program: Uint8Array, bufferBytes: number): PacketListener {
   const fd = check(socket(AF_PACKET, SOCK_DGRAM_NONBLOCK_CLOEXEC, 0), 'socket'); // protocol 0: nothing before it is bound
   try {
-    const size = Int32Array.of(bufferBytes);
-    if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, size, 4) !== 0)
-      setsockopt(fd, SOL_SOCKET, SO_RCVBUF, size, 4);
+    setReceiveBuffer(fd, bufferBytes);
     check(setsockopt(fd, SOL_SOCKET, SO_TIMESTAMPNS, Int32Array.of(1), 4), 'setsockopt SO_TIMESTAMPNS');
     attachFilter(fd, program);
     const address = linkAddress(interfaceIndex, ETH_P_ALL);

@@ -15,15 +15,13 @@ import {
   socket,
 } from './libc.ts';
 import { ignoreOutgoing } from './packet-socket.ts';
+import { setReceiveBuffer } from './socket-buffer.ts';
 import { attachFilter, DROP_ALL, socketProgram } from './socket-filter.ts';
 
 const AF_PACKET = 17;
 const SOCK_RAW = 3;
 const SOCK_CLOEXEC = 0x80000;
 const SOL_PACKET = 263;
-const SOL_SOCKET = 1;
-const SO_RCVBUF = 8;
-const SO_RCVBUFFORCE = 33;
 const PACKET_RX_RING = 5;
 const PACKET_COPY_THRESH = 7;
 const PACKET_VERSION = 10;
@@ -106,9 +104,7 @@ export function openRing({ interfaceIndex, frameBytes, frames, fanout }: RingOpt
     setInt(fd, PACKET_VERSION, TPACKET_V2, 'PACKET_VERSION');
     setInt(fd, PACKET_VNET_HDR, 1, 'PACKET_VNET_HDR');
     setInt(fd, PACKET_COPY_THRESH, COPY_MAX, 'PACKET_COPY_THRESH');
-    const queue = Int32Array.of(QUEUE_BYTES);
-    if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, queue, 4) !== 0)
-      check(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, queue, 4), 'setsockopt SO_RCVBUF');
+    setReceiveBuffer(fd, QUEUE_BYTES);
     if (!ignoreOutgoing(fd)) throw new SysError('setsockopt PACKET_IGNORE_OUTGOING', lastErrno());
     attachFilter(fd, DROP_ALL);
     const blocks = Math.ceil((frames * frameBytes) / BLOCK_BYTES);

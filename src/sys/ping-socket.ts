@@ -3,13 +3,11 @@
 import koffi from 'koffi';
 import { check, close, setsockopt, socket } from './libc.ts';
 import { Message } from './message.ts';
+import { setReceiveBuffer } from './socket-buffer.ts';
 
 const AF_INET = 2;
 const AF_INET6 = 10;
 const SOCK_RAW_NONBLOCK_CLOEXEC = 0x80803;
-const SOL_SOCKET = 1;
-const SO_RCVBUF = 8;
-const SO_RCVBUFFORCE = 33;
 const SOL_RAW = 255;
 const ICMP_FILTER = 1;
 const SOL_ICMPV6 = 58;
@@ -48,9 +46,7 @@ export function openPingSocket(family: 4 | 6, identifier: number, onReadable: ()
     const filter = new Int32Array(words).fill(-1);
     filter[reply >> 5]! &= ~(1 << (reply & 31));
     check(setsockopt(fd, level, option, filter, filter.byteLength), 'setsockopt ICMP_FILTER');
-    const size = Int32Array.of(RECEIVE_BUFFER_BYTES);
-    if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, size, 4) !== 0)
-      check(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, size, 4), 'setsockopt SO_RCVBUF');
+    setReceiveBuffer(fd, RECEIVE_BUFFER_BYTES);
   } catch (error) {
     close(fd);
     throw error;

@@ -2,14 +2,12 @@
 // finds the neighbor and writes the link header.
 import { addressOf, check, close, lastErrno, SysError, sendmsg, setsockopt, socket } from './libc.ts';
 import { type MemoryStart, memoryStart, writePointer } from './send-batch.ts';
+import { setSendBuffer } from './socket-buffer.ts';
 
 const AF_INET = 2;
 const AF_INET6 = 10;
 const SOCK_RAW_NONBLOCK_CLOEXEC = 0x80803;
 export const IPPROTO_RAW = 255;
-export const SOL_SOCKET = 1;
-export const SO_SNDBUF = 7;
-export const SO_SNDBUFFORCE = 32;
 const SOL_IP = 0;
 const IP_HDRINCL = 3;
 const IP_MTU_DISCOVER = 10;
@@ -73,10 +71,7 @@ export function openRawSocket(family: 4 | 6, sendBuffer: number): RawSocket | un
     for (const [level, option, value] of RAW_SOCKET_OPTIONS[family]) {
       check(setsockopt(fd, level, option, Int32Array.of(value), 4), `setsockopt ${level}/${option}`);
     }
-    const size = Int32Array.of(sendBuffer);
-    // With CAP_NET_ADMIN net.core.wmem_max does not bound it.
-    if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, size, 4) !== 0)
-      check(setsockopt(fd, SOL_SOCKET, SO_SNDBUF, size, 4), 'setsockopt SO_SNDBUF');
+    setSendBuffer(fd, sendBuffer);
   } catch (error) {
     close(fd);
     throw error;

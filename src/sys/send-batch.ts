@@ -13,13 +13,11 @@ import {
   socket,
 } from './libc.ts';
 import { linkAddress } from './packet-ring.ts';
+import { setSendBuffer } from './socket-buffer.ts';
 
 const AF_PACKET = 17;
 const SOCK_RAW = 3;
 const SOCK_CLOEXEC = 0x80000;
-const SOL_SOCKET = 1;
-const SO_SNDBUF = 7;
-const SO_SNDBUFFORCE = 32;
 const SOL_PACKET = 263;
 const PACKET_QDISC_BYPASS = 20;
 const MSG_DONTWAIT = 0x40;
@@ -110,9 +108,7 @@ export class SendBatch {
     try {
       const one = Int32Array.of(1);
       check(setsockopt(fd, SOL_PACKET, PACKET_QDISC_BYPASS, one, 4), 'setsockopt PACKET_QDISC_BYPASS');
-      const size = Int32Array.of(this.#sendBuffer);
-      if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, size, 4) !== 0)
-        check(setsockopt(fd, SOL_SOCKET, SO_SNDBUF, size, 4), 'setsockopt SO_SNDBUF');
+      setSendBuffer(fd, this.#sendBuffer);
       const address = linkAddress(interfaceIndex);
       check(bindSocket(fd, address, address.length), 'bind');
     } catch (error) {

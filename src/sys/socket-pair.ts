@@ -1,12 +1,10 @@
 // A pair of connected datagram sockets (socketpair(2)): what is sent on one comes out of the other, in whole messages.
-import { check, close, setsockopt, socketpair } from './libc.ts';
+import { check, close, socketpair } from './libc.ts';
+import { setSendBuffer } from './socket-buffer.ts';
 
 const AF_UNIX = 1;
 const SOCK_DGRAM = 2;
 const SOCK_CLOEXEC = 0x80000;
-const SOL_SOCKET = 1;
-const SO_SNDBUFFORCE = 32;
-const SO_SNDBUF = 7;
 
 export interface SocketPair {
   sendFd: number;
@@ -18,9 +16,7 @@ export function openSocketPair(sendBuffer: number): SocketPair {
   const fds = new Int32Array(2);
   check(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, fds), 'socketpair');
   const [sendFd, receiveFd] = [fds[0]!, fds[1]!];
-  const size = Int32Array.of(sendBuffer);
-  if (setsockopt(sendFd, SOL_SOCKET, SO_SNDBUFFORCE, size, 4) !== 0)
-    check(setsockopt(sendFd, SOL_SOCKET, SO_SNDBUF, size, 4), 'setsockopt SO_SNDBUF');
+  setSendBuffer(sendFd, sendBuffer);
   return { sendFd, receiveFd };
 }
 

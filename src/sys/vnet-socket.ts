@@ -5,13 +5,11 @@ import { watchReadable } from './epoll.ts';
 import { bindSocket, check, close, lastErrno, recv, SysError, setsockopt, socket } from './libc.ts';
 import { linkAddress } from './packet-ring.ts';
 import { ignoreOutgoing } from './packet-socket.ts';
+import { setReceiveBuffer } from './socket-buffer.ts';
 import { attachFilter, DROP_ALL } from './socket-filter.ts';
 
 const AF_PACKET = 17;
 const SOCK_RAW_NONBLOCK_CLOEXEC = 3 | 0x80800;
-const SOL_SOCKET = 1;
-const SO_RCVBUF = 8;
-const SO_RCVBUFFORCE = 33;
 const SOL_PACKET = 263;
 const PACKET_VNET_HDR = 15;
 const ETH_P_ALL = 0x0003;
@@ -37,9 +35,7 @@ export function openVnetSocket(
   const fd = check(socket(AF_PACKET, SOCK_RAW_NONBLOCK_CLOEXEC, 0), 'socket'); // protocol 0: nothing before it is bound
   try {
     check(setsockopt(fd, SOL_PACKET, PACKET_VNET_HDR, Int32Array.of(1), 4), 'setsockopt PACKET_VNET_HDR');
-    const size = Int32Array.of(bufferBytes);
-    if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, size, 4) !== 0)
-      check(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, size, 4), 'setsockopt SO_RCVBUF');
+    setReceiveBuffer(fd, bufferBytes);
     if (!ignoreOutgoing(fd)) throw new SysError('setsockopt PACKET_IGNORE_OUTGOING', lastErrno());
     attachFilter(fd, DROP_ALL);
     const address = linkAddress(interfaceIndex, ETH_P_ALL);

@@ -42,6 +42,16 @@ export function parseAddressInto(words: Int32Array, at: number, text: string): v
   for (let i = 0; i < ADDRESS_WORDS; i++) words[at + i] = (groups[2 * i] << 16) | groups[2 * i + 1];
 }
 
+/** The four words of a textual address. Throws RangeError on anything else. */
+export function addressWords(text: string): Int32Array {
+  const words = new Int32Array(ADDRESS_WORDS);
+  parseAddressInto(words, 0, text);
+  return words;
+}
+
+/** The one way to write an address, of the several that RFC 4291, 2.2 allows. Throws RangeError when it is none. */
+export const canonicalAddress = (text: string): string => formatAddress(addressWords(text), 0);
+
 /** RFC 5952 text of an IPv6 address, dotted decimal of an IPv4 one. */
 export function formatAddress(words: Int32Array, at: number): string {
   if (isV4(words, at)) return formatIpv4(words[at + 3]);

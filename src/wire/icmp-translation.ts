@@ -1,7 +1,7 @@
 // ICMP errors from one family to the other: types, codes, next-hop MTU and pointers as RFC 7915 says (4.2 from IPv4 to
 // IPv6, 5.2 back).
 import type { Family } from './address.ts';
-import { ICMP, ICMP_UNREACHABLE, ICMPV6, ICMPV6_PARAMETER } from './icmp.ts';
+import { ICMP, ICMP_UNREACHABLE, ICMPV6, ICMPV6_PARAMETER } from './icmp-writer.ts';
 import { IPV6_MTU_MIN } from './ipv6.ts';
 
 /** Bytes by which the fixed headers differ. */

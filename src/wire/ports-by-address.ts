@@ -1,6 +1,6 @@
 // Which ports of which addresses belong together, such as LIP:lports: one hash look-up and a binary search among the
 // address's ranges.
-import { ADDRESS_WORDS, parseAddressInto } from './address.ts';
+import { addressWords } from './address.ts';
 import { ANY_PORT, EndpointTable } from './endpoint-table.ts';
 import { type PortRange, PortSet } from './port-ranges.ts';
 
@@ -16,10 +16,8 @@ export class PortsByAddress {
       if (own === undefined) byAddress.set(ip, [{ first, last }]);
       else own.push({ first, last });
     }
-    const words = new Int32Array(ADDRESS_WORDS);
     for (const [number, ip] of [...byAddress.keys()].entries()) {
-      parseAddressInto(words, 0, ip);
-      this.#index.set(words, 0, ANY_PORT, number);
+      this.#index.set(addressWords(ip), 0, ANY_PORT, number);
     }
     this.#sets = [...byAddress.values()].map((own) => new PortSet(own));
   }

@@ -3,6 +3,7 @@
 import type { Origin } from '../uoa/origin.ts';
 import type { Family } from '../wire/address.ts';
 import { Frame } from '../wire/frame.ts';
+import type { IcmpMessage } from '../wire/icmp-translation.ts';
 import {
   ICMP,
   ICMP_MAX_LEN,
@@ -11,8 +12,7 @@ import {
   ICMPV6_PARAMETER,
   ICMPV6_UNREACHABLE,
   writeIcmpError,
-} from '../wire/icmp.ts';
-import type { IcmpMessage } from '../wire/icmp-translation.ts';
+} from '../wire/icmp-writer.ts';
 import type { Packet } from '../wire/packet.ts';
 import { COUNTER, counterRow } from './counters.ts';
 import type { Departures } from './departures.ts';
