@@ -3,8 +3,8 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { nodeArgv } from './child.ts';
 import type { Ends, FromLoad, Outcome, Shot, ToLoad } from './load-protocol.ts';
-import { loadCpu, onCpu } from './machine.ts';
 import { macOf, type Network, PORT, VIP } from './network.ts';
+import { loadCpu, onCpu } from './processors.ts';
 
 export interface Aim {
   payloadLen: number;

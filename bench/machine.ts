@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import os from 'node:os';
 import { run } from '../src/lab/namespace.ts';
 import { nginxVersion } from './forwarders/nginx.ts';
+import { forwarderCpu, loadCpu } from './processors.ts';
 
 /** Lines that describe the machine and the command. */
 export function describeMachine(argv: readonly string[]): string[] {
@@ -17,13 +18,6 @@ export function describeMachine(argv: readonly string[]): string[] {
     `bound     load to processor ${loadCpu()}, forwarders to ${forwarderCpu()}; a figure is the median (least-most) of rounds`,
   ];
 }
-
-/** The processors that the load and the forwarders are bound to; -1 when there is only one, and nothing is bound. */
-export const loadCpu = (): number => (os.availableParallelism() > 1 ? 1 : -1);
-export const forwarderCpu = (): number => (os.availableParallelism() > 1 ? 0 : -1);
-
-/** What stands before a command that is to run on this processor. */
-export const onCpu = (cpu: number): string[] => (cpu < 0 ? [] : ['taskset', '-c', String(cpu)]);
 
 function distribution(): string {
   try {

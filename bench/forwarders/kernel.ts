@@ -1,7 +1,8 @@
 // What the kernel itself does: DNAT and SNAT with connection tracking, and mere routing without any proxy, which is what
 // latencies are compared with.
-import { forwarderCpu } from '../machine.ts';
+
 import { LIPS, type Network, PORT, RIP, VIP } from '../network.ts';
+import { forwarderCpu } from '../processors.ts';
 import { SESSION_SECONDS, type Start } from './forwarder.ts';
 
 const MAX_SESSIONS = 1_000_000;

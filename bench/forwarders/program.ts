@@ -1,7 +1,7 @@
 // A program that is measured: bound to the forwarders' processor, watched, its last words kept for the error message.
 import { setTimeout as sleep } from 'node:timers/promises';
-import { forwarderCpu, onCpu } from '../machine.ts';
 import type { Network } from '../network.ts';
+import { forwarderCpu, onCpu } from '../processors.ts';
 
 const READY_TIMEOUT_MS = 20_000;
 const KEPT_OUTPUT = 20_000;

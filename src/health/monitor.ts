@@ -10,7 +10,7 @@ import {
   type HealthStatus,
   type HealthTarget,
 } from './checker.ts';
-import { makeProbe } from './probe.ts';
+import { makeProbe } from './probes.ts';
 
 export type { HealthState, HealthStatus, HealthTarget };
 

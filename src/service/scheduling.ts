@@ -2,7 +2,8 @@
 // the same order: turns go on, and a table that takes milliseconds to fill is not filled again.
 import type { ServicePlan } from './plan.ts';
 import type { RealServer } from './real-server.ts';
-import { SCHEDULERS, type Scheduler, type Share } from './scheduler/scheduler.ts';
+import type { Scheduler, Share } from './scheduler/scheduler.ts';
+import { SCHEDULERS } from './scheduler/schedulers.ts';
 
 /** What is known of the real servers, in memory that others write to. */
 export interface Load {

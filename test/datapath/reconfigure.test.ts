@@ -2,7 +2,7 @@
 // ends them.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { SCHEDULERS } from '../../src/service/scheduler/scheduler.ts';
+import { SCHEDULERS } from '../../src/service/scheduler/schedulers.ts';
 import { Combination, INSERTED } from './combination.ts';
 import { pair } from './pair.ts';
 import { checkGauges, recordedSessions } from './recount.ts';

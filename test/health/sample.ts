@@ -1,6 +1,7 @@
 // Health settings as an operator writes them, and checks with them.
 import { CannotCheck } from '../../src/health/attempt.ts';
-import { type HealthConfig, makeProbe, type ProbeResult } from '../../src/health/probe.ts';
+import type { HealthConfig, ProbeResult } from '../../src/health/probe.ts';
+import { makeProbe } from '../../src/health/probes.ts';
 import { parse, sampleService } from '../config/sample.ts';
 
 export function healthOf(settings: object): HealthConfig {

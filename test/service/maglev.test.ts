@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
-import { SCHEDULERS } from '../../src/service/scheduler/scheduler.ts';
+import { SCHEDULERS } from '../../src/service/scheduler/schedulers.ts';
 import { client, client6, keyOf, mapping, servers, tally } from './servers.ts';
 
 const CLIENTS = 100_000;

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { RandomChoice } from '../../src/service/scheduler/random.ts';
-import { SCHEDULERS } from '../../src/service/scheduler/scheduler.ts';
+import { SCHEDULERS } from '../../src/service/scheduler/schedulers.ts';
 import {
   client,
   client6,

@@ -1,5 +1,6 @@
 // Real servers and clients for the tests of schedulers: what a service would give a scheduler, in plain sight.
-import { SCHEDULERS, type ServerSet } from '../../src/service/scheduler/scheduler.ts';
+import type { ServerSet } from '../../src/service/scheduler/scheduler.ts';
+import { SCHEDULERS } from '../../src/service/scheduler/schedulers.ts';
 
 export type SchedulerName = keyof typeof SCHEDULERS;
 export const NAMES = Object.keys(SCHEDULERS) as SchedulerName[];

@@ -1,12 +1,5 @@
 // How a service chooses the real server of a new session. A scheduler is asked once per session, holds only its own
 // turn or table, and never chooses a real server of weight 0.
-import { LeastConnection } from './lc.ts';
-import { Maglev } from './mh.ts';
-import { RandomChoice } from './random.ts';
-import { RoundRobin } from './rr.ts';
-import { SourceHash } from './sh.ts';
-import { WeightedLeastConnection } from './wlc.ts';
-import { WeightedRoundRobin } from './wrr.ts';
 
 /** The real servers to choose from, by index. */
 export interface ServerSet {
@@ -36,13 +29,3 @@ export interface Scheduler {
   /** Called after weights changed. */
   update(): void;
 }
-
-export const SCHEDULERS = {
-  rr: (servers: ServerSet): Scheduler => new RoundRobin(servers),
-  wrr: (servers: ServerSet): Scheduler => new WeightedRoundRobin(servers),
-  lc: (servers: ServerSet): Scheduler => new LeastConnection(servers),
-  wlc: (servers: ServerSet): Scheduler => new WeightedLeastConnection(servers),
-  sh: (servers: ServerSet): Scheduler => new SourceHash(servers),
-  mh: (servers: ServerSet): Scheduler => new Maglev(servers),
-  random: (servers: ServerSet): Scheduler => new RandomChoice(servers),
-} as const;
