@@ -44,6 +44,13 @@ struct extension {
 	__be32 id;
 };
 
+/*
+ * The proxy has CAP_BPF and not CAP_PERFMON, so the verifier guards against speculation and leaks: it refuses an
+ * address that is computed in a loop, hence this in front of loops over arrays, and a number on the stack where a
+ * pointer was saved, which the compiler does in large functions, hence __noinline.
+ */
+#define UNROLL _Pragma("clang loop unroll(full)")
+
 /* Reads what stands at `at`, wherever the driver put it; false: the packet ends before. */
 #define READ(skb, at, to) (bpf_skb_load_bytes(skb, at, to, sizeof(*(to))) == 0)
 
@@ -61,7 +68,7 @@ struct position {
  * of the bits `piece` (others belong to a whole packet, RFC 6946, or to a first fragment). False: it is none
  * of these.
  */
-static __always_inline bool follow_extensions(struct __sk_buff *skb, struct position *to, __u16 piece)
+static __noinline bool follow_extensions(struct __sk_buff *skb, struct position *to, __u16 piece)
 {
 	for (int followed = 0; followed <= MAX_EXTENSIONS; followed++) {
 		struct extension header;
@@ -97,7 +104,7 @@ static __always_inline bool follow_extensions(struct __sk_buff *skb, struct posi
 }
 
 /* Goes on behind a protocol-248 header, if there is one. False: what then comes is not UDP. */
-static __always_inline bool reach_udp(struct __sk_buff *skb, struct position *to)
+static __noinline bool reach_udp(struct __sk_buff *skb, struct position *to)
 {
 	struct opp header;
 

@@ -30,6 +30,7 @@
 #include "packet.h"
 
 #define SINK 0
+#define ADDRESS_WORDS 4
 /* Ranges of lports of one address: the user joins the nearest ones of more. */
 #define MAX_RANGES 8
 #define HASH_WORDS 10
@@ -64,7 +65,7 @@ const volatile struct {
 
 /* Key of a plan: a VIP with its vport, or with port 0 any address of the proxy. IPv4 is v4-mapped. */
 struct endpoint {
-	__be32 address[4];
+	__be32 address[ADDRESS_WORDS];
 	__be16 port;
 	__u16 version;
 };
@@ -139,7 +140,7 @@ static __always_inline void set_ipv6(struct endpoint *end, const struct in6_addr
 }
 
 /* The address of `end`, with no regard to its port. */
-static __always_inline const struct address *find_address(void *plan, struct endpoint *end)
+static __noinline const struct address *find_address(void *plan, struct endpoint *end)
 {
 	__be16 port = end->port;
 	const struct address *found;
@@ -150,10 +151,11 @@ static __always_inline const struct address *find_address(void *plan, struct end
 	return found;
 }
 
-static __always_inline bool is_lport(const struct address *address, __be16 port)
+static __noinline bool is_lport(const struct address *address, __be16 port)
 {
 	__u16 number = bpf_ntohs(port);
 
+	UNROLL
 	for (int i = 0; i < MAX_RANGES; i++) {
 		if (i >= address->ranges)
 			return false;
@@ -163,12 +165,12 @@ static __always_inline bool is_lport(const struct address *address, __be16 port)
 	return false;
 }
 
-static __always_inline __u32 hash_client(const struct endpoint *client)
+static __noinline __u32 hash_client(const struct endpoint *client)
 {
 	__u32 sum = settings.start + settings.port * bpf_ntohs(client->port);
 
-#pragma unroll
-	for (int i = 0; i < 4; i++) {
+	UNROLL
+	for (int i = 0; i < ADDRESS_WORDS; i++) {
 		__u32 word = bpf_ntohl(client->address[i]);
 
 		sum += settings.halves[2 * i] * (word >> 16) + settings.halves[2 * i + 1] * (word & 0xffff);
@@ -190,14 +192,16 @@ static __always_inline __u32 ring_of_any(const struct ends *ends, const struct a
 	return ring_of(ends, !local->is_vip || is_lport(local, ends->local.port));
 }
 
-/* Of the identification and the addresses, so many words: the same for all fragments of a datagram. */
-static __always_inline __u32 ring_of_fragment(__u32 id, const __be32 *address, int words)
+/* By the identification and the addresses: the same for all fragments of a datagram. */
+static __noinline __u32 ring_of_fragment(__u32 id, const struct ends *ends)
 {
 	__u32 sum = settings.start + settings.port * id;
 
-#pragma unroll
-	for (int i = 0; i < words; i++)
-		sum += settings.halves[i] * bpf_ntohl(address[i]);
+	UNROLL
+	for (int i = 0; i < ADDRESS_WORDS; i++) {
+		sum += settings.halves[i] * bpf_ntohl(ends->client.address[i]);
+		sum += settings.halves[ADDRESS_WORDS + i] * bpf_ntohl(ends->local.address[i]);
+	}
 	return 1 + mix(sum) % settings.workers;
 }
 
@@ -215,26 +219,32 @@ static __always_inline bool is_few(struct bucket *bucket)
 	return !(count & TOO_MANY_BEFORE);
 }
 
-static __always_inline bool is_known(const struct endpoint *source)
+/* The part of a word of the address, and of which halves' factors. */
+static __always_inline __u32 hash_word(const volatile struct source_hash *hash, int half, __u32 word)
+{
+	return hash->halves[half] * (word >> 16) + hash->halves[half + 1] * (word & 0xffff);
+}
+
+static __noinline bool is_known(const struct endpoint *source)
 {
 	__u32 port = bpf_ntohs(source->port);
+	__u32 last = bpf_ntohl(source->address[ADDRESS_WORDS - 1]);
 	__u32 place = settings.place.start + settings.place.port * port;
 	__u32 tag = settings.tag.start + settings.tag.port * port;
 	struct bucket *bucket;
 
-#pragma unroll
-	for (int i = 0; i < 4; i++) {
-		__u32 word, half;
+	/* IPv4's address has the first two factors. */
+	if (is_ipv4(source)) {
+		place += hash_word(&settings.place, 0, last);
+		tag += hash_word(&settings.tag, 0, last);
+	} else {
+		UNROLL
+		for (int i = 0; i < ADDRESS_WORDS; i++) {
+			__u32 word = bpf_ntohl(source->address[i]);
 
-		/* IPv4's address has the first two factors. */
-		if (is_ipv4(source) && i > 0)
-			break;
-		word = bpf_ntohl(source->address[is_ipv4(source) ? 3 : i]);
-		half = 2 * i;
-		place += settings.place.halves[half] * (word >> 16);
-		place += settings.place.halves[half + 1] * (word & 0xffff);
-		tag += settings.tag.halves[half] * (word >> 16);
-		tag += settings.tag.halves[half + 1] * (word & 0xffff);
+			place += hash_word(&settings.place, 2 * i, word);
+			tag += hash_word(&settings.tag, 2 * i, word);
+		}
 	}
 	if (tag == 0)
 		tag = 1;
@@ -242,6 +252,7 @@ static __always_inline bool is_known(const struct endpoint *source)
 	bucket = bpf_map_lookup_elem(&known, &place);
 	if (!bucket)
 		return false;
+	UNROLL
 	for (int i = 0; i < TAGS; i++)
 		if (bucket->tags[i] == tag)
 			return is_few(bucket);
@@ -249,7 +260,7 @@ static __always_inline bool is_known(const struct endpoint *source)
 }
 
 /* UDP to an address of the proxy: VIP:vport, LIP:lport, or a port that is not the proxy's. */
-static __always_inline __u32 steer_udp(struct __sk_buff *skb, void *plan, struct ends *ends,
+static __noinline __u32 steer_udp(struct __sk_buff *skb, void *plan, struct ends *ends,
 				       const struct address *local, __u32 at)
 {
 	struct ports ports;
@@ -271,7 +282,7 @@ static __always_inline __u32 steer_udp(struct __sk_buff *skb, void *plan, struct
 }
 
 /* What stands at `to`, in front of UDP or a protocol-248 header. */
-static __always_inline __u32 steer_behind(struct __sk_buff *skb, struct ends *ends,
+static __noinline __u32 steer_behind(struct __sk_buff *skb, struct ends *ends,
 					  const struct address *local, struct position *to)
 {
 	struct ports ports;
@@ -284,7 +295,7 @@ static __always_inline __u32 steer_behind(struct __sk_buff *skb, struct ends *en
 }
 
 /* The same in a packet that an ICMP error embeds. */
-static __always_inline __u32 steer_embedded(struct __sk_buff *skb, void *plan, struct ends *ends,
+static __noinline __u32 steer_embedded(struct __sk_buff *skb, void *plan, struct ends *ends,
 					    struct position *to)
 {
 	const struct address *local;
@@ -303,7 +314,7 @@ static __always_inline bool is_icmp_error(__u8 type)
 	return type == 3 || type == 11 || type == 12;
 }
 
-static __always_inline __u32 steer_icmp(struct __sk_buff *skb, void *plan, struct ends *ends, __u32 at)
+static __noinline __u32 steer_icmp(struct __sk_buff *skb, void *plan, struct ends *ends, __u32 at)
 {
 	struct position to = {};
 	struct iphdr ip;
@@ -321,7 +332,7 @@ static __always_inline __u32 steer_icmp(struct __sk_buff *skb, void *plan, struc
 	return steer_embedded(skb, plan, ends, &to);
 }
 
-static __always_inline __u32 steer_icmpv6(struct __sk_buff *skb, void *plan, struct ends *ends, __u32 at)
+static __noinline __u32 steer_icmpv6(struct __sk_buff *skb, void *plan, struct ends *ends, __u32 at)
 {
 	struct position to = {};
 	struct ipv6hdr ip;
@@ -338,7 +349,7 @@ static __always_inline __u32 steer_icmpv6(struct __sk_buff *skb, void *plan, str
 	return steer_embedded(skb, plan, ends, &to);
 }
 
-static __always_inline __u32 steer_ipv4(struct __sk_buff *skb, void *plan)
+static __noinline __u32 steer_ipv4(struct __sk_buff *skb, void *plan)
 {
 	const struct address *local;
 	struct position to = {};
@@ -361,7 +372,7 @@ static __always_inline __u32 steer_ipv4(struct __sk_buff *skb, void *plan)
 		if (to.protocol == IPPROTO_ICMP && (ip.frag_off & bpf_htons(IPV4_FRAGMENT_OFFSET) ||
 						    !READ(skb, to.at, &type) || !is_icmp_error(type)))
 			return SINK;
-		return ring_of_fragment(bpf_ntohs(ip.id), &ip.saddr, 2);
+		return ring_of_fragment(bpf_ntohs(ip.id), &ends);
 	}
 	if (to.protocol == IPPROTO_UDP)
 		return steer_udp(skb, plan, &ends, local, to.at);
@@ -370,7 +381,7 @@ static __always_inline __u32 steer_ipv4(struct __sk_buff *skb, void *plan)
 	return steer_behind(skb, &ends, local, &to);
 }
 
-static __always_inline __u32 steer_ipv6(struct __sk_buff *skb, void *plan)
+static __noinline __u32 steer_ipv6(struct __sk_buff *skb, void *plan)
 {
 	const struct address *local;
 	struct position to = {};
@@ -404,7 +415,7 @@ static __always_inline __u32 steer_ipv6(struct __sk_buff *skb, void *plan)
 	if (!follow_extensions(skb, &to, IPV6_MORE_FRAGMENTS | IPV6_FRAGMENT_OFFSET))
 		return 1;
 	if (to.is_piece)
-		return ring_of_fragment(bpf_ntohl(to.id), ip.saddr.in6_u.u6_addr32, 8);
+		return ring_of_fragment(bpf_ntohl(to.id), &ends);
 	if (to.protocol != IPPROTO_ICMPV6)
 		return steer_behind(skb, &ends, local, &to);
 	if (READ(skb, to.at, &type) && type >= 1 && type <= 4)

@@ -2,6 +2,7 @@
 // BPF_PROG_TEST_RUN, where a frame to the Ethernet address 0 is one that the kernel takes. What needs
 // interfaces is in test/steer/steering.test.ts.
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { describe, type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import fc from 'fast-check';
@@ -343,4 +344,17 @@ test('a known source that sends too much is anybody until it sends less', async 
     assert.ok(performance.now() < deadline, 'it comes back');
     await sleep(50);
   }
+});
+
+test('CAP_BPF alone is enough to load it', () => {
+  const source = (file: string) => new URL(`../../src/steer/${file}`, import.meta.url);
+  const script = `
+    import { openKernelSteering } from '${source('kernel-steering.ts')}';
+    import { planKnown } from '${source('known-sources.ts')}';
+    const steering = openKernelSteering(2, 3, ${JSON.stringify(KEY)}, planKnown(1000));
+    steering.change({ vips: [{ ip: '10.1.0.1', port: 53 }], lips: [] });`;
+  const caps = ['--bounding-set=-all,+bpf', '--inh-caps=-all'];
+  const node = [process.execPath, '--import', 'tsx', '--input-type=module', '-e', script];
+  const { status, stderr } = spawnSync('setpriv', [...caps, ...node], { encoding: 'utf8' });
+  assert.equal(status, 0, stderr);
 });
