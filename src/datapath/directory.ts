@@ -148,21 +148,25 @@ export class Directory {
     return isSame ? before : undefined;
   }
 
-  /** The other datapath that has most lports left towards the real server; -1: none that works has any for such a client. */
-  lenderFor(realServer: RealServer, isKnown: boolean, nowMs: number): number {
+  /**
+   * The other datapath that has most lports left towards the real server, or, with `isToClear`, most with sessions that have no
+   * answer; -1: none that works has any for such a client.
+   */
+  lenderFor(realServer: RealServer, isToClear: boolean, isKnown: boolean, nowMs: number): number {
     const { worker: self, workers } = this.#share;
     let lender = -1;
     let most = 0;
     for (let worker = 0; worker < workers; worker++) {
       if (worker === self || !this.#works(worker, nowMs)) continue;
-      const { legsInUse } = this.#all[worker];
+      const { legsInUse, legsUnanswered } = this.#all[worker];
       for (const { index } of realServer.legs) {
         const { lports, legs } = this.#pooled[index];
-        let inUse = 0;
-        for (const leg of legs) inUse += legsInUse[leg];
-        const left = realServer.left(lportsOf(lports.first, lports.last, worker, workers), inUse, isKnown);
-        if (left <= most) continue;
-        most = left;
+        const capacity = lportsOf(lports.first, lports.last, worker, workers);
+        const found = isToClear
+          ? sumOf(legsUnanswered, legs)
+          : realServer.left(capacity, sumOf(legsInUse, legs), isKnown);
+        if (found <= most) continue;
+        most = found;
         lender = worker;
       }
     }
@@ -199,6 +203,12 @@ export class Directory {
 interface Pooled {
   readonly lports: LegPlan['lports'];
   readonly legs: readonly number[];
+}
+
+function sumOf(cells: Float64Array, legs: readonly number[]): number {
+  let sum = 0;
+  for (const leg of legs) sum += cells[leg];
+  return sum;
 }
 
 const receiverKeyOf = (

@@ -38,6 +38,8 @@ export interface DatapathMemory {
   readonly counters: Float64Array;
   /** lports in use, per leg. */
   readonly legsInUse: Float64Array;
+  /** Those of them, per leg, whose sessions have no answer. */
+  readonly legsUnanswered: Float64Array;
   /** Rows as in server-cells.ts. */
   readonly servers: Float64Array;
   /** Per service: what makes a client in the counts of this datapath's sessions (admission.ts). */
@@ -128,6 +130,7 @@ export function mapMemory(
     common: mapCommon(buffer, plan),
     counters: cells(counterCells(services)),
     legsInUse: cells(legs),
+    legsUnanswered: cells(legs),
     servers: cells(realServers * SERVER_COLUMNS),
     clientPrefixes: cells(services),
     vips: words(services * VIPS_WORDS),
@@ -153,6 +156,6 @@ const roundUp = (bytes: number): number => Math.ceil(bytes / LINE) * LINE;
 
 function headBytes(plan: DatapathPlan, ioCells: number): number {
   const { services, realServers, legs } = capacityOf(plan);
-  const cells = counterCells(services) + legs + realServers * SERVER_COLUMNS + services + 3 + ioCells;
+  const cells = counterCells(services) + 2 * legs + realServers * SERVER_COLUMNS + services + 3 + ioCells;
   return roundUp(cells * CELL + services * VIPS_WORDS * WORD);
 }

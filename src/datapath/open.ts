@@ -6,6 +6,7 @@ import type { Leg } from '../session/leg.ts';
 import { legOf } from '../session/session.ts';
 import type { Frame } from '../wire/frame.ts';
 import { COUNTER, counterRow } from './counters.ts';
+import { countSession } from './gauges.ts';
 import { checkMtu } from './ingress.ts';
 import { SERVER_COUNTER, serverRow } from './server-cells.ts';
 import type { DatapathState } from './state.ts';
@@ -20,10 +21,9 @@ const takenLport = { isKnown: false };
 /** Opens a session for the packet under way, into `opened`: VERDICT.forward, or why not. */
 export function openSession(state: DatapathState, frame: Frame, service: Service, nowMs: number): Verdict {
   const { admission, memory, packet } = state;
-  const { counters, legsInUse, servers, table } = memory;
+  const { counters, servers, table } = memory;
   if (state.isDraining) return DROP.draining;
   if (state.comesAstray) return DROP.bad_source;
-  const row = counterRow(service.index);
   let realServer: RealServer | undefined;
   if (state.lentServer >= 0) {
     // A sibling has judged and chosen.
@@ -41,21 +41,19 @@ export function openSession(state: DatapathState, frame: Frame, service: Service
   if (fits !== VERDICT.forward) return fits;
   let leg = takeLport(state, service, realServer, false, nowMs);
   if (leg === undefined) {
-    const lent = lend(state, frame, service, realServer, nowMs);
-    if (lent !== VERDICT.forward) return lent;
+    if (isLent(state, frame, service, realServer, false, nowMs)) return VERDICT.handedOver;
     leg = clearLport(state, realServer);
+    if (leg === undefined && isLent(state, frame, service, realServer, true, nowMs))
+      return VERDICT.handedOver;
   }
   if (leg === undefined) return realServer.isReserved ? DROP.lports_reserved : DROP.lports_exhausted;
   const base = state.table.open(packet, service.index, leg, realServer.lport, nowMs, takenLport.isKnown);
   table[0] = state.table.usedSlots; // before it is counted: a successor looks no further
   if (state.lentServer >= 0) state.loans.opened(packet.addresses, 0, packet.sport, service.index);
   admission.opened(service.index, memory.records, base);
-  counters[row + COUNTER.sessionsCreated]++;
-  counters[row + COUNTER.sessionsOneway]++;
-  const server = serverRow(realServer.index);
-  servers[server + SERVER_COUNTER.sessionsCreated]++;
-  servers[server + SERVER_COUNTER.sessionsOneway]++;
-  legsInUse[leg.index]++;
+  counters[counterRow(service.index) + COUNTER.sessionsCreated]++;
+  servers[serverRow(realServer.index) + SERVER_COUNTER.sessionsCreated]++;
+  countSession(memory, service.index, realServer.index, leg.index, false, 1);
   opened.base = base;
   return VERDICT.forward;
 }
@@ -83,15 +81,12 @@ export function onServerDown(
   const isNormal = table.isNormal(base);
   const leg = takeLport(state, service, realServer, isNormal, nowMs) ?? clearLport(state, realServer);
   if (leg === undefined) return VERDICT.forward;
-  const { counters, legsInUse, records, servers } = state.memory;
-  const name = isNormal ? 'sessionsNormal' : 'sessionsOneway';
-  servers[serverRow(before) + SERVER_COUNTER[name]]--;
-  legsInUse[legOf(records, base)]--;
+  const { memory } = state;
+  const { counters, records, servers } = memory;
+  countSession(memory, service.index, realServer.index, leg.index, isNormal, 1);
+  countSession(memory, service.index, before, legOf(records, base), isNormal, -1);
   table.move(base, leg, realServer.lport, nowMs, takenLport.isKnown);
-  const server = serverRow(realServer.index);
-  servers[server + SERVER_COUNTER[name]]++;
-  servers[server + SERVER_COUNTER.sessionsCreated]++;
-  legsInUse[leg.index]++;
+  servers[serverRow(realServer.index) + SERVER_COUNTER.sessionsCreated]++;
   counters[counterRow(service.index) + COUNTER.sessionsMoved]++;
   return VERDICT.forward;
 }
@@ -117,27 +112,26 @@ function takeLport(
 }
 
 /**
- * Lets a sibling that has an lport towards the real server open the session of the client's packet under way.
- * VERDICT.forward: none has.
+ * Lets a sibling open the session of the client's packet under way: one that has an lport towards the real server, or, with
+ * `isToClear`, a session without an answer that has one. False: none does.
  */
-function lend(
+function isLent(
   state: DatapathState,
   frame: Frame,
   service: Service,
   realServer: RealServer,
+  isToClear: boolean,
   nowMs: number,
-): Verdict {
+): boolean {
   const { directory, lentServer, loans, packet, portIndex } = state;
   const { addresses, sport } = packet;
-  const lender = lentServer >= 0 ? -1 : directory.lenderFor(realServer, takenLport.isKnown, nowMs);
-  if (lender < 0) return VERDICT.forward;
-  if (!loans.lend(addresses, 0, sport, service.index, lender, realServer.index, nowMs))
-    return VERDICT.forward;
-  const passedOn = state.passTo(lender, frame, packet, portIndex);
-  if (passedOn === VERDICT.handedOver) return passedOn;
+  const lender = lentServer >= 0 ? -1 : directory.lenderFor(realServer, isToClear, takenLport.isKnown, nowMs);
+  if (lender < 0 || !loans.lend(addresses, 0, sport, service.index, lender, realServer.index, nowMs))
+    return false;
+  if (state.passTo(lender, frame, packet, portIndex) === VERDICT.handedOver) return true;
   // Its queue is full: this one helps itself.
   loans.end(addresses, 0, sport, service.index, lender);
-  return VERDICT.forward;
+  return false;
 }
 
 /** As takeLport, where none is free: that of the session which waits longest for an answer. */

@@ -24,16 +24,17 @@ import type { Frame, Send } from '../wire/frame.ts';
 import { Packet } from '../wire/packet.ts';
 import { Admission } from './admission.ts';
 import { isAnswerable } from './answerable.ts';
-import { bookLost, COUNTER, COUNTER_COLUMNS, type CounterName, counterRow } from './counters.ts';
+import { bookLost, COUNTER, type CounterName, counterRow } from './counters.ts';
 import { Departures, type Direction } from './departures.ts';
 import { Directory } from './directory.ts';
 import { Identifications } from './fragment.ts';
+import { countSession, gaugesLike, setGauges } from './gauges.ts';
 import { IcmpSender } from './icmp-sender.ts';
 import { Loans, NOBODY } from './loans.ts';
 import { CONTROL, type DatapathMemory, VIPS_WORDS } from './memory.ts';
 import { type DatapathPlan, type Meanings, meaningsOf, SIDE_WAN, type Siblings, type Ways } from './plan.ts';
 import { Reassembler } from './reassembly.ts';
-import { SERVER_COLUMNS, SERVER_COUNTER, serverRow } from './server-cells.ts';
+import { SERVER_COUNTER, serverRow } from './server-cells.ts';
 import { DROP, VERDICT, type Verdict } from './verdict.ts';
 
 const COUNTER_OF_END: Record<SessionEnd, CounterName> = {
@@ -190,41 +191,33 @@ export class DatapathState {
   }
 
   #onEnd(base: number, end: SessionEnd): void {
-    const { counters, legsInUse, records, servers } = this.memory;
+    const { counters, records, servers } = this.memory;
     const serviceIndex = serviceOf(records, base);
     const row = counterRow(serviceIndex);
     const wasNormal = isNormal(records, base);
     counters[row + COUNTER[COUNTER_OF_END[end]]]++;
     if (end === 'displaced') counters[row + COUNTER.sessionsDisplaced]++;
-    counters[row + (wasNormal ? COUNTER.sessionsNormal : COUNTER.sessionsOneway)]--;
-    legsInUse[legOf(records, base)]--;
-    const server = serverRow(this.#serverOfLeg[legOf(records, base)]);
-    servers[server + (wasNormal ? SERVER_COUNTER.sessionsNormal : SERVER_COUNTER.sessionsOneway)]--;
+    const leg = legOf(records, base);
+    const server = this.#serverOfLeg[leg];
+    countSession(this.memory, serviceIndex, server, leg, wasNormal, -1);
     // One that was evicted perhaps had no time to be answered: it says something of a flood, not of the real server.
-    if (!wasNormal && end === 'expired') servers[server + SERVER_COUNTER.onewayEnded]++;
+    if (!wasNormal && end === 'expired') servers[serverRow(server) + SERVER_COUNTER.onewayEnded]++;
     this.admission.ended(records, base);
     if (!this.loans.isEmpty) this.loans.end(records, base + CLIENT, cportOf(records, base), serviceIndex);
   }
 
-  /** Goes on with the sessions of a datapath that had this memory before, if there was one. */
+  /**
+   * Goes on with the sessions of a datapath that had this memory before, if there was one. Its gauges stand until all are
+   * counted: whoever reads less meanwhile takes real servers and limits for free.
+   */
   #restore(): void {
-    const { counters, legsInUse, records, servers, table } = this.memory;
+    const { counters, records, table } = this.memory;
     if (table[0] === 0) return;
-    legsInUse.fill(0);
-    for (let row = 0; row < counters.length; row += COUNTER_COLUMNS) {
-      counters[row + COUNTER.sessionsOneway] = 0;
-      counters[row + COUNTER.sessionsNormal] = 0;
-    }
-    for (let row = 0; row < servers.length; row += SERVER_COLUMNS) {
-      servers[row + SERVER_COUNTER.sessionsOneway] = 0;
-      servers[row + SERVER_COUNTER.sessionsNormal] = 0;
-    }
+    const counted = gaugesLike(this.memory);
     const onRestored = (base: number) => {
-      const name = isNormal(records, base) ? 'sessionsNormal' : 'sessionsOneway';
       const serviceIndex = serviceOf(records, base);
-      counters[counterRow(serviceIndex) + COUNTER[name]]++;
-      servers[serverRow(this.legOf(base).realServerIndex) + SERVER_COUNTER[name]]++;
-      legsInUse[legOf(records, base)]++;
+      const { index, realServerIndex } = this.legOf(base);
+      countSession(counted, serviceIndex, realServerIndex, index, isNormal(records, base), 1);
       this.admission.restored(serviceIndex, records, base);
       this.#affirmLoan(base);
     };
@@ -239,6 +232,7 @@ export class DatapathState {
       this.admission.ended(records, base);
     };
     this.table.restore(table[0], onRestored, onGivenUp, isFit);
+    setGauges(this.memory, counted);
   }
 
   /** The packets of the session's client may come to a sibling. */
@@ -319,17 +313,15 @@ export class DatapathState {
 
   /** The real server answered for the first time in the session. */
   markNormal(base: number, service: Service, leg: Leg, nowMs: number): void {
-    const { counters, records, servers } = this.memory;
+    const { memory } = this;
+    const { records } = memory;
+    const { index, realServerIndex } = leg;
     this.table.markNormal(base);
-    const row = counterRow(service.index);
-    counters[row + COUNTER.sessionsOneway]--;
-    counters[row + COUNTER.sessionsNormal]++;
-    const server = serverRow(leg.realServerIndex);
-    servers[server + SERVER_COUNTER.sessionsOneway]--;
-    servers[server + SERVER_COUNTER.sessionsNormal]++;
-    servers[server + SERVER_COUNTER.sessionsAnswered]++;
+    countSession(memory, service.index, realServerIndex, index, true, 1);
+    countSession(memory, service.index, realServerIndex, index, false, -1);
+    memory.servers[serverRow(realServerIndex) + SERVER_COUNTER.sessionsAnswered]++;
     this.admission.answered(service.index, records, base, nowMs);
-    service.noteAnswered(records, base + CLIENT, leg.realServerIndex, nowMs);
+    service.noteAnswered(records, base + CLIENT, realServerIndex, nowMs);
   }
 
   /**

@@ -202,12 +202,13 @@ function watch(memory: DatapathMemory) {
         return Reflect.set(target, key, value, target);
       },
     });
-  const { counters, legsInUse, records, servers, table } = memory;
+  const { counters, legsInUse, legsUnanswered, records, servers, table } = memory;
   return {
     memory: {
       ...memory,
       counters: watched(counters),
       legsInUse: watched(legsInUse),
+      legsUnanswered: watched(legsUnanswered),
       records: watched(records),
       servers: watched(servers),
       table: watched(table),

@@ -148,6 +148,64 @@ describe('lports', () => {
     );
   });
 
+  test('of sessions without an answer serve clients of another datapath, whose own were all answered', () => {
+    const siblings = new Siblings({ service: EIGHT, lportReserve: 0 });
+    const counted = (name: keyof typeof COUNTER) =>
+      siblings.memories.map(({ counters }) => counters[counterRow(0) + COUNTER[name]]!);
+    for (const sport of [5001, 5003, 5005, 5007]) siblings.finish(1, fromClient({ sport }), PORT.wan);
+    for (const sport of [5000, 5002, 5004, 5006]) siblings.finish(0, fromClient({ sport }), PORT.wan);
+    const lportsOf = (at: number) =>
+      siblings.sent[at]!.splice(0).map((packet) => dissect(Buffer.from(packet, 'hex')).sport);
+    for (const dport of lportsOf(0)) siblings.receive(0, fromRealServer({ dport }), PORT.lan);
+    lportsOf(1);
+    assert.deepEqual(counted('sessionsNormal'), [4, 0]);
+    for (let n = 0; n < 4; n++) {
+      const sport = 5008 + 2 * n;
+      assert.equal(siblings.receive(0, fromClient({ sport }), PORT.wan), 'handedOver');
+      assert.deepEqual(siblings.deliver(), ['forward']);
+      const [dport] = lportsOf(1);
+      assert.equal(siblings.receive(1, fromRealServer({ dport: dport! }), PORT.lan), 'forward');
+      siblings.sent[1]!.splice(0);
+      assert.deepEqual(counted('sessionsDisplaced'), [0, n + 1]);
+    }
+    assert.deepEqual(counted('sessionsNormal'), [4, 4]);
+    assert.deepEqual(counted('sessionsOneway'), [0, 0]);
+    assert.equal(siblings.finish(0, fromClient({ sport: 6000 }), PORT.wan), 'drop:lports_exhausted');
+    assert.deepEqual(counted('sessionsCreated'), [4, 8]);
+  });
+
+  test('of sessions without an answer are those of the datapath itself first', () => {
+    const siblings = new Siblings({ service: EIGHT, lportReserve: 0 });
+    for (const sport of SPORTS) siblings.finish(ownerOf(sport), fromClient({ sport }), PORT.wan);
+    assert.equal(siblings.receive(0, fromClient({ sport: 6000 }), PORT.wan), 'forward');
+    assert.equal(siblings.receive(1, fromClient({ sport: 6001 }), PORT.wan), 'forward');
+  });
+
+  test('of sessions without an answer are borrowed from all services that share them, and from no others', () => {
+    const siblings = new Siblings({
+      lportReserve: 0,
+      services: [
+        EIGHT,
+        { ...EIGHT, name: 'play', vport: 9000 },
+        { ...EIGHT, name: 'chat', vport: 7000, lports: { first: 20_013, last: 20_020 } },
+        { ...EIGHT, name: 'talk', vport: 8000, realServers: [realServer('10.2.0.11')] },
+      ],
+    });
+    const open = (sport: number, dport: number) =>
+      siblings.finish(ownerOf(sport), fromClient({ sport, dport }), PORT.wan);
+    const answerAll = () => {
+      for (const { sport: dport } of sentTo(siblings))
+        siblings.receive(dport % 2, fromRealServer({ dport }), PORT.lan);
+    };
+    for (const sport of [5000, 5002, 5004, 5006, 5001, 5003, 5005]) open(sport, 6000);
+    answerAll();
+    for (const dport of [7000, 8000, 9000]) assert.equal(open(5007, dport), 'forward');
+    assert.equal(open(6000, 6000), 'forward', 'in the place of the one of 9000');
+    answerAll();
+    for (const dport of [7000, 8000]) assert.equal(open(5009, dport), 'forward');
+    assert.equal(open(6002, 6000), 'drop:lports_exhausted');
+  });
+
   test('are not borrowed where the other’s queue is full: the session that waits longest gives its way', () => {
     const siblings = new Siblings({ service: EIGHT, lportReserve: 0 });
     for (const sport of [5000, 5002, 5004, 5006]) siblings.finish(0, fromClient({ sport }), PORT.wan);

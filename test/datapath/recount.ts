@@ -77,11 +77,12 @@ export function countedSessions({ records }: DatapathMemory): number {
 
 /** The gauges of all services, real servers and legs, also of numbers that nobody has now, and the counts of clients. */
 export function checkGauges(memory: DatapathMemory, plan: DatapathPlan, where: string): void {
-  const { counters, legsInUse, servers } = memory;
+  const { counters, legsInUse, legsUnanswered, servers } = memory;
   const expected = {
     counters: new Map<number, number>(),
     servers: new Map<number, number>(),
     legsInUse: new Map<number, number>(),
+    legsUnanswered: new Map<number, number>(),
   };
   const add = (cells: Map<number, number>, cell: number): void => {
     cells.set(cell, (cells.get(cell) ?? 0) + 1);
@@ -92,6 +93,7 @@ export function checkGauges(memory: DatapathMemory, plan: DatapathPlan, where: s
     add(expected.counters, counterRow(service.index) + COUNTER[name]);
     add(expected.servers, serverRow(server.index) + SERVER_COUNTER[name]);
     add(expected.legsInUse, leg.index);
+    if (!isNormal) add(expected.legsUnanswered, leg.index);
     const tuple = `${poolKey(leg)} ${lport}`;
     assert.ok(!taken.has(tuple), `${where}: ${tuple} belongs to one session`);
     taken.add(tuple);
@@ -107,6 +109,9 @@ export function checkGauges(memory: DatapathMemory, plan: DatapathPlan, where: s
     for (let row = 0, index = 0; row < servers.length; row = serverRow(++index))
       check(`${name} of real server ${index}`, servers, row + SERVER_COUNTER[name], expected.servers);
   }
-  for (const index of legsInUse.keys()) check(`leg ${index}`, legsInUse, index, expected.legsInUse);
+  for (const index of legsInUse.keys()) {
+    check(`leg ${index}`, legsInUse, index, expected.legsInUse);
+    check(`unanswered of leg ${index}`, legsUnanswered, index, expected.legsUnanswered);
+  }
   assert.equal(clientSessions(memory), countedSessions(memory), `${where}: sessions of clients`);
 }

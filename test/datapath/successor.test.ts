@@ -7,7 +7,7 @@ import { allocateMemory } from '../../src/datapath/memory.ts';
 import { verdictName } from '../../src/datapath/verdict.ts';
 import { Frame, HEADROOM } from '../../src/wire/frame.ts';
 import { hex } from '../packets/bytes.ts';
-import { makePlan, PORT } from './rig.ts';
+import { makePlan, PORT, realServer, serverCounts } from './rig.ts';
 import { fromClient, fromRealServer, ipoAck, toClient, toRealServer, withIpo } from './roles.ts';
 
 /** Datapaths one after the other over one memory; each process hashes with a key of its own. */
@@ -66,6 +66,48 @@ test('what its predecessor counted wrong when it ended is right again', () => {
   memory.counters[counterRow(0) + COUNTER.sessionsNormal] = 4;
   next(2);
   assert.deepEqual(gauges(), [1, 0, 1]);
+});
+
+test('what siblings and the control plane read of its sessions stands while they are taken over', () => {
+  const plan = makePlan({
+    services: [{}, { name: 'chat', vport: 7000, realServers: [realServer('10.2.0.11')] }],
+  });
+  const memory = allocateMemory(plan);
+  const read = () => [
+    ...[0, 1].map((service) => memory.counters[counterRow(service) + COUNTER.sessionsOneway]!),
+    ...serverCounts(memory, 'sessionsOneway'),
+    ...serverCounts(memory, 'sessionsNormal'),
+    ...memory.legsInUse,
+  ];
+  const seen: number[][] = [];
+  const start = () =>
+    new Datapath(plan, memory, () => true, [1, 2], {
+      self: 0,
+      memories: [memory],
+      // Asked of each session that goes on.
+      ownerOf: () => {
+        seen.push(read());
+        return 0;
+      },
+      handOver: () => false,
+    });
+  const first = start();
+  for (const [sport, dport] of [
+    [1, 6000],
+    [2, 6000],
+    [3, 7000],
+    [4, 7000],
+  ]) {
+    const packet = fromClient({ sport: sport!, dport: dport! });
+    const frame = new Frame(new Uint8Array(HEADROOM + packet.length + 64));
+    frame.bytes.set(packet, HEADROOM);
+    first.receive(frame, HEADROOM, HEADROOM + packet.length, PORT.wan, 0);
+  }
+  assert.deepEqual(read(), [2, 2, 2, 2, 0, 0, 2, 2]);
+  seen.length = 0;
+  start();
+  assert.deepEqual(seen, Array(4).fill([2, 2, 2, 2, 0, 0, 2, 2]));
+  assert.deepEqual(read(), [2, 2, 2, 2, 0, 0, 2, 2]);
 });
 
 test('sessions that expired meanwhile end, also when nobody was there', () => {
