@@ -1,6 +1,6 @@
 // How many ICMP errors may be sent. First each pair of hosts has a limit of its own, so that one who causes many does not
-// keep them from others; then all errors of a kind together have one. "Too big" has no limit for all: without it path MTU
-// discovery ends, and it is no longer than what it answers (Linux does not limit it either).
+// keep them from others; then all errors of a kind together have one. "Too big" has none (Linux does not limit it either): who
+// forges a client's address would end its path MTU discovery, and it is hardly longer than what it answers.
 import { hashTuple } from '../session/tuple-hash.ts';
 import type { Family } from '../wire/address.ts';
 
@@ -21,18 +21,14 @@ const BURST = 50;
 /** Per second, of each kind. */
 const ALL_PER_SECOND = 1000;
 const PAIR_PER_SECOND = 250;
-const PAIR_TOO_BIG_PER_SECOND = 1000;
 
-/**
- * Buckets of pairs, for "too big" and for the rest apart. Pairs share one by chance, as a secret key has it: against so
- * many buckets a flood of "too big" by one pair reaches one other in 4,096.
- */
+/** Pairs share a bucket by chance, as a secret key has it. */
 const PAIR_BUCKETS = 1 << 12;
 
 export class IcmpLimit {
   readonly #key0: number;
   readonly #key1: number;
-  readonly #pairs = new Buckets(2 * PAIR_BUCKETS);
+  readonly #pairs = new Buckets(PAIR_BUCKETS);
   readonly #all = new Buckets(KINDS);
 
   /** `seed`: two random int32. */
@@ -43,15 +39,11 @@ export class IcmpLimit {
 
   /** Whether an error of an ICMP_KIND about what the pair of hosts in these eight words does may be sent now. */
   take(kind: number, addresses: Int32Array, family: Family, nowMs: number): boolean {
-    const isTooBig = kind === ICMP_KIND.tooBig;
-    const hash = hashTuple(this.#key0, this.#key1, addresses, family, kind) & (PAIR_BUCKETS - 1);
-    const pair = isTooBig ? hash : PAIR_BUCKETS + hash;
-    const perSecond = isTooBig ? PAIR_TOO_BIG_PER_SECOND : PAIR_PER_SECOND;
-    if (!this.#pairs.has(pair, perSecond, nowMs)) return false;
-    if (!isTooBig) {
-      if (!this.#all.has(kind, ALL_PER_SECOND, nowMs)) return false;
-      this.#all.take(kind);
-    }
+    if (kind === ICMP_KIND.tooBig) return true;
+    const pair = hashTuple(this.#key0, this.#key1, addresses, family, kind) & (PAIR_BUCKETS - 1);
+    if (!this.#pairs.has(pair, PAIR_PER_SECOND, nowMs)) return false;
+    if (!this.#all.has(kind, ALL_PER_SECOND, nowMs)) return false;
+    this.#all.take(kind);
     this.#pairs.take(pair);
     return true;
   }
