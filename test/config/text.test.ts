@@ -9,6 +9,7 @@ import { renderFullYaml } from '../../src/config/describe.ts';
 import { ConfigFile } from '../../src/config/file.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import { ConfigError } from '../../src/config/problem.ts';
+import { TYPESCRIPT } from '../suite/programs.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'uoa-proxy-text-'));
 after(() => rmSync(folder, { recursive: true, force: true }));
@@ -113,8 +114,7 @@ describe('a config file that is loaded again', () => {
       path('huge.yaml'),
       renderFullYaml().replace('    deny: []', `    deny:\n${many.join('\n')}`),
     );
-    const loader = new URL('../suite/typescript.mjs', import.meta.url).href;
-    const args = ['--max-old-space-size=40', '--import', loader, path('program.mjs')];
+    const args = ['--max-old-space-size=40', ...TYPESCRIPT, path('program.mjs')];
     writeFileSync(path('program.mjs'), program);
     const printed = execFileSync(process.execPath, args, {
       encoding: 'utf8',

@@ -19,6 +19,7 @@ import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { watchConfig } from '../../src/config/watch.ts';
+import { TYPESCRIPT } from '../suite/programs.ts';
 
 const LIMIT_MS = 60_000;
 
@@ -214,7 +215,7 @@ describe('a watch', () => {
       console.log('watched');`;
     const { stdout, stderr, status } = spawnSync(
       process.execPath,
-      ['--import', 'tsx', '--input-type=module', '-e', program, module],
+      [...TYPESCRIPT, '--input-type=module', '-e', program, module],
       { encoding: 'utf8', timeout: LIMIT_MS, cwd: fileURLToPath(new URL('../..', import.meta.url)) },
     );
     assert.deepEqual([stdout, stderr, status], ['watched\n', '', 0]);

@@ -5,6 +5,7 @@ import { once } from 'node:events';
 import test from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { createSharedMemory } from '../../src/sys/shared-memory.ts';
+import { TYPESCRIPT } from '../suite/programs.ts';
 import { planOf, tableOf, Worker } from './admission-rig.ts';
 
 const ENTRIES = 16; // fewer than clients, so that they take the place of each other
@@ -17,7 +18,7 @@ test('of sessions that two processes opened and ended at once none stays counted
   const plan = planOf({ sessionsPerClient: LIMIT, newSessionsPerClient: 1_000_000 });
   const program = fileURLToPath(new URL('./admission-program.ts', import.meta.url));
   const codes = [0, 1].map(async (number) => {
-    const argv = ['--import', 'tsx', program, byteLength, number, ROUNDS, JSON.stringify(plan)].map(String);
+    const argv = [...TYPESCRIPT, program, byteLength, number, ROUNDS, JSON.stringify(plan)].map(String);
     const child = spawn(process.execPath, argv, { stdio: ['ignore', 'ignore', 'inherit', fd] });
     t.after(() => child.kill('SIGKILL'));
     return ((await once(child, 'exit')) as [number])[0];

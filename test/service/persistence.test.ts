@@ -8,6 +8,7 @@ import { fileURLToPath } from 'node:url';
 import fc from 'fast-check';
 import { Persistence } from '../../src/service/persistence.ts';
 import { createSharedMemory } from '../../src/sys/shared-memory.ts';
+import { TYPESCRIPT } from '../suite/programs.ts';
 import { client, client6 } from './servers.ts';
 
 const SEED = [0x1234567, -99] as const;
@@ -279,7 +280,7 @@ describe('a torn entry', () => {
     const { fd } = createSharedMemory('persistence', Persistence.words(1) * 4 + 4);
     const program = fileURLToPath(new URL('./persistence-program.ts', import.meta.url));
     const children = Array.from({ length: processes }, (_, number) =>
-      spawn(process.execPath, ['--import', 'tsx', program, String(number), String(processes)], {
+      spawn(process.execPath, [...TYPESCRIPT, program, String(number), String(processes)], {
         stdio: ['ignore', 'pipe', 'inherit', fd],
       }),
     );

@@ -21,10 +21,20 @@ function pairOf(src: string, dst: string): Int32Array {
   return addresses;
 }
 
+/** Of few hosts, many packets. */
+const known = new Map<string, Int32Array>();
+
+function knownPairOf(src: string, dst: string): Int32Array {
+  const hosts = `${src} ${dst}`;
+  const pair = known.get(hosts) ?? pairOf(src, dst);
+  known.set(hosts, pair);
+  return pair;
+}
+
 function packetOf(src: string, sport: number, dst: string, dport: number): Packet {
   const packet = new Packet();
   packet.family = familyOf(dst);
-  packet.addresses.set(pairOf(src, dst));
+  packet.addresses.set(knownPairOf(src, dst));
   packet.sport = sport;
   packet.dport = dport;
   return packet;

@@ -7,9 +7,9 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { bundle } from './bundle.ts';
+import { TYPESCRIPT } from './programs.ts';
 
 const OURS = fileURLToPath(new URL('../../', import.meta.url));
-const TYPESCRIPT = new URL('./typescript.mjs', import.meta.url).href;
 
 function packageOf(t: TestContext, files: Record<string, string>): string {
   const root = mkdtempSync(join(tmpdir(), 'uoa-bundle-'));
@@ -23,7 +23,7 @@ function packageOf(t: TestContext, files: Record<string, string>): string {
 async function run(root: string, ...paths: string[]): Promise<{ stdout: string; stderr: string }> {
   const bundled = await bundle(root, paths);
   try {
-    const argv = ['--import', TYPESCRIPT, bundled.entryOf(paths[0]!)];
+    const argv = [...TYPESCRIPT, bundled.entryOf(paths[0]!)];
     const { stdout, stderr } = spawnSync(process.execPath, argv, { encoding: 'utf8' });
     return { stdout, stderr: bundled.withSources(stderr) };
   } finally {

@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { type Bundle, bundle } from './bundle.ts';
 import { findSuite, type TestFile } from './files.ts';
 import { type Count, interruptJobs, type Job, runJob } from './job.ts';
+import { TYPESCRIPT } from './programs.ts';
 import { stubPackages, withoutPrivileges } from './unprivileged.ts';
 
 const CORES = availableParallelism();
@@ -14,7 +15,6 @@ const CORES = availableParallelism();
 const UNIT_AT_ONCE = 3 * CORES;
 /** Net tests wait more than they work. */
 const NET_AT_ONCE = 2 * CORES;
-const TYPESCRIPT = new URL('./typescript.mjs', import.meta.url).href;
 const CHECKS: readonly Job[] = ['lint', 'typecheck'].map((name) => ({
   name,
   command: `npm run ${name}`,
@@ -97,7 +97,7 @@ async function runOne(job: Job, tell: (output: string) => string): Promise<void>
 
 function jobOf({ path, io }: TestFile, bundled?: Bundle): Job {
   const entry = bundled?.entryOf(path) ?? path;
-  const argv = [process.execPath, '--import', TYPESCRIPT, '--test-reporter=spec', entry];
+  const argv = [process.execPath, ...TYPESCRIPT, '--test-reporter=spec', entry];
   const command = `bash test/run ${path}`;
   if (io === undefined) return { name: path, command, argv, isTest: true };
   const env = { UOA_TEST_IO: io };

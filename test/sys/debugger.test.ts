@@ -7,6 +7,7 @@ import { describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { environmentWithoutDebugger, withoutDebugger } from '../../src/sys/debugger.ts';
+import { TYPESCRIPT } from '../suite/programs.ts';
 
 const PROGRAM = fileURLToPath(new URL('./debugger-program.ts', import.meta.url));
 
@@ -17,7 +18,7 @@ describe('a process that keeps its debugger shut', () => {
     ['when it runs', 3000],
   ] as const) {
     it(`opens none for a SIGUSR1 that comes ${when}`, async () => {
-      const child = spawn(process.execPath, ['--import', 'tsx', PROGRAM], {
+      const child = spawn(process.execPath, [...TYPESCRIPT, PROGRAM], {
         stdio: ['pipe', 'pipe', 'pipe'],
       });
       let said = '';

@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { lockFile } from '../../src/sys/file-lock.ts';
+import { TYPESCRIPT } from '../suite/programs.ts';
 
 const PROGRAM = fileURLToPath(new URL('./lock-program.ts', import.meta.url));
 
@@ -18,7 +19,7 @@ function pathFor(t: TestContext): string {
 }
 
 async function other(t: TestContext, path: string) {
-  const child = spawn(process.execPath, ['--import', 'tsx', PROGRAM, path], {
+  const child = spawn(process.execPath, [...TYPESCRIPT, PROGRAM, path], {
     stdio: ['pipe', 'pipe', 'inherit'],
   });
   t.after(() => child.kill('SIGKILL'));

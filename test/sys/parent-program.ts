@@ -2,11 +2,12 @@
 import { fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { dieWithParent } from '../../src/sys/process.ts';
+import { TYPESCRIPT } from '../suite/programs.ts';
 
 if (process.argv[2] === 'child') {
   dieWithParent();
   console.log(process.pid);
 } else {
-  fork(fileURLToPath(import.meta.url), ['child'], { execArgv: ['--import', 'tsx'] });
+  fork(fileURLToPath(import.meta.url), ['child'], { execArgv: [...TYPESCRIPT] });
 }
 setInterval(() => {}, 1_000);

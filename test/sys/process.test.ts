@@ -9,6 +9,7 @@ import { fileURLToPath } from 'node:url';
 import { SysError } from '../../src/sys/libc.ts';
 import { canLoad } from '../../src/sys/libraries.ts';
 import { createSharedMemory, mapSharedMemory } from '../../src/sys/shared-memory.ts';
+import { TYPESCRIPT } from '../suite/programs.ts';
 
 const program = (file: string) => fileURLToPath(new URL(file, import.meta.url));
 
@@ -19,7 +20,7 @@ test('a child sees and changes the memory whose descriptor it inherits', () => {
   numbers[0] = 41;
   const { status, stderr } = spawnSync(
     process.execPath,
-    ['--import', 'tsx', program('./memory-program.ts'), String(byteLength)],
+    [...TYPESCRIPT, program('./memory-program.ts'), String(byteLength)],
     { stdio: ['ignore', 'ignore', 'pipe', fd], encoding: 'utf8' },
   );
   assert.equal(status, 0, stderr);
@@ -43,7 +44,7 @@ test('mapping a descriptor that is not open fails with the call and the name of 
 });
 
 test('a process that asked for it ends when its parent is killed', async (t) => {
-  const parent = spawn(process.execPath, ['--import', 'tsx', program('./parent-program.ts')], {
+  const parent = spawn(process.execPath, [...TYPESCRIPT, program('./parent-program.ts')], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   t.after(() => parent.kill('SIGKILL'));
