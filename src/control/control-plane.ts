@@ -91,7 +91,7 @@ export class ControlPlane {
   ): Promise<ControlPlane> {
     const host = withoutServicesThatAreOut(config, await planHostOf(config), log);
     const vips = config.services.flatMap(({ vip }) => vip);
-    for (const line of await defaultRoutesAstray(host.ports, vips)) log.warn(line);
+    for (const line of defaultRoutesAstray(host.ports, vips)) log.warn(line);
     const drafts = draftServices(config, host);
     const capacity = spaciousCapacity(drafts);
     const blueprint = drawUp(config, host, drafts, [], capacity);

@@ -7,11 +7,11 @@ import { NetlinkSocket, NOTHING } from '../sys/netlink.ts';
 
 /** How often notices are looked for. */
 const LOOK_MS = 250;
-/** A look takes a process and a question to the kernel for each address and real server: all looks together so much time, and a share of it from then on. */
-const BUDGET_MS = 10_000;
-const BUDGET_SHARE = 0.1;
-/** ... but it need not rest longer than this for looks that are short. */
-const REST_MAX_MS = 5000;
+/** Where something changes all the time, as on a router, looks take at most a quarter of the time, but rest no longer than this. */
+const REST_SHARE = 3;
+const REST_MAX_MS = 500;
+/** What cannot be followed is tried again. */
+const FAILED_REST_MS = 5000;
 /** What is wrong may become right without a notice. */
 const TROUBLE_LOOK_MS = 30_000;
 /** Lines of a change that are logged. */
@@ -37,8 +37,6 @@ export class HostWatch {
   #dueAt = 0;
   #isLooking = false;
   #restUntil = 0;
-  #budgetMs = BUDGET_MS;
-  #budgetAt = performance.now();
   #trouble = '';
   #succeeded = 0;
   #failed = 0;
@@ -78,6 +76,7 @@ export class HostWatch {
     if (this.#isLooking || start < Math.max(this.#dueAt, this.#restUntil)) return;
     this.#dueAt = Infinity;
     this.#isLooking = true;
+    let restMs = 0;
     try {
       const { changes, trouble } = await this.#follow();
       if (changes.length > 0) {
@@ -93,19 +92,11 @@ export class HostWatch {
       this.#note(`the host changed, and the proxy cannot follow: ${(error as Error).message}`);
       // Not at once, because what was undone is noticed, too.
       this.#dueAt = 0;
-      this.#restUntil = performance.now() + REST_MAX_MS;
+      restMs = FAILED_REST_MS;
     }
-    this.#spend(start);
-    this.#isLooking = false;
-  }
-
-  #spend(start: number): void {
     const now = performance.now();
-    const earned = BUDGET_SHARE * (start - this.#budgetAt);
-    const left = Math.min(BUDGET_MS, this.#budgetMs + earned) - (now - start);
-    this.#budgetMs = Math.max(-Math.max(REST_MAX_MS * BUDGET_SHARE, now - start), left);
-    this.#budgetAt = now;
-    this.#restUntil = Math.max(this.#restUntil, now - this.#budgetMs / BUDGET_SHARE);
+    this.#restUntil = now + Math.max(restMs, Math.min(REST_MAX_MS, REST_SHARE * (now - start)));
+    this.#isLooking = false;
   }
 
   #hasNotices(): boolean {

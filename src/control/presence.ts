@@ -37,9 +37,9 @@ export class Presence {
     return this.#guard?.table ?? '';
   }
 
-  /** Whether it added an address. Others are not its own to add again. */
-  hasAdded(address: string): boolean {
-    return this.#assigned.some(({ ip }) => ip === address);
+  /** The addresses that it added. Others are not its own to add again. */
+  get added(): ReadonlySet<string> {
+    return new Set(this.#assigned.map(({ ip }) => ip));
   }
 
   /** What it added and another spec does not need: it goes with that one's commit, or just now. */
@@ -95,9 +95,10 @@ export class Presence {
   async #commit({ vips, lips, missing }: PresenceSpec, guard: Guard | undefined): Promise<void> {
     this.#spec = { vips, lips };
     const obsolete = this.obsolete({ vips, lips }); // none is going yet
-    const others = this.#assigned.filter(({ ip }) => !missing.some((one) => one.ip === ip));
-    const all = [...others, ...missing];
-    this.#assigned = all.filter((one) => !obsolete.includes(one));
+    const anew = new Set(missing.map(({ ip }) => ip));
+    const all = [...this.#assigned.filter(({ ip }) => !anew.has(ip)), ...missing];
+    const goes = new Set(obsolete);
+    this.#assigned = all.filter((one) => !goes.has(one));
     this.#going = obsolete;
     await removeAddresses(obsolete).catch((error: Error) => {
       // The datapaths serve the new spec already: there is no way back.

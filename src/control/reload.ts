@@ -213,8 +213,8 @@ export class Reloader {
       return stays(problemsOf(error).join('; '));
     }
     // Only what it added comes back: others may have taken away theirs, to give it to another host.
-    const { presence } = this.#foundation;
-    const returns = ({ ip, device }: MissingAddress) => presence.hasAdded(ip) && !isTurnedOff(device);
+    const { added } = this.#foundation.presence;
+    const returns = ({ ip, device }: MissingAddress) => added.has(ip) && !isTurnedOff(device);
     const host = { ...found, missing: found.missing.filter(returns) };
     const lost = found.missing.filter((one) => !returns(one));
     const troubles = [...found.troubles.map(sayTrouble), ...(lost.length === 0 ? [] : [sayLost(lost)])];
@@ -253,9 +253,9 @@ export class Reloader {
 
   /** Addresses that will go with the change to this config are not this host's own any more. */
   async #lookAtHost(config: Config): Promise<HostPlan> {
-    const going = this.#foundation.presence.obsolete(addressesOf(config)).map(({ ip }) => ip);
+    const going = new Set(this.#foundation.presence.obsolete(addressesOf(config)).map(({ ip }) => ip));
     const host = await planHostOf(config, this.host.ports);
-    return { ...host, own: host.own.filter((ip) => !going.includes(ip)) };
+    return { ...host, own: host.own.filter((ip) => !going.has(ip)) };
   }
 
   /** Whether it went well, which includes that there is nobody to take out any more; else the log says why. */

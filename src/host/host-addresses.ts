@@ -1,7 +1,8 @@
 // VIPs and LIPs as addresses of this host: added, removed, and waited for until they can be used.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { IoError } from '../sys/io-error.ts';
-import { addAddress, type Link, listLinks, removeAddress } from './iproute.ts';
+import { addAddresses, takeAddresses } from './address-changes.ts';
+import { type Link, listLinks } from './interfaces.ts';
 
 export interface MissingAddress {
   ip: string;
@@ -29,12 +30,13 @@ const TENTATIVE_POLL_MS = 100;
 export async function settledLinks(
   addresses: readonly string[],
 ): Promise<{ links: Link[]; duplicates: Trouble[] }> {
+  const wanted = new Set(addresses);
   const deadline = performance.now() + TENTATIVE_MS;
   for (;;) {
     const links = await listLinks();
     const own = links
       .flatMap((link) => link.addresses.map((address) => ({ ...address, device: link.name })))
-      .filter(({ ip }) => addresses.includes(ip));
+      .filter(({ ip }) => wanted.has(ip));
     if (own.every(({ state }) => state !== 'tentative') || performance.now() > deadline)
       return { links, duplicates: own.filter(({ state }) => state === 'duplicate').map(inUseElsewhere) };
     await sleep(TENTATIVE_POLL_MS);
@@ -49,22 +51,19 @@ const inUseElsewhere = ({ ip, device }: { ip: string; device: string }): Trouble
 
 /** Adds the addresses, usable at once. When one cannot be added, those that were are removed again and the error is thrown. */
 export async function assignAddresses(missing: readonly MissingAddress[]): Promise<void> {
-  const added: MissingAddress[] = [];
+  if (missing.length === 0) return;
+  const { added, error } = await addAddresses(missing);
   try {
-    for (const one of missing) {
-      await addAddress(one.ip, one.device);
-      added.push(one);
-    }
+    if (error !== undefined) throw error;
     const { duplicates } = await settledLinks(missing.map(({ ip }) => ip));
     for (const { text, hint } of duplicates) throw new IoError(text, hint);
-  } catch (error) {
+  } catch (problem) {
     await removeAddresses(added).catch(() => {}); // what could not be added says more
-    throw error;
+    throw problem;
   }
 }
 
 /** Removes what assignAddresses added; what is gone already is no error. Tries all, then throws the first failure. */
 export async function removeAddresses(list: readonly MissingAddress[]): Promise<void> {
-  const outcomes = await Promise.allSettled(list.map(({ ip, device }) => removeAddress(ip, device)));
-  for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason;
+  if (list.length > 0) await takeAddresses(list);
 }

@@ -17,7 +17,9 @@ export function hostChanges(before: HostPlan, after: HostPlan, served: ReadonlyS
     const old = before.mtuTowards[rip];
     if (old === undefined || old === mtu) continue;
     const change = `${old} -> ${mtu}`;
-    towards.set(change, [...(towards.get(change) ?? []), rip]);
+    const rips = towards.get(change);
+    if (rips === undefined) towards.set(change, [rip]);
+    else rips.push(rip);
   }
   for (const [change, rips] of towards) lines.push(`MTU towards ${rips.join(', ')}: ${change}`);
   for (const [rip, reason] of Object.entries(after.unreachable))
@@ -30,8 +32,9 @@ export function hostChanges(before: HostPlan, after: HostPlan, served: ReadonlyS
     ['broadcast address', before.broadcasts, after.broadcasts],
   ] as const) {
     const count = lines.length;
-    for (const ip of now) if (!served.has(ip) && !old.includes(ip)) lines.push(`${what} ${ip} added`);
-    for (const ip of old) if (!served.has(ip) && !now.includes(ip)) lines.push(`${what} ${ip} removed`);
+    const [wasThere, isThere] = [new Set(old), new Set(now)];
+    for (const ip of now) if (!served.has(ip) && !wasThere.has(ip)) lines.push(`${what} ${ip} added`);
+    for (const ip of old) if (!served.has(ip) && !isThere.has(ip)) lines.push(`${what} ${ip} removed`);
     if (lines.length > count) break; // broadcasts follow from addresses
   }
   return lines;

@@ -7,12 +7,15 @@ import { type IoPort, SIDE } from '../io/packet-io.ts';
 import { LEAST_MTU } from '../route/route-mtu.ts';
 import { RouteQuery } from '../route/route-query.ts';
 import { IoError } from '../sys/io-error.ts';
-import { ADDRESS_WORDS, familyOf, formatIpv4, parseAddressInto, parseIpv4 } from '../wire/address.ts';
+import { if_nametoindex } from '../sys/libc.ts';
+import { familyOf, formatIpv4, parseIpv4 } from '../wire/address.ts';
+import { addAddressCommand } from './address-changes.ts';
+import { findDefaultInterface } from './default-route.ts';
 import { type MissingAddress, settledLinks, type Trouble } from './host-addresses.ts';
-import { addAddressCommand, defaultDevice, type Link, type LinkAddress } from './iproute.ts';
+import { Interfaces, type Link, type LinkAddress, wordsOf } from './interfaces.ts';
 
 const IFF_UP = 1;
-/** Some milliseconds' worth: there may be thousands of real servers, and others wait for this process. */
+/** Some milliseconds' worth: there may be thousands of addresses, and others wait for this process. */
 const QUESTIONS_AT_ONCE = 256;
 
 export interface HostRequest {
@@ -60,13 +63,14 @@ export async function planHost(request: HostRequest): Promise<HostPlan> {
   requireIpv6([...vips, ...lips]);
   const settled = await settledLinks([...vips, ...lips]);
   for (const duplicate of settled.duplicates) report(duplicate);
-  const links = new Map(settled.links.map((link) => [link.name, link]));
+  const links = new Interfaces(settled.links);
   for (const name of [request.wan, request.lan]) if (name !== undefined) checkLink(name, links, report);
   const query = new RouteQuery();
   try {
     const wanOf = new Map<string, string>();
-    for (const vip of vips) {
-      const name = request.wan ?? (await findWan(vip, links, report));
+    for (const [count, vip] of vips.entries()) {
+      if (count % QUESTIONS_AT_ONCE === 0) await turnOfOthers();
+      const name = request.wan ?? findWan(vip, links, query, report);
       if (isCaptured(name, SIDE.wan, request.ports)) wanOf.set(vip, name);
       else if (name !== '') report({ ip: vip, ...elsewhere(`the VIP ${vip} is reached by ${name}`) });
     }
@@ -75,17 +79,17 @@ export async function planHost(request: HostRequest): Promise<HostPlan> {
     const ports = request.ports?.map((port) => renewed(port, links)) ?? portsOf(wanOf.values(), lans, links);
     for (const { name } of ports)
       if (name !== request.wan && name !== request.lan) checkLink(name, links, report);
+    const isVip = new Set(vips);
     const lanNames = ports.filter(({ side }) => (side & SIDE.lan) !== 0).map(({ name }) => name);
 
     const missing: MissingAddress[] = [];
-    const addMissing = (ip: string, device: string) => {
-      if (query.leadsHere(wordsOf(ip), 0) || hasAddress(links.values(), ip)) return;
-      if (!missing.some((entry) => entry.ip === ip))
-        missing.push({ ip, device, command: addAddressCommand(ip, device) });
-    };
-    for (const vip of vips) addMissing(vip, wanOf.get(vip) ?? ports[0]?.name ?? 'lo');
-    for (const lip of lips) addMissing(lip, lanFor(lip, lanNames, links));
-    const own = [...links.values()].filter(({ loopback }) => !loopback).flatMap(({ addresses }) => addresses);
+    for (const [count, ip] of [...new Set([...vips, ...lips])].entries()) {
+      if (count % QUESTIONS_AT_ONCE === 0) await turnOfOthers();
+      if (links.ownerOf(ip) !== undefined || query.leadsHere(wordsOf(ip), 0)) continue;
+      const device = isVip.has(ip) ? (wanOf.get(ip) ?? ports[0]?.name ?? 'lo') : lanFor(ip, lanNames, links);
+      missing.push({ ip, device, command: addAddressCommand(ip, device) });
+    }
+    const own = links.all.filter(({ loopback }) => !loopback).flatMap(({ addresses }) => addresses);
     const broadcasts = [...new Set(own.flatMap(broadcastsOf))];
     const { mtuTowards, unreachable, onHost } = reach;
     return {
@@ -121,11 +125,11 @@ interface Reach extends Pick<HostPlan, 'mtuTowards' | 'unreachable' | 'onHost'> 
 /** Which of the real servers can be reached, and how. */
 async function reachAll(
   { rips, lan, ports }: HostRequest,
-  links: ReadonlyMap<string, Link>,
+  links: Interfaces,
   query: RouteQuery,
 ): Promise<Reach> {
   const reach: Reach = { mtuTowards: {}, unreachable: {}, onHost: [], devices: new Set() };
-  const byIndex = new Map([...links.values()].map((link) => [link.index, link]));
+  const masters = new Set(ports?.map(({ name }) => links.masterOf(name)));
   for (const [count, rip] of [...new Set(rips)].entries()) {
     if (count % QUESTIONS_AT_ONCE === 0) await turnOfOthers();
     const fail = (reason: string) => {
@@ -136,7 +140,7 @@ async function reachAll(
       fail('this kernel has no IPv6');
       continue;
     }
-    const link = query.ask(wordsOf(rip), 0) ? byIndex.get(query.interfaceIndex) : undefined;
+    const link = query.ask(wordsOf(rip), 0) ? links.numbered(query.interfaceIndex) : undefined;
     if (link === undefined) {
       fail('no route to it');
       continue;
@@ -150,12 +154,11 @@ async function reachAll(
     }
     const { name } = link;
     // What is sent over a bridge comes by its ports.
-    if (lan !== undefined && name !== lan && name !== links.get(lan)?.master) {
+    if (lan !== undefined && name !== lan && name !== links.masterOf(lan)) {
       fail(`the route to it leads over ${name}, not over ${lan} (io.lan)`);
       continue;
     }
-    const isPort = (port: IoPort) => links.get(port.name)?.master === name;
-    if (!isCaptured(name, SIDE.lan, ports) && !ports?.some(isPort)) {
+    if (!isCaptured(name, SIDE.lan, ports) && !masters.has(name)) {
       fail(`the route to it leads over ${name}, where nothing is captured until a restart`);
       continue;
     }
@@ -175,34 +178,30 @@ function lansOf(
   { lan, lips }: HostRequest,
   { devices, unreachable }: Reach,
   wans: Iterable<string>,
-  links: ReadonlyMap<string, Link>,
+  links: Interfaces,
 ): string[] {
   if (lan !== undefined) return [lan];
   const lans = new Set(devices);
   const families = new Set(Object.keys(unreachable).map(familyOf));
   for (const lip of lips.filter((one) => families.has(familyOf(one)))) {
-    const all = [...links.values()].filter(({ up }) => up);
+    const owner = links.ownerOf(lip);
     const link =
-      all.find((one) => !one.loopback && hasAddress([one], lip)) ?? all.find((one) => hasInSubnet(one, lip));
+      owner?.up && !owner.loopback ? owner : links.all.find((one) => one.up && links.hasInSubnet(one, lip));
     if (link !== undefined) lans.add(link.name);
   }
   return lans.size > 0 || families.size === 0 ? [...lans] : [...new Set(wans)];
 }
 
-function portsOf(
-  wans: Iterable<string>,
-  lans: readonly string[],
-  links: ReadonlyMap<string, Link>,
-): IoPort[] {
+function portsOf(wans: Iterable<string>, lans: readonly string[], links: Interfaces): IoPort[] {
   const sides = new Map<string, number>();
   for (const name of wans) sides.set(name, SIDE.wan);
   for (const name of lans) sides.set(name, (sides.get(name) ?? 0) | SIDE.lan);
-  return [...sides].map(([name, side]) => toPort(links.get(name)!, side));
+  return [...sides].map(([name, side]) => toPort(links.named(name)!, side));
 }
 
 /** One that is gone stays as it was: the datapath says so, and ends. */
-function renewed(port: IoPort, links: ReadonlyMap<string, Link>): IoPort {
-  const link = links.get(port.name);
+function renewed(port: IoPort, links: Interfaces): IoPort {
+  const link = links.named(port.name);
   return link === undefined ? port : toPort(link, port.side);
 }
 
@@ -227,13 +226,8 @@ function requireIpv6(addresses: readonly string[]): void {
 const hasIpv6 = (): boolean => existsSync('/proc/net/if_inet6');
 
 /** What the kernel sends at most on the device: for IPv6 a router may have said less than the device can. */
-function deviceMtu({ name, mtu }: Link, address: string): number {
-  if (familyOf(address) === 4) return mtu;
-  try {
-    return Math.min(mtu, Number(readFileSync(`/proc/sys/net/ipv6/conf/${name}/mtu`, 'utf8')));
-  } catch {
-    return mtu;
-  }
+function deviceMtu({ mtu, mtu6 }: Link, address: string): number {
+  return familyOf(address) === 4 || mtu6 === 0 ? mtu : Math.min(mtu, mtu6);
 }
 
 /** Those of the interfaces that cannot carry packets at the moment, each with its state as the kernel names it. */
@@ -263,18 +257,20 @@ function operationalState(name: string): string {
 }
 
 /** Default routes of the VIPs' families out of a port that only real servers are behind: clients there are none. */
-export async function defaultRoutesAstray(
-  ports: readonly IoPort[],
-  vips: readonly string[],
-): Promise<string[]> {
+export function defaultRoutesAstray(ports: readonly IoPort[], vips: readonly string[]): string[] {
   const found: string[] = [];
-  for (const family of new Set(vips.map(familyOf))) {
-    const device = await defaultDevice(family);
-    const port = ports.find(({ name }) => name === device);
-    if (port === undefined || (port.side & SIDE.wan) !== 0) continue;
-    found.push(
-      `the IPv${family} default route leads out of ${port.name}, which only real servers are behind: clients that it leads to are not served (bad_source)`,
-    );
+  const query = new RouteQuery();
+  try {
+    for (const family of new Set(vips.map(familyOf))) {
+      const index = findDefaultInterface(family, query);
+      const port = ports.find(({ name }) => if_nametoindex(name) === index);
+      if (index === undefined || port === undefined || (port.side & SIDE.wan) !== 0) continue;
+      found.push(
+        `the IPv${family} default route leads out of ${port.name}, which only real servers are behind: clients that it leads to are not served (bad_source)`,
+      );
+    }
+  } finally {
+    query.close();
   }
   return found;
 }
@@ -283,72 +279,40 @@ export async function defaultRoutesAstray(
  * The interface on which a VIP's clients arrive: the one that has the VIP; for a VIP on the loopback interface (anycast,
  * direct routing) or on none, the one whose subnet contains it; else that of the default route. '' when there is none.
  */
-async function findWan(
+function findWan(
   vip: string,
-  links: ReadonlyMap<string, Link>,
+  links: Interfaces,
+  query: RouteQuery,
   report: (trouble: Trouble) => void,
-): Promise<string> {
-  const all = [...links.values()];
-  const owner = all.find((link) => !link.loopback && hasAddress([link], vip));
-  if (owner !== undefined) return owner.name;
-  const subnet = all.find((link) => hasInSubnet(link, vip));
+): string {
+  const owner = links.ownerOf(vip);
+  if (owner !== undefined && !owner.loopback) return owner.name;
+  const subnet = links.all.find((link) => links.hasInSubnet(link, vip));
   if (subnet !== undefined) return subnet.name;
-  const device = await defaultDevice(familyOf(vip));
-  if (device !== undefined) return device;
+  const device = links.numbered(findDefaultInterface(familyOf(vip), query) ?? 0);
+  if (device !== undefined) return device.name;
   report({
     ip: vip,
     text: `cannot tell which interface receives packets to the VIP ${vip}: no interface has it or its subnet, and there is no default route for IPv${familyOf(vip)}`,
-    hint: `name the interface in the configuration (io.wan); this host has: ${[...links.keys()].join(', ')}`,
+    hint: `name the interface in the configuration (io.wan); this host has: ${links.names.join(', ')}`,
   });
   return '';
 }
 
 /** The interface that should own a LIP: a real server's subnet with it, else the first towards real servers. */
-function lanFor(lip: string, lans: readonly string[], links: ReadonlyMap<string, Link>): string {
-  const candidates = lans.map((name) => links.get(name)).filter((link) => link !== undefined);
+function lanFor(lip: string, lans: readonly string[], links: Interfaces): string {
+  const candidates = lans.map((name) => links.named(name)).filter((link) => link !== undefined);
   const best =
-    candidates.find((link) => hasInSubnet(link, lip)) ??
+    candidates.find((link) => links.hasInSubnet(link, lip)) ??
     candidates.find((link) => !link.loopback) ??
     candidates[0];
   return best?.name ?? 'lo';
 }
 
-function hasAddress(links: Iterable<Link>, address: string): boolean {
-  return [...links].some((link) => link.addresses.some(({ ip }) => ip === address));
-}
-
-/** True when one of the link's subnets of more than one address contains `address`. */
-function hasInSubnet(link: Link, address: string): boolean {
-  const family = familyOf(address);
-  const bits = family === 6 ? 128 : 32;
-  const words = wordsOf(address);
-  return link.addresses.some(
-    ({ ip, prefixLen }) =>
-      familyOf(ip) === family &&
-      prefixLen < bits &&
-      hasSamePrefix(wordsOf(ip), words, 128 - bits + prefixLen),
-  );
-}
-
-/** Whether the first `length` of 128 bits are the same. */
-function hasSamePrefix(a: Int32Array, b: Int32Array, length: number): boolean {
-  return a.every((word, index) => {
-    const bits = length - 32 * index;
-    const mask = bits >= 32 ? -1 : bits <= 0 ? 0 : -1 << (32 - bits);
-    return ((word ^ b[index]!) & mask) === 0;
-  });
-}
-
-function wordsOf(address: string): Int32Array {
-  const words = new Int32Array(ADDRESS_WORDS);
-  parseAddressInto(words, 0, address);
-  return words;
-}
-
-function checkLink(name: string, links: ReadonlyMap<string, Link>, report: (trouble: Trouble) => void): void {
-  const link = links.get(name);
+function checkLink(name: string, links: Interfaces, report: (trouble: Trouble) => void): void {
+  const link = links.named(name);
   if (link === undefined) {
-    const hint = `this host has: ${[...links.keys()].join(', ')}`;
+    const hint = `this host has: ${links.names.join(', ')}`;
     report({ ip: '', text: `there is no interface ${name}`, hint });
   } else if (!link.up) {
     report({ ip: '', text: `the interface ${name} is down`, hint: `bring it up: ip link set ${name} up` });

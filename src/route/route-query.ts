@@ -18,6 +18,7 @@ import {
   readRoute,
   TYPE_LOCAL,
   TYPE_UNICAST,
+  V4_PREFIX,
 } from './rtnetlink.ts';
 
 /** RTM_F_FIB_MATCH: the route as the table has it, not what the kernel made of it for this destination. */
@@ -88,6 +89,13 @@ export class RouteQuery {
   /** Whether the address words[at..at+3] is this host's own. Throws a SysError. */
   leadsHere(words: Int32Array, at: number): boolean {
     return this.#request(words, at, false) && this.#route.type === TYPE_LOCAL;
+  }
+
+  /** Whether the default route is what leads to words[at..at+3]. Throws a SysError. */
+  isByDefaultRoute(words: Int32Array, at: number): boolean {
+    if (!this.#request(words, at, true)) return false;
+    const { type, isV4: isIpv4, prefixLen } = this.#route;
+    return type === TYPE_UNICAST && prefixLen === (isIpv4 ? V4_PREFIX : 0);
   }
 
   close(): void {

@@ -20,6 +20,9 @@ const SOCK_NONBLOCK_CLOEXEC = 0x80800;
 const NETLINK_ROUTE = 0;
 const SOL_NETLINK = 270;
 const NETLINK_ADD_MEMBERSHIP = 1;
+/** An error says why in words, and does not repeat the request. */
+const NETLINK_CAP_ACK = 10;
+const NETLINK_EXT_ACK = 11;
 const MSG_TRUNC = 0x20;
 const EINTR = 4;
 const EAGAIN = 11;
@@ -55,6 +58,8 @@ export class NetlinkSocket {
     this.fd = check(socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK_CLOEXEC, NETLINK_ROUTE), 'socket AF_NETLINK');
     try {
       setReceiveBuffer(this.fd, bufferBytes);
+      for (const option of [NETLINK_CAP_ACK, NETLINK_EXT_ACK])
+        setsockopt(this.fd, SOL_NETLINK, option, Int32Array.of(1), 4);
       const name = Buffer.alloc(SOCKET_ADDRESS_LEN);
       name.writeUInt16LE(AF_NETLINK, 0);
       check(bindSocket(this.fd, name, name.length), 'bind AF_NETLINK');

@@ -10,11 +10,10 @@ export type Command =
   | 'commit'
   | 'rollBack'
   | 'end'
-  | 'hide ip'
-  | 'show ip';
+  | 'give up rights'
+  | 'take rights';
 
 const say = (line: unknown) => console.log(JSON.stringify(line));
-const path = process.env.PATH;
 const presence = new Presence(pino({}, { write: (line) => say({ logged: JSON.parse(line).msg }) }));
 let prepared: PreparedChange | undefined;
 
@@ -29,7 +28,7 @@ async function run(command: Command): Promise<void> {
   } else if (command === 'commit') await prepared?.commit();
   else if (command === 'rollBack') await prepared?.rollBack();
   else if (command === 'end') await presence.end();
-  else process.env.PATH = command === 'hide ip' ? '/nowhere' : path;
+  else process.seteuid!(command === 'give up rights' ? 'nobody' : 'root');
 }
 
 say({ ready: true });

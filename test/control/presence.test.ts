@@ -140,9 +140,9 @@ test('a VIP:vport that another proxy serves changes nothing', async (t) => {
 test('an address that cannot be taken away is said, holds up nothing else, and goes at the end', async (t) => {
   const it = await started(t);
   assert.equal(await it.run({ prepare: spec([VIP2], [VIP2]) }), true);
-  await it.run('hide ip');
+  await it.run('give up rights');
   assert.equal(await it.run('commit'), true);
-  await it.run('show ip');
+  await it.run('take rights');
   assert.match(await it.program.next<string>('logged'), /^addresses added$/);
   assert.match(await it.program.next<string>('logged'), /^addresses added$/);
   assert.match(await it.program.next<string>('logged'), /^an address that is needed no more stays: /);

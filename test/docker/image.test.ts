@@ -109,7 +109,7 @@ describe('docker/Dockerfile, carried out', () => {
       assert.equal(proxy.exitCode, null, log);
       assert.match(log, /"io":"ring"/);
       assert.equal(log.match(NO_RINGS_OF_THEIR_OWN)?.length ?? 0, warnings, log);
-      assert.match(run(['ip', '-n', network, '-j', 'address']), /192\.0\.2\.1/, 'assigned by a child, ip');
+      assert.match(run(['ip', '-n', network, '-j', 'address']), /192\.0\.2\.1/, 'assigned');
       assert.match(
         run(['ip', 'netns', 'exec', network, 'nft', 'list', 'ruleset']),
         /uoa_proxy_/,

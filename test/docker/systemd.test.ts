@@ -106,7 +106,7 @@ describe('docker/systemd/uoa-proxy.service', () => {
       assert.match(
         run(['nsenter', '-t', init, '--net', 'ip', 'address']),
         /192\.0\.2\.1/,
-        'the child ip could add it',
+        'it could be added',
       );
       assert.match(ruleset(), /uoa_proxy_/, 'the child nft holds the guard');
       const control = inside('systemctl', 'show', '-P', 'ControlGroup', 'uoa-proxy.service');

@@ -5,7 +5,7 @@ import { parseAside } from '../../src/config/aside.ts';
 import { execProbe } from '../../src/health/exec.ts';
 import type { HealthConfig } from '../../src/health/probe.ts';
 import { installGuard } from '../../src/host/guard.ts';
-import { listLinks } from '../../src/host/iproute.ts';
+import { listLinks } from '../../src/host/interfaces.ts';
 
 export interface Told {
   message: string;

@@ -1,11 +1,18 @@
 // A program for tests: plans the host in its namespace. Prints { plan } or { error: { message, hint } }; with `assign`
-// it also adds what is missing, prints { assigned } and removes it when its input ends.
+// it also adds what is missing, prints { assigned } and removes it when its input ends. Given { missing }, it only adds these.
 import { type HostRequest, planHost } from '../../src/host/host.ts';
-import { assignAddresses, removeAddresses } from '../../src/host/host-addresses.ts';
+import { assignAddresses, type MissingAddress, removeAddresses } from '../../src/host/host-addresses.ts';
 import { IoError } from '../../src/sys/io-error.ts';
 
-const { assign, ...request } = JSON.parse(process.argv[2]!) as HostRequest & { assign?: boolean };
+const { assign, missing, ...request } = JSON.parse(process.argv[2]!) as HostRequest & {
+  assign?: boolean;
+  missing?: MissingAddress[];
+};
 try {
+  if (missing !== undefined) {
+    await assignAddresses(missing);
+    process.exit(0);
+  }
   const plan = await planHost(request);
   console.log(JSON.stringify({ plan }));
   if (assign) {

@@ -194,6 +194,22 @@ test('an IPv6 VIP is received where it is, else where its subnet is, else by the
   assert.deepEqual(await wanOf('fd00:1::7'), ['eth9']);
 });
 
+test('the default route is found where addresses of nobody are refused, and only there', async (t) => {
+  const ns = host(t, { eth8: '10.7.0.1/24 fd00:7::1/64', eth9: '10.1.0.1/24 fd00:1::1/64' });
+  const base = { lips: ['10.7.0.1'], rips: ['10.7.0.2'] };
+  const wanOf = async (vip: string) => {
+    const { ports } = await plan(t, ns, { ...base, vips: [vip, '10.7.0.1'] });
+    return ports.filter(({ side }) => side % 2 === 1).map(({ name }) => name);
+  };
+  for (const route of ['blackhole 240.0.0.0/4', 'unreachable 192.0.2.0/24', 'unreachable ::/96'])
+    sh(`ip -n ${ns} route add ${route}`);
+  sh(`ip -n ${ns} route add 198.51.100.0/24 via 10.1.0.9`);
+  assert.deepEqual(await wanOf('198.18.0.1'), ['eth8'], 'no default route');
+  sh(`ip -n ${ns} route add default via 10.1.0.9 && ip -n ${ns} route add default via fd00:1::9`);
+  assert.deepEqual(await wanOf('198.18.0.1'), ['eth9', 'eth8']);
+  assert.deepEqual(await wanOf('fd00:18::1'), ['eth9', 'eth8']);
+});
+
 test('a missing IPv6 address comes with the command that adds it, which makes it usable at once', async (t) => {
   const { lb } = threeInARow(t);
   const request = { vips: ['fd00:1::100'], lips: ['fd00:2::200'], rips: ['fd00:2::2'] };
@@ -360,15 +376,60 @@ test('a proxy at work keeps its interfaces, whatever became of them, and hears w
   );
 });
 
-test('a host without iproute2 is an error that names the package', async (t) => {
-  const path = process.env.PATH;
-  t.after(() => {
-    process.env.PATH = path;
-  });
-  process.env.PATH = '/nonexistent';
-  const { planHost } = await import('../../src/host/host.ts');
-  await assert.rejects(planHost({ vips: [], lips: [], rips: [] }), (error: Error & { hint: string }) => {
-    assert.match(error.hint, /iproute2/);
-    return true;
-  });
+test('a host without iproute2 is planned for, and gets its addresses', async (t) => {
+  const { lb } = threeInARow(t);
+  const request = { vips: ['10.1.0.100', 'fd00:1::100'], lips: ['10.2.0.1'], rips: ['10.2.0.2'] };
+  const nowhere = ['env', 'PATH=/nonexistent'];
+  const program = startProgram(t, lb, 'host/host-program.ts', { ...request, assign: true }, nowhere);
+  assert.equal(await program.next('assigned'), 2);
+  assert.deepEqual((await plan(t, lb, request)).missing, []);
+  await program.stop();
+  assert.equal((await plan(t, lb, request)).missing.length, 2);
+});
+
+/** Of both families by turns. */
+const manyAddresses = (count: number): string[] =>
+  Array.from({ length: count }, (_, index) =>
+    index % 2 === 0 ? `198.18.${index >> 8}.${index & 255}` : `fd00:18::${index.toString(16)}`,
+  );
+
+const countOf = (ns: string): number =>
+  sh(`ip -n ${ns} -o address show`)
+    .split('\n')
+    .filter((line) => / (198\.18\.|fd00:18:)/.test(line)).length;
+
+test('thousands of addresses are added and removed in little more than one step', async (t) => {
+  const { lb } = threeInARow(t);
+  const vips = manyAddresses(2000);
+  const request = { wan: 'wan0', vips, lips: ['10.2.0.1'], rips: ['10.2.0.2'] };
+  const program = startProgram(t, lb, 'host/host-program.ts', { ...request, assign: true });
+  assert.equal(await program.next('assigned'), 2000);
+  assert.equal(countOf(lb), 2000);
+  assert.deepEqual((await plan(t, lb, request)).missing, []);
+  sh(`ip -n ${lb} address delete ${vips[0]}/32 dev wan0`); // somebody else was faster
+  sh(`ip -n ${lb} address delete ${vips[1999]}/128 dev wan0`);
+  await program.stop();
+  assert.equal(countOf(lb), 0);
+});
+
+test('where one of many addresses cannot be added, none is left, and the error names it', async (t) => {
+  const { lb } = threeInARow(t);
+  sh(`ip netns exec ${lb} sysctl -qw net.ipv6.conf.lan0.disable_ipv6=1`);
+  const missing = manyAddresses(999).map((ip) => ({ ip, device: 'wan0', command: '' }));
+  const refused = { ip: 'fd00:19::1', device: 'lan0', command: '' };
+  const program = startProgram(t, lb, 'host/host-program.ts', { missing: [...missing, refused] });
+  const { message, hint } = await program.next<{ message: string; hint: string }>('error');
+  assert.match(message, /^cannot add the address fd00:19::1 to lan0: EACCES/);
+  assert.match(hint, /sysctl net\.ipv6\.conf\.lan0\.disable_ipv6=0/);
+  assert.equal(countOf(lb), 0);
+});
+
+test('without the right to add addresses the error says what is needed', async (t) => {
+  const { lb } = threeInARow(t);
+  const missing = [{ ip: '198.18.0.1', device: 'wan0', command: '' }];
+  const without = ['setpriv', '--bounding-set=-net_admin', '--inh-caps=-net_admin'];
+  const program = startProgram(t, lb, 'host/host-program.ts', { missing }, without);
+  const { message, hint } = await program.next<{ message: string; hint: string }>('error');
+  assert.equal(message, 'cannot add the address 198.18.0.1 to wan0: EPERM');
+  assert.match(hint, /CAP_NET_ADMIN/);
 });

@@ -16,6 +16,7 @@ const ALONE: Readonly<Record<string, string>> = {
   'test/bench/network.test.ts':
     'counts a load that it sends at a rate, and raises limits of the whole machine',
   'test/e2e/flood.test.ts': 'floods as fast as the machine can',
+  'test/e2e/large/host-size.test.ts': 'prints what takes how long',
   'test/e2e/large/large.test.ts': 'has a million sessions, and prints what takes how long',
   'test/sys/cpu-quota.test.ts': 'changes the root cgroup',
 };

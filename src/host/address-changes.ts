@@ -1,0 +1,133 @@
+// Adds addresses to interfaces and removes them (rtnetlink(7), RTM_NEWADDR and RTM_DELADDR), many with one message to the kernel.
+import { AF_INET, AF_INET6, MESSAGE } from '../route/rtnetlink.ts';
+import { IoError } from '../sys/io-error.ts';
+import { if_nametoindex } from '../sys/libc.ts';
+import { familyOf } from '../wire/address.ts';
+import { wordsOf } from './interfaces.ts';
+import {
+  ASK_FOR_ANSWER,
+  type Attribute,
+  type Failure,
+  MAKE_NEW,
+  message,
+  Rtnetlink,
+  sayFailure,
+} from './rtnetlink-request.ts';
+
+/** An address of a host, and the name of the interface. */
+export interface AddressOn {
+  ip: string;
+  device: string;
+}
+
+const IFA = { address: 1, local: 2 } as const;
+/** IFA_F_NODAD: the address is said to be free; while the kernel looks for another host with it, it does not answer for it. */
+const WITHOUT_DETECTION = 2;
+const SCOPE_UNIVERSE = 0;
+const SCOPE_HOST = 254;
+
+/** The command that does what addAddresses does, for a person. */
+export function addAddressCommand(address: string, device: string): string {
+  const words = ['ip', 'address', 'add', asHost(address), 'dev', device];
+  return [...words, ...(familyOf(address) === 6 ? ['nodad'] : [])].join(' ');
+}
+
+/** The address as the subnet that has no other: `10.0.0.1/32`, `fd00::1/128`. */
+function asHost(address: string): string {
+  return `${address}/${familyOf(address) === 6 ? 128 : 32}`;
+}
+
+/** Adds addresses, and tells which it added and why it did not go on. Throws an IoError with nothing added. */
+export async function addAddresses<T extends AddressOn>(
+  list: readonly T[],
+): Promise<{ added: T[]; error: IoError | undefined }> {
+  const indexOf = interfaceIndexes(list);
+  const lost = list.find(({ device }) => indexOf.get(device) === 0);
+  if (lost !== undefined) throw notAdded(lost, { code: 'ENODEV', words: '' });
+  const outcomes = await change(
+    list.map((one) => addressMessage(MESSAGE.newAddress, MAKE_NEW, one, indexOf.get(one.device)!)),
+    true,
+  );
+  const added = list.filter((_, index) => index < outcomes.length && outcomes[index] === undefined);
+  const at = outcomes.findIndex((failure) => failure !== undefined);
+  return { added, error: at < 0 ? undefined : notAdded(list[at], outcomes[at]!) };
+}
+
+/** Removes addresses; one that is not there any more, or whose interface is gone, is no error. Throws an IoError of the first. */
+export async function takeAddresses(list: readonly AddressOn[]): Promise<void> {
+  const indexOf = interfaceIndexes(list);
+  const there = list.filter(({ device }) => indexOf.get(device) !== 0);
+  const outcomes = await change(
+    there.map((one) => addressMessage(MESSAGE.deleteAddress, 0, one, indexOf.get(one.device)!)),
+    false,
+  );
+  for (const [index, failure] of outcomes.entries())
+    if (failure !== undefined && !GONE.has(failure.code)) throw notRemoved(there[index], failure);
+}
+
+const GONE: ReadonlySet<string> = new Set(['EADDRNOTAVAIL', 'ENODEV']);
+
+async function change(
+  messages: readonly Buffer[],
+  stopsAtFailure: boolean,
+): Promise<(Failure | undefined)[]> {
+  const kernel = new Rtnetlink();
+  try {
+    return await kernel.doAll(messages, stopsAtFailure);
+  } finally {
+    kernel.close();
+  }
+}
+
+/** By name; 0 for one that is not there. */
+function interfaceIndexes(list: readonly AddressOn[]): ReadonlyMap<string, number> {
+  return new Map([...new Set(list.map(({ device }) => device))].map((name) => [name, if_nametoindex(name)]));
+}
+
+/** The body is struct ifaddrmsg: family (1), prefix length (1), flags (1), scope (1), index (4). */
+function addressMessage(type: number, flags: number, { ip }: AddressOn, index: number): Buffer {
+  const isIpv6 = familyOf(ip) === 6;
+  const body = Buffer.alloc(8);
+  body[0] = isIpv6 ? AF_INET6 : AF_INET;
+  body[1] = isIpv6 ? 128 : 32;
+  body[2] = isIpv6 ? WITHOUT_DETECTION : 0;
+  body[3] = ip.startsWith('127.') ? SCOPE_HOST : SCOPE_UNIVERSE;
+  body.writeInt32LE(index, 4);
+  const value = bytesOf(ip);
+  const attributes: Attribute[] = [
+    { type: IFA.local, value },
+    { type: IFA.address, value },
+  ];
+  return message(type, ASK_FOR_ANSWER | flags, body, attributes);
+}
+
+/** In network order, 4 or 16. */
+function bytesOf(ip: string): Uint8Array {
+  const bytes = Buffer.alloc(16);
+  for (const [at, word] of wordsOf(ip).entries()) bytes.writeInt32BE(word, 4 * at);
+  return familyOf(ip) === 6 ? bytes : bytes.subarray(12);
+}
+
+const NO_RIGHT = 'changing addresses needs CAP_NET_ADMIN: run as root, or add the addresses yourself';
+
+function notAdded({ ip, device }: AddressOn, failure: Failure): IoError {
+  const hints: Record<string, string> = {
+    EPERM: NO_RIGHT,
+    EACCES: `IPv6 is turned off on the interface; to turn it on: sysctl net.ipv6.conf.${device}.disable_ipv6=0`,
+    EEXIST: `somebody added it a moment ago: ip address show dev ${device}`,
+  };
+  return new IoError(
+    `cannot add the address ${ip} to ${device}: ${why(device, failure)}`,
+    hints[failure.code] ?? `the command for it: ${addAddressCommand(ip, device)}`,
+  );
+}
+
+function notRemoved({ ip, device }: AddressOn, failure: Failure): IoError {
+  return new IoError(
+    `cannot remove the address ${ip} from ${device}: ${why(device, failure)}`,
+    failure.code === 'EPERM' ? NO_RIGHT : `the command for it: ip address delete ${asHost(ip)} dev ${device}`,
+  );
+}
+
+const why = (device: string, failure: Failure): string =>
+  failure.code === 'ENODEV' ? `there is no interface ${device}` : sayFailure(failure);
