@@ -9,6 +9,7 @@ import {
   HANDSHAKE,
   isNormal,
   isUsed,
+  LAST_SEEN,
   learnedMtuOf,
   legOf,
   lportOf,
@@ -127,7 +128,7 @@ export class DatapathState {
     this.table = new SessionTable(memory.records, services, legs, seed, onewayMax, (base, end) =>
       this.#onEnd(base, end),
     );
-    this.#restore();
+    this.#restore(plan.lportReserve > 0);
     this.loans.affirmed();
     this.#noteVips();
   }
@@ -208,9 +209,10 @@ export class DatapathState {
 
   /**
    * Goes on with the sessions of a datapath that had this memory before, if there was one. Its gauges stand until all are
-   * counted: whoever reads less meanwhile takes real servers and limits for free.
+   * counted: whoever reads less meanwhile takes real servers and limits for free. `hasReserve`: lports are kept back for known
+   * clients.
    */
-  #restore(): void {
+  #restore(hasReserve: boolean): void {
     const { counters, records, table } = this.memory;
     if (table[0] === 0) return;
     const counted = gaugesLike(this.memory);
@@ -231,7 +233,10 @@ export class DatapathState {
         counters[counterRow(serviceIndex) + COUNTER.sessionsRemoved]++;
       this.admission.ended(records, base);
     };
-    this.table.restore(table[0], onRestored, onGivenUp, isFit);
+    const isKnown = (base: number) =>
+      hasReserve &&
+      this.admission.isKnown(serviceOf(records, base), records, base + CLIENT, records[base + LAST_SEEN]);
+    this.table.restore(table[0], { onRestored, onGivenUp, isFit, isKnown });
     setGauges(this.memory, counted);
   }
 

@@ -1,5 +1,6 @@
 // Sessions that were read from a file, and how they become records of the tables that go on with them.
 import { onEchoAck, onUoaSent, startHandshake } from '../uoa/handshake.ts';
+import { oldestFirst } from './oldest-first.ts';
 import {
   CLIENT,
   CPORT_SERVICE,
@@ -38,7 +39,7 @@ export interface RestoredSession {
   lastSeenMs: number;
 }
 
-/** The least recently used first, which is the order in which SessionTable.restore should meet them. */
+/** The least recently used first: where there is no room for all, it is they that are left out. */
 export class RestoredSessions {
   readonly count: number;
   readonly #saved: Int32Array;
@@ -56,7 +57,7 @@ export class RestoredSessions {
   ) {
     this.count = chosen.length;
     this.#saved = saved;
-    this.#order = oldestFirst(saved, chosen);
+    this.#order = oldestFirst(chosen, (place) => -saved[place * SAVED_WORDS + SAVED.ageMs]!);
     this.#legs = legs;
     this.#seenBaseMs = nowMs - awayMs;
   }
@@ -88,22 +89,6 @@ export class RestoredSessions {
       visit(session);
     }
   }
-}
-
-/** As precise as the order of use is (table.ts), 2^10 ms: so the places can be counted instead of compared. */
-const AGE_SHIFT = 10;
-
-function oldestFirst(saved: Int32Array, chosen: Uint32Array): Uint32Array {
-  const steps = (place: number): number => saved[place * SAVED_WORDS + SAVED.ageMs]! >> AGE_SHIFT;
-  let oldest = 0;
-  for (const place of chosen) oldest = Math.max(oldest, steps(place));
-  /** Where the next one of an age goes; the age of a day is 84,375 steps. */
-  const next = new Uint32Array(oldest + 2);
-  for (const place of chosen) next[oldest - steps(place) + 1]!++;
-  for (let i = 1; i < next.length; i++) next[i]! += next[i - 1]!;
-  const order = new Uint32Array(chosen.length);
-  for (const place of chosen) order[next[oldest - steps(place)]!++] = place;
-  return order;
 }
 
 export interface WrittenSessions {

@@ -8,6 +8,7 @@ import type { Packet } from '../wire/packet.ts';
 import type { Leg } from './leg.ts';
 import { LportHeirs } from './lport-heirs.ts';
 import { type LportPool, NO_SLOT } from './lport-pool.ts';
+import { oldestFirst } from './oldest-first.ts';
 import { Recency } from './recency.ts';
 import {
   CLIENT,
@@ -38,6 +39,16 @@ import { Unanswered } from './unanswered.ts';
  * any more. `reset`: the caller ended it.
  */
 export type SessionEnd = 'expired' | 'evicted' | 'displaced' | 'removed' | 'reset';
+
+/** What SessionTable.restore asks and tells, with the base of a record. */
+export interface Restoring {
+  onRestored(base: number): void;
+  /** It is not taken over, and has any of FLAGS. */
+  onGivenUp?(base: number): void;
+  isFit?(base: number): boolean;
+  /** Of one without an answer, as for `open`; asked when all are restored. */
+  isKnown?(base: number): boolean;
+}
 
 /** A session becomes the most recently used at most this often (as a power of two of milliseconds). */
 const TOUCH_SHIFT = 10;
@@ -214,22 +225,24 @@ export class SessionTable {
   }
 
   /**
-   * Takes over the sessions in the first `slots` records, which another process left: index, recency and lports follow
-   * from them. A record that it did not finish is given up, and so is one for which there is no room or that is not `isFit`;
-   * `onGivenUp` sees it before, when it has any of FLAGS. To be called once, before anything is opened.
+   * Takes over the sessions in the first `slots` records, which another process left: index, order of use and lports follow
+   * from them. A record that it did not finish is given up, and so is one for which there is no room or that is not `isFit`.
+   * To be called once, before anything is opened.
    */
   restore(
     slots: number,
-    onRestored: (base: number) => void,
-    onGivenUp: (base: number) => void = () => {},
-    isFit: (base: number) => boolean = () => true,
+    { onRestored, onGivenUp = () => {}, isFit = () => true, isKnown = () => false }: Restoring,
   ): void {
     const { records } = this;
     const heirs = new LportHeirs();
+    const restored = new Uint32Array(slots);
+    let count = 0;
+    let normal = 0;
     this.#neverUsed = slots;
     for (let slot = 0; slot < slots; slot++) {
       const base = slot * SESSION_WORDS;
-      if (!isFit(base) || !this.#takeOver(base, heirs)) {
+      const hasRoom = isNormal(records, base) ? normal < this.#normal.max : count - normal < this.#oneway.max;
+      if (!hasRoom || !isFit(base) || !this.#takeOver(base, heirs)) {
         if ((records[base + LPORT_FLAGS] & FLAGS) !== 0) onGivenUp(base);
         records.fill(0, base, base + SESSION_WORDS);
         records[base + NEXT] = this.#freeHead;
@@ -238,9 +251,17 @@ export class SessionTable {
       }
       this.#index.link(inboundEntry(base));
       this.#index.link(outboundEntry(base));
-      this.#partOf(base).add(slot);
-      if (!isNormal(records, base)) this.#unanswered.add(this.#poolOf(base), slot, false);
+      restored[count++] = slot;
+      if (isNormal(records, base)) normal++;
       onRestored(base);
+    }
+    for (const slot of oldestFirst(
+      restored.subarray(0, count),
+      (slot) => records[slot * SESSION_WORDS + LAST_SEEN],
+    )) {
+      const base = slot * SESSION_WORDS;
+      this.#partOf(base).add(slot);
+      if (!isNormal(records, base)) this.#unanswered.add(this.#poolOf(base), slot, isKnown(base));
     }
     heirs.takeOver();
   }
@@ -250,8 +271,6 @@ export class SessionTable {
     const { records } = this;
     const { services, legs } = this.#index;
     if (!isUsed(records, base) || services[serviceOf(records, base)] === undefined) return false;
-    const part = this.#partOf(base);
-    if (part.count === part.max) return false;
     const pool = legs[legOf(records, base)]?.pool;
     if (pool === undefined || this.#index.hasLportOf(base)) return false;
     return heirs.claim(pool, lportOf(records, base));

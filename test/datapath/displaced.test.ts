@@ -186,6 +186,28 @@ const list: Row[] = [
     ],
   },
   {
+    name: 'finds those of a predecessor in the order of their use, and of known clients last',
+    plan: { service: game({ lports: { first: 20005, last: 20009 } }), lportReserve: 40 },
+    steps: [
+      known(1, 20005),
+      { lan: fromRealServer({ dport: 20005 }), verdict: 'forward', changed: NORMAL },
+      goes(2, 20006),
+      goes(3, 20007),
+      known(4, 20008),
+      known(5, 20009),
+      goes(2, 20006, {}, 2_000),
+      known(4, 20008, {}),
+      { successor: true, changed: {}, sessions: 5 },
+      goes(6, 20007, DISPLACED),
+      goes(7, 20006, DISPLACED),
+      { lan: fromRealServer({ dport: 20007 }), verdict: 'forward', changed: NORMAL },
+      { lan: fromRealServer({ dport: 20006 }), verdict: 'forward', changed: NORMAL },
+      goes(8, 20009, DISPLACED),
+      { lan: fromRealServer({ dport: 20009 }), verdict: 'forward', changed: NORMAL },
+      goes(9, 20008, DISPLACED),
+    ],
+  },
+  {
     name: 'goes on by the order of use with more lports',
     plan: { service: game() },
     steps: [

@@ -63,7 +63,7 @@ describe('a session that moves to another leg', () => {
       },
     });
     const mover = makeTable(4, { records: watched, lports: LPORTS });
-    mover.table.restore(slots, () => {});
+    mover.table.restore(slots, { onRestored: () => {} });
     states.length = 0;
     const moved = sessions[2]!;
     const lport = mover.legs[1]!.pool.take();
@@ -73,7 +73,7 @@ describe('a session that moves to another leg', () => {
     assert.ok(states.length >= 4);
     for (const [step, records] of states.entries()) {
       const after = makeTable(4, { records, lports: LPORTS });
-      after.table.restore(slots, () => {});
+      after.table.restore(slots, { onRestored: () => {} });
       for (const [index, { base, leg, lport: own }] of sessions.entries()) {
         if (base === moved.base) continue;
         assert.equal(baseOf(after.table.find(request(index + 1))), base, `write ${step}`);
@@ -145,7 +145,7 @@ describe('a restored session table', () => {
     }
     const { records, usedSlots } = table;
     const after = makeTable(records.length / SESSION_WORDS, { records, lports: LPORTS, onewayMax: 2 });
-    after.table.restore(usedSlots, () => {});
+    after.table.restore(usedSlots, { onRestored: () => {} });
     const expected = [true, true, false, false, false, true, true, true];
     assert.deepEqual(
       expected.map((_, n) => after.has(n)),

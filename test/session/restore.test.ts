@@ -19,7 +19,7 @@ function leave(clients: readonly number[], max = 50) {
 function takeOver(records: Int32Array, slots: number) {
   const made = makeTable(records.length / SESSION_WORDS, { records, lports: LPORTS });
   const restored: number[] = [];
-  made.table.restore(slots, (base) => restored.push(base));
+  made.table.restore(slots, { onRestored: (base) => restored.push(base) });
   return { ...made, restored };
 }
 

@@ -143,7 +143,7 @@ function takeOver(
     const options = share ? { worker: { worker, workers: tables } } : {};
     const one = makeTable(max, { records, lports: LPORTS, onewayMax, ...options });
     const bases: number[] = [];
-    one.table.restore(table[0]!, (base) => bases.push(base));
+    one.table.restore(table[0]!, { onRestored: (base) => bases.push(base) });
     return { ...one, records, slots: table[0]!, bases };
   });
   return { made, outcome };

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { LportPool } from '../../src/session/lport-pool.ts';
-import { lportOf } from '../../src/session/session.ts';
+import { LAST_SEEN, lportOf } from '../../src/session/session.ts';
 import { makeTable, request } from './sample.ts';
 
 const LPORTS = { first: 5000, last: 5007 };
@@ -18,6 +18,7 @@ const KINDS = [
   'touch',
   'move',
   'replan',
+  'restart',
   'wait',
 ] as const;
 
@@ -40,9 +41,9 @@ const step = fc.record({
 test('it is the session without an answer that was used least recently, of clients who were answered before the last', () => {
   const property = fc.property(fc.array(step, { minLength: 80, maxLength: 160 }), (steps) => {
     const ended: number[] = [];
-    const made = makeTable(100, { lports: LPORTS, onEnd: (base) => ended.push(base) });
-    const { table, service } = made;
-    let { legs } = made;
+    const onEnd = (base: number) => ended.push(base);
+    const { service, ...made } = makeTable(100, { lports: LPORTS, onEnd });
+    let { table, legs } = made;
     /** In the order of use. */
     let alive: Session[] = [];
     let n = 0;
@@ -85,6 +86,17 @@ test('it is the session without an answer that was used least recently, of clien
         ended.length = 0;
         table.reconfigure([service], legs);
         alive = before.filter(({ base }) => !ended.includes(base));
+      } else if (what === 'restart') {
+        const { records, usedSlots } = table;
+        // Its lports are those of the last plan.
+        const { table: next } = makeTable(100, { records, onEnd });
+        legs = legs.map((old) => ({ ...old, pool: new LportPool(LPORTS.first, LPORTS.last + 2) }));
+        next.reconfigure([service], legs);
+        const isKnown = (base: number) => alive.find((other) => other.base === base)!.isKnown;
+        next.restore(usedSlots, { onRestored: () => {}, isKnown });
+        table = next;
+        const seen = ({ base }: Session) => records[base + LAST_SEEN]!;
+        alive.sort((a, b) => seen(a) - seen(b) || a.base - b.base);
       } else if (one === undefined) continue;
       else if (what === 'end') {
         table.end(one.base, 'expired');
