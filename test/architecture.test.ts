@@ -96,7 +96,7 @@ const MAY_IMPORT: Record<string, { of: string[]; types?: string[]; instead: stri
     instead: 'the lab runs the product as a program, from outside',
   },
   sniff: {
-    of: ['wire', 'io', 'steer', 'sys'],
+    of: ['wire', 'io', 'sys'],
     instead: 'sniff is an outside witness: it knows bytes, not the proxy',
   },
   'version.ts': { of: [], instead: 'it reads one number' },

@@ -2,11 +2,11 @@
 // host costs little; a second socket per interface, which nobody reads, counts the others.
 import { readFileSync } from 'node:fs';
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { BPF, BPF_IF, BpfAssembler, Label } from '../steer/bpf-assembler.ts';
 import { watchReadable } from '../sys/epoll.ts';
 import { SysError } from '../sys/libc.ts';
 import { ALL_INTERFACES, listen, type PacketListener } from '../sys/packet-listener.ts';
 import { interfaceIndex } from '../sys/packet-socket.ts';
+import { encodeProgram } from '../sys/socket-filter.ts';
 import { type Waitable, waiting } from '../sys/waitable.ts';
 import { CaptureError } from './capture-error.ts';
 import type { CapturedPacket } from './captured-packet.ts';
@@ -141,9 +141,9 @@ function open(device: string): Watched {
     );
   }
   try {
-    const listener = listen(index, candidates(), BUFFER_BYTES);
+    const listener = listen(index, CANDIDATES, BUFFER_BYTES);
     try {
-      return { device, listener, counter: listen(index, all(), 0) };
+      return { device, listener, counter: listen(index, ALL, 0) };
     } catch (error) {
       listener.close();
       throw error;
@@ -164,33 +164,31 @@ function interfaceNames(): string[] {
   return lines.map((line) => line.slice(0, line.indexOf(':')).trim());
 }
 
-/** IPv4 with options or protocol 248; IPv6 with 248 or an extension header; whatever has a VLAN tag. */
-function candidates(): Uint8Array {
-  const program = new BpfAssembler();
-  const [ipv4, ipv6, yes, no] = [new Label(), new Label(), new Label(), new Label()];
-  program.do(BPF.loadHalf, ANCILLARY_PROTOCOL);
-  program.branch(BPF_IF.equal, 0x0800, ipv4);
-  program.branch(BPF_IF.equal, 0x86dd, ipv6);
-  for (const tag of [0x8100, 0x88a8, 0x9100]) program.branch(BPF_IF.equal, tag, yes);
-  program.goto(no);
-  program.place(ipv4);
-  program.do(BPF.loadByte, 9);
-  program.branch(BPF_IF.equal, 248, yes);
-  program.do(BPF.loadByte, 0);
-  program.branch(BPF_IF.greater, 0x45, yes, no);
-  program.place(ipv6);
-  program.do(BPF.loadByte, 6);
-  for (const next of [248, 60, 44, 43]) program.branch(BPF_IF.equal, next, yes);
-  program.branch(BPF_IF.equal, 0, yes, no);
-  program.place(yes);
-  program.do(BPF.ret, ACCEPT);
-  program.place(no);
-  program.do(BPF.ret, 0);
-  return program.assemble();
-}
+/** Codes of linux/bpf_common.h: A = the half word or byte at k; whether A is k, or greater; the end, with k bytes. */
+const [HALF, BYTE, EQUAL, GREATER, RETURN] = [0x28, 0x30, 0x15, 0x25, 0x06];
 
-function all(): Uint8Array {
-  const program = new BpfAssembler();
-  program.do(BPF.ret, 1);
-  return program.assemble();
-}
+/** IPv4 with options or protocol 248; IPv6 with 248 or an extension header; whatever has a VLAN tag. */
+const CANDIDATES = encodeProgram([
+  [HALF, ANCILLARY_PROTOCOL],
+  [EQUAL, 0x0800, 4, 0],
+  [EQUAL, 0x86dd, 7, 0],
+  [EQUAL, 0x8100, 12, 0],
+  [EQUAL, 0x88a8, 11, 0],
+  [EQUAL, 0x9100, 10, 11],
+  // IPv4: protocol, length of the header
+  [BYTE, 9],
+  [EQUAL, 248, 8, 0],
+  [BYTE, 0],
+  [GREATER, 0x45, 6, 7],
+  // IPv6: next header
+  [BYTE, 6],
+  [EQUAL, 248, 4, 0],
+  [EQUAL, 60, 3, 0],
+  [EQUAL, 44, 2, 0],
+  [EQUAL, 43, 1, 0],
+  [EQUAL, 0, 0, 1],
+  [RETURN, ACCEPT],
+  [RETURN, 0],
+]);
+
+const ALL = encodeProgram([[RETURN, 1]]);

@@ -9,6 +9,25 @@ const SO_ATTACH_FILTER = 26;
 const SO_GET_FILTER = 26;
 const INSTRUCTION_LEN = 8;
 
+/**
+ * Operation, operand, and for a condition how many instructions to skip when it holds and when not (struct sock_filter;
+ * Linux Documentation/networking/filter.rst).
+ */
+export type Instruction = readonly [code: number, k: number, yes?: number, no?: number];
+
+/** The program as bytes, in this machine's order. */
+export function encodeProgram(instructions: readonly Instruction[]): Uint8Array {
+  const bytes = Buffer.from(new ArrayBuffer(instructions.length * INSTRUCTION_LEN));
+  for (const [index, [code, k, yes = 0, no = 0]] of instructions.entries()) {
+    const at = index * INSTRUCTION_LEN;
+    bytes.writeUInt16LE(code, at);
+    bytes[at + 2] = yes;
+    bytes[at + 3] = no;
+    bytes.writeInt32LE(k, at + 4);
+  }
+  return bytes;
+}
+
 /** Lets no packet pass: BPF_RET | BPF_K, 0. Packets that it stops are counted nowhere. */
 export const DROP_ALL: Uint8Array = new Uint8Array(new ArrayBuffer(INSTRUCTION_LEN)).fill(0x06, 0, 1);
 
