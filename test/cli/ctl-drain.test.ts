@@ -3,7 +3,10 @@ import assert from 'node:assert/strict';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { describe, it, type TestContext } from 'node:test';
+import { commandLines } from './command-lines.ts';
 import { uoaProxyBeside } from './ctl-program.ts';
+
+const uoaProxy = commandLines();
 
 interface Stats {
   draining: boolean;
@@ -59,14 +62,14 @@ describe('ctl drain waits', () => {
   for (const [name, steps, stdout] of rows) {
     it(name, async (t) => {
       const admin = await startScript(t, ...steps);
-      const outcome = await uoaProxyBeside(t, 'ctl', '--admin', admin, 'drain');
+      const outcome = await uoaProxy('ctl', '--admin', admin, 'drain');
       assert.deepEqual(outcome, { code: 0, stdout, stderr: '' });
     });
   }
 
   it('and prints the answer only with --json', async (t) => {
     const admin = await startScript(t, sessions(2, 1), 'gone');
-    const { code, stdout } = await uoaProxyBeside(t, 'ctl', '--admin', admin, '--json', 'drain');
+    const { code, stdout } = await uoaProxy('ctl', '--admin', admin, '--json', 'drain');
     assert.deepEqual([code, JSON.parse(stdout)], [0, { draining: true, timeoutMs: 60_000 }]);
   });
 
@@ -81,7 +84,7 @@ describe('ctl drain waits', () => {
 
   it('not with --no-wait', async (t) => {
     const admin = await startScript(t, sessions(2, 1));
-    assert.deepEqual(await uoaProxyBeside(t, 'ctl', '--admin', admin, 'drain', '--no-wait'), {
+    assert.deepEqual(await uoaProxy('ctl', '--admin', admin, 'drain', '--no-wait'), {
       code: 0,
       stdout: FIRST,
       stderr: '',
