@@ -1,46 +1,37 @@
 // What the control plane (proxy.ts, workers.ts) and the datapath processes (worker.ts) say to each other, and what both
 // must agree on.
 import type { DatapathPlan } from './datapath/plan.ts';
-import type { CaptureFilter } from './io/capture-program.ts';
-import { IO_COUNTERS, type IoPort, ioRows } from './io/packet-io.ts';
-import type { KnownPlan } from './steer/known-sources.ts';
+import { IO_COUNTERS, type IoPort, type IoStart, ioRows } from './io/packet-io.ts';
 import type { SteeringPlan } from './steer/steering.ts';
 
 /**
- * File descriptors in a datapath process: the shared memory; its rings (Rings.sockets); where known sources have rings of
- * their own, the memory of those; and with several workers the socket on which the others pass packets on to it, and those
- * to each worker.
+ * File descriptors in a datapath process: the shared memory; with several workers the socket on which the others pass packets
+ * on to it, and those to each worker; and last those of its packet I/O (IoHost.fds).
  */
 export const MEMORY_FD = 4;
-export const FIRST_RING_FD = MEMORY_FD + 1;
+export const INBOX_FD = MEMORY_FD + 1;
+export const FIRST_OUTBOX_FD = INBOX_FD + 1;
+export const firstIoFd = (workers: number): number => (workers === 1 ? INBOX_FD : FIRST_OUTBOX_FD + workers);
 
 /** The plan with what the packet I/O must know of each port. */
 export interface WorkerPlan extends DatapathPlan {
   readonly ports: readonly IoPort[];
 }
 
-export interface WorkerStart {
+export interface WorkerStart extends WorkerReplan {
   kind: 'start';
-  plan: WorkerPlan;
   /** Where this worker's part of the shared memory begins, and how long all of it is. */
   memoryOff: number;
   memoryBytes: number;
-  /** One per port. */
-  filters: CaptureFilter[];
-  bufferSize: number;
-  /** Frame size and number of the rings; undefined: packet I/O is pcap. */
-  rings: { frameBytes: number; frames: number }[] | undefined;
-  /** Undefined where known sources have no rings of their own. */
-  known: KnownPlan | undefined;
-  busyPoll: boolean;
-  /** How packets are shared out to several workers. */
-  steering: SteeringPlan | undefined;
+  /** How many descriptors its packet I/O has. */
+  ioFds: number;
 }
 
 /** What takes the place of the plan at work; ports and memory stay. */
 export interface WorkerReplan {
   plan: WorkerPlan;
-  filters: CaptureFilter[];
+  io: IoStart;
+  /** Which worker a packet belongs to; undefined for one worker. */
   steering: SteeringPlan | undefined;
 }
 

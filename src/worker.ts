@@ -4,21 +4,22 @@ import { randomBytes, randomInt } from 'node:crypto';
 import { Datapath } from './datapath/datapath.ts';
 import { type DatapathMemory, mapMemory, memoryBytes } from './datapath/memory.ts';
 import type { Siblings } from './datapath/plan.ts';
-import { type IoOptions, type PacketIo, SIDE } from './io/packet-io.ts';
-import { openPcapIo } from './io/pcap.ts';
-import { openRingIo } from './io/ring.ts';
+import type { IoMode } from './io/io-mode.ts';
+import { MODES, openPacketIo } from './io/modes.ts';
+import type { IoOptions, PacketIo } from './io/packet-io.ts';
 import { NextHops } from './route/next-hop.ts';
 import { Paths } from './route/paths.ts';
 import { Crew } from './steer/crew.ts';
-import { KnownSources } from './steer/known-sources.ts';
 import { Owners, type SteeringPlan } from './steer/steering.ts';
 import { IoError } from './sys/io-error.ts';
 import { dieWithParent } from './sys/process.ts';
 import { preferMainThread } from './sys/scheduling.ts';
 import { mapSharedMemory } from './sys/shared-memory.ts';
 import {
-  FIRST_RING_FD,
+  FIRST_OUTBOX_FD,
   type FromWorker,
+  firstIoFd,
+  INBOX_FD,
   ioCells,
   MEMORY_FD,
   nowMs,
@@ -30,7 +31,8 @@ import {
 /** How often expiry and the kernel's loss counters are looked after. */
 const TICK_MS = 100;
 
-export function runWorker(): void {
+/** `modes` are the kinds of packet I/O that it can be told to open. */
+export function runWorker(modes: readonly IoMode[] = MODES): void {
   dieWithParent(Number(process.argv[2]));
   preferMainThread();
   let running: Running | undefined;
@@ -41,7 +43,7 @@ export function runWorker(): void {
     }
     try {
       if (message.kind === 'start') {
-        running = start(message);
+        running = start(message, modes);
         tell({ kind: 'ready' });
       } else {
         running?.replan(message);
@@ -61,8 +63,8 @@ interface Running {
   stop(): void;
 }
 
-function start(message: WorkerStart): Running {
-  const { plan, filters, bufferSize, rings, busyPoll } = message;
+function start(message: WorkerStart, modes: readonly IoMode[]): Running {
+  const { plan } = message;
   const buffer = mapSharedMemory(MEMORY_FD, message.memoryBytes);
   const memories = mapAll(buffer, message);
   const self = plan.worker?.worker ?? 0;
@@ -73,17 +75,13 @@ function start(message: WorkerStart): Running {
   const paths = new Paths(hops, plan.ports);
   let io: PacketIo;
   const crew = joinCrew(message, memories);
-  const known = message.known && new KnownSources(message.known, knownFd(message));
-  const wan = [...plan.ports.keys()].filter((index) => (plan.ports[index].side & SIDE.wan) !== 0);
   const datapath = new Datapath(
     plan,
     memory,
     (frame, off, len) => io.send(frame, off, len),
     [seed[0], seed[1]],
     crew?.siblings,
-    (words, at, cport) => {
-      for (const portIndex of wan) known?.noteClient(words, at, cport, portIndex);
-    },
+    (words, at, cport) => io.noteClient(words, at, cport),
     paths,
     (count) => randomInt(count),
   );
@@ -101,8 +99,6 @@ function start(message: WorkerStart): Running {
         ];
   const options: IoOptions = {
     ports: plan.ports,
-    filters,
-    bufferSize,
     onPacket: (frame, off, end, portIndex, nowMs, isMerged) => {
       datapath.receive(frame, off, end, portIndex, nowMs, isMerged);
       return datapath.isAnswered;
@@ -121,24 +117,16 @@ function start(message: WorkerStart): Running {
     nowMs: () => clock.nowMs(),
     hops,
     others,
-    known,
-    busyPoll,
   };
-  io =
-    rings === undefined
-      ? openPcapIo(options)
-      : openRingIo(
-          options,
-          rings.map((ring, index) => ({ fd: FIRST_RING_FD + index, ...ring })),
-        );
+  io = openPacketIo(message.io, ioFds(message), options, modes);
   const timer = setInterval(() => {
     datapath.tick(clock.nowMs());
     io.poll();
     memory.pulse[0]!++;
   }, TICK_MS);
   return {
-    replan: ({ plan, filters, steering }) => {
-      io.setFilters(filters);
+    replan: ({ plan, io: start, steering }) => {
+      io.reconfigure(start);
       if (steering !== undefined) crew?.steer(steering);
       datapath.reconfigure(plan);
     },
@@ -150,7 +138,10 @@ function start(message: WorkerStart): Running {
   };
 }
 
-const knownFd = ({ rings }: WorkerStart): number => FIRST_RING_FD + (rings?.length ?? 0);
+function ioFds({ plan, ioFds }: WorkerStart): number[] {
+  const first = firstIoFd(plan.worker?.workers ?? 1);
+  return Array.from({ length: ioFds }, (_, index) => first + index);
+}
 
 /** What each worker writes to, one after the other; this one's begins at `memoryOff`. */
 function mapAll(buffer: ArrayBuffer, { plan, memoryOff }: WorkerStart): DatapathMemory[] {
@@ -164,14 +155,13 @@ function mapAll(buffer: ArrayBuffer, { plan, memoryOff }: WorkerStart): Datapath
 
 /** The other workers, when there are any. */
 function joinCrew(
-  { plan, rings, known, steering }: WorkerStart,
+  { plan, steering }: WorkerStart,
   memories: readonly DatapathMemory[],
 ): { inbox: Crew; siblings: Siblings; steer(steering: SteeringPlan): void } | undefined {
-  if (plan.worker === undefined || rings === undefined || steering === undefined) return undefined;
+  if (plan.worker === undefined || steering === undefined) return undefined;
   const self = plan.worker.worker;
-  const inboxFd = FIRST_RING_FD + rings.length + (known === undefined ? 0 : 1);
-  const sendFds = Array.from({ length: plan.worker.workers }, (_, worker) => inboxFd + 1 + worker);
-  const inbox = new Crew(self, inboxFd, sendFds);
+  const sendFds = Array.from({ length: plan.worker.workers }, (_, worker) => FIRST_OUTBOX_FD + worker);
+  const inbox = new Crew(self, INBOX_FD, sendFds);
   let owners = new Owners(steering);
   const siblings: Siblings = {
     self,

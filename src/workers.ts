@@ -45,7 +45,7 @@ const V8_OPTIONS = ['--no-memory-reducer'];
 
 export interface WorkerSpec {
   start: WorkerStart;
-  /** Passed on as descriptors 4, 5 ... */
+  /** Passed on as descriptors 4, 5 ..., see MEMORY_FD. */
   fds: readonly number[];
 }
 
@@ -290,11 +290,7 @@ function launch({ fds }: WorkerSpec, entry: string): ChildProcess {
   return child;
 }
 
-const replanOf = ({ start: { plan, filters, steering } }: WorkerSpec): WorkerReplan => ({
-  plan,
-  filters,
-  steering,
-});
+const replanOf = ({ start: { plan, io, steering } }: WorkerSpec): WorkerReplan => ({ plan, io, steering });
 
 /** Resolves when the worker has it; also when it ends, because its successor starts with it. */
 async function ask(child: ChildProcess, message: ReplanRequest, timeoutMs: number): Promise<void> {

@@ -5,44 +5,38 @@ import { type AdminSources, OperationError, type ReloadOutcome } from '../admin/
 import type { Config } from '../config/schema.ts';
 import { ClientTable } from '../datapath/client-table.ts';
 import { COUNTER, counterRow } from '../datapath/counters.ts';
-import { commonBytes, mapMemory, memoryBytes } from '../datapath/memory.ts';
 import { legPlans, poolKey } from '../datapath/plan.ts';
 import { Totals } from '../datapath/totals.ts';
 import { defaultRoutesAstray, portsDown } from '../host/host.ts';
+import { openIoHost } from '../io/modes.ts';
 import { SIDE } from '../io/packet-io.ts';
+import { numberServices } from '../service/numbering.ts';
 import { type ServicePlan, serverName } from '../service/plan.ts';
 import { listSessions } from '../session/snapshot.ts';
 import { randomSteeringKey } from '../steer/steering.ts';
-import { createSharedMemory } from '../sys/shared-memory.ts';
-import { closeSocketPair, openSocketPair, type SocketPair } from '../sys/socket-pair.ts';
-import { ioCells, nowMs } from '../worker-protocol.ts';
+import { nowMs } from '../worker-protocol.ts';
 import { Workers } from '../workers.ts';
 import { Drain } from './drain.ts';
-import type { Foundation } from './foundation.ts';
 import { HealthWatch } from './health-watch.ts';
 import { HostWatch } from './host-watch.ts';
-import { closeRings, provideRings, ringFds, wantedWorkers } from './packet-rings.ts';
 import {
   addressesOf,
   draftServices,
-  drawUp,
-  type Fixed,
   planHostOf,
   randomSeed,
   spaciousCapacity,
-  steeringOf,
   withoutServicesThatAreOut,
-  workerPlans,
+  workerReplans,
 } from './planning.ts';
 import { Presence } from './presence.ts';
 import { watchPulse } from './pulse.ts';
 import { Reloader } from './reload.ts';
+import type { Runtime } from './runtime.ts';
 import { holdStateFile, SavedSessions, saveState } from './saved-sessions.ts';
 import { ServerBoard } from './server-board.ts';
 import { inSlices } from './slices.ts';
-
-/** What may wait for one worker from the others: some dozens of the largest datagrams. */
-const HANDOVER_BYTES = 4 << 20;
+import { wantedWorkers } from './worker-count.ts';
+import { makeWorkerSpecs } from './worker-specs.ts';
 
 /** How a drain ends, so that a service manager does not start again what was to end. */
 const EXIT_DRAINED = 10;
@@ -57,7 +51,7 @@ export type Undo = (() => Promise<void>)[];
 
 export class ControlPlane {
   readonly ended: Promise<End>;
-  readonly #foundation: Foundation;
+  readonly #runtime: Runtime;
   readonly #reloader: Reloader;
   readonly #saved: SavedSessions | undefined;
   #readiness = { ready: false, reason: 'starting' };
@@ -65,18 +59,18 @@ export class ControlPlane {
   readonly #hostWatch: HostWatch;
   #end: (end: End) => void = () => {};
 
-  private constructor(foundation: Foundation, reloader: Reloader, saved: SavedSessions | undefined) {
+  private constructor(runtime: Runtime, reloader: Reloader, saved: SavedSessions | undefined) {
     this.#saved = saved;
-    this.#foundation = foundation;
+    this.#runtime = runtime;
     this.#reloader = reloader;
-    this.#hostWatch = new HostWatch(() => reloader.followHost(), foundation.log);
+    this.#hostWatch = new HostWatch(() => reloader.followHost(), runtime.log);
     this.ended = new Promise((resolve) => {
       this.#end = resolve;
     });
-    const { control } = foundation.memories[0]!.common;
+    const { control } = runtime.memories[0]!.common;
     const end = () => this.#end({ exitCode: EXIT_DRAINED, isWanted: true });
-    this.#drain = new Drain(control, () => this.#sessionCount(), end, foundation.log);
-    void foundation.crew.ended.then((exitCode) => {
+    this.#drain = new Drain(control, () => this.#sessionCount(), end, runtime.log);
+    void runtime.workers.ended.then((exitCode) => {
       this.#readiness = { ready: false, reason: 'the datapath process ended' };
       this.#end({ exitCode, isWanted: false });
     });
@@ -94,59 +88,37 @@ export class ControlPlane {
     for (const line of defaultRoutesAstray(host.ports, vips)) log.warn(line);
     const drafts = draftServices(config, host);
     const capacity = spaciousCapacity(drafts);
-    const blueprint = drawUp(config, host, drafts, [], capacity);
+    const services = numberServices(drafts, [], capacity);
     const wanted = wantedWorkers(config, log);
     const stateLock = holdStateFile(config, log);
     undo.push(async () => stateLock?.release());
-    const saved = SavedSessions.load(config, blueprint.services, log);
+    const saved = SavedSessions.load(config, services, log);
     const steeringKey = saved?.steeringKey(wanted) ?? randomSteeringKey();
-    const io = provideRings(
-      config,
-      host.ports,
-      blueprint.capture.filters,
-      steeringOf(blueprint, wanted, steeringKey),
+    const io = openIoHost(config.io.mode, {
+      capture: { ...addressesOf(config), ports: host.ports },
+      workers: wanted,
+      steeringKey,
+      bufferSize: config.io.bufferSize,
+      busyPoll: config.io.busyPoll,
+      maxSessions: config.sessions.max,
       log,
-    );
-    undo.push(async () => closeRings(io));
-    const fixed: Fixed = { capacity, workers: io.workers, sharedSeed: randomSeed() };
-    const plans = workerPlans(config, host, blueprint.services, fixed);
-    const cells = ioCells(host.ports.length);
-    const common = commonBytes(plans[0]!);
-    const regionBytes = memoryBytes(plans[0]!, cells);
-    const allBytes = common + regionBytes * io.workers;
-    const { fd, buffer } = createSharedMemory('uoa-proxy', allBytes);
-    const memories = plans.map((own, worker) => mapMemory(buffer, own, cells, common + worker * regionBytes));
-    const steering = steeringOf(blueprint, io.workers, steeringKey);
-    saved?.write(memories, config, steering, fixed.sharedSeed);
-    const pairs = io.workers === 1 ? [] : plans.map(() => openSocketPair(HANDOVER_BYTES));
-    undo.push(async () => pairs.forEach(closeSocketPair));
-    const crew = new Workers(
-      plans.map((plan, worker) => ({
-        start: {
-          kind: 'start',
-          plan,
-          memoryOff: common + worker * regionBytes,
-          memoryBytes: allBytes,
-          filters: blueprint.capture.filters,
-          bufferSize: config.io.bufferSize,
-          rings: io.rings?.sockets[worker]?.map(({ frameBytes, frames }) => ({ frameBytes, frames })),
-          known: io.known?.plan,
-          busyPoll: config.io.busyPoll,
-          steering,
-        },
-        fds: [fd, ...ringFds(io, worker), ...crewFds(pairs, worker)],
-      })),
-      log,
-    );
-    undo.push(() => crew.stop());
-    // What comes from now on waits in the rings; where the start fails it was looked at only.
-    io.rings?.start();
-    crew.launch();
+    });
+    undo.push(async () => io.close());
+    const layout = { capacity, workers: io.workers, sharedSeed: randomSeed() };
+    const replans = workerReplans(config, host, services, { layout, steeringKey }, io);
+    const { specs, memories, close } = makeWorkerSpecs(replans, io);
+    undo.push(async () => close());
+    saved?.write(memories, config, replans[0]!.steering, layout.sharedSeed);
+    const workers = new Workers(specs, log);
+    undo.push(() => workers.stop());
+    // What comes from now on waits; where the start fails it was looked at only.
+    io.start();
+    workers.launch();
     const board = new ServerBoard(memories[0]!.common, log);
-    board.update(blueprint.services);
+    board.update(services);
     const presence = new Presence(log);
-    const totals = new Totals(memories, blueprint.services);
-    const foundation = { log, io, fixed, steeringKey, memories, totals, presence, board, crew };
+    const totals = new Totals(memories, services);
+    const runtime = { log, io, layout, steeringKey, memories, totals, presence, board, workers };
     const health = new HealthWatch(
       board,
       () => {
@@ -156,8 +128,8 @@ export class ControlPlane {
       log,
     );
     undo.push(() => health.stop());
-    const reloader = new Reloader(foundation, health, reread, config, host, blueprint);
-    return new ControlPlane(foundation, reloader, saved);
+    const reloader = new Reloader(runtime, health, reread, { config, host, services, replans });
+    return new ControlPlane(runtime, reloader, saved);
   }
 
   get services(): readonly ServicePlan[] {
@@ -166,7 +138,7 @@ export class ControlPlane {
 
   /** Serves from when it resolves. */
   async start(undo: Undo): Promise<void> {
-    const { crew, log, memories, presence } = this.#foundation;
+    const { workers, log, memories, presence } = this.#runtime;
     const { config, host } = this.#reloader;
     const { missing } = host;
     const spec = { ...addressesOf(config), missing, assignAddresses: config.io.assignAddresses };
@@ -174,12 +146,12 @@ export class ControlPlane {
     undo.push(() => presence.end());
     await prepared.commit();
     undo.push(async () => {
-      await crew.stop();
-      saveState(this.#reloader.config, this.#reloader.services, memories, this.#foundation.steeringKey, log);
+      await workers.stop();
+      saveState(this.#reloader.config, this.#reloader.services, memories, this.#runtime.steeringKey, log);
     });
-    await crew.start();
+    await workers.start();
     const pulses = memories.map(({ pulse }) => pulse);
-    const unwatch = watchPulse(crew, pulses, log);
+    const unwatch = watchPulse(workers, pulses, log);
     undo.push(async () => unwatch());
     this.#saved?.forget();
     this.#reloader.start();
@@ -199,10 +171,10 @@ export class ControlPlane {
   }
 
   summary(): Record<string, unknown> {
-    const { io, presence } = this.#foundation;
+    const { io, presence } = this.#runtime;
     const { config, host } = this.#reloader;
     return {
-      io: io.ioMode,
+      io: io.mode,
       ports: host.ports.map(({ name, side, mtu }) => `${name} (${sideName(side)}, mtu ${mtu})`),
       services: config.services.map(({ name }) => name),
       guard: presence.guardTable,
@@ -210,7 +182,7 @@ export class ControlPlane {
   }
 
   adminSources(version: string): Omit<AdminSources, 'logLinesLost'> {
-    const { board, crew, io, memories, totals } = this.#foundation;
+    const { board, workers, io, memories, totals } = this.#runtime;
     const reloader = this.#reloader;
     /** The same until a change: there may be 65,535, and a scrape reads them twice. */
     let legs = { of: reloader.services, list: withCapacity(reloader.services) };
@@ -232,13 +204,13 @@ export class ControlPlane {
       io: totals.io,
       refresh: () => totals.refresh(),
       ports: reloader.host.ports,
-      ioMode: io.ioMode,
+      ioMode: io.mode,
       readiness: () => this.#readinessNow(),
       clientsUncounted: () => ClientTable.uncounted(memories[0]!.common.clients),
       isDraining: () => this.#drain.isOn,
       reloads: () => reloader.history(),
       hostChanges: () => this.#hostWatch.counts,
-      workers: () => crew.pids.map((pid, index) => ({ pid, restarts: crew.restarts[index]! })),
+      workers: () => workers.pids.map((pid, index) => ({ pid, restarts: workers.restarts[index]! })),
       sessions: {
         list: (query) => {
           const tables = memories.map(({ records, table }) => ({ records, slots: table[0]! }));
@@ -258,14 +230,14 @@ export class ControlPlane {
 
   #readinessNow(): { ready: boolean; reason: string } {
     if (!this.#readiness.ready) return this.#readiness;
-    const { board, crew } = this.#foundation;
+    const { board, workers } = this.#runtime;
     const { config, host } = this.#reloader;
     const count = config.services.length;
     const outages = board.outages();
     const troubles = [
       ...(this.#drain.isOn ? ['draining: no new sessions'] : []),
       ...portsDown(host.ports),
-      ...crew.missing.map((n) => `datapath process ${n} is starting again`),
+      ...workers.missing.map((n) => `datapath process ${n} is starting again`),
       ...outages
         .filter(({ isServed }) => !isServed)
         .map(({ service, text }) => `service ${service}: ${text}`),
@@ -293,7 +265,7 @@ export class ControlPlane {
   }
 
   #sessionCount(): number {
-    const { totals } = this.#foundation;
+    const { totals } = this.#runtime;
     totals.refresh();
     const { counters } = totals;
     return this.services.reduce((sum, { index }) => {
@@ -312,10 +284,6 @@ function withCapacity(services: readonly ServicePlan[]): { index: number; lip: s
     return { index: leg.index, lip: leg.lip, capacity: isFirst ? leg.lports.last - leg.lports.first + 1 : 0 };
   });
 }
-
-/** What a worker reads from the others, and how it reaches each. */
-const crewFds = (pairs: readonly SocketPair[], worker: number): number[] =>
-  pairs.length === 0 ? [] : [pairs[worker]!.receiveFd, ...pairs.map(({ sendFd }) => sendFd)];
 
 const sideName = (side: number): string =>
   side === SIDE.both ? 'wan and lan' : side === SIDE.wan ? 'wan' : 'lan';

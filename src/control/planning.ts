@@ -5,10 +5,11 @@ import type { Config, ServiceConfig } from '../config/schema.ts';
 import { targetsOf } from '../config/targets.ts';
 import type { GuardSpec } from '../host/guard.ts';
 import { type HostPlan, planHost } from '../host/host.ts';
-import { type CaptureFilters, captureFilters } from '../io/capture-program.ts';
+import { captureFilters } from '../io/capture-program.ts';
+import type { IoHost } from '../io/io-mode.ts';
 import { type IoPort, SIDE } from '../io/packet-io.ts';
 import { LEN_MAX } from '../route/route-mtu.ts';
-import { type Capacity, isSameService, numberServices } from '../service/numbering.ts';
+import { type Capacity, isSameService } from '../service/numbering.ts';
 import {
   lipsTowards,
   planService,
@@ -16,16 +17,10 @@ import {
   type ServicePlan,
   serverName,
 } from '../service/plan.ts';
-import type { SteeringPlan } from '../steer/steering.ts';
+import { steeringPlan } from '../steer/steering.ts';
 import { IoError } from '../sys/io-error.ts';
 import { familyOf } from '../wire/address.ts';
-import type { WorkerPlan } from '../worker-protocol.ts';
-
-/** What config and host come to; `services` also has the real servers that are leaving. */
-export interface Blueprint extends GuardSpec {
-  services: readonly ServicePlan[];
-  capture: CaptureFilters;
-}
+import type { WorkerPlan, WorkerReplan } from '../worker-protocol.ts';
 
 /** What the shared memory is made for, so that a reload can add to it. */
 export function spaciousCapacity(services: readonly ServiceDraft[]): Capacity {
@@ -105,33 +100,6 @@ function stuckLip(lips: readonly string[], ip: string): string {
     : `the LIP ${stuck} cannot reach it: loopback addresses are for real servers on this host`;
 }
 
-/** Throws a CapacityError, or an IoError. */
-export function drawUp(
-  config: Config,
-  host: HostPlan,
-  drafts: readonly ServiceDraft[],
-  before: readonly ServicePlan[],
-  capacity: Capacity,
-): Blueprint {
-  const addresses = addressesOf(config);
-  return {
-    ...addresses,
-    services: numberServices(drafts, before, capacity),
-    capture: captureFilters(host.ports, addresses.vips, addresses.lips),
-  };
-}
-
-/** What lets the packets of both configs in. Throws an IoError. */
-export function withAddressesOf(
-  before: Config,
-  after: Config,
-  { ports }: HostPlan,
-): GuardSpec & { capture: CaptureFilters } {
-  const [old, now] = [addressesOf(before), addressesOf(after)];
-  const both = { vips: [...old.vips, ...now.vips], lips: [...old.lips, ...now.lips] };
-  return { ...both, capture: captureFilters(ports, both.vips, both.lips) };
-}
-
 /** What would be said of the capture filters at a start on this host. Throws an IoError where that cannot be told. */
 export function captureComplaint(config: Config): string | undefined {
   const { vips, lips } = addressesOf(config);
@@ -181,9 +149,11 @@ function isInTheWay(other: ServiceDraft, { lips, lports }: ServiceDraft, ip: str
   return lipsTowards(lips, ip).some((lip) => other.lips.includes(lip));
 }
 
-export interface Fixed {
+/** What the shared memory is laid out by, from the start of the proxy to its end. */
+export interface MemoryLayout {
   capacity: Capacity;
   workers: number;
+  /** Keys the tables that all workers share. */
   sharedSeed: readonly [number, number];
 }
 
@@ -192,7 +162,7 @@ export function workerPlans(
   config: Config,
   host: HostPlan,
   services: readonly ServicePlan[],
-  { capacity, workers, sharedSeed }: Fixed,
+  { capacity, workers, sharedSeed }: MemoryLayout,
 ): WorkerPlan[] {
   const { max, onewayShare, lportReserve } = config.sessions;
   return Array.from({ length: workers }, (_, worker) => ({
@@ -210,14 +180,23 @@ export function workerPlans(
   }));
 }
 
+/** The same with the rest that each worker goes by; `io` is the packet I/O, or a change of it. */
+export function workerReplans(
+  config: Config,
+  host: HostPlan,
+  services: readonly ServicePlan[],
+  { layout, steeringKey }: { layout: MemoryLayout; steeringKey: readonly number[] },
+  io: Pick<IoHost, 'describe'>,
+): WorkerReplan[] {
+  const steering = steeringPlan(addressesOf(config), layout.workers, steeringKey);
+  return workerPlans(config, host, services, layout).map((plan, worker) => ({
+    plan,
+    io: io.describe(worker),
+    steering,
+  }));
+}
+
 export function randomSeed(): [number, number] {
   const bytes = randomBytes(8);
   return [bytes.readInt32LE(0), bytes.readInt32LE(4)];
 }
-
-/** Undefined for one worker. */
-export const steeringOf = (
-  { vips, lips }: GuardSpec,
-  workers: number,
-  key: SteeringPlan['key'],
-): SteeringPlan | undefined => (workers === 1 ? undefined : { workers, key, vips, lips });

@@ -8,43 +8,45 @@ import { configWarnings } from '../config/rules.ts';
 import type { Config } from '../config/schema.ts';
 import { type LegPlan, legPlans } from '../datapath/plan.ts';
 import { SERVER_COUNTER, serverRow } from '../datapath/server-cells.ts';
-import type { GuardSpec } from '../host/guard.ts';
 import { type HostPlan, isTurnedOff } from '../host/host.ts';
 import type { MissingAddress, Trouble } from '../host/host-addresses.ts';
 import { hostChanges } from '../host/host-changes.ts';
-import type { CaptureFilters } from '../io/capture-program.ts';
+import { numberServices } from '../service/numbering.ts';
 import { type RealServerPlan, type ServiceDraft, type ServicePlan, serverName } from '../service/plan.ts';
 import type { WorkerReplan } from '../worker-protocol.ts';
 import { endingSessions } from './ending-sessions.ts';
-import type { Foundation } from './foundation.ts';
 import type { HealthWatch } from './health-watch.ts';
 import type { Followed } from './host-watch.ts';
 import { Leave } from './leave.ts';
-import { steeringPrograms } from './packet-rings.ts';
 import {
   addressesOf,
-  type Blueprint,
   configOf,
   draftServices,
-  drawUp,
   neededAddresses,
   planHostOf,
-  steeringOf,
-  withAddressesOf,
   withLeaving,
-  workerPlans,
+  workerReplans,
 } from './planning.ts';
+import type { Runtime } from './runtime.ts';
 
 interface Names {
   services: readonly ServicePlan[];
   legs: readonly LegPlan[];
 }
 
+/** What the start began with. */
+interface AtWork {
+  config: Config;
+  host: HostPlan;
+  services: readonly ServicePlan[];
+  replans: readonly WorkerReplan[];
+}
+
 export class Reloader {
   config: Config;
   host: HostPlan;
   services: readonly ServicePlan[];
-  readonly #foundation: Foundation;
+  readonly #runtime: Runtime;
   readonly #health: HealthWatch;
   readonly #reread: () => Promise<Config>;
   /** What the datapaths go by. */
@@ -62,26 +64,21 @@ export class Reloader {
   #last: { ok: boolean; at: Date } | undefined;
   #lastChange: ReloadOutcome['lastChange'];
   #isStopped = false;
-  /** What was said of the capture filters. */
-  #complaint: string | undefined;
   #names: { of: readonly ServicePlan[]; names: Names } | undefined;
 
   constructor(
-    foundation: Foundation,
+    runtime: Runtime,
     health: HealthWatch,
     reread: () => Promise<Config>,
-    config: Config,
-    host: HostPlan,
-    blueprint: Blueprint,
+    { config, host, services, replans }: AtWork,
   ) {
-    this.#foundation = foundation;
+    this.#runtime = runtime;
     this.#health = health;
     this.#reread = reread;
     this.config = config;
     this.host = host;
-    this.services = blueprint.services;
-    this.#replans = replansOf(foundation, config, host, blueprint);
-    this.#noteComplaint(blueprint.capture);
+    this.services = services;
+    this.#replans = replans;
   }
 
   /** When the proxy serves. */
@@ -127,7 +124,7 @@ export class Reloader {
   }
 
   async #tryReload(read: Promise<Config>): Promise<ReloadOutcome> {
-    const { log } = this.#foundation;
+    const { log } = this.#runtime;
     const before = this.config;
     let outcome: ReloadOutcome;
     try {
@@ -154,7 +151,7 @@ export class Reloader {
 
   async #reload(config: Config): Promise<ReloadOutcome> {
     if (this.#isStopped) return { ok: false, lines: ['the proxy is stopping'] };
-    const { log } = this.#foundation;
+    const { log } = this.#runtime;
     const { lines, needsRestart } = describeChanges(this.config, config);
     if (needsRestart.length > 0) return { ok: false, lines: needsRestart };
     for (const { path, message } of configWarnings(config)) log.warn({ path }, message);
@@ -162,10 +159,10 @@ export class Reloader {
     const host = this.#withoutOldTroubles(config, found);
     if (Array.isArray(host)) return { ok: false, lines: host };
     const narrow = config.services.find(
-      ({ lports }) => lports.last - lports.first + 1 < this.#foundation.fixed.workers,
+      ({ lports }) => lports.last - lports.first + 1 < this.#runtime.layout.workers,
     );
     if (narrow !== undefined) {
-      const { workers } = this.#foundation.fixed;
+      const { workers } = this.#runtime.layout;
       return {
         ok: false,
         lines: [`service ${narrow.name}: fewer lports than the ${workers} workers: needs a restart`],
@@ -181,7 +178,7 @@ export class Reloader {
    * changes from taking effect. What is wrong with a new one refuses the config: the problems.
    */
   #withoutOldTroubles(config: Config, found: HostPlan): HostPlan | string[] {
-    const { log } = this.#foundation;
+    const { log } = this.#runtime;
     const { vips, lips } = neededAddresses(this.config);
     const old = new Set([...vips, ...lips]);
     const isNew = ({ ip }: { ip: string }) => ip !== '' && !old.has(ip);
@@ -213,7 +210,7 @@ export class Reloader {
       return stays(problemsOf(error).join('; '));
     }
     // Only what it added comes back: others may have taken away theirs, to give it to another host.
-    const { added } = this.#foundation.presence;
+    const { added } = this.#runtime.presence;
     const returns = ({ ip, device }: MissingAddress) => added.has(ip) && !isTurnedOff(device);
     const host = { ...found, missing: found.missing.filter(returns) };
     const lost = found.missing.filter((one) => !returns(one));
@@ -253,7 +250,7 @@ export class Reloader {
 
   /** Addresses that will go with the change to this config are not this host's own any more. */
   async #lookAtHost(config: Config): Promise<HostPlan> {
-    const going = new Set(this.#foundation.presence.obsolete(addressesOf(config)).map(({ ip }) => ip));
+    const going = new Set(this.#runtime.presence.obsolete(addressesOf(config)).map(({ ip }) => ip));
     const host = await planHostOf(config, this.host.ports);
     return { ...host, own: host.own.filter((ip) => !going.has(ip)) };
   }
@@ -275,7 +272,7 @@ export class Reloader {
       return await this.#apply(this.config, this.host, drafts).then(
         () => true,
         (error: Error) => {
-          this.#foundation.log.error(`a real server that left cannot be taken out: ${error.message}`);
+          this.#runtime.log.error(`a real server that left cannot be taken out: ${error.message}`);
           return false;
         },
       );
@@ -286,32 +283,30 @@ export class Reloader {
 
   /** Resolves with what is to be said of the sessions that it ended. */
   async #apply(config: Config, host: HostPlan, drafts: readonly ServiceDraft[]): Promise<string[]> {
-    const { board, crew, fixed, io, log, memories, presence, steeringKey, totals } = this.#foundation;
-    const blueprint = drawUp(config, host, drafts, this.services, fixed.capacity);
-    const { services } = blueprint;
-    // An answer to a new LIP may come before all datapaths have the plan: what is old and what is new comes in meanwhile.
-    const both = io.rings && withAddressesOf(this.config, config, host);
-    const attach = (addresses: GuardSpec & { capture: CaptureFilters }) =>
-      io.rings?.change(
-        addresses.capture.filters,
-        steeringPrograms(steeringOf(addresses, fixed.workers, steeringKey), host.ports),
-      );
+    const { board, io, layout, log, memories, presence, totals, workers } = this.#runtime;
+    const services = numberServices(drafts, this.services, layout.capacity);
+    const addresses = addressesOf(config);
     const { missing } = host;
-    const spec = { ...addressesOf(config), missing, assignAddresses: config.io.assignAddresses };
-    const prepared = await presence.prepare(spec);
+    // An answer to a new LIP may come before all datapaths have the plan: what is old and what is new comes in meanwhile.
+    const change = io.prepare({ ...addresses, ports: host.ports });
+    const spec = { ...addresses, missing, assignAddresses: config.io.assignAddresses };
+    const prepared = await presence.prepare(spec).catch((error: unknown) => {
+      change.undo();
+      throw error;
+    });
     board.announce(services);
     totals.expect(services);
-    const replans = replansOf(this.#foundation, config, host, blueprint);
+    const replans = workerReplans(config, host, services, this.#runtime, change);
     const losses = this.#losses(services);
     const ending = endingSessions(memories, this.services, services);
     try {
-      if (both !== undefined) attach(both);
-      await crew.replan(replans);
-      attach(blueprint);
+      await workers.replan(replans);
+      change.commit();
     } catch (error) {
       // Some may have it already.
-      await crew.replan(this.#replans).catch((left: Error) => log.error(left.message));
+      await workers.replan(this.#replans).catch((left: Error) => log.error(left.message));
       board.update(this.services);
+      change.undo();
       await prepared.rollBack();
       throw error;
     }
@@ -320,7 +315,6 @@ export class Reloader {
     this.host = { ...host, missing: [] };
     this.services = services;
     totals.follow(services);
-    this.#noteComplaint(blueprint.capture);
     board.update(services);
     for (const { service, rs, sessions } of losses)
       log.warn({ service, rs, sessions }, `real server ${rs} of ${service} is gone: sessions end with it`);
@@ -340,13 +334,6 @@ export class Reloader {
     );
   }
 
-  #noteComplaint({ complaint }: CaptureFilters): void {
-    if (complaint === this.#complaint) return;
-    this.#complaint = complaint;
-    if (complaint === undefined) this.#foundation.log.info('the capture filter is exact again');
-    else this.#foundation.log.warn(complaint);
-  }
-
   #noteLeaving(): void {
     const timeouts = new Map<number, number>();
     for (const service of this.services)
@@ -357,27 +344,12 @@ export class Reloader {
 
   #sessionsOf(realServerIndex: number): number {
     const row = serverRow(realServerIndex);
-    return this.#foundation.memories.reduce(
+    return this.#runtime.memories.reduce(
       (sum, { servers }) =>
         sum + servers[row + SERVER_COUNTER.sessionsOneway]! + servers[row + SERVER_COUNTER.sessionsNormal]!,
       0,
     );
   }
-}
-
-function replansOf(
-  { fixed, steeringKey }: Foundation,
-  config: Config,
-  host: HostPlan,
-  blueprint: Blueprint,
-): WorkerReplan[] {
-  const { services, capture } = blueprint;
-  const steering = steeringOf(blueprint, fixed.workers, steeringKey);
-  return workerPlans(config, host, services, fixed).map((plan) => ({
-    plan,
-    filters: capture.filters,
-    steering,
-  }));
 }
 
 const stays = (reason: string): Followed => ({

@@ -2,6 +2,7 @@
 // it, else the coarse one. How long a program may be depends on net.core.optmem_max, which must have room for two while
 // one takes the other's place: so an exact one is tried beside the coarse one, on a socket that nothing comes to.
 import { readFileSync } from 'node:fs';
+import type { Logger } from 'pino';
 import type { LipPorts, VipPort } from '../host/port-ranges.ts';
 import { LINK_TYPE, loadFilterCompiler } from '../sys/filter-compiler.ts';
 import { IoError } from '../sys/io-error.ts';
@@ -65,6 +66,17 @@ export function captureFilters(
     complaint:
       `the exact capture filter for ${count} addresses ${reason}: so other UDP to networks with them ` +
       'is captured too and passed over, which costs only processor time',
+  };
+}
+
+/** Logs what is to be said of the filters that are put to work one after the other: when it changes. */
+export function sayComplaints(log: Logger): (filters: CaptureFilters) => void {
+  let said: string | undefined;
+  return ({ complaint }) => {
+    if (complaint === said) return;
+    said = complaint;
+    if (complaint === undefined) log.info('the capture filter is exact again');
+    else log.warn(complaint);
   };
 }
 

@@ -1,9 +1,7 @@
 // Where packets come from and go to. Implementations strip and add the link header; the datapath sees IP packets only.
 
 import type { NextHops } from '../route/next-hop.ts';
-import type { KnownSources } from '../steer/known-sources.ts';
 import type { Frame, Sending } from '../wire/frame.ts';
-import type { CaptureFilter } from './capture-program.ts';
 
 /** A port faces clients, real servers, or (one-arm, sidecar) both. */
 export const SIDE = { wan: 1, lan: 2, both: 3 } as const;
@@ -24,7 +22,7 @@ export interface IoPort {
  * HEADROOM bytes before `off` may be overwritten, and nothing of `frame` may be kept after the return.
  * `portIndex` is the index in the list of ports that the I/O was opened with, `nowMs` when it was taken in (IoOptions.nowMs).
  * `isMerged`: it is several packets in one, which cannot be told apart any more.
- * True: it belongs to a session that both ends have used, so its source is a known one (known-sources.ts).
+ * True: it belongs to a session that both ends have used, so its source is a known one (see PacketIo.noteClient).
  */
 export type OnPacket = (
   frame: Frame,
@@ -35,12 +33,17 @@ export type OnPacket = (
   isMerged: boolean,
 ) => boolean;
 
+/**
+ * What the control plane tells a worker about its packet I/O: plain data that fits in a message. A union that `mode` tells
+ * apart; only the file of that mode (io-mode.ts) knows its member.
+ */
+export interface IoStart {
+  readonly mode: string;
+}
+
+/** What the worker gives to its packet I/O, whatever the mode. */
 export interface IoOptions {
   ports: readonly IoPort[];
-  /** One per port. */
-  filters: readonly CaptureFilter[];
-  /** Bytes of the kernel's buffer per port. */
-  bufferSize: number;
   onPacket: OnPacket;
   /**
    * Rows of IO_COUNTERS: one per port, in their order, one for what has no port (sending), and once more one per port for
@@ -62,14 +65,9 @@ export interface IoOptions {
   hops: NextHops;
   /** Further descriptors that packets come from, each with what takes them in and says how many there were. */
   others: readonly { fd: number; receive: (nowMs: number) => number }[];
-  /** Whose packets come by rings of their own, where there are such. */
-  known: KnownSources | undefined;
-  /** Never wait for packets, look for them: lower latency, all of a processor. */
-  busyPoll: boolean;
 }
 
-export interface PacketIo {
-  readonly mode: 'pcap' | 'ring';
+export interface PacketIo<Start extends IoStart = IoStart> {
   /**
    * See Send; of the IP packet at frame.bytes[off, off + len), IPv4 or IPv6 as its version says, nothing is needed any more
    * when it returns, but received frames may go from where they are. Routing, neighbors and link header are the
@@ -79,8 +77,13 @@ export interface PacketIo {
   send(frame: Frame, off: number, len: number): Sending;
   /** Reads the kernel's loss counters into the I/O counters; called a few times per second. */
   poll(): void;
-  /** Takes in what other filters let pass, where the sockets are its own: in ring mode the control plane's. Throws an IoError. */
-  setFilters(filters: readonly CaptureFilter[]): void;
+  /**
+   * A session's first answer was forwarded: its client's packets may come by a way that a flood of others does not block.
+   * Address as in wire/address.ts, at words[at], and port.
+   */
+  noteClient(words: Int32Array, at: number, port: number): void;
+  /** Goes by a description that took the place of the one that it was opened from. Throws an IoError. */
+  reconfigure(start: Start): void;
   close(): void;
 }
 

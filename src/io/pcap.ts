@@ -16,7 +16,14 @@ import { ANY_LENGTH, type Capture, openCapture } from './cap-package.ts';
 import type { CaptureFilter } from './capture-program.ts';
 import { LargePackets, largeFrom } from './large-packets.ts';
 import { pcapLacks } from './optional-package.ts';
-import { bookLostFrames, IO_COLUMN, IO_COUNTERS, type IoOptions, type PacketIo } from './packet-io.ts';
+import {
+  bookLostFrames,
+  IO_COLUMN,
+  IO_COUNTERS,
+  type IoOptions,
+  type IoStart,
+  type PacketIo,
+} from './packet-io.ts';
 import { RawSender } from './raw-sender.ts';
 import { openPackageSocket } from './raw-socket-package.ts';
 
@@ -37,19 +44,27 @@ const IP_OFF = 80;
 const FRAME_BYTES = IP_OFF + 65_536 + 64;
 const ENOPROTOOPT = 92;
 
+export interface PcapStart extends IoStart {
+  readonly mode: 'pcap';
+  /** One per port. */
+  readonly filters: readonly CaptureFilter[];
+  /** Bytes of the kernel's buffer per port. */
+  readonly bufferSize: number;
+}
+type PcapOptions = IoOptions & Omit<PcapStart, 'mode'>;
+
 /**
  * Starts capturing. libpcap gives each packet a slot that fits the largest frame, 128 KiB on an interface with segmentation
  * offloads: 64 MiB of `bufferSize` hold about 500 to 1,000 packets, however small they are. Throws an IoError, with nothing left open, when a port or the raw socket
  * cannot be opened.
  */
-export function openPcapIo(options: IoOptions): PacketIo {
+export function openPcapIo(options: PcapOptions): PacketIo<PcapStart> {
   const lacks = pcapLacks();
   if (lacks !== undefined) throw lacks;
   return new PcapIo(options);
 }
 
-class PcapIo implements PacketIo {
-  readonly mode = 'pcap';
+class PcapIo implements PacketIo<PcapStart> {
   readonly #ports: Port[] = [];
   readonly #hops: NextHops;
   readonly #sender: RawSender;
@@ -57,7 +72,7 @@ class PcapIo implements PacketIo {
   #turnIsDue = false;
   #closed = false;
 
-  constructor(options: IoOptions) {
+  constructor(options: PcapOptions) {
     const { ports, counters } = options;
     this.#hops = options.hops;
     this.#nowMs = options.nowMs;
@@ -82,7 +97,9 @@ class PcapIo implements PacketIo {
     for (const port of this.#ports) port.poll();
   }
 
-  setFilters(filters: readonly CaptureFilter[]): void {
+  noteClient(): void {}
+
+  reconfigure({ filters }: PcapStart): void {
     for (const [index, port] of this.#ports.entries()) port.setFilter(filters[index]!);
   }
 
@@ -119,7 +136,7 @@ class PcapIo implements PacketIo {
 }
 
 class Port {
-  readonly #options: IoOptions;
+  readonly #options: PcapOptions;
   readonly #index: number;
   readonly #row: number;
   readonly #frame: Frame;
@@ -138,7 +155,7 @@ class Port {
   #isDown = false;
   #closed = false;
 
-  constructor(options: IoOptions, index: number, scheduleTurn: () => void) {
+  constructor(options: PcapOptions, index: number, scheduleTurn: () => void) {
     const { name, mac, loopback, mtu } = options.ports[index]!;
     this.#options = options;
     this.#index = index;

@@ -36,6 +36,13 @@ export function randomSteeringKey(): number[] {
   return Array.from(words, (word, index) => (index === 0 ? word : word | 1));
 }
 
+/** Undefined for one worker. */
+export const steeringPlan = (
+  { vips, lips }: Pick<SteeringPlan, 'vips' | 'lips'>,
+  workers: number,
+  key: readonly number[],
+): SteeringPlan | undefined => (workers === 1 ? undefined : { workers, key, vips, lips });
+
 export class Owners {
   readonly #workers: number;
   readonly #key: Int32Array;

@@ -17,7 +17,8 @@ import {
   type PacketIo,
 } from '../../src/io/packet-io.ts';
 import { openPcapIo } from '../../src/io/pcap.ts';
-import { BEGUN, openRingIo } from '../../src/io/ring.ts';
+import { openRingIo } from '../../src/io/ring.ts';
+import { BEGUN } from '../../src/io/ring-port.ts';
 import { openRings } from '../../src/io/ring-sockets.ts';
 import { NextHops } from '../../src/route/next-hop.ts';
 import { type KnownPlan, KnownSources, openKnown, planKnown } from '../../src/steer/known-sources.ts';
@@ -109,8 +110,6 @@ const rings =
       });
 const options: Omit<IoOptions, 'hops'> = {
   ports,
-  filters,
-  bufferSize: 64 << 20,
   onPacket,
   counters: disturbed(),
   onFailure: (message) => failures.push(message),
@@ -118,12 +117,16 @@ const options: Omit<IoOptions, 'hops'> = {
   onSettled: () => {},
   nowMs: () => performance.now() | 0,
   others: [],
+};
+const ringOptions = {
   known: known && new KnownSources(known.plan, known.fd),
   busyPoll: spec.busyPoll ?? false,
 };
 const open = (): PacketIo => {
   const all = { ...options, hops: new NextHops({ nowMs: options.nowMs() }) };
-  return rings === undefined ? openPcapIo(all) : openRingIo(all, rings.sockets[0]!);
+  return rings === undefined
+    ? openPcapIo({ ...all, filters, bufferSize: 64 << 20 })
+    : openRingIo({ ...all, ...ringOptions }, rings.sockets[0]!);
 };
 rings?.start();
 if (spec.succeedsAt !== undefined) await leaveBegun(new PacketRing(rings!.sockets[0]![0]!), spec.succeedsAt);

@@ -8,7 +8,7 @@ const kept: FromWorker[] = [];
 
 process.on('message', (message: ToWorker) => {
   if (message.kind === 'stop') process.exit(0);
-  const [does, file = ''] = message.filters as unknown as string[]; // as the test passes them
+  const [does, file = ''] = message.io as unknown as string[]; // as the test passes them
   if (message.kind === 'start') {
     writeFileSync(`${file}.pid`, String(process.pid));
     const timer = setInterval(() => {

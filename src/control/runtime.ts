@@ -2,21 +2,21 @@
 import type { Logger } from 'pino';
 import type { DatapathMemory } from '../datapath/memory.ts';
 import type { Totals } from '../datapath/totals.ts';
+import type { IoHost } from '../io/io-mode.ts';
 import type { Workers } from '../workers.ts';
-import type { ProvidedIo } from './packet-rings.ts';
-import type { Fixed } from './planning.ts';
+import type { MemoryLayout } from './planning.ts';
 import type { Presence } from './presence.ts';
 import type { ServerBoard } from './server-board.ts';
 
-export interface Foundation {
+export interface Runtime {
   readonly log: Logger;
-  readonly io: ProvidedIo;
-  readonly fixed: Fixed;
+  readonly io: IoHost;
+  readonly layout: MemoryLayout;
   readonly steeringKey: readonly number[];
   /** One per worker. */
   readonly memories: readonly DatapathMemory[];
   readonly totals: Totals;
   readonly presence: Presence;
   readonly board: ServerBoard;
-  readonly crew: Workers;
+  readonly workers: Workers;
 }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import pino from 'pino';
-import { workersFor } from '../../src/control/packet-rings.ts';
+import { workersFor } from '../../src/control/worker-count.ts';
 
 for (const [processors, quota, workers, said] of [
   [1, undefined, 1, ''],

@@ -1,0 +1,73 @@
+// What a mode of packet I/O is (ring, pcap): two halves of one file, which nobody else looks into. IoHost is the half of the
+// control plane, which holds what must outlive a worker and says who is let in; it describes to each worker, in plain data
+// and file descriptors, what the other half makes a PacketIo of. modes.ts lists the modes.
+import type { Logger } from 'pino';
+import type { LipPorts, VipPort } from '../host/port-ranges.ts';
+import type { IoOptions, IoPort, IoStart, PacketIo } from './packet-io.ts';
+
+/** What packets are to come in: on these ports, to these addresses. */
+export interface CaptureSpec {
+  readonly ports: readonly IoPort[];
+  readonly vips: readonly VipPort[];
+  readonly lips: readonly LipPorts[];
+}
+
+/** What comes in by either; the ports are those of `after`. */
+export const capturedByBoth = (before: CaptureSpec, after: CaptureSpec): CaptureSpec => ({
+  ports: after.ports,
+  vips: [...before.vips, ...after.vips],
+  lips: [...before.lips, ...after.lips],
+});
+
+export interface IoRequest {
+  readonly capture: CaptureSpec;
+  /** Workers that there shall be, at most IoMode.workersMax. */
+  readonly workers: number;
+  /** See SteeringPlan. */
+  readonly steeringKey: readonly number[];
+  /** Bytes of the kernel's buffer per port. */
+  readonly bufferSize: number;
+  /** Workers never wait for packets, they look for them: lower latency, all of a processor. */
+  readonly busyPoll: boolean;
+  /** Of all workers together. */
+  readonly maxSessions: number;
+  readonly log: Logger;
+}
+
+/** The control plane's half. */
+export interface IoHost<Start extends IoStart = IoStart> {
+  readonly mode: string;
+  readonly workers: number;
+  /** What this worker opens its packet I/O from, together with `fds`. */
+  describe(worker: number): Start;
+  /** Descriptors that a worker inherits, in the order in which its half counts on them. */
+  fds(worker: number): readonly number[];
+  /** Lets packets in: they wait for the workers from now on. Throws an IoError. */
+  start(): void;
+  /**
+   * For a change of the plan: lets in what comes by the capture at work and by this one, since workers take over a plan one
+   * after the other. Throws an IoError, with nothing changed.
+   */
+  prepare(capture: CaptureSpec): IoChange<Start>;
+  close(): void;
+}
+
+/** One of `commit` and `undo` ends it; `undo` also after a commit that failed. */
+export interface IoChange<Start extends IoStart = IoStart> {
+  /** What a worker goes by from the change on, see PacketIo.reconfigure. */
+  describe(worker: number): Start;
+  /** Lets in what comes by the new capture only. Throws an IoError. */
+  commit(): void;
+  /** Lets in what came in before it. What cannot be undone is logged. */
+  undo(): void;
+}
+
+export interface IoMode<Start extends IoStart = IoStart> {
+  /** As in the config's io.mode and in IoStart.mode. */
+  readonly name: string;
+  readonly workersMax: number;
+  /** In the control plane; nothing comes in yet. Throws an IoError, with nothing left open, where the mode does not work. */
+  openHost(request: IoRequest): IoHost<Start>;
+  /** In a worker: starts receiving. Throws an IoError, with nothing of its own left open. */
+  open(start: Start, fds: readonly number[], options: IoOptions): PacketIo<Start>;
+}
