@@ -1,10 +1,10 @@
 // Which real server a client address had last, in a table that all datapath processes share. Who was not answered yet is
-// noted, too, because clients open several sessions at once, but pushes out nobody who was: a flood leaves those. A set of
-// four entries per hash; an entry is written by whoever could mark it so, the others do without, and read as absent unless its check word
-// is the keyed hash of all its other words: so neither two writers at once, nor a reader in between, nor a process that
-// ended half-way make a real server of two that were noted (but one time in 2^32 of the rare times that they meet so).
+// noted, too, because clients open several sessions at once, but pushes out nobody who was: a flood leaves those. Who was
+// answered pushes out others of his /64 first. A set of four entries per hash; an entry is written by whoever could mark it so,
+// the others do without, and read as absent unless its check word is the keyed hash of all its other words: so neither two
+// writers at once, nor a reader in between, nor a process that ended half-way make a real server of two that were noted.
 import { hashTuple } from '../session/tuple-hash.ts';
-import { ADDRESS_WORDS, isSameAddress } from '../wire/address.ts';
+import { ADDRESS_WORDS, isSameAddress, isV4 } from '../wire/address.ts';
 import { age } from '../wire/age.ts';
 
 const CLIENT = 0;
@@ -161,7 +161,7 @@ export class Persistence {
 
   /**
    * The client's own entry, else a free one, else the oldest of those who were not answered or are outdated, else, for one
-   * who was answered, the oldest; -1 when the set has no place.
+   * who was answered, that of #crowded; -1 when the set has no place.
    */
   #entryFor(client: Int32Array, at: number, service: number, isAnswered: boolean, nowMs: number): number {
     const words = this.#words;
@@ -169,16 +169,10 @@ export class Persistence {
     let free = -1;
     let weakest = -1;
     let weakestMs = -1;
-    let oldest = set;
-    let oldestMs = -1;
     for (let entry = set; entry < set + SET_WORDS; entry += ENTRY_WORDS) {
       if (this.#isOf(entry, client, at, service)) return entry;
       if (words[entry + CHECK] === FREE) free = entry;
       const ageMs = age(nowMs, words[entry + NOTED_AT]);
-      if (ageMs > oldestMs) {
-        oldest = entry;
-        oldestMs = ageMs;
-      }
       const isWeak = (words[entry + REAL_SERVER] & ANSWERED) === 0 || this.#isOutdated(entry, nowMs);
       if (isWeak && ageMs > weakestMs) {
         weakest = entry;
@@ -186,7 +180,30 @@ export class Persistence {
       }
     }
     if (free >= 0) return free;
-    return weakest < 0 && isAnswered ? oldest : weakest;
+    return weakest < 0 && isAnswered ? this.#crowded(set, client, at, nowMs) : weakest;
+  }
+
+  /**
+   * The oldest entry of the client's own prefix, else of that which has most entries in the set: so who has a prefix full of
+   * addresses that are answered takes one entry of each set from others, and not all.
+   */
+  #crowded(set: number, client: Int32Array, at: number, nowMs: number): number {
+    const words = this.#words;
+    const end = set + SET_WORDS;
+    let chosen = set;
+    let most = -1;
+    let oldestMs = -1;
+    for (let entry = set; entry < end; entry += ENTRY_WORDS) {
+      let crowd = isSamePrefix(words, entry + CLIENT, client, at) ? SET_ENTRIES : 0;
+      for (let other = set; other < end; other += ENTRY_WORDS)
+        if (other !== entry && isSamePrefix(words, entry + CLIENT, words, other + CLIENT)) crowd++;
+      const ageMs = age(nowMs, words[entry + NOTED_AT]);
+      if (crowd < most || (crowd === most && ageMs <= oldestMs)) continue;
+      chosen = entry;
+      most = crowd;
+      oldestMs = ageMs;
+    }
+    return chosen;
   }
 
   #isOutdated(entry: number, nowMs: number): boolean {
@@ -224,4 +241,10 @@ export class Persistence {
     hashed[CHECK] = purpose;
     return hashTuple(this.#key0, this.#key1, hashed, 6, 0);
   }
+}
+
+/** Whether both are one IPv4 address, or of one /64: whoever has one address of that has all. */
+function isSamePrefix(a: Int32Array, aAt: number, b: Int32Array, bAt: number): boolean {
+  if (a[aAt] !== b[bAt] || a[aAt + 1] !== b[bAt + 1]) return false;
+  return !(isV4(a, aAt) || isV4(b, bAt)) || isSameAddress(a, aAt, b, bAt);
 }

@@ -17,6 +17,13 @@ const TTL = 60_000;
 const SET = 4;
 const ENTRY_WORDS = 8;
 
+/** An address of a /64, of those that `client6` numbers. */
+function ofLink(link: number, host: number): Int32Array {
+  const address = client6(link);
+  address[3] = host;
+  return address;
+}
+
 function table(entries: number): { words: Int32Array; persistence: Persistence } {
   const words = new Int32Array(Persistence.words(entries));
   return { words, persistence: new Persistence(words, SEED) };
@@ -179,6 +186,39 @@ describe('who was answered', () => {
     persistence.noteAnswered(client(9), 0, 0, 9, 10_000);
     assert.deepEqual(found(persistence, SET, 10_000), [-1, 1, 2, 3]);
     assert.equal(persistence.find(client(9), 0, 0, TTL, 10_000), 9);
+  });
+
+  test('is not forgotten for any number of answered addresses of one /64', () => {
+    const { persistence } = table(4000);
+    persistence.longestMs = TTL;
+    for (let i = 0; i < 100; i++) {
+      persistence.noteAnswered(client(i), 0, 0, i, 0);
+      persistence.noteAnswered(client6(i), 0, 0, 100 + i, 0);
+    }
+    for (let i = 0; i < 20_000; i++) persistence.noteAnswered(ofLink(7_000, i), 0, i % 3, 9, 1_000);
+    assert.deepEqual(
+      found(persistence, 100, 2_000),
+      Array.from({ length: 100 }, (_, i) => i),
+    );
+    for (let i = 0; i < 100; i++)
+      assert.equal(persistence.find(client6(i), 0, 0, TTL, 2_000), 100 + i, `${i}`);
+  });
+
+  test('makes room for one of his own /64 first, then who is of the same as others', () => {
+    const { persistence } = table(SET);
+    persistence.longestMs = TTL;
+    const isThere = (address: Int32Array) => persistence.find(address, 0, 0, TTL, 20_000) >= 0;
+    const all = [client(0), client(1), ofLink(1, 1), ofLink(1, 2)];
+    for (const [i, one] of all.entries()) persistence.noteAnswered(one, 0, 0, i, 2_000 * i);
+    persistence.noteAnswered(ofLink(1, 3), 0, 0, 4, 10_000);
+    assert.deepEqual(all.map(isThere), [true, true, false, true]);
+    persistence.noteAnswered(client(2), 0, 0, 5, 12_000);
+    assert.deepEqual(all.map(isThere), [true, true, false, false], 'there were two of it');
+    assert.ok(isThere(ofLink(1, 3)) && isThere(client(2)));
+    persistence.noteAnswered(client(3), 0, 0, 6, 14_000);
+    assert.deepEqual(all.map(isThere), [false, true, false, false], 'now only one');
+    persistence.noteAnswered(ofLink(1, 4), 0, 0, 7, 16_000);
+    assert.deepEqual([client(1), ofLink(1, 3), ofLink(1, 4)].map(isThere), [true, false, true]);
   });
 
   test('has no place of his own any more when no service would use it', () => {
