@@ -46,7 +46,7 @@ export const SERVICE_FAMILIES: readonly ServiceFamily[] = [
   },
   {
     name: 'passed_packets_total',
-    help: 'Of them, left to the host: to an address of the proxy, but for no service of it.',
+    help: 'Of them, left to the host, because they are for no service; with a coarse capture filter they may be for any address.',
     series: { passed: {} },
   },
   {
@@ -270,7 +270,7 @@ export const IO_FAMILIES: readonly IoFamily[] = [
     perInterface: true,
     series: { foreign: {} },
   },
-  { name: 'io_sent_total', help: 'Packets handed to the kernel.', perInterface: false, series: { sent: {} } },
+  { name: 'io_sent_total', help: 'Packets that the kernel took.', perInterface: false, series: { sent: {} } },
   {
     name: 'io_sent_by_ip_total',
     help: "Those of them that the kernel's IP layer sent, not layer 2.",

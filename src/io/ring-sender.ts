@@ -131,10 +131,13 @@ export class RingSender {
     let wasSent = true;
     while (done < batch.count) {
       const sent = batch.send(done);
-      counters[this.#row + IO_COLUMN.sent]! += sent;
       if (sent > 0) {
         wasSent = true;
-        for (const end = done + sent; done < end; done++) if (done < gathered) this.#onSettled(true);
+        for (const end = done + sent; done < end; done++) {
+          // One by one, so that who kills the process in between leaves at most one that only this counts.
+          counters[this.#row + IO_COLUMN.sent]!++;
+          if (done < gathered) this.#onSettled(true);
+        }
         if (this.#full.size > 0) this.#full.delete(batch.interfaceIndex);
         continue;
       }

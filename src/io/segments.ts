@@ -43,6 +43,7 @@ export function forEachSegment(
 ): boolean {
   if (payloadLen === 0 || parse(packet, frame, off, end) !== PARSE_OK || packet.oppLen !== 0) return false;
   const { family, udpOff, payloadLen: total, addresses } = packet;
+  if (total === 0) return false;
   const headersLen = udpOff - off + udp.UDP_HEADER_LEN;
   const hasChecksum = udp.checksum(frame.view, udpOff) !== 0;
   const { bytes, view } = segment;

@@ -51,6 +51,11 @@ for (const [len, total] of [
   });
 }
 
+test('a datagram without payload is none that can be taken apart', () => {
+  for (const packet of [udp4({ ...V4, payload: pattern(0) }), udp6({ ...V6, payload: pattern(0) })])
+    assert.equal(segmentsOf(packet, 100), undefined);
+});
+
 /** Payload lengths of what comes of a packet of 300 bytes of payload with this virtio header, and whether it is merged still. */
 function partsOf(gsoType: number, gsoSize: number): [payloadLen: number, isMerged: boolean][] {
   const packet = udp4({ ...V4, checksum: 'partial', payload: pattern(300) });
