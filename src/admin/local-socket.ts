@@ -76,10 +76,12 @@ async function listenAt(server: Server, path: string): Promise<LocalSocket> {
   };
 }
 
+const isTrusted = (uid: number): boolean => uid === 0 || uid === process.getuid?.();
+
 /** Who can write to the folder can put his own socket in the place of ours, unless it is sticky (as /tmp). */
 function checkFolder(folder: string): void {
   const { uid, mode } = statSync(folder);
-  if (uid !== 0 && uid !== process.getuid?.())
+  if (!isTrusted(uid))
     throw new Error(`the folder belongs to the user ${uid}, expected root or the proxy's user`);
   if ((mode & WRITABLE_BY_OTHERS) !== 0 && (mode & STICKY) === 0)
     throw new Error('others than its owner can write to the folder');
@@ -97,7 +99,12 @@ async function checkPlace(path: string): Promise<void> {
     });
     asked.once('error', ({ code }: NodeJS.ErrnoException) => resolve(code));
   });
-  if (code === undefined || code === 'EAGAIN')
-    throw new SocketInUse(`another proxy has the admin socket ${path}`);
+  const isHeard = code === undefined || code === 'EAGAIN';
+  // In a sticky folder anybody can have put it there first: no proxy, and no reason not to start.
+  if (isHeard && !isTrusted(found.uid))
+    throw new Error(
+      `a socket of the user ${found.uid} is there, expected none or one of root or the proxy's user`,
+    );
+  if (isHeard) throw new SocketInUse(`another proxy has the admin socket ${path}`);
   if (code !== 'ECONNREFUSED' && code !== 'ENOENT') throw new Error(`a socket is there (${code})`);
 }

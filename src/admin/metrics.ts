@@ -99,8 +99,12 @@ function serviceFamily(family: ServiceFamily, sources: AdminSources): Family {
     isSparse: !isAlwaysThere,
     read(put) {
       for (const { service, row } of rows(sources)) {
-        for (const [column, labels] of columns)
-          put(sources.counters[row + COUNTER[column]]!, { service, ...labels });
+        for (const [column, labels] of columns) {
+          const value = sources.counters[row + COUNTER[column]]!;
+          // Packets of a service have a direction, those of none have not: the rest can never count.
+          const isPossible = (service === '') === (labels.direction === '');
+          if (value > 0 || isPossible) put(value, { service, ...labels });
+        }
       }
     },
   };

@@ -141,6 +141,23 @@ describe('the admin socket', () => {
     await listen(t, join(folder, 'a.sock'));
   });
 
+  it('of another user in a sticky folder keeps nobody from the second place, and is no proxy', async (t) => {
+    const [folder, own] = [folderFor(t), folderFor(t)];
+    chmodSync(folder, 0o1777);
+    const path = join(folder, 'a.sock');
+    const program = `require('node:net').createServer().listen(process.argv[1], () => console.log('listens'))`;
+    const squatter = spawn(process.execPath, ['-e', program, path], { uid: NOBODY, gid: NOBODY });
+    t.after(() => squatter.kill('SIGKILL'));
+    await once(squatter.stdout, 'data');
+    const second = join(own, 'b.sock');
+    assert.equal((await listen(t, path, second)).path, second);
+    await assert.rejects(listen(t, path), {
+      name: 'Error',
+      message: `${path}: a socket of the user ${NOBODY} is there, expected none or one of root or the proxy's user`,
+    });
+    assert.equal(lstatSync(path).uid, NOBODY, 'it stays');
+  });
+
   it('is refused with a path that is too long for one', async (t) => {
     const folder = folderFor(t);
     await assert.rejects(listen(t, join(folder, `${'x'.repeat(120)}.sock`)), /longer than 107 bytes/);

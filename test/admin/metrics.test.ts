@@ -268,6 +268,14 @@ describe('/metrics', () => {
         .filter((name) => counters.includes(name)),
     );
     assert.deepEqual(withService, new Set(['packets_total', 'bytes_total', 'forwarded_packets_total']));
+    const packets = [...seriesOf(text).keys()].filter((name) => name.startsWith('uoa_proxy_packets_total'));
+    assert.deepEqual(
+      new Set(packets.map((name) => /service="(.*)",direction="(.*)"/.exec(name)!.slice(1).join())),
+      new Set([
+        ',',
+        ...['game', '10.1.0.100:6001'].flatMap((name) => [`${name},inbound`, `${name},outbound`]),
+      ]),
+    );
     admin.sources.counters[counterRow(1) + dropColumn(DROP.no_session)] = 1;
     const drops = [...seriesOf(await admin.metrics())].filter(([name]) => name.includes('drops_total'));
     assert.deepEqual(drops, [['uoa_proxy_drops_total{service="10.1.0.100:6001",reason="no_session"}', 1]]);
