@@ -39,7 +39,7 @@ class RingIo implements PacketIo {
   readonly #sender: RingSender;
   readonly #notice: IpLayerNotice | undefined;
   readonly #nowMs: () => number;
-  /** struct pollfd per ring and for the next hops: fd, events and revents. */
+  /** struct pollfd per ring, for each of the others and for the next hops: fd, events and revents. */
   readonly #pollFds: Int32Array;
   readonly #busyPoll: boolean;
   #closed = false;

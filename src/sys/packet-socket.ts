@@ -1,5 +1,5 @@
-// What the kernel counts and reports about AF_PACKET sockets (packet(7)), whether libpcap opened them in this process or
-// packet-ring.ts and packet-listener.ts did; and which descriptors of this process are such sockets.
+// What the kernel counts and reports about AF_PACKET sockets (packet(7)), whether libpcap opened them in this process or a file
+// beside this one did; and which descriptors of this process are such sockets.
 import { readdirSync } from 'node:fs';
 import { check, getsockname, getsockopt, if_nametoindex, setsockopt } from './libc.ts';
 
