@@ -9,7 +9,7 @@ import { MODES, openPacketIo } from './io/modes.ts';
 import type { IoOptions, PacketIo } from './io/packet-io.ts';
 import { NextHops } from './route/next-hop.ts';
 import { Paths } from './route/paths.ts';
-import { Crew } from './steer/crew.ts';
+import { HandOver } from './steer/hand-over.ts';
 import { Owners, type SteeringPlan } from './steer/steering.ts';
 import { IoError } from './sys/io-error.ts';
 import { dieWithParent } from './sys/process.ts';
@@ -74,25 +74,25 @@ function start(message: WorkerStart, modes: readonly IoMode[]): Running {
   const hops = new NextHops({ nowMs: clock.nowMs() });
   const paths = new Paths(hops, plan.ports);
   let io: PacketIo;
-  const crew = joinCrew(message, memories);
+  const handOver = openHandOver(message, memories);
   const datapath = new Datapath(
     plan,
     memory,
     (frame, off, len) => io.send(frame, off, len),
     [seed[0], seed[1]],
-    crew?.siblings,
+    handOver?.siblings,
     (words, at, cport) => io.noteClient(words, at, cport),
     paths,
     (count) => randomInt(count),
   );
   const others =
-    crew === undefined
+    handOver === undefined
       ? []
       : [
           {
-            fd: crew.inbox.fd,
+            fd: handOver.inbox.fd,
             receive: (nowMs: number) =>
-              crew.inbox.receive((frame, off, end, portIndex, largestFragment) => {
+              handOver.inbox.receive((frame, off, end, portIndex, largestFragment) => {
                 datapath.receiveHandedOver(frame, off, end, portIndex, largestFragment, nowMs);
               }),
           },
@@ -127,7 +127,7 @@ function start(message: WorkerStart, modes: readonly IoMode[]): Running {
   return {
     replan: ({ plan, io: start, steering }) => {
       io.reconfigure(start);
-      if (steering !== undefined) crew?.steer(steering);
+      if (steering !== undefined) handOver?.steer(steering);
       datapath.reconfigure(plan);
     },
     stop: () => {
@@ -154,14 +154,14 @@ function mapAll(buffer: ArrayBuffer, { plan, memoryOff }: WorkerStart): Datapath
 }
 
 /** The other workers, when there are any. */
-function joinCrew(
+function openHandOver(
   { plan, steering }: WorkerStart,
   memories: readonly DatapathMemory[],
-): { inbox: Crew; siblings: Siblings; steer(steering: SteeringPlan): void } | undefined {
+): { inbox: HandOver; siblings: Siblings; steer(steering: SteeringPlan): void } | undefined {
   if (plan.worker === undefined || steering === undefined) return undefined;
   const self = plan.worker.worker;
   const sendFds = Array.from({ length: plan.worker.workers }, (_, worker) => FIRST_OUTBOX_FD + worker);
-  const inbox = new Crew(self, INBOX_FD, sendFds);
+  const inbox = new HandOver(self, INBOX_FD, sendFds);
   let owners = new Owners(steering);
   const siblings: Siblings = {
     self,

@@ -1,6 +1,6 @@
-// The datapath processes: forks one per worker, passes each its memory and its rings, and starts one that ends by itself
-// again. Its successor finds memory and rings as they were, so sessions, their lports and what waits in the rings outlive
-// it; the other workers go on.
+// The datapath processes: forks one per worker, passes each its memory and its packet I/O, and starts one that ends by itself
+// again. Its successor finds both as they were, so sessions, their lports and packets that wait outlive it; the other
+// workers go on.
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';

@@ -4,7 +4,7 @@
 import { formatDuration } from '../config/reader.ts';
 import { COUNTER, counterRow, dropColumn } from '../datapath/counters.ts';
 import { DROP, type DropReason } from '../datapath/verdict.ts';
-import { IO_COLUMN, IO_COUNTERS, rowOfRing } from '../io/packet-io.ts';
+import { IO_COLUMN, IO_COUNTERS, rowOfIntake } from '../io/packet-io.ts';
 import type { ServicePlan } from '../service/plan.ts';
 import { fullPools, LowLportsWatch, type LportPools, lportPools } from './lport-use.ts';
 import type { AdminSources } from './sources.ts';
@@ -139,10 +139,10 @@ function watched(
       evicted,
     );
   }
-  for (const ring of [...ports, ...ports].keys()) {
-    const { name } = ports[ring % ports.length]!;
-    const whose = ring < ports.length ? '' : ' of known sources';
-    const row = rowOfRing(ring, ports.length) * IO_COUNTERS.length;
+  for (const intake of [...ports, ...ports].keys()) {
+    const { name } = ports[intake % ports.length]!;
+    const whose = intake < ports.length ? '' : ' of known sources';
+    const row = rowOfIntake(intake, ports.length) * IO_COUNTERS.length;
     list.push({
       key: `io ${name}${whose}`,
       fields: { interface: name, what: 'lost' },

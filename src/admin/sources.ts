@@ -88,7 +88,7 @@ export interface AdminSources {
   io: Float64Array;
   /** Brings the arrays above up to date; called before they are read. */
   refresh(): void;
-  /** ring or pcap. */
+  /** See IoHost.mode. */
   ioMode: string;
   /** `reason` says in words why it is not ready, or what it serves. */
   readiness(): { ready: boolean; reason: string };

@@ -18,6 +18,7 @@ import { nowMs } from '../worker-protocol.ts';
 import { Workers } from '../workers.ts';
 import { Drain } from './drain.ts';
 import { HealthWatch } from './health-watch.ts';
+import { HostSetup } from './host-setup.ts';
 import { HostWatch } from './host-watch.ts';
 import {
   addressesOf,
@@ -28,7 +29,6 @@ import {
   withoutServicesThatAreOut,
   workerReplans,
 } from './planning.ts';
-import { Presence } from './presence.ts';
 import { watchPulse } from './pulse.ts';
 import { Reloader } from './reload.ts';
 import type { Runtime } from './runtime.ts';
@@ -116,9 +116,9 @@ export class ControlPlane {
     workers.launch();
     const board = new ServerBoard(memories[0]!.common, log);
     board.update(services);
-    const presence = new Presence(log);
+    const hostSetup = new HostSetup(log);
     const totals = new Totals(memories, services);
-    const runtime = { log, io, layout, steeringKey, memories, totals, presence, board, workers };
+    const runtime = { log, io, layout, steeringKey, memories, totals, hostSetup, board, workers };
     const health = new HealthWatch(
       board,
       () => {
@@ -138,12 +138,12 @@ export class ControlPlane {
 
   /** Serves from when it resolves. */
   async start(undo: Undo): Promise<void> {
-    const { workers, log, memories, presence } = this.#runtime;
+    const { workers, log, memories, hostSetup } = this.#runtime;
     const { config, host } = this.#reloader;
     const { missing } = host;
     const spec = { ...addressesOf(config), missing, assignAddresses: config.io.assignAddresses };
-    const prepared = await presence.prepare(spec);
-    undo.push(() => presence.end());
+    const prepared = await hostSetup.prepare(spec);
+    undo.push(() => hostSetup.end());
     await prepared.commit();
     undo.push(async () => {
       await workers.stop();
@@ -171,13 +171,13 @@ export class ControlPlane {
   }
 
   summary(): Record<string, unknown> {
-    const { io, presence } = this.#runtime;
+    const { io, hostSetup } = this.#runtime;
     const { config, host } = this.#reloader;
     return {
       io: io.mode,
       ports: host.ports.map(({ name, side, mtu }) => `${name} (${sideName(side)}, mtu ${mtu})`),
       services: config.services.map(({ name }) => name),
-      guard: presence.guardTable,
+      guard: hostSetup.guardTable,
     };
   }
 

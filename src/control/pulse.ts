@@ -10,20 +10,20 @@ const SILENT_LOOKS = 10;
 
 /** `pulses` has the cell of each worker (DatapathMemory.pulse). Returns what ends it. */
 export function watchPulse(
-  crew: Pick<Workers, 'pids' | 'kill'>,
+  workers: Pick<Workers, 'pids' | 'kill'>,
   pulses: readonly Float64Array[],
   log: Logger,
 ): () => void {
   const seen = pulses.map(() => ({ pulse: -1, looks: 0 }));
   const timer = setInterval(() => {
-    for (const [worker, pid] of crew.pids.entries()) {
+    for (const [worker, pid] of workers.pids.entries()) {
       const last = seen[worker]!;
       const pulse = pulses[worker]![0]!;
       if (pid !== undefined && pulse === last.pulse) last.looks++;
       else seen[worker] = { pulse, looks: 0 };
       if (last.looks < SILENT_LOOKS) continue;
       log.error({ worker }, `the datapath process did nothing for ${SILENT_LOOKS} s: killing it`);
-      crew.kill(worker);
+      workers.kill(worker);
       last.looks = 0;
     }
   }, LOOK_EVERY_MS);

@@ -210,7 +210,7 @@ export class Reloader {
       return stays(problemsOf(error).join('; '));
     }
     // Only what it added comes back: others may have taken away theirs, to give it to another host.
-    const { added } = this.#runtime.presence;
+    const { added } = this.#runtime.hostSetup;
     const returns = ({ ip, device }: MissingAddress) => added.has(ip) && !isTurnedOff(device);
     const host = { ...found, missing: found.missing.filter(returns) };
     const lost = found.missing.filter((one) => !returns(one));
@@ -250,7 +250,7 @@ export class Reloader {
 
   /** Addresses that will go with the change to this config are not this host's own any more. */
   async #lookAtHost(config: Config): Promise<HostPlan> {
-    const going = new Set(this.#runtime.presence.obsolete(addressesOf(config)).map(({ ip }) => ip));
+    const going = new Set(this.#runtime.hostSetup.obsolete(addressesOf(config)).map(({ ip }) => ip));
     const host = await planHostOf(config, this.host.ports);
     return { ...host, own: host.own.filter((ip) => !going.has(ip)) };
   }
@@ -283,14 +283,14 @@ export class Reloader {
 
   /** Resolves with what is to be said of the sessions that it ended. */
   async #apply(config: Config, host: HostPlan, drafts: readonly ServiceDraft[]): Promise<string[]> {
-    const { board, io, layout, log, memories, presence, totals, workers } = this.#runtime;
+    const { board, io, layout, log, memories, hostSetup, totals, workers } = this.#runtime;
     const services = numberServices(drafts, this.services, layout.capacity);
     const addresses = addressesOf(config);
     const { missing } = host;
     // An answer to a new LIP may come before all datapaths have the plan: what is old and what is new comes in meanwhile.
     const change = io.prepare({ ...addresses, ports: host.ports });
     const spec = { ...addresses, missing, assignAddresses: config.io.assignAddresses };
-    const prepared = await presence.prepare(spec).catch((error: unknown) => {
+    const prepared = await hostSetup.prepare(spec).catch((error: unknown) => {
       change.undo();
       throw error;
     });

@@ -4,8 +4,8 @@ import type { DatapathMemory } from '../datapath/memory.ts';
 import type { Totals } from '../datapath/totals.ts';
 import type { IoHost } from '../io/io-mode.ts';
 import type { Workers } from '../workers.ts';
+import type { HostSetup } from './host-setup.ts';
 import type { MemoryLayout } from './planning.ts';
-import type { Presence } from './presence.ts';
 import type { ServerBoard } from './server-board.ts';
 
 export interface Runtime {
@@ -16,7 +16,7 @@ export interface Runtime {
   /** One per worker. */
   readonly memories: readonly DatapathMemory[];
   readonly totals: Totals;
-  readonly presence: Presence;
+  readonly hostSetup: HostSetup;
   readonly board: ServerBoard;
   readonly workers: Workers;
 }

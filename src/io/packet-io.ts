@@ -89,8 +89,8 @@ export interface PacketIo<Start extends IoStart = IoStart> {
 
 /** Rows of the I/O counters for so many ports. */
 export const ioRows = (ports: number): number => 2 * ports + 1;
-/** The row of a worker's ring, which are one per port, and maybe another one per port for known sources. */
-export const rowOfRing = (ring: number, ports: number): number => (ring < ports ? ring : ring + 1);
+/** The row of what packets come in by: one per port, and maybe another one per port for known sources. */
+export const rowOfIntake = (intake: number, ports: number): number => (intake < ports ? intake : intake + 1);
 
 /**
  * What a predecessor had taken in and not given to the datapath when it ended is lost; to be called before anything is

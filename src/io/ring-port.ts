@@ -26,7 +26,7 @@ import {
   IO_COUNTERS,
   type IoOptions,
   type OnPacket,
-  rowOfRing,
+  rowOfIntake,
   SIDE,
 } from './packet-io.ts';
 import type { RingSender } from './ring-sender.ts';
@@ -84,7 +84,7 @@ export class RingPort {
     const ports = options.ports.length;
     this.#isFirst = ring < ports;
     this.#index = this.#isFirst ? ring : ring - ports;
-    this.#row = rowOfRing(ring, ports) * ROW;
+    this.#row = rowOfIntake(ring, ports) * ROW;
     this.#known = this.#isFirst ? options.known : undefined;
     const { name, side } = options.ports[this.#index]!;
     this.#isWan = (side & SIDE.wan) !== 0;

@@ -13,7 +13,7 @@ import { type CaptureSpec, capturedByBoth, type IoHost, type IoMode } from '../.
 import { openIoHost, workersMax } from '../../src/io/modes.ts';
 import { type IoOptions, type IoStart, type PacketIo, SIDE } from '../../src/io/packet-io.ts';
 import { numberServices } from '../../src/service/numbering.ts';
-import { Crew } from '../../src/steer/crew.ts';
+import { HandOver } from '../../src/steer/hand-over.ts';
 import { Owners, steeringPlan } from '../../src/steer/steering.ts';
 import { IoError } from '../../src/sys/io-error.ts';
 import { closeSocketPair, openSocketPair } from '../../src/sys/socket-pair.ts';
@@ -49,7 +49,7 @@ const queueMode: IoMode<QueueStart> = {
       in: openSocketPair(1 << 20),
       out: openSocketPair(1 << 20),
     }));
-    const ends = pairs.map((pair) => new Crew(0, pair.out.receiveFd, [pair.in.sendFd]));
+    const ends = pairs.map((pair) => new HandOver(0, pair.out.receiveFd, [pair.in.sendFd]));
     const start: QueueStart = { mode: 'queue', everyMs: 5 };
     let isStarted = false;
     let [atWork, letsIn] = [capture, capture];
@@ -107,12 +107,12 @@ const isTakenIn = ({ vips, lips }: CaptureSpec, dst: string, dport: number): boo
   lips.some(({ ip, first, last }) => ip === dst && first <= dport && dport <= last);
 
 class QueueIo implements PacketIo<QueueStart> {
-  readonly #queue: Crew;
+  readonly #queue: HandOver;
   readonly #options: IoOptions;
   readonly #timer: NodeJS.Timeout;
 
   constructor(everyMs: number, [inFd, outFd]: readonly number[], options: IoOptions) {
-    this.#queue = new Crew(0, inFd!, [outFd!]);
+    this.#queue = new HandOver(0, inFd!, [outFd!]);
     this.#options = options;
     this.#timer = setInterval(() => this.#receive(), everyMs);
   }

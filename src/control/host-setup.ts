@@ -7,7 +7,7 @@ import { assignAddresses, type MissingAddress, removeAddresses } from '../host/h
 import { checkBoundSockets } from '../host/ownership.ts';
 import { StartError } from './start-error.ts';
 
-export interface PresenceSpec extends GuardSpec {
+export interface HostSetupSpec extends GuardSpec {
   /** VIPs and LIPs that this host does not have. */
   missing: readonly MissingAddress[];
   assignAddresses: boolean;
@@ -21,7 +21,7 @@ export interface PreparedChange {
   rollBack(): Promise<void>;
 }
 
-export class Presence {
+export class HostSetup {
   readonly #log: Logger;
   #spec: GuardSpec = { vips: [], lips: [] };
   #guard: Guard | undefined;
@@ -49,7 +49,7 @@ export class Presence {
   }
 
   /** Throws an IoError or StartError, with nothing changed. */
-  async prepare(spec: PresenceSpec): Promise<PreparedChange> {
+  async prepare(spec: HostSetupSpec): Promise<PreparedChange> {
     const { vips, lips, missing } = spec;
     if (missing.length > 0 && !spec.assignAddresses) throw notOnThisHost(missing);
     const before = this.#spec;
@@ -92,7 +92,7 @@ export class Presence {
     }
   }
 
-  async #commit({ vips, lips, missing }: PresenceSpec, guard: Guard | undefined): Promise<void> {
+  async #commit({ vips, lips, missing }: HostSetupSpec, guard: Guard | undefined): Promise<void> {
     this.#spec = { vips, lips };
     const obsolete = this.obsolete({ vips, lips }); // none is going yet
     const anew = new Set(missing.map(({ ip }) => ip));

@@ -1,7 +1,7 @@
 // How workers pass packets on to one another, over real sockets.
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import { Crew } from '../../src/steer/crew.ts';
+import { HandOver } from '../../src/steer/hand-over.ts';
 import { closeSocketPair, openSocketPair } from '../../src/sys/socket-pair.ts';
 import { Frame, HEADROOM } from '../../src/wire/frame.ts';
 import { pattern } from '../packets/bytes.ts';
@@ -13,23 +13,29 @@ interface Arrived {
 }
 
 /** Workers as the control plane joins them; `queueBytes` may wait for each. */
-function join(t: TestContext, workers: number, queueBytes = 4 << 20): Crew[] {
+function join(t: TestContext, workers: number, queueBytes = 4 << 20): HandOver[] {
   const pairs = Array.from({ length: workers }, () => openSocketPair(queueBytes));
   t.after(() => pairs.forEach(closeSocketPair));
   const sendFds = pairs.map(({ sendFd }) => sendFd);
-  return pairs.map(({ receiveFd }, self) => new Crew(self, receiveFd, sendFds));
+  return pairs.map(({ receiveFd }, self) => new HandOver(self, receiveFd, sendFds));
 }
 
-function handOver(from: Crew, to: number, packet: Uint8Array, portIndex = 0, largestFragment = 0): boolean {
+function handOver(
+  from: HandOver,
+  to: number,
+  packet: Uint8Array,
+  portIndex = 0,
+  largestFragment = 0,
+): boolean {
   const frame = new Frame(new Uint8Array(HEADROOM + packet.length + 16).fill(0xa5));
   frame.bytes.set(packet, HEADROOM);
   return from.handOver(to, frame, HEADROOM, HEADROOM + packet.length, portIndex, largestFragment);
 }
 
-function take(crew: Crew): Arrived[] {
+function take(from: HandOver): Arrived[] {
   const arrived: Arrived[] = [];
   for (;;) {
-    const taken = crew.receive((frame, off, end, portIndex, largestFragment) => {
+    const taken = from.receive((frame, off, end, portIndex, largestFragment) => {
       assert.ok(off >= HEADROOM);
       const packet = Buffer.from(frame.bytes.subarray(off, end)).toString('hex');
       arrived.push({ packet, portIndex, largestFragment });

@@ -1,9 +1,9 @@
 // What the proxy is on its host from plan to plan: claims, guard and addresses, in a namespace.
 import assert from 'node:assert/strict';
 import test, { type TestContext } from 'node:test';
-import type { PresenceSpec } from '../../src/control/presence.ts';
+import type { HostSetupSpec } from '../../src/control/host-setup.ts';
 import { namespace, sh, startProgram } from '../io/namespaces.ts';
-import type { Command } from './presence-program.ts';
+import type { Command } from './host-setup-program.ts';
 
 const [VIP, VIP2, LIP] = ['10.1.0.100', '10.1.0.101', '10.2.0.200'] as const;
 const DEVICE = 'lo';
@@ -13,7 +13,7 @@ function spec(
   vips: readonly string[],
   missing: readonly string[] = [],
   assignAddresses = true,
-): PresenceSpec {
+): HostSetupSpec {
   return {
     vips: vips.map((ip) => ({ ip, port: 6000 })),
     lips: [{ ip: LIP, first: 20000, last: 20099 }],
@@ -24,7 +24,7 @@ function spec(
 
 async function start(t: TestContext) {
   const ns = namespace(t, 'p');
-  const program = startProgram(t, ns, 'control/presence-program.ts');
+  const program = startProgram(t, ns, 'control/host-setup-program.ts');
   await program.next('ready');
   const inside = (command: string) => sh(`ip netns exec ${ns} ${command}`);
   return {
@@ -128,7 +128,7 @@ test('what cannot be had changes nothing: an address that may not be added, or w
 
 test('a VIP:vport that another proxy serves changes nothing', async (t) => {
   const it = await started(t);
-  const other = startProgram(t, it.ns, 'control/presence-program.ts');
+  const other = startProgram(t, it.ns, 'control/host-setup-program.ts');
   await other.next('ready');
   other.write({ prepare: spec([VIP2, VIP]) });
   assert.match(String(await other.next('done')), /another uoa-proxy serves UDP 10\.1\.0\.100:6000/);

@@ -18,7 +18,7 @@ export type OnHandedOver = (
   largestFragment: number,
 ) => void;
 
-export class Crew {
+export class HandOver {
   readonly self: number;
   /** Readable when packets are there. */
   readonly fd: number;

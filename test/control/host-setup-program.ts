@@ -2,11 +2,11 @@
 // { done: what went wrong } for each, and { logged } for each line of the log.
 import { createInterface } from 'node:readline';
 import { pino } from 'pino';
-import { type PreparedChange, Presence, type PresenceSpec } from '../../src/control/presence.ts';
+import { HostSetup, type HostSetupSpec, type PreparedChange } from '../../src/control/host-setup.ts';
 
 export type Command =
-  | { prepare: PresenceSpec }
-  | { commit: PresenceSpec }
+  | { prepare: HostSetupSpec }
+  | { commit: HostSetupSpec }
   | 'commit'
   | 'rollBack'
   | 'end'
@@ -14,20 +14,21 @@ export type Command =
   | 'take rights';
 
 const say = (line: unknown) => console.log(JSON.stringify(line));
-const presence = new Presence(pino({}, { write: (line) => say({ logged: JSON.parse(line).msg }) }));
+const hostSetup = new HostSetup(pino({}, { write: (line) => say({ logged: JSON.parse(line).msg }) }));
 let prepared: PreparedChange | undefined;
 
 async function run(command: Command): Promise<void> {
-  if (typeof command === 'object' && 'prepare' in command) prepared = await presence.prepare(command.prepare);
+  if (typeof command === 'object' && 'prepare' in command)
+    prepared = await hostSetup.prepare(command.prepare);
   else if (typeof command === 'object') {
     // While addresses are being removed.
     const committed = prepared!.commit();
-    say({ going: presence.obsolete(command.commit).map(({ ip }) => ip) });
+    say({ going: hostSetup.obsolete(command.commit).map(({ ip }) => ip) });
     await committed;
-    say({ going: presence.obsolete(command.commit).map(({ ip }) => ip) });
+    say({ going: hostSetup.obsolete(command.commit).map(({ ip }) => ip) });
   } else if (command === 'commit') await prepared?.commit();
   else if (command === 'rollBack') await prepared?.rollBack();
-  else if (command === 'end') await presence.end();
+  else if (command === 'end') await hostSetup.end();
   else process.seteuid!(command === 'give up rights' ? 'nobody' : 'root');
 }
 
