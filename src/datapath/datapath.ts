@@ -1,5 +1,6 @@
 // The datapath: receive(packet) -> Verdict. The only caller of the walks and the only counter of verdicts. Knows no
 // interface, clock or socket; never throws, logs, awaits, or allocates per packet.
+import type { SessionEvents } from '../session/events.ts';
 import { CLIENT, cportOf } from '../session/session.ts';
 import { baseOf, isInbound } from '../session/tuple-index.ts';
 import type { Frame, Send } from '../wire/frame.ts';
@@ -37,7 +38,8 @@ export class Datapath {
   /**
    * `memory` is written to as the plan lays it out; `send` gets whole IP packets. `seed` keys the session index and must
    * be random where packets are hostile. `drawLport` says with which of how many lports the pool of a leg begins; random,
-   * or the first sessions after a restart get the lports of the first ones before it.
+   * or the first sessions after a restart get the lports of the first ones before it. `events` is told of sessions from the
+   * first one that is restored on, before this returns.
    */
   constructor(
     plan: DatapathPlan,
@@ -48,9 +50,10 @@ export class Datapath {
     onAnswered?: OnAnswered,
     ways?: Ways,
     drawLport: (count: number) => number = () => 0,
+    events?: SessionEvents,
   ) {
     this.#onAnswered = onAnswered;
-    this.#state = new DatapathState(plan, memory, send, seed, siblings, ways, drawLport);
+    this.#state = new DatapathState(plan, memory, send, seed, siblings, ways, drawLport, events);
     this.#sweepMs = sweepMsOf(plan);
   }
 

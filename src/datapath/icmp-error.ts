@@ -18,6 +18,7 @@ import { Packet } from '../wire/packet.ts';
 import { UDP_HEADER_LEN } from '../wire/udp.ts';
 import { COUNTER } from './counters.ts';
 import { DIRECTION } from './departures.ts';
+import { handshakeChanged, wasHandshakeOver } from './handshake-events.ts';
 import { ICMP_KIND } from './icmp-limit.ts';
 import { rewriteEmbedded, rewrittenLen } from './rewrite.ts';
 import { SERVER_COUNTER, serverRow } from './server-cells.ts';
@@ -76,7 +77,9 @@ export function icmpError(state: DatapathState, frame: Frame, portIndex: number,
       state.count(service.index, COUNTER.uoaUnsupported);
       state.memory.servers[serverRow(leg.realServerIndex) + SERVER_COUNTER.refusals]++;
       leg.receiver.refuse(refused, nowMs);
+      const wasOver = wasHandshakeOver(state, base);
       startHandshake(records, base + HANDSHAKE, nowMs);
+      handshakeChanged(state, base, wasOver);
       return VERDICT.consumed;
     }
   }

@@ -5,13 +5,14 @@ import type { Leg } from '../session/leg.ts';
 import { HANDSHAKE, lportOf } from '../session/session.ts';
 import { buildCarrier, carrierLen } from '../uoa/carrier.ts';
 import { hasRoom, insertUoa, removeUoa, type UoaForm } from '../uoa/form.ts';
-import { onInbound, UOA_DUE, UOA_EXHAUSTED } from '../uoa/handshake.ts';
+import { onInbound, UOA_DUE, UOA_DUE_AGAIN, UOA_EXHAUSTED, UOA_EXHAUSTED_AGAIN } from '../uoa/handshake.ts';
 import { clearOptionTail, stripUoa } from '../uoa/strip.ts';
 import { Frame, HEADROOM } from '../wire/frame.ts';
 import * as ipv4 from '../wire/ipv4.ts';
 import { COUNTER } from './counters.ts';
 import { rewritePacket, sendPacket } from './egress.ts';
 import { needsFragments } from './fragment.ts';
+import { handshakeChanged } from './handshake-events.ts';
 import { admit, checkMtu, checkTtl } from './ingress.ts';
 import { onServerDown, opened, openSession } from './open.ts';
 import { serverRow } from './server-cells.ts';
@@ -79,15 +80,17 @@ function forward(state: DatapathState, frame: Frame, service: Service, base: num
   const choice = receiver.choice(nowMs);
   if (choice >= 0) {
     const uoa = onInbound(records, base + HANDSHAKE, service, choice, nowMs);
-    if (uoa === UOA_DUE) {
+    if (uoa === UOA_DUE || uoa === UOA_DUE_AGAIN) {
+      if (uoa === UOA_DUE_AGAIN) handshakeChanged(state, base, true);
       state.pointOrigin(base, service);
       const form = receiver.formsOf(choice)[state.origin.family];
       const isInserted =
         hasRoom(form, packet, mtu) && !needsFragments(packet, mtu) && !receiver.carriersOnly(choice, nowMs);
       if (!isInserted) sendCarrier(state, frame, service, base, leg, form, nowMs);
       else if (sendInserted(state, frame, service, base, form, nowMs)) return VERDICT.forward;
-    } else if (uoa === UOA_EXHAUSTED) {
-      state.count(service.index, COUNTER.uoaExhausted);
+    } else if (uoa === UOA_EXHAUSTED || uoa === UOA_EXHAUSTED_AGAIN) {
+      if (uoa === UOA_EXHAUSTED) state.count(service.index, COUNTER.uoaExhausted);
+      handshakeChanged(state, base, false);
     }
   }
   return sendPacket(state, frame, mtu, leg.towards, service.index);

@@ -7,6 +7,7 @@ import { legOf } from '../session/session.ts';
 import type { Frame } from '../wire/frame.ts';
 import { COUNTER, counterRow } from './counters.ts';
 import { countSession } from './gauges.ts';
+import { handshakeChanged } from './handshake-events.ts';
 import { checkMtu } from './ingress.ts';
 import { SERVER_COUNTER, serverRow } from './server-cells.ts';
 import type { DatapathState } from './state.ts';
@@ -54,6 +55,7 @@ export function openSession(state: DatapathState, frame: Frame, service: Service
   counters[counterRow(service.index) + COUNTER.sessionsCreated]++;
   servers[serverRow(realServer.index) + SERVER_COUNTER.sessionsCreated]++;
   countSession(memory, service.index, realServer.index, leg.index, false, 1);
+  handshakeChanged(state, base, false);
   opened.base = base;
   return VERDICT.forward;
 }
@@ -88,6 +90,7 @@ export function onServerDown(
   table.move(base, leg, realServer.lport, nowMs, takenLport.isKnown);
   servers[serverRow(realServer.index) + SERVER_COUNTER.sessionsCreated]++;
   counters[counterRow(service.index) + COUNTER.sessionsMoved]++;
+  handshakeChanged(state, base, false);
   return VERDICT.forward;
 }
 

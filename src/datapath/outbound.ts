@@ -8,6 +8,7 @@ import type { Frame } from '../wire/frame.ts';
 import { clearRecords } from '../wire/ipv4-options.ts';
 import { COUNTER } from './counters.ts';
 import { rewritePacket, sendPacket } from './egress.ts';
+import { handshakeChanged, wasHandshakeOver } from './handshake-events.ts';
 import { admit, checkMtu, checkTtl } from './ingress.ts';
 import { rewrittenLen } from './rewrite.ts';
 import { serverRow } from './server-cells.ts';
@@ -79,7 +80,9 @@ function endHandshake(
     return VERDICT.consumed;
   }
   receiver.accept(choice);
+  const wasOver = wasHandshakeOver(state, base);
   const ended = onEchoAck(records, base + HANDSHAKE);
+  if (ended) handshakeChanged(state, base, wasOver);
   state.count(service.index, ended ? COUNTER.uoaAcked : COUNTER.uoaAckRepeated);
   return VERDICT.consumed;
 }

@@ -1,6 +1,7 @@
 // What the walks share: the directory, sessions, counters, the packet under way and the way out. One per datapath.
 import { Persistence } from '../service/persistence.ts';
 import type { Service } from '../service/service.ts';
+import type { SessionEvents } from '../session/events.ts';
 import type { Leg } from '../session/leg.ts';
 import {
   CLIENT,
@@ -30,6 +31,7 @@ import { Departures, type Direction } from './departures.ts';
 import { Directory } from './directory.ts';
 import { Identifications } from './fragment.ts';
 import { countSession, gaugesLike, setGauges } from './gauges.ts';
+import { handshakeChanged, handshakesChanged, handshakesOver } from './handshake-events.ts';
 import { IcmpSender } from './icmp-sender.ts';
 import { Loans, NOBODY } from './loans.ts';
 import { CONTROL, type DatapathMemory, VIPS_WORDS } from './memory.ts';
@@ -93,6 +95,7 @@ export class DatapathState {
     siblings: Siblings | undefined,
     ways: Ways | undefined,
     drawLport: (count: number) => number,
+    events: SessionEvents | undefined,
   ) {
     this.#siblings = siblings;
     this.ways = ways;
@@ -125,9 +128,8 @@ export class DatapathState {
     this.#noteLegs();
     const onewayMax = Math.max(1, Math.floor((plan.maxSessions * plan.onewayShare) / 100));
     const { services, legs } = this.directory;
-    this.table = new SessionTable(memory.records, services, legs, seed, onewayMax, (base, end) =>
-      this.#onEnd(base, end),
-    );
+    const onEnd = (base: number, end: SessionEnd) => this.#onEnd(base, end);
+    this.table = new SessionTable(memory.records, services, legs, seed, onewayMax, onEnd, events);
     this.#restore(plan.lportReserve > 0);
     this.loans.affirmed();
     this.#noteVips();
@@ -138,6 +140,7 @@ export class DatapathState {
    * been missed, so a number may stand for something else now.
    */
   reconfigure(plan: DatapathPlan): void {
+    const wereOver = handshakesOver(this);
     const before = this.#meanings;
     const after = meaningsOf(plan.services, before);
     this.#meanings = after;
@@ -151,6 +154,7 @@ export class DatapathState {
     this.#tellAgain(legsBefore);
     this.#noteLegs();
     this.admission.update(plan.services, this.memory.records, this.table.usedSlots);
+    handshakesChanged(this, wereOver);
   }
 
   /** Sessions whose real server is told in another way than before begin with it at once, whatever it was told already. */
@@ -222,6 +226,7 @@ export class DatapathState {
       countSession(counted, serviceIndex, realServerIndex, index, isNormal(records, base), 1);
       this.admission.restored(serviceIndex, records, base);
       this.#affirmLoan(base);
+      handshakeChanged(this, base, false);
     };
     const { services, legs } = this.directory;
     const isFit = (base: number) => this.#isOfItsVip(base);

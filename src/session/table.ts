@@ -5,6 +5,7 @@
 import { startHandshake } from '../uoa/handshake.ts';
 import { isSameAddress } from '../wire/address.ts';
 import type { Packet } from '../wire/packet.ts';
+import type { SessionEvents } from './events.ts';
 import type { Leg } from './leg.ts';
 import { LportHeirs } from './lport-heirs.ts';
 import { type LportPool, NO_SLOT } from './lport-pool.ts';
@@ -58,6 +59,8 @@ const KEPT_SHIFT = 5;
 export class SessionTable {
   readonly records: Int32Array;
   readonly max: number;
+  /** Told of what happens in the datapath, too (datapath/handshake-events.ts). */
+  readonly events: SessionEvents | undefined;
   readonly #index: TupleIndex;
   readonly #onEnd: (base: number, end: SessionEnd) => void;
   /** Sessions without an answer, and the others. */
@@ -80,11 +83,13 @@ export class SessionTable {
     seed: readonly [number, number],
     onewayMax: number,
     onEnd: (base: number, end: SessionEnd) => void,
+    events?: SessionEvents,
   ) {
     this.records = records;
     this.max = records.length / SESSION_WORDS;
     this.#index = new TupleIndex(records, services, legs, seed);
     this.#onEnd = onEnd;
+    this.events = events;
     this.#oneway = new Recency(this.max, Math.max(1, Math.min(onewayMax, this.max)));
     const kept = Math.min(this.#oneway.max, Math.max(1, this.max >>> KEPT_SHIFT), this.max - 1);
     this.#normal = new Recency(this.max, this.max - kept);
@@ -146,6 +151,7 @@ export class SessionTable {
    */
   move(base: number, leg: Leg, lport: number, nowMs: number, isKnown = false): void {
     const { records } = this;
+    this.events?.moved(base);
     const before = this.#poolOf(base);
     before.give(lportOf(records, base));
     if (!isNormal(records, base)) this.#changePool(base / SESSION_WORDS, before, leg.pool, isKnown);
@@ -253,6 +259,8 @@ export class SessionTable {
       this.#index.link(outboundEntry(base));
       restored[count++] = slot;
       if (isNormal(records, base)) normal++;
+      this.events?.restored(base);
+      if (isNormal(records, base)) this.events?.answered(base);
       onRestored(base);
     }
     for (const slot of oldestFirst(
@@ -300,6 +308,7 @@ export class SessionTable {
     if (this.#normal.count === this.#normal.max) this.#evict(this.#normal);
     this.records[base + LPORT_FLAGS] |= FLAG_NORMAL;
     this.#normal.add(slot);
+    this.events?.answered(base);
   }
 
   isNormal(base: number): boolean {
@@ -342,6 +351,7 @@ export class SessionTable {
   #release(slot: number, cause: SessionEnd): void {
     const base = slot * SESSION_WORDS;
     const { records } = this;
+    this.events?.ended(base);
     this.#onEnd(base, cause);
     const pool = this.#poolOf(base);
     pool.give(lportOf(records, base));

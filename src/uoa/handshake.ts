@@ -6,7 +6,7 @@ import { age } from '../wire/age.ts';
 
 export const HANDSHAKE_WORDS = 6;
 
-const PROGRESS = 0; // trials sent in this round | DONE | EXHAUSTED | choice << CHOICE_SHIFT
+const PROGRESS = 0; // trials sent in this round | DONE | EXHAUSTED | GOES_ON | choice << CHOICE_SHIFT
 const UOA_SENT_AT = 1;
 const LAST_INBOUND = 2;
 const CARRIERS = 3; // sending times of the last carriers not yet answered by an empty reply; 0 = none
@@ -15,7 +15,9 @@ const CARRIER_SLOTS = 3; // the default maxTrials; of more carriers within a sec
 const SENT_MASK = 0xff;
 const DONE = 0x100;
 const EXHAUSTED = 0x200;
-const CHOICE_SHIFT = 10;
+/** Exhausted, but with a trial left after all. */
+const GOES_ON = 0x400;
+const CHOICE_SHIFT = 11;
 
 const CARRIER_REPLY_MS = 1000;
 
@@ -32,6 +34,10 @@ export const UOA_NOT_DUE = 0;
 export const UOA_DUE = 1;
 /** Not due, and this packet is the first to find its round's trials used up without an ACK. */
 export const UOA_EXHAUSTED = 2;
+/** Due, and this packet begins a round where the one before was over, or goes on with it. */
+export const UOA_DUE_AGAIN = 3;
+/** As UOA_EXHAUSTED, of a round that was exhausted before and went on. */
+export const UOA_EXHAUSTED_AGAIN = 4;
 
 export function startHandshake(words: Int32Array, at: number, nowMs: number): void {
   words.fill(0, at, at + HANDSHAKE_WORDS);
@@ -56,21 +62,23 @@ export function onInbound(
 ): number {
   const idleMs = age(nowMs, words[at + LAST_INBOUND]);
   words[at + LAST_INBOUND] = nowMs;
-  let progress = words[at + PROGRESS];
-  const finished = (progress & DONE) !== 0 || (progress & SENT_MASK) >= policy.maxTrials;
+  const progress = words[at + PROGRESS];
+  const { maxTrials } = policy;
+  const finished = (progress & DONE) !== 0 || (progress & SENT_MASK) >= maxTrials;
   const stale =
     progress >> CHOICE_SHIFT !== choice ||
     (policy.idleRefreshMs > 0 && idleMs > policy.idleRefreshMs) ||
     (policy.refreshMs > 0 && finished && age(nowMs, words[at + UOA_SENT_AT]) >= policy.refreshMs);
   if (stale) {
-    progress = choice << CHOICE_SHIFT;
-    words[at + PROGRESS] = progress;
+    words[at + PROGRESS] = choice << CHOICE_SHIFT;
+    if (maxTrials === 0) return UOA_NOT_DUE;
+    return isOver(progress, maxTrials) ? UOA_DUE_AGAIN : UOA_DUE;
   }
-  if ((progress & DONE) !== 0 || policy.maxTrials === 0) return UOA_NOT_DUE;
-  if ((progress & SENT_MASK) < policy.maxTrials) return UOA_DUE;
-  if ((progress & EXHAUSTED) !== 0) return UOA_NOT_DUE;
-  words[at + PROGRESS] = progress | EXHAUSTED;
-  return UOA_EXHAUSTED;
+  if ((progress & DONE) !== 0 || maxTrials === 0) return UOA_NOT_DUE;
+  if ((progress & SENT_MASK) < maxTrials) return resumeHandshake(words, at, policy) ? UOA_DUE_AGAIN : UOA_DUE;
+  if (isOver(progress, maxTrials)) return UOA_NOT_DUE;
+  words[at + PROGRESS] = (progress & ~GOES_ON) | EXHAUSTED;
+  return (progress & EXHAUSTED) === 0 ? UOA_EXHAUSTED : UOA_EXHAUSTED_AGAIN;
 }
 
 /** Counts one trial; taken back by onUoaRefused when it was not sent. */
@@ -127,10 +135,30 @@ export function onEchoAck(words: Int32Array, at: number): boolean {
   return true;
 }
 
+/**
+ * Goes on with an exhausted round that has trials left after all: another plan allows more, or one was refused later. True
+ * when there is one.
+ */
+export function resumeHandshake(words: Int32Array, at: number, { maxTrials }: UoaPolicy): boolean {
+  const progress = words[at + PROGRESS];
+  if (!isExhausted(progress) || (progress & SENT_MASK) >= maxTrials) return false;
+  words[at + PROGRESS] = progress | GOES_ON;
+  return true;
+}
+
+/** Whether no packet brings a UOA until another round begins. */
+export const isHandshakeOver = (words: Int32Array, at: number, { maxTrials }: UoaPolicy): boolean =>
+  isOver(words[at + PROGRESS], maxTrials);
+
+const isOver = (progress: number, maxTrials: number): boolean =>
+  maxTrials === 0 || (progress & DONE) !== 0 || isExhausted(progress);
+
+const isExhausted = (progress: number): boolean => (progress & (EXHAUSTED | GOES_ON)) === EXHAUSTED;
+
 /** Trials sent in the present round. */
 export const trialsSent = (words: Int32Array, at: number): number => words[at + PROGRESS] & SENT_MASK;
 
 export function handshakeState(words: Int32Array, at: number): 'sending' | 'acked' | 'exhausted' {
   if ((words[at + PROGRESS] & DONE) !== 0) return 'acked';
-  return (words[at + PROGRESS] & EXHAUSTED) !== 0 ? 'exhausted' : 'sending';
+  return isExhausted(words[at + PROGRESS]) ? 'exhausted' : 'sending';
 }

@@ -31,6 +31,11 @@ export class UoaReceiver {
       .map((forms) => ({ forms, isRefused: false, refusedAt: 0, isOnTrial: false, triedAt: 0 }));
   }
 
+  /** Whether it is ever told anything. */
+  get isTold(): boolean {
+    return this.#choices.length > 0;
+  }
+
   /** What is sent now, as an index for `formsOf`; -1: no UOA. */
   choice(nowMs: number): number {
     for (let index = 0; index < this.#choices.length; index++) {

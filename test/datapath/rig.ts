@@ -19,6 +19,7 @@ import { formatAddress } from '../../src/wire/address.ts';
 import { Frame, HEADROOM } from '../../src/wire/frame.ts';
 import { hex } from '../packets/bytes.ts';
 import { checkAccounts } from './accounts.ts';
+import { EventWitness } from './event-witness.ts';
 
 export const SIDE = { wan: 1, lan: 2, both: 3 };
 export const PORT = { wan: 0, lan: 1 };
@@ -178,6 +179,8 @@ export class Rig {
   /** Asked for each packet that the datapath sends; true makes the send fail. */
   refuse: (packet: Uint8Array) => boolean = () => false;
   readonly memory: DatapathMemory;
+  /** Follows the sessions by what it is told of them, and is checked after each step. */
+  readonly events: EventWitness;
   datapath: Datapath;
   plan: DatapathPlan;
   private readonly startMs: number;
@@ -185,6 +188,8 @@ export class Rig {
   private readonly mtus: Mtus | undefined;
   private readonly ways: Ways | undefined;
   private readonly capacity: Capacity;
+  /** Not the plan that only a successor will have. */
+  private isAtWork = true;
   private starts = 0;
   private sent: Uint8Array[] = [];
 
@@ -197,6 +202,7 @@ export class Rig {
     this.plan = makePlan(change);
     this.capacity = capacityOf(this.plan);
     this.memory = allocateMemory(this.plan);
+    this.events = new EventWitness(this.memory);
     this.startMs = startMs;
     this.guard = GUARD + shift;
     this.mtus = mtus;
@@ -220,13 +226,18 @@ export class Rig {
       undefined,
       undefined,
       this.ways,
+      undefined,
+      this.events,
     );
   }
 
   /** The datapath ends, and another one goes on with its memory. */
   succeed(): Counts {
     const before = this.memory.counters.slice();
+    this.events.forget();
     this.datapath = this.start();
+    this.isAtWork = true;
+    this.events.check(this.plan);
     return this.changed(before);
   }
 
@@ -239,7 +250,11 @@ export class Rig {
     this.plan = makePlan({ ...change, capacity: this.capacity }, this.plan.services);
     for (const { realServers } of this.plan.services)
       for (const { index, weight } of realServers) if (!known.has(index)) this.setWeight(index, weight);
-    if (isGivenToDatapath) this.datapath.reconfigure(this.plan);
+    if (isGivenToDatapath) {
+      this.datapath.reconfigure(this.plan);
+      this.events.check(this.plan);
+    }
+    this.isAtWork = isGivenToDatapath;
     return this.changed(before);
   }
 
@@ -277,6 +292,7 @@ export class Rig {
       assert.fail(`bytes outside the packet and its headroom are touched: ${hex(bytes)}`);
     this.checkDrops(this.drops(before), verdict, alsoDropped);
     checkAccounts(this.memory);
+    if (this.isAtWork) this.events.check(this.plan);
     bytes.fill(FILL); // the frame belongs to packet I/O again: what was held must have been copied
     return { verdict, sent: this.sent, changed: this.changed(before) };
   }
@@ -287,6 +303,7 @@ export class Rig {
     this.datapath.tick(this.nowMs);
     assert.deepEqual(this.drops(before), alsoDropped, 'drops counted by the tick');
     checkAccounts(this.memory);
+    if (this.isAtWork) this.events.check(this.plan);
     return this.changed(before);
   }
 
