@@ -1,6 +1,7 @@
 // How many sessions a datapath has, by service, real server and leg: cells that siblings and the control plane read while they
 // change. None reads too little, or limits and real servers seem free.
-import { COUNTER, COUNTER_COLUMNS, counterRow } from './counters.ts';
+import type { SessionEnd } from '../session/table.ts';
+import { COUNTER, COUNTER_COLUMNS, type CounterName, counterRow } from './counters.ts';
 import type { DatapathMemory } from './memory.ts';
 import { SERVER_COLUMNS, SERVER_COUNTER, serverRow } from './server-cells.ts';
 
@@ -26,6 +27,32 @@ export function countSession(
     counters[service + COUNTER.sessionsOneway] += change;
     servers[server + SERVER_COUNTER.sessionsOneway] += change;
   }
+}
+
+const COUNTER_OF_END: Record<SessionEnd, CounterName> = {
+  expired: 'sessionsExpired',
+  evicted: 'sessionsEvicted',
+  displaced: 'sessionsEvicted',
+  removed: 'sessionsRemoved',
+  reset: 'sessionsReset',
+};
+
+/** A session that was normal or not is there no more, and why. */
+export function countEnd(
+  cells: GaugeCells,
+  serviceIndex: number,
+  realServerIndex: number,
+  leg: number,
+  wasNormal: boolean,
+  end: SessionEnd,
+): void {
+  const row = counterRow(serviceIndex);
+  cells.counters[row + COUNTER[COUNTER_OF_END[end]]]++;
+  if (end === 'displaced') cells.counters[row + COUNTER.sessionsDisplaced]++;
+  countSession(cells, serviceIndex, realServerIndex, leg, wasNormal, -1);
+  // One that was evicted perhaps had no time to be answered: it says something of a flood, not of the real server.
+  if (!wasNormal && end === 'expired')
+    cells.servers[serverRow(realServerIndex) + SERVER_COUNTER.onewayEnded]++;
 }
 
 /** Cells of the same sizes, to count in. */

@@ -26,11 +26,11 @@ import type { Frame, Send } from '../wire/frame.ts';
 import { Packet } from '../wire/packet.ts';
 import { Admission } from './admission.ts';
 import { isAnswerable } from './answerable.ts';
-import { bookLost, COUNTER, type CounterName, counterRow } from './counters.ts';
+import { bookLost, COUNTER, counterRow } from './counters.ts';
 import { Departures, type Direction } from './departures.ts';
 import { Directory } from './directory.ts';
 import { Identifications } from './fragment.ts';
-import { countSession, gaugesLike, setGauges } from './gauges.ts';
+import { countEnd, countSession, gaugesLike, setGauges } from './gauges.ts';
 import { handshakeChanged, handshakesChanged, handshakesOver } from './handshake-events.ts';
 import { IcmpSender } from './icmp-sender.ts';
 import { Loans, NOBODY } from './loans.ts';
@@ -39,14 +39,6 @@ import { type DatapathPlan, type Meanings, meaningsOf, SIDE_WAN, type Siblings, 
 import { Reassembler } from './reassembly.ts';
 import { SERVER_COUNTER, serverRow } from './server-cells.ts';
 import { DROP, VERDICT, type Verdict } from './verdict.ts';
-
-const COUNTER_OF_END: Record<SessionEnd, CounterName> = {
-  expired: 'sessionsExpired',
-  evicted: 'sessionsEvicted',
-  displaced: 'sessionsEvicted',
-  removed: 'sessionsRemoved',
-  reset: 'sessionsReset',
-};
 
 const RECEIVED_PACKETS = [COUNTER.inboundPackets, COUNTER.outboundPackets];
 const RECEIVED_BYTES = [COUNTER.inboundBytes, COUNTER.outboundBytes];
@@ -196,17 +188,10 @@ export class DatapathState {
   }
 
   #onEnd(base: number, end: SessionEnd): void {
-    const { counters, records, servers } = this.memory;
+    const { records } = this.memory;
     const serviceIndex = serviceOf(records, base);
-    const row = counterRow(serviceIndex);
-    const wasNormal = isNormal(records, base);
-    counters[row + COUNTER[COUNTER_OF_END[end]]]++;
-    if (end === 'displaced') counters[row + COUNTER.sessionsDisplaced]++;
     const leg = legOf(records, base);
-    const server = this.#serverOfLeg[leg];
-    countSession(this.memory, serviceIndex, server, leg, wasNormal, -1);
-    // One that was evicted perhaps had no time to be answered: it says something of a flood, not of the real server.
-    if (!wasNormal && end === 'expired') servers[serverRow(server) + SERVER_COUNTER.onewayEnded]++;
+    countEnd(this.memory, serviceIndex, this.#serverOfLeg[leg], leg, isNormal(records, base), end);
     this.admission.ended(records, base);
     if (!this.loans.isEmpty) this.loans.end(records, base + CLIENT, cportOf(records, base), serviceIndex);
   }
