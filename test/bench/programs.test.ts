@@ -4,8 +4,9 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { CONTROL, CONTROL_LEN, HISTOGRAM_BUCKETS, STAMP_LEN } from '../../bench/bpf/control.ts';
 import { emptyFrame, loadSinks, loadSource, XDP } from '../../bench/bpf/programs.ts';
-import { mapArrayMap } from '../../src/sys/bpf.ts';
+
 import { testRun } from '../../src/sys/libbpf.ts';
+import { mapSharedMemory } from '../../src/sys/shared-memory.ts';
 import { udp4 } from '../packets/builder.ts';
 import { concat, hex, unhex } from '../packets/bytes.ts';
 import { dissect } from '../packets/dissect.ts';
@@ -18,7 +19,7 @@ type Words = Record<keyof typeof CONTROL, number>;
 
 /** The words of a network's memory, by name. */
 function wordsOf(controlFd: number): Words {
-  const memory = new BigUint64Array(mapArrayMap(controlFd, CONTROL_LEN), 0, CONTROL_LEN / 8);
+  const memory = new BigUint64Array(mapSharedMemory(controlFd, CONTROL_LEN), 0, CONTROL_LEN / 8);
   return new Proxy(CONTROL as Words, {
     get: (offsets, name) => Number(memory[offsets[name as keyof Words] / 8]!),
     set: (offsets, name, value: number) => {
@@ -92,7 +93,7 @@ describe('at the ends of the way', () => {
   });
 
   test('an answer that took longer than the histogram reaches is in its last bucket', () => {
-    const memory = new BigUint64Array(mapArrayMap(controlFd, CONTROL_LEN));
+    const memory = new BigUint64Array(mapSharedMemory(controlFd, CONTROL_LEN));
     const last = CONTROL.histogram / 8 + HISTOGRAM_BUCKETS - 1;
     const before = memory[last]!;
     verdictAt('client', load());
