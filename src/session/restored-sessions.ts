@@ -57,7 +57,9 @@ export class RestoredSessions {
   ) {
     this.count = chosen.length;
     this.#saved = saved;
-    this.#order = oldestFirst(chosen, (place) => -saved[place * SAVED_WORDS + SAVED.ageMs]!);
+    const times = new Int32Array(chosen.length);
+    for (let i = 0; i < times.length; i++) times[i] = -saved[chosen[i]! * SAVED_WORDS + SAVED.ageMs]!;
+    this.#order = oldestFirst(chosen, times);
     this.#legs = legs;
     this.#seenBaseMs = nowMs - awayMs;
   }

@@ -242,6 +242,7 @@ export class SessionTable {
     const { records } = this;
     const heirs = new LportHeirs();
     const restored = new Uint32Array(slots);
+    const seen = new Int32Array(slots);
     let count = 0;
     let normal = 0;
     this.#neverUsed = slots;
@@ -257,16 +258,14 @@ export class SessionTable {
       }
       this.#index.link(inboundEntry(base));
       this.#index.link(outboundEntry(base));
+      seen[count] = records[base + LAST_SEEN];
       restored[count++] = slot;
       if (isNormal(records, base)) normal++;
       this.events?.restored(base);
       if (isNormal(records, base)) this.events?.answered(base);
       onRestored(base);
     }
-    for (const slot of oldestFirst(
-      restored.subarray(0, count),
-      (slot) => records[slot * SESSION_WORDS + LAST_SEEN],
-    )) {
+    for (const slot of oldestFirst(restored.subarray(0, count), seen)) {
       const base = slot * SESSION_WORDS;
       this.#partOf(base).add(slot);
       if (!isNormal(records, base)) this.#unanswered.add(this.#poolOf(base), slot, isKnown(base));
