@@ -8,12 +8,15 @@ import { isIcmpError } from '../wire/icmp-writer.ts';
 import { PARSE_FRAGMENT, PARSE_OK, PARSE_OTHER_PROTOCOL, parse } from '../wire/packet.ts';
 import { COUNTER, counterRow, dropColumn } from './counters.ts';
 import { DIRECTION } from './departures.ts';
+import { handOver } from './hand-over.ts';
 import { icmpError } from './icmp-error.ts';
 import { inbound } from './inbound.ts';
 import type { DatapathMemory } from './memory.ts';
 import { outbound } from './outbound.ts';
 import type { DatapathPlan, Siblings, Ways } from './plan.ts';
+import { reconfigure } from './reconfigure.ts';
 import { DatapathState } from './state.ts';
+import { restoreSessions } from './successor.ts';
 import { DROP, DROP_BASE, VERDICT, type Verdict } from './verdict.ts';
 
 /** Of the tables of clients: of 65,536 sets each is looked at within seven minutes. */
@@ -53,13 +56,14 @@ export class Datapath {
     events?: SessionEvents,
   ) {
     this.#onAnswered = onAnswered;
-    this.#state = new DatapathState(plan, memory, send, seed, siblings, ways, drawLport, events);
+    this.#state = new DatapathState(plan, memory, { send, seed, siblings, ways, drawLport, events });
+    restoreSessions(this.#state, plan.lportReserve > 0);
     this.#sweepMs = sweepMsOf(plan);
   }
 
   /** Goes on by another plan, of the same capacity; ends the sessions of what is there no more. */
   reconfigure(plan: DatapathPlan): void {
-    this.#state.reconfigure(plan);
+    reconfigure(this.#state, plan);
     this.#sweepMs = sweepMsOf(plan);
   }
 
@@ -86,7 +90,7 @@ export class Datapath {
     isMerged = false,
   ): Verdict {
     this.#begin();
-    this.#state.isMerged = isMerged;
+    this.#state.underWay.isMerged = isMerged;
     const verdict = this.#walk(frame, off, end, portIndex, nowMs, 0);
     this.#count(verdict);
     return verdict;
@@ -101,12 +105,12 @@ export class Datapath {
     largestFragment: number,
     nowMs: number,
   ): Verdict {
-    const state = this.#state;
+    const { underWay } = this.#state;
     this.#begin();
-    state.isHandedOver = true;
-    state.isMerged = false;
+    underWay.isHandedOver = true;
+    underWay.isMerged = false;
     const verdict = this.#walk(frame, off, end, portIndex, nowMs, largestFragment);
-    state.isHandedOver = false;
+    underWay.isHandedOver = false;
     this.#count(verdict);
     return verdict;
   }
@@ -130,7 +134,7 @@ export class Datapath {
 
   #begin(): void {
     const state = this.#state;
-    state.serviceIndex = -1;
+    state.underWay.serviceIndex = -1;
     state.memory.begun[0]++;
     this.#isAnswered = false;
   }
@@ -138,7 +142,8 @@ export class Datapath {
   /** Each packet is received once and ends once: what was sent departures count, what was handed over its owner. */
   #count(verdict: Verdict): void {
     if (verdict === VERDICT.handedOver) return;
-    const { memory, serviceIndex } = this.#state;
+    const { memory, underWay } = this.#state;
+    const { serviceIndex } = underWay;
     const { counters } = memory;
     const row = counterRow(serviceIndex);
     if (serviceIndex < 0) counters[row + COUNTER.unassignedPackets]++;
@@ -157,7 +162,7 @@ export class Datapath {
   ): Verdict {
     const state = this.#state;
     const { packet, reassembler } = state;
-    state.portIndex = portIndex;
+    state.underWay.portIndex = portIndex;
     const fault = parse(packet, frame, off, end);
     if (fault === PARSE_OK) {
       packet.largestFragment = largestFragment;
@@ -169,7 +174,7 @@ export class Datapath {
     if (packet.hasAddresses && !state.directory.addresses.isServed(packet.addresses, 4)) return VERDICT.pass;
     if (fault !== PARSE_FRAGMENT) return DROP_BASE + fault;
 
-    if (state.isMerged) return DROP.super_packet;
+    if (state.underWay.isMerged) return DROP.super_packet;
     // Judged here, because of what stands before an IPv6 fragment header nothing is left when the datagram is whole.
     if (packet.options.sourceRoute) return DROP.source_route;
     if (packet.options.refusedOff !== 0) {
@@ -192,14 +197,22 @@ export class Datapath {
   /** A whole UDP packet, parsed. */
   #forward(frame: Frame, portIndex: number, nowMs: number): Verdict {
     const state = this.#state;
-    const { directory, packet, table } = state;
+    const { directory, packet, table, underWay } = state;
     let entry = table.find(packet);
     if (entry >= 0 && table.isExpired(baseOf(entry), nowMs)) {
       table.end(baseOf(entry), 'expired');
       entry = -1;
     }
     if (entry < 0) {
-      const passedOn = state.handOver(frame, packet, packet.addresses, packet.sport, packet.dport, portIndex);
+      const passedOn = handOver(
+        state,
+        frame,
+        packet,
+        packet.addresses,
+        packet.sport,
+        packet.dport,
+        portIndex,
+      );
       if (passedOn !== VERDICT.forward) return passedOn;
     }
     const base = entry < 0 ? -1 : baseOf(entry);
@@ -209,14 +222,14 @@ export class Datapath {
       return directory.facesRealServers(portIndex) ? DROP.no_session : DROP.wrong_interface;
     }
     if (base < 0 || isInbound(entry)) {
-      if (base < 0) state.concerns(service, DIRECTION.inbound);
-      else state.belongsTo(service, DIRECTION.inbound);
+      if (base < 0) underWay.concerns(service, DIRECTION.inbound);
+      else underWay.belongsTo(service, DIRECTION.inbound);
       const verdict = inbound(state, frame, service, base, portIndex, nowMs);
-      if (!state.isReceived && verdict !== VERDICT.handedOver) state.countReceived();
+      if (!underWay.isReceived && verdict !== VERDICT.handedOver) underWay.countReceived();
       if (verdict === VERDICT.forward) this.#isAnswered = base >= 0 && table.isNormal(base);
       return verdict;
     }
-    state.belongsTo(service, DIRECTION.outbound);
+    underWay.belongsTo(service, DIRECTION.outbound);
     if (!directory.facesRealServers(portIndex)) return DROP.wrong_interface;
     const wasNormal = table.isNormal(base);
     const verdict = outbound(state, frame, service, base, nowMs);

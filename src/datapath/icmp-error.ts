@@ -18,6 +18,8 @@ import { Packet } from '../wire/packet.ts';
 import { UDP_HEADER_LEN } from '../wire/udp.ts';
 import { COUNTER } from './counters.ts';
 import { DIRECTION } from './departures.ts';
+import { mtuToRealServer, pointOrigin, pointToClient } from './ends.ts';
+import { handOver } from './hand-over.ts';
 import { handshakeChanged, wasHandshakeOver } from './handshake-events.ts';
 import { ICMP_KIND } from './icmp-limit.ts';
 import { rewriteEmbedded, rewrittenLen } from './rewrite.ts';
@@ -51,7 +53,7 @@ export function icmpError(state: DatapathState, frame: Frame, portIndex: number,
   answer.dport = embedded.sport;
   const entry = state.table.find(answer);
   if (entry < 0) {
-    const passedOn = state.handOver(frame, packet, answer.addresses, answer.sport, answer.dport, portIndex);
+    const passedOn = handOver(state, frame, packet, answer.addresses, answer.sport, answer.dport, portIndex);
     return passedOn === VERDICT.forward ? VERDICT.pass : passedOn;
   }
 
@@ -59,7 +61,7 @@ export function icmpError(state: DatapathState, frame: Frame, portIndex: number,
   const { records } = state.memory;
   const service = state.serviceOf(base);
   const wasInbound = !isInbound(entry);
-  state.belongsTo(service, wasInbound ? DIRECTION.outbound : DIRECTION.inbound);
+  state.underWay.belongsTo(service, wasInbound ? DIRECTION.outbound : DIRECTION.inbound);
   if (wasInbound && !state.directory.facesRealServers(portIndex)) return DROP.wrong_interface;
   if (!icmp.icmpIntact(packet, view)) return DROP.bad_icmp;
 
@@ -70,7 +72,7 @@ export function icmpError(state: DatapathState, frame: Frame, portIndex: number,
   message.rest = usedRest(family);
   if (embeddedTo < embedded.udpOff + UDP_HEADER_LEN) return DROP.bad_icmp;
   const leg = state.legOf(base);
-  state.pointOrigin(base, service);
+  pointOrigin(state, base, service);
   if (wasInbound) {
     const refused = saysUnreadable(packet, leg) ? leg.receiver.choiceIn(frame, embedded, state.origin) : -1;
     if (refused >= 0) {
@@ -89,7 +91,7 @@ export function icmpError(state: DatapathState, frame: Frame, portIndex: number,
   if (isAboutSize) {
     const mtu = mtuOf(family);
     if (mtu >= embedded.totalLen) return DROP.bad_icmp;
-    if (wasInbound && mtu < state.mtuOf(base, leg, nowMs)) learnMtu(records, base, mtu, nowMs);
+    if (wasInbound && mtu < mtuToRealServer(state, base, leg, nowMs)) learnMtu(records, base, mtu, nowMs);
     message.rest = mtu;
   }
 
@@ -103,7 +105,7 @@ export function icmpError(state: DatapathState, frame: Frame, portIndex: number,
   if (wasInbound) {
     // As the client sent it: from the client to the VIP.
     rewriteEmbedded(copy, embedded, toFamily, origin.addresses, origin.cport, origin.vport);
-    state.pointToClient(base, service, toFamily);
+    pointToClient(state, base, service, toFamily);
     const kind = isAboutSize ? ICMP_KIND.tooBig : ICMP_KIND.toClient;
     return pass(state, kind, toFamily, toClient, len, nowMs);
   }
@@ -228,6 +230,7 @@ function pass(
   nowMs: number,
 ): Verdict {
   const { off, headerLen } = embedded;
-  const { icmp, origin, serviceIndex } = state;
+  const { icmp, origin } = state;
+  const { serviceIndex } = state.underWay;
   return icmp.pass(kind, message, family, addresses, copy, off, headerLen + len, serviceIndex, origin, nowMs);
 }

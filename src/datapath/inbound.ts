@@ -11,6 +11,7 @@ import { Frame, HEADROOM } from '../wire/frame.ts';
 import * as ipv4 from '../wire/ipv4.ts';
 import { COUNTER } from './counters.ts';
 import { rewritePacket, sendPacket } from './egress.ts';
+import { mtuToRealServer, pointOrigin } from './ends.ts';
 import { needsFragments } from './fragment.ts';
 import { handshakeChanged } from './handshake-events.ts';
 import { admit, checkMtu, checkTtl } from './ingress.ts';
@@ -51,10 +52,10 @@ export function inbound(
   if (knownBase < 0) {
     const verdict = openSession(state, frame, service, nowMs);
     if (verdict !== VERDICT.forward) {
-      if (state.lentServer >= 0) state.loans.end(packet.addresses, 0, packet.sport, service.index);
+      if (state.underWay.lentServer >= 0) state.loans.end(packet.addresses, 0, packet.sport, service.index);
       return verdict;
     }
-    state.countReceived();
+    state.underWay.countReceived();
     return forward(state, frame, service, opened.base, nowMs);
   }
   if (state.directory.weightOf(state.legOf(knownBase)) < 0) {
@@ -62,7 +63,14 @@ export function inbound(
     if (verdict !== VERDICT.forward) return verdict;
   }
   const leg = state.legOf(knownBase);
-  const fits = checkMtu(state, frame, leg.family, state.mtuOf(knownBase, leg, nowMs), service.index, nowMs);
+  const fits = checkMtu(
+    state,
+    frame,
+    leg.family,
+    mtuToRealServer(state, knownBase, leg, nowMs),
+    service.index,
+    nowMs,
+  );
   if (fits !== VERDICT.forward) return fits;
   state.table.touch(knownBase, nowMs);
   return forward(state, frame, service, knownBase, nowMs);
@@ -72,7 +80,7 @@ function forward(state: DatapathState, frame: Frame, service: Service, base: num
   const { packet } = state;
   const { records } = state.memory;
   const leg = state.legOf(base);
-  const mtu = state.mtuOf(base, leg, nowMs);
+  const mtu = mtuToRealServer(state, base, leg, nowMs);
   state.departures.serverRow = serverRow(leg.realServerIndex);
   rewritePacket(state, frame, leg.family, leg.towards, lportOf(records, base), leg.rport);
 
@@ -82,7 +90,7 @@ function forward(state: DatapathState, frame: Frame, service: Service, base: num
     const uoa = onInbound(records, base + HANDSHAKE, service, choice, nowMs);
     if (uoa === UOA_DUE || uoa === UOA_DUE_AGAIN) {
       if (uoa === UOA_DUE_AGAIN) handshakeChanged(state, base, true);
-      state.pointOrigin(base, service);
+      pointOrigin(state, base, service);
       const form = receiver.formsOf(choice)[state.origin.family];
       const isInserted =
         hasRoom(form, packet, mtu) && !needsFragments(packet, mtu) && !receiver.carriersOnly(choice, nowMs);

@@ -15,7 +15,7 @@ const MAX_LEN = 0xffff;
 export function admit(state: DatapathState, frame: Frame, serviceIndex: number, nowMs: number): Verdict {
   const { packet } = state;
   const { options } = packet;
-  if (state.isMerged) return DROP.super_packet;
+  if (state.underWay.isMerged) return DROP.super_packet;
   if (options.sourceRoute) return DROP.source_route;
   if (options.refusedOff !== 0) {
     state.icmp.unknownOption(frame, packet, options.refusedOff, serviceIndex, nowMs);

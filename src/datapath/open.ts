@@ -7,8 +7,11 @@ import { legOf } from '../session/session.ts';
 import type { Frame } from '../wire/frame.ts';
 import { COUNTER, counterRow } from './counters.ts';
 import { countSession } from './gauges.ts';
+import { passTo } from './hand-over.ts';
 import { handshakeChanged } from './handshake-events.ts';
 import { checkMtu } from './ingress.ts';
+import { CONTROL } from './memory.ts';
+import { SIDE_WAN } from './plan.ts';
 import { SERVER_COUNTER, serverRow } from './server-cells.ts';
 import type { DatapathState } from './state.ts';
 import { DROP, VERDICT, type Verdict } from './verdict.ts';
@@ -21,14 +24,14 @@ const takenLport = { isKnown: false };
 
 /** Opens a session for the packet under way, into `opened`: VERDICT.forward, or why not. */
 export function openSession(state: DatapathState, frame: Frame, service: Service, nowMs: number): Verdict {
-  const { admission, memory, packet } = state;
+  const { admission, memory, packet, underWay } = state;
   const { counters, servers, table } = memory;
-  if (state.isDraining) return DROP.draining;
-  if (state.comesAstray) return DROP.bad_source;
+  if (memory.common.control[CONTROL.draining] !== 0) return DROP.draining;
+  if (comesAstray(state)) return DROP.bad_source;
   let realServer: RealServer | undefined;
-  if (state.lentServer >= 0) {
+  if (underWay.lentServer >= 0) {
     // A sibling has judged and chosen.
-    realServer = service.realServers.find(({ index }) => index === state.lentServer);
+    realServer = service.realServers.find(({ index }) => index === underWay.lentServer);
     admission.judgedElsewhere();
   } else {
     const admitted = admission.judge(service.index, packet, nowMs);
@@ -50,7 +53,7 @@ export function openSession(state: DatapathState, frame: Frame, service: Service
   if (leg === undefined) return realServer.isReserved ? DROP.lports_reserved : DROP.lports_exhausted;
   const base = state.table.open(packet, service.index, leg, realServer.lport, nowMs, takenLport.isKnown);
   table[0] = state.table.usedSlots; // before it is counted: a successor looks no further
-  if (state.lentServer >= 0) state.loans.opened(packet.addresses, 0, packet.sport, service.index);
+  if (underWay.lentServer >= 0) state.loans.opened(packet.addresses, 0, packet.sport, service.index);
   admission.opened(service.index, memory.records, base);
   counters[counterRow(service.index) + COUNTER.sessionsCreated]++;
   servers[serverRow(realServer.index) + SERVER_COUNTER.sessionsCreated]++;
@@ -58,6 +61,16 @@ export function openSession(state: DatapathState, frame: Frame, service: Service
   handshakeChanged(state, base, false);
   opened.base = base;
   return VERDICT.forward;
+}
+
+/**
+ * Whether the packet under way came by an interface that only clients are behind, from an address that packets would leave
+ * to by one that only real servers are behind.
+ */
+function comesAstray({ directory, packet, underWay, ways }: DatapathState): boolean {
+  if (ways === undefined || directory.facesRealServers(underWay.portIndex)) return false;
+  const out = ways.portTowards(packet.addresses, 0);
+  return out >= 0 && (directory.ports[out].side & SIDE_WAN) === 0;
 }
 
 /** The session's real server is down: VERDICT.forward when the packet goes on, to it or to another one. */
@@ -126,12 +139,13 @@ function isLent(
   isToClear: boolean,
   nowMs: number,
 ): boolean {
-  const { directory, lentServer, loans, packet, portIndex } = state;
+  const { directory, loans, packet } = state;
+  const { lentServer, portIndex } = state.underWay;
   const { addresses, sport } = packet;
   const lender = lentServer >= 0 ? -1 : directory.lenderFor(realServer, isToClear, takenLport.isKnown, nowMs);
   if (lender < 0 || !loans.lend(addresses, 0, sport, service.index, lender, realServer.index, nowMs))
     return false;
-  if (state.passTo(lender, frame, packet, portIndex) === VERDICT.handedOver) return true;
+  if (passTo(state, lender, frame, packet, portIndex) === VERDICT.handedOver) return true;
   // Its queue is full: this one helps itself.
   loans.end(addresses, 0, sport, service.index, lender);
   return false;

@@ -1,17 +1,20 @@
 // Real server -> client: end the UOA handshake on its echo ACK, keep every UOA from the client, swallow answers to
 // carriers, rewrite. The packet's tuple is that of the session at `base`.
 import type { Service } from '../service/service.ts';
-import { cportOf, familyOfClient, HANDSHAKE } from '../session/session.ts';
+import type { Leg } from '../session/leg.ts';
+import { CLIENT, cportOf, familyOfClient, HANDSHAKE } from '../session/session.ts';
 import { onEchoAck, takesEmptyReply, trialsSent } from '../uoa/handshake.ts';
 import { clearOptionTail, stripUoa } from '../uoa/strip.ts';
 import type { Frame } from '../wire/frame.ts';
 import { clearRecords } from '../wire/ipv4-options.ts';
 import { COUNTER } from './counters.ts';
 import { rewritePacket, sendPacket } from './egress.ts';
+import { mtuToClient, pointOrigin, pointToClient } from './ends.ts';
+import { countSession } from './gauges.ts';
 import { handshakeChanged, wasHandshakeOver } from './handshake-events.ts';
 import { admit, checkMtu, checkTtl } from './ingress.ts';
 import { rewrittenLen } from './rewrite.ts';
-import { serverRow } from './server-cells.ts';
+import { SERVER_COUNTER, serverRow } from './server-cells.ts';
 import type { DatapathState } from './state.ts';
 import { VERDICT, type Verdict } from './verdict.ts';
 
@@ -40,7 +43,7 @@ export function outbound(
   const alive = checkTtl(state, frame, service.index, nowMs);
   if (alive !== VERDICT.forward) return alive;
   const family = familyOfClient(records, base);
-  const mtu = state.mtuToClient(base, rewrittenLen(packet, family));
+  const mtu = mtuToClient(state, base, rewrittenLen(packet, family));
   const fits = checkMtu(state, frame, family, mtu, service.index, nowMs);
   if (fits !== VERDICT.forward) return fits;
 
@@ -48,12 +51,29 @@ export function outbound(
   if (packet.options.hasRecords) clearRecords(frame.view, packet.off, packet.headerLen, false);
   table.touch(base, nowMs);
   const leg = state.legOf(base);
-  if (!table.isNormal(base)) state.markNormal(base, service, leg, nowMs);
+  if (!table.isNormal(base)) noteAnswered(state, service, base, leg, nowMs);
   state.departures.serverRow = serverRow(leg.realServerIndex);
-  state.pointToClient(base, service, family);
+  pointToClient(state, base, service, family);
   const { toClient } = state;
   rewritePacket(state, frame, family, toClient, service.vport, cportOf(records, base));
   return sendPacket(state, frame, mtu, toClient, service.index);
+}
+
+/** The real server answered for the first time in the session. */
+function noteAnswered(
+  { admission, memory, table }: DatapathState,
+  service: Service,
+  base: number,
+  { index, realServerIndex }: Leg,
+  nowMs: number,
+): void {
+  const { records, servers } = memory;
+  table.markNormal(base);
+  countSession(memory, service.index, realServerIndex, index, true, 1);
+  countSession(memory, service.index, realServerIndex, index, false, -1);
+  servers[serverRow(realServerIndex) + SERVER_COUNTER.sessionsAnswered]++;
+  admission.answered(service.index, records, base, nowMs);
+  service.noteAnswered(records, base + CLIENT, realServerIndex, nowMs);
 }
 
 /**
@@ -68,7 +88,7 @@ function endHandshake(
   nowMs: number,
 ): Verdict {
   const { records } = state.memory;
-  state.pointOrigin(base, service);
+  pointOrigin(state, base, service);
   const { receiver } = state.legOf(base);
   const choice = receiver.choice(nowMs);
   const isEchoAck =

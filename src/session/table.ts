@@ -166,12 +166,18 @@ export class SessionTable {
   }
 
   /**
-   * From now on these are the services and legs; what has the same index as before has the same addresses and ports, but for
-   * VIPs of services and pools of legs. Ends the sessions whose service, VIP or leg is gone, or whose lport is none of its
-   * leg's new pool, for which it looks at every slot once: 10 ms at 1,000,000, and 2 µs for each that ends.
+   * Goes on with these services and legs. A service of the same index has the same vport; its VIPs may be others. A leg of
+   * the same index that `isSameLeg` has the same addresses and port; its pool may be another one. Sessions end whose service,
+   * VIP or leg is gone, and those whose lport is none of the new pool. All slots are looked at once where anything is less:
+   * 10 ms at 1,000,000, and 2 µs for each session that ends.
    */
-  reconfigure(services: readonly (SessionService | undefined)[], legs: readonly (Leg | undefined)[]): void {
+  reconfigure(
+    services: readonly (SessionService | undefined)[],
+    all: readonly (Leg | undefined)[],
+    isSameLeg: (index: number) => boolean = () => true,
+  ): void {
     const index = this.#index;
+    const legs = all.map((leg, i) => (isSameLeg(i) ? leg : undefined));
     const isLess =
       index.services.some((one, i) => one !== undefined && lacksVipOf(services[i], one)) ||
       index.legs.some((one, i) => one !== undefined && legs[i]?.pool !== one.pool);
@@ -192,7 +198,7 @@ export class SessionTable {
       this.#changePools(legs, heirs);
     }
     index.services = services;
-    index.legs = legs;
+    index.legs = all;
   }
 
   #isSameVip(base: number, { vips }: SessionService): boolean {
@@ -200,7 +206,7 @@ export class SessionTable {
     return isSameAddress(this.#index.services[serviceOf(this.records, base)]!.vips, at, vips, at);
   }
 
-  /** Sessions, which all go on, and resting lports go from the pools of the legs to those of `legs`. */
+  /** Sessions, which are all of `legs`, and resting lports go from the pools of the legs to those of `legs`. */
   #changePools(legs: readonly (Leg | undefined)[], heirs: LportHeirs): void {
     const before = new Set<LportPool>();
     for (const [i, leg] of this.#index.legs.entries()) {

@@ -1,0 +1,49 @@
+// The two ends of a session, as its record and the plan at work have them: who they are, and how large a packet to each may be.
+import type { Service } from '../service/service.ts';
+import type { Leg } from '../session/leg.ts';
+import { CLIENT, cportOf, familyOfClient, learnedMtuOf, vipAt } from '../session/session.ts';
+import type { Family } from '../wire/address.ts';
+import type { DatapathState } from './state.ts';
+
+/** Largest IP packet that may be sent to the session's real server: its leg's MTU, or a smaller one that ICMP taught. */
+export function mtuToRealServer({ memory }: DatapathState, base: number, leg: Leg, nowMs: number): number {
+  const learned = learnedMtuOf(memory.records, base, nowMs);
+  return learned === 0 ? leg.mtu : Math.min(leg.mtu, learned);
+}
+
+/** Largest IP packet that may be sent to the session's client; less where one of `len` bytes goes anyway. */
+export function mtuToClient({ directory, memory, ways }: DatapathState, base: number, len: number): number {
+  if (ways === undefined) return directory.wanMtu;
+  if (len <= ways.leastMtu) return ways.leastMtu;
+  return ways.mtuTowards(memory.records, base + CLIENT) || directory.wanMtu;
+}
+
+/** Points state.origin at the session's client and the VIP that it called. */
+export function pointOrigin({ memory, origin }: DatapathState, base: number, service: Service): void {
+  const { records } = memory;
+  const { addresses } = origin;
+  const family = familyOfClient(records, base);
+  origin.family = family;
+  origin.cport = cportOf(records, base);
+  origin.vport = service.vport;
+  const at = vipAt(family);
+  for (let i = 0; i < 4; i++) {
+    addresses[i] = records[base + CLIENT + i];
+    addresses[4 + i] = service.vips[at + i];
+  }
+}
+
+/** Points state.toClient from the VIP to the session's client of that family. */
+export function pointToClient(
+  { memory, toClient }: DatapathState,
+  base: number,
+  service: Service,
+  family: Family,
+): void {
+  const { records } = memory;
+  const at = vipAt(family);
+  for (let i = 0; i < 4; i++) {
+    toClient[i] = service.vips[at + i];
+    toClient[4 + i] = records[base + CLIENT + i];
+  }
+}
