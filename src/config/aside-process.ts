@@ -1,4 +1,4 @@
-// The process that checks one config text and ends, see aside.ts. Its parent decides when it ends, not a signal.
+// The process that checks config texts, one after the other, see aside.ts. Its parent decides when it ends, not a signal.
 import { keepDebuggerShut } from '../sys/debugger.ts';
 import { ignoreOperatorsSignals, ignoreStraySignals } from '../sys/signals.ts';
 import type { Problem } from './problem.ts';
@@ -16,9 +16,10 @@ keepDebuggerShut();
 ignoreStraySignals();
 ignoreOperatorsSignals();
 
-process.once('message', (asked: Asked) => {
-  void parsed(asked).then((answer) => process.send!(answer, () => process.disconnect()));
+process.on('message', (asked: Asked) => {
+  void parsed(asked).then((answer) => process.send!(answer));
 });
+process.once('disconnect', () => process.exit());
 
 async function parsed({ text, fileName }: Asked): Promise<Parsed> {
   const { parseConfig } = await import('./load.ts');

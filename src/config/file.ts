@@ -5,6 +5,9 @@ import type { Config } from './schema.ts';
 import { contentOf, readText } from './text.ts';
 import { watchConfig } from './watch.ts';
 
+/** Checking it takes longer than starting a process for it, which the one that starts uses for other things. */
+const LARGE_CHARS = 64 << 10;
+
 export class ConfigFile {
   readonly path: string;
   /** What it said last, right or wrong; undefined: it could not be opened. */
@@ -14,12 +17,13 @@ export class ConfigFile {
     this.path = path;
   }
 
-  /** Reads and checks it. Throws ConfigError. */
-  load(): Config {
-    return parseConfig(this.#read(), this.path);
+  /** Reads and checks it. Rejects with a ConfigError. */
+  async load(): Promise<Config> {
+    const text = this.#read();
+    return text.length < LARGE_CHARS ? parseConfig(text, this.path) : parseAside(text, this.path);
   }
 
-  /** As load, while this process goes on. Rejects with a ConfigError. */
+  /** As load; this process goes on meanwhile, however short it is. */
   async reload(): Promise<Config> {
     return parseAside(this.#read(), this.path);
   }

@@ -1,7 +1,7 @@
 // How many sessions a reload ends, and why, said before it does: counted in the records that the datapaths share, which go
 // on meanwhile, so that a few may be others by then.
 import type { DatapathMemory } from '../datapath/memory.ts';
-import { isSameService } from '../service/numbering.ts';
+import { sameServiceIn } from '../service/numbering.ts';
 import { type ServicePlan, serverName } from '../service/plan.ts';
 import { familyOfClient, isUsed, legOf, lportOf, SESSION_WORDS, serviceOf } from '../session/session.ts';
 import { familyOf } from '../wire/address.ts';
@@ -13,8 +13,9 @@ export function endingSessions(
   after: readonly ServicePlan[],
 ): string[] {
   const fates: LegFate[] = [];
+  const nowOf = sameServiceIn(after);
   for (const service of before) {
-    const now = after.find((one) => isSameService(one, service));
+    const now = nowOf(service);
     const staying = fateOf(service, now);
     const serversNow = new Map(now?.realServers.map((server) => [server.index, server]));
     for (const server of service.realServers) {

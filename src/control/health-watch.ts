@@ -7,7 +7,7 @@ import { type HealthTarget, Monitor } from '../health/monitor.ts';
 import { Passive, type TrafficFailure } from '../health/passive.ts';
 import type { HealthConfig } from '../health/probe.ts';
 import { type ServicePlan, serverName } from '../service/plan.ts';
-import { configOf } from './planning.ts';
+import { configsIn } from './planning.ts';
 import type { ServerBoard } from './server-board.ts';
 
 const OBSERVE_MS = 1000;
@@ -60,8 +60,9 @@ export class HealthWatch {
     const before = new Map(this.#observed.map((one) => [one.key, one]));
     this.#observed = [];
     this.#indexByKey = new Map();
+    const configOf = configsIn(config);
     for (const service of services) {
-      const health = configOf(config, service)?.health;
+      const health = configOf(service)?.health;
       if (health === undefined) continue;
       for (const { index, ip, port } of service.realServers) {
         const rs = serverName({ ip, port });

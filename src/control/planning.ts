@@ -9,10 +9,11 @@ import { captureFilters } from '../io/capture-program.ts';
 import type { IoHost } from '../io/io-mode.ts';
 import { type IoPort, SIDE } from '../io/packet-io.ts';
 import { LEN_MAX } from '../route/route-mtu.ts';
-import { type Capacity, isSameService } from '../service/numbering.ts';
+import { type Capacity, sameServiceIn } from '../service/numbering.ts';
 import {
   lipsTowards,
   planService,
+  type RealServerPlan,
   type ServiceDraft,
   type ServicePlan,
   serverName,
@@ -36,8 +37,16 @@ export const addressesOf = (config: Config): GuardSpec => ({
 });
 
 /** What the config says of a service; undefined when it names it no more. */
-export const configOf = (config: Config, service: ServicePlan): ServiceConfig | undefined =>
-  config.services.find(({ name, vip, vport }) => isSameService({ name, vips: vip, vport }, service));
+export function configsIn({ services }: Config): (service: ServicePlan) => ServiceConfig | undefined {
+  const find = sameServiceIn(services.map((config) => ({ ...config, vips: config.vip, config })));
+  return (service) => find(service)?.config;
+}
+
+/** How long the real servers that a service names no more keep their sessions, ms. */
+export function drainTimeoutsIn(config: Config): (service: ServicePlan) => number {
+  const configOf = configsIn(config);
+  return (service) => configOf(service)?.drainTimeout ?? 0;
+}
 
 /** What must be an address of the host: not the LIPs of a family that their service has no real server of. */
 export function neededAddresses({ services }: Pick<Config, 'services'>): { vips: string[]; lips: string[] } {
@@ -124,16 +133,16 @@ export function withLeaving(
   stays: (service: ServicePlan, realServerIndex: number) => boolean,
 ): ServiceDraft[] {
   const all = [...drafts];
+  const oldOf = sameServiceIn(before);
   for (const [at, draft] of drafts.entries()) {
-    const old = before.find((one) => isSameService(one, draft));
+    const old = oldOf(draft);
     if (old === undefined) continue;
     const names = new Set(draft.realServers.map(serverName));
-    const others = all.filter((_, index) => index !== at);
+    const isFree = ({ ip, port }: RealServerPlan) =>
+      !all.some((other, index) => index !== at && isInTheWay(other, draft, ip, port));
     const leaving = old.realServers
       .filter((one) => !names.has(serverName(one)) && lipsTowards(draft.lips, one.ip).length > 0)
-      .filter(
-        (one) => stays(old, one.index) && !others.some((other) => isInTheWay(other, draft, one.ip, one.port)),
-      )
+      .filter((one) => stays(old, one.index) && isFree(one))
       .map(({ index: _, legs: __, ...server }) => ({ ...server, isFallback: false, isLeaving: true }));
     all[at] = { ...draft, realServers: [...draft.realServers, ...leaving] };
   }

@@ -20,8 +20,8 @@ import type { Followed } from './host-watch.ts';
 import { Leave } from './leave.ts';
 import {
   addressesOf,
-  configOf,
   draftServices,
+  drainTimeoutsIn,
   neededAddresses,
   planHostOf,
   withLeaving,
@@ -195,8 +195,9 @@ export class Reloader {
 
   /** What the config says, with the real servers that are leaving. */
   #drafts(config: Config, host: HostPlan): ServiceDraft[] {
+    const drainTimeoutOf = drainTimeoutsIn(config);
     const isLeaving = (service: ServicePlan, index: number): boolean =>
-      !this.#leave.isOver(index, drainTimeoutOf(config, service));
+      !this.#leave.isOver(index, drainTimeoutOf(service));
     return withLeaving(draftServices(config, host), this.services, isLeaving);
   }
 
@@ -336,9 +337,10 @@ export class Reloader {
 
   #noteLeaving(): void {
     const timeouts = new Map<number, number>();
+    const drainTimeoutOf = drainTimeoutsIn(this.config);
     for (const service of this.services)
       for (const { index, isLeaving } of service.realServers)
-        if (isLeaving) timeouts.set(index, drainTimeoutOf(this.config, service));
+        if (isLeaving) timeouts.set(index, drainTimeoutOf(service));
     this.#leave.note(timeouts);
   }
 
@@ -356,9 +358,6 @@ const stays = (reason: string): Followed => ({
   changes: [],
   trouble: `the host changed, and the plan before stays: ${reason}`,
 });
-
-const drainTimeoutOf = (config: Config, service: ServicePlan): number =>
-  configOf(config, service)?.drainTimeout ?? 0;
 
 const sayTrouble = ({ text, hint }: Trouble): string => `${text} (${hint})`;
 

@@ -1,5 +1,6 @@
 // Where a family's default route leads, asked without reading the routing table, which may hold a million routes.
 import type { RouteQuery } from '../route/route-query.ts';
+import { TYPE_UNICAST, V4_PREFIX } from '../route/rtnetlink.ts';
 import type { Family } from '../wire/address.ts';
 import { wordsOf } from './interfaces.ts';
 
@@ -14,6 +15,10 @@ const NOBODYS: Record<Family, readonly Int32Array[]> = {
 
 /** The index of the interface that a family's default route leads to; undefined when there is none. Throws a SysError. */
 export function findDefaultInterface(family: Family, query: RouteQuery): number | undefined {
-  const nobodys = NOBODYS[family].find((words) => query.isByDefaultRoute(words, 0));
+  const isByDefault = (words: Int32Array): boolean =>
+    query.askTable(words, 0) &&
+    query.route.type === TYPE_UNICAST &&
+    query.route.prefixLen === (family === 4 ? V4_PREFIX : 0);
+  const nobodys = NOBODYS[family].find(isByDefault);
   return nobodys !== undefined && query.ask(nobodys, 0) ? query.interfaceIndex : undefined;
 }

@@ -21,7 +21,7 @@ export function hostChanges(before: HostPlan, after: HostPlan, served: ReadonlyS
     if (rips === undefined) towards.set(change, [rip]);
     else rips.push(rip);
   }
-  for (const [change, rips] of towards) lines.push(`MTU towards ${rips.join(', ')}: ${change}`);
+  for (const [change, rips] of towards) lines.push(`MTU towards ${named(rips)}: ${change}`);
   for (const [rip, reason] of Object.entries(after.unreachable))
     if (before.unreachable[rip] !== reason) lines.push(`real server ${rip}: ${reason}`);
   for (const rip of Object.keys(before.unreachable))
@@ -38,4 +38,12 @@ export function hostChanges(before: HostPlan, after: HostPlan, served: ReadonlyS
     if (lines.length > count) break; // broadcasts follow from addresses
   }
   return lines;
+}
+
+/** There may be thousands. */
+const NAMED_MAX = 20;
+
+function named(all: readonly string[]): string {
+  const more = all.length - NAMED_MAX;
+  return more > 0 ? `${all.slice(0, NAMED_MAX).join(', ')} and ${more} more` : all.join(', ');
 }

@@ -6,6 +6,7 @@ import { setImmediate as turnOfOthers } from 'node:timers/promises';
 import { type IoPort, SIDE } from '../io/packet-io.ts';
 import { LEAST_MTU } from '../route/route-mtu.ts';
 import { RouteQuery } from '../route/route-query.ts';
+import { TYPE_LOCAL } from '../route/rtnetlink.ts';
 import { IoError } from '../sys/io-error.ts';
 import { if_nametoindex } from '../sys/libc.ts';
 import { familyOf, formatIpv4, parseIpv4 } from '../wire/address.ts';
@@ -130,22 +131,22 @@ async function reachAll(
 ): Promise<Reach> {
   const reach: Reach = { mtuTowards: {}, unreachable: {}, onHost: [], devices: new Set() };
   const masters = new Set(ports?.map(({ name }) => links.masterOf(name)));
+  const withIpv6 = hasIpv6();
   for (const [count, rip] of [...new Set(rips)].entries()) {
     if (count % QUESTIONS_AT_ONCE === 0) await turnOfOthers();
     const fail = (reason: string) => {
       reach.unreachable[rip] = reason;
     };
     const family = familyOf(rip);
-    if (family === 6 && !hasIpv6()) {
+    if (family === 6 && !withIpv6) {
       fail('this kernel has no IPv6');
       continue;
     }
-    const link = query.ask(wordsOf(rip), 0) ? links.numbered(query.interfaceIndex) : undefined;
+    const { link, mtu, isLocal } = wayTo(rip, links, query);
     if (link === undefined) {
       fail('no route to it');
       continue;
     }
-    const mtu = query.mtuOfRoute(wordsOf(rip), 0);
     if (mtu !== 0 && mtu < LEAST_MTU[family]) {
       fail(
         `the MTU of the route to it is ${mtu}, less than the ${LEAST_MTU[family]} that IPv${family} needs`,
@@ -165,9 +166,26 @@ async function reachAll(
     reach.devices.add(name);
     const ofLink = deviceMtu(link, rip);
     reach.mtuTowards[rip] = mtu === 0 ? ofLink : Math.min(mtu, ofLink);
-    if (query.isLocal) reach.onHost.push(rip);
+    if (isLocal) reach.onHost.push(rip);
   }
   return reach;
+}
+
+/** The interface that packets leave by, none where there is no route; the route's own MTU, 0 where it has none. */
+function wayTo(
+  address: string,
+  links: Interfaces,
+  query: RouteQuery,
+): { link: Link | undefined; mtu: number; isLocal: boolean } {
+  const words = wordsOf(address);
+  if (!query.askTable(words, 0)) return { link: undefined, mtu: 0, isLocal: false };
+  const { mtu, type, interfaceIndex, isMultipath } = query.route;
+  const isLocal = type === TYPE_LOCAL;
+  // Only the other question says which of several gateways is taken, and that what is for this host takes the loopback interface.
+  if (!isLocal && !isMultipath && interfaceIndex !== 0)
+    return { link: links.numbered(interfaceIndex), mtu, isLocal };
+  const link = query.ask(words, 0) ? links.numbered(query.interfaceIndex) : undefined;
+  return { link, mtu, isLocal };
 }
 
 /**

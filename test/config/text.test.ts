@@ -64,7 +64,7 @@ describe('a config file that is loaded again', () => {
   it('has the same meaning as at the start', async () => {
     writeFileSync(path('same.yaml'), renderFullYaml());
     const file = new ConfigFile(path('same.yaml'));
-    assert.deepEqual(await file.reload(), file.load());
+    assert.deepEqual(await file.reload(), await file.load());
   });
 
   it('has its problems with their lines', async () => {
@@ -121,5 +121,33 @@ describe('a config file that is loaded again', () => {
       stdio: ['ignore', 'pipe', 'ignore'],
     });
     assert.match(printed, /^cannot be checked: it takes more memory than there is \(SIGABRT\)\ngoes on\n$/);
+  });
+
+  it('is checked by the process that checked it before, or by another where that has ended, and neither holds anything open', () => {
+    writeFileSync(path('again.yaml'), renderFullYaml());
+    const program = `
+      import { readFileSync } from 'node:fs';
+      import { once } from 'node:events';
+      import { ConfigFile } from ${JSON.stringify(new URL('../../src/config/file.ts', import.meta.url))};
+      const file = new ConfigFile(${JSON.stringify(path('again.yaml'))});
+      const children = () => readFileSync('/proc/self/task/' + process.pid + '/children', 'utf8').trim();
+      const levelAndChild = async () => [(await file.reload()).log.level, children()];
+      const [first, second] = [await levelAndChild(), await levelAndChild()];
+      process.kill(Number(second[1]), 'SIGKILL');
+      const third = await levelAndChild();
+      const both = await Promise.all([file.reload(), file.reload()]);
+      console.log(JSON.stringify({ first, second, third, both: both.map(({ log }) => log.level) }));
+    `;
+    writeFileSync(path('again.mjs'), program);
+    const printed = execFileSync(process.execPath, [...TYPESCRIPT, path('again.mjs')], {
+      encoding: 'utf8',
+      timeout: 200_000,
+    });
+    const { first, second, third, both } = JSON.parse(printed) as Record<string, string[]>;
+    assert.match(first!.join(' '), /^info \d+$/);
+    assert.deepEqual(second, first);
+    assert.match(third!.join(' '), /^info \d+$/);
+    assert.notDeepEqual(third, first);
+    assert.deepEqual(both, ['info', 'info']);
   });
 });
