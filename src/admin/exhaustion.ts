@@ -35,7 +35,7 @@ interface Watched {
   key: string;
   fields: Record<string, unknown>;
   text: string;
-  count: number;
+  count: () => number;
   /** Of a service: what its lports say of it. */
   full?: () => string;
 }
@@ -60,20 +60,24 @@ export function watchExhaustion(
   nowMs: () => number = () => performance.now(),
 ): () => void {
   const said = new Map<string, Said>();
-  let planned: readonly ServicePlan[] = [];
+  let planned: readonly ServicePlan[] | undefined;
   let pools = lportPools([]);
+  /** There may be ten thousand: they are made anew for other services only. */
+  let all: readonly Watched[] = [];
   const lowLports = new LowLportsWatch();
   const look = () => {
     sources.refresh();
     const now = nowMs();
     const services = sources.services();
-    if (services !== planned) pools = lportPools(services);
+    if (services !== planned) {
+      pools = lportPools(services);
+      all = watched(sources, pools);
+      const keys = new Set(all.map(({ key }) => key));
+      for (const key of said.keys()) if (!keys.has(key)) said.delete(key);
+    }
     planned = services;
-    const all = watched(sources, pools);
-    // Services come and go by reloads.
-    const keys = new Set(all.map(({ key }) => key));
-    for (const key of said.keys()) if (!keys.has(key)) said.delete(key);
-    for (const { key, fields, text, count, full } of all) {
+    for (const { key, fields, text, count: countNow, full } of all) {
+      const count = countNow();
       const last = said.get(key);
       if (last === undefined || count < last.count)
         said.set(key, { count, atMs: Number.NEGATIVE_INFINITY, beganMs: undefined });
@@ -103,10 +107,8 @@ export function watchExhaustion(
   return () => clearInterval(timer);
 }
 
-function watched(
-  { services, counters, legsInUse, io, ports }: ExhaustionSources,
-  pools: LportPools,
-): Watched[] {
+function watched(sources: ExhaustionSources, pools: LportPools): Watched[] {
+  const { services, legsInUse, ports } = sources;
   const list: Watched[] = [];
   const rows = [
     ...services().map((service) => ({ name: service.name, row: counterRow(service.index), service })),
@@ -114,7 +116,7 @@ function watched(
   ];
   for (const { name, row, service } of rows) {
     const full = () => fullPools(pools.ofService.get(service!) ?? [], legsInUse, FULL);
-    const add = (what: string, text: string, count: number, isOfLports = false) =>
+    const add = (what: string, text: string, count: () => number, isOfLports = false) =>
       list.push({
         key: `${name} ${what}`,
         fields: name === '' ? { what } : { service: name, what },
@@ -123,10 +125,11 @@ function watched(
         ...(service !== undefined && isOfLports ? { full } : {}),
       });
     for (const [reason, text] of Object.entries(OF_DROPS) as [DropReason, string][]) {
-      add(reason, text, counters[row + dropColumn(DROP[reason])]!, reason.startsWith('lports'));
+      const cell = row + dropColumn(DROP[reason]);
+      add(reason, text, () => sources.counters[cell], reason.startsWith('lports'));
     }
-    const displaced = counters[row + COUNTER.sessionsDisplaced]!;
-    const evicted = counters[row + COUNTER.sessionsEvicted]! - displaced;
+    const displaced = () => sources.counters[row + COUNTER.sessionsDisplaced];
+    const evicted = () => sources.counters[row + COUNTER.sessionsEvicted] - displaced();
     add(
       'displaced',
       `no lport is free: new sessions get those of sessions that wait for an answer. A flood, or ${MORE_ROOM}`,
@@ -147,7 +150,7 @@ function watched(
       key: `io ${name}${whose}`,
       fields: { interface: name, what: 'lost' },
       text: `interface ${name}: packets${whose} come faster than they are processed`,
-      count: io[row + IO_COLUMN.lostKernel]! + io[row + IO_COLUMN.lostBacklog]!,
+      count: () => sources.io[row + IO_COLUMN.lostKernel] + sources.io[row + IO_COLUMN.lostBacklog],
     });
   }
   return list;

@@ -2,7 +2,7 @@
 // this looks at the counts, because the datapath itself never logs.
 
 import { SERVER_COUNTER, serverRow } from '../datapath/server-cells.ts';
-import { serverName } from '../service/plan.ts';
+import { type ServicePlan, serverName } from '../service/plan.ts';
 import type { AdminSources } from './sources.ts';
 
 type Log = (fields: Record<string, unknown>, message: string) => void;
@@ -27,28 +27,45 @@ export function watchRefusals(
   sources: Pick<AdminSources, 'services' | 'servers' | 'refresh'>,
   log: Log,
 ): () => void {
-  let counts: ReadonlyMap<string, number> | undefined;
+  let planned: readonly ServicePlan[] | undefined;
+  let all: Counted[] = [];
   const timer = setInterval(() => {
     sources.refresh();
-    const looked = new Map<string, number>();
-    for (const { server, count } of watchedServers(sources)) {
-      const key = Object.values(server).join(' ');
-      const before = counts === undefined ? 0 : (counts.get(key) ?? count);
-      if (count > before) log({ ...server }, describe(server));
-      looked.set(key, count > before ? Number.POSITIVE_INFINITY : before);
+    const services = sources.services();
+    if (services !== planned) {
+      const before = new Map(all.map(({ key, known }) => [key, known]));
+      const isFirst = planned === undefined;
+      all = countedServers(services);
+      for (const one of all) one.known = isFirst ? 0 : (before.get(one.key) ?? sources.servers[one.cell]);
+      planned = services;
     }
-    counts = looked;
+    for (const one of all) {
+      if (sources.servers[one.cell] <= one.known) continue;
+      log({ ...one.server }, describe(one.server));
+      one.known = Number.POSITIVE_INFINITY;
+    }
   }, POLL_MS);
   timer.unref();
   return () => clearInterval(timer);
 }
 
-function watchedServers({ services, servers }: Pick<AdminSources, 'services' | 'servers'>) {
-  return services().flatMap(({ name, realServers, onUnsupported }) =>
-    realServers.map((one): { server: WatchedServer; count: number } => ({
-      server: { service: name, rs: serverName(one), dialect: one.dialect, instead: onUnsupported },
-      count: servers[serverRow(one.index) + SERVER_COUNTER.refusals]!,
-    })),
+interface Counted {
+  readonly server: WatchedServer;
+  readonly key: string;
+  /** Of AdminSources.servers. */
+  readonly cell: number;
+  /** Refusals that are known, or infinite: it was said. */
+  known: number;
+}
+
+/** There may be thousands, so this is done for other services only. */
+function countedServers(services: readonly ServicePlan[]): Counted[] {
+  return services.flatMap(({ name, realServers, onUnsupported }) =>
+    realServers.map((one) => {
+      const server = { service: name, rs: serverName(one), dialect: one.dialect, instead: onUnsupported };
+      const cell = serverRow(one.index) + SERVER_COUNTER.refusals;
+      return { server, key: Object.values(server).join(' '), cell, known: 0 };
+    }),
   );
 }
 
