@@ -23,6 +23,7 @@ import { HostWatch } from './host-watch.ts';
 import {
   addressesOf,
   draftServices,
+  isAnyWholeWithout,
   planHostOf,
   randomSeed,
   spaciousCapacity,
@@ -141,7 +142,12 @@ export class ControlPlane {
     const { workers, log, memories, hostSetup } = this.#runtime;
     const { config, host } = this.#reloader;
     const { missing } = host;
-    const spec = { ...addressesOf(config), missing, assignAddresses: config.io.assignAddresses };
+    const spec = {
+      ...addressesOf(config),
+      missing,
+      assignAddresses: config.io.assignAddresses,
+      canLack: (ips: ReadonlySet<string>) => isAnyWholeWithout(config, ips),
+    };
     const prepared = await hostSetup.prepare(spec);
     undo.push(() => hostSetup.end());
     await prepared.commit();

@@ -5,12 +5,15 @@ import type { Logger } from 'pino';
 import { type Guard, type GuardSpec, installGuard } from '../host/guard.ts';
 import { assignAddresses, type MissingAddress, removeAddresses } from '../host/host-addresses.ts';
 import { checkBoundSockets } from '../host/ownership.ts';
+import { IoError } from '../sys/io-error.ts';
 import { StartError } from './start-error.ts';
 
 export interface HostSetupSpec extends GuardSpec {
   /** VIPs and LIPs that this host does not have. */
   missing: readonly MissingAddress[];
   assignAddresses: boolean;
+  /** Whether the rest is worth having where these cannot be added; without it that is an error. */
+  canLack?: ((ips: ReadonlySet<string>) => boolean) | undefined;
 }
 
 /** One of two must be called. What cannot be taken away is logged. */
@@ -66,15 +69,17 @@ export class HostSetup {
         ? undefined
         : await installGuard({ vips, lips }, (message) => this.#log.error(message), [this.guardTable]);
       rollBacks.push(async () => guard?.remove());
-      await assignAddresses([...missing]);
-      if (missing.length > 0) {
-        rollBacks.push(() => removeAddresses([...missing]));
-        this.#log.info(
-          { addresses: missing.map(({ ip, device }) => `${ip} on ${device}`) },
-          'addresses added',
-        );
+      const { added, troubles } = await assignAddresses(missing);
+      if (added.length > 0) rollBacks.push(() => removeAddresses(added));
+      const [first] = troubles;
+      if (first !== undefined && !spec.canLack?.(new Set(troubles.map(({ ip }) => ip))))
+        throw new IoError(first.text, first.hint);
+      for (const { text, hint } of troubles) this.#log.error(`${text} (${hint})`);
+      if (added.length > 0) {
+        const addresses = added.map(({ ip, device }) => `${ip} on ${device}`);
+        this.#log.info({ addresses }, 'addresses added');
       }
-      return { rollBack, commit: () => this.#commit(spec, guard) };
+      return { rollBack, commit: () => this.#commit({ ...spec, missing: added }, guard) };
     } catch (error) {
       await rollBack();
       throw error;

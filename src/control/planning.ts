@@ -64,11 +64,7 @@ export function neededAddresses({ services }: Pick<Config, 'services'>): { vips:
 export function withoutServicesThatAreOut(config: Config, host: HostPlan, log: Logger): HostPlan {
   const absent = config.io.assignAddresses ? [] : host.missing;
   const out = new Set([...host.troubles, ...absent].map(({ ip }) => ip));
-  const isWhole = (service: ServiceConfig): boolean => {
-    const { vips, lips } = neededAddresses({ services: [service] });
-    return ![...vips, ...lips].some((ip) => out.has(ip));
-  };
-  if (config.services.some(isWhole)) {
+  if (isAnyWholeWithout(config, out)) {
     for (const { text, hint } of host.troubles) log.error(`${text} (${hint})`);
     for (const { ip, command } of absent) log.error(`not on this host: ${ip} (${command})`);
     return { ...host, missing: host.missing.filter((one) => !absent.includes(one)) };
@@ -76,6 +72,13 @@ export function withoutServicesThatAreOut(config: Config, host: HostPlan, log: L
   for (const { text, hint } of host.troubles) throw new IoError(text, hint);
   return host;
 }
+
+/** Whether a service needs none of these addresses. */
+export const isAnyWholeWithout = (config: Config, ips: ReadonlySet<string>): boolean =>
+  config.services.some((service) => {
+    const { vips, lips } = neededAddresses({ services: [service] });
+    return ![...vips, ...lips].some((ip) => ips.has(ip));
+  });
 
 /** `ports` are those of the proxy that is at work. Throws an IoError. */
 export function planHostOf(config: Config, ports?: readonly IoPort[]): Promise<HostPlan> {

@@ -16,6 +16,7 @@ import { type RealServerPlan, type ServiceDraft, type ServicePlan, serverName } 
 import type { WorkerReplan } from '../worker-protocol.ts';
 import { endingSessions } from './ending-sessions.ts';
 import type { HealthWatch } from './health-watch.ts';
+import type { HostSetupSpec } from './host-setup.ts';
 import type { Followed } from './host-watch.ts';
 import { Leave } from './leave.ts';
 import {
@@ -168,7 +169,10 @@ export class Reloader {
         lines: [`service ${narrow.name}: fewer lports than the ${workers} workers: needs a restart`],
       };
     }
-    const ending = await this.#apply(config, host, this.#drafts(config, host));
+    const { vips, lips } = neededAddresses(this.config);
+    const old = new Set([...vips, ...lips]);
+    const canLack = (ips: ReadonlySet<string>) => [...ips].every((ip) => old.has(ip));
+    const ending = await this.#apply(config, host, this.#drafts(config, host), canLack);
     log.level = config.log.level;
     return { ok: true, lines: [...lines, ...ending] };
   }
@@ -283,14 +287,19 @@ export class Reloader {
   }
 
   /** Resolves with what is to be said of the sessions that it ended. */
-  async #apply(config: Config, host: HostPlan, drafts: readonly ServiceDraft[]): Promise<string[]> {
+  async #apply(
+    config: Config,
+    host: HostPlan,
+    drafts: readonly ServiceDraft[],
+    canLack?: HostSetupSpec['canLack'],
+  ): Promise<string[]> {
     const { board, io, layout, log, memories, hostSetup, totals, workers } = this.#runtime;
     const services = numberServices(drafts, this.services, layout.capacity);
     const addresses = addressesOf(config);
     const { missing } = host;
     // An answer to a new LIP may come before all datapaths have the plan: what is old and what is new comes in meanwhile.
     const change = io.prepare({ ...addresses, ports: host.ports });
-    const spec = { ...addresses, missing, assignAddresses: config.io.assignAddresses };
+    const spec = { ...addresses, missing, assignAddresses: config.io.assignAddresses, canLack };
     const prepared = await hostSetup.prepare(spec).catch((error: unknown) => {
       change.undo();
       throw error;

@@ -26,6 +26,13 @@ const WITHOUT_DETECTION = 2;
 const SCOPE_UNIVERSE = 0;
 const SCOPE_HOST = 254;
 
+/** Why an address cannot be added, and what to do about it. */
+export interface Refusal {
+  ip: string;
+  text: string;
+  hint: string;
+}
+
 /** The command that does what addAddresses does, for a person. */
 export function addAddressCommand(address: string, device: string): string {
   const words = ['ip', 'address', 'add', asHost(address), 'dev', device];
@@ -37,21 +44,23 @@ function asHost(address: string): string {
   return `${address}/${familyOf(address) === 6 ? 128 : 32}`;
 }
 
-/** Adds addresses, and tells which it added and why it did not go on. Throws an IoError with nothing added. */
+/** Adds the addresses that can be added, and tells which and why others cannot. Throws an IoError with nothing added. */
 export async function addAddresses<T extends AddressOn>(
   list: readonly T[],
-): Promise<{ added: T[]; error: IoError | undefined }> {
+): Promise<{ added: T[]; refused: Refusal[] }> {
   const indexOf = interfaceIndexes(list);
-  const lost = list.find(({ device }) => indexOf.get(device) === 0);
-  if (lost !== undefined) throw notAdded(lost, { code: 'ENODEV', words: '' });
   const outcomes = await change(
     list.map((one) => addressMessage(MESSAGE.newAddress, MAKE_NEW, one, indexOf.get(one.device)!)),
-    true,
   );
-  const added = list.filter((_, index) => index < outcomes.length && outcomes[index] === undefined);
-  const at = outcomes.findIndex((failure) => failure !== undefined);
-  return { added, error: at < 0 ? undefined : notAdded(list[at], outcomes[at]!) };
+  const refused = list.flatMap((one, index) => {
+    const failure = indexOf.get(one.device) === 0 ? NO_DEVICE : outcomes[index];
+    return failure === undefined ? [] : [notAdded(one, failure)];
+  });
+  const isRefused = new Set(refused.map(({ ip }) => ip));
+  return { added: list.filter(({ ip }) => !isRefused.has(ip)), refused };
 }
+
+const NO_DEVICE: Failure = { code: 'ENODEV', words: '' };
 
 /** Removes addresses; one that is not there any more, or whose interface is gone, is no error. Throws an IoError of the first. */
 export async function takeAddresses(list: readonly AddressOn[]): Promise<void> {
@@ -59,7 +68,6 @@ export async function takeAddresses(list: readonly AddressOn[]): Promise<void> {
   const there = list.filter(({ device }) => indexOf.get(device) !== 0);
   const outcomes = await change(
     there.map((one) => addressMessage(MESSAGE.deleteAddress, 0, one, indexOf.get(one.device)!)),
-    false,
   );
   for (const [index, failure] of outcomes.entries())
     if (failure !== undefined && !GONE.has(failure.code)) throw notRemoved(there[index], failure);
@@ -67,13 +75,10 @@ export async function takeAddresses(list: readonly AddressOn[]): Promise<void> {
 
 const GONE: ReadonlySet<string> = new Set(['EADDRNOTAVAIL', 'ENODEV']);
 
-async function change(
-  messages: readonly Buffer[],
-  stopsAtFailure: boolean,
-): Promise<(Failure | undefined)[]> {
+async function change(messages: readonly Buffer[]): Promise<(Failure | undefined)[]> {
   const kernel = new Rtnetlink();
   try {
-    return await kernel.doAll(messages, stopsAtFailure);
+    return await kernel.doAll(messages);
   } finally {
     kernel.close();
   }
@@ -110,16 +115,17 @@ function bytesOf(ip: string): Uint8Array {
 
 const NO_RIGHT = 'changing addresses needs CAP_NET_ADMIN: run as root, or add the addresses yourself';
 
-function notAdded({ ip, device }: AddressOn, failure: Failure): IoError {
+function notAdded({ ip, device }: AddressOn, failure: Failure): Refusal {
   const hints: Record<string, string> = {
     EPERM: NO_RIGHT,
     EACCES: `IPv6 is turned off on the interface; to turn it on: sysctl net.ipv6.conf.${device}.disable_ipv6=0`,
     EEXIST: `somebody added it a moment ago: ip address show dev ${device}`,
   };
-  return new IoError(
-    `cannot add the address ${ip} to ${device}: ${why(device, failure)}`,
-    hints[failure.code] ?? `the command for it: ${addAddressCommand(ip, device)}`,
-  );
+  return {
+    ip,
+    text: `cannot add the address ${ip} to ${device}: ${why(device, failure)}`,
+    hint: hints[failure.code] ?? `the command for it: ${addAddressCommand(ip, device)}`,
+  };
 }
 
 function notRemoved({ ip, device }: AddressOn, failure: Failure): IoError {

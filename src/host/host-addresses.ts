@@ -1,6 +1,5 @@
 // VIPs and LIPs as addresses of this host: added, removed, and waited for until they can be used.
 import { setTimeout as sleep } from 'node:timers/promises';
-import { IoError } from '../sys/io-error.ts';
 import { addAddresses, takeAddresses } from './address-changes.ts';
 import { type Link, listLinks } from './interfaces.ts';
 
@@ -49,16 +48,22 @@ const inUseElsewhere = ({ ip, device }: { ip: string; device: string }): Trouble
   hint: `take it away there, then here: ip address delete ${ip} dev ${device}, and add it again`,
 });
 
-/** Adds the addresses, usable at once. When one cannot be added, those that were are removed again and the error is thrown. */
-export async function assignAddresses(missing: readonly MissingAddress[]): Promise<void> {
-  if (missing.length === 0) return;
-  const { added, error } = await addAddresses(missing);
+/** Adds those that can be added, usable at once, and says which and what keeps others from it. Throws an IoError with none added. */
+export async function assignAddresses(
+  missing: readonly MissingAddress[],
+): Promise<{ added: MissingAddress[]; troubles: Trouble[] }> {
+  if (missing.length === 0) return { added: [], troubles: [] };
+  const { added, refused } = await addAddresses(missing);
   try {
-    if (error !== undefined) throw error;
-    const { duplicates } = await settledLinks(missing.map(({ ip }) => ip));
-    for (const { text, hint } of duplicates) throw new IoError(text, hint);
+    const { duplicates } = await settledLinks(added.map(({ ip }) => ip));
+    const isDuplicate = new Set(duplicates.map(({ ip }) => ip));
+    await removeAddresses(added.filter(({ ip }) => isDuplicate.has(ip)));
+    return {
+      added: added.filter(({ ip }) => !isDuplicate.has(ip)),
+      troubles: [...refused, ...duplicates],
+    };
   } catch (problem) {
-    await removeAddresses(added).catch(() => {}); // what could not be added says more
+    await removeAddresses(added).catch(() => {}); // what went wrong before says more
     throw problem;
   }
 }

@@ -9,7 +9,7 @@ import { RouteQuery } from '../route/route-query.ts';
 import { TYPE_LOCAL } from '../route/rtnetlink.ts';
 import { IoError } from '../sys/io-error.ts';
 import { if_nametoindex } from '../sys/libc.ts';
-import { familyOf, formatIpv4, parseIpv4 } from '../wire/address.ts';
+import { familyOf, formatIpv4, isLoopback, parseIpv4 } from '../wire/address.ts';
 import { addAddressCommand } from './address-changes.ts';
 import { findDefaultInterface } from './default-route.ts';
 import { type MissingAddress, settledLinks, type Trouble } from './host-addresses.ts';
@@ -40,7 +40,7 @@ export interface HostPlan {
   unreachable: Record<string, string>;
   /** Real servers that are addresses of this host. */
   onHost: string[];
-  /** All addresses of this host but those of loopback interfaces and IPv6 link-local ones. */
+  /** All addresses of this host but 127/8, ::1 and IPv6 link-local ones. */
   own: string[];
   /** The first and the last address of each IPv4 subnet of the same interfaces: they stand for all of its hosts, not for one. */
   broadcasts: string[];
@@ -61,7 +61,7 @@ export async function planHost(request: HostRequest): Promise<HostPlan> {
     if (request.ports === undefined && trouble.ip === '') throw new IoError(trouble.text, trouble.hint);
     troubles.push(trouble);
   };
-  requireIpv6([...vips, ...lips]);
+  for (const trouble of ipv6Troubles([...vips, ...lips])) report(trouble);
   const settled = await settledLinks([...vips, ...lips]);
   for (const duplicate of settled.duplicates) report(duplicate);
   const links = new Interfaces(settled.links);
@@ -78,8 +78,15 @@ export async function planHost(request: HostRequest): Promise<HostPlan> {
     const reach = await reachAll(request, links, query);
     const lans = request.ports === undefined ? lansOf(request, reach, wanOf.values(), links) : [];
     const ports = request.ports?.map((port) => renewed(port, links)) ?? portsOf(wanOf.values(), lans, links);
-    for (const { name } of ports)
-      if (name !== request.wan && name !== request.lan) checkLink(name, links, report);
+    for (const { name } of ports) {
+      if (name === request.wan || name === request.lan) continue;
+      // It is there for some VIPs: the others do not wait for it.
+      const needs = vips.filter((vip) => wanOf.get(vip) === name);
+      checkLink(name, links, (trouble) => {
+        if (needs.length === 0) report(trouble);
+        for (const ip of needs) report({ ...trouble, ip });
+      });
+    }
     const isVip = new Set(vips);
     const lanNames = ports.filter(({ side }) => (side & SIDE.lan) !== 0).map(({ name }) => name);
 
@@ -90,8 +97,13 @@ export async function planHost(request: HostRequest): Promise<HostPlan> {
       const device = isVip.has(ip) ? (wanOf.get(ip) ?? ports[0]?.name ?? 'lo') : lanFor(ip, lanNames, links);
       missing.push({ ip, device, command: addAddressCommand(ip, device) });
     }
-    const own = links.all.filter(({ loopback }) => !loopback).flatMap(({ addresses }) => addresses);
-    const broadcasts = [...new Set(own.flatMap(broadcastsOf))];
+    const outside = links.all.filter(({ loopback }) => !loopback).flatMap(({ addresses }) => addresses);
+    // A router's id stands on the loopback interface, and is no loopback address.
+    const ids = links.all
+      .filter(({ loopback }) => loopback)
+      .flatMap(({ addresses }) => addresses.filter(({ ip }) => !isLoopback(wordsOf(ip), 0)));
+    const own = [...outside, ...ids];
+    const broadcasts = [...new Set(outside.flatMap(broadcastsOf))];
     const { mtuTowards, unreachable, onHost } = reach;
     return {
       ports,
@@ -231,14 +243,16 @@ function broadcastsOf({ ip, prefixLen }: LinkAddress): string[] {
   return [formatIpv4(first), formatIpv4(first | hosts)];
 }
 
-/** Throws an IoError when there are IPv6 addresses and the kernel has no IPv6. */
-function requireIpv6(addresses: readonly string[]): void {
-  const ipv6 = addresses.find((ip) => familyOf(ip) === 6);
-  if (ipv6 === undefined || hasIpv6()) return;
-  throw new IoError(
-    `the configuration names the IPv6 address ${ipv6}, but this kernel has no IPv6`,
-    'boot it without ipv6.disable=1 (or load the module ipv6), or leave the IPv6 addresses out',
-  );
+/** Of IPv6 addresses on a kernel without IPv6. */
+function ipv6Troubles(addresses: readonly string[]): Trouble[] {
+  const ipv6 = addresses.filter((ip) => familyOf(ip) === 6);
+  if (ipv6.length === 0 || hasIpv6()) return [];
+  const hint = 'boot it without ipv6.disable=1 (or load the module ipv6), or leave the IPv6 addresses out';
+  return ipv6.map((ip) => ({
+    ip,
+    text: `the configuration names the IPv6 address ${ip}, but this kernel has no IPv6`,
+    hint,
+  }));
 }
 
 const hasIpv6 = (): boolean => existsSync('/proc/net/if_inet6');

@@ -136,13 +136,11 @@ export class Rtnetlink {
    * Sends messages that ask for an answer. Resolves with one failure for each, undefined where it was done; after a batch with
    * a failure no more are sent if `stopsAtFailure`, so there are fewer then. Throws an IoError when the kernel cannot be asked.
    */
-  async doAll(messages: readonly Buffer[], stopsAtFailure: boolean): Promise<(Failure | undefined)[]> {
+  async doAll(messages: readonly Buffer[]): Promise<(Failure | undefined)[]> {
     const outcomes: (Failure | undefined)[] = [];
     for (let at = 0; at < messages.length; at += MESSAGES_PER_BATCH) {
       if (at > 0) await turnOfOthers();
-      const batch = this.#doBatch(messages.slice(at, at + MESSAGES_PER_BATCH));
-      outcomes.push(...batch);
-      if (stopsAtFailure && batch.some((failure) => failure !== undefined)) break;
+      outcomes.push(...this.#doBatch(messages.slice(at, at + MESSAGES_PER_BATCH)));
     }
     return outcomes;
   }

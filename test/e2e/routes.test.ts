@@ -292,3 +292,27 @@ test('a service whose VIP is not on the host keeps no other one from being serve
   assert.equal((await rig.clients({ ...load, vip: late })).answered, 50);
   await Promise.all(servers.map((server) => server.end()));
 });
+
+test('an address that cannot be added keeps no other service from being served, and no reload from taking effect', async (t) => {
+  const rig = await startRig(t, { clients: 2, servers: 1 });
+  const servers = await rig.startServers();
+  assert.equal(await rig.proxy.stop(), 0);
+  rig.topology.exec('lb', ['sysctl', '-qw', 'net.ipv6.conf.wan0.disable_ipv6=1']);
+  rig.rewriteConfig((config) => {
+    config.services.push({ ...config.services[0]!, name: 'six', vip: 'fd00:1::99' });
+  });
+  const proxy = rig.startProxy();
+  await proxy.ready();
+  const load = { portsPerAddress: 4, count: 50, sizes: [64] };
+  assert.equal((await rig.clients(load)).answered, 50);
+  const cannot = () =>
+    logOf(proxy.log).filter(({ msg }) => msg.startsWith('cannot add the address fd00:1::99 to wan0')).length;
+  assert.equal(cannot(), 1);
+  rig.rewriteConfig((config) => {
+    config.services[0]!.scheduler = 'wrr';
+  });
+  await until('it takes the config', () => logOf(proxy.log).some(({ msg }) => msg.startsWith('reload')));
+  assert.ok(logOf(proxy.log).some(({ msg }) => msg === 'reloaded'));
+  assert.equal((await rig.clients(load)).answered, 50);
+  await Promise.all(servers.map((server) => server.end()));
+});

@@ -10,17 +10,26 @@ const { assign, missing, ...request } = JSON.parse(process.argv[2]!) as HostRequ
 };
 try {
   if (missing !== undefined) {
-    await assignAddresses(missing);
+    await assignAll(missing);
     process.exit(0);
   }
   const plan = await planHost(request);
   console.log(JSON.stringify({ plan }));
   if (assign) {
-    await assignAddresses(plan.missing);
+    await assignAll(plan.missing);
     console.log(JSON.stringify({ assigned: plan.missing.length }));
     process.stdin.resume().once('end', () => void removeAddresses(plan.missing));
   }
 } catch (error) {
   if (!(error instanceof IoError)) throw error;
   console.log(JSON.stringify({ error: { message: error.message, hint: error.hint } }));
+}
+
+/** As the proxy does where none of them can be done without. */
+async function assignAll(missing: readonly MissingAddress[]): Promise<void> {
+  const { added, troubles } = await assignAddresses(missing);
+  const [first] = troubles;
+  if (first === undefined) return;
+  await removeAddresses(added);
+  throw new IoError(first.text, first.hint);
 }

@@ -161,6 +161,28 @@ test('two-arm over both families: interfaces, routes and own addresses, without 
   assert.deepEqual(found.own.sort(), ['10.1.0.1', '10.2.0.1', 'fd00:1::1', 'fd00:2::1']);
 });
 
+test('an address on the loopback interface that is none of loopback is an own one, a router id for instance', async (t) => {
+  const { lb } = threeInARow(t);
+  for (const ip of ['10.255.0.1/32', '127.0.0.9/8', 'fd00:ff::1/128'])
+    sh(`ip -n ${lb} address add ${ip} dev lo`);
+  const { own } = await plan(t, lb, { vips: ['10.1.0.1'], lips: ['10.2.0.1'], rips: ['10.2.0.2'] });
+  assert.deepEqual(own.filter((ip) => !/^(10\.[12]\.|fd00:[12]:)/.test(ip)).sort(), [
+    '10.255.0.1',
+    'fd00:ff::1',
+  ]);
+});
+
+test('an interface that is down is in the way of the VIPs that it has, not of others', async (t) => {
+  const ns = host(t, { eth7: '10.6.0.1/24', eth8: '10.7.0.1/24', eth9: '10.1.0.1/24' });
+  sh(`ip -n ${ns} link set eth8 down`);
+  const base = { lips: ['10.1.0.1'], rips: ['10.1.0.2'] };
+  const { troubles } = await plan(t, ns, { vips: ['10.6.0.1', '10.7.0.1'], ...base });
+  assert.deepEqual(
+    troubles.map(({ ip, text }) => [ip, text]),
+    [['10.7.0.1', 'the interface eth8 is down']],
+  );
+});
+
 test('first and last addresses of IPv4 subnets are broadcasts, but not in a /31, a /32 or on loopback', async (t) => {
   const eth8 = '10.7.0.1/24 10.7.0.9/24 172.31.5.1/16 10.8.0.5/30 10.8.0.10/31 10.8.0.20/32 fd00:7::1/64';
   const ns = host(t, { eth8, eth9: '10.9.192.1/18' });
@@ -256,17 +278,19 @@ test('an IPv6 address on an interface with IPv6 turned off is an error that says
   assert.match(hint, /sysctl net\.ipv6\.conf\.wan0\.disable_ipv6=0/);
 });
 
-test('IPv6 addresses on a kernel without IPv6 are an error, IPv4 ones are not', async (t) => {
+test('IPv6 addresses on a kernel without IPv6 are in trouble, IPv4 ones are not', async (t) => {
   const { lb } = threeInARow(t);
   const request = { vips: ['10.1.0.1'], lips: ['10.2.0.1'], rips: ['10.2.0.2'] };
   const start = (vips: string[]) =>
     startProgram(t, lb, 'host/host-program.ts', { ...request, vips }, WITHOUT_IPV6);
   assert.equal((await start(['10.1.0.1']).next<HostPlan>('plan')).ports.length, 2);
-  const { message, hint } = await start(['10.1.0.1', 'fd00:1::1']).next<{ message: string; hint: string }>(
-    'error',
+  const { troubles } = await start(['10.1.0.1', 'fd00:1::1']).next<HostPlan>('plan');
+  assert.deepEqual(
+    troubles.map(({ ip }) => ip),
+    ['fd00:1::1'],
   );
-  assert.match(message, /names the IPv6 address fd00:1::1, but this kernel has no IPv6/);
-  assert.match(hint, /ipv6\.disable=1/);
+  assert.match(troubles[0]!.text, /names the IPv6 address fd00:1::1, but this kernel has no IPv6/);
+  assert.match(troubles[0]!.hint, /ipv6\.disable=1/);
 });
 
 test('real servers on this host are told apart', async (t) => {
