@@ -1,7 +1,7 @@
 // The load process, bound to one processor: attaches the XDP programs of bpf/ to the interfaces of each network and makes
 // the load by test runs of them (BPF_PROG_TEST_RUN). Told what to do by load.ts. Its programs end with it.
 import { setTimeout as sleep } from 'node:timers/promises';
-import { mapArrayMap } from '../src/sys/bpf.ts';
+import { mapArrayMap } from '../src/sys/libbpf.ts';
 import { interfaceIndex } from '../src/sys/packet-socket.ts';
 import { dieWithParent } from '../src/sys/process.ts';
 import { CONTROL, CONTROL_LEN, HISTOGRAM_BUCKETS, HISTOGRAM_SHIFT } from './bpf/control.ts';

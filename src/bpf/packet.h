@@ -45,9 +45,9 @@ struct extension {
 };
 
 /*
- * The proxy has CAP_BPF and not CAP_PERFMON, so the verifier guards against speculation and leaks: it refuses an
- * address that is computed in a loop, hence this in front of loops over arrays, and a number on the stack where a
- * pointer was saved, which the compiler does in large functions, hence __noinline.
+ * The proxy has CAP_BPF and not CAP_PERFMON, so the verifier guards against speculation and leaks: it refuses
+ * an address that is computed in a loop, hence this in front of loops over arrays, and a number on the stack
+ * where a pointer was saved, which the compiler does in large functions, hence __noinline.
  */
 #define UNROLL _Pragma("clang loop unroll(full)")
 

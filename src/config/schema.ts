@@ -245,7 +245,7 @@ export const CONFIG_SCHEMA = group({
       false,
     ),
     workers: defaulted(
-      'ring: datapath processes that share the packets; auto is one less than the processors, at most what the CPU limit of the cgroup allows, at least one.',
+      'ring: datapath processes that share the packets, one without CAP_BPF; auto is one less than the processors, at most what the CPU limit of the cgroup allows, at least one.',
       wordOr('auto', integer(1, MAX_WORKERS)),
       'auto',
     ),

@@ -5,8 +5,8 @@ import type { Config, ServiceConfig } from '../config/schema.ts';
 import { targetsOf } from '../config/targets.ts';
 import type { GuardSpec } from '../host/guard.ts';
 import { type HostPlan, planHost } from '../host/host.ts';
-import { captureFilters } from '../io/capture-program.ts';
 import type { IoHost } from '../io/io-mode.ts';
+import { complaintAbout } from '../io/modes.ts';
 import { type IoPort, SIDE } from '../io/packet-io.ts';
 import { LEN_MAX } from '../route/route-mtu.ts';
 import { type Capacity, sameServiceIn } from '../service/numbering.ts';
@@ -112,7 +112,7 @@ function stuckLip(lips: readonly string[], ip: string): string {
     : `the LIP ${stuck} cannot reach it: loopback addresses are for real servers on this host`;
 }
 
-/** What would be said of the capture filters at a start on this host. Throws an IoError where that cannot be told. */
+/** What would be said of packet I/O at a start on this host. Throws an IoError where that cannot be told. */
 export function captureComplaint(config: Config): string | undefined {
   const { vips, lips } = addressesOf(config);
   const port = {
@@ -122,7 +122,7 @@ export function captureComplaint(config: Config): string | undefined {
     mac: '02:00:00:00:00:00',
     loopback: false,
   };
-  return captureFilters([port], vips, lips).complaint;
+  return complaintAbout(config.io.mode, { ports: [port], vips, lips });
 }
 
 /**

@@ -66,6 +66,8 @@ export interface IoMode<Start extends IoStart = IoStart> {
   /** As in the config's io.mode and in IoStart.mode. */
   readonly name: string;
   readonly workersMax: number;
+  /** What would be said of this capture at a start on this host; undefined: nothing. Throws an IoError. */
+  complaintAbout(capture: CaptureSpec): string | undefined;
   /** In the control plane; nothing comes in yet. Throws an IoError, with nothing left open, where the mode does not work. */
   openHost(request: IoRequest): IoHost<Start>;
   /** In a worker: starts receiving. Throws an IoError, with nothing of its own left open. */

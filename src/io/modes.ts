@@ -1,7 +1,7 @@
 // The modes of packet I/O there are, and the choice between them. A further one is a file beside ring-mode.ts, a row here, and a
 // word in the config's io.mode.
 import { IoError } from '../sys/io-error.ts';
-import type { IoHost, IoMode, IoRequest } from './io-mode.ts';
+import type { CaptureSpec, IoHost, IoMode, IoRequest } from './io-mode.ts';
 import type { IoOptions, IoStart, PacketIo } from './packet-io.ts';
 import { pcapMode } from './pcap-mode.ts';
 import { ringMode } from './ring-mode.ts';
@@ -47,6 +47,10 @@ export const openPacketIo = (
   options: IoOptions,
   modes = MODES,
 ): PacketIo => modeNamed(start.mode, modes).open(start, fds, options);
+
+/** What the first of these modes would say of this capture at a start on this host. Throws an IoError. */
+export const complaintAbout = (wanted: string, capture: CaptureSpec, modes = MODES): string | undefined =>
+  candidates(wanted, modes)[0]!.complaintAbout(capture);
 
 const candidates = (wanted: string, modes: readonly IoMode[]): readonly IoMode[] =>
   wanted === AUTO ? modes : [modeNamed(wanted, modes)];

@@ -1,27 +1,21 @@
-// Packet I/O through the kernel's rings as a mode (io-mode.ts). The control plane opens the rings of all workers and keeps them, so
-// that a worker's successor finds what waits in them; filters and steering are its business, too.
-import type { Logger } from 'pino';
-import { type KnownPlan, KnownSources, openKnown, planKnown } from '../steer/known-sources.ts';
-import { steeringPlan } from '../steer/steering.ts';
-import { steeringProgram } from '../steer/steering-program.ts';
+// Packet I/O through the kernel's rings as a mode (io-mode.ts). The control plane opens the rings of all
+// workers and keeps them, so that a worker's successor finds what waits in them, and says which packets come
+// in by which: by the steering program, or where that cannot be had, to one worker by a capture filter.
+import { type KernelSteering, openKernelSteering } from '../steer/kernel-steering.ts';
+import { type KnownPlan, KnownSources, planKnown } from '../steer/known-sources.ts';
+import { randomSteeringKey } from '../steer/steering.ts';
 import { IoError } from '../sys/io-error.ts';
-import { close, SysError } from '../sys/libc.ts';
-import { type CaptureFilters, captureFilters, sayComplaints } from './capture-program.ts';
-import {
-  type CaptureSpec,
-  capturedByBoth,
-  type IoChange,
-  type IoHost,
-  type IoMode,
-  type IoRequest,
-} from './io-mode.ts';
+import { SysError } from '../sys/libc.ts';
+import type { RingSocket } from '../sys/packet-ring.ts';
+import { captureFilters, sayComplaints } from './capture-program.ts';
+import { type CaptureSpec, capturedByBoth, type IoHost, type IoMode, type IoRequest } from './io-mode.ts';
 import type { IoStart } from './packet-io.ts';
 import { openRingIo } from './ring.ts';
-import { openRings, type Rings } from './ring-sockets.ts';
+import { openFilteredRings, openSteeredRings } from './ring-sockets.ts';
 
 export interface RingStart extends IoStart {
   readonly mode: 'ring';
-  /** See Rings.sockets; the descriptors are those of the rings, in this order, ... */
+  /** See SteeredRings.sockets; the descriptors are those of the rings, in this order, ... */
   readonly rings: readonly { readonly frameBytes: number; readonly frames: number }[];
   /** ... and where known sources have rings of their own, that of their table. */
   readonly known: KnownPlan | undefined;
@@ -31,7 +25,8 @@ export interface RingStart extends IoStart {
 export const ringMode: IoMode<RingStart> = {
   name: 'ring',
   workersMax: Number.POSITIVE_INFINITY,
-  openHost: (request) => openWithKnown((known) => new RingHost(request, known), request),
+  complaintAbout: (capture) => complaintAbout(capture),
+  openHost: (request) => hostOf(request, openSteered(request) ?? openFiltered(request)),
   open: ({ rings, known, busyPoll }, fds, options) =>
     openRingIo(
       { ...options, known: known && new KnownSources(known, fds[rings.length]!), busyPoll },
@@ -39,118 +34,153 @@ export const ringMode: IoMode<RingStart> = {
     ),
 };
 
-/** The known sources and the descriptor of their table. */
-type Known = { plan: KnownPlan; fd: number } | undefined;
-
-/** Where the kernel does not let known sources have rings of their own, without, which is said. Throws an IoError. */
-function openWithKnown(open: (known: Known) => RingHost, { maxSessions, log }: IoRequest): RingHost {
-  let fd = -1;
+function complaintAbout({ ports, vips, lips }: CaptureSpec): string | undefined {
   try {
-    const plan = planKnown(maxSessions);
-    fd = openKnown(plan);
-    return open({ plan, fd });
+    loadSteering(ports.length, 1, randomSteeringKey(), planKnown(1)).close();
+    return undefined;
   } catch (error) {
-    if (fd >= 0) close(fd);
-    if (!(error instanceof SysError || error instanceof IoError)) throw error;
-    const without = open(undefined);
-    const hint = error instanceof IoError ? error.hint : hintFor(error);
-    log.warn(
-      `a flood may cost clients with sessions packets: they have no rings of their own, ${error.message} (${hint})`,
+    if (!(error instanceof IoError)) throw error;
+    const { complaint } = captureFilters(ports, vips, lips);
+    return (
+      complaint &&
+      `${complaint}; with the steering program it would not, but ${error.message} (${error.hint})`
     );
-    return without;
   }
 }
 
-const hintFor = ({ code }: SysError): string =>
-  code === 'EPERM'
-    ? 'give the process CAP_BPF'
-    : 'the kernel may be too old, or have too little memory for it';
-
-/** What comes in, as programs. */
-interface Programs {
-  readonly spec: CaptureSpec;
-  readonly capture: CaptureFilters;
-  /** One per port; none for one worker. */
-  readonly steering: readonly Uint8Array[];
+/** The rings, and what says who gets what. */
+interface Way {
+  /** Of each worker. */
+  readonly sockets: readonly (readonly RingSocket[])[];
+  readonly known: { plan: KnownPlan; fd: number } | undefined;
+  start(): void;
+  /** Lets in these packets and no others. Throws an IoError, with what was let in before. */
+  letIn(capture: CaptureSpec): void;
+  /** Called when a plan is at work for good. */
+  settle(): void;
+  close(): void;
 }
 
-class RingHost implements IoHost<RingStart> {
-  readonly mode = 'ring';
-  readonly workers: number;
-  readonly #rings: Rings;
-  readonly #known: Known;
-  readonly #busyPoll: boolean;
-  readonly #steeringKey: readonly number[];
-  readonly #log: Logger;
-  readonly #say: (filters: CaptureFilters) => void;
-  #atWork: Programs;
+function hostOf({ capture, busyPoll, log }: IoRequest, way: Way): IoHost<RingStart> {
+  let atWork = capture;
+  const describe = (worker: number): RingStart => {
+    const rings = way.sockets[worker]!.map(({ frameBytes, frames }) => ({ frameBytes, frames }));
+    return { mode: 'ring', rings, known: way.known?.plan, busyPoll };
+  };
+  way.settle();
+  return {
+    mode: 'ring',
+    workers: way.sockets.length,
+    describe,
+    fds: (worker) => {
+      const rings = way.sockets[worker]!.map(({ fd }) => fd);
+      return way.known === undefined ? rings : [...rings, way.known.fd];
+    },
+    start: () => way.start(),
+    prepare: (wanted) => {
+      way.letIn(capturedByBoth(atWork, wanted));
+      return {
+        describe,
+        commit: () => {
+          way.letIn(wanted);
+          atWork = wanted;
+          way.settle();
+        },
+        undo: () => {
+          try {
+            way.letIn(atWork);
+          } catch (error) {
+            if (!(error instanceof IoError)) throw error;
+            const { message, hint } = error;
+            log.error(`packets to addresses that are not served come in as well: ${message} (${hint})`);
+          }
+        },
+      };
+    },
+    close: () => way.close(),
+  };
+}
 
-  constructor({ capture, workers, steeringKey, bufferSize, busyPoll, log }: IoRequest, known: Known) {
-    this.workers = workers;
-    this.#known = known;
-    this.#busyPoll = busyPoll;
-    this.#steeringKey = steeringKey;
-    this.#log = log;
-    this.#say = sayComplaints(log);
-    this.#atWork = this.#programsOf(capture);
-    const { steering } = this.#atWork;
-    const { filters } = this.#atWork.capture;
-    const onComplaint = (message: string) => log.warn(message);
-    const { ports } = capture;
-    this.#rings = openRings({ ports, filters, bufferSize, workers, steering, known, onComplaint });
-    this.#say(this.#atWork.capture);
+/** Undefined where the steering program cannot be had, which is said. Throws an IoError. */
+function openSteered({
+  capture,
+  workers,
+  steeringKey,
+  bufferSize,
+  maxSessions,
+  log,
+}: IoRequest): Way | undefined {
+  const { ports } = capture;
+  const plan = planKnown(maxSessions);
+  const letIn = (spec: CaptureSpec) => explained(() => steering.change(spec));
+  let steering: KernelSteering;
+  try {
+    steering = loadSteering(ports.length, workers, steeringKey, plan);
+  } catch (error) {
+    if (!(error instanceof IoError)) throw error;
+    const loss = workers === 1 ? '' : `one worker instead of ${workers}, and `;
+    log.warn(
+      `${loss}a flood may cost clients with sessions packets: known sources have no rings of their own, ` +
+        `${error.message} (${error.hint})`,
+    );
+    return undefined;
   }
-
-  describe(worker: number): RingStart {
-    const rings = this.#rings.sockets[worker]!.map(({ frameBytes, frames }) => ({ frameBytes, frames }));
-    return { mode: 'ring', rings, known: this.#known?.plan, busyPoll: this.#busyPoll };
-  }
-
-  fds(worker: number): readonly number[] {
-    const rings = this.#rings.sockets[worker]!.map(({ fd }) => fd);
-    return this.#known === undefined ? rings : [...rings, this.#known.fd];
-  }
-
-  start(): void {
-    this.#rings.start();
-  }
-
-  prepare(capture: CaptureSpec): IoChange<RingStart> {
-    const before = this.#atWork;
-    const after = this.#programsOf(capture);
-    this.#attach(this.#programsOf(capturedByBoth(before.spec, capture)));
+  try {
+    letIn(capture);
+    const { programs } = steering;
+    const rings = openSteeredRings({ ports, bufferSize, workers, programs });
     return {
-      describe: (worker) => this.describe(worker),
-      commit: () => {
-        this.#attach(after);
-        this.#atWork = after;
-        this.#say(after.capture);
-      },
-      undo: () => {
-        try {
-          this.#attach(before);
-        } catch (error) {
-          if (!(error instanceof IoError)) throw error;
-          const { message, hint } = error;
-          this.#log.error(`packets to addresses that are not served come in as well: ${message} (${hint})`);
-        }
+      sockets: rings.sockets,
+      known: { plan, fd: steering.knownFd },
+      start: () => explained(() => rings.start()),
+      letIn,
+      settle: () => {},
+      close: () => {
+        rings.close();
+        steering.close();
       },
     };
+  } catch (error) {
+    steering.close();
+    throw error;
   }
+}
 
-  close(): void {
-    this.#rings.close();
-    if (this.#known !== undefined) close(this.#known.fd);
-  }
+/** Throws an IoError. */
+function openFiltered({ capture, bufferSize, log }: IoRequest): Way {
+  const { ports } = capture;
+  const filtersOf = ({ ports, vips, lips }: CaptureSpec) => captureFilters(ports, vips, lips);
+  const say = sayComplaints(log);
+  let atWork = filtersOf(capture);
+  const rings = openFilteredRings({ ports, bufferSize, filters: atWork.filters });
+  return {
+    sockets: [rings.sockets],
+    known: undefined,
+    start: () => rings.start(),
+    letIn: (spec) => {
+      const filters = filtersOf(spec);
+      rings.change(filters.filters);
+      atWork = filters;
+    },
+    settle: () => say(atWork),
+    close: () => rings.close(),
+  };
+}
 
-  #programsOf(spec: CaptureSpec): Programs {
-    const { ports, vips, lips } = spec;
-    const plan = steeringPlan(spec, this.workers, this.#steeringKey);
-    const steering = plan === undefined ? [] : ports.map(({ side }) => steeringProgram(plan, side));
-    return { spec, capture: captureFilters(ports, vips, lips), steering };
-  }
+/** Throws an IoError. */
+const loadSteering = (...given: Parameters<typeof openKernelSteering>): KernelSteering =>
+  explained(() => openKernelSteering(...given));
 
-  #attach({ capture, steering }: Programs): void {
-    this.#rings.change(capture.filters, steering);
+/** Throws an IoError where `doIt` throws a SysError. */
+function explained<T>(doIt: () => T): T {
+  try {
+    return doIt();
+  } catch (error) {
+    if (!(error instanceof SysError)) throw error;
+    const hint =
+      error.code === 'EPERM'
+        ? 'give the process CAP_BPF'
+        : 'the kernel may be too old, or have too little memory for it';
+    throw new IoError(`the steering program does not work: ${error.message}`, hint, error);
   }
 }

@@ -1,6 +1,6 @@
-// Packet I/O through AF_PACKET memory-mapped rings: received frames are rewritten where they lie and sent from there
-// (ring-sender.ts). Rings are worked off in chunks, in turn and in equal shares; timers and messages run between turns;
-// with nothing to do, one poll(2) waits for all interfaces.
+// Packet I/O through AF_PACKET memory-mapped rings: received frames are rewritten where they lie and sent
+// from there (ring-sender.ts). Rings are worked off in chunks, in turn and in equal shares; timers and
+// messages run between turns; with nothing to do, one poll(2) waits for all interfaces.
 
 import { IpLayerNotice } from '../route/ip-layer-notice.ts';
 import type { NextHops } from '../route/next-hop.ts';
@@ -24,8 +24,8 @@ const POLLIN = 1;
 const POLLFD_WORDS = 2;
 
 /**
- * Starts receiving from `sockets` (Rings.sockets of one worker); they stay open when it is closed. Throws an IoError, with
- * nothing left open, when a socket to send with cannot be opened.
+ * Starts receiving from `sockets` (SteeredRings.sockets of one worker); they stay open when it is closed.
+ * Throws an IoError, with nothing left open, when a socket to send with cannot be opened.
  */
 export function openRingIo(options: RingOptions, sockets: readonly RingSocket[]): PacketIo {
   return new RingIo(options, sockets);
@@ -116,7 +116,8 @@ class RingIo implements PacketIo {
   #work(): boolean {
     const nowMs = this.#nowMs();
     let total = 0;
-    // In equal shares: a busy real server sends more than a known source may, and its answers are among the strangers then.
+    // In equal shares: a busy real server sends more than a known source may, and its answers are among the
+    // strangers then.
     for (const ring of this.#rings) {
       total += ring.process(nowMs);
       if (this.#closed) return true;

@@ -61,14 +61,20 @@ export class ProxyProcess {
   readonly #topology: Topology;
   readonly #logPath: string;
 
-  /** `onOutput` gets what the proxy prints, as it comes. */
-  constructor(topology: Topology, mainPath: string, config: string, onOutput?: (text: string) => void) {
+  /** `onOutput` gets what the proxy prints, as it comes. `under` is the beginning of a command that runs it. */
+  constructor(
+    topology: Topology,
+    mainPath: string,
+    config: string,
+    onOutput?: (text: string) => void,
+    under: readonly string[] = [],
+  ) {
     this.#topology = topology;
     const configPath = join(topology.scratch, 'proxy.yaml');
     this.#logPath = join(topology.scratch, 'proxy.log');
     writeFileSync(configPath, config);
     writeFileSync(this.#logPath, '');
-    const argv = nodeArgv(mainPath, 'run', '--config', configPath);
+    const argv = [...under, ...nodeArgv(mainPath, 'run', '--config', configPath)];
     this.child = topology.spawn('lb', argv, { stdio: ['ignore', 'pipe', 'pipe'] });
     for (const stream of [this.child.stdout, this.child.stderr]) {
       // Read all along, or the proxy's log would fill the pipe. Removing the topology removes the file first.

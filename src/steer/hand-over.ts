@@ -1,6 +1,6 @@
-// How workers pass packets on to one another: what the kernel gave to one and belongs to another, above all datagrams put
-// together from fragments, which bear no ports. One pair of datagram sockets (unix(7)) per worker, made by the control
-// plane; each message is one packet behind a short header.
+// How workers pass packets on to one another: what the kernel gave to one and belongs to another, above all
+// datagrams put together from fragments, which bear no ports. One pair of datagram sockets (unix(7)) per
+// worker, made by the control plane; each message is one packet behind a short header.
 import { recv, send as sendTo } from '../sys/libc.ts';
 import { Frame, HEADROOM } from '../wire/frame.ts';
 

@@ -6,8 +6,7 @@
 // packets of its sources, and who sends too many comes in among the strangers.
 import { randomBytes } from 'node:crypto';
 import { IoError } from '../sys/io-error.ts';
-import { BPF_F_MMAPABLE, createMap, MAP_TYPE } from '../sys/libbpf.ts';
-import { mapSharedMemory } from '../sys/shared-memory.ts';
+import { BPF_F_MMAPABLE, createMap, MAP_TYPE, mapArrayMap } from '../sys/libbpf.ts';
 import { ADDRESS_WORDS, V4_MAPPED } from '../wire/address.ts';
 import * as ipv4 from '../wire/ipv4.ts';
 import * as ipv6 from '../wire/ipv6.ts';
@@ -18,11 +17,11 @@ const HALVES = 8;
 export const PORT_FACTOR = HALVES;
 const INTERFACE_FACTOR = PORT_FACTOR + 1;
 /** Where the source address stands in an IP header. */
-export const SOURCE = { ipv4: { at: 12, halves: 2 }, ipv6: { at: 8, halves: HALVES } } as const;
+const SOURCE = { ipv4: { at: 12, halves: 2 }, ipv6: { at: 8, halves: HALVES } } as const;
 /** Tags of a bucket, and the words of one. */
-export const TAGS = 3;
+const TAGS = 3;
 const BUCKET_WORDS = TAGS + 1;
-export const BUCKET_LEN = 4 * BUCKET_WORDS;
+const BUCKET_LEN = 4 * BUCKET_WORDS;
 const MIN_BUCKETS = 1 << 10;
 const MAX_BUCKETS = 1 << 22;
 
@@ -82,7 +81,7 @@ export class KnownSources {
   constructor(plan: KnownPlan, fd: number) {
     this.#plan = plan;
     try {
-      this.#tags = new Int32Array(mapSharedMemory(fd, plan.buckets * BUCKET_LEN));
+      this.#tags = new Int32Array(mapArrayMap(fd, plan.buckets * BUCKET_LEN));
     } catch (error) {
       const why = error instanceof Error ? error.message : String(error);
       throw new IoError(
@@ -93,7 +92,7 @@ export class KnownSources {
     }
   }
 
-  /** Looks at the source of the IP packet at `off`, from this port; false: the kernel would not look it up. */
+  /** Looks at the source of the IP packet at `off`, from this port; false: the kernel does not look it up. */
   look(view: DataView, off: number, portIndex: number): boolean {
     if (ipv4.version(view, off) === 4) {
       if (ipv4.protocol(view, off) !== ipv4.PROTOCOL_UDP || ipv4.isFragment(view, off)) return false;

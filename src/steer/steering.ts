@@ -1,6 +1,7 @@
-// Which of several workers a packet belongs to, so that both directions of a session and the errors about it meet in one:
-// packets to a LIP by their lport, which each worker takes from its own share (lport modulo workers), packets to a VIP by
-// a keyed hash of the client's address and port. The kernel decides likewise, with the program of steering-program.ts.
+// Which of several workers a packet belongs to, so that both directions of a session and the errors about it
+// meet in one: packets to a LIP by their lport, which each worker takes from its own share (lport modulo
+// workers), packets to a VIP by a keyed hash of the client's address and port. The kernel decides likewise,
+// with src/bpf/steering.bpf.c.
 import { randomBytes } from 'node:crypto';
 import type { LipPorts, VipPort } from '../host/port-ranges.ts';
 import { ADDRESS_WORDS } from '../wire/address.ts';
@@ -8,12 +9,12 @@ import { PortsByAddress } from '../wire/ports-by-address.ts';
 
 /** One word to start with, and an odd factor for each half of the four address words and for the port. */
 export const STEERING_KEY_WORDS = 2 + 2 * ADDRESS_WORDS;
-/** Index of the factor of the upper half of an address's first word; those of the other halves follow, then the port's. */
-export const ADDRESS_KEY = 1;
-export const PORT_KEY = 1 + 2 * ADDRESS_WORDS;
+/** Index of the factor of an address's first half; those of the other halves follow, then the port's. */
+const ADDRESS_KEY = 1;
+const PORT_KEY = 1 + 2 * ADDRESS_WORDS;
 
 /** Shifts and factors that mix the sum: MurmurHash3's 32-bit finalizer. */
-export const MIX = { shifts: [16, 13, 16], factors: [0x85ebca6b, 0xc2b2ae35] } as const;
+const MIX = { shifts: [16, 13, 16], factors: [0x85ebca6b, 0xc2b2ae35] } as const;
 
 /** Spreads what is consecutive: uint32 of an int32, by MIX. */
 export function mix(word: number): number {
@@ -30,7 +31,7 @@ export interface SteeringPlan {
   readonly lips: readonly LipPorts[];
 }
 
-/** STEERING_KEY_WORDS int32. Clients who do not know it cannot choose ports or addresses that all belong to one worker. */
+/** STEERING_KEY_WORDS int32. Who does not know it cannot choose addresses and ports that all belong to one worker. */
 export function randomSteeringKey(): number[] {
   const words = new Int32Array(new Uint8Array(randomBytes(4 * STEERING_KEY_WORDS)).buffer);
   return Array.from(words, (word, index) => (index === 0 ? word : word | 1));
@@ -59,8 +60,8 @@ export class Owners {
   }
 
   /**
-   * The worker of a datagram to VIP:vport or LIP:lport: source and destination in eight words (wire/address.ts). For an
-   * ICMP error it is that of the answer to the packet that the error embeds.
+   * The worker of a datagram to VIP:vport or LIP:lport: source and destination in eight words
+   * (wire/address.ts). For an ICMP error it is that of the answer to the packet that the error embeds.
    */
   ownerOf(addresses: Int32Array, sport: number, dport: number): number {
     if (this.#locals.has(addresses, ADDRESS_WORDS, dport)) return dport % this.#workers;
@@ -68,8 +69,8 @@ export class Owners {
   }
 
   /**
-   * Uint32. The sum of halves times secret factors keeps any two clients apart but for chance (multilinear hashing:
-   * Dietzfelbinger, 1996); the mixing spreads what is consecutive.
+   * Uint32. The sum of halves times secret factors keeps any two clients apart but for chance (multilinear
+   * hashing: Dietzfelbinger, 1996); the mixing spreads what is consecutive.
    */
   #hash(addresses: Int32Array, port: number): number {
     const key = this.#key;

@@ -1,6 +1,6 @@
-// A memory-mapped receive ring of an AF_PACKET socket (packet(7), Linux Documentation/networking/packet_mmap.rst),
-// TPACKET_V2: frames of one size, each with a status word that says whose it is. No policy: what is received and what
-// becomes of it is the caller's.
+// A memory-mapped receive ring of an AF_PACKET socket (packet(7), Linux
+// Documentation/networking/packet_mmap.rst), TPACKET_V2: frames of one size, each with a status word that
+// says whose it is. No policy: what is received and what becomes of it is the caller's.
 import koffi from 'koffi';
 import {
   bindSocket,
@@ -16,7 +16,7 @@ import {
 } from './libc.ts';
 import { ignoreOutgoing } from './packet-socket.ts';
 import { setReceiveBuffer } from './socket-buffer.ts';
-import { attachFilter, DROP_ALL, socketProgram } from './socket-filter.ts';
+import { attachFilter, DROP_ALL, detachFilter } from './socket-filter.ts';
 
 const AF_PACKET = 17;
 const SOCK_RAW = 3;
@@ -36,11 +36,10 @@ const BLOCK_BYTES = 1 << 16;
 const MSG_TRUNC = 0x20;
 const MSG_DONTWAIT = 0x40;
 const SOCKADDR_LL_LEN = 20;
-const FANOUT_CBPF = 6;
 const FANOUT_EBPF = 7;
 /** The kernel chooses the group's number. */
 const FANOUT_FLAG_UNIQUE_ID = 0x2000;
-/** A group sees nothing that this host sends, which PACKET_IGNORE_OUTGOING of its members does not do. Linux 6.1 takes no notice. */
+/** Spares a group what this host sends; its members' PACKET_IGNORE_OUTGOING does not. From Linux 6.2 on. */
 const FANOUT_FLAG_IGNORE_OUTGOING = 0x4000;
 /** Packets up to this length are kept whole in the socket's queue when they do not fit into a frame. */
 const COPY_MAX = 1 << 17;
@@ -77,17 +76,8 @@ export interface RingOptions {
   /** A multiple of 16 that divides BLOCK_BYTES. */
   frameBytes: number;
   frames: number;
-  /** Several sockets share an interface's packets. */
-  fanout: Fanout | undefined;
-}
-
-export interface Fanout {
-  /** The group's number; undefined: a new group, see fanoutGroup. */
+  /** The fanout group whose packets it shares with others; undefined: all of the interface's come to it. */
   group: number | undefined;
-  /** Whether what this host sends is kept out: from Linux 6.2 on, so another way is needed before. */
-  ignoresOutgoing: boolean;
-  /** Whether an extended BPF program chooses the socket, or a classic one; see setFanoutProgram. */
-  isExtended: boolean;
 }
 
 /** A ring that is open; another process that inherits the descriptor can map it too. */
@@ -97,28 +87,66 @@ export interface RingSocket {
   frames: number;
 }
 
-/** Opens a ring that lets nothing in until attachFilter says what. Throws a SysError. */
-export function openRing({ interfaceIndex, frameBytes, frames, fanout }: RingOptions): RingSocket {
-  const fd = check(socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0), 'socket'); // protocol 0: nothing before it is bound
+/**
+ * Opens a ring. It lets nothing in until attachFilter says what, or in a group whatever the group's program
+ * gives to it. Throws a SysError.
+ */
+export function openRing({ interfaceIndex, frameBytes, frames, group }: RingOptions): RingSocket {
+  const fd = openSocket();
   try {
     setInt(fd, PACKET_VERSION, TPACKET_V2, 'PACKET_VERSION');
     setInt(fd, PACKET_VNET_HDR, 1, 'PACKET_VNET_HDR');
     setInt(fd, PACKET_COPY_THRESH, COPY_MAX, 'PACKET_COPY_THRESH');
     setReceiveBuffer(fd, QUEUE_BYTES);
-    if (!ignoreOutgoing(fd)) throw new SysError('setsockopt PACKET_IGNORE_OUTGOING', lastErrno());
-    attachFilter(fd, DROP_ALL);
     const blocks = Math.ceil((frames * frameBytes) / BLOCK_BYTES);
     const allFrames = (blocks * BLOCK_BYTES) / frameBytes;
     const request = Int32Array.of(BLOCK_BYTES, blocks, frameBytes, allFrames); // struct tpacket_req
     check(setsockopt(fd, SOL_PACKET, PACKET_RX_RING, request, 16), 'setsockopt PACKET_RX_RING');
-    const address = linkAddress(interfaceIndex, ETH_P_ALL);
-    check(bindSocket(fd, address, address.length), 'bind');
-    if (fanout !== undefined) joinFanout(fd, fanout);
+    bindTo(fd, interfaceIndex);
+    if (group !== undefined) {
+      joinFanout(fd, group);
+      detachFilter(fd);
+    }
     return { fd, frameBytes, frames: allFrames };
   } catch (error) {
     close(fd);
     throw error;
   }
+}
+
+/**
+ * Opens a socket without a ring that lets nothing in, the first member of a new fanout group: until a program
+ * says otherwise, the interface's packets go to this one. Throws a SysError.
+ */
+export function openSink(interfaceIndex: number): { fd: number; group: number } {
+  const fd = openSocket();
+  try {
+    bindTo(fd, interfaceIndex);
+    joinFanout(fd, undefined);
+    return { fd, group: fanoutGroup(fd) };
+  } catch (error) {
+    close(fd);
+    throw error;
+  }
+}
+
+/** One that lets nothing in. */
+function openSocket(): number {
+  // Protocol 0: nothing before it is bound.
+  const fd = check(socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0), 'socket');
+  try {
+    if (!ignoreOutgoing(fd)) throw new SysError('setsockopt PACKET_IGNORE_OUTGOING', lastErrno());
+    attachFilter(fd, DROP_ALL);
+    return fd;
+  } catch (error) {
+    close(fd);
+    throw error;
+  }
+}
+
+function bindTo(fd: number, interfaceIndex: number): void {
+  const address = linkAddress(interfaceIndex, ETH_P_ALL);
+  check(bindSocket(fd, address, address.length), 'bind');
 }
 
 export class PacketRing {
@@ -143,8 +171,9 @@ export class PacketRing {
   }
 
   /**
-   * Reads the next of the packets that frames marked RING_STATUS.copy announce: virtio header, link header, packet. Returns
-   * its length, also when that is more than fits; or an errno, negative: EAGAIN when there is none.
+   * Reads the next of the packets that frames marked RING_STATUS.copy announce: virtio header, link header,
+   * packet. Returns its length, also when that is more than fits; or an errno, negative: EAGAIN when there is
+   * none.
    */
   readWhole(buffer: Uint8Array): number {
     const len = Number(recv(this.fd, buffer, buffer.length, MSG_DONTWAIT | MSG_TRUNC));
@@ -161,31 +190,23 @@ export function linkAddress(interfaceIndex: number, protocol = 0): Buffer {
   return address;
 }
 
-function joinFanout(fd: number, { group, isExtended, ignoresOutgoing }: Fanout): void {
-  const flags =
-    (group === undefined ? FANOUT_FLAG_UNIQUE_ID : 0) | (ignoresOutgoing ? FANOUT_FLAG_IGNORE_OUTGOING : 0);
-  const mode = (isExtended ? FANOUT_EBPF : FANOUT_CBPF) | flags;
+function joinFanout(fd: number, group: number | undefined): void {
+  const mode = FANOUT_EBPF | FANOUT_FLAG_IGNORE_OUTGOING | (group === undefined ? FANOUT_FLAG_UNIQUE_ID : 0);
   setInt(fd, PACKET_FANOUT, (group ?? 0) | (mode << 16), 'PACKET_FANOUT');
 }
 
-/** The number of the group that the socket is in. Throws a SysError. */
-export function fanoutGroup(fd: number): number {
+function fanoutGroup(fd: number): number {
   const value = new Int32Array(1);
   check(getsockopt(fd, SOL_PACKET, PACKET_FANOUT, value, Int32Array.of(4)), 'getsockopt PACKET_FANOUT');
   return value[0]! & 0xffff;
 }
 
 /**
- * Which member of the socket's fanout group gets a packet, for the whole group: a classic program as bytes, or an extended
- * one's descriptor, which may be closed then. Until it is said the first member gets all. Throws a SysError.
+ * Which member of the socket's fanout group gets a packet, for the whole group: by a program's descriptor,
+ * which may be closed then. Throws a SysError.
  */
-export function setFanoutProgram(fd: number, program: Uint8Array | number): void {
-  if (typeof program === 'number') {
-    setInt(fd, PACKET_FANOUT_DATA, program, 'PACKET_FANOUT_DATA');
-    return;
-  }
-  const { option, length } = socketProgram(program);
-  check(setsockopt(fd, SOL_PACKET, PACKET_FANOUT_DATA, option, length), 'setsockopt PACKET_FANOUT_DATA');
+export function setFanoutProgram(fd: number, program: number): void {
+  setInt(fd, PACKET_FANOUT_DATA, program, 'PACKET_FANOUT_DATA');
 }
 
 function setInt(fd: number, option: number, value: number, name: string): void {

@@ -6,6 +6,7 @@ const AF_UNIX = 1;
 const SOCK_DGRAM_CLOEXEC = 0x80002;
 const SOL_SOCKET = 1;
 const SO_ATTACH_FILTER = 26;
+const SO_DETACH_FILTER = 27;
 const SO_GET_FILTER = 26;
 const INSTRUCTION_LEN = 8;
 
@@ -30,13 +31,6 @@ export function encodeProgram(instructions: readonly Instruction[]): Uint8Array 
 
 /** Lets no packet pass: BPF_RET | BPF_K, 0. Packets that it stops are counted nowhere. */
 export const DROP_ALL: Uint8Array = new Uint8Array(new ArrayBuffer(INSTRUCTION_LEN)).fill(0x06, 0, 1);
-
-/** If the packet's type (SKF_AD_PKTTYPE, linux/filter.h) is PACKET_OUTGOING, none; else what follows says. */
-const WITHOUT_OUTGOING = Buffer.from('3000000004f0ffff' + '1500000104000000' + '0600000000000000', 'hex');
-
-/** `program` that lets nothing pass that this host sends; the socket must be one of packet(7). */
-export const withoutOutgoing = (program: Uint8Array): Uint8Array =>
-  new Uint8Array(Buffer.concat([WITHOUT_OUTGOING, program]));
 
 /** `program` for packets of at most `max` bytes, link header included. */
 export const upTo = (max: number, program: Uint8Array): Uint8Array =>
@@ -77,6 +71,11 @@ export function attachFilter(fd: number, program: Uint8Array): void {
   check(setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, option, length), 'setsockopt SO_ATTACH_FILTER');
 }
 
+/** Lets everything pass. */
+export function detachFilter(fd: number): void {
+  check(setsockopt(fd, SOL_SOCKET, SO_DETACH_FILTER, Int32Array.of(0), 4), 'setsockopt SO_DETACH_FILTER');
+}
+
 /**
  * Whether the kernel has room for `second` on a socket that runs `first` (net.core.optmem_max, of this network namespace):
  * it needs room for both until the one has taken the other's place. Tried on a socket of its own. Throws a SysError.
@@ -96,7 +95,7 @@ export function canAttachBeside(first: Uint8Array, second: Uint8Array): boolean 
 }
 
 /** struct sock_fprog, which points to `program`: that must outlive it. */
-export function socketProgram(program: Uint8Array): { option: Buffer; length: number } {
+function socketProgram(program: Uint8Array): { option: Buffer; length: number } {
   const option = Buffer.from(new ArrayBuffer(16)); // length (2), padding (6), pointer (8)
   option.writeUInt16LE(program.length / INSTRUCTION_LEN, 0);
   option.writeBigUInt64LE(addressOf(program), 8);

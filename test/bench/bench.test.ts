@@ -1,4 +1,4 @@
-// The bench's own arithmetic, without a clock or a network: instructions, statistics, targets, the series that it reads,
+// The bench's own arithmetic, without a clock or a network: statistics, targets, the series that it reads,
 // and that its measurements drive what their names say. What it does to a network: network.test.ts.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
@@ -8,53 +8,6 @@ import { figureOf, ratioOf } from '../../bench/statistics.ts';
 import { formatTable, formatTarget, shortOfLeast, shortOfMost, thousands, times } from '../../bench/table.ts';
 import { sumOf } from '../../bench/watcher.ts';
 import { DROP, VERDICT } from '../../src/datapath/verdict.ts';
-import { Assembler, R0, R1, R2 } from '../../src/steer/ebpf-assembler.ts';
-
-describe('instructions', () => {
-  test('are encoded as RFC 9669 says', () => {
-    const asm = new Assembler()
-      .alu(R1, '=', 7)
-      .alu(R1, '+', [R2])
-      .load(R0, 'u16', R1, 12)
-      .store('u32', R1, -4, [R2])
-      .store('u8', R1, 3, 0x11)
-      .toNetworkOrder(R0, 16)
-      .atomicAdd(R1, 8, R2)
-      .mapValue(R2, 5)
-      .call(5)
-      .exit(2);
-    assert.deepEqual(asm.assemble().toString('hex').match(/.{16}/g), [
-      'b701000007000000',
-      '0f21000000000000',
-      '69100c0000000000',
-      '6321fcff00000000',
-      '7201030011000000',
-      'dc00000010000000',
-      'db21080000000000',
-      '1822000005000000',
-      '0000000000000000',
-      '8500000005000000',
-      'b700000002000000',
-      '9500000000000000',
-    ]);
-  });
-
-  test('jump to labels before and behind', () => {
-    const asm = new Assembler()
-      .label('again')
-      .jumpIf(R1, '>=', 3, 'end')
-      .jumpIf(R1, '==', [R2], 'again')
-      .jump('again')
-      .label('end')
-      .exit(0);
-    assert.deepEqual(asm.assemble().toString('hex').match(/.{16}/g)?.slice(0, 3), [
-      '3501020003000000',
-      '1d21feff00000000',
-      '0500fdff00000000',
-    ]);
-    assert.throws(() => new Assembler().jump('nowhere').assemble(), /no label nowhere/);
-  });
-});
 
 describe('figures of several rounds', () => {
   test('are the median and the spread', () => {

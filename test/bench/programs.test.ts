@@ -4,7 +4,6 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { CONTROL, CONTROL_LEN, HISTOGRAM_BUCKETS, STAMP_LEN } from '../../bench/bpf/control.ts';
 import { emptyFrame, loadSinks, loadSource, XDP } from '../../bench/bpf/programs.ts';
-
 import { testRun } from '../../src/sys/libbpf.ts';
 import { mapSharedMemory } from '../../src/sys/shared-memory.ts';
 import { udp4 } from '../packets/builder.ts';

@@ -44,6 +44,7 @@ const opened: Queue[] = [];
 const queueMode: IoMode<QueueStart> = {
   name: 'queue',
   workersMax: 2,
+  complaintAbout: () => undefined,
   openHost({ capture, workers, steeringKey }) {
     const pairs = Array.from({ length: workers }, () => ({
       in: openSocketPair(1 << 20),

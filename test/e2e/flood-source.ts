@@ -14,7 +14,7 @@ import {
   XDP,
 } from '../../bench/bpf/programs.ts';
 import { enterNamespace } from '../../bench/namespace.ts';
-import { mapArrayMap } from '../../src/sys/bpf.ts';
+import { mapArrayMap } from '../../src/sys/libbpf.ts';
 import { interfaceIndex } from '../../src/sys/packet-socket.ts';
 import { dieWithParent } from '../../src/sys/process.ts';
 

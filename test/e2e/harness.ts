@@ -61,6 +61,8 @@ export interface RigOptions extends Partial<TopologyOptions> {
   config?: Record<string, unknown>;
   /** Where the test is about one packet I/O. */
   io?: IoUnderTest;
+  /** The beginning of a command that runs the proxy. */
+  under?: readonly string[];
   /** Called when the network is there and the proxy is not. */
   beforeProxy?: (topology: Topology) => void;
 }
@@ -101,6 +103,7 @@ export class Rig {
   readonly clientIps: readonly string[];
   readonly realServers: readonly { ip: string; port: number }[];
   readonly #config: string;
+  readonly #under: readonly string[];
 
   constructor(
     topology: Topology,
@@ -108,6 +111,7 @@ export class Rig {
     vip: string,
     realServers: Rig['realServers'],
     config: string,
+    under: readonly string[],
   ) {
     this.topology = topology;
     this.pair = pair;
@@ -115,6 +119,7 @@ export class Rig {
     this.clientIps = topology.clientIps[pair.client];
     this.realServers = realServers;
     this.#config = config;
+    this.#under = under;
     this.proxy = this.startProxy();
   }
 
@@ -133,7 +138,7 @@ export class Rig {
   /** Starts the proxy once more, by its config file as it is now; the one before must have ended. */
   startProxy(): ProxyProcess {
     const config = existsSync(this.configPath) ? readFileSync(this.configPath, 'utf8') : this.#config;
-    return new ProxyProcess(this.topology, MAIN, config);
+    return new ProxyProcess(this.topology, MAIN, config, undefined, this.#under);
   }
 
   /** Starts a Python server on each real server's address; each result comes from `end()`. */
@@ -259,7 +264,7 @@ export async function startRig(t: TestContext, options: RigOptions = {}): Promis
       ...(options.others ?? []),
     ],
   });
-  const rig = new Rig(topology, pair, vips[pair.client], realServers, config);
+  const rig = new Rig(topology, pair, vips[pair.client], realServers, config, options.under ?? []);
   await rig.proxy.ready();
   const io = options.io ?? IO;
   // `auto` must not settle for less unseen.

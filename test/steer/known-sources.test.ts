@@ -1,10 +1,9 @@
-// Known sources: who is noted, and that a flood of others costs them nothing. What the kernel makes of the table is compared
-// packet by packet in steering.test.ts.
+// Known sources: who is noted, and that a flood of others costs them nothing. What the kernel makes of the
+// table is compared packet by packet in steering.test.ts.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { KnownSources, openKnown, planKnown } from '../../src/steer/known-sources.ts';
-import { MOST_PER_PERIOD } from '../../src/steer/lanes-program.ts';
-import { mapArrayMap } from '../../src/sys/bpf.ts';
+import { mapArrayMap } from '../../src/sys/libbpf.ts';
 import { parseAddressInto } from '../../src/wire/address.ts';
 import { startEndpoint } from '../host/endpoint.ts';
 import { type Program, sh, threeInARow } from '../io/namespaces.ts';
@@ -34,8 +33,9 @@ import {
 const OTHER_VIP = '10.1.0.77';
 const WAN = 0;
 const LAN = 1;
-/** Of the limit of a known source; see lanes-program.ts. */
+/** The limit of a known source; see steering.bpf.c. */
 const PERIOD_MS = 2 ** 27 / 1e6;
+const MOST_PER_PERIOD = 4096;
 /** What a link between namespaces may lose where the machine is busy. */
 const NEARLY = 0.99;
 
@@ -162,7 +162,8 @@ test('a known source that sends too much comes in among the strangers, and anoth
   // On a machine that is not busy for about one period; at most, with pauses in between, for each other one.
   const most = (spec.durationMs / PERIOD_MS / 2 + 2) * MOST_PER_PERIOD;
   assert.ok(received + lostKernel <= most, `${received + lostKernel} of ${sent}, at most ${most}`);
-  // Slower than that, which is not much above the limit, it is let in again and again, more than this relay can take.
+  // Slower than that, which is not much above the limit, it is let in again and again, more than this relay
+  // can take.
   const wasFast = sent > (spec.rate * spec.durationMs) / 1000 / 2;
   if (wasFast) assert.equal(lostKernel, 0);
   await relay.stop();

@@ -1,6 +1,6 @@
-// A program for tests: opens packet I/O and the guard in its namespace, and relays each packet that has an entry in
-// `rewrite` with other addresses, the same ports and no UDP checksum (over IPv6 a right one). Prints { ready: ports }; answers each line of input
-// with { report }; stops when its input ends.
+// A program for tests: opens packet I/O and the guard in its namespace, and relays each packet that has an
+// entry in `rewrite` with other addresses, the same ports and no UDP checksum (over IPv6 a right one). Prints
+// { ready: ports }; answers each line of input with { report }; stops when its input ends.
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { installGuard } from '../../src/host/guard.ts';
@@ -19,10 +19,13 @@ import {
 import { openPcapIo } from '../../src/io/pcap.ts';
 import { openRingIo } from '../../src/io/ring.ts';
 import { BEGUN } from '../../src/io/ring-port.ts';
-import { openRings } from '../../src/io/ring-sockets.ts';
+import { openFilteredRings, openSteeredRings } from '../../src/io/ring-sockets.ts';
 import { NextHops } from '../../src/route/next-hop.ts';
-import { type KnownPlan, KnownSources, openKnown, planKnown } from '../../src/steer/known-sources.ts';
+import { openKernelSteering } from '../../src/steer/kernel-steering.ts';
+import { KnownSources, planKnown } from '../../src/steer/known-sources.ts';
+import { randomSteeringKey } from '../../src/steer/steering.ts';
 import { PacketRing, RING_STATUS } from '../../src/sys/packet-ring.ts';
+import { attachFilter } from '../../src/sys/socket-filter.ts';
 import type { Frame } from '../../src/wire/frame.ts';
 
 export interface RelaySpec {
@@ -42,7 +45,7 @@ export interface RelaySpec {
   /** Bytes of a ring per port; without it packet I/O is pcap. */
   ring?: number | undefined;
   busyPoll?: boolean;
-  /** With rings for known sources: those of packets that are relayed. */
+  /** With rings for known sources, those of packets that are relayed, by the steering program; else by a filter. */
   known?: boolean;
   /** After a failure another ring I/O goes on with the same rings and counters, as when a datapath process ended. */
   succeeds?: boolean;
@@ -90,24 +93,13 @@ const failAt = spec.failAt === undefined ? undefined : keyOf(bytesOf(spec.failAt
 
 const guard = await installGuard(spec, (message) => failures.push(message));
 // The tests count datagrams; ports where nobody listens any more would add errors about them.
+const WITHOUT_ERRORS = 'not icmp and not icmp6';
 const filters = ports.map((port) => {
-  const coarseText = `${captureFilter(port, spec.vips, spec.lips)} and not icmp and not icmp6`;
+  const coarseText = `${captureFilter(port, spec.vips, spec.lips)} and ${WITHOUT_ERRORS}`;
   const program = compileFilter(port, coarseText);
   return { coarseText, coarse: program, program };
 });
-const known = spec.known ? makeKnown() : undefined;
-const rings =
-  spec.ring === undefined
-    ? undefined
-    : openRings({
-        ports,
-        filters,
-        bufferSize: spec.ring,
-        workers: 1,
-        steering: [],
-        known,
-        onComplaint: (message) => failures.push(message),
-      });
+const rings = spec.ring === undefined ? undefined : openRings(spec.ring);
 const options: Omit<IoOptions, 'hops'> = {
   ports,
   onPacket,
@@ -119,17 +111,17 @@ const options: Omit<IoOptions, 'hops'> = {
   others: [],
 };
 const ringOptions = {
-  known: known && new KnownSources(known.plan, known.fd),
+  known: rings?.known,
   busyPoll: spec.busyPoll ?? false,
 };
 const open = (): PacketIo => {
   const all = { ...options, hops: new NextHops({ nowMs: options.nowMs() }) };
   return rings === undefined
     ? openPcapIo({ ...all, filters, bufferSize: 64 << 20 })
-    : openRingIo({ ...all, ...ringOptions }, rings.sockets[0]!);
+    : openRingIo({ ...all, ...ringOptions }, rings.sockets);
 };
 rings?.start();
-if (spec.succeedsAt !== undefined) await leaveBegun(new PacketRing(rings!.sockets[0]![0]!), spec.succeedsAt);
+if (spec.succeedsAt !== undefined) await leaveBegun(new PacketRing(rings!.sockets[0]!), spec.succeedsAt);
 let io = open();
 if (spec.succeeds) {
   process.on('uncaughtException', (error) => {
@@ -139,9 +131,19 @@ if (spec.succeeds) {
   });
 }
 
-function makeKnown(): { plan: KnownPlan; fd: number } {
+/** Of one worker: steered with rings for known sources, else filtered. */
+function openRings(bufferSize: number) {
+  if (!spec.known) {
+    const { sockets, start } = openFilteredRings({ ports, bufferSize, filters });
+    return { sockets, start, known: undefined };
+  }
   const plan = planKnown(1024);
-  return { plan, fd: openKnown(plan) };
+  const { programs, knownFd, change } = openKernelSteering(ports.length, 1, randomSteeringKey(), plan);
+  change(spec);
+  const { sockets, start } = openSteeredRings({ ports, bufferSize, workers: 1, programs });
+  for (const [index, { fd }] of sockets[0]!.entries())
+    attachFilter(fd, compileFilter(ports[index % ports.length]!, WITHOUT_ERRORS));
+  return { sockets: sockets[0]!, start, known: new KnownSources(plan, knownFd) };
 }
 
 async function leaveBegun({ bytes, frameBytes }: PacketRing, packets: number): Promise<void> {

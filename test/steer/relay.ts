@@ -1,5 +1,5 @@
-// A relay between a client and a server in namespaces, run by relay-program.ts, and how to drive it: for the tests of each
-// packet I/O.
+// A relay between a client and a server in namespaces, run by relay-program.ts, and how to drive it: for the
+// tests of each packet I/O.
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { IoCounterName } from '../../src/io/packet-io.ts';

@@ -1,5 +1,5 @@
-// Packets for tests of steering: datagrams and ICMP errors of sessions in whatever dress they may have, as arbitraries of
-// fast-check, and the configuration that they are about.
+// Packets for tests of steering: datagrams and ICMP errors of sessions in whatever dress they may have, as
+// arbitraries of fast-check, and the configuration that they are about.
 import fc from 'fast-check';
 import type { Owners, SteeringPlan } from '../../src/steer/steering.ts';
 import { formatAddress, parseAddressInto } from '../../src/wire/address.ts';

@@ -1,43 +1,37 @@
-// A program for tests: one socket per worker in a fanout group on `device`. For each line it gets, it sends Ethernet frames
-// on `sender` and says which socket each arrived at: { arrivals }, -1 for one that did not. Frames and the IP packets as
-// which they arrive are given as hexadecimal digits; where two are alike, they are one.
+// A program for tests: the rings of several workers on `device`, steered by the kernel. For each line it
+// gets, it opens them anew, sends Ethernet frames on `sender`, the last of which must arrive, and says which
+// member of the fanout group each came to: { arrivals }, -1 for one that came to no ring. Frames and the IP
+// packets as which they arrive are given as hexadecimal digits; where two are alike, they are one.
 import { execFileSync } from 'node:child_process';
 import { writeSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { KnownSources, openKnown, planKnown } from '../../src/steer/known-sources.ts';
-import { lanesProgram } from '../../src/steer/lanes-program.ts';
-import { explainRefusal, loadProgram, PROGRAM_TYPE } from '../../src/sys/bpf.ts';
+import { SIDE } from '../../src/io/packet-io.ts';
+import { openSteeredRings } from '../../src/io/ring-sockets.ts';
+import { openKernelSteering, SINK } from '../../src/steer/kernel-steering.ts';
+import { planKnown } from '../../src/steer/known-sources.ts';
+import type { SteeringPlan } from '../../src/steer/steering.ts';
 import { bindSocket, check, socket } from '../../src/sys/libc.ts';
 import {
   CAPTURED_LEN,
   LINK_OFF,
   linkAddress,
   NETWORK_OFF,
-  openRing,
   PacketRing,
   RING_STATUS,
-  setFanoutProgram,
 } from '../../src/sys/packet-ring.ts';
 import { interfaceIndex } from '../../src/sys/packet-socket.ts';
 import { attachFilter, DROP_ALL } from '../../src/sys/socket-filter.ts';
 
 const AF_PACKET = 17;
 const SOCK_RAW = 3;
-const FRAME_BYTES = 2048;
-const FRAMES = 1024;
+const BUFFER_BYTES = 16 << 20;
 /** Sent before they are looked for: fewer than the kernel's queue between the interfaces takes (1,000). */
 const CHUNK = 500;
-const ARRIVE_WITHIN_MS = 10_000;
-/** BPF_RET | BPF_K, the whole packet. */
-const TAKE_ALL = Uint8Array.of(0x06, 0, 0, 0, 0, 0, 4, 0);
+const ARRIVE_WITHIN_MS = 120_000;
 
 export interface SteeringTask {
-  /** The classic program; undefined for one worker, who has no need of it. */
-  program?: string | undefined;
-  workers: number;
-  /** Packets whose sources are known: each worker has two sockets then, and the second half is for such. */
-  known?: string[] | undefined;
+  plan: SteeringPlan;
   /** Without a frame: `before` sends it. */
   packets: { frame?: string | undefined; packet: string }[];
   /** A command to run between opening the sockets and sending. */
@@ -45,91 +39,66 @@ export interface SteeringTask {
 }
 
 const { device, sender } = JSON.parse(process.argv[2]!) as { device: string; sender: string };
+const port = { name: device, side: SIDE.both, mtu: 1500, mac: '', loopback: false };
 const out = check(socket(AF_PACKET, SOCK_RAW, 0), 'socket');
 const address = linkAddress(interfaceIndex(sender));
 check(bindSocket(out, address, address.length), 'bind');
-let group = 0;
 
-class Worker {
+class Reader {
   readonly #ring: PacketRing;
   readonly #view: DataView;
   #head = 0;
 
-  constructor(fanoutGroup: number, isExtended: boolean) {
-    this.#ring = new PacketRing(
-      openRing({
-        interfaceIndex: interfaceIndex(device),
-        frameBytes: FRAME_BYTES,
-        frames: FRAMES,
-        fanout: { group: fanoutGroup, isExtended, ignoresOutgoing: true },
-      }),
-    );
-    const { buffer, byteOffset, byteLength } = this.#ring.bytes;
+  constructor(ring: PacketRing) {
+    this.#ring = ring;
+    const { buffer, byteOffset, byteLength } = ring.bytes;
     this.#view = new DataView(buffer, byteOffset, byteLength);
   }
 
   drain(onPacket: (packet: string) => void): void {
+    const { frameBytes, frames, bytes } = this.#ring;
     for (;;) {
-      const base = this.#head * FRAME_BYTES;
+      const base = this.#head * frameBytes;
       if ((this.#view.getUint32(base, true) & RING_STATUS.user) === 0) return;
       const end =
         base + this.#view.getUint16(base + LINK_OFF, true) + this.#view.getUint32(base + CAPTURED_LEN, true);
       const off = base + this.#view.getUint16(base + NETWORK_OFF, true);
-      onPacket(Buffer.from(this.#ring.bytes.subarray(off, end)).toString('hex'));
+      onPacket(Buffer.from(bytes.subarray(off, end)).toString('hex'));
       this.#view.setUint32(base, 0, true);
-      this.#head = (this.#head + 1) % this.#ring.frames;
+      this.#head = (this.#head + 1) % frames;
     }
-  }
-
-  take(filter: Uint8Array): void {
-    attachFilter(this.#ring.fd, filter);
-  }
-
-  steer(program: Uint8Array | number): void {
-    setFanoutProgram(this.#ring.fd, program);
-  }
-}
-
-const PORT_INDEX = 1;
-
-/** What the kernel asks for a socket: a classic program, or an extended one that knows these sources. */
-function programOf({ program, workers, known }: SteeringTask): Uint8Array | number {
-  const classic = program === undefined ? undefined : new Uint8Array(Buffer.from(program, 'hex'));
-  if (known === undefined) return classic!;
-  const plan = planKnown(known.length);
-  const fd = openKnown(plan);
-  const sources = new KnownSources(plan, fd);
-  for (const packet of known) {
-    const bytes = new Uint8Array(Buffer.from(packet, 'hex'));
-    if (sources.look(new DataView(bytes.buffer), 0, PORT_INDEX)) sources.note();
-  }
-  const extended = lanesProgram(PORT_INDEX, classic, workers, plan, fd);
-  try {
-    return loadProgram(PROGRAM_TYPE.socketFilter, extended);
-  } catch (error) {
-    throw new Error(explainRefusal(PROGRAM_TYPE.socketFilter, extended), { cause: error });
   }
 }
 
 for await (const line of createInterface({ input: process.stdin })) {
-  const task = JSON.parse(line) as SteeringTask;
-  const program = programOf(task);
-  const sockets = task.known === undefined ? task.workers : 2 * task.workers;
-  const workers = Array.from({ length: sockets }, () => new Worker(group, typeof program === 'number'));
-  workers[0]!.steer(program);
-  for (const worker of workers) worker.take(TAKE_ALL);
-  group++;
-  if (task.before !== undefined) execFileSync('bash', ['-c', task.before]);
+  const { plan, packets, before } = JSON.parse(line) as SteeringTask;
+  const { workers, key } = plan;
+  const steering = openKernelSteering(1, workers, key, planKnown(1));
+  steering.change(plan);
+  const { programs } = steering;
+  const rings = openSteeredRings({ ports: [port], bufferSize: BUFFER_BYTES, workers, programs });
+  const lanes = [0, 1].flatMap((lane) => rings.sockets.map((own) => new PacketRing(own[lane]!)));
+  const readers = lanes.map((ring) => new Reader(ring));
+  rings.start();
+  if (before !== undefined) execFileSync('bash', ['-c', before]);
   const arrivals = new Map<string, number>();
-  for (let at = 0; at < task.packets.length; at += CHUNK) {
-    const chunk = task.packets.slice(at, at + CHUNK);
+  const look = () => {
+    for (const [index, reader] of readers.entries())
+      reader.drain((packet) => arrivals.set(packet, SINK + 1 + index));
+  };
+  for (let at = 0; at < packets.length; at += CHUNK) {
+    const chunk = packets.slice(at, at + CHUNK);
     for (const { frame } of chunk) if (frame !== undefined) writeSync(out, Buffer.from(frame, 'hex'));
     const deadline = performance.now() + ARRIVE_WITHIN_MS;
-    while (chunk.some(({ packet }) => !arrivals.has(packet)) && performance.now() < deadline) {
-      for (const [index, worker] of workers.entries()) worker.drain((packet) => arrivals.set(packet, index));
+    const last = chunk.at(-1)!.packet;
+    while (!arrivals.has(last) && performance.now() < deadline) {
       await sleep(1);
+      look();
     }
+    look(); // what came before it to others
   }
-  for (const worker of workers) worker.take(DROP_ALL); // their mapping keeps them open
-  console.log(JSON.stringify({ arrivals: task.packets.map(({ packet }) => arrivals.get(packet) ?? -1) }));
+  for (const { fd } of lanes) attachFilter(fd, DROP_ALL); // their mapping keeps them open
+  rings.close();
+  steering.close();
+  console.log(JSON.stringify({ arrivals: packets.map(({ packet }) => arrivals.get(packet) ?? -1) }));
 }

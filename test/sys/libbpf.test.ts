@@ -7,7 +7,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, type TestContext, test } from 'node:test';
 import { pathToFileURL } from 'node:url';
-import { mapArrayMap } from '../../src/sys/bpf.ts';
 import {
   BpfError,
   type BpfObject,
@@ -15,6 +14,7 @@ import {
   type LoadOptions,
   loadObject,
   MAP_TYPE,
+  mapArrayMap,
   testRun,
   updateMap,
   updateMapBatch,
