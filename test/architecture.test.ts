@@ -66,7 +66,7 @@ const MAY_IMPORT: Record<string, { of: string[]; types?: string[]; instead: stri
   bpf: { of: [], instead: 'it is C: what loads it is elsewhere' },
   sys: { of: [], instead: 'sys is the kernel interface without policy: move the policy to its caller' },
   config: {
-    of: ['wire/address.ts', 'sys/debugger.ts', 'sys/signals.ts'],
+    of: ['wire/address.ts', 'uoa/dialect.ts', 'sys/debugger.ts', 'sys/signals.ts'],
     instead: 'config describes; what applying it means belongs to proxy.ts',
   },
   health: {
@@ -85,6 +85,7 @@ const MAY_IMPORT: Record<string, { of: string[]; types?: string[]; instead: stri
       'datapath/verdict.ts',
       'io/packet-io.ts',
       'wire/address.ts',
+      'uoa/dialect.ts',
       'session',
       'service',
     ],

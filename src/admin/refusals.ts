@@ -3,6 +3,7 @@
 
 import { SERVER_COUNTER, serverRow } from '../datapath/server-cells.ts';
 import { type ServicePlan, serverName } from '../service/plan.ts';
+import { whatToCheck } from '../uoa/dialect.ts';
 import type { AdminSources } from './sources.ts';
 
 type Log = (fields: Record<string, unknown>, message: string) => void;
@@ -12,7 +13,7 @@ interface WatchedServer {
   readonly service: string;
   /** Its address and port. */
   readonly rs: string;
-  readonly dialect: string;
+  readonly dialect: ServicePlan['realServers'][number]['dialect'];
   /** What it gets instead: `plain` or another dialect. */
   readonly instead: string;
 }
@@ -74,12 +75,5 @@ function describe({ rs, dialect, instead }: WatchedServer): string {
     instead === 'plain'
       ? 'plain datagrams without the client address'
       : `${instead}, and plain datagrams if it cannot read that either`;
-  return `real server ${rs} says by ICMP that it cannot read ${dialect}: for a minute at a time it gets ${now}; check ${whatToCheck(dialect)}`;
-}
-
-function whatToCheck(dialect: string): string {
-  // A kernel without a module for them passes the options on; for protocol 248 it answers that there is none.
-  return dialect === 'opp'
-    ? 'that its kernel module for opp is loaded, and that no firewall before it refuses protocol 248'
-    : `that it and the firewalls before it accept ${dialect === 'ipo' ? 'IP options' : 'IP options and destination options'}, and that its kernel module is one for ${dialect}`;
+  return `real server ${rs} says by ICMP that it cannot read ${dialect}: for a minute at a time it gets ${now}; check ${dialect === 'none' ? 'who says so' : whatToCheck(dialect)}`;
 }

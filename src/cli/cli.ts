@@ -2,7 +2,7 @@
 // operator can do something about it.
 import yargs, { type Argv } from 'yargs';
 import { ConfigError, formatProblem } from '../config/problem.ts';
-import { dialectRefusal, FAMILY_NAMES, LAB_DIALECTS } from '../lab/family.ts';
+import { dialectRefusal, FAMILY_NAMES, LAB_DIALECT, LAB_DIALECTS } from '../lab/family.ts';
 import { packageVersion } from '../version.ts';
 import { COMPLETE, complete, printCompletion, SHELLS } from './completion.ts';
 import { withCtl, withTop } from './ctl-commands.ts';
@@ -95,7 +95,7 @@ function defineCommands(argv: readonly string[], choose: (command: Command) => v
           })
           .option('dialect', {
             choices: LAB_DIALECTS,
-            default: 'ipo' as const,
+            default: LAB_DIALECT,
             describe: 'UOA dialect',
           })
           .option('family', {

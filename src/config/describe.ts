@@ -1,5 +1,7 @@
 // The schema as people read it: config/full.yaml and docs/config.md. Text only; generate.ts writes the files and a test
 // compares them.
+
+import { isReadOver, oneOfWords, sameDialects, UOA_DIALECTS } from '../uoa/dialect.ts';
 import { entries, type KeyEntry } from './key.ts';
 import { CONFIG_SCHEMA } from './schema.ts';
 
@@ -72,6 +74,7 @@ function tableDefault(key: KeyEntry): string {
 
 /** docs/config.md. */
 export function renderConfigPage(): string {
+  const unreadOverIpv6 = oneOfWords(UOA_DIALECTS.filter((dialect) => !isReadOver(dialect, 6)));
   return `# Config
 
 <!-- Generated from src/config/schema.ts by \`npm run docs\`: do not edit. -->
@@ -91,8 +94,8 @@ What several keys must satisfy together:
 - A real server or \`fallback\` is not itself a \`vip:vport\`: that would be a loop.
 - A real server or \`fallback\` has an address of a family that one of the \`lips\` has too. The families of the \`vip\` do not
   matter: a client over IPv6 may be sent to a real server over IPv4 (NAT64), and the other way round (NAT46).
-- A real server over IPv6 is not sent ipo, which no receiver reads there, and \`mtu\` is at least 1280 then.
-- \`onUnsupported\` is not the dialect that a real server has anyway (elb over IPv4 is the same as ipo).
+- A real server over IPv6 is not sent ${unreadOverIpv6}, which no receiver reads there, and \`mtu\` is at least 1280 then.
+- \`onUnsupported\` is not the dialect that a real server has anyway (${sameDialects().join('; ')}).
 - Where a LIP is also a VIP or the address of a real server, \`lports\` leaves out the port that is in use there.
 - Services that share a LIP and a real server have either the same \`lports\` or ranges that do not overlap.
 - \`health.command\` is there for type exec, and \`health.timeout\` is at most ten times \`health.interval\`.

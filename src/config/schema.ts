@@ -2,6 +2,7 @@
 // config/full.yaml and docs/config.md are derived from it (`npm run docs` writes the two files). What concerns
 // several keys at once is in rules.ts.
 import type * as z from 'zod';
+import { aboutDialect, DEFAULT_DIALECT, UOA_DIALECTS } from '../uoa/dialect.ts';
 import { formatEndpoint } from '../wire/address.ts';
 import { addressPerFamily, endpoint, listenAddress, prefix, unicastAddress } from './address.ts';
 import { defaulted, group, list, optional, optionalGroup, optionalList, required } from './key.ts';
@@ -22,12 +23,9 @@ const interfaceName = text(
 
 const filePath = text('absolute path of a file', /^\/[^\0]*[^\0/]$/);
 
-/** How a client address can be written into a packet; what reads which is in docs/wire-formats.md. */
-const DIALECTS = ['ipo', 'opp', 'elb', 'unified'] as const;
-
 const dialect = optional(
   "The dialect that this real server understands. Without it: the service's uoa.dialect.",
-  oneOf(...DIALECTS, 'none'),
+  oneOf(...UOA_DIALECTS, 'none'),
   'opp',
 );
 
@@ -188,9 +186,9 @@ const service = group({
   }),
   uoa: optionalGroup('How the real server learns the client address.', {
     dialect: defaulted(
-      'What the real servers understand. ipo: IPv4 option 31; not over IPv6. opp: protocol 248 header; over IPv6 only in packets of its own, because in large datagrams it crashes the receivers there are. elb: as ipo, over IPv6 a destination option. unified: as elb, but with the VIP too, in another form. none: no UOA.',
-      oneOf(...DIALECTS, 'none'),
-      'ipo',
+      `What the real servers understand. ${UOA_DIALECTS.map((name) => `${name}: ${aboutDialect(name)}. `).join('')}none: no UOA.`,
+      oneOf(...UOA_DIALECTS, 'none'),
+      DEFAULT_DIALECT,
     ),
     unifiedType: defaulted(
       'Option type of unified. With 31 the option of an IPv6 client overruns kernel memory on a real server that has the DPVS or Huawei module instead; with 30 these skip it, and the module that understands unified reads both.',
@@ -199,7 +197,7 @@ const service = group({
     ),
     onUnsupported: defaulted(
       'What a real server gets, for a minute at a time, that says by ICMP that it cannot read its dialect. plain: no UOA. A dialect: that one, and plain if it cannot read that either.',
-      oneOf('plain', ...DIALECTS),
+      oneOf('plain', ...UOA_DIALECTS),
       'plain',
     ),
     maxTrials: defaulted('UOAs sent per round while no echo ACK came; 0 turns UOA off.', integer(0, 255), 3),

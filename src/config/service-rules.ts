@@ -1,5 +1,6 @@
 // What the keys of one service must satisfy together, besides those about addresses (rules.ts) and UOA (uoa-rules.ts). What
 // cannot work is an error; what works but has no effect is a warning, so that a key may stay while another one is tried.
+import { hasUnifiedType, oneOfWords, UOA_DIALECTS } from '../uoa/dialect.ts';
 import type { Finding, KeyPath } from './problem.ts';
 import { formatDuration } from './reader.ts';
 import { DEFAULT_HEALTH, DEFAULT_LIMITS, type ServiceConfig } from './schema.ts';
@@ -138,8 +139,11 @@ function warnOfUoa(service: ServiceConfig): Finding[] {
   };
   const { maxTrials, idleRefresh, unifiedType, onUnsupported } = service.uoa;
   const sent = new Set([onUnsupported, ...targetsOf(service).map(({ dialect }) => dialect)]);
-  if (unifiedType !== 31 && !sent.has('unified'))
-    warn('unifiedType', `${unifiedType} has no effect: no real server of this service is sent unified`);
+  const affected = UOA_DIALECTS.filter(hasUnifiedType);
+  if (unifiedType !== 31 && !affected.some((dialect) => sent.has(dialect))) {
+    const effect = `no real server of this service is sent ${oneOfWords(affected)}`;
+    warn('unifiedType', `${unifiedType} has no effect: ${effect}`);
+  }
   if (maxTrials > 0 && idleRefresh >= RECEIVER_MEMORY_MS)
     warn('idleRefresh', `${idleRefresh / 1000}s is not below 360s, when receivers forget the client address`);
   return warnings;

@@ -1,6 +1,16 @@
 // What the keys about UOA must satisfy together with the real servers of their service: what no receiver can read where it
 // goes is refused, because nobody would notice but the program that misses its clients' addresses.
-import { familyOf } from '../wire/address.ts';
+import {
+  hasUnifiedType,
+  isReadOver,
+  isSameOver,
+  oneOfWords,
+  sameDialects,
+  UOA_DIALECTS,
+  type UoaDialect,
+  uoaOption,
+} from '../uoa/dialect.ts';
+import { type Family, familyOf } from '../wire/address.ts';
 import type { Finding, KeyPath } from './problem.ts';
 import type { ServiceConfig } from './schema.ts';
 import { type Target, targetsOf } from './targets.ts';
@@ -9,7 +19,7 @@ type Dialect = Target['dialect'];
 
 /** Every violation in one service; paths start at the service. */
 export function findUoaConflicts(service: ServiceConfig): Finding[] {
-  return [...findIpoOverIpv6(service), ...findUselessFallback(service)];
+  return [...findUnread(service, 4), ...findUnread(service, 6), ...findUselessFallback(service)];
 }
 
 /** One service of several, with its index. */
@@ -19,26 +29,23 @@ interface Indexed {
 }
 
 /**
- * Hosts that would get option 31 in two meanings. A receiver module serves a whole host, whatever the port; one for ipo or
+ * Hosts that would get an option of one type in two meanings. A receiver module serves a whole host, whatever the port; one for ipo or
  * elb takes the longer option of unified for its own and overruns its memory.
  */
 export function findMixedReceivers(services: readonly Indexed[]): Finding[] {
   const findings: Finding[] = [];
   const firstUse = new Map<string, { meaning: string; dialect: Dialect; key: KeyPath }>();
   const use = (rip: string, dialect: Dialect, { uoa }: ServiceConfig, path: KeyPath, key: KeyPath) => {
-    const meaning =
-      dialect === 'ipo' || dialect === 'elb'
-        ? 'address'
-        : dialect === 'unified' && uoa.unifiedType === 31
-          ? 'unified'
-          : '';
-    if (meaning === '') return;
-    const first = firstUse.get(rip);
-    if (first === undefined) firstUse.set(rip, { meaning, dialect, key });
+    const option = dialect === 'none' ? undefined : uoaOption(dialect, uoa.unifiedType);
+    if (option === undefined) return;
+    const { type, meaning } = option;
+    const first = firstUse.get(`${rip} ${type}`);
+    if (first === undefined) firstUse.set(`${rip} ${type}`, { meaning, dialect, key });
     if (first === undefined || first.meaning === meaning) return;
     const message =
-      `"${dialect}" is not allowed for ${rip}, which is sent "${first.dialect}" too (both are option 31, and a receiver of one ` +
-      'can be brought down by the other), expected one of them for the whole host, or uoa.unifiedType 30 for unified';
+      `"${dialect}" is not allowed for ${rip}, which is sent "${first.dialect}" too (both are option ${type}, and a receiver of one ` +
+      'can be brought down by the other), expected one of them for the whole host, or uoa.unifiedType 30 for ' +
+      oneOfWords(UOA_DIALECTS.filter(hasUnifiedType));
     findings.push({ path, message, blamed: [key, first.key] });
   };
   for (const { index, service } of services) {
@@ -59,27 +66,32 @@ export function findMixedReceivers(services: readonly Indexed[]): Finding[] {
 }
 
 /** A real server's own dialect is reported where it stands, the service's once for all that have it. */
-function findIpoOverIpv6(service: ServiceConfig): Finding[] {
+function findUnread(service: ServiceConfig, family: Family): Finding[] {
   const findings: Finding[] = [];
-  const refuse = (path: Finding['path'], targets: readonly Target[], expected: string) => {
+  const read = UOA_DIALECTS.filter((dialect) => isReadOver(dialect, family));
+  const isUnread = (dialect: Dialect | 'plain'): dialect is UoaDialect =>
+    dialect !== 'none' && dialect !== 'plain' && !isReadOver(dialect, family);
+  const refuse = (path: Finding['path'], dialect: Dialect, targets: readonly Target[], expected: string) => {
     if (targets.length === 0) return;
-    const message = `"ipo" is not allowed for ${list(targets)} (no receiver reads ipo over IPv6), expected ${expected}`;
+    const message = `"${dialect}" is not allowed for ${list(targets)} (no receiver reads ${dialect} over IPv${family}), expected ${expected}`;
     findings.push({ path, message });
   };
-  const overIpv6 = targetsOf(service).filter(({ ip }) => familyOf(ip) === 6);
-  for (const one of overIpv6) {
-    if (one.hasOwnDialect && one.dialect === 'ipo')
-      refuse([...one.path, 'dialect'], [one], 'opp, elb, unified or none');
+  const targets = targetsOf(service).filter(({ ip }) => familyOf(ip) === family);
+  const others = oneOfWords([...read, 'none']);
+  for (const one of targets) {
+    if (one.hasOwnDialect && isUnread(one.dialect))
+      refuse([...one.path, 'dialect'], one.dialect, [one], others);
   }
-  if (service.uoa.dialect === 'ipo') {
-    const inheriting = overIpv6.filter(({ hasOwnDialect }) => !hasOwnDialect);
+  const { dialect: common, onUnsupported } = service.uoa;
+  if (isUnread(common)) {
+    const inheriting = targets.filter(({ hasOwnDialect }) => !hasOwnDialect);
     const isFallback = inheriting.every(({ what }) => what === 'fallback');
-    const expected = `opp, elb, unified or none${isFallback ? '' : ', here or as their own dialect'}`;
-    refuse(['uoa', 'dialect'], inheriting, expected);
+    const expected = `${others}${isFallback ? '' : ', here or as their own dialect'}`;
+    refuse(['uoa', 'dialect'], common, inheriting, expected);
   }
-  if (service.uoa.onUnsupported === 'ipo') {
-    const falling = overIpv6.filter(({ dialect }) => dialect !== 'none');
-    refuse(['uoa', 'onUnsupported'], falling, 'plain, opp, elb or unified');
+  if (isUnread(onUnsupported)) {
+    const falling = targets.filter(({ dialect }) => dialect !== 'none');
+    refuse(['uoa', 'onUnsupported'], onUnsupported, falling, oneOfWords(['plain', ...read]));
   }
   return findings;
 }
@@ -96,15 +108,13 @@ function findUselessFallback(service: ServiceConfig): Finding[] {
   if (told.length === 0)
     return refuse('with dialect none there is nothing that a real server could not read');
   if (told.every(({ dialect, ip }) => isSame(dialect, onUnsupported, ip)))
-    return refuse(`${list(told)} is sent that already; over IPv4 ipo and elb are the same`);
+    return refuse(`${list(told)} is sent that already; ${sameDialects().join('; ')}`);
   return [];
 }
 
-/** Whether a real server sees no difference between the two; over IPv4 elb is ipo. */
-function isSame(a: Dialect, b: Dialect, rip: string): boolean {
-  const overIpv4 = (dialect: Dialect) => (dialect === 'elb' && familyOf(rip) === 4 ? 'ipo' : dialect);
-  return overIpv4(a) === overIpv4(b);
-}
+/** Whether a real server sees no difference between the two. */
+const isSame = (a: Dialect, b: UoaDialect, rip: string): boolean =>
+  a !== 'none' && isSameOver(a, b, familyOf(rip));
 
 /** `[fd00::11]:6000 and 2 more`. */
 function list(targets: readonly Target[]): string {

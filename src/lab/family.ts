@@ -1,4 +1,5 @@
 // Which families meet in the lab (clients' and real servers'), and which UOA dialects can be shown between them.
+import { DEFAULT_DIALECT, isReadOver, oneOfWords, UOA_DIALECTS, uoaForms } from '../uoa/dialect.ts';
 import type { Family } from '../wire/address.ts';
 
 export interface FamilyPair {
@@ -16,27 +17,22 @@ export const FAMILY_PAIRS = {
 export type FamilyName = `${keyof typeof FAMILY_PAIRS}`;
 export const FAMILY_NAMES = Object.keys(FAMILY_PAIRS) as FamilyName[];
 
-export const LAB_DIALECTS = ['ipo', 'opp', 'elb', 'unified', 'none'] as const;
+export const LAB_DIALECTS = [...UOA_DIALECTS, 'none'] as const;
 export type LabDialect = (typeof LAB_DIALECTS)[number];
+export const LAB_DIALECT: LabDialect = DEFAULT_DIALECT;
 
 const MTU = 1500;
 const UDP_HEADER_LEN = 8;
-/** What a UOA adds to a packet, by the family of the real server, then of the client. */
-const UOA_LEN = {
-  ipo: { 4: { 4: 8, 6: 20 }, 6: { 4: 0, 6: 0 } },
-  opp: { 4: { 4: 12, 6: 24 }, 6: { 4: 12, 6: 24 } },
-  elb: { 4: { 4: 8, 6: 20 }, 6: { 4: 16, 6: 24 } },
-  unified: { 4: { 4: 16, 6: 40 }, 6: { 4: 16, 6: 40 } },
-} as const;
 const IP_HEADER_LEN = { 4: 20, 6: 40 } as const;
 
 /** Why a dialect cannot be shown there, in words; undefined when it can. */
 export function dialectRefusal(dialect: LabDialect, family: FamilyName): string | undefined {
-  if (dialect !== 'ipo' || FAMILY_PAIRS[family].server === 4) return undefined;
-  const others = LAB_DIALECTS.filter((other) => other !== 'ipo').join(', ');
+  const { server } = FAMILY_PAIRS[family];
+  if (dialect === 'none' || isReadOver(dialect, server)) return undefined;
+  const others = LAB_DIALECTS.filter((other) => other === 'none' || isReadOver(other, server));
   return (
-    `dialect ipo is an IPv4 option, and the real servers of --family ${family} have IPv6 addresses: ` +
-    `choose --dialect ${others.replace(/, (\w+)$/, ' or $1')}`
+    `no receiver reads dialect ${dialect} over IPv${server}, and the real servers of --family ${family} have such addresses: ` +
+    `choose --dialect ${oneOfWords(others)}`
   );
 }
 
@@ -51,9 +47,9 @@ export function uoaCarriage(
   { client, server }: FamilyPair,
   payloadLen: number,
 ): 'none' | 'inserted' | 'carrier' {
-  if (dialect === 'none') return 'none';
-  // Over IPv6, opp inside a large packet crashes receivers: it has a packet of its own there.
-  if (dialect === 'opp' && server === 6) return 'carrier';
-  const len = IP_HEADER_LEN[server] + UOA_LEN[dialect][server][client] + UDP_HEADER_LEN + payloadLen;
+  const form = dialect === 'none' ? undefined : uoaForms(dialect, server, 31)?.[client];
+  if (form === undefined) return 'none';
+  if (!form.inserted) return 'carrier';
+  const len = IP_HEADER_LEN[server] + form.size + UDP_HEADER_LEN + payloadLen;
   return len <= MTU ? 'inserted' : 'carrier';
 }

@@ -1,4 +1,5 @@
-// The table of dialects: what each writes towards real servers of each family. Layouts: docs/wire-formats.md.
+// The table of dialects: all that is known of one besides its bytes, which are in a file of its own. Config, docs, admin, lab
+// and datapath read it; so a new dialect is a file here and a row. Layouts: docs/wire-formats.md.
 import type { Family } from '../wire/address.ts';
 import { elbOverIpv6 } from './elb.ts';
 import type { UoaForms } from './form.ts';
@@ -6,19 +7,100 @@ import { ipoOverIpv4 } from './ipo.ts';
 import { oppOverIpv4, oppOverIpv6 } from './opp.ts';
 import { type UnifiedType, unifiedOverIpv4, unifiedOverIpv6 } from './unified.ts';
 
-export const UOA_DIALECTS = ['ipo', 'opp', 'elb', 'unified'] as const;
-export type UoaDialect = (typeof UOA_DIALECTS)[number];
+interface Dialect {
+  /** Behind its name in the docs of the config. */
+  readonly about: string;
+  /** What to check of a real server that says it cannot read it. */
+  readonly check: string;
+  /**
+   * What the option inside means; undefined: its real servers know it by something else. Two dialects whose options have
+   * one type and different meanings must not go to one host.
+   */
+  readonly option: 'address' | 'endpoints' | undefined;
+  /** The option's type is uoa.unifiedType; without it OPTION_TYPE. */
+  readonly hasUnifiedType?: true;
+  /** What is written towards real servers of a family; undefined where no receiver reads it. */
+  forms(over: Family, unifiedType: UnifiedType): UoaForms | undefined;
+}
+
+const DIALECTS = {
+  ipo: {
+    about: 'IPv4 option 31; not over IPv6',
+    check: 'that it and the firewalls before it accept IP options, and that its kernel module is one for ipo',
+    option: 'address',
+    forms: (over) => (over === 4 ? ipoOverIpv4 : undefined),
+  },
+  opp: {
+    about:
+      'protocol 248 header; over IPv6 only in packets of its own, because in large datagrams it crashes the receivers there are',
+    // A kernel without a module passes options on; for protocol 248 it answers that there is none.
+    check: 'that its kernel module for opp is loaded, and that no firewall before it refuses protocol 248',
+    option: undefined,
+    forms: (over) => (over === 4 ? oppOverIpv4 : oppOverIpv6),
+  },
+  elb: {
+    about: 'as ipo, over IPv6 a destination option',
+    check:
+      'that it and the firewalls before it accept IP options and destination options, and that its kernel module is one for elb',
+    option: 'address',
+    forms: (over) => (over === 4 ? ipoOverIpv4 : elbOverIpv6),
+  },
+  unified: {
+    about: 'as elb, but with the VIP too, in another form',
+    check:
+      'that it and the firewalls before it accept IP options and destination options, and that its kernel module is one for unified',
+    option: 'endpoints',
+    hasUnifiedType: true,
+    forms: (over, unifiedType) => (over === 4 ? unifiedOverIpv4(unifiedType) : unifiedOverIpv6(unifiedType)),
+  },
+} as const satisfies Record<string, Dialect>;
+
+export type UoaDialect = keyof typeof DIALECTS;
+
+const TABLE: Record<UoaDialect, Dialect> = DIALECTS;
+const OPTION_TYPE = 31;
+
+export const UOA_DIALECTS = Object.keys(DIALECTS) as [UoaDialect, ...UoaDialect[]];
+export const DEFAULT_DIALECT = 'ipo' satisfies UoaDialect;
+
+export const aboutDialect = (dialect: UoaDialect): string => TABLE[dialect].about;
+export const whatToCheck = (dialect: UoaDialect): string => TABLE[dialect].check;
+export const hasUnifiedType = (dialect: UoaDialect): boolean => TABLE[dialect].hasUnifiedType === true;
 
 /** The forms of a dialect towards real servers of a family; undefined where no receiver reads it. */
-export function uoaForms(dialect: UoaDialect, over: Family, unifiedType: UnifiedType): UoaForms | undefined {
-  switch (dialect) {
-    case 'ipo':
-      return over === 4 ? ipoOverIpv4 : undefined;
-    case 'opp':
-      return over === 4 ? oppOverIpv4 : oppOverIpv6;
-    case 'elb':
-      return over === 4 ? ipoOverIpv4 : elbOverIpv6;
-    case 'unified':
-      return over === 4 ? unifiedOverIpv4(unifiedType) : unifiedOverIpv6(unifiedType);
-  }
+export const uoaForms = (dialect: UoaDialect, over: Family, unifiedType: UnifiedType): UoaForms | undefined =>
+  TABLE[dialect].forms(over, unifiedType);
+
+/** Type and meaning of its option; undefined: it has none. */
+export function uoaOption(
+  dialect: UoaDialect,
+  unifiedType: UnifiedType,
+): { type: number; meaning: string } | undefined {
+  const meaning = TABLE[dialect].option;
+  return meaning && { type: hasUnifiedType(dialect) ? unifiedType : OPTION_TYPE, meaning };
 }
+
+/** Whether a receiver reads it on real servers of the family. */
+export const isReadOver = (dialect: UoaDialect, over: Family): boolean =>
+  uoaForms(dialect, over, OPTION_TYPE) !== undefined;
+
+/** Whether a real server of the family sees no difference between the two. */
+export function isSameOver(a: UoaDialect, b: UoaDialect, over: Family): boolean {
+  const forms = uoaForms(a, over, OPTION_TYPE);
+  return a === b || (forms !== undefined && forms === uoaForms(b, over, OPTION_TYPE));
+}
+
+/** `over IPv4 ipo and elb are the same` */
+export function sameDialects(): string[] {
+  return ([4, 6] as const).flatMap((over) =>
+    UOA_DIALECTS.flatMap((a, index) =>
+      UOA_DIALECTS.slice(index + 1)
+        .filter((b) => isSameOver(a, b, over))
+        .map((b) => `over IPv${over} ${a} and ${b} are the same`),
+    ),
+  );
+}
+
+/** `opp, elb or unified` */
+export const oneOfWords = (words: readonly string[]): string =>
+  words.join(', ').replace(/, (\S+)$/, ' or $1');

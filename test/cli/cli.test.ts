@@ -54,9 +54,9 @@ describe('the command line', () => {
     [['lab', '--family', '5'], /Given: "5", Choices: "4", "6", "nat64", "nat46"/],
     [
       ['lab', '--family', '6'],
-      /dialect ipo is an IPv4 option, .* choose --dialect opp, elb, unified or none/,
+      /no receiver reads dialect ipo over IPv6, .* choose --dialect opp, elb, unified or none/,
     ],
-    [['lab', '--family', 'nat46', '--dialect', 'ipo'], /dialect ipo is an IPv4 option/],
+    [['lab', '--family', 'nat46', '--dialect', 'ipo'], /no receiver reads dialect ipo over IPv6/],
   ];
   for (const [args, message] of refused) {
     it(`refuses "${args.join(' ')}" with exit code 1 and a hint, without a stack`, async () => {
