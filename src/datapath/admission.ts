@@ -1,10 +1,12 @@
-// Who may open a session: the lists and limits of each service, asked for the first packet of a session only. What a service
-// and what a client (client-table.ts) takes is counted over all datapaths; those that judge in the same instant may let one
-// session too many in each. Also knows which clients were answered, limits or not. A session that is there goes on, whatever
-// lists and limits became of it.
+// Who may open a session: the lists and limits of each service. They are asked for the first packet of a
+// session only. A session that is there goes on, whatever lists and limits became of it.
 //
-// A session marked FLAG_COUNTED is counted by the prefix that this datapath's memory names for its service, whatever the
-// plan says. So whoever has the memory, also a successor that starts with another plan, can take it off.
+// Limits hold for all datapaths together. Those that judge in the same instant may each let in one too many.
+// The table of clients (client-table.ts) also knows who was answered, with or without limits.
+//
+// FLAG_COUNTED marks a session that is counted at its client. The memory of its datapath says which prefix
+// makes a client of the service. That prefix counts, not the plan's, so a successor with another plan can take
+// the session off.
 import { ClientRules } from '../service/client-rules.ts';
 import type { LimitsPlan, ServicePlan } from '../service/plan.ts';
 import {

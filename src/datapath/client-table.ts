@@ -1,16 +1,18 @@
-// The clients of services, in memory that all datapaths share: how many sessions each has, how many more it may open just
-// now, and when a real server last answered it. A client is a prefix of addresses towards one service. Bounded: a hash
-// table of small sets; in a set that is full, who has no session makes room, first those not answered, oldest first. Who was
-// answered keeps half of the set from those who were not: a flood does not make all of them strangers.
+// The clients of services, in memory that all datapaths share. A client is a prefix of addresses towards one
+// service. Its entry says how many sessions it has, how many more it may open now, and when it was last answered.
 //
-// A newcomer who finds no room has no entry: it is not limited and not counted, but `uncounted` says so. A limit
-// keeps one client from taking too much; against so many clients that they fill the table it could do nothing, and to
-// refuse newcomers would do the flood's work. What a service and the session table take stays bounded.
+// The table is bounded: a hash table of sets of 8. In a full set an entry without sessions makes room for a
+// newcomer: those never answered first, the oldest first. Half of a set is kept for clients that were answered,
+// so that a flood does not make all of them strangers.
 //
-// Only who makes or replaces an entry, or adds to its sessions, holds the set's lock, for about 0.1 µs; who does not get it
-// soon goes on as if there were no room. Sessions are taken off without a lock: an entry that has some is not replaced.
-// When a datapath ends in the middle of that, its lock stays until its successor starts. Whose session it was just about
-// to count may then have one session too few here, never one too many, until that session ends.
+// A newcomer without room gets no entry. It is not limited and not counted; `uncounted` says how many there were.
+// A limit keeps one client from taking too much. Against clients enough to fill the table it can do nothing, and
+// refusing newcomers would do the flood's work. What a service and the session table take stays bounded.
+//
+// A set has a lock. Who makes or replaces an entry or adds a session holds it, for about 0.1 us. Who does not
+// get it soon goes on as if there were no room. Sessions are taken off without it: an entry that has some is
+// not replaced. The lock of a datapath that ended stays until its successor starts. The session that it was
+// about to count may be missing here until it ends; no session is counted twice.
 import { hashTuple } from '../session/tuple-hash.ts';
 import { isV4 } from '../wire/address.ts';
 

@@ -1,7 +1,8 @@
-// Smooth weighted round robin: every pick raises each real server's credit by its weight, takes the one with the most
-// credit and charges it the sum. Weights 5, 1, 1 give a a b a c a a, not a a a a a b c. From equal credits, as many picks
-// as the sum of weights give each exactly its weight. A pick among 4,096 takes 10 us. Of several datapaths each begins
-// at another place of the round, so that together they do not favour those that come first.
+// Smooth weighted round robin. A pick raises the credit of each real server by its weight, takes the one with
+// the most credit, and takes the sum of all weights off that one's credit. Weights 5, 1, 1 give a a b a c a a,
+// not a a a a a b c. From equal credits, as many picks as the sum of the weights give each exactly its weight.
+// A pick among 4,096 takes 10 us. Each of several datapaths begins at another place of the round, so that
+// together they do not favour those that come first.
 import type { Scheduler, ServerSet } from './scheduler.ts';
 
 /** Turns per real server of a longer round that a datapath may begin behind the first. */
