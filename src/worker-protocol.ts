@@ -5,9 +5,10 @@ import { IO_COUNTERS, type IoPort, type IoStart, ioRows } from './io/packet-io.t
 import type { SteeringPlan } from './steer/steering.ts';
 
 /**
- * File descriptors in a datapath process: the shared memory; with several workers the socket on which the others pass packets
+ * File descriptors in a datapath process: what these messages come by (Node's channel); the shared memory; with several workers the socket on which the others pass packets
  * on to it, and those to each worker; and last those of its packet I/O (IoHost.fds).
  */
+export const MESSAGES_FD = 3;
 export const MEMORY_FD = 4;
 export const INBOX_FD = MEMORY_FD + 1;
 export const FIRST_OUTBOX_FD = INBOX_FD + 1;

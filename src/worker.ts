@@ -22,6 +22,7 @@ import {
   INBOX_FD,
   ioCells,
   MEMORY_FD,
+  MESSAGES_FD,
   nowMs,
   type ToWorker,
   type WorkerReplan,
@@ -117,6 +118,7 @@ function start(message: WorkerStart, modes: readonly IoMode[]): Running {
     nowMs: () => clock.nowMs(),
     hops,
     others,
+    messagesFd: MESSAGES_FD,
   };
   io = openPacketIo(message.io, ioFds(message), options, modes);
   const timer = setInterval(() => {

@@ -65,6 +65,8 @@ export interface IoOptions {
   hops: NextHops;
   /** Further descriptors that packets come from, each with what takes them in and says how many there were. */
   others: readonly { fd: number; receive: (nowMs: number) => number }[];
+  /** Where messages to this process arrive, for which it must not wait for packets; -1: nowhere. */
+  messagesFd: number;
 }
 
 export interface PacketIo<Start extends IoStart = IoStart> {

@@ -39,9 +39,10 @@ class RingIo implements PacketIo {
   readonly #sender: RingSender;
   readonly #notice: IpLayerNotice | undefined;
   readonly #nowMs: () => number;
-  /** struct pollfd per ring, for each of the others and for the next hops: fd, events and revents. */
+  /** struct pollfd per ring, for each of the others, for the next hops and for messages: fd, events and revents. */
   readonly #pollFds: Int32Array;
   readonly #busyPoll: boolean;
+  #hasMessage = false;
   #closed = false;
 
   constructor(options: RingOptions, sockets: readonly RingSocket[]) {
@@ -54,7 +55,7 @@ class RingIo implements PacketIo {
     this.#sender = new RingSender(this.#hops, raw, SEND_BUFFER_BYTES, counters, row, options.onSettled);
     this.#notice = options.onIpLayer && new IpLayerNotice(options.onIpLayer);
     this.#others = options.others;
-    this.#pollFds = new Int32Array((sockets.length + this.#others.length + 1) * POLLFD_WORDS);
+    this.#pollFds = new Int32Array((sockets.length + this.#others.length + 2) * POLLFD_WORDS);
     try {
       for (const [index, socket] of sockets.entries()) {
         const ring = new RingPort(options, socket, index, this.#sender);
@@ -67,6 +68,7 @@ class RingIo implements PacketIo {
     }
     for (const [index, { fd }] of this.#others.entries()) this.#watch(sockets.length + index, fd);
     this.#watch(sockets.length + this.#others.length, this.#hops.fd);
+    this.#watch(sockets.length + this.#others.length + 1, options.messagesFd);
     setImmediate(() => this.#turn());
   }
 
@@ -105,7 +107,8 @@ class RingIo implements PacketIo {
     const start = performance.now();
     const end = start + TURN_MS;
     let isIdle = true;
-    for (let now = start; now < end && !this.#closed; now = performance.now()) {
+    this.#hasMessage = false;
+    for (let now = start; now < end && !this.#closed && !this.#hasMessage; now = performance.now()) {
       if (this.#work()) isIdle = false;
       else if (!this.#closed) this.#wait(this.#busyPoll ? 0 : isIdle ? IDLE_MS : Math.ceil(end - now));
     }
@@ -133,7 +136,7 @@ class RingIo implements PacketIo {
 
   #wait(timeoutMs: number): void {
     const fds = this.#pollFds;
-    const count = this.#rings.length + this.#others.length + 1;
+    const count = this.#rings.length + this.#others.length + 2;
     if (poll(fds, count, timeoutMs) <= 0) {
       for (const ring of this.#rings) ring.dropStray(false, this.#nowMs);
       return;
@@ -141,10 +144,15 @@ class RingIo implements PacketIo {
     let failed = false;
     for (let i = 0; i < count; i++) {
       const revents = fds[i * POLLFD_WORDS + 1]! >>> 16;
+      if (i === count - 1) {
+        // A large one comes in pieces, one per turn.
+        this.#hasMessage = revents !== 0;
+        break;
+      }
       if ((revents & ~POLLIN) !== 0) failed = true;
       fds[i * POLLFD_WORDS + 1] = POLLIN;
       if (i < this.#rings.length) this.#rings[i]!.dropStray(revents !== 0, this.#nowMs);
-      if (i === count - 1 && revents !== 0) this.#hops.update(this.#nowMs());
+      if (i === count - 2 && revents !== 0) this.#hops.update(this.#nowMs());
     }
     // An interface that is down makes its socket ready for ever, until its error is read.
     if (failed) this.poll();

@@ -58,6 +58,7 @@ const ios = report.map(
       nowMs,
       hops: new NextHops({ nowMs: nowMs() }),
       others: [],
+      messagesFd: -1,
     }),
 );
 

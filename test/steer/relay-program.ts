@@ -109,6 +109,7 @@ const options: Omit<IoOptions, 'hops'> = {
   onSettled: () => {},
   nowMs: () => performance.now() | 0,
   others: [],
+  messagesFd: -1,
 };
 const ringOptions = {
   known: rings?.known,
