@@ -47,7 +47,9 @@ struct extension {
 /*
  * The proxy has CAP_BPF and not CAP_PERFMON, so the verifier guards against speculation and leaks: it refuses
  * an address that is computed in a loop, hence this in front of loops over arrays, and a number on the stack
- * where a pointer was saved, which the compiler does in large functions, hence __noinline.
+ * where a pointer was saved, which the compiler does in large functions, hence __noinline. Before Linux 6.8 it
+ * also refuses a part of eight bytes on the stack where a number was: what a program itself keeps there has
+ * eight bytes, and the compiler does likewise (-mcpu=v2).
  */
 #define UNROLL _Pragma("clang loop unroll(full)")
 
@@ -56,11 +58,11 @@ struct extension {
 
 /* Where a walk over headers stands. */
 struct position {
-	__u32 at;
-	__u8 protocol;
+	__u64 at;
+	__u64 protocol;
 	/* In front of a fragment header, which has this identification; its packet is a piece of one. */
-	bool is_piece;
-	__be32 id;
+	__u64 is_piece;
+	__u64 id; /* __be32 */
 };
 
 /*

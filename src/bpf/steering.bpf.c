@@ -65,9 +65,9 @@ const volatile struct {
 
 /* Key of a plan: a VIP with its vport, or with port 0 any address of the proxy. IPv4 is v4-mapped. */
 struct endpoint {
-	__be32 address[ADDRESS_WORDS];
-	__be16 port;
-	__u16 version;
+	__u64 address[ADDRESS_WORDS / 2]; /* __be32 each half */
+	__u64 port; /* __be16 */
+	__u64 version;
 };
 
 /* What an address is; of a VIP with its vport it says nothing. */
@@ -128,21 +128,26 @@ static __always_inline bool is_ipv4(const struct endpoint *end)
 
 static __always_inline void set_ipv4(struct endpoint *end, __be32 address)
 {
-	end->address[2] = bpf_htonl(0xffff);
-	end->address[3] = address;
+	end->address[1] = (__u64)address << 32 | bpf_htonl(0xffff);
 	end->version = 4;
 }
 
-static __always_inline void set_ipv6(struct endpoint *end, const struct in6_addr *address)
+static __always_inline void set_ipv6(struct endpoint *end, const __be32 *address)
 {
-	__builtin_memcpy(end->address, address, sizeof(end->address));
+	for (int i = 0; i < ADDRESS_WORDS / 2; i++)
+		end->address[i] = (__u64)address[2 * i + 1] << 32 | address[2 * i];
 	end->version = 6;
+}
+
+static __always_inline __u32 word_of(const struct endpoint *end, int i)
+{
+	return bpf_ntohl(end->address[i / 2] >> 32 * (i % 2));
 }
 
 /* The address of `end`, with no regard to its port. */
 static __noinline const struct address *find_address(void *plan, struct endpoint *end)
 {
-	__be16 port = end->port;
+	__u64 port = end->port;
 	const struct address *found;
 
 	end->port = 0;
@@ -171,7 +176,7 @@ static __noinline __u32 hash_client(const struct endpoint *client)
 
 	UNROLL
 	for (int i = 0; i < ADDRESS_WORDS; i++) {
-		__u32 word = bpf_ntohl(client->address[i]);
+		__u32 word = word_of(client, i);
 
 		sum += settings.halves[2 * i] * (word >> 16) + settings.halves[2 * i + 1] * (word & 0xffff);
 	}
@@ -199,8 +204,8 @@ static __noinline __u32 ring_of_fragment(__u32 id, const struct ends *ends)
 
 	UNROLL
 	for (int i = 0; i < ADDRESS_WORDS; i++) {
-		sum += settings.halves[i] * bpf_ntohl(ends->client.address[i]);
-		sum += settings.halves[ADDRESS_WORDS + i] * bpf_ntohl(ends->local.address[i]);
+		sum += settings.halves[i] * word_of(&ends->client, i);
+		sum += settings.halves[ADDRESS_WORDS + i] * word_of(&ends->local, i);
 	}
 	return 1 + mix(sum) % settings.workers;
 }
@@ -228,7 +233,7 @@ static __always_inline __u32 hash_word(const volatile struct source_hash *hash, 
 static __noinline bool is_known(const struct endpoint *source)
 {
 	__u32 port = bpf_ntohs(source->port);
-	__u32 last = bpf_ntohl(source->address[ADDRESS_WORDS - 1]);
+	__u32 last = word_of(source, ADDRESS_WORDS - 1);
 	__u32 place = settings.place.start + settings.place.port * port;
 	__u32 tag = settings.tag.start + settings.tag.port * port;
 	struct bucket *bucket;
@@ -240,7 +245,7 @@ static __noinline bool is_known(const struct endpoint *source)
 	} else {
 		UNROLL
 		for (int i = 0; i < ADDRESS_WORDS; i++) {
-			__u32 word = bpf_ntohl(source->address[i]);
+			__u32 word = word_of(source, i);
 
 			place += hash_word(&settings.place, 2 * i, word);
 			tag += hash_word(&settings.tag, 2 * i, word);
@@ -340,8 +345,8 @@ static __noinline __u32 steer_icmpv6(struct __sk_buff *skb, void *plan, struct e
 	at += ICMP_HEADER_LEN;
 	if (!READ(skb, at, &ip))
 		return 1;
-	set_ipv6(&ends->local, &ip.saddr);
-	set_ipv6(&ends->client, &ip.daddr);
+	set_ipv6(&ends->local, ip.saddr.in6_u.u6_addr32);
+	set_ipv6(&ends->client, ip.daddr.in6_u.u6_addr32);
 	to.protocol = ip.nexthdr;
 	to.at = at + sizeof(ip);
 	if (!follow_extensions(skb, &to, IPV6_FRAGMENT_OFFSET) || to.is_piece)
@@ -405,8 +410,8 @@ static __noinline __u32 steer_ipv6(struct __sk_buff *skb, void *plan)
 	default:
 		return SINK;
 	}
-	set_ipv6(&ends.client, &ip.saddr);
-	set_ipv6(&ends.local, &ip.daddr);
+	set_ipv6(&ends.client, ip.saddr.in6_u.u6_addr32);
+	set_ipv6(&ends.local, ip.daddr.in6_u.u6_addr32);
 	local = bpf_map_lookup_elem(plan, &ends.local);
 	if (!local)
 		return SINK;

@@ -4,7 +4,7 @@ import { type LipPorts, mergePorts, type VipPort } from '../host/port-ranges.ts'
 import { ADDRESS_WORDS, familyOf, parseAddressInto } from '../wire/address.ts';
 import type { PortRange } from '../wire/port-ranges.ts';
 
-export const ENDPOINT_LEN = 20;
+export const ENDPOINT_LEN = 32;
 export const ADDRESS_LEN = 36;
 /** Ranges of lports that an address has room for. */
 export const MAX_RANGES = 8;
@@ -54,8 +54,8 @@ class Entries implements AddressEntries {
     let at = this.count * ENDPOINT_LEN;
     parseAddressInto(this.#words, 0, ip);
     for (const word of this.#words) at = keys.writeInt32BE(word, at);
-    at = keys.writeUInt16BE(port, at);
-    keys.writeUInt16LE(familyOf(ip), at);
+    keys.writeUInt16BE(port, at);
+    keys.writeUInt16LE(familyOf(ip), at + 8);
     at = this.count * ADDRESS_LEN;
     at = values.writeUInt16LE(Number(isVip), at);
     at = values.writeUInt16LE(lports.length, at);

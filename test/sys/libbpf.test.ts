@@ -126,7 +126,10 @@ describe('an error', () => {
         assert.ok(error instanceof BpfError);
         assert.equal(error.code, 'EACCES');
         assert.match(error.message, /^bpf_object__load failed: EACCES: refused\.bpf\.o\n/);
-        assert.match(error.message, /@ refused\.bpf\.c:\d+[\s\S]*invalid access to packet/);
+        assert.match(
+          error.message,
+          /; return \*\(__u8 \*\)\(long\)ctx->data;[\s\S]*invalid access to packet/,
+        );
         return true;
       },
     );
