@@ -20,8 +20,6 @@ const LIBBPF_ERRNO = 4000;
 
 /** enum bpf_map_type. */
 export const MAP_TYPE = { hash: 1, array: 2 } as const;
-/** Memory of its entries is taken when they are added, not when the map is made. */
-export const BPF_F_NO_PREALLOC = 1;
 /** An array's values can be mapped as memory. */
 export const BPF_F_MMAPABLE = 1 << 10;
 /** Of bpf_map_update_elem: whether the key is there or not. */
@@ -42,7 +40,6 @@ export class BpfError extends SysError {
 export interface LoadOptions {
   /** Values of all its `const volatile` variables (.rodata), exactly as many bytes as they have in memory. */
   readOnly?: Uint8Array;
-  maxEntries?: Readonly<Record<string, number>>;
   /** Maps that exist already, by descriptor, which stays the caller's. */
   reuse?: Readonly<Record<string, number>>;
 }
@@ -72,7 +69,7 @@ export function loadObject(file: URL, options: LoadOptions = {}): BpfObject {
   }
 }
 
-function loadOnce(path: string, { readOnly, maxEntries = {}, reuse = {} }: LoadOptions): BpfObject {
+function loadOnce(path: string, { readOnly, reuse = {} }: LoadOptions): BpfObject {
   const libbpf = library();
   const log = Buffer.from(new ArrayBuffer(LOG_LEN));
   const object = libbpf.bpf_object__open_file(path, openOptions(log));
@@ -89,9 +86,6 @@ function loadOnce(path: string, { readOnly, maxEntries = {}, reuse = {} }: LoadO
     if (readOnly !== undefined) {
       const result = libbpf.bpf_map__set_initial_value(map('.rodata'), readOnly, readOnly.length);
       check(result, `bpf_map__set_initial_value of ${readOnly.length} bytes`);
-    }
-    for (const [name, entries] of Object.entries(maxEntries)) {
-      check(libbpf.bpf_map__set_max_entries(map(name), entries), `bpf_map__set_max_entries of ${name}`);
     }
     for (const [name, fd] of Object.entries(reuse)) {
       check(libbpf.bpf_map__reuse_fd(map(name), fd), `bpf_map__reuse_fd of ${name}`);
@@ -263,9 +257,6 @@ function bindAll(lib: ReturnType<typeof koffi.load>) {
     bpf_map__fd: bind<(map: Pointer) => number>('int bpf_map__fd(intptr_t map)'),
     bpf_map__set_initial_value: bind<(map: Pointer, value: Bytes, length: number) => number>(
       'int bpf_map__set_initial_value(intptr_t map, const void *value, size_t length)',
-    ),
-    bpf_map__set_max_entries: bind<(map: Pointer, entries: number) => number>(
-      'int bpf_map__set_max_entries(intptr_t map, uint32_t entries)',
     ),
     bpf_map__reuse_fd: bind<(map: Pointer, fd: number) => number>(
       'int bpf_map__reuse_fd(intptr_t map, int fd)',

@@ -1,5 +1,5 @@
-// libbpf as far as we call it, with the bench's programs and small ones of this test: values set before loading, maps of other
-// sizes and shared maps, a map of maps, test runs, and what its errors say.
+// libbpf as far as we call it, with small programs of this test: values set before loading, shared maps, a map of maps, test
+// runs, and what its errors say.
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -54,13 +54,6 @@ describe('an object', () => {
       code: 'EINVAL',
       message: /set_initial_value of 3 bytes/,
     });
-  });
-
-  test('has maps of the size that was asked for', (t) => {
-    const object = load(t, { maxEntries: { own: 3 } });
-    const keys = Buffer.concat([1, 2, 3].map(word));
-    updateMapBatch(object.mapFd('own'), keys, keys, 3);
-    assert.throws(() => updateMap(object.mapFd('own'), word(4), word(4)), { code: 'E2BIG' });
   });
 
   test('shares a map with another', (t) => {

@@ -12,8 +12,6 @@ struct numbers {
 	__type(value, __u32);
 };
 
-struct numbers own SEC(".maps");
-
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
 	__uint(max_entries, 1);
