@@ -72,7 +72,11 @@ function start(message: WorkerStart, modes: readonly IoMode[]): Running {
   const memory = memories[self]!;
   const seed = new Int32Array(new Uint8Array(randomBytes(8)).buffer);
   const clock = new MonotonicClock();
-  const hops = new NextHops({ nowMs: clock.nowMs() });
+  const hops = new NextHops({
+    nowMs: clock.nowMs(),
+    // All workers see the same routes.
+    onIpLayer: self === 0 ? (text) => tell({ kind: 'warning', message: text }) : undefined,
+  });
   const paths = new Paths(hops, plan.ports);
   let io: PacketIo;
   const handOver = openHandOver(message, memories);
@@ -109,11 +113,6 @@ function start(message: WorkerStart, modes: readonly IoMode[]): Running {
       tell({ kind: 'warning', message: text });
       if (final) setImmediate(() => process.exit(1));
     },
-    // All workers see the same routes.
-    onIpLayer:
-      (plan.worker?.worker ?? 0) === 0
-        ? (text, isOver) => tell({ kind: isOver ? 'info' : 'warning', message: text })
-        : undefined,
     onSettled: (wasSent) => datapath.settled(wasSent),
     nowMs: () => clock.nowMs(),
     hops,
@@ -135,7 +134,6 @@ function start(message: WorkerStart, modes: readonly IoMode[]): Running {
     stop: () => {
       clearInterval(timer);
       io.close();
-      paths.close();
     },
   };
 }

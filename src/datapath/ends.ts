@@ -11,11 +11,18 @@ export function mtuToRealServer({ memory }: DatapathState, base: number, leg: Le
   return learned === 0 ? leg.mtu : Math.min(leg.mtu, learned);
 }
 
-/** Largest IP packet that may be sent to the session's client; less where one of `len` bytes goes anyway. */
-export function mtuToClient({ directory, memory, ways }: DatapathState, base: number, len: number): number {
+/** Largest IP packet that may be sent to the session's client from its service's `vips`; less where one of `len` bytes goes anyway. */
+export function mtuToClient(
+  { directory, memory, ways }: DatapathState,
+  base: number,
+  vips: Int32Array,
+  len: number,
+): number {
   if (ways === undefined) return directory.wanMtu;
   if (len <= ways.leastMtu) return ways.leastMtu;
-  return ways.mtuTowards(memory.records, base + CLIENT) || directory.wanMtu;
+  const { records } = memory;
+  const vip = vipAt(familyOfClient(records, base));
+  return ways.mtuTowards(records, base + CLIENT, vips, vip) || directory.wanMtu;
 }
 
 /** Points state.origin at the session's client and the VIP that it called. */

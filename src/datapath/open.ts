@@ -69,7 +69,7 @@ export function openSession(state: DatapathState, frame: Frame, service: Service
  */
 function comesAstray({ directory, packet, underWay, ways }: DatapathState): boolean {
   if (ways === undefined || directory.facesRealServers(underWay.portIndex)) return false;
-  const out = ways.portTowards(packet.addresses, 0);
+  const out = ways.portTowards(packet.addresses, 0, packet.addresses, 4);
   return out >= 0 && (directory.ports[out].side & SIDE_WAN) === 0;
 }
 

@@ -43,7 +43,7 @@ export function outbound(
   const alive = checkTtl(state, frame, service.index, nowMs);
   if (alive !== VERDICT.forward) return alive;
   const family = familyOfClient(records, base);
-  const mtu = mtuToClient(state, base, rewrittenLen(packet, family));
+  const mtu = mtuToClient(state, base, service.vips, rewrittenLen(packet, family));
   const fits = checkMtu(state, frame, family, mtu, service.index, nowMs);
   if (fits !== VERDICT.forward) return fits;
 

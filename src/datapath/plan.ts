@@ -53,14 +53,14 @@ export interface Siblings {
   ): boolean;
 }
 
-/** Where packets to an address go, as the host's routes are at the moment. */
+/** Where packets from from[fromAt..+3] to to[toAt..+3] go, as the host's routes are at the moment. */
 export interface Ways {
   /** IP packets of up to so many bytes go anywhere: nothing need be asked for them. */
   readonly leastMtu: number;
-  /** Largest IP packet that goes to the address words[at..at+3], bytes; 0: there is no route. */
-  mtuTowards(words: Int32Array, at: number): number;
-  /** Index of the port that packets to the address leave by; -1: none of the plan's. */
-  portTowards(words: Int32Array, at: number): number;
+  /** Largest IP packet that goes there, bytes; 0: there is no route. */
+  mtuTowards(to: Int32Array, toAt: number, from: Int32Array, fromAt: number): number;
+  /** Index of the port that they leave by; -1: none of the plan's. */
+  portTowards(to: Int32Array, toAt: number, from: Int32Array, fromAt: number): number;
 }
 
 export const SIDE_WAN = 1;

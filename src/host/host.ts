@@ -9,7 +9,7 @@ import { RouteQuery } from '../route/route-query.ts';
 import { TYPE_LOCAL } from '../route/rtnetlink.ts';
 import { IoError } from '../sys/io-error.ts';
 import { if_nametoindex } from '../sys/libc.ts';
-import { familyOf, formatIpv4, isLoopback, parseIpv4 } from '../wire/address.ts';
+import { familyOf, formatIpv4, isLoopback, isV4, parseIpv4 } from '../wire/address.ts';
 import { addAddressCommand } from './address-changes.ts';
 import { findDefaultInterface } from './default-route.ts';
 import { type MissingAddress, settledLinks, type Trouble } from './host-addresses.ts';
@@ -137,11 +137,12 @@ interface Reach extends Pick<HostPlan, 'mtuTowards' | 'unreachable' | 'onHost'> 
 
 /** Which of the real servers can be reached, and how. */
 async function reachAll(
-  { rips, lan, ports }: HostRequest,
+  { rips, lips, lan, ports }: HostRequest,
   links: Interfaces,
   query: RouteQuery,
 ): Promise<Reach> {
   const reach: Reach = { mtuTowards: {}, unreachable: {}, onHost: [], devices: new Set() };
+  const sources = lips.map(wordsOf).filter((words) => !isLoopback(words, 0));
   const masters = new Set(ports?.map(({ name }) => links.masterOf(name)));
   const withIpv6 = hasIpv6();
   for (const [count, rip] of [...new Set(rips)].entries()) {
@@ -154,7 +155,8 @@ async function reachAll(
       fail('this kernel has no IPv6');
       continue;
     }
-    const { link, mtu, isLocal } = wayTo(rip, links, query);
+    const from = sources.find((words) => isV4(words, 0) === (family === 4));
+    const { link, mtu, isLocal } = wayTo(rip, from, links, query);
     if (link === undefined) {
       fail('no route to it');
       continue;
@@ -183,20 +185,20 @@ async function reachAll(
   return reach;
 }
 
-/** The interface that packets leave by, none where there is no route; the route's own MTU, 0 where it has none. */
+/** The interface that packets leave by, from `from` if that is said, none where there is no route; the route's own MTU, 0 where it has none. */
 function wayTo(
   address: string,
+  from: Int32Array | undefined,
   links: Interfaces,
   query: RouteQuery,
 ): { link: Link | undefined; mtu: number; isLocal: boolean } {
   const words = wordsOf(address);
-  if (!query.askTable(words, 0)) return { link: undefined, mtu: 0, isLocal: false };
-  const { mtu, type, interfaceIndex, isMultipath } = query.route;
+  if (!query.askTable(words, 0, from)) return { link: undefined, mtu: 0, isLocal: false };
+  const { mtu, type, interfaceIndex } = query.route;
   const isLocal = type === TYPE_LOCAL;
   // Only the other question says which of several gateways is taken, and that what is for this host takes the loopback interface.
-  if (!isLocal && !isMultipath && interfaceIndex !== 0)
-    return { link: links.numbered(interfaceIndex), mtu, isLocal };
-  const link = query.ask(words, 0) ? links.numbered(query.interfaceIndex) : undefined;
+  if (!isLocal && interfaceIndex !== 0) return { link: links.numbered(interfaceIndex), mtu, isLocal };
+  const link = query.ask(words, 0, from) ? links.numbered(query.interfaceIndex) : undefined;
   return { link, mtu, isLocal };
 }
 
@@ -346,6 +348,10 @@ function checkLink(name: string, links: Interfaces, report: (trouble: Trouble) =
   if (link === undefined) {
     const hint = `this host has: ${links.names.join(', ')}`;
     report({ ip: '', text: `there is no interface ${name}`, hint });
+  } else if (link.isOfVrf) {
+    // Its routes are in the table of the VRF, and the proxy's sockets belong to none.
+    const hint = `the proxy works outside of VRFs: ip link set ${name} nomaster, or use another interface`;
+    report({ ip: '', text: `the interface ${name} is of a VRF`, hint });
   } else if (!link.up) {
     report({ ip: '', text: `the interface ${name} is down`, hint: `bring it up: ip link set ${name} up` });
   }

@@ -16,6 +16,8 @@ export interface Link {
   loopback: boolean;
   /** Index of the bridge or bond that it is a port of; 0 for none. */
   masterIndex: number;
+  /** It is a VRF, or belongs to one. */
+  isOfVrf: boolean;
   /** Of both families, but for IPv6 link-local ones. */
   addresses: LinkAddress[];
 }
@@ -30,7 +32,8 @@ export interface LinkAddress {
 const RTM_GETADDR = 22;
 const LINK_LEN = 16; // struct ifinfomsg: family (1), padding (1), type (2), index (4), flags (4), change mask (4)
 const ADDRESS_LEN = 8; // struct ifaddrmsg: family (1), prefix length (1), flags (1), scope (1), index (4)
-const IFLA = { address: 1, name: 3, mtu: 4, master: 10, perFamily: 26, wanted: 29 } as const;
+const IFLA = { address: 1, name: 3, mtu: 4, master: 10, linkInfo: 18, perFamily: 26, wanted: 29 } as const;
+const IFLA_INFO = { kind: 1, slaveKind: 4 } as const;
 const IFLA_INET6_CONF = 2;
 const MTU6_OFF = 8; // DEVCONF_MTU6, in bytes
 const SKIP_STATISTICS = 8; // RTEXT_FILTER_SKIP_STATS
@@ -73,12 +76,14 @@ function readLink(view: DataView, off: number, end: number): Link | undefined {
     up: (flags & IFF_UP) !== 0,
     loopback: (flags & IFF_LOOPBACK) !== 0,
     masterIndex: 0,
+    isOfVrf: false,
     addresses: [],
   };
   for (const { type: attribute, at, length } of attributesIn(view, off + LINK_LEN, end)) {
     if (attribute === IFLA.name) link.name = textAt(view, at, length);
     else if (attribute === IFLA.mtu && length >= 4) link.mtu = view.getUint32(at, true);
     else if (attribute === IFLA.master && length >= 4) link.masterIndex = view.getInt32(at, true);
+    else if (attribute === IFLA.linkInfo) link.isOfVrf = isOfVrf(view, at, at + length);
     else if (attribute === IFLA.perFamily) link.mtu6 = mtuOfIpv6(view, at, at + length);
     else if (attribute === IFLA.address && (type === ARPHRD_ETHERNET || type === ARPHRD_LOOPBACK))
       link.mac = Array.from({ length }, (_, i) =>
@@ -89,6 +94,14 @@ function readLink(view: DataView, off: number, end: number): Link | undefined {
       ).join(':');
   }
   return link;
+}
+
+function isOfVrf(view: DataView, off: number, end: number): boolean {
+  for (const { type, at, length } of attributesIn(view, off, end)) {
+    const isKind = type === IFLA_INFO.kind || type === IFLA_INFO.slaveKind;
+    if (isKind && textAt(view, at, length) === 'vrf') return true;
+  }
+  return false;
 }
 
 /** Of what the families say of the interface. */

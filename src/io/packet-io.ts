@@ -55,8 +55,6 @@ export interface IoOptions {
    * once an interface is up again, but not when it is made anew.
    */
   onFailure: (message: string, final: boolean) => void;
-  /** Called with a sentence when packets must go through the IP layer, and with `isOver` when none must any more. */
-  onIpLayer: ((message: string, isOver: boolean) => void) | undefined;
   /** Called for each packet that `send` gathered, in their order: whether it was sent. */
   onSettled: (wasSent: boolean) => void;
   /** Milliseconds as an int32 that wraps. Asked once for several packets, because it costs as much as a tenth of one. */

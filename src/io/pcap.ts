@@ -9,6 +9,7 @@
 import type { NextHops } from '../route/next-hop.ts';
 import { SysError } from '../sys/libc.ts';
 import { interfaceIndex, packetStatistics, pendingError } from '../sys/packet-socket.ts';
+import { openRawSocket, type RawSocket } from '../sys/raw-socket.ts';
 import { ETHERTYPE_IPV4, ETHERTYPE_IPV6 } from '../wire/ethernet.ts';
 import { Frame } from '../wire/frame.ts';
 import { Backlog } from './backlog.ts';
@@ -64,6 +65,24 @@ export function openPcapIo(options: PcapOptions): PacketIo<PcapStart> {
   return new PcapIo(options);
 }
 
+/** The package cannot tell the kernel the source: where rules ask for that, another socket does. */
+function openSocket(family: 4 | 6, sendBuffer: number, hops: NextHops): RawSocket | undefined {
+  const usual = openPackageSocket(family, sendBuffer);
+  if (usual === undefined) return undefined;
+  let bySource: RawSocket | undefined;
+  return {
+    send(bytes, off, len, pair) {
+      if (!hops.isBySource) return usual.send(bytes, off, len, pair);
+      bySource ??= openRawSocket(family, sendBuffer);
+      return (bySource ?? usual).send(bytes, off, len, pair);
+    },
+    close() {
+      usual.close();
+      bySource?.close();
+    },
+  };
+}
+
 class PcapIo implements PacketIo<PcapStart> {
   readonly #ports: Port[] = [];
   readonly #hops: NextHops;
@@ -76,7 +95,8 @@ class PcapIo implements PacketIo<PcapStart> {
     const { ports, counters } = options;
     this.#hops = options.hops;
     this.#nowMs = options.nowMs;
-    this.#sender = new RawSender(openPackageSocket, this.#hops, counters, ports.length * ROW);
+    const open = (family: 4 | 6, sendBuffer: number) => openSocket(family, sendBuffer, options.hops);
+    this.#sender = new RawSender(open, this.#hops, counters, ports.length * ROW);
     try {
       for (let index = 0; index < ports.length; index++) {
         this.#ports.push(new Port(options, index, () => this.#scheduleTurn()));

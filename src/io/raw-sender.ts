@@ -1,11 +1,12 @@
-// Sends whole IP packets through one raw socket per family: the kernel routes them by their destination, finds the
-// neighbor and writes the link header. Each call is sent or counted in one column of errors; nothing waits here.
+// Sends whole IP packets through one raw socket per family: the kernel routes them, finds the neighbor and writes the link
+// header. Each call is sent or counted in one column of errors; nothing waits here.
 
+import { PAIR_WORDS, TO } from '../route/hop-cache.ts';
 import type { NextHops } from '../route/next-hop.ts';
 import { IoError } from '../sys/io-error.ts';
 import { SysError } from '../sys/libc.ts';
 import type { RawSocket } from '../sys/raw-socket.ts';
-import { ADDRESS_WORDS, V4_MAPPED } from '../wire/address.ts';
+import { V4_MAPPED } from '../wire/address.ts';
 import type { Frame } from '../wire/frame.ts';
 import * as ipv4 from '../wire/ipv4.ts';
 import * as ipv6 from '../wire/ipv6.ts';
@@ -26,7 +27,7 @@ export class RawSender {
   readonly #socket6: RawSocket | undefined;
   readonly #counters: Float64Array;
   readonly #row: number;
-  readonly #dst = new Int32Array(ADDRESS_WORDS);
+  readonly #pair = new Int32Array(PAIR_WORDS);
 
   /**
    * `open` opens a socket of a family with so many bytes of send buffer. Counts in the IO_COUNTERS row that starts at
@@ -53,29 +54,29 @@ export class RawSender {
     }
   }
 
-  /** Whether a packet to dst[0..3] may be given to `send` now; counts it when not. Throws a SysError when netlink fails. */
-  admits(dst: Int32Array, nowMs: number): boolean {
-    if (this.#hops.admits(dst, 0, nowMs)) return true;
+  /** Whether a packet between these addresses may be given to `send` now; counts it when not. Throws a SysError when netlink fails. */
+  admits(pair: Int32Array, nowMs: number): boolean {
+    if (this.#hops.admits(pair, nowMs)) return true;
     this.#counters[this.#row + IO_COLUMN.sendUnresolved]!++;
     return false;
   }
 
   /** See PacketIo.send. */
   send(frame: Frame, off: number, len: number, nowMs: number): boolean {
-    const dst = this.#dst;
-    readDestination(dst, frame, off);
-    return this.admits(dst, nowMs) && this.sendAdmitted(frame, off, len, dst);
+    const pair = this.#pair;
+    readPair(pair, frame, off);
+    return this.admits(pair, nowMs) && this.sendAdmitted(frame, off, len, pair);
   }
 
-  /** Sends a packet to dst[0..3] that was admitted. */
-  sendAdmitted(frame: Frame, off: number, len: number, dst: Int32Array): boolean {
+  /** Sends a packet between these addresses that was admitted. */
+  sendAdmitted(frame: Frame, off: number, len: number, pair: Int32Array): boolean {
     const counters = this.#counters;
     const socket = frame.bytes[off]! >>> 4 === 6 ? this.#socket6 : this.#socket;
     if (socket === undefined) {
       counters[this.#row + IO_COLUMN.sendUnreachable]!++;
       return false;
     }
-    const errno = socket.send(frame.bytes, off, len, dst);
+    const errno = socket.send(frame.bytes, off, len, pair);
     if (errno !== 0) {
       counters[this.#row + columnOfErrno(errno)]!++;
       return false;
@@ -91,16 +92,16 @@ export class RawSender {
   }
 }
 
-/** The destination of the packet at frame.bytes[off]. */
-export function readDestination(dst: Int32Array, { view }: Frame, off: number): void {
+/** Source and destination of the packet at frame.bytes[off]. */
+export function readPair(pair: Int32Array, { view }: Frame, off: number): void {
   if (view.getUint8(off) >>> 4 === 6) {
-    ipv6.readDst(dst, view, off);
+    ipv6.readAddresses(pair, view, off);
     return;
   }
-  dst[0] = 0;
-  dst[1] = 0;
-  dst[2] = V4_MAPPED;
-  dst[3] = ipv4.dst(view, off);
+  pair.fill(0);
+  pair[2] = pair[TO + 2] = V4_MAPPED;
+  pair[3] = ipv4.src(view, off);
+  pair[TO + 3] = ipv4.dst(view, off);
 }
 
 function explainOpen(error: unknown): unknown {

@@ -75,10 +75,10 @@ class SocketOfPackage implements RawSocket {
     this.#socket = socket;
   }
 
-  send(bytes: Uint8Array, off: number, len: number, dst: Int32Array): number {
+  send(bytes: Uint8Array, off: number, len: number, pair: Int32Array): number {
     const buffer = bytes instanceof Buffer ? bytes : this.#bufferOf(bytes);
     try {
-      this.#socket.send(buffer, off, len, this.#textOf(dst), ignoreResult);
+      this.#socket.send(buffer, off, len, this.#textOf(pair), ignoreResult);
       return 0;
     } catch (error) {
       return ERRNO_OF[(error as Error).message] ?? errno.EIO;
@@ -89,12 +89,12 @@ class SocketOfPackage implements RawSocket {
     this.#socket.close();
   }
 
-  /** The package wants the address as text: a direct-mapped cache spares making it for each packet. */
-  #textOf(address: Int32Array): string {
-    const a = address[0]!;
-    const b = address[1]!;
-    const c = address[2]!;
-    const d = address[3]!;
+  /** The package wants the destination as text: a direct-mapped cache spares making it for each packet. */
+  #textOf(pair: Int32Array): string {
+    const a = pair[4]!;
+    const b = pair[5]!;
+    const c = pair[6]!;
+    const d = pair[7]!;
     // Addresses of a subnet differ in their ends, those of a provider's customers in their beginnings.
     let mixed = Math.imul(a, 0x85ebca6b) ^ Math.imul(b, 0xc2b2ae35) ^ Math.imul(c, 0x27d4eb2f) ^ d;
     mixed = Math.imul(mixed ^ (mixed >>> 15), 0x9e3779b1);
@@ -102,8 +102,8 @@ class SocketOfPackage implements RawSocket {
     const cached = this.#cachedAddresses;
     const at = slot * ADDRESS_WORDS;
     if (cached[at] !== a || cached[at + 1] !== b || cached[at + 2] !== c || cached[at + 3] !== d) {
-      cached.set(address, at);
-      this.#cachedText[slot] = formatAddress(address, 0);
+      for (let i = 0; i < ADDRESS_WORDS; i++) cached[at + i] = pair[4 + i]!;
+      this.#cachedText[slot] = formatAddress(pair, 4);
     }
     return this.#cachedText[slot]!;
   }

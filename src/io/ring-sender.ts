@@ -2,17 +2,17 @@
 // IP layer (raw-sender.ts), which finds it. Packets of a receive ring are sent from where they are; what lies in other
 // frames is copied, because those are used again before the batch goes out.
 
+import { PAIR_WORDS } from '../route/hop-cache.ts';
 import type { NextHops } from '../route/next-hop.ts';
 import { addressOf, poll } from '../sys/libc.ts';
 import type { PacketRing } from '../sys/packet-ring.ts';
 import { type MemoryStart, memoryStart, SendBatch } from '../sys/send-batch.ts';
-import { ADDRESS_WORDS } from '../wire/address.ts';
 import { ETHERNET_HEADER_LEN, ETHERTYPE_IPV4, ETHERTYPE_IPV6 } from '../wire/ethernet.ts';
 import { Frame, GATHERED_MAX, type Sending } from '../wire/frame.ts';
 import * as ipv4 from '../wire/ipv4.ts';
 import * as ipv6 from '../wire/ipv6.ts';
 import { IO_COLUMN } from './packet-io.ts';
-import { type RawSender, readDestination } from './raw-sender.ts';
+import { type RawSender, readPair } from './raw-sender.ts';
 import { columnOfErrno } from './send-error.ts';
 
 /** Packets per sendmmsg call. */
@@ -38,7 +38,7 @@ export class RingSender {
   readonly #ringStarts: MemoryStart[] = [];
   readonly #arena = new Frame(Buffer.from(new ArrayBuffer(BATCH * COPY_BYTES)));
   readonly #arenaStart = memoryStart(Number(addressOf(this.#arena.bytes)));
-  readonly #dst = new Int32Array(ADDRESS_WORDS);
+  readonly #pair = new Int32Array(PAIR_WORDS);
   /** Interfaces that lost a packet for want of room and took none since: they are not tried twice, nor waited for. */
   readonly #full = new Set<number>();
   #nowMs = 0;
@@ -76,17 +76,17 @@ export class RingSender {
   /** See PacketIo.send. */
   send(frame: Frame, off: number, len: number): Sending {
     const { view } = frame;
-    const dst = this.#dst;
+    const pair = this.#pair;
     const isIpv6 = view.getUint8(off) >>> 4 === 6;
-    readDestination(dst, frame, off);
+    readPair(pair, frame, off);
     const hops = this.#hops;
-    const hop = hops.find(dst, 0, this.#nowMs);
+    const hop = hops.find(pair, this.#nowMs);
     const ring = this.#ringFrames.indexOf(frame);
     const fits = hop >= 0 && len <= hops.mtuOf(hop) && (ring >= 0 || len <= COPY_BYTES - ETHERNET_HEADER_LEN);
     if (!fits || !this.#select(hops.interfaceIndexOf(hop))) {
-      if (!this.#raw.admits(dst, this.#nowMs)) return false;
+      if (!this.#raw.admits(pair, this.#nowMs)) return false;
       this.flush(); // or it would overtake
-      return this.#raw.sendAdmitted(frame, off, len, dst);
+      return this.#raw.sendAdmitted(frame, off, len, pair);
     }
     const ethertype = isIpv6 ? ETHERTYPE_IPV6 : ETHERTYPE_IPV4;
     const batch = this.#batch;

@@ -2,7 +2,6 @@
 // from there (ring-sender.ts). Rings are worked off in chunks, in turn and in equal shares; timers and
 // messages run between turns; with nothing to do, one poll(2) waits for all interfaces.
 
-import { IpLayerNotice } from '../route/ip-layer-notice.ts';
 import type { NextHops } from '../route/next-hop.ts';
 import { poll } from '../sys/libc.ts';
 import type { RingSocket } from '../sys/packet-ring.ts';
@@ -37,7 +36,6 @@ class RingIo implements PacketIo {
   readonly #hops: NextHops;
   readonly #others: IoOptions['others'];
   readonly #sender: RingSender;
-  readonly #notice: IpLayerNotice | undefined;
   readonly #nowMs: () => number;
   /** struct pollfd per ring, for each of the others, for the next hops and for messages: fd, events and revents. */
   readonly #pollFds: Int32Array;
@@ -53,7 +51,6 @@ class RingIo implements PacketIo {
     this.#hops = options.hops;
     const raw = new RawSender(openRawSocket, this.#hops, counters, row);
     this.#sender = new RingSender(this.#hops, raw, SEND_BUFFER_BYTES, counters, row, options.onSettled);
-    this.#notice = options.onIpLayer && new IpLayerNotice(options.onIpLayer);
     this.#others = options.others;
     this.#pollFds = new Int32Array((sockets.length + this.#others.length + 2) * POLLFD_WORDS);
     try {
@@ -80,7 +77,6 @@ class RingIo implements PacketIo {
     if (this.#closed) return;
     const nowMs = this.#nowMs();
     this.#hops.update(nowMs);
-    this.#notice?.look(this.#hops.reasons(), nowMs);
     for (const ring of this.#rings) ring.poll();
   }
 

@@ -1,19 +1,18 @@
-// The machines on the links and their Ethernet addresses, as the kernel's neighbor tables have them (arp(7)); with those
-// that a route names as its gateway, known or not. Each has a slot, whose number is what the rest of the program calls a
-// hop. One slot is one cache line.
+// The machines on the links and their Ethernet addresses, as the kernel's neighbor tables have them (arp(7)), and the links
+// themselves. Each neighbor, also one that packets are only meant for, has a slot, whose number is what the rest of the
+// program calls a hop. One slot is one cache line.
 import type { LinkMessage, NeighborMessage } from './rtnetlink.ts';
 
 // Words of a slot.
 const ADDRESS = 0; // four
 const INTERFACE = 4;
-const CHAIN = 5; // next slot of the same bucket, or of the free list; NONE: the last
-const REFERENCES = 6; // routes that have it as their gateway
-const STATE = 7; // NUD_ bits; 0: the kernel has no entry
-const READY = 8;
-const CONFIRM_AT = 9; // ms
-const MAC = 10; // two: first four bytes, last two
-const HEADER = 12; // three: both Ethernet addresses as they stand in a frame
-const MTU = 15;
+const CHAIN = 5; // next slot of the same bucket; NONE: the last
+const STATE = 6; // NUD_ bits; 0: the kernel has no entry
+const READY = 7;
+const CONFIRM_AT = 8; // ms
+const MAC = 9; // two: first four bytes, last two
+const HEADER = 11; // three: both Ethernet addresses as they stand in a frame
+const MTU = 14;
 const SLOT_BITS = 4;
 const NONE = -1;
 
@@ -26,10 +25,11 @@ const STATES_VALID = 0xde;
 /** NOARP and PERMANENT: the kernel never asks whether the entry is right. */
 const STATES_FIXED = 0xc0;
 
-const FIRST_CAPACITY = 64;
+const FIRST_CAPACITY = 1024;
 
 interface Link {
   isUp: boolean;
+  isEthernet: boolean;
   isUsable: boolean;
   asks: boolean;
   macHigh: number;
@@ -37,32 +37,27 @@ interface Link {
   mtu: number;
   /** Largest IPv6 packet. */
   mtu6: number;
-  epoch: number;
 }
 
 export class Neighbors {
   readonly #confirmMs: number;
-  readonly #onFreed: () => void;
+  readonly #onRenumbered: () => void;
   readonly #links = new Map<number, Link>();
   #slots = new Int32Array(FIRST_CAPACITY << SLOT_BITS);
-  #epochs = new Int32Array(FIRST_CAPACITY);
   #buckets = new Int32Array(FIRST_CAPACITY).fill(NONE);
   #used = 0;
-  #free = NONE;
-  #epoch = 0;
-  #linkEpoch = 0;
 
   /**
    * A packet at layer 2 neither uses nor confirms the kernel's entry, which would therefore grow stale and never be
-   * probed: each `confirmMs` one packet must go through the IP layer, for each neighbor in use. `onFreed` is told that a
-   * slot may become another neighbor's.
+   * probed: each `confirmMs` one packet must go through the IP layer, for each neighbor in use. `onRenumbered` is told that
+   * slots have other numbers.
    */
-  constructor(confirmMs: number, onFreed: () => void) {
+  constructor(confirmMs: number, onRenumbered: () => void) {
     this.#confirmMs = confirmMs;
-    this.#onFreed = onFreed;
+    this.#onRenumbered = onRenumbered;
   }
 
-  /** The slot of a neighbor, which exists while the kernel has an entry or a route refers to it; -1: none. */
+  /** The slot of a neighbor; -1: none. */
   find(interfaceIndex: number, words: Int32Array, at: number): number {
     const slots = this.#slots;
     let slot = this.#buckets[this.#bucketOf(interfaceIndex, words, at)]!;
@@ -79,6 +74,20 @@ export class Neighbors {
       slot = slots[base + CHAIN]!;
     }
     return NONE;
+  }
+
+  /** The slot of a neighbor, whether the kernel knows it or not. */
+  findOrMake(interfaceIndex: number, words: Int32Array): number {
+    const found = this.find(interfaceIndex, words, 0);
+    if (found !== NONE) return found;
+    if (this.#used << SLOT_BITS === this.#slots.length) this.#makeRoom();
+    const slot = this.#used++;
+    const base = slot << SLOT_BITS;
+    this.#slots.fill(0, base, base + (1 << SLOT_BITS));
+    for (let i = 0; i < 4; i++) this.#slots[base + ADDRESS + i] = words[i]!;
+    this.#slots[base + INTERFACE] = interfaceIndex;
+    this.#chain(slot);
+    return slot;
   }
 
   /** Whether a packet may be sent to the neighbor now. False once each `confirmMs`. */
@@ -107,6 +116,10 @@ export class Neighbors {
     return this.#links.get(interfaceIndex)?.asks === true;
   }
 
+  isEthernet(interfaceIndex: number): boolean {
+    return this.#links.get(interfaceIndex)?.isEthernet === true;
+  }
+
   interfaceIndexOf(slot: number): number {
     return this.#slots[(slot << SLOT_BITS) + INTERFACE]!;
   }
@@ -124,24 +137,13 @@ export class Neighbors {
     view.setUint16(off - 2, ethertype);
   }
 
-  /** The slot of a gateway for a route, which must be given back with `release`. */
-  acquire(interfaceIndex: number, words: Int32Array): number {
-    const slot = this.#findOrMake(interfaceIndex, words);
-    this.#slots[(slot << SLOT_BITS) + REFERENCES]!++;
-    return slot;
-  }
-
-  release(slot: number): void {
-    this.#slots[(slot << SLOT_BITS) + REFERENCES]!--;
-    this.#freeUnlessNeeded(slot);
-  }
-
   /** Takes in what the kernel says that an entry is. */
   set(message: NeighborMessage, nowMs: number): void {
-    const slot = this.#findOrMake(message.interfaceIndex, message.address);
+    // Who never answered is not worth a slot: there may be very many.
+    if (!message.hasMac && this.find(message.interfaceIndex, message.address, 0) === NONE) return;
+    const slot = this.findOrMake(message.interfaceIndex, message.address);
     const base = slot << SLOT_BITS;
     const wasReady = this.#slots[base + READY]! !== READINESS.no;
-    this.#epochs[slot] = this.#epoch;
     this.#slots[base + STATE] = message.hasMac ? message.state : 0;
     if (message.hasMac) {
       this.#slots[base + MAC] = message.macHigh;
@@ -150,24 +152,13 @@ export class Neighbors {
     if (message.state & STATE_REACHABLE) this.#slots[base + CONFIRM_AT] = (nowMs + this.#confirmMs) | 0;
     else if (!wasReady) this.#slots[base + CONFIRM_AT] = nowMs;
     this.#prepare(slot);
-    this.#freeUnlessNeeded(slot);
   }
 
   delete(message: NeighborMessage): void {
     const slot = this.find(message.interfaceIndex, message.address, 0);
-    if (slot !== NONE) this.#forget(slot);
-  }
-
-  /** From here on every entry that exists is `set` once, until `endReading` forgets the others. */
-  beginReading(): void {
-    this.#epoch++;
-  }
-
-  endReading(): void {
-    for (let slot = 0; slot < this.#used; slot++) {
-      const isKnown = this.#slots[(slot << SLOT_BITS) + STATE] !== 0;
-      if (isKnown && this.#epochs[slot] !== this.#epoch) this.#forget(slot);
-    }
+    if (slot === NONE) return;
+    this.#slots[(slot << SLOT_BITS) + STATE] = 0;
+    this.#prepare(slot);
   }
 
   mtuOfLink(index: number, isV4: boolean): number {
@@ -182,49 +173,27 @@ export class Neighbors {
     return least;
   }
 
-  /** Takes in what an interface is. True when routes over it may be gone, or have another MTU. */
-  setLink(message: LinkMessage): boolean {
+  /** Takes in what an interface is. */
+  setLink(message: LinkMessage): void {
     const old = this.#links.get(message.index);
     const mtu = message.mtu > 0 ? message.mtu : (old?.mtu ?? 0);
     // With the interface's MTU the kernel sets that of IPv6, after it told of the first.
     const mtu6 = old === undefined || old.mtu === mtu ? message.mtu6 || old?.mtu6 || mtu : mtu;
-    const link: Link = {
+    this.#links.set(message.index, {
       isUp: message.isUp,
+      isEthernet: message.isEthernet,
       isUsable: message.isEthernet && message.isRunning,
       asks: message.asksNeighbors,
       macHigh: message.hasMac ? message.macHigh : (old?.macHigh ?? 0),
       macLow: message.hasMac ? message.macLow : (old?.macLow ?? 0),
       mtu,
       mtu6: Math.min(mtu, mtu6),
-      epoch: this.#linkEpoch,
-    };
-    this.#links.set(message.index, link);
-    const isSame =
-      old !== undefined &&
-      old.isUsable === link.isUsable &&
-      old.macHigh === link.macHigh &&
-      old.macLow === link.macLow &&
-      old.mtu === link.mtu;
-    if (!isSame) this.#prepareAllOf(message.index);
-    return old !== undefined && ((old.isUp && !link.isUp) || old.mtu !== mtu || old.mtu6 !== link.mtu6);
+    });
+    this.#prepareAllOf(message.index);
   }
 
   deleteLink(index: number): void {
     if (this.#links.delete(index)) this.#prepareAllOf(index);
-  }
-
-  beginReadingLinks(): void {
-    this.#linkEpoch++;
-  }
-
-  endReadingLinks(): void {
-    for (const [index, { epoch }] of this.#links) if (epoch !== this.#linkEpoch) this.deleteLink(index);
-  }
-
-  #forget(slot: number): void {
-    this.#slots[(slot << SLOT_BITS) + STATE] = 0;
-    this.#prepare(slot);
-    this.#freeUnlessNeeded(slot);
   }
 
   #prepareAllOf(interfaceIndex: number): void {
@@ -250,43 +219,29 @@ export class Neighbors {
     slots[base + MTU] = link.mtu;
   }
 
-  #findOrMake(interfaceIndex: number, words: Int32Array): number {
-    const found = this.find(interfaceIndex, words, 0);
-    if (found !== NONE) return found;
-    let slot = this.#free;
-    if (slot !== NONE) {
-      this.#free = this.#slots[(slot << SLOT_BITS) + CHAIN]!;
-    } else {
-      if (this.#used === this.#epochs.length) this.#grow();
-      slot = this.#used++;
-    }
-    const base = slot << SLOT_BITS;
-    this.#slots.fill(0, base, base + (1 << SLOT_BITS));
-    for (let i = 0; i < 4; i++) this.#slots[base + ADDRESS + i] = words[i]!;
-    this.#slots[base + INTERFACE] = interfaceIndex;
-    this.#chain(slot);
-    return slot;
+  /** Forgets all neighbors and links. */
+  clear(): void {
+    this.#links.clear();
+    this.#slots.fill(0);
+    this.#makeRoom();
   }
 
-  #freeUnlessNeeded(slot: number): void {
-    const base = slot << SLOT_BITS;
-    if (this.#slots[base + STATE] !== 0 || this.#slots[base + REFERENCES] !== 0) return;
-    const bucket = this.#bucketOf(this.interfaceIndexOf(slot), this.#slots, base + ADDRESS);
-    const next = this.#slots[base + CHAIN]!;
-    if (this.#buckets[bucket] === slot) {
-      this.#buckets[bucket] = next;
-    } else {
-      let before = this.#buckets[bucket]!;
-      while (this.#slots[(before << SLOT_BITS) + CHAIN] !== slot) {
-        before = this.#slots[(before << SLOT_BITS) + CHAIN]!;
-      }
-      this.#slots[(before << SLOT_BITS) + CHAIN] = next;
+  /** Drops neighbors that the kernel knows no more, and sees that half of the slots are free. */
+  #makeRoom(): void {
+    const old = this.#slots;
+    const bases = [];
+    for (let base = 0; base < old.length; base += 1 << SLOT_BITS)
+      if (old[base + STATE] !== 0) bases.push(base);
+    let capacity = FIRST_CAPACITY;
+    while (capacity < 2 * bases.length) capacity *= 2;
+    this.#slots = new Int32Array(capacity << SLOT_BITS);
+    this.#buckets = new Int32Array(capacity).fill(NONE);
+    this.#used = 0;
+    for (const base of bases) {
+      this.#slots.set(old.subarray(base, base + (1 << SLOT_BITS)), this.#used << SLOT_BITS);
+      this.#chain(this.#used++);
     }
-    this.#slots[base + INTERFACE] = 0; // of no interface, so that nothing is done to it while it is free
-    this.#slots[base + READY] = READINESS.no;
-    this.#slots[base + CHAIN] = this.#free;
-    this.#free = slot;
-    this.#onFreed();
+    this.#onRenumbered();
   }
 
   #chain(slot: number): void {
@@ -294,18 +249,6 @@ export class Neighbors {
     const bucket = this.#bucketOf(this.interfaceIndexOf(slot), this.#slots, base + ADDRESS);
     this.#slots[base + CHAIN] = this.#buckets[bucket]!;
     this.#buckets[bucket] = slot;
-  }
-
-  /** Doubles the slots, none of which is free, and the buckets. */
-  #grow(): void {
-    const slots = new Int32Array(this.#slots.length * 2);
-    slots.set(this.#slots);
-    this.#slots = slots;
-    const epochs = new Int32Array(this.#epochs.length * 2);
-    epochs.set(this.#epochs);
-    this.#epochs = epochs;
-    this.#buckets = new Int32Array(this.#buckets.length * 2).fill(NONE);
-    for (let slot = 0; slot < this.#used; slot++) this.#chain(slot);
   }
 
   #bucketOf(interfaceIndex: number, words: Int32Array, at: number): number {

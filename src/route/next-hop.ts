@@ -1,129 +1,64 @@
-// Where a packet goes at layer 2: a copy of the kernel's routes, rules, neighbors and interfaces, kept current by what
-// rtnetlink announces. Whatever this copy cannot decide as the kernel would is answered with -1: the packet is to go
-// through the IP layer, which decides itself, resolves the neighbor, and so makes it known here.
+// Where a packet goes at layer 2: by the kernel's routes (routes.ts), and a copy of its neighbors and interfaces. What cannot
+// leave so is answered with -1: the packet is to go through the IP layer, which decides itself, resolves the neighbor, and
+// so makes it known here.
 
 import { IoError } from '../sys/io-error.ts';
 import { SysError } from '../sys/libc.ts';
-import { HopCache } from './hop-cache.ts';
+import { TO } from './hop-cache.ts';
 import { Neighbors } from './neighbors.ts';
-import { RouteTable } from './route-table.ts';
-import { type Exception, exceptionsOf } from './routing-rules.ts';
-import {
-  FLAG,
-  isClonedRoute,
-  LinkMessage,
-  MESSAGE,
-  NeighborMessage,
-  RouteMessage,
-  readLink,
-  readNeighbor,
-  readRoute,
-} from './rtnetlink.ts';
-import { KIND, type Listener, RtnetlinkFeed } from './rtnetlink-feed.ts';
-import { type Rule, readRule } from './rule-message.ts';
-import { WaitingRoom } from './waiting-room.ts';
+import { type Route, Routes } from './routes.ts';
+import { isClonedRoute, LinkMessage, MESSAGE, NeighborMessage, readLink, readNeighbor } from './rtnetlink.ts';
+import { dump, RtnetlinkFeed } from './rtnetlink-feed.ts';
+import { Unresolved } from './unresolved.ts';
 
 export interface NextHopOptions {
   nowMs: number;
   /** How often a neighbor in use is left to the IP layer for one packet, so that the kernel confirms it. */
   confirmMs?: number;
-  /** With more routes nothing is decided here. Each takes up to 130 bytes. */
-  maxRoutes?: number;
+  /** With more prefixes in its tables the kernel is asked about each destination by itself. */
+  maxPrefixes?: number;
+  /** Is told for the operator, once of each kind, which routes lead through the IP layer. */
+  onIpLayer?: ((message: string) => void) | undefined;
 }
 
 const CONFIRM_MS = 5_000;
-const MAX_ROUTES = 2 << 20;
-/** With too many routes they are read again after this time. */
-const TOO_MANY_MS = 600_000;
-/** Readings that were disturbed by changes, before starting without them. */
-const MAX_DISTURBED = 8;
-const MAX_UPDATES_AT_START = 100_000;
-/** A route that ends later is looked at again after so many hundredths of a second. */
-const FARTHEST_END = 10_000_000;
+const READ_AGAIN_MS = 250;
 const NONE = -1;
-
-/**
- * One destination of 16 that are not in the cache is put there: the busy ones get in soon, and a million others, none of
- * which comes again in time, do not pay for it. Measured with them: 125 ns when each is put in, 45 ns so.
- */
-const CACHED_OF_MISSES = 15;
-
-/** Never for us, whatever a table says: this host, every host, groups, and addresses that need their link's name. */
-const NOT_ROUTED: readonly (readonly [
-  isV4: boolean,
-  firstWord: number,
-  lastWord: number,
-  prefixLen: number,
-])[] = [
-  [true, 0, 0, 96 + 8], // 0.0.0.0/8
-  [true, 0, 0x7f000000, 96 + 8], // 127.0.0.0/8
-  [true, 0, 0xe0000000 | 0, 96 + 4], // 224.0.0.0/4
-  [true, 0, -1, 128], // 255.255.255.255
-  [false, 0, 0, 127], // :: and ::1
-  [false, 0xfe800000 | 0, 0, 10], // fe80::/10
-  [false, 0xff000000 | 0, 0, 8], // ff00::/8
-];
 
 export class NextHops {
   readonly #neighbors: Neighbors;
-  readonly #routes: RouteTable;
+  readonly #routes: Routes;
   readonly #feed: RtnetlinkFeed;
-  readonly #cache = new HopCache();
-  readonly #waitingRoom: WaitingRoom;
-  #misses = 0;
-  readonly #maxRoutes: number;
-  readonly #route = new RouteMessage();
+  readonly #unresolved = new Unresolved();
+  #readAt: number | undefined;
+  #nowMs: number;
   readonly #neighbor = new NeighborMessage();
   readonly #link = new LinkMessage();
-  #rules: Rule[] = [];
-  #exceptions: Exception[] = [];
-  #hasRules = false;
-  #hasRoutes = false;
-  #hasTooManyRoutes = false;
-  /** When routes are to be read again because one of them ends, or there were too many; undefined: never. */
-  #readRoutesAt: number | undefined;
-  #disturbed = 0;
-  #nowMs: number;
-  /** The least MTU that any route, of any table, had since all were read, and of those in the reading under way. */
-  #leastOfRoutes = Infinity;
-  #leastOfReading = Infinity;
-  #isLeastStale = true;
-  #knowsLeast = false;
-  /** Packets of up to so many bytes go by any route and interface. */
-  leastMtu = 0;
-  /** Another number after every change of interfaces, rules or routes. */
-  generation = 0;
+  readonly #gateway = new Int32Array(4);
+  readonly #onIpLayer: NextHopOptions['onIpLayer'];
+  readonly #told = new Set<string>();
 
-  /** Reads interfaces, rules, routes and neighbors. Throws an IoError. */
-  constructor({ nowMs, confirmMs = CONFIRM_MS, maxRoutes = MAX_ROUTES }: NextHopOptions) {
+  /** Reads interfaces, neighbors and prefixes. Throws an IoError. */
+  constructor({ nowMs, confirmMs = CONFIRM_MS, maxPrefixes, onIpLayer }: NextHopOptions) {
     this.#nowMs = nowMs;
-    this.#maxRoutes = maxRoutes;
-    const forget = () => this.#cache.clear();
-    this.#neighbors = new Neighbors(confirmMs, forget);
-    this.#routes = new RouteTable(this.#neighbors, forget);
-    this.#waitingRoom = new WaitingRoom(this.#neighbors, this.#routes);
-    for (const [isV4, first, last, prefixLen] of NOT_ROUTED) {
-      this.#routes.block(Int32Array.of(first, 0, isV4 ? 0xffff : 0, last), prefixLen, isV4);
-    }
+    this.#neighbors = new Neighbors(confirmMs, () => this.#routes.clear());
+    this.#onIpLayer = onIpLayer;
+    this.#routes = new Routes(this.#neighbors, nowMs, maxPrefixes);
     try {
-      this.#feed = new RtnetlinkFeed(this.#listener());
+      this.#feed = new RtnetlinkFeed(
+        (type, view, off, end) => this.#onChange(type, view, off, end),
+        () => this.#readSoon(),
+      );
     } catch (error) {
-      throw asIoError(error);
+      this.#routes.close();
+      if (!(error instanceof SysError)) throw error;
+      throw new IoError(
+        `the kernel's routes cannot be followed: ${error.message}`,
+        'the kernel must offer NETLINK_ROUTE sockets; a seccomp profile may forbid them',
+        error,
+      );
     }
-    try {
-      for (
-        let left = MAX_UPDATES_AT_START;
-        left > 0 && !this.#feed.isIdle && this.#disturbed < MAX_DISTURBED;
-        left--
-      ) {
-        this.#feed.hurry();
-        this.#feed.update(nowMs);
-      }
-    } catch (error) {
-      this.#feed.close();
-      throw asIoError(error);
-    }
-    this.#noteLeastMtu();
+    this.#read();
   }
 
   /** Readable while there is something for `update` to take in. */
@@ -131,81 +66,78 @@ export class NextHops {
     return this.#feed.fd;
   }
 
+  /** Packets of up to so many bytes go by any route and interface; 0: it is not known. */
+  get leastMtu(): number {
+    return Math.min(this.#neighbors.leastMtu, this.#routes.leastMtu);
+  }
+
   /**
    * Takes in what the kernel announced since, some milliseconds' worth of it at most. To be called when `fd` is readable,
-   * and a few times a second. Throws a SysError when netlink does not work any more.
+   * and at least each 100 ms: a change counts at once, or where there are many within 0.3 s. Throws a SysError when netlink does not work any more.
    */
   update(nowMs: number): void {
     this.#nowMs = nowMs;
-    if (this.#readRoutesAt !== undefined && ((nowMs - this.#readRoutesAt) | 0) >= 0) {
-      this.#readRoutesAt = undefined;
-      this.#feed.want(KIND.routes);
-    }
-    this.#feed.update(nowMs);
-    if (this.#isLeastStale) this.#noteLeastMtu();
-  }
-
-  #noteLeastMtu(): void {
-    this.#isLeastStale = false;
-    const least = Math.min(this.#neighbors.leastMtu, this.#leastOfRoutes, this.#leastOfReading);
-    this.leastMtu = this.#knowsLeast ? least : 0;
+    this.#feed.receive();
+    this.#routes.update(nowMs);
+    if (this.#readAt !== undefined && ((nowMs - this.#readAt) | 0) >= 0) this.#read();
   }
 
   /**
-   * The hop for a packet whose destination is words[at..at+3], for the functions below until the next update; -1: send it
-   * through the IP layer. That is also the answer once every few seconds for each neighbor in use.
+   * The hop for a packet between these addresses, for the functions below until the next call; -1: send it through the IP
+   * layer. That is also the answer once every few seconds for each neighbor in use.
    *
-   * measured (2 shared processors, user time): 15 to 20 ns for one destination; for a million behind one gateway 45 to 65
-   * ns with a few routes, 100 to 350 ns with 100,000. 100,000 routes are read in 0.3 s and take 21 MB, a million in 1.8 s
-   * and 164 MB.
+   * measured (busy machine): 50 ns, for one destination as for a million.
    */
-  find(words: Int32Array, at: number, nowMs: number): number {
-    const hop = this.#hopOf(words, at);
+  find(pair: Int32Array, nowMs: number): number {
+    const route = this.#routes.find(pair);
+    if (!route.isDirect) {
+      if (route.whyNot !== '') this.#tell(route.whyNot);
+      return NONE;
+    }
+    const hop = this.#hopBy(route, pair);
     return hop !== NONE && this.#neighbors.use(hop, nowMs) ? hop : NONE;
   }
 
   /**
-   * Whether a packet to words[at..at+3] may go through the IP layer now. Not where enough wait already for a neighbor that
-   * has not said its Ethernet address. Throws a SysError when netlink does not work any more.
+   * Whether such a packet may go through the IP layer now. Not where enough wait already for a neighbor that has not said
+   * its Ethernet address. Throws a SysError when netlink does not work any more.
    */
-  admits(words: Int32Array, at: number, nowMs: number): boolean {
-    if (this.#mayWait(words, at, nowMs)) return true;
-    this.#nowMs = nowMs;
-    this.#feed.receiveChanges(nowMs); // it may have answered just now
-    return this.#mayWait(words, at, nowMs) || !this.#feed.isIdle; // what is being read may say other than this copy
+  admits(pair: Int32Array, nowMs: number): boolean {
+    if (this.#mayWait(pair, nowMs)) return true;
+    this.update(nowMs); // it may have answered just now
+    return this.#mayWait(pair, nowMs);
   }
 
-  #mayWait(words: Int32Array, at: number, nowMs: number): boolean {
-    const hop = this.#hopOf(words, at);
+  #mayWait(pair: Int32Array, nowMs: number): boolean {
+    const route = this.#routes.find(pair);
+    const { isDirect, interfaceIndex, gateway, isPicked } = route;
+    if (!isDirect || !this.#neighbors.asks(interfaceIndex)) return true;
+    if (gateway !== NONE) this.#neighbors.readAddress(this.#gateway, gateway);
+    // The packet may not go there, and so not make the kernel ask.
+    if (isPicked && gateway !== NONE) this.#routes.resolve(interfaceIndex, this.#gateway);
+    const hop = this.#hopBy(route, pair);
     if (hop !== NONE && this.#neighbors.isResolved(hop)) return true;
-    return this.#waitingRoom.admits(this.routeTo(words, at), words, at, nowMs);
+    const [words, at] = gateway === NONE ? [pair, TO] : [this.#gateway, 0];
+    return this.#unresolved.admits(interfaceIndex, words, at, nowMs);
   }
 
-  #hopOf(words: Int32Array, at: number): number {
-    const place = this.#cache.placeOf(words, at);
-    let hop = this.#cache.get(place, words, at);
-    if (hop === NONE) {
-      hop = this.#lookUp(words, at);
-      if (hop === NONE) return NONE;
-      this.#misses = (this.#misses + 1) & CACHED_OF_MISSES;
-      if (this.#misses === 0) this.#cache.put(place, words, at, hop);
-    }
-    return hop;
+  #tell(what: string): void {
+    if (!this.#told.has(what)) this.#onIpLayer?.(ipLayerMessage(what));
+    this.#told.add(what);
   }
 
-  /** The route that packets to words[at..at+3] take, whatever is known of the neighbor, for the two below; -1: ask the kernel. */
-  routeTo(words: Int32Array, at: number): number {
-    const route = this.#routes.find(words, at);
-    return route < 0 || !this.#hasRoutes || !this.#hasRules ? NONE : route;
+  #hopBy({ interfaceIndex, gateway }: Route, pair: Int32Array): number {
+    return gateway !== NONE ? gateway : this.#neighbors.find(interfaceIndex, pair, TO);
   }
 
-  interfaceIndexOfRoute(route: number): number {
-    return this.#routes.interfaceIndexOf(route);
+  /** The route of packets between these addresses, whatever is known of the neighbor. */
+  routeOf(pair: Int32Array): Route {
+    return this.#routes.find(pair);
   }
 
-  /** What the route itself says, bytes; 0: nothing. */
-  mtuOfRoute(route: number): number {
-    return this.#routes.mtuOf(route);
+  /** Rules or routes may mean some sources only. */
+  get isBySource(): boolean {
+    return this.#routes.isBySource;
   }
 
   /** Largest packet of the family that the interface carries, bytes; 0: it is not known. */
@@ -213,18 +145,11 @@ export class NextHops {
     return this.#neighbors.mtuOfLink(interfaceIndex, isV4);
   }
 
-  #lookUp(words: Int32Array, at: number): number {
-    const route = this.routeTo(words, at);
-    if (route === NONE) return NONE;
-    const gateway = this.#routes.gatewayOf(route);
-    return gateway !== NONE ? gateway : this.#neighbors.find(this.#routes.interfaceIndexOf(route), words, at);
-  }
-
   interfaceIndexOf(hop: number): number {
     return this.#neighbors.interfaceIndexOf(hop);
   }
 
-  /** Of the interface; see mtuOfRoute for what a route says about it. */
+  /** Of the interface; see Route for what a route says about it. */
   mtuOf(hop: number): number {
     return this.#neighbors.mtuOf(hop);
   }
@@ -234,153 +159,71 @@ export class NextHops {
     this.#neighbors.writeHeader(hop, view, off, ethertype);
   }
 
-  /** What of the routing leaves packets to the IP layer, for the operator; empty when all that can be is decided here. */
-  reasons(): string[] {
-    const reasons = this.#exceptions.map(({ reason }) => reason).filter((reason) => reason !== '');
-    if (this.#hasTooManyRoutes) reasons.push(`more than ${this.#maxRoutes} routes`);
-    else if (!this.#hasRoutes) reasons.push('the routes cannot be read');
-    else reasons.push(...this.#routes.reasons());
-    return reasons;
-  }
-
   close(): void {
-    this.#waitingRoom.close();
     this.#feed.close();
+    this.#routes.close();
   }
 
-  #listener(): Listener {
-    return {
-      onMessage: (type, flags, view, off, end, isChange) =>
-        this.#onMessage(type, flags, view, off, end, isChange),
-      onReadingBegins: (kind) => {
-        if (kind === KIND.links) this.#neighbors.beginReadingLinks();
-        if (kind === KIND.neighbors) this.#neighbors.beginReading();
-        if (kind === KIND.rules) this.#rules = [];
-        if (kind === KIND.routes) {
-          this.#routes.beginReading();
-          this.#leastOfReading = Infinity;
-          this.#readRoutesAt = undefined;
-          this.#hasTooManyRoutes = false;
-        }
-      },
-      onReadingEnds: (kind, complete) => {
-        this.#noteChange();
-        if (!complete) this.#disturbed++;
-        else if (kind === KIND.links) this.#neighbors.endReadingLinks();
-        else if (kind === KIND.neighbors) this.#neighbors.endReading();
-        else if (kind === KIND.rules) this.#applyRules();
-        else {
-          this.#leastOfRoutes = this.#leastOfReading;
-          this.#knowsLeast = true;
-          if (this.#hasTooManyRoutes) return;
-          this.#routes.endReading();
-          this.#hasRoutes = true;
-        }
-      },
-    };
+  /** Reads everything anew. */
+  #read(): void {
+    this.#readAt = undefined;
+    this.#neighbors.clear();
+    const take = (type: number, view: DataView, off: number, end: number) => this.#take(type, view, off, end);
+    if (!dump(MESSAGE.getLink, take) || !dump(MESSAGE.getNeighbor, take)) this.#readSoon();
+    this.#routes.read();
   }
 
-  #onMessage(type: number, flags: number, view: DataView, off: number, end: number, isChange: boolean): void {
-    if (isChange && type !== MESSAGE.newNeighbor && type !== MESSAGE.deleteNeighbor) this.#noteChange();
+  #readSoon(): void {
+    this.#readAt ??= (this.#nowMs + READ_AGAIN_MS) | 0;
+  }
+
+  #onChange(type: number, view: DataView, off: number, end: number): boolean {
+    const neighbor = this.#neighbor;
     switch (type) {
       case MESSAGE.newRoute:
-        if (!isClonedRoute(view, off, end) && readRoute(view, off, end, this.#route))
-          this.#addRoute(isChange && (flags & FLAG.replace) !== 0);
-        break;
       case MESSAGE.deleteRoute:
-        if (isClonedRoute(view, off, end) || !readRoute(view, off, end, this.#route)) break;
-        if (!this.#routes.delete(this.#route)) this.#readRoutes();
-        break;
-      case MESSAGE.newNeighbor:
-        if (!readNeighbor(view, off, end, this.#neighbor)) break;
-        this.#neighbors.set(this.#neighbor, this.#nowMs);
-        this.#waitingRoom.onNeighbor(this.#neighbor, isChange, this.#nowMs);
-        break;
-      case MESSAGE.deleteNeighbor:
-        if (readNeighbor(view, off, end, this.#neighbor)) this.#neighbors.delete(this.#neighbor);
-        break;
-      case MESSAGE.newLink:
-        if (readLink(view, off, end, this.#link) && this.#neighbors.setLink(this.#link))
-          this.#onLinkChanged();
-        break;
-      case MESSAGE.deleteLink:
-        if (!readLink(view, off, end, this.#link)) break;
-        this.#neighbors.deleteLink(this.#link.index);
-        this.#onLinkChanged();
-        break;
+        // What the kernel made of a route for one destination is no route of a table.
+        if (!isClonedRoute(view, off, end)) this.#routes.onChange(type, view, off, end);
+        return true;
       case MESSAGE.newRule:
-      case MESSAGE.deleteRule: {
-        if (isChange) {
-          this.#feed.want(KIND.rules);
-          break;
-        }
-        const rule = readRule(view, off, end);
-        if (rule !== undefined) this.#rules.push(rule);
-        break;
-      }
-      case MESSAGE.deleteAddress: // and with it, without a word, the IPv4 routes that prefer it as their source
-        this.#readRoutes();
-        break;
-      case MESSAGE.deleteNextHop: // likewise
-        if (this.#routes.usesObjects) this.#readRoutes();
-        break;
+      case MESSAGE.deleteRule:
+        this.#routes.onChange(type, view, off, end);
+        return true;
+      case MESSAGE.newNeighbor:
+        this.#take(type, view, off, end);
+        if (readNeighbor(view, off, end, neighbor) && !neighbor.hasMac && neighbor.isFailed)
+          this.#onFailed(neighbor);
+        return true;
+      case MESSAGE.deleteNeighbor:
+        return this.#take(type, view, off, end);
+      default: // interfaces, addresses, nexthop objects
+        this.#routes.onAnyChange();
+        return this.#take(type, view, off, end);
     }
   }
 
-  /**
-   * Without a word the kernel removes IPv4 routes over an interface that went down, or away, and changes the MTU of IPv6
-   * routes with that of their interface.
-   */
-  #onLinkChanged(): void {
-    if (this.#routes.mayUse(this.#link.index)) this.#readRoutes();
-  }
-
-  #addRoute(replaces: boolean): void {
-    const { mtu } = this.#route;
-    if (mtu > 0) {
-      this.#leastOfRoutes = Math.min(this.#leastOfRoutes, mtu);
-      this.#leastOfReading = Math.min(this.#leastOfReading, mtu);
+  #take(type: number, view: DataView, off: number, end: number): true {
+    const neighbors = this.#neighbors;
+    const neighbor = this.#neighbor;
+    const link = this.#link;
+    if (type === MESSAGE.newLink && readLink(view, off, end, link)) neighbors.setLink(link);
+    else if (type === MESSAGE.deleteLink && readLink(view, off, end, link)) neighbors.deleteLink(link.index);
+    else if (type === MESSAGE.deleteNeighbor && readNeighbor(view, off, end, neighbor))
+      neighbors.delete(neighbor);
+    else if (type === MESSAGE.newNeighbor && readNeighbor(view, off, end, neighbor)) {
+      neighbors.set(neighbor, this.#nowMs);
+      if (neighbor.hasMac) this.#unresolved.forget(neighbor.interfaceIndex, neighbor.address, this.#nowMs);
     }
-    if (this.#hasTooManyRoutes) return;
-    if (!this.#routes.add(this.#route, replaces)) this.#readRoutes();
-    if (this.#route.expiresIn > 0) this.#readRoutesIn(Math.min(this.#route.expiresIn, FARTHEST_END) * 10);
-    if (this.#routes.size > this.#maxRoutes) {
-      this.#hasTooManyRoutes = true;
-      this.#hasRoutes = false;
-      this.#routes.clear();
-      this.#readRoutesAt = undefined;
-      this.#readRoutesIn(TOO_MANY_MS);
-    }
+    return true;
   }
 
-  #noteChange(): void {
-    this.generation = (this.generation + 1) | 0;
-    this.#isLeastStale = true;
-  }
-
-  #readRoutes(): void {
-    if (!this.#hasTooManyRoutes) this.#feed.want(KIND.routes);
-  }
-
-  #readRoutesIn(ms: number): void {
-    const at = (this.#nowMs + ms) | 0;
-    if (this.#readRoutesAt === undefined || ((at - this.#readRoutesAt) | 0) < 0) this.#readRoutesAt = at;
-  }
-
-  #applyRules(): void {
-    const old = this.#exceptions;
-    this.#exceptions = exceptionsOf(this.#rules);
-    for (const { words, prefixLen, isV4 } of this.#exceptions) this.#routes.block(words, prefixLen, isV4);
-    for (const { words, prefixLen, isV4 } of old) this.#routes.unblock(words, prefixLen, isV4);
-    this.#hasRules = true;
+  /** The kernel gave a neighbor up; of several gateways it may take another one now. */
+  #onFailed({ interfaceIndex, address }: NeighborMessage): void {
+    this.#unresolved.fail(interfaceIndex, address, this.#nowMs);
+    const hop = this.#neighbors.find(interfaceIndex, address, 0);
+    if (hop !== NONE && this.#routes.isGateway(hop)) this.#routes.onAnyChange();
   }
 }
 
-function asIoError(error: unknown): unknown {
-  if (!(error instanceof SysError)) return error;
-  return new IoError(
-    `the kernel's routes cannot be read: ${error.message}`,
-    'the kernel must offer NETLINK_ROUTE sockets; a seccomp profile may forbid them',
-    error,
-  );
-}
+const ipLayerMessage = (what: string): string =>
+  `packets by routes that ${what} go through the kernel's IP layer instead of out at layer 2, about half as many per second`;

@@ -19,7 +19,6 @@ export const MESSAGE = {
   newRule: 32,
   deleteRule: 33,
   getRule: 34,
-  deleteNextHop: 105,
 } as const;
 
 /** RTNLGRP_ numbers: link, neighbors, IPv4 addresses, routes and rules, IPv6 routes and rules, nexthop objects. */
@@ -29,10 +28,8 @@ export const HOST_GROUPS: readonly number[] = [1, 5, 7, 8, 9, 11, 12, 19, 32];
 
 /** struct nlmsghdr: length (4), type (2), flags (2), sequence (4), port (4). */
 export const HEADER_LEN = 16;
-export const FLAG = { request: 1, interrupted: 0x10, replace: 0x100, dump: 0x300 } as const;
+export const FLAG = { request: 1, interrupted: 0x10, dump: 0x300, create: 0x400 } as const;
 
-export const TABLE_MAIN = 254;
-export const TABLE_LOCAL = 255;
 export const TYPE_UNICAST = 1;
 export const TYPE_LOCAL = 2;
 export const ETHERNET = 1; // ARPHRD_ETHER
@@ -45,6 +42,8 @@ const LINK_LEN = 16; // struct ifinfomsg
 const ROUTE_IS_CLONED = 0x200; // RTM_F_CLONED
 const NEIGHBOR_IS_PROXY = 8; // NTF_PROXY
 export const V4_PREFIX = 96; // bits that the v4-mapped form puts before an IPv4 address
+/** NUD_FAILED. */
+const STATE_FAILED = 0x20;
 const IFF_UP = 1;
 const IFF_RUNNING = 0x40;
 const IFF_NOARP = 0x80;
@@ -52,22 +51,20 @@ const IFF_NOARP = 0x80;
 export const ATTRIBUTE_LEN = 4; // struct rtattr: length (2), type (2)
 export const TYPE_MASK = 0x3fff; // without NLA_F_NESTED and NLA_F_NET_BYTEORDER
 
-export const RTA_DST = 1;
-const RTA = {
-  dst: RTA_DST,
+/** Of routes; a rule names its destination by the same number (FRA_DST). */
+export const RTA = {
+  dst: 1,
+  src: 2,
   oif: 4,
   gateway: 5,
-  priority: 6,
   metrics: 8,
-  multipath: 9,
   cacheInfo: 12,
-  table: 15,
   via: 18,
+  encapsulationType: 21,
+  ipProtocol: 27,
 } as const;
-const RTA_ENCAPSULATION_TYPE = 21;
-const RTA_NEXT_HOP_ID = 30;
 const RTAX_MTU = 2;
-const NDA = { dst: 1, linkAddress: 2 } as const;
+export const NDA = { dst: 1, linkAddress: 2 } as const;
 const IFLA = { address: 1, name: 3, mtu: 4, perFamily: 26 } as const;
 const IFLA_INET6_CONF = 2;
 /** Where the MTU of IPv6 is among the values of IFLA_INET6_CONF (DEVCONF_MTU6), in bytes. */
@@ -86,22 +83,17 @@ export function dumpRequest(type: number, sequence: number): Uint8Array {
 
 export class RouteMessage {
   isV4 = false;
-  table = 0;
   type = 0;
-  tos = 0;
   /** Of the four words: an IPv4 prefix has 96 bits more than its text says. */
   prefixLen = 0;
-  sourceLen = 0;
   readonly dst = new Int32Array(4);
   hasGateway = false;
   readonly gateway = new Int32Array(4);
-  /** 0: the message names none. */
+  /** 0: the message names none, or several. */
   interfaceIndex = 0;
-  /** An unsigned number in 32 bits. */
-  metric = 0;
-  isMultipath = false;
   isEncapsulated = false;
-  nextHopId = 0;
+  /** It is for some sources only. */
+  isBySource = false;
   /** Hundredths of a second from the message on; 0: it stays. Negative: it is not used any more. */
   expiresIn = 0;
   /** Largest packet that it takes, bytes; 0: its interface's. */
@@ -112,81 +104,44 @@ export class RouteMessage {
 export const isClonedRoute = (view: DataView, off: number, end: number): boolean =>
   off + ROUTE_LEN <= end && (view.getUint32(off + 8, true) & ROUTE_IS_CLONED) !== 0;
 
-/** Reads the body at [off, end) of a message about a route. False when it is none that we look at, or not sound. */
-export function readRoute(view: DataView, off: number, end: number, route: RouteMessage): boolean {
-  if (off + ROUTE_LEN > end) return false;
+/**
+ * Reads of the body at [off, end) of a message about a route or a rule which destinations it is for. False when it is of
+ * another family, or not sound.
+ */
+export function readPrefix(view: DataView, off: number, end: number, route: RouteMessage): boolean {
+  if (off + ROUTE_LEN > end) return false; // struct fib_rule_hdr is as long, and begins in the same way
   const family = view.getUint8(off);
   const length = view.getUint8(off + 1);
   if (family !== AF_INET && family !== AF_INET6) return false;
   const isV4 = family === AF_INET;
   if (length > (isV4 ? 32 : 128)) return false;
   route.isV4 = isV4;
+  route.isBySource = view.getUint8(off + 2) > 0;
   route.prefixLen = isV4 ? length + V4_PREFIX : length;
-  route.sourceLen = view.getUint8(off + 2);
-  route.tos = view.getUint8(off + 3);
-  route.table = view.getUint8(off + 4);
-  route.type = view.getUint8(off + 7);
   clear(route.dst, isV4);
-  clear(route.gateway, isV4);
-  route.hasGateway = false;
-  route.interfaceIndex = 0;
-  route.metric = 0;
-  route.isMultipath = false;
-  route.isEncapsulated = false;
-  route.nextHopId = 0;
-  route.expiresIn = 0;
-  route.mtu = 0;
-  for (let at = off + ROUTE_LEN; at + ATTRIBUTE_LEN <= end; ) {
-    const attributeLen = view.getUint16(at, true);
-    if (attributeLen < ATTRIBUTE_LEN || at + attributeLen > end) return false;
-    const value = at + ATTRIBUTE_LEN;
-    const valueLen = attributeLen - ATTRIBUTE_LEN;
-    switch (view.getUint16(at + 2, true) & TYPE_MASK) {
-      case RTA.dst:
-        if (!readAddress(view, value, valueLen, route.dst)) return false;
-        break;
-      case RTA.gateway:
-        if (!readAddress(view, value, valueLen, route.gateway)) return false;
-        route.hasGateway = true;
-        break;
-      case RTA.via: // struct rtvia: family (2), address
-        if (!readAddress(view, value + 2, valueLen - 2, route.gateway)) return false;
-        route.hasGateway = true;
-        break;
-      case RTA.oif:
-        if (valueLen < 4) return false;
-        route.interfaceIndex = view.getInt32(value, true);
-        break;
-      case RTA.priority:
-        if (valueLen < 4) return false;
-        route.metric = view.getInt32(value, true);
-        break;
-      case RTA.table:
-        if (valueLen < 4) return false;
-        route.table = view.getUint32(value, true);
-        break;
-      case RTA.cacheInfo: // struct rta_cacheinfo: references (4), last use (4), expires (4), ...
-        if (valueLen < 12) return false;
-        route.expiresIn = view.getInt32(value + 8, true);
-        break;
-      case RTA.metrics: {
-        const mtu = findAttribute(view, value, value + valueLen, RTAX_MTU);
-        if (mtu >= 0) route.mtu = view.getUint32(mtu, true);
-        break;
-      }
-      case RTA.multipath:
-        route.isMultipath = true;
-        break;
-      case RTA_ENCAPSULATION_TYPE:
-        route.isEncapsulated = true;
-        break;
-      case RTA_NEXT_HOP_ID:
-        if (valueLen < 4) return false;
-        route.nextHopId = view.getInt32(value, true);
-        break;
-    }
-    at += (attributeLen + 3) & ~3;
-  }
+  const dst = findAttribute(view, off + ROUTE_LEN, end, RTA.dst);
+  return dst < 0 ? length === 0 : readAddress(view, dst, lengthAt(view, dst), route.dst);
+}
+
+/** Reads the body at [off, end) of a message about a route. False when it is none that we look at, or not sound. */
+export function readRoute(view: DataView, off: number, end: number, route: RouteMessage): boolean {
+  if (!readPrefix(view, off, end, route)) return false;
+  route.type = view.getUint8(off + 7);
+  const find = (type: number) => findAttribute(view, off + ROUTE_LEN, end, type);
+  const oif = find(RTA.oif);
+  route.interfaceIndex = oif < 0 ? 0 : view.getInt32(oif, true);
+  const gateway = find(RTA.gateway);
+  const via = find(RTA.via); // struct rtvia: family (2), address
+  route.hasGateway = gateway >= 0 || via >= 0;
+  clear(route.gateway, route.isV4);
+  if (gateway >= 0 && !readAddress(view, gateway, lengthAt(view, gateway), route.gateway)) return false;
+  if (via >= 0 && !readAddress(view, via + 2, lengthAt(view, via) - 2, route.gateway)) return false;
+  const metrics = find(RTA.metrics);
+  const mtu = within(view, metrics, RTAX_MTU);
+  route.mtu = mtu < 0 ? 0 : view.getUint32(mtu, true);
+  const cacheInfo = find(RTA.cacheInfo); // struct rta_cacheinfo: references (4), last use (4), expires (4), ...
+  route.expiresIn = cacheInfo < 0 || lengthAt(view, cacheInfo) < 12 ? 0 : view.getInt32(cacheInfo + 8, true);
+  route.isEncapsulated = findAttribute(view, off + ROUTE_LEN, end, RTA.encapsulationType, 2) >= 0;
   return true;
 }
 
@@ -199,6 +154,11 @@ export class NeighborMessage {
   /** The first four bytes of the Ethernet address in network order, and the last two. */
   macHigh = 0;
   macLow = 0;
+
+  /** The kernel gave up asking for it. */
+  get isFailed(): boolean {
+    return (this.state & STATE_FAILED) !== 0;
+  }
 }
 
 /** As readRoute, of a message about a neighbor. Bridge entries and proxies are none. */
@@ -209,24 +169,15 @@ export function readNeighbor(view: DataView, off: number, end: number, neighbor:
   if (view.getUint8(off + 10) & NEIGHBOR_IS_PROXY) return false;
   neighbor.interfaceIndex = view.getInt32(off + 4, true);
   neighbor.state = view.getUint16(off + 8, true);
-  neighbor.hasMac = false;
-  let hasAddress = false;
-  for (let at = off + NEIGHBOR_LEN; at + ATTRIBUTE_LEN <= end; ) {
-    const attributeLen = view.getUint16(at, true);
-    if (attributeLen < ATTRIBUTE_LEN || at + attributeLen > end) return false;
-    const value = at + ATTRIBUTE_LEN;
-    const valueLen = attributeLen - ATTRIBUTE_LEN;
-    const type = view.getUint16(at + 2, true) & TYPE_MASK;
-    if (type === NDA.dst) {
-      hasAddress = readAddress(view, value, valueLen, neighbor.address);
-    } else if (type === NDA.linkAddress && valueLen === 6) {
-      neighbor.macHigh = view.getInt32(value);
-      neighbor.macLow = view.getUint16(value + 4);
-      neighbor.hasMac = neighbor.macHigh !== 0 || neighbor.macLow !== 0;
-    }
-    at += (attributeLen + 3) & ~3;
+  const mac = findAttribute(view, off + NEIGHBOR_LEN, end, NDA.linkAddress);
+  neighbor.hasMac = mac >= 0 && lengthAt(view, mac) === 6;
+  if (neighbor.hasMac) {
+    neighbor.macHigh = view.getInt32(mac);
+    neighbor.macLow = view.getUint16(mac + 4);
+    neighbor.hasMac = neighbor.macHigh !== 0 || neighbor.macLow !== 0;
   }
-  return hasAddress;
+  const dst = findAttribute(view, off + NEIGHBOR_LEN, end, NDA.dst);
+  return dst >= 0 && readAddress(view, dst, lengthAt(view, dst), neighbor.address);
 }
 
 export class LinkMessage {
@@ -257,42 +208,37 @@ export function readLink(view: DataView, off: number, end: number, link: LinkMes
   link.isUp = (flags & IFF_UP) !== 0;
   link.isRunning = link.isUp && (flags & IFF_RUNNING) !== 0;
   link.asksNeighbors = link.isEthernet && (flags & IFF_NOARP) === 0;
-  link.hasMac = false;
-  link.mtu = 0;
-  link.mtu6 = 0;
-  for (let at = off + LINK_LEN; at + ATTRIBUTE_LEN <= end; ) {
-    const attributeLen = view.getUint16(at, true);
-    if (attributeLen < ATTRIBUTE_LEN || at + attributeLen > end) return false;
-    const value = at + ATTRIBUTE_LEN;
-    const valueLen = attributeLen - ATTRIBUTE_LEN;
-    const type = view.getUint16(at + 2, true) & TYPE_MASK;
-    if (type === IFLA.address && valueLen === 6) {
-      link.hasMac = true;
-      link.macHigh = view.getInt32(value);
-      link.macLow = view.getUint16(value + 4);
-    } else if (type === IFLA.mtu && valueLen >= 4) {
-      link.mtu = view.getInt32(value, true);
-    } else if (type === IFLA.perFamily) {
-      const ipv6 = findAttribute(view, value, value + valueLen, AF_INET6);
-      const conf = ipv6 < 0 ? -1 : findAttribute(view, ipv6, ipv6 + lengthAt(view, ipv6), IFLA_INET6_CONF);
-      if (conf >= 0 && lengthAt(view, conf) >= MTU6_OFF + 4) link.mtu6 = view.getInt32(conf + MTU6_OFF, true);
-    }
-    at += (attributeLen + 3) & ~3;
+  const find = (type: number) => findAttribute(view, off + LINK_LEN, end, type);
+  const mac = find(IFLA.address);
+  link.hasMac = mac >= 0 && lengthAt(view, mac) === 6;
+  if (link.hasMac) {
+    link.macHigh = view.getInt32(mac);
+    link.macLow = view.getUint16(mac + 4);
   }
+  const mtu = find(IFLA.mtu);
+  link.mtu = mtu < 0 ? 0 : view.getInt32(mtu, true);
+  const families = find(IFLA.perFamily);
+  const ipv6 = within(view, families, AF_INET6);
+  const conf = within(view, ipv6, IFLA_INET6_CONF);
+  link.mtu6 = conf < 0 || lengthAt(view, conf) < MTU6_OFF + 4 ? 0 : view.getInt32(conf + MTU6_OFF, true);
   return true;
 }
 
 /** Where the value of the first attribute of a type begins among those at [off, end); -1: there is none of 4 bytes or more. */
-function findAttribute(view: DataView, off: number, end: number, type: number): number {
+function findAttribute(view: DataView, off: number, end: number, type: number, leastLen = 4): number {
   for (let at = off; at + ATTRIBUTE_LEN <= end; ) {
     const attributeLen = view.getUint16(at, true);
     if (attributeLen < ATTRIBUTE_LEN || at + attributeLen > end) return -1;
     const isIt = (view.getUint16(at + 2, true) & TYPE_MASK) === type;
-    if (isIt && attributeLen >= ATTRIBUTE_LEN + 4) return at + ATTRIBUTE_LEN;
+    if (isIt && attributeLen >= ATTRIBUTE_LEN + leastLen) return at + ATTRIBUTE_LEN;
     at += (attributeLen + 3) & ~3;
   }
   return -1;
 }
+
+/** The same among the attributes that are the value of another. */
+const within = (view: DataView, value: number, type: number): number =>
+  value < 0 ? -1 : findAttribute(view, value, value + lengthAt(view, value), type);
 
 /** Of the value that findAttribute found, bytes. */
 const lengthAt = (view: DataView, value: number): number =>

@@ -38,11 +38,6 @@ export function readAddresses(addresses: Int32Array, view: DataView, off: number
   for (let i = 0; i < 2 * ADDRESS_WORDS; i++) addresses[i] = view.getInt32(off + SRC + 4 * i);
 }
 
-/** Reads the destination into four words. */
-export function readDst(words: Int32Array, view: DataView, off: number): void {
-  for (let i = 0; i < ADDRESS_WORDS; i++) words[i] = view.getInt32(off + DST + 4 * i);
-}
-
 export function setPayloadLen(view: DataView, off: number, len: number): void {
   view.setUint16(off + PAYLOAD_LEN, len);
 }

@@ -82,6 +82,34 @@ for (const io of IOS) {
     });
   }
 
+  test(`${io.mode}: of two uplinks the answer leaves by that which a rule says for the VIP`, async (t) => {
+    const rig = await startRig(t, { io, servers: 1, lips: [LIPS[4][0]!] });
+    const servers = await rig.startServers();
+    const inClient = (command: string) => rig.topology.exec('client', command.split(' '));
+    ip(rig, `link add wan1 type veth peer name eth1 netns ${rig.topology.namespaces.client}`);
+    ip(rig, 'address add 10.3.0.1/24 dev wan1');
+    ip(rig, 'link set wan1 up');
+    inClient('sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.eth1.rp_filter=0');
+    inClient('ip address add 10.3.0.2/24 dev eth1');
+    inClient('ip link set eth1 up');
+    const sizes = [64, 64, 64];
+    const same = ['same', 'same', 'same'];
+    const answersBy = async (link: string) => {
+      const witness = await rig.watch('client', link, `udp and src host ${VIPS[4]}`, 'in');
+      assert.deepEqual((await rig.probe('exchange', { sizes })).results, same);
+      return (await witness.matching('udp')).count;
+    };
+    assert.equal(await answersBy('eth0'), 3);
+    ip(rig, 'route add default via 10.3.0.2 table 100');
+    ip(rig, `rule add from ${VIPS[4]} lookup 100`);
+    await until('the rule is followed', async () => (await answersBy('eth1')) === 3);
+    assert.equal(await answersBy('eth0'), 0);
+    ip(rig, `rule delete from ${VIPS[4]} lookup 100`);
+    await until('it is gone', async () => (await answersBy('eth0')) === 3);
+    assert.equal(await rig.metric('io_send_errors_total'), 0);
+    await Promise.all(servers.map((server) => server.end()));
+  });
+
   test(`${io.mode}: where the route to a client leads over another link, that one's MTU counts, smaller or larger`, async (t) => {
     const rig = await startRig(t, { io, clients: 2, servers: 1, lips: [LIPS[4][0]!] });
     const servers = await rig.startServers();

@@ -308,6 +308,33 @@ test('an unknown interface is an error that names those that exist', async (t) =
   assert.match(hint, /lo, .*eth9/);
 });
 
+test('an interface of a VRF is an error that says so', async (t) => {
+  const ns = host(t, { eth9: '10.1.0.1/24' });
+  try {
+    sh(`ip -n ${ns} link add red type vrf table 10 && ip -n ${ns} link set eth9 master red`);
+  } catch (error) {
+    assert.match(String(error), /Unknown device type/);
+    t.skip('this kernel has no VRFs');
+    return;
+  }
+  for (const wan of ['eth9', 'red']) {
+    const { message, hint } = await failure(t, ns, { vips: ['10.1.0.1'], lips: [], rips: ['10.1.0.2'], wan });
+    assert.equal(message, `the interface ${wan} is of a VRF`);
+    assert.match(hint, /ip link set/);
+  }
+});
+
+test('of a real server the route from a LIP counts, as a rule says', async (t) => {
+  const ns = host(t, { eth9: '10.1.0.1/24', eth8: '10.8.0.1/24' });
+  sh(`ip -n ${ns} route add 10.9.0.0/24 via 10.1.0.2`);
+  sh(`ip -n ${ns} route add 10.9.0.0/24 via 10.8.0.2 mtu 1400 table 100`);
+  sh(`ip -n ${ns} rule add from 10.8.0.1 lookup 100`);
+  const request = { vips: ['10.1.0.1'], rips: ['10.9.0.2'] };
+  const { mtuTowards } = await plan(t, ns, { ...request, lips: ['10.8.0.1'] });
+  assert.deepEqual(mtuTowards, { '10.9.0.2': 1400 });
+  assert.deepEqual((await plan(t, ns, { ...request, lips: ['10.1.0.1'] })).mtuTowards, { '10.9.0.2': 1500 });
+});
+
 test('an interface that is down is an error with the command that brings it up', async (t) => {
   const ns = host(t, { eth9: '10.1.0.1/24' });
   sh(`ip -n ${ns} link add eth5 type veth peer name eth5p`);

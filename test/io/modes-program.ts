@@ -53,7 +53,6 @@ const ios = report.map(
       },
       counters: new Float64Array(ioRows(ports.length) * IO_COUNTERS.length),
       onFailure: () => {},
-      onIpLayer: undefined,
       onSettled: () => {},
       nowMs,
       hops: new NextHops({ nowMs: nowMs() }),

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { sh } from '../io/namespaces.ts';
-import { addAddresses, addNeighbor, deviceIndex, macOf, routedHost, startFinder } from './next-hop.ts';
+import { addAddresses, addNeighbor, macOf, routedHost, startFinder } from './next-hop.ts';
 
 const NETWORKS = [1, 2, 3];
 const HOSTS = [2, 3, 4];
@@ -157,7 +157,7 @@ test('the next hop in a random table is the one that the kernel takes', async (t
   await finder.program.stop();
 });
 
-test('100,000 routes are read, and followed as they are added and removed', async (t) => {
+test('among 100,000 routes the kernel is asked, and they are followed as they are added and removed', async (t) => {
   const { ns } = routedHost(t, 2);
   for (const host of HOSTS) addNeighbor(ns, 1, host);
   const route = (i: number, host: number) =>
@@ -187,29 +187,6 @@ test('100,000 routes are read, and followed as they are added and removed', asyn
   await finder.program.stop();
 });
 
-test('what is read while it changes ends as it is', async (t) => {
-  const { ns } = routedHost(t, 2);
-  for (const host of HOSTS) addNeighbor(ns, 1, host);
-  const address = (i: number) => `20.0.${i >>> 8}.${i & 255}`;
-  // 7919 is a prime: the first numbers lie everywhere among the addresses.
-  const numbers = Array.from({ length: 30_000 }, (_, i) => (i * 7919) % 30_000);
-  const DELETED = 400;
-  const command = (what: string, of: readonly number[], host: number) =>
-    sh(`ip -n ${ns} -batch -`, of.map((i) => `route ${what} ${address(i)}/32 via 10.1.0.${host}`).join('\n'));
-  sh(`ip -n ${ns} route add default via 10.1.0.2`);
-  command('add', numbers, 3);
-  const finder = await startFinder(t, ns);
-  sh(`ip -n ${ns} link set e2 down`);
-  await finder.takeSome(2); // now reading, and what comes next has been written down by the kernel
-  command('delete', numbers.slice(0, DELETED), 3);
-  const addresses = numbers.slice(0, DELETED + 100).map(address);
-  assert.deepEqual(
-    await finder.macs(...addresses),
-    addresses.map((_, i) => macOf(1, i < DELETED ? 2 : 3)),
-  );
-  await finder.program.stop();
-});
-
 test('changes that the socket cannot hold are made up for by reading everything again', async (t) => {
   const { ns } = routedHost(t, 1);
   for (const host of HOSTS) addNeighbor(ns, 1, host);
@@ -225,20 +202,46 @@ test('changes that the socket cannot hold are made up for by reading everything 
   await finder.program.stop();
 });
 
-test('more routes than are held are left to the IP layer', async (t) => {
+test('with more prefixes than are kept a change of one counts, and of what it does not concern nothing is asked', async (t) => {
   const { ns } = routedHost(t, 1);
-  addNeighbor(ns, 1, 2);
-  sh(`ip -n ${ns} route add default via 10.1.0.2`);
-  const finder = await startFinder(t, ns, { maxRoutes: 100 });
-  assert.deepEqual(await finder.macs('198.51.100.1'), [macOf(1, 2)]);
-  const lines = (what: string) =>
-    Array.from({ length: 100 }, (_, i) => `route ${what} 20.0.0.${i}/32 via 10.1.0.2`);
-  sh(`ip -n ${ns} -batch -`, lines('add').join('\n'));
-  assert.deepEqual(await finder.macs('198.51.100.1', '20.0.0.1'), ['', '']);
-  assert.equal(await finder.reason(), 'more than 100 routes');
-  sh(`ip -n ${ns} -batch -`, lines('delete').join('\n'));
-  assert.deepEqual(await finder.find(['198.51.100.1'], 600_000), [
-    { ...(await finder.find(['10.1.0.2']))[0]!, device: deviceIndex(ns, 'e1') },
-  ]);
+  for (const host of HOSTS) addNeighbor(ns, 1, host);
+  const run = (text: string) => sh(`ip -n ${ns} ${text}`);
+  run('route add default via 10.1.0.2');
+  run('-6 route add default via fd00:1::2');
+  const finder = await startFinder(t, ns, { maxPrefixes: 4 });
+  const addresses = ['198.51.100.1', '203.0.113.1', '2001:db8::1'];
+  const [by2, by3, by4] = HOSTS.map((host) => macOf(1, host));
+  assert.deepEqual(await finder.macs(...addresses), [by2, by2, by2]);
+  const asked = await finder.asked();
+  assert.deepEqual(await finder.macs(...addresses), [by2, by2, by2]);
+  assert.equal(await finder.asked(), asked);
+  run('route add 198.51.100.0/24 via 10.1.0.3');
+  assert.deepEqual(await finder.macs(...addresses), [by3, by2, by2]);
+  assert.equal(await finder.asked(), asked + 1);
+  run('-6 route add 2001:db8::/32 via fd00:1::4');
+  assert.deepEqual(await finder.macs(...addresses), [by3, by2, by4]);
+  assert.equal(await finder.asked(), asked + 2);
+  run('route delete 198.51.100.0/24');
+  assert.deepEqual(await finder.macs(...addresses), [by2, by2, by4]);
+  run('rule add to 203.0.113.0/24 unreachable');
+  assert.deepEqual(await finder.macs(...addresses), [by2, '', by4]);
+  run('link set e1 down');
+  assert.deepEqual(await finder.macs(...addresses), ['', '', '']);
+  await finder.program.stop();
+});
+
+test('with few prefixes the kernel is asked once for all destinations between them', async (t) => {
+  const { ns } = routedHost(t, 1);
+  for (const host of HOSTS) addNeighbor(ns, 1, host);
+  sh(`ip -n ${ns} route add default via 10.1.0.2 && ip -n ${ns} route add 20.1.0.0/16 via 10.1.0.3`);
+  const finder = await startFinder(t, ns);
+  await finder.macs('198.51.100.1', '20.1.0.1');
+  const asked = await finder.asked();
+  const many = Array.from({ length: 200 }, (_, n) => `20.${n % 4}.7.${n}`);
+  assert.deepEqual(
+    await finder.macs(...many),
+    many.map((_, n) => macOf(1, n % 4 === 1 ? 3 : 2)),
+  );
+  assert.equal(await finder.asked(), asked);
   await finder.program.stop();
 });

@@ -7,18 +7,19 @@ import { IO_COUNTERS, SIDE } from '../../src/io/packet-io.ts';
 import { RawSender } from '../../src/io/raw-sender.ts';
 import { NextHops } from '../../src/route/next-hop.ts';
 import { Paths } from '../../src/route/paths.ts';
+import { RouteQuery } from '../../src/route/route-query.ts';
 import { openRawSocket } from '../../src/sys/raw-socket.ts';
 import { parseAddressInto } from '../../src/wire/address.ts';
 import { Frame } from '../../src/wire/frame.ts';
 
 export interface Question {
   find?: string[];
+  /** Whom packets are from; if not said, 192.0.2.1 and 2001:db8:ffff::1. */
+  from?: string | undefined;
   watch?: true;
   send?: string[];
   /** How often to look for each address; the last answer counts. 1 if not said. */
   times?: number;
-  /** How often to take in what the kernel announced; if not said, until there is nothing any more. */
-  updates?: number;
   /** Look for the ports and MTUs towards these. */
   paths?: string[];
   nowMs: number;
@@ -36,15 +37,27 @@ export interface Hop {
 }
 export interface Answer {
   hops: (Hop | null)[];
-  reason: string;
+  /** How often the kernel was asked about a route so far. */
+  asked: number;
+  /** What the operator was told so far. */
+  told: string[];
   paths: Towards[];
   leastMtu: number;
 }
 
 const ENOUGH_UPDATES = 2_000;
+/** After so many milliseconds a change counts. */
+const GATHERED_MS = 200;
 const ETHERTYPE = 0x86dd;
-const options = JSON.parse(process.argv[2]!) as { maxRoutes?: number; ports?: string[] };
-const hops = new NextHops({ nowMs: 0, ...options });
+const options = JSON.parse(process.argv[2]!) as { maxPrefixes?: number; ports?: string[] };
+const told: string[] = [];
+let asked = 0;
+const { askTable } = RouteQuery.prototype;
+RouteQuery.prototype.askTable = function (...question) {
+  asked++;
+  return askTable.apply(this, question);
+};
+const hops = new NextHops({ nowMs: 0, ...options, onIpLayer: (message) => told.push(message) });
 const ports = (options.ports ?? []).map((name) => ({
   name,
   side: SIDE.both,
@@ -54,7 +67,8 @@ const ports = (options.ports ?? []).map((name) => ({
 }));
 const paths = new Paths(hops, ports);
 const sender = new RawSender(openRawSocket, hops, new Float64Array(IO_COUNTERS.length), 0);
-const words = new Int32Array(4);
+/** Source and destination. */
+const pair = new Int32Array(8);
 const view = new DataView(new ArrayBuffer(32));
 const macAt = (off: number) =>
   Buffer.from(view.buffer, off, 6)
@@ -64,7 +78,7 @@ const macAt = (off: number) =>
 createInterface({ input: process.stdin })
   .on('line', (line) => {
     const question = JSON.parse(line) as Question;
-    const { find = [], watch, send, times = 1, updates = ENOUGH_UPDATES, nowMs } = question;
+    const { find = [], from, watch, send, times = 1, nowMs } = question;
     if (watch) {
       const poll = koffi.node.poll(hops.fd, { readable: true }, () => {
         poll.close();
@@ -79,11 +93,13 @@ createInterface({ input: process.stdin })
       console.log(JSON.stringify({ sent }));
       return;
     }
-    for (let left = updates; left > 0; left--) hops.update(nowMs);
+    for (let left = ENOUGH_UPDATES; left > 0; left--) hops.update((nowMs - GATHERED_MS) | 0);
+    hops.update(nowMs);
     const found: Answer = {
-      hops: find.map((ip) => hopTo(ip, nowMs, times)),
-      reason: hops.reasons().join('; '),
-      paths: (question.paths ?? []).map((ip) => pathTo(ip, times)),
+      hops: find.map((ip) => hopTo(ip, from, nowMs, times)),
+      asked,
+      told,
+      paths: (question.paths ?? []).map((ip) => pathTo(ip, from, times)),
       leastMtu: paths.leastMtu,
     };
     console.log(JSON.stringify({ found }));
@@ -95,17 +111,22 @@ createInterface({ input: process.stdin })
   });
 console.log(JSON.stringify({ ready: true }));
 
-function pathTo(ip: string, times: number): Towards {
-  parseAddressInto(words, 0, ip);
-  let mtu = 0;
-  for (let left = times; left > 0; left--) mtu = paths.mtuTowards(words, 0);
-  return { port: ports[paths.portTowards(words, 0)]?.name ?? '', mtu };
+function setPair(to: string, from: string | undefined): void {
+  parseAddressInto(pair, 0, from ?? (to.includes(':') ? '2001:db8:ffff::1' : '192.0.2.1'));
+  parseAddressInto(pair, 4, to);
 }
 
-function hopTo(ip: string, nowMs: number, times: number): Hop | null {
-  parseAddressInto(words, 0, ip);
+function pathTo(ip: string, from: string | undefined, times: number): Towards {
+  setPair(ip, from);
+  let mtu = 0;
+  for (let left = times; left > 0; left--) mtu = paths.mtuTowards(pair, 4, pair, 0);
+  return { port: ports[paths.portTowards(pair, 4, pair, 0)]?.name ?? '', mtu };
+}
+
+function hopTo(ip: string, from: string | undefined, nowMs: number, times: number): Hop | null {
+  setPair(ip, from);
   let hop = -1;
-  for (let left = times; left > 0; left--) hop = hops.find(words, 0, nowMs);
+  for (let left = times; left > 0; left--) hop = hops.find(pair, nowMs);
   if (hop < 0) return null;
   hops.writeHeader(hop, view, 16, ETHERTYPE);
   if (view.getUint16(14) !== ETHERTYPE) throw new Error('no ethertype');

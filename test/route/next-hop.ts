@@ -50,11 +50,14 @@ export interface Finder {
   find(addresses: readonly string[], laterMs?: number): Promise<(Hop | null)[]>;
   /** The Ethernet addresses that packets to these addresses are sent to; '' when they are left to the IP layer. */
   macs(...addresses: string[]): Promise<string[]>;
+  /** The same from this source. */
+  macsFrom(from: string, ...addresses: string[]): Promise<string[]>;
   /** The interface and MTU towards each of these addresses, as `e1 1500`; the least MTU of all. */
   paths(...addresses: string[]): Promise<{ paths: string[]; leastMtu: number }>;
-  /** Takes in only a part of what the kernel announced. */
-  takeSome(updates: number): Promise<void>;
-  reason(): Promise<string>;
+  /** How often the kernel was asked about a route so far. */
+  asked(): Promise<number>;
+  /** What the operator was told so far of routes through the IP layer. */
+  told(): Promise<string[]>;
 }
 
 export async function startFinder(t: Cleanup, ns: string, options: object = {}): Promise<Finder> {
@@ -71,12 +74,14 @@ export async function startFinder(t: Cleanup, ns: string, options: object = {}):
     find: async (addresses, laterMs) => (await ask(addresses, laterMs)).hops,
     macs: async (...addresses) =>
       (await ask(addresses, 1_000, { times: OFTEN })).hops.map((hop) => hop?.dst ?? ''),
+    macsFrom: async (from, ...addresses) =>
+      (await ask(addresses, 1_000, { times: OFTEN, from })).hops.map((hop) => hop?.dst ?? ''),
     paths: async (...addresses) => {
       const { paths, leastMtu } = await ask([], 1_000, { paths: addresses, times: OFTEN });
       return { paths: paths.map(({ port, mtu }) => `${port} ${mtu}`.trim()), leastMtu };
     },
-    takeSome: async (updates) => void (await ask([], 1_000, { updates })),
-    reason: async () => (await ask([])).reason,
+    asked: async () => (await ask([])).asked,
+    told: async () => (await ask([])).told,
   };
 }
 

@@ -1,7 +1,7 @@
 // How many packets may wait for a neighbor that has not answered.
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { ANY_INTERFACE, Unresolved } from '../../src/route/unresolved.ts';
+import { Unresolved } from '../../src/route/unresolved.ts';
 
 const [DEVICE, OTHER_DEVICE] = [3, 4];
 const address = (last: number) => Int32Array.of(0, 0, 0xffff, 0x0a020000 | last);
@@ -40,18 +40,6 @@ test('one that answered is asked for the first time when it is asked again', () 
   assert.equal(admitted(unresolved, address(1), 1_100), 64);
 });
 
-test('where it is not known who is asked, only one that has just been given up is limited', () => {
-  const unresolved = new Unresolved();
-  const sentTo = (nowMs: number) =>
-    Array.from({ length: 100 }, () => unresolved.admitsUnlessFailed(address(1), 0, nowMs)).filter(Boolean)
-      .length;
-  assert.equal(sentTo(1_000), 100);
-  unresolved.fail(DEVICE, address(1), 1_000);
-  assert.equal(sentTo(1_000), 3);
-  assert.equal(sentTo(4_999), 0);
-  assert.equal(sentTo(5_000), 100, 'nobody was asked since');
-});
-
 test('two hundred neighbors have room of their own each, whatever the clock says', () => {
   for (const nowMs of [0, 0x7fff_ff00, -0x8000_0000, -100]) {
     const unresolved = new Unresolved();
@@ -64,26 +52,5 @@ test('two hundred neighbors have room of their own each, whatever the clock says
     assert.equal(admitted(unresolved, address(1), (nowMs + 4_000) | 0), 64);
     assert.equal(admitted(unresolved, address(2), (nowMs + 0x7fff_ffff) | 0), 64);
     assert.equal(admitted(unresolved, address(3), (nowMs - 0x7fff_ffff) | 0), 64);
-  }
-});
-
-test('of an address that is not known to be a neighbor the kernel is asked when it gets many packets, and not at once again', () => {
-  const unresolved = new Unresolved();
-  const sentTo = (nowMs: number) =>
-    Array.from({ length: 100 }, () => unresolved.admits(ANY_INTERFACE, address(1), 0, nowMs)).filter(Boolean)
-      .length;
-  for (const start of [0, 0x7fff_ffe0]) {
-    const at = (ms: number) => (start + ms) | 0;
-    assert.ok(!unresolved.mayAsk(address(1), 0, at(0)));
-    assert.equal(sentTo(at(0)), 64);
-    assert.ok(unresolved.mayAsk(address(1), 0, at(1)));
-    assert.ok(!unresolved.mayAsk(address(1), 0, at(50)));
-    assert.ok(unresolved.mayAsk(address(1), 0, at(51)));
-    assert.equal(sentTo(at(51)), 0);
-    unresolved.letPass(address(1), 0, at(51));
-    assert.equal(sentTo(at(3_999)), 100);
-    assert.equal(sentTo(at(4_000)), 64);
-    unresolved.forget(DEVICE, address(1), at(4_001));
-    assert.equal(sentTo(at(4_001)), 64, 'it answered');
   }
 });

@@ -105,7 +105,6 @@ const options: Omit<IoOptions, 'hops'> = {
   onPacket,
   counters: disturbed(),
   onFailure: (message) => failures.push(message),
-  onIpLayer: (message) => failures.push(message),
   onSettled: () => {},
   nowMs: () => performance.now() | 0,
   others: [],
@@ -116,7 +115,8 @@ const ringOptions = {
   busyPoll: spec.busyPoll ?? false,
 };
 const open = (): PacketIo => {
-  const all = { ...options, hops: new NextHops({ nowMs: options.nowMs() }) };
+  const onIpLayer = (message: string) => failures.push(message);
+  const all = { ...options, hops: new NextHops({ nowMs: options.nowMs(), onIpLayer }) };
   return rings === undefined
     ? openPcapIo({ ...all, filters, bufferSize: 64 << 20 })
     : openRingIo({ ...all, ...ringOptions }, rings.sockets);
