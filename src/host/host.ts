@@ -1,7 +1,8 @@
 // What the proxy needs to know of its host before it starts: on which interfaces clients and real servers are, how
 // large packets to each real server may be, and which VIPs and LIPs nobody would answer ARP or neighbor solicitations for.
 // Addresses of both families, in canonical text. It only looks.
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, readlinkSync } from 'node:fs';
+import { basename } from 'node:path';
 import { setImmediate as turnOfOthers } from 'node:timers/promises';
 import { type IoPort, SIDE } from '../io/packet-io.ts';
 import { LEAST_MTU } from '../route/route-mtu.ts';
@@ -290,6 +291,15 @@ function operationalState(name: string): string {
   }
 }
 
+/** The bridge that an interface is a port of; '': of none. */
+function masterOf(name: string): string {
+  try {
+    return basename(readlinkSync(`/sys/class/net/${name}/master`));
+  } catch {
+    return '';
+  }
+}
+
 /** Default routes of the VIPs' families out of a port that only real servers are behind: clients there are none. */
 export function defaultRoutesAstray(ports: readonly IoPort[], vips: readonly string[]): string[] {
   const found: string[] = [];
@@ -297,10 +307,13 @@ export function defaultRoutesAstray(ports: readonly IoPort[], vips: readonly str
   try {
     for (const family of new Set(vips.map(familyOf))) {
       const index = findDefaultInterface(family, query);
-      const port = ports.find(({ name }) => if_nametoindex(name) === index);
-      if (index === undefined || port === undefined || (port.side & SIDE.wan) !== 0) continue;
+      if (index === undefined) continue;
+      const through = ports.filter(({ name }) =>
+        [name, masterOf(name)].some((one) => if_nametoindex(one) === index),
+      );
+      if (through.length === 0 || through.some(({ side }) => (side & SIDE.wan) !== 0)) continue;
       found.push(
-        `the IPv${family} default route leads out of ${port.name}, which only real servers are behind: clients that it leads to are not served (bad_source)`,
+        `the IPv${family} default route leads out of ${through[0]!.name}, which only real servers are behind: clients that it leads to are not served (bad_source)`,
       );
     }
   } finally {

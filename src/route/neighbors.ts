@@ -37,6 +37,7 @@ interface Link {
   mtu: number;
   /** Largest IPv6 packet. */
   mtu6: number;
+  master: number;
 }
 
 export class Neighbors {
@@ -166,6 +167,11 @@ export class Neighbors {
     return link === undefined ? 0 : isV4 ? link.mtu : link.mtu6;
   }
 
+  /** Index of the bridge that an interface is a port of; 0: of none. */
+  masterOfLink(index: number): number {
+    return this.#links.get(index)?.master ?? 0;
+  }
+
   /** The least of all interfaces that are up. */
   get leastMtu(): number {
     let least = Infinity;
@@ -188,6 +194,7 @@ export class Neighbors {
       macLow: message.hasMac ? message.macLow : (old?.macLow ?? 0),
       mtu,
       mtu6: Math.min(mtu, mtu6),
+      master: message.master,
     });
     this.#prepareAllOf(message.index);
   }

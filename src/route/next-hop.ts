@@ -140,6 +140,11 @@ export class NextHops {
     return this.#routes.isBySource;
   }
 
+  /** See Neighbors. */
+  masterOfLink(interfaceIndex: number): number {
+    return this.#neighbors.masterOfLink(interfaceIndex);
+  }
+
   /** Largest packet of the family that the interface carries, bytes; 0: it is not known. */
   mtuOfLink(interfaceIndex: number, isV4: boolean): number {
     return this.#neighbors.mtuOfLink(interfaceIndex, isV4);

@@ -10,13 +10,14 @@ import type { Route } from './routes.ts';
 
 export class Paths {
   readonly #hops: NextHops;
-  readonly #portOf = new Map<number, number>();
+  /** Interface indices. */
+  readonly #ports: readonly number[];
   readonly #pair = new Int32Array(PAIR_WORDS);
 
   /** `hops` are kept current, and closed, by whoever made them. Throws an IoError. */
   constructor(hops: NextHops, ports: readonly IoPort[]) {
     this.#hops = hops;
-    for (const [index, { name }] of ports.entries()) this.#portOf.set(interfaceIndex(name), index);
+    this.#ports = ports.map(({ name }) => interfaceIndex(name));
   }
 
   /** IP packets of up to so many bytes go anywhere. */
@@ -35,7 +36,21 @@ export class Paths {
   /** Index of the port that such packets leave by; -1: of none. */
   portTowards(to: Int32Array, toAt: number, from: Int32Array, fromAt: number): number {
     const { isRouted, interfaceIndex } = this.#routeTo(to, toAt, from, fromAt);
-    return isRouted ? (this.#portOf.get(interfaceIndex) ?? -1) : -1;
+    return isRouted ? this.#portOf(interfaceIndex) : -1;
+  }
+
+  /** A route leads over a bridge, and what it carries over a port of that: over which one cannot be told where it has two of ours. */
+  #portOf(interfaceIndex: number): number {
+    const ports = this.#ports;
+    const own = ports.indexOf(interfaceIndex);
+    if (own >= 0) return own;
+    let behind = -1;
+    for (let i = 0; i < ports.length; i++) {
+      if (this.#hops.masterOfLink(ports[i]!) !== interfaceIndex) continue;
+      if (behind >= 0) return -1;
+      behind = i;
+    }
+    return behind;
   }
 
   #routeTo(to: Int32Array, toAt: number, from: Int32Array, fromAt: number): Route {

@@ -65,7 +65,7 @@ export const RTA = {
 } as const;
 const RTAX_MTU = 2;
 export const NDA = { dst: 1, linkAddress: 2 } as const;
-const IFLA = { address: 1, name: 3, mtu: 4, perFamily: 26 } as const;
+const IFLA = { address: 1, name: 3, mtu: 4, master: 10, perFamily: 26 } as const;
 const IFLA_INET6_CONF = 2;
 /** Where the MTU of IPv6 is among the values of IFLA_INET6_CONF (DEVCONF_MTU6), in bytes. */
 const MTU6_OFF = 8;
@@ -197,6 +197,8 @@ export class LinkMessage {
   mtu = 0;
   /** Of IPv6, which a router may have made smaller. 0: not said. */
   mtu6 = 0;
+  /** Index of the bridge, bond or VRF that it is a port of; 0: of none. */
+  master = 0;
 }
 
 /** As readRoute, of a message about an interface. What a bridge says about its ports is none. */
@@ -217,6 +219,8 @@ export function readLink(view: DataView, off: number, end: number, link: LinkMes
   }
   const mtu = find(IFLA.mtu);
   link.mtu = mtu < 0 ? 0 : view.getInt32(mtu, true);
+  const master = find(IFLA.master);
+  link.master = master < 0 ? 0 : view.getInt32(master, true);
   const families = find(IFLA.perFamily);
   const ipv6 = within(view, families, AF_INET6);
   const conf = within(view, ipv6, IFLA_INET6_CONF);

@@ -36,6 +36,20 @@ test('the MTU of a route counts before that of its interface, in both families, 
   });
 });
 
+test('what a route sends over a bridge leaves by the port that is captured, if it is one', async (t) => {
+  const { run, finder } = await host(t);
+  run('link add br9 type bridge');
+  run('link set e1 master br9');
+  run('address add 10.99.0.1/24 dev br9');
+  run('link set br9 up');
+  const look = async () => (await finder.paths('10.99.0.9')).paths;
+  assert.deepEqual(await look(), ['e1 1500']);
+  run('link set e2 master br9');
+  assert.deepEqual(await look(), ['1500'], 'that of two it cannot tell');
+  run('link set e1 nomaster');
+  assert.deepEqual(await look(), ['e2 1500']);
+});
+
 test('a route that changes its MTU, and an interface that does, are followed', async (t) => {
   const { run, finder } = await host(t);
   run('route add 10.40.0.0/16 via 10.1.0.2');

@@ -113,6 +113,7 @@ test('a neighbor, an interface and a rule are read', () => {
       isRunning: true,
       mtu: 1500,
       mtu6: 1400,
+      master: 0,
       ...mac,
     },
   );
