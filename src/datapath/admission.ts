@@ -34,7 +34,7 @@ export class Admission {
   readonly #prefixes: Float64Array;
   readonly #buckets: Int32Array;
   readonly #counters: readonly Float64Array[];
-  #services: readonly (Door | undefined)[];
+  #services: readonly (AccessPolicy | undefined)[];
   /** Of the client that was judged last. */
   #isUnseen = false;
   /** The memory was used by nobody before: sessions in it were read from a file. */
@@ -56,7 +56,7 @@ export class Admission {
     this.#prefixes = clientPrefixes;
     this.#buckets = buckets;
     this.#counters = counters;
-    this.#services = byIndex(services, (plan) => new Door(plan, buckets, undefined));
+    this.#services = byIndex(services, (plan) => new AccessPolicy(plan, buckets, undefined));
   }
 
   /** Forgets some of what is long over. */
@@ -80,12 +80,14 @@ export class Admission {
    */
   update(services: readonly AdmissionPlan[], records: Int32Array, slots: number): void {
     const before = this.#services;
-    const after = byIndex(services, (plan) => new Door(plan, this.#buckets, before[plan.index]));
+    const after = byIndex(services, (plan) => new AccessPolicy(plan, this.#buckets, before[plan.index]));
     this.#services = after;
     const isOutdated = this.#outdated();
-    const isCountedAnew = after.map((door, index) => isOutdated[index] || isLimitNew(before[index], door));
-    const unseen = (doors: readonly (Door | undefined)[]): number => {
-      const isLimited = doors.map((door, index) => isCountedAnew[index] && hasSessionLimit(door));
+    const isCountedAnew = after.map(
+      (policy, index) => isOutdated[index] || isLimitNew(before[index], policy),
+    );
+    const unseen = (policies: readonly (AccessPolicy | undefined)[]): number => {
+      const isLimited = policies.map((policy, index) => isCountedAnew[index] && hasSessionLimit(policy));
       let count = 0;
       for (let base = 0; base < slots * SESSION_WORDS; base += SESSION_WORDS)
         if (isUsed(records, base) && isLimited[serviceOf(records, base)] && !isCounted(records, base))
@@ -108,18 +110,18 @@ export class Admission {
    */
   judge(serviceIndex: number, packet: Packet, nowMs: number): Verdict {
     this.#isUnseen = false;
-    const door = this.#services[serviceIndex];
-    if (door === undefined || !door.isGuarded) return VERDICT.forward;
-    if (door.rules !== undefined && !door.rules.allows(packet.addresses, 0)) return DROP.denied;
-    const { sessions, newSessions } = door.limits;
+    const policy = this.#services[serviceIndex];
+    if (policy === undefined || !policy.isGuarded) return VERDICT.forward;
+    if (policy.rules !== undefined && !policy.rules.allows(packet.addresses, 0)) return DROP.denied;
+    const { sessions, newSessions } = policy.limits;
     if (sessions > 0 && this.#sessionsOf(serviceIndex) >= sessions) return DROP.session_limit;
-    if (newSessions > 0 && !door.bucket.take(nowMs)) return DROP.new_session_limit;
-    const { sessionsPerClient, newSessionsPerClient, prefixV4, prefixV6 } = door.limits;
+    if (newSessions > 0 && !policy.bucket.take(nowMs)) return DROP.new_session_limit;
+    const { sessionsPerClient, newSessionsPerClient, prefixV4, prefixV6 } = policy.limits;
     if (sessionsPerClient > 0 || newSessionsPerClient > 0) {
       this.#clients.select(serviceIndex, packet.addresses, 0, prefixV4, prefixV6);
       const judged = this.#clients.judge(sessionsPerClient, newSessionsPerClient, nowMs);
       if (judged === CLIENT_HAS_TOO_MANY || judged === CLIENT_IS_TOO_FAST) {
-        if (newSessions > 0) door.bucket.give();
+        if (newSessions > 0) policy.bucket.give();
         return judged === CLIENT_HAS_TOO_MANY ? DROP.client_session_limit : DROP.client_new_session_limit;
       }
       this.#isUnseen = judged === CLIENT_IS_UNSEEN;
@@ -143,8 +145,8 @@ export class Admission {
 
   /** The session of the client that was judged last was opened: its record is whole. */
   opened(serviceIndex: number, records: Int32Array, base: number): void {
-    const door = this.#services[serviceIndex];
-    if (hasSessionLimit(door)) {
+    const policy = this.#services[serviceIndex];
+    if (hasSessionLimit(policy)) {
       this.#open(records, base);
       if (!isCounted(records, base)) this.#isUnseen = true;
     }
@@ -158,8 +160,8 @@ export class Admission {
 
   /** A session became normal: its client was answered. */
   answered(serviceIndex: number, records: Int32Array, base: number, nowMs: number): void {
-    const door = this.#services[serviceIndex];
-    if (door !== undefined) this.#answer(records, base, nowMs);
+    const policy = this.#services[serviceIndex];
+    if (policy !== undefined) this.#answer(records, base, nowMs);
   }
 
   /**
@@ -174,17 +176,17 @@ export class Admission {
   }
 
   #restored(serviceIndex: number, records: Int32Array, base: number): void {
-    const door = this.#services[serviceIndex];
-    if (door === undefined || isCounted(records, base)) return;
+    const policy = this.#services[serviceIndex];
+    if (policy === undefined || isCounted(records, base)) return;
     if (isNormal(records, base)) this.#answer(records, base, records[base + LAST_SEEN]);
-    else if (hasSessionLimit(door)) this.#open(records, base);
+    else if (hasSessionLimit(policy)) this.#open(records, base);
   }
 
   /** Whether a real server answered the client not long ago: 10 minutes after its last answered session ended. */
   isKnown(serviceIndex: number, addresses: Int32Array, at: number, nowMs: number): boolean {
-    const door = this.#services[serviceIndex];
-    if (door === undefined) return false;
-    this.#clients.select(serviceIndex, addresses, at, door.limits.prefixV4, door.limits.prefixV6);
+    const policy = this.#services[serviceIndex];
+    if (policy === undefined) return false;
+    this.#clients.select(serviceIndex, addresses, at, policy.limits.prefixV4, policy.limits.prefixV6);
     return this.#clients.isKnown(nowMs);
   }
 
@@ -243,7 +245,7 @@ const isCounted = (records: Int32Array, base: number): boolean =>
   (records[base + LPORT_FLAGS] & FLAG_COUNTED) !== 0;
 
 /** The lists and limits of one service. */
-class Door {
+class AccessPolicy {
   readonly limits: LimitsPlan;
   readonly rules: ClientRules | undefined;
   readonly isGuarded: boolean;
@@ -252,7 +254,11 @@ class Door {
   readonly #deny: readonly string[];
 
   /** `before` is the same service until now. */
-  constructor({ index, limits, allow, deny }: AdmissionPlan, buckets: Int32Array, before: Door | undefined) {
+  constructor(
+    { index, limits, allow, deny }: AdmissionPlan,
+    buckets: Int32Array,
+    before: AccessPolicy | undefined,
+  ) {
     this.limits = limits;
     this.bucket = new Bucket(buckets, index * BUCKET_WORDS, limits.newSessions);
     this.isGuarded =
@@ -272,24 +278,24 @@ class Door {
 const NO_PREFIXES = 0;
 
 /** What makes a client of a service, in a cell: the prefix of IPv4 in the upper bits, that of IPv6 in the lower 8. */
-const prefixesOf = (door: Door | undefined): number =>
-  door === undefined ? NO_PREFIXES : (door.limits.prefixV4 << 8) | door.limits.prefixV6;
+const prefixesOf = (policy: AccessPolicy | undefined): number =>
+  policy === undefined ? NO_PREFIXES : (policy.limits.prefixV4 << 8) | policy.limits.prefixV6;
 
 /** Whether each session of a client counts. */
-const hasSessionLimit = (door: Door | undefined): boolean =>
-  door !== undefined && door.limits.sessionsPerClient > 0;
+const hasSessionLimit = (policy: AccessPolicy | undefined): boolean =>
+  policy !== undefined && policy.limits.sessionsPerClient > 0;
 
 /** Whether sessions that were not counted must be. */
-const isLimitNew = (before: Door | undefined, after: Door | undefined): boolean =>
+const isLimitNew = (before: AccessPolicy | undefined, after: AccessPolicy | undefined): boolean =>
   before?.limits.sessionsPerClient === 0 && after !== undefined && after.limits.sessionsPerClient > 0;
 
 function byIndex(
   services: readonly AdmissionPlan[],
-  make: (plan: AdmissionPlan) => Door,
-): (Door | undefined)[] {
-  const doors: (Door | undefined)[] = [];
-  for (const plan of services) doors[plan.index] = make(plan);
-  return doors;
+  make: (plan: AdmissionPlan) => AccessPolicy,
+): (AccessPolicy | undefined)[] {
+  const policies: (AccessPolicy | undefined)[] = [];
+  for (const plan of services) policies[plan.index] = make(plan);
+  return policies;
 }
 
 const isSame = (a: readonly string[], b: readonly string[]): boolean =>

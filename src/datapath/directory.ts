@@ -4,7 +4,7 @@ import type { Persistence } from '../service/persistence.ts';
 import type { RealServerPlan, ServicePlan } from '../service/plan.ts';
 import { RealServer } from '../service/real-server.ts';
 import type { Share } from '../service/scheduler/scheduler.ts';
-import { type Choosing, Service } from '../service/service.ts';
+import { type SchedulingState, Service } from '../service/service.ts';
 import type { Leg } from '../session/leg.ts';
 import { LportPool, lportsOf } from '../session/lport-pool.ts';
 import { uoaForms } from '../uoa/dialect.ts';
@@ -35,7 +35,7 @@ export class Directory {
   legs: readonly (Leg | undefined)[] = [];
   addresses = new AddressBook({ services: [] });
   readonly #memory: DatapathMemory;
-  readonly #choosing: Choosing;
+  readonly #schedulingState: SchedulingState;
   readonly #drawLport: (count: number) => number;
   readonly #all: readonly DatapathMemory[];
   readonly #share: Share;
@@ -62,7 +62,7 @@ export class Directory {
     this.#pulsesAt = new Int32Array(share.workers);
     this.#drawLport = drawLport;
     const { control, turns, weights } = memory.common;
-    this.#choosing = {
+    this.#schedulingState = {
       weights,
       weightsVersion: control,
       sessionsOf: (index) => {
@@ -82,7 +82,10 @@ export class Directory {
 
   /** Sessions of what is there no more must be ended after it. */
   apply(plan: DatapathPlan): void {
-    this.#choosing.persistence.longestMs = Math.max(0, ...plan.services.map((one) => one.persistenceMs));
+    this.#schedulingState.persistence.longestMs = Math.max(
+      0,
+      ...plan.services.map((one) => one.persistenceMs),
+    );
     this.ports = plan.ports;
     this.wanMtu = Math.min(plan.wanMtu, LEN_MAX);
     const pools = new Map<string, LportPool>();
@@ -119,7 +122,7 @@ export class Directory {
       services[servicePlan.index] = new Service(
         servicePlan,
         realServers,
-        this.#choosing,
+        this.#schedulingState,
         this.services[servicePlan.index],
       );
     }

@@ -94,7 +94,7 @@ export function realServerLegs(
 }
 
 /** What the numbers of a plan stand for, by number; that of a leg also for those of its service and real server. */
-export interface Meanings {
+export interface Identities {
   readonly services: readonly string[];
   readonly realServers: readonly string[];
   readonly legs: readonly string[];
@@ -108,7 +108,7 @@ export interface Meanings {
  * `before` are those of the plan that this datapath had before. A service goes by a serial number, because its VIPs may
  * change one after the other until a service of its first name and VIP could be another one.
  */
-export function meaningsOf(all: readonly ServicePlan[], before?: Meanings): Meanings {
+export function identitiesOf(all: readonly ServicePlan[], before?: Identities): Identities {
   const services: string[] = [];
   const realServers: string[] = [];
   const legs: string[] = [];

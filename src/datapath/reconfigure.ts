@@ -3,7 +3,7 @@ import type { Leg } from '../session/leg.ts';
 import { HANDSHAKE, isUsed, legOf, SESSION_WORDS } from '../session/session.ts';
 import { restartHandshake } from '../uoa/handshake.ts';
 import { handshakesChanged, handshakesOver } from './handshake-events.ts';
-import { type DatapathPlan, meaningsOf } from './plan.ts';
+import { type DatapathPlan, identitiesOf } from './plan.ts';
 import type { DatapathState } from './state.ts';
 import { noteVips } from './successor.ts';
 
@@ -14,9 +14,9 @@ import { noteVips } from './successor.ts';
 export function reconfigure(state: DatapathState, plan: DatapathPlan): void {
   const { admission, directory, memory, table } = state;
   const wereOver = handshakesOver(state);
-  const before = state.meanings;
-  const after = meaningsOf(plan.services, before);
-  state.meanings = after;
+  const before = state.identities;
+  const after = identitiesOf(plan.services, before);
+  state.identities = after;
   const legsBefore = directory.legs;
   directory.apply(plan);
   const { services, legs } = directory;

@@ -18,7 +18,7 @@ import { countEnd } from './gauges.ts';
 import { IcmpSender } from './icmp-sender.ts';
 import { Loans } from './loans.ts';
 import type { DatapathMemory } from './memory.ts';
-import { type DatapathPlan, type Meanings, meaningsOf, type Siblings, type Ways } from './plan.ts';
+import { type DatapathPlan, type Identities, identitiesOf, type Siblings, type Ways } from './plan.ts';
 import { Reassembler } from './reassembly.ts';
 import { UnderWay } from './under-way.ts';
 
@@ -54,7 +54,7 @@ export class DatapathState {
   /** Source and destination of what is sent to a client at the moment. */
   readonly toClient = new Int32Array(8);
   /** Of the plan at work. */
-  meanings: Meanings;
+  identities: Identities;
   /** Of each leg that sessions may have, also of those that a new plan lacks. */
   #serverOfLeg: number[] = [];
 
@@ -64,7 +64,7 @@ export class DatapathState {
     this.memory = memory;
     this.siblings = siblings;
     this.ways = ways;
-    this.meanings = meaningsOf(plan.services);
+    this.identities = identitiesOf(plan.services);
     bookLost(memory.counters, memory.begun[0]);
     this.departures = new Departures(send, memory);
     this.underWay = new UnderWay(memory.counters, this.departures);

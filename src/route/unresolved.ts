@@ -14,7 +14,10 @@ const BUCKET_BITS = 9;
 
 /** The kernel asks three times, a second apart (mcast_solicit, retrans_time_ms), and then announces that it gave up. */
 const ASKING_MS = 4_000;
-/** The kernel keeps the last 208 KiB per neighbor (unres_qlen_bytes), which is some 90 packets of 1,500 bytes. */
+/**
+ * The kernel keeps the last 208 KiB per neighbor (unres_qlen_bytes), which is some 90 packets of 1,500 bytes; the three of
+ * older kernels would cost a living server, whose entry ran out, the burst of packets that comes first.
+ */
 const AT_FIRST = 64;
 const AFTER_FAILURE = 3;
 const NONE = -1;

@@ -9,7 +9,7 @@ import type { RealServer } from './real-server.ts';
 import { type Load, Scheduling } from './scheduling.ts';
 
 /** What all services of a datapath choose by, in memory that others write to. */
-export interface Choosing extends Load {
+export interface SchedulingState extends Load {
   /** Cell 0 goes up after weights changed. */
   readonly weightsVersion: Int32Array;
   readonly persistence: Persistence;
@@ -29,7 +29,7 @@ export class Service implements SessionService, UoaPolicy {
   readonly idleRefreshMs: number;
   readonly onDown: ServicePlan['onDown'];
   readonly realServers: readonly RealServer[];
-  readonly #choosing: Choosing;
+  readonly #schedulingState: SchedulingState;
   /** For the service that takes the place of this one. */
   readonly scheduling: Scheduling;
   readonly #fallback: RealServer | undefined;
@@ -42,7 +42,12 @@ export class Service implements SessionService, UoaPolicy {
    * `realServers` are those of the plan, in its order. Takes the place of `before`, which is not to be used after it: where
    * both choose among the same real servers in the same way, the choice goes on where it was.
    */
-  constructor(plan: ServicePlan, realServers: readonly RealServer[], choosing: Choosing, before?: Service) {
+  constructor(
+    plan: ServicePlan,
+    realServers: readonly RealServer[],
+    schedulingState: SchedulingState,
+    before?: Service,
+  ) {
     this.index = plan.index;
     for (const vip of plan.vips) parseAddressInto(this.vips, vipAt(familyOf(vip)), vip);
     this.vport = plan.vport;
@@ -54,17 +59,17 @@ export class Service implements SessionService, UoaPolicy {
     this.onDown = plan.onDown;
     this.#persistenceMs = plan.persistenceMs;
     this.realServers = realServers;
-    this.#choosing = choosing;
+    this.#schedulingState = schedulingState;
     const isScheduled = plan.realServers.map(({ isFallback, isLeaving }) => !isFallback && !isLeaving);
     const keys = plan.realServers.filter((_, i) => isScheduled[i]).map(serverName);
     const scheduled = realServers.filter((_, i) => isScheduled[i]);
     this.#fallback = realServers.find((_, i) => plan.realServers[i].isFallback);
-    this.#seenVersion = Atomics.load(choosing.weightsVersion, 0);
+    this.#seenVersion = Atomics.load(schedulingState.weightsVersion, 0);
     if (before?.scheduling.isFor(plan.scheduler, keys)) {
       this.scheduling = before.scheduling;
       this.scheduling.goOn(scheduled);
     } else {
-      this.scheduling = new Scheduling(plan.scheduler, keys, scheduled, choosing, plan.index);
+      this.scheduling = new Scheduling(plan.scheduler, keys, scheduled, schedulingState, plan.index);
     }
   }
 
@@ -73,7 +78,7 @@ export class Service implements SessionService, UoaPolicy {
    * undefined when none takes one, and then `isOnlyItself` says whether the client would.
    */
   pick(client: Int32Array, cport: number, nowMs: number): RealServer | undefined {
-    const { weightsVersion } = this.#choosing;
+    const { weightsVersion } = this.#schedulingState;
     const { scheduling } = this;
     this.isOnlyItself = false;
     const version = Atomics.load(weightsVersion, 0);
@@ -96,7 +101,7 @@ export class Service implements SessionService, UoaPolicy {
 
   #fallbackFor(client: Int32Array, cport: number): RealServer | undefined {
     const fallback = this.#fallback;
-    if (fallback === undefined || this.#choosing.weights[fallback.index] <= 0) return undefined;
+    if (fallback === undefined || this.#schedulingState.weights[fallback.index] <= 0) return undefined;
     this.isOnlyItself = fallback.isAt(client, cport);
     return this.isOnlyItself ? undefined : fallback;
   }
@@ -104,7 +109,7 @@ export class Service implements SessionService, UoaPolicy {
   /** Where the client's last session went, if that takes new ones and is not itself. */
   #lastOf(client: Int32Array, cport: number, nowMs: number): RealServer | undefined {
     if (this.#persistenceMs === 0) return undefined;
-    const { persistence, weights } = this.#choosing;
+    const { persistence, weights } = this.#schedulingState;
     const last = persistence.find(client, 0, this.index, this.#persistenceMs, nowMs);
     if (last < 0 || weights[last] <= 0) return undefined;
     for (const server of this.scheduling.servers)
@@ -115,12 +120,12 @@ export class Service implements SessionService, UoaPolicy {
   /** The real server answered the client at client[at..at+3] for the first time in a session. */
   noteAnswered(client: Int32Array, at: number, realServerIndex: number, nowMs: number): void {
     if (this.#persistenceMs > 0 && realServerIndex !== this.#fallback?.index)
-      this.#choosing.persistence.noteAnswered(client, at, this.index, realServerIndex, nowMs);
+      this.#schedulingState.persistence.noteAnswered(client, at, this.index, realServerIndex, nowMs);
   }
 
   #note(client: Int32Array, realServer: RealServer, nowMs: number): RealServer {
     if (this.#persistenceMs > 0)
-      this.#choosing.persistence.note(client, 0, this.index, realServer.index, nowMs);
+      this.#schedulingState.persistence.note(client, 0, this.index, realServer.index, nowMs);
     return realServer;
   }
 }

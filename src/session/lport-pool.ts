@@ -16,7 +16,7 @@ export interface ChainEnds {
 export class LportPool {
   readonly capacity: number;
   /** The sessions without an answer that have a port of this pool, apart those of clients that were answered before. */
-  readonly strangers: ChainEnds = { oldest: NO_SLOT, newest: NO_SLOT };
+  readonly unknown: ChainEnds = { oldest: NO_SLOT, newest: NO_SLOT };
   readonly known: ChainEnds = { oldest: NO_SLOT, newest: NO_SLOT };
   readonly #first: number;
   readonly #step: number;
@@ -75,7 +75,7 @@ export class LportPool {
 
   /** The slot of the session that gives its port away first; NO_SLOT when all were answered. */
   get oldest(): number {
-    return this.strangers.oldest === NO_SLOT ? this.known.oldest : this.strangers.oldest;
+    return this.unknown.oldest === NO_SLOT ? this.known.oldest : this.unknown.oldest;
   }
 
   /** A port, or -1 when all are in use. Ports never used come first, then the one returned longest ago. */

@@ -217,7 +217,7 @@ export class SessionTable {
     }
     const { records } = this;
     for (const pool of before) {
-      for (const { oldest } of [pool.strangers, pool.known]) {
+      for (const { oldest } of [pool.unknown, pool.known]) {
         let next = NO_SLOT;
         for (let slot = oldest; slot !== NO_SLOT; slot = next) {
           next = this.#unanswered.after(slot);

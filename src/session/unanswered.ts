@@ -54,6 +54,6 @@ export class Unanswered {
   }
 
   #endsOf(pool: LportPool, slot: number): ChainEnds {
-    return this.#isKnown[slot] === 0 ? pool.strangers : pool.known;
+    return this.#isKnown[slot] === 0 ? pool.unknown : pool.known;
   }
 }
