@@ -109,7 +109,7 @@ function measureWalk(walk: Walk, rounds: number, packets: number): WalkFigures {
   const bytes = (process.memoryUsage().heapUsed - before) / packets;
   return {
     name: walk.name,
-    nanoseconds: times[times.length >> 1]!,
+    nanoseconds: times[times.length >> 1],
     bytes: bytes < -0.5 ? undefined : Math.max(0, bytes),
   };
 }

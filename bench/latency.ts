@@ -38,7 +38,7 @@ export function measureLatency(options: LatencyOptions): Promise<Target[]> {
     const of = (key: ForwarderKey, rate: number): readonly Result[] => outcomes.get(`${key} ${rate}`) ?? [];
     const added = (key: ForwarderKey, rate: number, quantile: Quantile): number => {
       const direct = of('direct', rate);
-      return figureOf(of(key, rate).map((outcome, round) => outcome[quantile] - direct[round]![quantile]))
+      return figureOf(of(key, rate).map((outcome, round) => outcome[quantile] - direct[round][quantile]))
         .median;
     };
     const hasProcesses = (key: ForwarderKey): boolean => (lineup.find(key)?.forwarder.pids().length ?? 0) > 0;
@@ -59,7 +59,7 @@ export function measureLatency(options: LatencyOptions): Promise<Target[]> {
       const header = ['p50', 'p99', 'p99.9', 'added: p50', 'p99', 'p99.9', 'no answer', 'its cpu'];
       console.log(`\n${formatTable([`${count(rate)}/s, µs`, ...header], rows).join('\n')}`);
     }
-    const rate = options.rates.includes(TARGET_RATE) ? TARGET_RATE : options.rates[0]!;
+    const rate = options.rates.includes(TARGET_RATE) ? TARGET_RATE : options.rates[0];
     return lineup.find('ring') === undefined ? [] : targets(rate, added, lineup.find('nginx') !== undefined);
   });
 }

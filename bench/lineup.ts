@@ -121,7 +121,7 @@ export class Lineup {
   /** Those that can have so many sessions, another one first in each round. */
   turn(round: number, flows: number): Entrant[] {
     const able = this.entrants.filter(({ forwarder }) => forwarder.maxSessions >= flows);
-    return able.map((_, index) => able[(index + round) % able.length]!);
+    return able.map((_, index) => able[(index + round) % able.length]);
   }
 
   #reportDisturbance(): void {

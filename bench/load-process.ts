@@ -105,11 +105,11 @@ class Network {
   #quantile(part: number): number {
     const first = CONTROL.histogram / 8;
     let all = 0;
-    for (let bucket = 0; bucket < HISTOGRAM_BUCKETS; bucket++) all += Number(this.#words[first + bucket]!);
+    for (let bucket = 0; bucket < HISTOGRAM_BUCKETS; bucket++) all += Number(this.#words[first + bucket]);
     if (all === 0) return Number.NaN;
     let seen = 0;
     for (let bucket = 0; bucket < HISTOGRAM_BUCKETS; bucket++) {
-      seen += Number(this.#words[first + bucket]!);
+      seen += Number(this.#words[first + bucket]);
       if (seen >= part * all) return (bucket + 0.5) * 2 ** HISTOGRAM_SHIFT;
     }
     return Number.NaN;
@@ -125,7 +125,7 @@ class Network {
   }
 
   #read(word: keyof typeof CONTROL): number {
-    return Number(this.#words[CONTROL[word] / 8]!);
+    return Number(this.#words[CONTROL[word] / 8]);
   }
 
   #write(word: keyof typeof CONTROL, value: number): void {

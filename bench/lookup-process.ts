@@ -55,7 +55,7 @@ function measure({ sessions, rounds, lookups }: LookupInput): LookupFigures {
   const unknown = (session: number): void => inbound(STRANGERS + session);
   for (let session = 0; session < sessions; session++) {
     inbound(session);
-    const leg = legs[Math.floor(session / LPORTS_PER_LIP)]!;
+    const leg = legs[Math.floor(session / LPORTS_PER_LIP)];
     table.open(packet, 0, leg, leg.pool.take(), 0);
   }
   const stride = strideOf(sessions);
@@ -74,7 +74,7 @@ function measure({ sessions, rounds, lookups }: LookupInput): LookupFigures {
   };
   const best = (set: (session: number) => void, isRight: (entry: number) => boolean): number => {
     const times = Array.from({ length: rounds + 1 }, () => drive(set, isRight)).slice(1);
-    return times.sort((a, b) => a - b)[times.length >> 1]!;
+    return times.sort((a, b) => a - b)[times.length >> 1];
   };
   return {
     inbound: best(inbound, (entry) => entry >= 0 && isInbound(entry)),

@@ -86,7 +86,7 @@ async function main(): Promise<void> {
     throw new Error(`--forwarder ${stranger}: there is ${Object.keys(FORWARDERS).join(', ')}`);
   const numbers = (option: keyof typeof DEFAULTS): number[] =>
     parseNumbers(option, values[option] ?? DEFAULTS[option][quick ? 1 : 0]);
-  const number = (option: keyof typeof DEFAULTS): number => numbers(option)[0]!;
+  const number = (option: keyof typeof DEFAULTS): number => numbers(option)[0];
   const payloads = numbers('payload');
   if (Math.min(...payloads) < LEAST_PAYLOAD) throw new Error(`--payload: at least ${LEAST_PAYLOAD}`);
   const [rounds, seconds] = [number('rounds'), number('seconds')];

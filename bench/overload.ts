@@ -39,7 +39,7 @@ export function measureOverload(options: OverloadOptions): Promise<Target[]> {
         const row = outcomes.get(entrant.key) ?? MULTIPLES.map(() => []);
         for (const [index, multiple] of MULTIPLES.entries()) {
           const aim = { ...COURSE, rate: Math.min(FULL_RATE, multiple * rate), seconds: options.seconds };
-          row[index]!.push(await lineup.shoot(entrant, aim));
+          row[index].push(await lineup.shoot(entrant, aim));
         }
         outcomes.set(entrant.key, row);
       }
@@ -88,7 +88,7 @@ function report(
     const peak = Math.max(capacities.get(key)!.most, ...delivered.map(({ median }) => median));
     const cells = steps.flatMap((rounds, index) => {
       const offered = figureOf(rounds.map(({ sent, seconds }) => sent / seconds)).median;
-      const figure = delivered[index]!;
+      const figure = delivered[index];
       return [`${(offered / 1000).toFixed(0)} k`, thousands(figure), percent(figure.median / peak)];
     });
     if (key === 'ring') {

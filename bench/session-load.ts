@@ -69,7 +69,7 @@ export class SessionLoad {
     this.#udpLen = 8 + options.payloadLen;
     this.#lips = new Int32Array(options.withAnswers ? options.sessions : 0);
     this.#lports = new Uint16Array(this.#lips.length);
-    const { legs } = plan.services[0]!.realServers[0]!;
+    const { legs } = plan.services[0].realServers[0];
     this.#lipOfLeg = new Map(
       legs.map(({ index, lip }) => [index, ipv4(...(lip.split('.').map(Number) as Quad))]),
     );
@@ -115,19 +115,19 @@ export class SessionLoad {
 
   /** The real server's answer in session i. */
   stampOutbound(i: number): void {
-    this.#stamp(RIP, this.#lips[i]!, VPORT, this.#lports[i]!);
+    this.#stamp(RIP, this.#lips[i], VPORT, this.#lports[i]);
   }
 
   /** A packet to a LIP:lport from a machine that has no session there. */
   stampStray(i: number): void {
-    this.#stamp(STRANGER, this.#lips[0]!, VPORT, LPORTS.first + (i % LPORTS_PER_LIP));
+    this.#stamp(STRANGER, this.#lips[0], VPORT, LPORTS.first + (i % LPORTS_PER_LIP));
   }
 
   /** The real server's echo ACK of session i: empty, with the option that the proxy sent. */
   stampEchoAck(i: number): void {
     const { view } = this.frame;
-    const lip = this.#lips[i]!;
-    const lport = this.#lports[i]!;
+    const lip = this.#lips[i];
+    const lport = this.#lports[i];
     const cip = (FIRST_CIP + i) | 0;
     const cport = 1024 + (i % 50_000);
     view.setInt32(ACK_OFF, 0x4700_0000 | 36);

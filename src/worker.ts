@@ -69,7 +69,7 @@ function start(message: WorkerStart, modes: readonly IoMode[]): Running {
   const buffer = mapSharedMemory(MEMORY_FD, message.memoryBytes);
   const memories = mapAll(buffer, message);
   const self = plan.worker?.worker ?? 0;
-  const memory = memories[self]!;
+  const memory = memories[self];
   const seed = new Int32Array(new Uint8Array(randomBytes(8)).buffer);
   const clock = new MonotonicClock();
   const hops = new NextHops({
@@ -123,7 +123,7 @@ function start(message: WorkerStart, modes: readonly IoMode[]): Running {
   const timer = setInterval(() => {
     datapath.tick(clock.nowMs());
     io.poll();
-    memory.pulse[0]!++;
+    memory.pulse[0]++;
   }, TICK_MS);
   return {
     replan: ({ plan, io: start, steering }) => {

@@ -129,7 +129,7 @@ export class Workers {
    */
   async replan(plans: readonly WorkerReplan[]): Promise<void> {
     const replanned = plans.map((plan, index) => {
-      const spec = this.#specs[index]!;
+      const spec = this.#specs[index];
       this.#specs[index] = { ...spec, start: { ...spec.start, ...plan } };
       const child = this.#children[index];
       return child === undefined ? undefined : this.#ask(child, plan);
@@ -167,7 +167,7 @@ export class Workers {
   }
 
   async #startOne(index: number): Promise<void> {
-    const spec = this.#specs[index]!;
+    const spec = this.#specs[index];
     const child = this.#starting[index] ?? this.#launch(spec, index);
     this.#starting[index] = child;
     try {
@@ -233,12 +233,12 @@ export class Workers {
         this.#giveUp(1);
         return;
       }
-      const delayMs = DELAYS_MS[Math.min(ends, DELAYS_MS.length) - 1]!;
+      const delayMs = DELAYS_MS[Math.min(ends, DELAYS_MS.length) - 1];
       const when = delayMs === 0 ? '' : ` in ${delayMs / 1000} s`;
       this.#log.error(fields, `${what}: starting it again${when}, its sessions go on`);
       await sleep(delayMs, undefined, { ref: false });
       if (this.#stopping) return;
-      this.#restarts[index]!++;
+      this.#restarts[index]++;
       try {
         await this.#startOne(index);
         this.#refused[index] = false;
@@ -261,7 +261,7 @@ export class Workers {
   /** Returns how often it ended of late. */
   #noteEnd(index: number): number {
     const now = performance.now();
-    const recent = this.#ends[index]!.filter((end) => now - end < ENDS_WITHIN_MS);
+    const recent = this.#ends[index].filter((end) => now - end < ENDS_WITHIN_MS);
     this.#ends[index] = recent;
     return recent.push(now);
   }

@@ -12,17 +12,17 @@ const { packages } = read('package-lock.json') as {
 
 test('the packages of packet I/O pcap are optional', () => {
   for (const name of ['cap', 'raw-socket']) {
-    assert.ok(name in optionalDependencies!);
-    assert.ok(!(name in dependencies!));
-    assert.equal(packages[`node_modules/${name}`]!.optional, true);
+    assert.ok(name in optionalDependencies);
+    assert.ok(!(name in dependencies));
+    assert.equal(packages[`node_modules/${name}`].optional, true);
   }
 });
 
 test('they are compiled with one nan, whose headers Node 24 takes', () => {
   const all = Object.keys(packages).filter((path) => path.endsWith('/nan'));
   assert.deepEqual(all, ['node_modules/nan']);
-  const [major, minor] = packages['node_modules/nan']!.version!.split('.').map(Number);
-  assert.ok(major === 2 && minor! >= 30, 'nan 2.30 or newer');
+  const [major, minor] = packages['node_modules/nan'].version!.split('.').map(Number);
+  assert.ok(major === 2 && minor >= 30, 'nan 2.30 or newer');
 });
 
 test('the lock file names no registry', () => {

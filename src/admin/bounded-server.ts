@@ -46,8 +46,8 @@ class Connections {
     socket.once('close', () => this.#longestUnusedFirst.delete(socket));
     if (this.#longestUnusedFirst.size <= CONNECTIONS_MAX) return;
     const [unused] = this.#longestUnusedFirst;
-    this.#longestUnusedFirst.delete(unused!);
-    unused!.destroy();
+    this.#longestUnusedFirst.delete(unused);
+    unused.destroy();
   }
 
   use(socket: Socket): void {

@@ -143,7 +143,7 @@ function watched(sources: ExhaustionSources, pools: LportPools): Watched[] {
     );
   }
   for (const intake of [...ports, ...ports].keys()) {
-    const { name } = ports[intake % ports.length]!;
+    const { name } = ports[intake % ports.length];
     const whose = intake < ports.length ? '' : ' of known sources';
     const row = rowOfIntake(intake, ports.length) * IO_COUNTERS.length;
     list.push({

@@ -40,7 +40,7 @@ export function lportPools(services: readonly ServicePlan[]): LportPools {
 }
 
 export const usedOf = ({ legs }: Pool, legsInUse: Float64Array): number =>
-  legs.reduce((sum, index) => sum + legsInUse[index]!, 0);
+  legs.reduce((sum, index) => sum + legsInUse[index], 0);
 
 const NAMED = 4;
 

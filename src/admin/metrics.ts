@@ -95,12 +95,12 @@ function serviceFamily(family: ServiceFamily, sources: AdminSources): Family {
     name,
     help,
     type: type ?? 'counter',
-    labels: ['service', ...Object.keys(columns[0]![1])],
+    labels: ['service', ...Object.keys(columns[0][1])],
     isSparse: !isAlwaysThere,
     read(put) {
       for (const { service, row } of rows(sources)) {
         for (const [column, labels] of columns) {
-          const value = sources.counters[row + COUNTER[column]]!;
+          const value = sources.counters[row + COUNTER[column]];
           // Packets of a service have a direction, those of none have not: the rest can never count.
           const isPossible = (service === '') === (labels.direction === '');
           if (value > 0 || isPossible) put(value, { service, ...labels });
@@ -120,7 +120,7 @@ function dropsFamily(sources: AdminSources): Family {
     read(put) {
       for (const { service, row } of rows(sources)) {
         for (const reason of DROP_REASONS)
-          put(sources.counters[row + dropColumn(DROP[reason])]!, { service, reason });
+          put(sources.counters[row + dropColumn(DROP[reason])], { service, reason });
       }
     },
   };
@@ -169,11 +169,11 @@ function serverFamilies(sources: AdminSources): Family[] {
         name,
         help,
         type: type ?? 'counter',
-        labels: ['service', 'rs', ...Object.keys(columns[0]![1])],
+        labels: ['service', 'rs', ...Object.keys(columns[0][1])],
         isSparse: true,
         read: perServer(({ index }, _, put) => {
           const row = serverRow(index);
-          for (const [column, labels] of columns) put(sources.servers[row + SERVER_COUNTER[column]]!, labels);
+          for (const [column, labels] of columns) put(sources.servers[row + SERVER_COUNTER[column]], labels);
         }),
       };
     }),
@@ -192,7 +192,7 @@ function lportFamilies(sources: AdminSources): Family[] {
       help: 'lports in use per LIP, summed over the real servers.',
       type: 'gauge',
       labels: ['lip'],
-      read: perLip(({ index }) => sources.legsInUse[index]!),
+      read: perLip(({ index }) => sources.legsInUse[index]),
     },
     {
       name: 'lports_capacity',
@@ -211,12 +211,12 @@ function ioFamily({ name, help, perInterface, series }: IoFamily, { io, ports }:
     { interface: '', sources: 'any' },
     ...ports.map(({ name }) => ({ interface: name, sources: 'known' })),
   ];
-  const cell = (row: number, column: IoCounterName) => io[row * IO_COUNTERS.length + IO_COLUMN[column]]!;
+  const cell = (row: number, column: IoCounterName) => io[row * IO_COUNTERS.length + IO_COLUMN[column]];
   return {
     name,
     help,
     type: 'counter',
-    labels: [...(perInterface ? ['interface', 'sources'] : []), ...Object.keys(columns[0]![1])],
+    labels: [...(perInterface ? ['interface', 'sources'] : []), ...Object.keys(columns[0][1])],
     read(put) {
       for (const [column, labels] of columns) {
         if (perInterface)

@@ -74,7 +74,7 @@ export function reportService(sources: AdminSources, service: ServicePlan): Serv
   const { name, vips, vport, scheduler, persistenceMs, onDown, limits } = service;
   const { maxTrials, unifiedType, onUnsupported } = service;
   const row = counterRow(service.index);
-  const { sessions, counters } = readNamed(COUNTER, (column) => sources.counters[row + column]!);
+  const { sessions, counters } = readNamed(COUNTER, (column) => sources.counters[row + column]);
   return {
     name,
     vips,
@@ -87,7 +87,7 @@ export function reportService(sources: AdminSources, service: ServicePlan): Serv
     realServers: service.realServers.map((server) => reportServer(sources, service, server)),
     sessions,
     counters,
-    drops: readDrops((column) => sources.counters[row + column]!),
+    drops: readDrops((column) => sources.counters[row + column]),
   };
 }
 
@@ -111,7 +111,7 @@ export function reportServer(
     reason,
     since: since.toISOString(),
     dialect,
-    ...readNamed(SERVER_COUNTER, (column) => sources.servers[row + column]!),
+    ...readNamed(SERVER_COUNTER, (column) => sources.servers[row + column]),
   };
 }
 
@@ -133,7 +133,7 @@ export function effectiveWeight(
 
 export function reportStats(sources: AdminSources): StatsReport {
   const { counterSums, io } = sources;
-  const sum = (column: number) => counterSums[column]!;
+  const sum = (column: number) => counterSums[column];
   const { ready, reason } = sources.readiness();
   const { succeeded, failed, last } = sources.reloads();
   const { sessions, counters } = readNamed(COUNTER, sum);
@@ -150,7 +150,7 @@ export function reportStats(sources: AdminSources): StatsReport {
     reloads: { succeeded, failed, last: last ? { ok: last.ok, at: last.at.toISOString() } : null },
     sessions: { ...sessions, max: sources.config().sessions.max },
     lports: {
-      inUse: legs.reduce((total, { index }) => total + sources.legsInUse[index]!, 0),
+      inUse: legs.reduce((total, { index }) => total + sources.legsInUse[index], 0),
       capacity: legs.reduce((total, { capacity }) => total + capacity, 0),
     },
     counters,
@@ -181,7 +181,7 @@ const readDrops = (read: (column: number) => number): Drops =>
 
 function sumColumn(cells: Float64Array, column: number, columns: number): number {
   let sum = 0;
-  for (let cell = column; cell < cells.length; cell += columns) sum += cells[cell]!;
+  for (let cell = column; cell < cells.length; cell += columns) sum += cells[cell];
   return sum;
 }
 

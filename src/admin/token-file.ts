@@ -64,7 +64,7 @@ export class TokenFile {
     }
     if (bytes === undefined)
       throw new TokenError(`${what} does not exist`, `(umask 077; openssl rand -hex 32 >${this.#path})`);
-    const token = Buffer.from(bytes).toString('utf8').split('\n', 1)[0]!.trim();
+    const token = Buffer.from(bytes).toString('utf8').split('\n', 1)[0].trim();
     if (token.length >= LENGTH_MIN) return token;
     throw new TokenError(
       `${what}: its first line has ${token.length} characters, expected at least ${LENGTH_MIN}`,

@@ -103,7 +103,7 @@ function readToken(path: string): string {
       { cause: error },
     );
   }
-  const token = text.split('\n', 1)[0]!.trim();
+  const token = text.split('\n', 1)[0].trim();
   if (token === '') throw new ControlError(`the token file ${path} has no token in its first line`);
   return token;
 }

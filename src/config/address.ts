@@ -62,7 +62,7 @@ export function listenAddress(): Reader<Listen> {
       if (!match) return undefined;
       const [, v6, v4, portText] = match;
       const port = Number(portText);
-      const host = v6 ?? v4!;
+      const host = v6 ?? v4;
       const valid = v6 === undefined ? isIpv4(host) : isIpv6(host);
       return valid && port <= 65535 ? { host, port } : undefined;
     },
@@ -175,8 +175,8 @@ function refusalOfIpv4(address: string): string | undefined {
   const [a, b, c, d] = ipaddr.IPv4.parse(address).toByteArray();
   if (a === 0) return 'the network 0.0.0.0/8 is no address of a machine';
   if (a === 255 && b === 255 && c === 255 && d === 255) return 'a broadcast address cannot be used';
-  if (a! >= 240) return 'the network 240.0.0.0/4 is reserved';
-  if (a! >= 224) return 'a multicast address cannot be used';
+  if (a >= 240) return 'the network 240.0.0.0/4 is reserved';
+  if (a >= 224) return 'a multicast address cannot be used';
   return undefined;
 }
 

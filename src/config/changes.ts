@@ -130,5 +130,5 @@ function valueAt(config: object, path: KeyPath): unknown {
 function below(prefix: readonly string[], without: readonly string[]): KeyEntry[] {
   return KEYS.filter(({ path, kind }) => kind !== 'group' && prefix.every((step, i) => path[i] === step))
     .map((key) => ({ ...key, path: key.path.slice(prefix.length) }))
-    .filter(({ path }) => path.length > 0 && !path.includes('[]') && !without.includes(path[0]!));
+    .filter(({ path }) => path.length > 0 && !path.includes('[]') && !without.includes(path[0]));
 }

@@ -41,7 +41,7 @@ export function durationHint(raw: unknown, isAllowed: (text: string) => boolean)
   if (match === null || (typeof raw !== 'number' && typeof raw !== 'string')) return undefined;
   const [, digits, word] = match;
   if (word === '') return `it has no unit, as ${digits}s or ${digits}ms`;
-  const found = DURATION_UNITS.find(([, pattern]) => pattern.test(word!));
+  const found = DURATION_UNITS.find(([, pattern]) => pattern.test(word));
   if (found === undefined) return undefined;
   const meant = `${Number(digits) * found[2]}${found[0]}`;
   return isAllowed(meant) ? `write ${meant}` : undefined;
@@ -52,7 +52,7 @@ export function sizeHint(raw: unknown): string | undefined {
   const match = typeof raw === 'string' ? /^\s*(\d+)\s*([kmg])(i?)b?\s*$/i.exec(raw) : null;
   if (match === null) return undefined;
   const [, digits, letter, i] = match;
-  const upper = letter!.toUpperCase();
+  const upper = letter.toUpperCase();
   const meant = i === '' ? `${digits}${upper}B` : `${digits}${upper}iB`;
   return meant === raw ? undefined : `write ${meant}`;
 }
@@ -72,7 +72,7 @@ export function addressHint(raw: unknown, isAddress: (text: string) => boolean):
   const text = raw.trim();
   if (text !== raw && isAddress(text)) return 'it has a space';
   const [, host, length] = /^(.+)\/(\d+)$/.exec(text) ?? [];
-  if (length !== undefined && isAddress(host!)) return `an address, not a prefix: ${host} without /${length}`;
+  if (length !== undefined && isAddress(host)) return `an address, not a prefix: ${host} without /${length}`;
   const [, v6, v4, port] = /^(?:\[(.+)\]|([^:]+)):(\d+)$/.exec(text) ?? [];
   const bare = v6 ?? v4;
   if (bare !== undefined && isAddress(bare)) return `a port has a key of its own: ${bare} without ${port}`;
@@ -96,6 +96,6 @@ const NAMES_ARE_NOT_LOOKED_UP = 'names are not looked up, because what they stan
 /** Of a prefix. */
 export function prefixHint(raw: unknown, isAddress: (text: string) => boolean): string | undefined {
   const [, host, mask] = typeof raw === 'string' ? (/^([^/]+)\/(.+)$/.exec(raw) ?? []) : [];
-  if (host !== undefined && isAddress(host) && isAddress(mask!)) return 'a length, as /24, not a mask';
+  if (host !== undefined && isAddress(host) && isAddress(mask)) return 'a length, as /24, not a mask';
   return typeof raw === 'string' && NAME.test(raw) ? NAMES_ARE_NOT_LOOKED_UP : undefined;
 }

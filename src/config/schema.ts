@@ -218,7 +218,7 @@ const service = group({
     'auto',
   ),
   realServers: list('The servers behind this service.', realServer, MAX_REAL_SERVERS),
-}).transform((given) => ({ ...given, name: given.name ?? formatEndpoint(given.vip[0]!, given.vport) }));
+}).transform((given) => ({ ...given, name: given.name ?? formatEndpoint(given.vip[0], given.vport) }));
 
 export const CONFIG_SCHEMA = group({
   io: optionalGroup('Where packets come from and go to.', {

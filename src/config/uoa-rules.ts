@@ -118,5 +118,5 @@ const isSame = (a: Dialect, b: UoaDialect, rip: string): boolean =>
 
 /** `[fd00::11]:6000 and 2 more`. */
 function list(targets: readonly Target[]): string {
-  return `${targets[0]!.endpoint}${targets.length === 1 ? '' : ` and ${targets.length - 1} more`}`;
+  return `${targets[0].endpoint}${targets.length === 1 ? '' : ` and ${targets.length - 1} more`}`;
 }

@@ -31,7 +31,7 @@ export function yamlProblems(document: Document, lines: LineCounter): YamlProble
   }));
   if (told.length > TOLD_MAX) {
     const message = `${told.length - TOLD_MAX} more problems like those before`;
-    problems.push({ message, offset: told[TOLD_MAX]!.pos[0] });
+    problems.push({ message, offset: told[TOLD_MAX].pos[0] });
   }
   return problems.length > 0 ? problems : aliasProblems(document);
 }

@@ -68,7 +68,7 @@ export class ControlPlane {
     this.ended = new Promise((resolve) => {
       this.#end = resolve;
     });
-    const { control } = runtime.memories[0]!.common;
+    const { control } = runtime.memories[0].common;
     const end = () => this.#end({ exitCode: EXIT_DRAINED, isWanted: true });
     this.#drain = new Drain(control, () => this.#sessionCount(), end, runtime.log);
     void runtime.workers.ended.then((exitCode) => {
@@ -109,13 +109,13 @@ export class ControlPlane {
     const replans = workerReplans(config, host, services, { layout, steeringKey }, io);
     const { specs, memories, close } = makeWorkerSpecs(replans, io);
     undo.push(async () => close());
-    saved?.write(memories, config, replans[0]!.steering, layout.sharedSeed);
+    saved?.write(memories, config, replans[0].steering, layout.sharedSeed);
     const workers = new Workers(specs, log);
     undo.push(() => workers.stop());
     // What comes from now on waits; where the start fails it was looked at only.
     io.start();
     workers.launch();
-    const board = new ServerBoard(memories[0]!.common, log);
+    const board = new ServerBoard(memories[0].common, log);
     board.update(services);
     const hostSetup = new HostSetup(log);
     const totals = new Totals(memories, services);
@@ -212,14 +212,14 @@ export class ControlPlane {
       ports: reloader.host.ports,
       ioMode: io.mode,
       readiness: () => this.#readinessNow(),
-      clientsUncounted: () => ClientTable.uncounted(memories[0]!.common.clients),
+      clientsUncounted: () => ClientTable.uncounted(memories[0].common.clients),
       isDraining: () => this.#drain.isOn,
       reloads: () => reloader.history(),
       hostChanges: () => this.#hostWatch.counts,
-      workers: () => workers.pids.map((pid, index) => ({ pid, restarts: workers.restarts[index]! })),
+      workers: () => workers.pids.map((pid, index) => ({ pid, restarts: workers.restarts[index] })),
       sessions: {
         list: (query) => {
-          const tables = memories.map(({ records, table }) => ({ records, slots: table[0]! }));
+          const tables = memories.map(({ records, table }) => ({ records, slots: table[0] }));
           return inSlices(listSessions(tables, () => reloader.names(), query, nowMs()));
         },
       },
@@ -276,7 +276,7 @@ export class ControlPlane {
     const { counters } = totals;
     return this.services.reduce((sum, { index }) => {
       const row = counterRow(index);
-      return sum + counters[row + COUNTER.sessionsOneway]! + counters[row + COUNTER.sessionsNormal]!;
+      return sum + counters[row + COUNTER.sessionsOneway] + counters[row + COUNTER.sessionsNormal];
     }, 0);
   }
 }

@@ -31,7 +31,7 @@ export function endingSessions(
   if (!fates.some((fate) => fate.isMixed || fate.all !== undefined)) return [];
   const counts = new Map<string, number>();
   for (const { records, table } of memories) {
-    for (let base = 0; base < table[0]! * SESSION_WORDS; base += SESSION_WORDS) {
+    for (let base = 0; base < table[0] * SESSION_WORDS; base += SESSION_WORDS) {
       const fate = isUsed(records, base) ? fates[legOf(records, base)] : undefined;
       if (fate === undefined || fate.service.index !== serviceOf(records, base)) continue;
       const reason =

@@ -96,9 +96,9 @@ export class HealthWatch {
       const { index, passive } = one;
       const row = serverRow(index);
       const counters = {
-        unreachable: servers[row + SERVER_COUNTER.unreachable]!,
-        onewayEnded: servers[row + SERVER_COUNTER.onewayEnded]!,
-        answered: servers[row + SERVER_COUNTER.sessionsAnswered]!,
+        unreachable: servers[row + SERVER_COUNTER.unreachable],
+        onewayEnded: servers[row + SERVER_COUNTER.onewayEnded],
+        answered: servers[row + SERVER_COUNTER.sessionsAnswered],
       };
       const failure = passive.observe(counters, performance.now());
       if (failure !== undefined) this.#onFailure(one, failure);

@@ -17,8 +17,8 @@ export function watchPulse(
   const seen = pulses.map(() => ({ pulse: -1, looks: 0 }));
   const timer = setInterval(() => {
     for (const [worker, pid] of workers.pids.entries()) {
-      const last = seen[worker]!;
-      const pulse = pulses[worker]![0]!;
+      const last = seen[worker];
+      const pulse = pulses[worker][0];
       if (pid !== undefined && pulse === last.pulse) last.looks++;
       else seen[worker] = { pulse, looks: 0 };
       if (last.looks < SILENT_LOOKS) continue;

@@ -357,7 +357,7 @@ export class Reloader {
     const row = serverRow(realServerIndex);
     return this.#runtime.memories.reduce(
       (sum, { servers }) =>
-        sum + servers[row + SERVER_COUNTER.sessionsOneway]! + servers[row + SERVER_COUNTER.sessionsNormal]!,
+        sum + servers[row + SERVER_COUNTER.sessionsOneway] + servers[row + SERVER_COUNTER.sessionsNormal],
       0,
     );
   }

@@ -69,7 +69,7 @@ export class SavedSessions {
       return { records, table, onewayMax: Math.max(1, Math.floor((max * onewayShare) / 100)) };
     });
     const outcome = writeRecords(sessions, tables, ownerOf);
-    const persistence = new Persistence(memories[0]!.common.persistence, sharedSeed);
+    const persistence = new Persistence(memories[0].common.persistence, sharedSeed);
     notePersistence(persistence, this.#services, sessions);
     this.#log.info({ ...outcome, ...dropped }, `saved sessions: ${outcome.written} go on`);
   }
@@ -144,7 +144,7 @@ function ownersOf(
     byIndex[index] = { vips: words, vport };
   }
   return ({ client, cport, service, lport }) => {
-    const { vips, vport } = byIndex[service]!;
+    const { vips, vport } = byIndex[service];
     const at = vipAt(isV4(client, 0) ? 4 : 6);
     for (let i = 0; i < 4; i++) {
       addresses[i] = client[i]!;
@@ -165,7 +165,7 @@ export function saveState(
   log: Logger,
 ): void {
   if (stateFile === undefined) return;
-  const tables = memories.map(({ records, table }) => ({ records, slots: table[0]! }));
+  const tables = memories.map(({ records, table }) => ({ records, slots: table[0] }));
   const key = new Uint8Array(Int32Array.from(steeringKey).buffer);
   const meta = { workers: memories.length, key, wallMs: Date.now() };
   const outcome = saveSessions(new WholeFile(stateFile), tables, services, meta, nowMs());

@@ -47,4 +47,4 @@ export function makeWorkerSpecs(replans: readonly WorkerReplan[], io: IoHost): W
 
 /** What a worker reads from the others, and how it reaches each. */
 const handOverFds = (pairs: readonly SocketPair[], worker: number): number[] =>
-  pairs.length === 0 ? [] : [pairs[worker]!.receiveFd, ...pairs.map(({ sendFd }) => sendFd)];
+  pairs.length === 0 ? [] : [pairs[worker].receiveFd, ...pairs.map(({ sendFd }) => sendFd)];

@@ -26,7 +26,7 @@ export function overview(before: Sample | undefined, after: Sample, nowMs: numbe
   return [
     { text: summary(after.stats), kind: after.stats.ready && !after.stats.draining ? 'title' : 'trouble' },
     { text: '', kind: 'plain' },
-    { text: traffic[0]!, kind: 'head' },
+    { text: traffic[0], kind: 'head' },
     ...traffic.slice(1).map((text): Line => ({ text, kind: 'plain' })),
     ...labelled([
       [

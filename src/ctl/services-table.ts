@@ -40,7 +40,7 @@ export function servicesTable(
     ]),
   );
   const [head, ...lines] = table(columns, rows, width);
-  const out: Line[] = [{ text: head!, kind: 'head' }];
+  const out: Line[] = [{ text: head, kind: 'head' }];
   for (const service of services) {
     out.push({ text: title(service), kind: 'title' });
     for (const server of service.realServers) {

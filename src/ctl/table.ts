@@ -18,14 +18,14 @@ export function table(
   width = Number.POSITIVE_INFINITY,
 ): string[] {
   const all = [columns.map(({ head }) => head), ...rows];
-  const widths = columns.map((_, column) => Math.max(...all.map((row) => row[column]!.length)));
+  const widths = columns.map((_, column) => Math.max(...all.map((row) => row[column].length)));
   const total = widths.reduce((sum, one) => sum + one, GAP.length * (widths.length - 1));
-  if (total > width) widths[0] = Math.max(columns[0]!.head.length, widths[0]! - (total - width));
+  if (total > width) widths[0] = Math.max(columns[0].head.length, widths[0] - (total - width));
   return all.map((row) =>
     row
       .map((cell, column) => {
-        const fitted = shorten(cell, widths[column]!);
-        return columns[column]!.right ? fitted.padStart(widths[column]!) : fitted.padEnd(widths[column]!);
+        const fitted = shorten(cell, widths[column]);
+        return columns[column].right ? fitted.padStart(widths[column]) : fitted.padEnd(widths[column]);
       })
       .join(GAP)
       .trimEnd(),

@@ -27,9 +27,9 @@ export const exact = (value: number): string => Math.round(value).toLocaleString
 export function age(ms: number): string {
   const seconds = Math.max(0, Math.floor(ms / 1000));
   const [days, hours, minutes] = [86_400, 3600, 60].map((unit) => Math.floor(seconds / unit));
-  if (days! > 0) return `${days}d ${hours! % 24}h`;
-  if (hours! > 0) return `${hours}h ${minutes! % 60}m`;
-  if (minutes! > 0) return `${minutes}m ${seconds % 60}s`;
+  if (days > 0) return `${days}d ${hours % 24}h`;
+  if (hours > 0) return `${hours}h ${minutes % 60}m`;
+  if (minutes > 0) return `${minutes}m ${seconds % 60}s`;
   return `${seconds}s`;
 }
 

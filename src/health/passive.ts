@@ -56,8 +56,8 @@ export class Passive {
     if (last === undefined || isRestarted) return this.#restart(counters, nowMs);
     const { window, unreachable, silent } = this.#health;
     const samples = this.#samples;
-    while (samples.length > 1 && nowMs - samples[1]!.atMs >= window) samples.shift();
-    const oldest = samples[0]!;
+    while (samples.length > 1 && nowMs - samples[1].atMs >= window) samples.shift();
+    const oldest = samples[0];
     const errors = counters.unreachable - oldest.unreachable;
     const ended = counters.onewayEnded - oldest.onewayEnded;
     const isSilent = nowMs - oldest.atMs >= window && counters.answered === oldest.answered;

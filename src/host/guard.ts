@@ -303,7 +303,7 @@ async function release(child: ChildProcessWithoutNullStreams): Promise<void> {
 function explain(problem: string | Error): IoError {
   const { cause: text, hint } =
     typeof problem === 'string' ? { cause: problem, hint: undefined } : childFailure(problem);
-  const message = text.trim().split('\n')[0]!;
+  const message = text.trim().split('\n')[0];
   if (/not found|ENOENT/.test(text)) {
     return new IoError(
       'the guard needs the command nft, which was not found',

@@ -8,7 +8,7 @@ import type { HostPlan } from './host.ts';
 export function hostChanges(before: HostPlan, after: HostPlan, served: ReadonlySet<string>): string[] {
   const lines: string[] = [];
   for (const [index, { name, mac, mtu }] of after.ports.entries()) {
-    const old = before.ports[index]!;
+    const old = before.ports[index];
     if (old.mac !== mac) lines.push(`${name}: Ethernet address ${old.mac || 'none'} -> ${mac || 'none'}`);
     if (old.mtu !== mtu) lines.push(`${name}: MTU ${old.mtu} -> ${mtu}`);
   }

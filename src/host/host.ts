@@ -313,7 +313,7 @@ export function defaultRoutesAstray(ports: readonly IoPort[], vips: readonly str
       );
       if (through.length === 0 || through.some(({ side }) => (side & SIDE.wan) !== 0)) continue;
       found.push(
-        `the IPv${family} default route leads out of ${through[0]!.name}, which only real servers are behind: clients that it leads to are not served (bad_source)`,
+        `the IPv${family} default route leads out of ${through[0].name}, which only real servers are behind: clients that it leads to are not served (bad_source)`,
       );
     }
   } finally {

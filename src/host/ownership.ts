@@ -61,8 +61,8 @@ export function boundSockets(procNetUdp: string): BoundSocket[] {
     );
     if (match === null) continue;
     bound.push({
-      ip: addressOf(match[1]!),
-      port: Number.parseInt(match[2]!, 16),
+      ip: addressOf(match[1]),
+      port: Number.parseInt(match[2], 16),
       uid: Number(match[3]),
     });
   }

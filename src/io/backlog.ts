@@ -23,11 +23,11 @@ export class Backlog {
   }
 
   get firstOff(): number {
-    return this.#offs[this.#head]!;
+    return this.#offs[this.#head];
   }
 
   get firstEnd(): number {
-    return this.#offs[this.#head]! + this.#lens[this.#head]!;
+    return this.#offs[this.#head] + this.#lens[this.#head];
   }
 
   /** Copies bytes[off, end) behind the newest packet. False, and nothing changed, when there is no room for it. */

@@ -175,5 +175,5 @@ function explainOpen(device: string, error: unknown): IoError {
 }
 
 function reason(error: unknown): string {
-  return (error instanceof Error ? error.message : String(error)).split('\n')[0]!;
+  return (error instanceof Error ? error.message : String(error)).split('\n')[0];
 }

@@ -119,5 +119,5 @@ function firstOfNet(ip: string, length: number, family: Family): string {
 }
 
 function any(terms: readonly string[]): string {
-  return terms.length === 1 ? terms[0]! : `(${terms.join(' or ')})`;
+  return terms.length === 1 ? terms[0] : `(${terms.join(' or ')})`;
 }

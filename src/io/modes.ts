@@ -34,9 +34,9 @@ export function openIoHost(wanted: string, request: IoRequest, modes = MODES): I
   }
   const [first] = failed;
   throw new IoError(
-    `io.mode auto: ${first!.name} does not work here: ${failed.map(({ error }) => error.message).join('; and ')}`,
+    `io.mode auto: ${first.name} does not work here: ${failed.map(({ error }) => error.message).join('; and ')}`,
     failed.map(({ name, error }) => `for ${name}: ${error.hint}`).join('; '),
-    first!.error,
+    first.error,
   );
 }
 
@@ -50,7 +50,7 @@ export const openPacketIo = (
 
 /** What the first of these modes would say of this capture at a start on this host. Throws an IoError. */
 export const complaintAbout = (wanted: string, capture: CaptureSpec, modes = MODES): string | undefined =>
-  candidates(wanted, modes)[0]!.complaintAbout(capture);
+  candidates(wanted, modes)[0].complaintAbout(capture);
 
 const candidates = (wanted: string, modes: readonly IoMode[]): readonly IoMode[] =>
   wanted === AUTO ? modes : [modeNamed(wanted, modes)];

@@ -97,9 +97,9 @@ export const rowOfIntake = (intake: number, ports: number): number => (intake < 
  * received. `row` is the port's first cell.
  */
 export function bookLostFrames(counters: Float64Array, row: number): void {
-  const cell = (name: IoCounterName): number => counters[row + IO_COLUMN[name]]!;
+  const cell = (name: IoCounterName): number => counters[row + IO_COLUMN[name]];
   const lost = cell('received') + cell('split') - cell('foreign') - cell('lostBacklog') - cell('judged');
-  if (lost > 0) counters[row + IO_COLUMN.lostBacklog]! += lost;
+  if (lost > 0) counters[row + IO_COLUMN.lostBacklog] += lost;
 }
 
 /** Columns of the I/O counters. */

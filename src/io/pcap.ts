@@ -120,7 +120,7 @@ class PcapIo implements PacketIo<PcapStart> {
   noteClient(): void {}
 
   reconfigure({ filters }: PcapStart): void {
-    for (const [index, port] of this.#ports.entries()) port.setFilter(filters[index]!);
+    for (const [index, port] of this.#ports.entries()) port.setFilter(filters[index]);
   }
 
   close(): void {
@@ -176,7 +176,7 @@ class Port {
   #closed = false;
 
   constructor(options: PcapOptions, index: number, scheduleTurn: () => void) {
-    const { name, mac, loopback, mtu } = options.ports[index]!;
+    const { name, mac, loopback, mtu } = options.ports[index];
     this.#options = options;
     this.#index = index;
     this.#row = index * ROW;
@@ -187,7 +187,7 @@ class Port {
     const open = (linkHeaderLen: number) =>
       openCapture(
         name,
-        options.filters[index]!,
+        options.filters[index],
         options.bufferSize,
         bytes.subarray(IP_OFF - linkHeaderLen),
         (byteLength) => this.#onFrame(byteLength),
@@ -208,7 +208,7 @@ class Port {
       this.#large = new LargePackets(
         this.#interfaceIndex,
         { mtu, linkHeaderLen, bufferSize: options.bufferSize },
-        options.filters[index]!,
+        options.filters[index],
         (isLost) => this.#onLarge(isLost),
         (frame, off, end, isMerged) => this.#onLargePart(frame, off, end, isMerged),
       );
@@ -238,18 +238,18 @@ class Port {
   #onFrame(byteLength: number): void {
     if (this.#closed) return;
     const { counters, onPacket } = this.#options;
-    counters[this.#row + IO_COLUMN.received]!++;
+    counters[this.#row + IO_COLUMN.received]++;
     const { linkHeaderLen, linkProtocolOff } = this.#capture;
     const end = IP_OFF - linkHeaderLen + byteLength;
     if (linkProtocolOff >= 0) {
       const protocol = this.#frame.view.getUint16(IP_OFF - linkHeaderLen + linkProtocolOff);
       if (protocol !== ETHERTYPE_IPV4 && protocol !== ETHERTYPE_IPV6) {
-        counters[this.#row + IO_COLUMN.foreign]!++;
+        counters[this.#row + IO_COLUMN.foreign]++;
         return;
       }
     }
     if (this.#backlog.count === 0 && this.#hasTime()) {
-      counters[this.#row + IO_COLUMN.judged]!++;
+      counters[this.#row + IO_COLUMN.judged]++;
       const isMerged = end - IP_OFF > this.#longestWhole;
       onPacket(this.#frame, IP_OFF, end, this.#index, this.#options.nowMs(), isMerged);
     } else if (this.#backlog.push(this.#frame.bytes, IP_OFF, end)) {
@@ -258,7 +258,7 @@ class Port {
         this.#scheduleTurn();
       }
     } else {
-      counters[this.#row + IO_COLUMN.lostBacklog]!++;
+      counters[this.#row + IO_COLUMN.lostBacklog]++;
       if (++this.#lostInTurn === ENDLESS) this.#capture.stop(true);
     }
   }
@@ -266,14 +266,14 @@ class Port {
   #onLarge(isLost: boolean): void {
     const { counters } = this.#options;
     this.#parts = 0;
-    counters[this.#row + IO_COLUMN.received]!++;
-    if (isLost) counters[this.#row + IO_COLUMN.lostBacklog]!++;
+    counters[this.#row + IO_COLUMN.received]++;
+    if (isLost) counters[this.#row + IO_COLUMN.lostBacklog]++;
   }
 
   #onLargePart(frame: Frame, off: number, end: number, isMerged: boolean): void {
     const { counters, nowMs, onPacket } = this.#options;
-    if (this.#parts++ > 0) counters[this.#row + IO_COLUMN.split]!++;
-    counters[this.#row + IO_COLUMN.judged]!++;
+    if (this.#parts++ > 0) counters[this.#row + IO_COLUMN.split]++;
+    counters[this.#row + IO_COLUMN.judged]++;
     onPacket(frame, off, end, this.#index, nowMs(), isMerged);
   }
 
@@ -308,7 +308,7 @@ class Port {
       const off = backlog.firstOff;
       const end = backlog.firstEnd;
       backlog.shift(); // first, so that a packet at which the program fails is not tried again
-      counters[this.#row + IO_COLUMN.judged]!++;
+      counters[this.#row + IO_COLUMN.judged]++;
       onPacket(backlog.frame, off, end, this.#index, nowMs(), end - off > this.#longestWhole);
     }
     if (backlog.count === 0 && !this.#closed) this.#capture.hold(false);
@@ -316,10 +316,10 @@ class Port {
   }
 
   poll(): void {
-    const { name } = this.#options.ports[this.#index]!;
+    const { name } = this.#options.ports[this.#index];
     const { fd } = this.#capture;
     const lost = packetStatistics(fd).drops + (this.#large?.lost() ?? 0);
-    this.#options.counters[this.#row + IO_COLUMN.lostKernel]! += lost;
+    this.#options.counters[this.#row + IO_COLUMN.lostKernel] += lost;
     const failed = pendingError(fd) !== 0; // reading it also ends the socket's being readable because of it
     const removed = interfaceIndex(name) !== this.#interfaceIndex;
     const wasDown = this.#isDown;

@@ -57,7 +57,7 @@ export class RawSender {
   /** Whether a packet between these addresses may be given to `send` now; counts it when not. Throws a SysError when netlink fails. */
   admits(pair: Int32Array, nowMs: number): boolean {
     if (this.#hops.admits(pair, nowMs)) return true;
-    this.#counters[this.#row + IO_COLUMN.sendUnresolved]!++;
+    this.#counters[this.#row + IO_COLUMN.sendUnresolved]++;
     return false;
   }
 
@@ -71,18 +71,18 @@ export class RawSender {
   /** Sends a packet between these addresses that was admitted. */
   sendAdmitted(frame: Frame, off: number, len: number, pair: Int32Array): boolean {
     const counters = this.#counters;
-    const socket = frame.bytes[off]! >>> 4 === 6 ? this.#socket6 : this.#socket;
+    const socket = frame.bytes[off] >>> 4 === 6 ? this.#socket6 : this.#socket;
     if (socket === undefined) {
-      counters[this.#row + IO_COLUMN.sendUnreachable]!++;
+      counters[this.#row + IO_COLUMN.sendUnreachable]++;
       return false;
     }
     const errno = socket.send(frame.bytes, off, len, pair);
     if (errno !== 0) {
-      counters[this.#row + columnOfErrno(errno)]!++;
+      counters[this.#row + columnOfErrno(errno)]++;
       return false;
     }
-    counters[this.#row + IO_COLUMN.sent]!++;
-    counters[this.#row + IO_COLUMN.sentByIp]!++;
+    counters[this.#row + IO_COLUMN.sent]++;
+    counters[this.#row + IO_COLUMN.sentByIp]++;
     return true;
   }
 
@@ -106,7 +106,7 @@ export function readPair(pair: Int32Array, { view }: Frame, off: number): void {
 
 function explainOpen(error: unknown): unknown {
   if (error instanceof IoError) return error;
-  const text = (error as Error).message.split('\n')[0]!;
+  const text = (error as Error).message.split('\n')[0];
   const isDenied =
     (error instanceof SysError && error.code === 'EPERM') || /not permitted|denied/i.test(text);
   return new IoError(

@@ -91,10 +91,10 @@ class SocketOfPackage implements RawSocket {
 
   /** The package wants the destination as text: a direct-mapped cache spares making it for each packet. */
   #textOf(pair: Int32Array): string {
-    const a = pair[4]!;
-    const b = pair[5]!;
-    const c = pair[6]!;
-    const d = pair[7]!;
+    const a = pair[4];
+    const b = pair[5];
+    const c = pair[6];
+    const d = pair[7];
     // Addresses of a subnet differ in their ends, those of a provider's customers in their beginnings.
     let mixed = Math.imul(a, 0x85ebca6b) ^ Math.imul(b, 0xc2b2ae35) ^ Math.imul(c, 0x27d4eb2f) ^ d;
     mixed = Math.imul(mixed ^ (mixed >>> 15), 0x9e3779b1);
@@ -105,7 +105,7 @@ class SocketOfPackage implements RawSocket {
       for (let i = 0; i < ADDRESS_WORDS; i++) cached[at + i] = pair[4 + i]!;
       this.#cachedText[slot] = formatAddress(pair, 4);
     }
-    return this.#cachedText[slot]!;
+    return this.#cachedText[slot];
   }
 
   #bufferOf(bytes: Uint8Array): Buffer {

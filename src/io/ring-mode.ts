@@ -29,8 +29,8 @@ export const ringMode: IoMode<RingStart> = {
   openHost: (request) => hostOf(request, openSteered(request) ?? openFiltered(request)),
   open: ({ rings, known, busyPoll }, fds, options) =>
     openRingIo(
-      { ...options, known: known && new KnownSources(known, fds[rings.length]!), busyPoll },
-      rings.map((ring, index) => ({ fd: fds[index]!, ...ring })),
+      { ...options, known: known && new KnownSources(known, fds[rings.length]), busyPoll },
+      rings.map((ring, index) => ({ fd: fds[index], ...ring })),
     ),
 };
 
@@ -64,7 +64,7 @@ interface Way {
 function hostOf({ capture, busyPoll, log }: IoRequest, way: Way): IoHost<RingStart> {
   let atWork = capture;
   const describe = (worker: number): RingStart => {
-    const rings = way.sockets[worker]!.map(({ frameBytes, frames }) => ({ frameBytes, frames }));
+    const rings = way.sockets[worker].map(({ frameBytes, frames }) => ({ frameBytes, frames }));
     return { mode: 'ring', rings, known: way.known?.plan, busyPoll };
   };
   way.settle();
@@ -73,7 +73,7 @@ function hostOf({ capture, busyPoll, log }: IoRequest, way: Way): IoHost<RingSta
     workers: way.sockets.length,
     describe,
     fds: (worker) => {
-      const rings = way.sockets[worker]!.map(({ fd }) => fd);
+      const rings = way.sockets[worker].map(({ fd }) => fd);
       return way.known === undefined ? rings : [...rings, way.known.fd];
     },
     start: () => way.start(),

@@ -86,7 +86,7 @@ export class RingPort {
     this.#index = this.#isFirst ? ring : ring - ports;
     this.#row = rowOfIntake(ring, ports) * ROW;
     this.#known = this.#isFirst ? options.known : undefined;
-    const { name, side } = options.ports[this.#index]!;
+    const { name, side } = options.ports[this.#index];
     this.#isWan = (side & SIDE.wan) !== 0;
     this.#options = options;
     this.#onPacket = options.onPacket;
@@ -120,13 +120,13 @@ export class RingPort {
   #skipBegun(): void {
     const { counters } = this.#options;
     const { frames } = this.#ring;
-    const received = counters[this.#row + IO_COLUMN.received]!;
+    const received = counters[this.#row + IO_COLUMN.received];
     // Done and counted, but not given back any more.
     for (let n = Math.max(0, received - CHUNK); n < received; n++) this.#giveBackBegun(n % frames);
     let skipped = 0;
     while (this.#giveBackBegun((received + skipped) % frames)) skipped++;
     this.#head = (received + skipped) % frames;
-    counters[this.#row + IO_COLUMN.received]! += skipped;
+    counters[this.#row + IO_COLUMN.received] += skipped;
     // Those that it had given to its datapath are the datapath's to count.
     bookLostFrames(counters, this.#row);
   }
@@ -179,7 +179,7 @@ export class RingPort {
     if (count === 0) return 0;
     this.#sender.flush();
     // Counted first: a successor of this process (#skipBegun) gives back what is counted, and cannot count again.
-    this.#options.counters[this.#row + IO_COLUMN.received]! += count;
+    this.#options.counters[this.#row + IO_COLUMN.received] += count;
     for (let n = 0, give = first; n < count; n++) {
       Atomics.store(words, (give * frameBytes) >>> 2, 0);
       give = give + 1 === frames ? 0 : give + 1;
@@ -241,12 +241,12 @@ export class RingPort {
   };
 
   #count(column: number): void {
-    this.#options.counters[this.#row + column]!++;
+    this.#options.counters[this.#row + column]++;
   }
 
   poll(): void {
-    const { name } = this.#options.ports[this.#index]!;
-    this.#options.counters[this.#row + IO_COLUMN.lostKernel]! += packetStatistics(this.fd).drops;
+    const { name } = this.#options.ports[this.#index];
+    this.#options.counters[this.#row + IO_COLUMN.lostKernel] += packetStatistics(this.fd).drops;
     const wentDown = this.#long.wentDown();
     const failed = pendingError(this.fd) !== 0 || wentDown;
     if (!this.#isFirst) return;

@@ -92,7 +92,7 @@ export class RingSender {
     const batch = this.#batch;
     if (ring >= 0) {
       hops.writeHeader(hop, view, off, ethertype);
-      const start = this.#ringStarts[ring]!;
+      const start = this.#ringStarts[ring];
       batch.add(start, off - ETHERNET_HEADER_LEN, len + ETHERNET_HEADER_LEN);
     } else {
       const at = batch.count * COPY_BYTES;
@@ -135,7 +135,7 @@ export class RingSender {
         wasSent = true;
         for (const end = done + sent; done < end; done++) {
           // One by one, so that who kills the process in between leaves at most one that only this counts.
-          counters[this.#row + IO_COLUMN.sent]!++;
+          counters[this.#row + IO_COLUMN.sent]++;
           if (done < gathered) this.#onSettled(true);
         }
         if (this.#full.size > 0) this.#full.delete(batch.interfaceIndex);
@@ -143,7 +143,7 @@ export class RingSender {
       }
       const column = columnOfErrno(batch.errno);
       if (column === IO_COLUMN.sendNoBuffer && this.#mayRetry(retries++)) continue;
-      counters[this.#row + column]!++;
+      counters[this.#row + column]++;
       wasSent = false;
       if (done++ < gathered) this.#onSettled(false);
     }

@@ -71,13 +71,13 @@ export function openSteeredRings({
     for (let lane = 0; lane < LANES; lane++)
       for (const own of sockets)
         for (const [index, port] of ports.entries())
-          own.push(open(port, () => openPortRing(port, bytes, sinks[index]!.group)));
+          own.push(open(port, () => openPortRing(port, bytes, sinks[index].group)));
   } catch (error) {
     close();
     throw error;
   }
   const start = () => {
-    for (const [index, { fd }] of sinks.entries()) setFanoutProgram(fd, programs[index]!);
+    for (const [index, { fd }] of sinks.entries()) setFanoutProgram(fd, programs[index]);
   };
   return { sockets, start, close };
 }
@@ -100,7 +100,7 @@ export function openFilteredRings({
   }
   let atWork = filters;
   const attach = (before: readonly CaptureFilter[], wanted: readonly CaptureFilter[]) => {
-    for (const [index, { fd }] of sockets.entries()) replaceFilter(fd, before[index]!, wanted[index]!);
+    for (const [index, { fd }] of sockets.entries()) replaceFilter(fd, before[index], wanted[index]);
   };
   const change = (wanted: readonly CaptureFilter[]) => {
     try {

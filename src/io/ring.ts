@@ -139,7 +139,7 @@ class RingIo implements PacketIo {
     }
     let failed = false;
     for (let i = 0; i < count; i++) {
-      const revents = fds[i * POLLFD_WORDS + 1]! >>> 16;
+      const revents = fds[i * POLLFD_WORDS + 1] >>> 16;
       if (i === count - 1) {
         // A large one comes in pieces, one per turn.
         this.#hasMessage = revents !== 0;
@@ -147,7 +147,7 @@ class RingIo implements PacketIo {
       }
       if ((revents & ~POLLIN) !== 0) failed = true;
       fds[i * POLLFD_WORDS + 1] = POLLIN;
-      if (i < this.#rings.length) this.#rings[i]!.dropStray(revents !== 0, this.#nowMs);
+      if (i < this.#rings.length) this.#rings[i].dropStray(revents !== 0, this.#nowMs);
       if (i === count - 2 && revents !== 0) this.#hops.update(this.#nowMs());
     }
     // An interface that is down makes its socket ready for ever, until its error is read.

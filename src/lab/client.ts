@@ -38,7 +38,7 @@ async function openClient(address: string, index: number): Promise<Socket> {
   socket.on('error', () => totals.errors++);
   socket.bind(0, address);
   await once(socket, 'listening');
-  socket.connect(options.vports[index % options.vports.length]!, options.vip);
+  socket.connect(options.vports[index % options.vports.length], options.vip);
   await once(socket, 'connect');
   return socket;
 }
@@ -53,7 +53,7 @@ async function echo(socket: Socket, index: number): Promise<void> {
   });
   let missingInARow = 0;
   for (let round = 0; !stopped && (options.rounds === 0 || round < options.rounds); round++) {
-    const len = options.sizes[(index + round) % options.sizes.length]!;
+    const len = options.sizes[(index + round) % options.sizes.length];
     const payload = makePayload(len, round, address, port);
     const reply = await new Promise<Buffer | undefined>((resolve) => {
       // By way of setImmediate: timers come before sockets, and a reply that came in time may wait there.
@@ -87,7 +87,7 @@ process.stdin.on('end', () => {
 process.stdin.resume();
 const sockets = await Promise.all(
   Array.from({ length: options.addresses.length * options.socketsPerAddress }, (_, index) =>
-    openClient(options.addresses[index % options.addresses.length]!, index),
+    openClient(options.addresses[index % options.addresses.length], index),
   ),
 );
 tell({

@@ -39,12 +39,12 @@ export function counterSum(metrics: string, family: string): number {
 
 function readSeries(metrics: string): Series[] {
   return [...metrics.matchAll(SERIES)]
-    .filter(([, name]) => SHOWN.test(name!))
+    .filter(([, name]) => SHOWN.test(name))
     .map(([, name, labels, value]) => {
-      const pairs = [...(labels ?? '').matchAll(LABEL)].map(([, key, text]) => [key!, text!] as const);
+      const pairs = [...(labels ?? '').matchAll(LABEL)].map(([, key, text]) => [key, text] as const);
       const others = pairs.filter(([key]) => key !== 'service').map(([, text]) => text);
       return {
-        name: [name!.replace(/_total$/, ''), ...others].join(' '),
+        name: [name.replace(/_total$/, ''), ...others].join(' '),
         service: pairs.find(([key]) => key === 'service')?.[1],
         value: Number(value),
       };

@@ -59,7 +59,7 @@ export async function demonstrate(stage: Stage): Promise<ClientTotals[]> {
 
 async function playScene({ topology, pair, vport }: Stage, sizes: number[]) {
   const child = startClient(topology, {
-    addresses: [topology.clientIps[pair.client][0]!],
+    addresses: [topology.clientIps[pair.client][0]],
     socketsPerAddress: 1,
     vip: VIPS[pair.client],
     vports: [vport],

@@ -66,7 +66,7 @@ export type ServerEvent =
   | { event: 'result'; totals: ServerTotals; learned: Learned[] };
 
 export function sumTotals<T extends Record<keyof T, number>>(all: readonly T[]): T {
-  const sum = { ...all[0]! };
+  const sum = { ...all[0] };
   for (const totals of all.slice(1)) {
     for (const key of Object.keys(sum) as (keyof T)[]) sum[key] = (sum[key] + totals[key]) as T[keyof T];
   }

@@ -72,7 +72,7 @@ async function runIn(topology: Topology, options: LabOptions, interrupt: Interru
   await interrupt.during(proxy.ready());
   say(`  proxy ready, admin on http://${ADMIN} in namespace ${topology.namespaces.lb}`);
 
-  const shown = await interrupt.during(demonstrate({ topology, pair, dialect, vport: vports[0]! }));
+  const shown = await interrupt.during(demonstrate({ topology, pair, dialect, vport: vports[0] }));
   const witness = await startCapture(topology, 'lb', topology.wan, STRAYS);
   heading(once ? 'Load' : 'Running');
   const load = new ClientLoad(topology, pair, vports, once);

@@ -115,7 +115,7 @@ export class RealServers {
       this.#servers.map(async ({ ip, child, closed }, index) => {
         await endProgram(child);
         await closed;
-        const { totals, learned } = this.#servers[index]!;
+        const { totals, learned } = this.#servers[index];
         return { ip, totals, learned: learned ?? [], endedEarly: learned === undefined };
       }),
     );

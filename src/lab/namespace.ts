@@ -31,7 +31,7 @@ export class CommandError extends Error {
 /** Runs a command to its end and returns its stdout; throws CommandError when it fails. */
 export function run(argv: readonly string[], input?: string): string {
   const [command, ...rest] = argv;
-  const result = spawnSync(command!, rest, { input: input ?? '', encoding: 'utf8', maxBuffer: MAX_OUTPUT });
+  const result = spawnSync(command, rest, { input: input ?? '', encoding: 'utf8', maxBuffer: MAX_OUTPUT });
   if (result.error) throw new CommandError(argv, null, result.error.message);
   if (result.status !== 0) throw new CommandError(argv, result.status, result.stderr);
   return result.stdout;
@@ -52,7 +52,7 @@ export function spawnIn(
   options: SpawnOptions = {},
 ): ChildProcess {
   const [command, ...rest] = inNamespace(namespace, argv);
-  return spawn(command!, rest, { detached: true, ...options });
+  return spawn(command, rest, { detached: true, ...options });
 }
 
 /**

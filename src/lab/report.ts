@@ -46,24 +46,24 @@ export function picture(
     say(`  ${columns.map((_, column) => make(column)).join(join)}`.trimEnd());
   const gap = '─'.repeat(4);
   say();
-  across('    ', (column) => `  ${columns[column]!.title}`.padEnd(widths[column]! + 2));
-  across('    ', (column) => `┌${'─'.repeat(widths[column]!)}┐`);
+  across('    ', (column) => `  ${columns[column].title}`.padEnd(widths[column] + 2));
+  across('    ', (column) => `┌${'─'.repeat(widths[column])}┐`);
   for (let line = 0; line < 3; line++) {
     // The links are drawn on the first line, where the devices stand.
     const isLink = line === 0;
     across(isLink ? gap : '    ', (column) => {
       const left = isLink && column > 0 ? '┤' : '│';
       const right = isLink && column < columns.length - 1 ? '├' : '│';
-      return `${left} ${columns[column]!.lines[line]!.padEnd(widths[column]! - 2)} ${right}`;
+      return `${left} ${columns[column].lines[line].padEnd(widths[column] - 2)} ${right}`;
     });
   }
-  across('    ', (column) => `└${'─'.repeat(widths[column]!)}┘`);
+  across('    ', (column) => `└${'─'.repeat(widths[column])}┘`);
   say(`  UOA dialect ${dialect}; the namespaces are linked by veth pairs with their offloads on`);
 }
 
 /** fd00:1::2 .. ::4, 10.1.0.2 .. .4 */
 function range(ips: readonly string[]): string {
-  if (ips.length === 1) return ips[0]!;
+  if (ips.length === 1) return ips[0];
   return `${ips[0]} .. ${/(?:::|\.)[^:.]+$/.exec(ips.at(-1)!)![0]}`;
 }
 
@@ -73,7 +73,7 @@ function count(number: number, one: string, many: string): string {
 
 function sideBySide(left: readonly string[], right: readonly string[]): string[] {
   const width = Math.max(...left.map((line) => line.length));
-  return left.map((line, index) => `${line.padEnd(width)}   ${right[index]!}`.trimEnd());
+  return left.map((line, index) => `${line.padEnd(width)}   ${right[index]}`.trimEnd());
 }
 
 export function learnedTables(outcome: Outcome): void {

@@ -30,10 +30,10 @@ export function status(text: string): void {
 
 /** Columns as wide as their widest cell; numbers to the right. The first row is the head. */
 export function table(rows: readonly (readonly (string | number)[])[]): void {
-  const widths = rows[0]!.map((_, column) => Math.max(...rows.map((row) => String(row[column]).length)));
+  const widths = rows[0].map((_, column) => Math.max(...rows.map((row) => String(row[column]).length)));
   for (const [index, row] of rows.entries()) {
     const cells = row.map((cell, column) =>
-      typeof cell === 'number' ? String(cell).padStart(widths[column]!) : cell.padEnd(widths[column]!),
+      typeof cell === 'number' ? String(cell).padStart(widths[column]) : cell.padEnd(widths[column]),
     );
     const line = `  ${cells.join('  ')}`.trimEnd();
     say(index === 0 ? paint('dim', line) : line);

@@ -50,7 +50,7 @@ export class HopCache {
         entries[entry] === pair[0] &&
         entries[entry + GENERATION] === this.#generation
       )
-        return entries[entry + FOUND]!;
+        return entries[entry + FOUND];
     }
     return -1;
   }
@@ -89,9 +89,8 @@ export class HopCache {
   #placeOf(pair: Int32Array): number {
     // Addresses of a subnet differ in their ends, those of a provider's customers in their beginnings.
     let mixed =
-      Math.imul(pair[7]!, 0x9e3779b1) ^ Math.imul(pair[6]!, 0x27d4eb2f) ^ Math.imul(pair[5]!, 0xc2b2ae35);
-    mixed ^=
-      Math.imul(pair[4]!, 0x85ebca6b) ^ Math.imul(pair[3]!, 0x165667b1) ^ Math.imul(pair[1]!, 0x2545f491);
+      Math.imul(pair[7], 0x9e3779b1) ^ Math.imul(pair[6], 0x27d4eb2f) ^ Math.imul(pair[5], 0xc2b2ae35);
+    mixed ^= Math.imul(pair[4], 0x85ebca6b) ^ Math.imul(pair[3], 0x165667b1) ^ Math.imul(pair[1], 0x2545f491);
     mixed = Math.imul(mixed ^ (mixed >>> 15), 0x9e3779b1);
     return ((mixed >>> (32 - this.#bits)) & -WAYS) << ENTRY_BITS;
   }

@@ -61,7 +61,7 @@ export class Neighbors {
   /** The slot of a neighbor; -1: none. */
   find(interfaceIndex: number, words: Int32Array, at: number): number {
     const slots = this.#slots;
-    let slot = this.#buckets[this.#bucketOf(interfaceIndex, words, at)]!;
+    let slot = this.#buckets[this.#bucketOf(interfaceIndex, words, at)];
     while (slot !== NONE) {
       const base = slot << SLOT_BITS;
       if (
@@ -94,10 +94,10 @@ export class Neighbors {
   /** Whether a packet may be sent to the neighbor now. False once each `confirmMs`. */
   use(slot: number, nowMs: number): boolean {
     const base = slot << SLOT_BITS;
-    const ready = this.#slots[base + READY]!;
+    const ready = this.#slots[base + READY];
     if (ready === READINESS.always) return true;
     if (ready === READINESS.no) return false;
-    const left = (this.#slots[base + CONFIRM_AT]! - nowMs) | 0; // more than was set: the clock went round meanwhile
+    const left = (this.#slots[base + CONFIRM_AT] - nowMs) | 0; // more than was set: the clock went round meanwhile
     if (left > 0 && left <= this.#confirmMs) return true;
     this.#slots[base + CONFIRM_AT] = (nowMs + this.#confirmMs) | 0;
     return false;
@@ -105,7 +105,7 @@ export class Neighbors {
 
   /** Whether the kernel has an Ethernet address to send its packets to. */
   isResolved(slot: number): boolean {
-    return (this.#slots[(slot << SLOT_BITS) + STATE]! & STATES_VALID) !== 0;
+    return (this.#slots[(slot << SLOT_BITS) + STATE] & STATES_VALID) !== 0;
   }
 
   readAddress(words: Int32Array, slot: number): void {
@@ -122,19 +122,19 @@ export class Neighbors {
   }
 
   interfaceIndexOf(slot: number): number {
-    return this.#slots[(slot << SLOT_BITS) + INTERFACE]!;
+    return this.#slots[(slot << SLOT_BITS) + INTERFACE];
   }
 
   mtuOf(slot: number): number {
-    return this.#slots[(slot << SLOT_BITS) + MTU]!;
+    return this.#slots[(slot << SLOT_BITS) + MTU];
   }
 
   /** Writes the Ethernet header of a frame to the neighbor to view[off - 14, off). */
   writeHeader(slot: number, view: DataView, off: number, ethertype: number): void {
     const header = (slot << SLOT_BITS) + HEADER;
-    view.setInt32(off - 14, this.#slots[header]!);
-    view.setInt32(off - 10, this.#slots[header + 1]!);
-    view.setInt32(off - 6, this.#slots[header + 2]!);
+    view.setInt32(off - 14, this.#slots[header]);
+    view.setInt32(off - 10, this.#slots[header + 1]);
+    view.setInt32(off - 6, this.#slots[header + 2]);
     view.setUint16(off - 2, ethertype);
   }
 
@@ -144,7 +144,7 @@ export class Neighbors {
     if (!message.hasMac && this.find(message.interfaceIndex, message.address, 0) === NONE) return;
     const slot = this.findOrMake(message.interfaceIndex, message.address);
     const base = slot << SLOT_BITS;
-    const wasReady = this.#slots[base + READY]! !== READINESS.no;
+    const wasReady = this.#slots[base + READY] !== READINESS.no;
     this.#slots[base + STATE] = message.hasMac ? message.state : 0;
     if (message.hasMac) {
       this.#slots[base + MAC] = message.macHigh;
@@ -213,15 +213,15 @@ export class Neighbors {
   #prepare(slot: number): void {
     const slots = this.#slots;
     const base = slot << SLOT_BITS;
-    const link = this.#links.get(slots[base + INTERFACE]!);
-    const state = slots[base + STATE]!;
+    const link = this.#links.get(slots[base + INTERFACE]);
+    const state = slots[base + STATE];
     if (link === undefined || !link.isUsable || !(state & STATES_VALID)) {
       slots[base + READY] = READINESS.no;
       return;
     }
     slots[base + READY] = state & STATES_FIXED ? READINESS.always : READINESS.whileConfirmed;
     slots[base + HEADER] = slots[base + MAC]!;
-    slots[base + HEADER + 1] = (slots[base + MAC + 1]! << 16) | (link.macHigh >>> 16);
+    slots[base + HEADER + 1] = (slots[base + MAC + 1] << 16) | (link.macHigh >>> 16);
     slots[base + HEADER + 2] = (link.macHigh << 16) | link.macLow;
     slots[base + MTU] = link.mtu;
   }
@@ -259,8 +259,8 @@ export class Neighbors {
   }
 
   #bucketOf(interfaceIndex: number, words: Int32Array, at: number): number {
-    let mixed = Math.imul(words[at]! ^ Math.imul(words[at + 1]!, 0x85ebca6b), 0xc2b2ae35);
-    mixed = Math.imul(mixed ^ words[at + 2]!, 0x27d4eb2f) ^ words[at + 3]! ^ (interfaceIndex << 24);
+    let mixed = Math.imul(words[at] ^ Math.imul(words[at + 1], 0x85ebca6b), 0xc2b2ae35);
+    mixed = Math.imul(mixed ^ words[at + 2], 0x27d4eb2f) ^ words[at + 3] ^ (interfaceIndex << 24);
     mixed = Math.imul(mixed ^ (mixed >>> 15), 0x9e3779b1);
     return (mixed ^ (mixed >>> 16)) & (this.#buckets.length - 1);
   }

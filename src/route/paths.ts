@@ -46,7 +46,7 @@ export class Paths {
     if (own >= 0) return own;
     let behind = -1;
     for (let i = 0; i < ports.length; i++) {
-      if (this.#hops.masterOfLink(ports[i]!) !== interfaceIndex) continue;
+      if (this.#hops.masterOfLink(ports[i]) !== interfaceIndex) continue;
       if (behind >= 0) return -1;
       behind = i;
     }

@@ -167,6 +167,6 @@ function writeAddress(request: Buffer, off: number, type: number, words: Int32Ar
   const end = off + ATTRIBUTE_LEN + (4 - firstWord) * 4;
   request.writeUInt16LE(end - off, off);
   request.writeUInt16LE(type, off + 2);
-  for (let i = firstWord; i < 4; i++) request.writeInt32BE(words[at + i]!, end - 16 + 4 * i);
+  for (let i = firstWord; i < 4; i++) request.writeInt32BE(words[at + i], end - 16 + 4 * i);
   return end;
 }

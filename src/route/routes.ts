@@ -104,9 +104,9 @@ export class Routes {
       for (let i = 0; i < TO; i++) key[i] = pair[i]!;
       key[TO + 3] = classes.find(pair, TO);
       const route = this.#findIn(this.#byClass, key, pair);
-      if (route !== EACH) return this.#kept[route]!;
+      if (route !== EACH) return this.#kept[route];
     }
-    return this.#kept[this.#findIn(this.#byDestination, pair, pair)]!;
+    return this.#kept[this.#findIn(this.#byDestination, pair, pair)];
   }
 
   /** Does what its time has come for, after all changes until now were taken in. */

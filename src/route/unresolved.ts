@@ -30,7 +30,7 @@ export class Unresolved {
     const entry = this.#find(interfaceIndex, words, at, nowMs);
     if (entry === NONE) this.#put(interfaceIndex, words, at, nowMs, AT_FIRST - 1);
     else if (this.#entries[entry + LEFT] === 0) return false;
-    else this.#entries[entry + LEFT]!--;
+    else this.#entries[entry + LEFT]--;
     return true;
   }
 
@@ -78,13 +78,13 @@ export class Unresolved {
 
   /** Milliseconds; 0: it is over. More than was set: the clock went round meanwhile. */
   #lasts(entry: number, nowMs: number): number {
-    const ms = (this.#entries[entry + UNTIL]! - nowMs) | 0;
+    const ms = (this.#entries[entry + UNTIL] - nowMs) | 0;
     return ms > 0 && ms <= ASKING_MS ? ms : 0;
   }
 
   #bucketOf(words: Int32Array, at: number): number {
-    let mixed = Math.imul(words[at]! ^ Math.imul(words[at + 1]!, 0x85ebca6b), 0xc2b2ae35);
-    mixed = Math.imul(mixed ^ words[at + 2]!, 0x27d4eb2f) ^ words[at + 3]!;
+    let mixed = Math.imul(words[at] ^ Math.imul(words[at + 1], 0x85ebca6b), 0xc2b2ae35);
+    mixed = Math.imul(mixed ^ words[at + 2], 0x27d4eb2f) ^ words[at + 3];
     mixed = Math.imul(mixed ^ (mixed >>> 15), 0x9e3779b1);
     return ((mixed ^ (mixed >>> 16)) & ((1 << BUCKET_BITS) - 1)) * (WAYS << ENTRY_BITS);
   }

@@ -58,7 +58,7 @@ export class RestoredSessions {
     this.count = chosen.length;
     this.#saved = saved;
     const times = new Int32Array(chosen.length);
-    for (let i = 0; i < times.length; i++) times[i] = -saved[chosen[i]! * SAVED_WORDS + SAVED.ageMs]!;
+    for (let i = 0; i < times.length; i++) times[i] = -saved[chosen[i] * SAVED_WORDS + SAVED.ageMs];
     this.#order = oldestFirst(chosen, times);
     this.#legs = legs;
     this.#seenBaseMs = nowMs - awayMs;
@@ -78,16 +78,16 @@ export class RestoredSessions {
     };
     for (const place of this.#order) {
       const at = place * SAVED_WORDS;
-      const flags = saved[at + SAVED.legFlags]!;
+      const flags = saved[at + SAVED.legFlags];
       const leg = this.#legs[flags >>> 16]!;
       for (let i = 0; i < 4; i++) session.client[i] = saved[at + SAVED.client + i]!;
-      session.cport = saved[at + SAVED.ports]! >>> 16;
-      session.lport = saved[at + SAVED.ports]! & 0xffff;
+      session.cport = saved[at + SAVED.ports] >>> 16;
+      session.lport = saved[at + SAVED.ports] & 0xffff;
       session.service = leg.service;
       session.leg = leg.leg;
       session.isNormal = (flags & SAVED_NORMAL) !== 0;
       session.isAcked = (flags & SAVED_ACKED) !== 0 && !leg.isToldAnew;
-      session.lastSeenMs = (this.#seenBaseMs - saved[at + SAVED.ageMs]!) | 0;
+      session.lastSeenMs = (this.#seenBaseMs - saved[at + SAVED.ageMs]) | 0;
       visit(session);
     }
   }
@@ -132,7 +132,7 @@ export function writeRecords(
   });
   /** How many of each table are still to be left out: of those without an answer, and of the others and those that stay. */
   const excess = counts.map(({ oneway, normal }, i) => {
-    const { records, onewayMax } = memories[i]!;
+    const { records, onewayMax } = memories[i];
     const onewayExcess = Math.max(0, oneway - Math.max(1, onewayMax));
     const rest = normal + oneway - onewayExcess;
     return { oneway: onewayExcess, all: Math.max(0, rest - records.length / SESSION_WORDS) };
@@ -140,9 +140,9 @@ export function writeRecords(
   const slots = memories.map(() => 0);
   n = 0;
   restored.forEach((session) => {
-    const owner = owners[n++]!;
+    const owner = owners[n++];
     if (owner === NO_OWNER) return;
-    const left = excess[owner]!;
+    const left = excess[owner];
     if (!session.isNormal && left.oneway > 0) {
       left.oneway--;
       outcome.withoutRoom++;
@@ -153,7 +153,7 @@ export function writeRecords(
       outcome.withoutRoom++;
       return;
     }
-    putRecord(memories[owner]!.records, slots[owner]!++ * SESSION_WORDS, session);
+    putRecord(memories[owner].records, slots[owner]++ * SESSION_WORDS, session);
     outcome.written++;
   });
   for (const [i, { table }] of memories.entries()) table[0] = slots[i]!;

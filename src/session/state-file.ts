@@ -96,7 +96,7 @@ export function saveSessions(
     for (let base = 0; base < slots * SESSION_WORDS; base += SESSION_WORDS) {
       if (!isUsed(records, base)) continue;
       const place = placeByLeg[legOf(records, base)];
-      if (place === undefined || named[place]!.service !== serviceOf(records, base)) gone++;
+      if (place === undefined || named[place].service !== serviceOf(records, base)) gone++;
       else if (at < sessions.length) {
         putSession(sessions, at, records, base, place, nowMs);
         at += SAVED_WORDS;
@@ -162,13 +162,13 @@ function judge(
   const dropped = { gone: 0, expired: 0 };
   let count = 0;
   for (let at = 0; at < sessions.length; at += SAVED_WORDS) {
-    const place = sessions[at + SAVED.legFlags]! >>> 16;
-    const flags = sessions[at + SAVED.legFlags]! & 0xffff;
-    const ageMs = sessions[at + SAVED.ageMs]!;
+    const place = sessions[at + SAVED.legFlags] >>> 16;
+    const flags = sessions[at + SAVED.legFlags] & 0xffff;
+    const ageMs = sessions[at + SAVED.ageMs];
     if (place >= table.length || (flags & ~(SAVED_NORMAL | SAVED_ACKED)) !== 0 || ageMs < 0) return undefined;
     if (isImpossibleSource(sessions, at + SAVED.client)) return undefined;
-    const { lports, vips } = then[place]!;
-    const lport = sessions[at + SAVED.ports]! & 0xffff;
+    const { lports, vips } = then[place];
+    const lport = sessions[at + SAVED.ports] & 0xffff;
     const family = isV4(sessions, at + SAVED.client) ? 4 : 6;
     const vip = vips.find((one) => familyOf(one) === family);
     if (!isAmong(lport, lports) || vip === undefined) return undefined;

@@ -101,7 +101,7 @@ export function decodeState(file: Uint8Array): StateContent | string {
   return {
     workers,
     key: file.slice(4 * keyFrom, 4 * keyFrom + keyLength),
-    savedAtMs: new Float64Array(words.slice(HEADER.savedAt, HEADER.savedAt + 2).buffer)[0]!,
+    savedAtMs: new Float64Array(words.slice(HEADER.savedAt, HEADER.savedAt + 2).buffer)[0],
     legs,
     sessions: words.subarray(sessionsFrom),
   };

@@ -25,7 +25,7 @@ export class ByteStream {
     for (let have = this.#pending.length; have < length && !this.#ended; ) {
       const { done, value } = await this.#chunks.next();
       if (done) this.#ended = true;
-      else have += parts[parts.push(value) - 1]!.length;
+      else have += parts[parts.push(value) - 1].length;
     }
     this.#pending = Buffer.concat(parts);
   }

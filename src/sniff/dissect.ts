@@ -89,7 +89,7 @@ function walkPacket(bytes: Uint8Array, wireLen: number): Walk | undefined {
 }
 
 function walkIpv4(bytes: Uint8Array, wireLen: number): Walk | undefined {
-  const headerLen = (bytes[0]! & 15) * 4;
+  const headerLen = (bytes[0] & 15) * 4;
   const fragment = word(bytes, 6) & 0x3fff;
   if ((fragment & 0x1fff) !== 0 || headerLen < IPV4_HEADER_LEN) return undefined;
   const ipLen = word(bytes, 2);
@@ -98,13 +98,13 @@ function walkIpv4(bytes: Uint8Array, wireLen: number): Walk | undefined {
   if (ipLen < headerLen) walk.notice(`IP length ${ipLen}, shorter than its header`);
   const isThere = walk.reaches(headerLen);
   walk.add(findInIpOptions(bytes.subarray(IPV4_HEADER_LEN, headerLen)), isThere);
-  if (isThere) walkUpper(walk, bytes[9]!, headerLen);
+  if (isThere) walkUpper(walk, bytes[9], headerLen);
   return walk;
 }
 
 function walkIpv6(bytes: Uint8Array, wireLen: number): Walk | undefined {
   const walk = new Walk(bytes, 8, 16, IPV6_HEADER_LEN + word(bytes, 4), wireLen);
-  let next = bytes[6]!;
+  let next = bytes[6];
   let at = IPV6_HEADER_LEN;
   while (isExtension(next)) {
     if (!walk.reaches(at + EXTENSION_UNIT)) return walk;
@@ -113,7 +113,7 @@ function walkIpv6(bytes: Uint8Array, wireLen: number): Walk | undefined {
       if (word(bytes, at + 2) >>> 3 !== 0) return undefined;
       walk.isFragment ||= (word(bytes, at + 2) & 1) !== 0;
     } else {
-      len += bytes[at + 1]! * EXTENSION_UNIT;
+      len += bytes[at + 1] * EXTENSION_UNIT;
       const isThere = walk.reaches(at + len);
       const header = bytes.subarray(at, Math.min(at + len, walk.ipLen));
       if (next === NEXT_DESTINATION_OPTIONS) walk.add(findInDestinationOptions(header), isThere);
@@ -227,11 +227,11 @@ export function udpChecksum(src: Uint8Array, dst: Uint8Array, udp: Uint8Array): 
 
 function sumWords(bytes: Uint8Array): number {
   let sum = 0;
-  for (let at = 0; at < bytes.length; at += 2) sum += (bytes[at]! << 8) | (bytes[at + 1] ?? 0);
+  for (let at = 0; at < bytes.length; at += 2) sum += (bytes[at] << 8) | (bytes[at + 1] ?? 0);
   return sum;
 }
 
 const hasSum = (udp: Uint8Array): boolean => word(udp, 6) !== 0;
 
 /** Two bytes that are there, big endian. */
-const word = (bytes: Uint8Array, at: number): number => (bytes[at]! << 8) | bytes[at + 1]!;
+const word = (bytes: Uint8Array, at: number): number => (bytes[at] << 8) | bytes[at + 1];

@@ -26,7 +26,7 @@ export const isKnownLinkType = (linkType: number): boolean => linkType in LINK_H
 
 /** Offset of the IP header in a frame of a known link type; -1 when it carries no IP packet. */
 export function ipOffset(linkType: number, frame: Uint8Array): number {
-  const { typeOff, len } = LINK_HEADERS[linkType]!;
+  const { typeOff, len } = LINK_HEADERS[linkType];
   if (frame.length <= len) return -1;
   return typeOff === undefined ? len : behindTags(frame, readType(frame, typeOff), len);
 }
@@ -42,4 +42,4 @@ export function behindTags(bytes: Uint8Array, etherType: number, at: number): nu
   return type === ETHERTYPE_IPV4 || type === ETHERTYPE_IPV6 ? off : -1;
 }
 
-const readType = (bytes: Uint8Array, at: number): number => (bytes[at]! << 8) | bytes[at + 1]!;
+const readType = (bytes: Uint8Array, at: number): number => (bytes[at] << 8) | bytes[at + 1];

@@ -111,7 +111,7 @@ function readInterface(block: Block): Interface {
     if (option === OPTION.name) found.name = value.toString('utf8').replace(/\0+$/, '');
     // The highest bit says whether the others are the exponent of 2 or of 10.
     if (option === OPTION.resolution && length >= 1)
-      found.unitsPerSecond = (value[0]! & 0x80 ? 2 : 10) ** (value[0]! & 0x7f);
+      found.unitsPerSecond = (value[0] & 0x80 ? 2 : 10) ** (value[0] & 0x7f);
     if (option === OPTION.offset && length >= 8)
       found.offsetSeconds = block.word(at + (block.isLittle ? 4 : 8));
     at += 4 + ((length + 3) & ~3);

@@ -20,7 +20,7 @@ export function parseSelection(words: readonly string[]): (sighting: Sighting) =
   const dialects: string[] = [];
   const ends: { end: End | undefined; wanted: Wanted }[] = [];
   for (let index = 0; index < words.length; index++) {
-    const word = words[index]!;
+    const word = words[index];
     if (isOneOf(KINDS, word)) kinds.push(word);
     else if (isOneOf(SEEN_DIALECTS, word)) dialects.push(word);
     else if (isOneOf(ENDS, word)) {

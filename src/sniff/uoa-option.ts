@@ -57,7 +57,7 @@ export const endpointName = ({ ip, port }: Endpoint): string => formatEndpoint(i
 export function findInIpOptions(options: Uint8Array): Reading {
   const found: Reading = { uoa: undefined, fault: undefined };
   for (let at = 0; at < options.length && options[at] !== OPTION_END; ) {
-    const type = options[at]!;
+    const type = options[at];
     if (type === OPTION_NOP) {
       at++;
       continue;
@@ -79,7 +79,7 @@ export function findInIpOptions(options: Uint8Array): Reading {
 export function findInDestinationOptions(header: Uint8Array): Reading {
   const found: Reading = { uoa: undefined, fault: undefined };
   for (let at = DESTINATION_HEAD_LEN; at < header.length; ) {
-    const type = header[at]!;
+    const type = header[at];
     if (type === DESTINATION_PAD1) {
       at++;
       continue;
@@ -121,7 +121,7 @@ export function readOppHeader(header: Uint8Array): Reading {
 }
 
 function readIpOption(bytes: Uint8Array): Uoa | string {
-  const type = bytes[0]!;
+  const type = bytes[0];
   const name = `IP option ${type}`;
   const content = bytes.subarray(OPTION_HEAD_LEN);
   if (type === TYPE_ADDRESS && ADDRESS_LENGTHS[content.length] !== undefined) {
@@ -132,7 +132,7 @@ function readIpOption(bytes: Uint8Array): Uoa | string {
     return `${name} of length ${bytes.length}, which no UOA has`;
   const operation = read.client.ip.includes(':') ? 1 : 0;
   if (content[0] !== operation || content[1] !== 0) {
-    return `${name} of length ${bytes.length} with operation ${hex(content[0]!)} ${hex(content[1]!)}`;
+    return `${name} of length ${bytes.length} with operation ${hex(content[0])} ${hex(content[1])}`;
   }
   return read;
 }
@@ -146,7 +146,7 @@ function readContent(
   bytes: Uint8Array,
 ): Uoa | string {
   const { length } = content;
-  const port = (at: number) => (content[at]! << 8) | content[at + 1]!;
+  const port = (at: number) => (content[at] << 8) | content[at + 1];
   const endpoint = (at: number, len: number, portAt: number): Endpoint => ({
     ip: addressText(content.subarray(at, at + len)),
     port: port(portAt),

@@ -52,12 +52,12 @@ export function planKnown(sources: number): KnownPlan {
 
 function randomHash(): SourceHash {
   const words = new Int32Array(new Uint8Array(randomBytes(4 * (INTERFACE_FACTOR + 2))).buffer);
-  return { start: words[0]!, factors: Array.from(words.subarray(1), (word) => word | 1) };
+  return { start: words[0], factors: Array.from(words.subarray(1), (word) => word | 1) };
 }
 
 /** What the sum begins with for packets of an interface, by its place in the list of ports. */
 export const startOn = ({ start, factors }: SourceHash, portIndex: number): number =>
-  (start + Math.imul(factors[INTERFACE_FACTOR]!, portIndex)) | 0;
+  (start + Math.imul(factors[INTERFACE_FACTOR], portIndex)) | 0;
 
 /** Opens its memory, an array map. Throws a BpfError. */
 export const openKnown = ({ buckets }: KnownPlan): number =>
@@ -112,8 +112,8 @@ export class KnownSources {
     const isIpv4 = words[at] === 0 && words[at + 1] === 0 && words[at + 2] === V4_MAPPED;
     this.#begin(port, portIndex);
     for (let word = isIpv4 ? ADDRESS_WORDS - 1 : 0, half = 0; word < ADDRESS_WORDS; word++, half += 2) {
-      this.#add(half, words[at + word]! >>> 16);
-      this.#add(half + 1, words[at + word]! & 0xffff);
+      this.#add(half, words[at + word] >>> 16);
+      this.#add(half + 1, words[at + word] & 0xffff);
     }
     this.#end();
     this.note();
@@ -129,13 +129,13 @@ export class KnownSources {
 
   #begin(port: number, portIndex: number): void {
     const { place, tag } = this.#plan;
-    this.#place = startOn(place, portIndex) + Math.imul(place.factors[PORT_FACTOR]!, port);
-    this.#tag = startOn(tag, portIndex) + Math.imul(tag.factors[PORT_FACTOR]!, port);
+    this.#place = startOn(place, portIndex) + Math.imul(place.factors[PORT_FACTOR], port);
+    this.#tag = startOn(tag, portIndex) + Math.imul(tag.factors[PORT_FACTOR], port);
   }
 
   #add(factor: number, half: number): void {
-    this.#place = (this.#place + Math.imul(this.#plan.place.factors[factor]!, half)) | 0;
-    this.#tag = (this.#tag + Math.imul(this.#plan.tag.factors[factor]!, half)) | 0;
+    this.#place = (this.#place + Math.imul(this.#plan.place.factors[factor], half)) | 0;
+    this.#tag = (this.#tag + Math.imul(this.#plan.tag.factors[factor], half)) | 0;
   }
 
   #end(): void {

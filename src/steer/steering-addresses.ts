@@ -69,14 +69,12 @@ class Entries implements AddressEntries {
 
 /** Joins those that are nearest to each other: sorted and disjoint ranges, and so are the result's. */
 function atMost(count: number, ranges: readonly PortRange[]): readonly PortRange[] {
-  const gaps = ranges.slice(1).map(({ first }, index) => first - ranges[index]!.last);
-  const widest = new Set(
-    [...gaps.keys()].sort((one, other) => gaps[other]! - gaps[one]!).slice(0, count - 1),
-  );
+  const gaps = ranges.slice(1).map(({ first }, index) => first - ranges[index].last);
+  const widest = new Set([...gaps.keys()].sort((one, other) => gaps[other] - gaps[one]).slice(0, count - 1));
   const joined: { first: number; last: number }[] = [];
   for (const [index, { first, last }] of ranges.entries()) {
     if (index === 0 || widest.has(index - 1)) joined.push({ first, last });
-    else joined[joined.length - 1]!.last = last;
+    else joined[joined.length - 1].last = last;
   }
   return joined;
 }

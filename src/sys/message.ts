@@ -139,7 +139,7 @@ export function writeSocketAddress(bytes: Buffer, off: number, ip: string, port:
 function formatAddress(address: Uint8Array): string {
   if (address.length === 4) return address.join('.');
   const groups = Array.from({ length: 8 }, (_, index) =>
-    ((address[2 * index]! << 8) | address[2 * index + 1]!).toString(16),
+    ((address[2 * index] << 8) | address[2 * index + 1]).toString(16),
   ).join(':');
   return new SocketAddress({ address: groups, family: 'ipv6' }).address;
 }

@@ -198,7 +198,7 @@ function joinFanout(fd: number, group: number | undefined): void {
 function fanoutGroup(fd: number): number {
   const value = new Int32Array(1);
   check(getsockopt(fd, SOL_PACKET, PACKET_FANOUT, value, Int32Array.of(4)), 'getsockopt PACKET_FANOUT');
-  return value[0]! & 0xffff;
+  return value[0] & 0xffff;
 }
 
 /**

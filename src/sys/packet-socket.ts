@@ -31,7 +31,7 @@ function isPacketSocket(fd: number): boolean {
 export function packetStatistics(fd: number): { packets: number; drops: number } {
   length[0] = 12;
   check(getsockopt(fd, SOL_PACKET, PACKET_STATISTICS, value, length), 'getsockopt PACKET_STATISTICS');
-  return { packets: value[0]! >>> 0, drops: value[1]! >>> 0 };
+  return { packets: value[0] >>> 0, drops: value[1] >>> 0 };
 }
 
 /** Stops the socket from seeing what this host sends. False on a kernel before 4.20, which cannot. */
@@ -44,7 +44,7 @@ export function ignoreOutgoing(fd: number): boolean {
 export function pendingError(fd: number): number {
   length[0] = 4;
   check(getsockopt(fd, SOL_SOCKET, SO_ERROR, value, length), 'getsockopt SO_ERROR');
-  return value[0]!;
+  return value[0];
 }
 
 /** Index of the interface that the socket is bound to; -1 when that was removed. */
@@ -52,7 +52,7 @@ export function boundInterface(fd: number): number {
   const address = new Int32Array(5); // struct sockaddr_ll: family and protocol, index, type, address
   length[0] = address.byteLength;
   check(getsockname(fd, address, length), 'getsockname');
-  return address[1]!;
+  return address[1];
 }
 
 /** The kernel's index of an interface in this network namespace; 0 when there is none of that name. */

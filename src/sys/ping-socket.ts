@@ -44,7 +44,7 @@ export function openPingSocket(family: 4 | 6, identifier: number, onReadable: ()
   const fd = check(socket(domain, SOCK_RAW_NONBLOCK_CLOEXEC, protocol), 'socket');
   try {
     const filter = new Int32Array(words).fill(-1);
-    filter[reply >> 5]! &= ~(1 << (reply & 31));
+    filter[reply >> 5] &= ~(1 << (reply & 31));
     check(setsockopt(fd, level, option, filter, filter.byteLength), 'setsockopt ICMP_FILTER');
     setReceiveBuffer(fd, RECEIVE_BUFFER_BYTES);
   } catch (error) {
@@ -68,7 +68,7 @@ export function openPingSocket(family: 4 | 6, identifier: number, onReadable: ()
         const length = message.receive(fd);
         if (length < 0) return undefined;
         const packet = Buffer.from(message.data(length));
-        const bytes = family === 4 ? packet.subarray((packet[0]! & 0x0f) * 4) : packet; // IPv4 comes with its header
+        const bytes = family === 4 ? packet.subarray((packet[0] & 0x0f) * 4) : packet; // IPv4 comes with its header
         if (bytes.length < HEADER_LEN || bytes[0] !== reply || bytes.readUInt16BE(4) !== identifier) continue;
         return { ip: message.ip, sequence: bytes.readUInt16BE(6), data: bytes.subarray(HEADER_LEN) };
       }
@@ -82,7 +82,7 @@ export function openPingSocket(family: 4 | 6, identifier: number, onReadable: ()
 
 function checksum(bytes: Buffer): number {
   let sum = 0;
-  for (let off = 0; off < bytes.length; off += 2) sum += (bytes[off]! << 8) | (bytes[off + 1] ?? 0);
+  for (let off = 0; off < bytes.length; off += 2) sum += (bytes[off] << 8) | (bytes[off + 1] ?? 0);
   while (sum > 0xffff) sum = (sum & 0xffff) + (sum >>> 16);
   return ~sum & 0xffff;
 }

@@ -122,12 +122,12 @@ class KernelSocket implements RawSocket {
     const block = this.#block;
     if (this.#isIpv6) {
       for (let i = 0; i < 4; i++) {
-        block.writeInt32BE(pair[i]!, PKTINFO + 4 * i);
-        block.writeInt32BE(pair[4 + i]!, NAME + 8 + 4 * i);
+        block.writeInt32BE(pair[i], PKTINFO + 4 * i);
+        block.writeInt32BE(pair[4 + i], NAME + 8 + 4 * i);
       }
     } else {
-      block.writeInt32BE(pair[3]!, PKTINFO + 4);
-      block.writeInt32BE(pair[7]!, NAME + 4);
+      block.writeInt32BE(pair[3], PKTINFO + 4);
+      block.writeInt32BE(pair[7], NAME + 4);
     }
     return sendmsg(this.#fd, block, 0) < 0 ? lastErrno() : 0;
   }

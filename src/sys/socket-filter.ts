@@ -58,7 +58,7 @@ function ifGreater(value: number, yes: number, no: number): Buffer {
 export function readFilter(fd: number): Uint8Array {
   const count = new Int32Array(1); // of instructions, in both directions
   check(getsockopt(fd, SOL_SOCKET, SO_GET_FILTER, null, count), 'getsockopt SO_GET_FILTER');
-  const program = new Uint8Array(new ArrayBuffer(count[0]! * INSTRUCTION_LEN));
+  const program = new Uint8Array(new ArrayBuffer(count[0] * INSTRUCTION_LEN));
   if (program.length > 0) {
     check(getsockopt(fd, SOL_SOCKET, SO_GET_FILTER, program, count), 'getsockopt SO_GET_FILTER');
   }

@@ -15,7 +15,7 @@ export interface SocketPair {
 export function openSocketPair(sendBuffer: number): SocketPair {
   const fds = new Int32Array(2);
   check(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, fds), 'socketpair');
-  const [sendFd, receiveFd] = [fds[0]!, fds[1]!];
+  const [sendFd, receiveFd] = [fds[0], fds[1]];
   setSendBuffer(sendFd, sendBuffer);
   return { sendFd, receiveFd };
 }

@@ -24,6 +24,6 @@ export class PortsByAddress {
 
   has(words: Int32Array, at: number, port: number): boolean {
     const number = this.#index.get(words, at, ANY_PORT);
-    return number >= 0 && this.#sets[number]!.has(port);
+    return number >= 0 && this.#sets[number].has(port);
   }
 }

@@ -53,7 +53,7 @@ export class PrefixTrie {
   }
 
   value(node: number): number {
-    return this.#nodes[(node << NODE_BITS) + VALUE]!;
+    return this.#nodes[(node << NODE_BITS) + VALUE];
   }
 
   /** Gives a prefix its value; NONE is that of a new one. */
@@ -64,14 +64,14 @@ export class PrefixTrie {
 
   /** The value of the longest prefix around the address words[at..at+3], or of the shortest that is FINAL; else NONE. */
   find(words: Int32Array, at: number): number {
-    return isV4(words, at) ? this.#find4(words[at + 3]!) : this.#find6(words, at);
+    return isV4(words, at) ? this.#find4(words[at + 3]) : this.#find6(words, at);
   }
 
   #find4(word: number): number {
     if (this.#index.length === 0) return this.#walk4(word, ROOT4, this.value(ROOT4));
     const at = (word >>> (32 - INDEX_BITS)) << ENTRY_BITS;
     if (this.#index[at + VERSION] !== this.#version) this.#indexPath(word, at);
-    return this.#walk4(word, this.#index[at]!, this.#index[at + FOUND]!);
+    return this.#walk4(word, this.#index[at], this.#index[at + FOUND]);
   }
 
   /** Goes on from a node on the way to the address, up to which `found` was the result. */
@@ -79,13 +79,13 @@ export class PrefixTrie {
     const nodes = this.#nodes;
     let base = node << NODE_BITS;
     while (found !== FINAL) {
-      const length = nodes[base + LENGTH]!;
+      const length = nodes[base + LENGTH];
       if (length === FULL) break;
-      const child = nodes[base + CHILD + ((word >>> (127 - length)) & 1)]!;
+      const child = nodes[base + CHILD + ((word >>> (127 - length)) & 1)];
       if (child === 0) break;
       base = child << NODE_BITS;
-      if ((word ^ nodes[base + 3]!) >>> (FULL - nodes[base + LENGTH]!) !== 0) break;
-      const value = nodes[base + VALUE]!;
+      if ((word ^ nodes[base + 3]) >>> (FULL - nodes[base + LENGTH]) !== 0) break;
+      const value = nodes[base + VALUE];
       if (value !== NONE) found = value;
     }
     return found;
@@ -98,7 +98,7 @@ export class PrefixTrie {
       const child = this.#child(node, (word >>> (127 - this.#length(node))) & 1);
       const length = this.#length(child);
       if (child === 0 || length > INDEXED_LENGTH) break;
-      if ((word ^ this.#nodes[(child << NODE_BITS) + 3]!) >>> (FULL - length) !== 0) break;
+      if ((word ^ this.#nodes[(child << NODE_BITS) + 3]) >>> (FULL - length) !== 0) break;
       node = child;
       if (this.value(node) !== NONE) found = this.value(node);
     }
@@ -123,20 +123,20 @@ export class PrefixTrie {
   #find6(words: Int32Array, at: number): number {
     const nodes = this.#nodes;
     let base = ROOT6 << NODE_BITS;
-    let found = nodes[base + VALUE]!;
+    let found = nodes[base + VALUE];
     let whole = 0; // words that are known to be equal
     while (found !== FINAL) {
-      const length = nodes[base + LENGTH]!;
+      const length = nodes[base + LENGTH];
       if (length === FULL) break;
-      const child = nodes[base + CHILD + ((words[at + (length >>> 5)]! >>> (31 - (length & 31))) & 1)]!;
+      const child = nodes[base + CHILD + ((words[at + (length >>> 5)] >>> (31 - (length & 31))) & 1)];
       if (child === 0) break;
       base = child << NODE_BITS;
-      const childLength = nodes[base + LENGTH]!;
+      const childLength = nodes[base + LENGTH];
       while (whole < childLength >>> 5 && words[at + whole] === nodes[base + whole]) whole++;
       if (whole < childLength >>> 5) break;
       const rest = childLength & 31;
-      if (rest !== 0 && (words[at + whole]! ^ nodes[base + whole]!) >>> (32 - rest) !== 0) break;
-      const value = nodes[base + VALUE]!;
+      if (rest !== 0 && (words[at + whole] ^ nodes[base + whole]) >>> (32 - rest) !== 0) break;
+      const value = nodes[base + VALUE];
       if (value !== NONE) found = value;
     }
     return found;
@@ -181,7 +181,7 @@ export class PrefixTrie {
       const left = this.#child(node, 0);
       const right = this.#child(node, 1);
       if (left !== 0 && right !== 0) return;
-      const parent = this.#parents[node]!;
+      const parent = this.#parents[node];
       const only = left + right;
       if (only !== 0) this.#adopt(parent, only);
       else this.#nodes[(parent << NODE_BITS) + CHILD + this.#sideOf(parent, node)] = 0;
@@ -207,7 +207,7 @@ export class PrefixTrie {
     for (let i = 0; i < 4; i++) {
       const bits = length - 32 * i;
       const mask = bits >= 32 ? -1 : bits <= 0 ? 0 : -1 << (32 - bits);
-      this.#nodes[base + i] = words[i]! & mask;
+      this.#nodes[base + i] = words[i] & mask;
     }
     this.#nodes[base + LENGTH] = length;
     this.#nodes[base + CHILD] = 0;
@@ -234,22 +234,22 @@ export class PrefixTrie {
 
   #sideOf(parent: number, child: number): number {
     const length = this.#length(parent);
-    return (this.#nodes[(child << NODE_BITS) + (length >>> 5)]! >>> (31 - (length & 31))) & 1;
+    return (this.#nodes[(child << NODE_BITS) + (length >>> 5)] >>> (31 - (length & 31))) & 1;
   }
 
   #length(node: number): number {
-    return this.#nodes[(node << NODE_BITS) + LENGTH]!;
+    return this.#nodes[(node << NODE_BITS) + LENGTH];
   }
 
   #child(node: number, side: number): number {
-    return this.#nodes[(node << NODE_BITS) + CHILD + side]!;
+    return this.#nodes[(node << NODE_BITS) + CHILD + side];
   }
 
   /** How many of the first `limit` bits are those of the node's prefix. */
   #commonLength(words: Int32Array, node: number, limit: number): number {
     const base = node << NODE_BITS;
     for (let i = 0; 32 * i < limit; i++) {
-      const differing = words[i]! ^ this.#nodes[base + i]!;
+      const differing = words[i] ^ this.#nodes[base + i];
       if (differing !== 0) return Math.min(limit, 32 * i + Math.clz32(differing));
     }
     return limit;
@@ -257,5 +257,5 @@ export class PrefixTrie {
 }
 
 function bit(words: Int32Array, index: number): number {
-  return (words[index >>> 5]! >>> (31 - (index & 31))) & 1;
+  return (words[index >>> 5] >>> (31 - (index & 31))) & 1;
 }

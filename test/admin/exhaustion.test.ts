@@ -62,15 +62,15 @@ test('each thing is said after a second, then at most once a minute, with what c
     'game 7 service game: no lport is free: shorten timeouts, or give it more lips',
   ]);
   for (let second = 0; second < 59; second++) {
-    counters[cell]! += 10;
+    counters[cell] += 10;
     assert.deepEqual(pass(1000), []);
   }
-  counters[cell]! += 10;
+  counters[cell] += 10;
   assert.deepEqual(pass(1000), [
     'game 600 service game: no lport is free: shorten timeouts, or give it more lips',
   ]);
   assert.deepEqual(pass(120_000), [], 'nothing more is used up');
-  counters[cell]!++;
+  counters[cell]++;
   assert.deepEqual(pass(1000), [], 'gathered again after a pause');
   assert.deepEqual(pass(1000), [
     'game 1 service game: no lport is free: shorten timeouts, or give it more lips',
@@ -117,7 +117,7 @@ test('the legs that have no lports left are named, the fullest first, and not mo
     port: 6000,
     legs: legs.map((index) => ({ index, lip: `10.2.0.20${index}` })),
   });
-  services[0]!.realServers = [server('10.2.0.11', 0, 1), server('fd00:2::12', 2, 3)];
+  services[0].realServers = [server('10.2.0.11', 0, 1), server('fd00:2::12', 2, 3)];
   legsInUse.set([89, 95, 100, 2]);
   counters[cell] = 5;
   const ofDrops = (ms: number) => pass(ms).filter((line) => !line.includes('few lports are left'));
@@ -125,9 +125,9 @@ test('the legs that have no lports left are named, the fullest first, and not mo
     'game 5 service game: no lport is free: shorten timeouts, or give it more lips' +
       ' (10.2.0.202 to [fd00:2::12]:6000 uses 100 of 100, 10.2.0.201 to 10.2.0.11:6000 uses 95 of 100)',
   ]);
-  services[0]!.realServers = [server('10.2.0.11', 0, 1, 2, 3, 4, 5)];
+  services[0].realServers = [server('10.2.0.11', 0, 1, 2, 3, 4, 5)];
   legsInUse.fill(100);
-  counters[cell]!++;
+  counters[cell]++;
   assert.match(ofDrops(60_000).join(), /to 10\.2\.0\.11:6000 uses 100 of 100, 2 more\)$/);
   end();
 });
@@ -140,7 +140,7 @@ test('a service that is gone is forgotten: one that takes its name begins anew',
   const [game] = services.splice(0, 1);
   assert.deepEqual(pass(1000), []);
   counters[cell] = 50;
-  services.push(game!);
+  services.push(game);
   assert.deepEqual(pass(3000), []);
   counters[cell] = 51;
   assert.deepEqual(pass(2000), ['game 1 service game: limits.sessions is reached']);
@@ -154,11 +154,11 @@ test('that few lports are left is said before there are none, of each LIP and re
     port: 6000,
     legs: legs.map((index) => ({ index, lip: `10.2.0.20${index}` })),
   });
-  services[0]!.realServers = [server('10.2.0.11', 0, 1)];
-  services[1]!.realServers = [server('10.2.0.12', 2)];
+  services[0].realServers = [server('10.2.0.11', 0, 1)];
+  services[1].realServers = [server('10.2.0.12', 2)];
   // Shares the lports of the first leg.
   services.push({ ...plan, name: 'other', index: 1, realServers: [{ ...server('10.2.0.11', 3) }] });
-  Object.assign((services[2]!.realServers[0] as { legs: object[] }).legs[0]!, { lip: '10.2.0.200' });
+  Object.assign((services[2].realServers[0] as { legs: object[] }).legs[0], { lip: '10.2.0.200' });
   legsInUse.set([40, 71, 71, 31]);
   assert.deepEqual(pass(2000), [], '71 of the 90 that strangers get');
   legsInUse.set([41, 71, 71, 31]);

@@ -79,13 +79,13 @@ describe('another client gets its answer while', () => {
     let text = '';
     let end = '';
     const all = new Promise<void>((resolve) => {
-      greedy!.setEncoding('utf8').on('data', (chunk) => {
+      greedy.setEncoding('utf8').on('data', (chunk) => {
         text += chunk;
         end = (end + chunk).slice(-4096);
         if (end.includes(`"offset":${count - 1},`)) resolve();
       });
     });
-    greedy!.write(paths.map((path) => `GET ${path} HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n`).join(''));
+    greedy.write(paths.map((path) => `GET ${path} HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n`).join(''));
     await assertAnswers(admin);
     const before = admin.asked.length;
     await all;
@@ -121,7 +121,7 @@ describe('the admin server refuses', () => {
     it(`${name} with ${status}, and closes the connection`, async (t) => {
       const admin = await startSample(t, {}, { token: { current: 'secret' } });
       const [socket] = await connections(t, admin, 1, text);
-      assert.match(await everything(socket!), new RegExp(`^HTTP/1\\.1 ${status} `));
+      assert.match(await everything(socket), new RegExp(`^HTTP/1\\.1 ${status} `));
       assert.deepEqual(admin.done, []);
       await assertAnswers(admin);
     });

@@ -70,7 +70,7 @@ describe('/metrics', () => {
         const value = 1_000_000 + serverRow(index) + SERVER_COUNTER[name];
         const found = [...series].filter(([, one]) => one === value);
         assert.equal(found.length, 1, `${name} of real server ${index}`);
-        assert.match(found[0]![0], /\{service="[^"]+",rs="[^"]+"/);
+        assert.match(found[0][0], /\{service="[^"]+",rs="[^"]+"/);
       }
     }
   });
@@ -89,29 +89,29 @@ describe('/metrics', () => {
     [
       'a real server that is down has no weight, and the fallback steps in',
       ({ states }) => {
-        states[0] = { ...states[0]!, state: 'down', isDown: true, reason: 'no reply' };
+        states[0] = { ...states[0], state: 'down', isDown: true, reason: 'no reply' };
       },
       { 'server_up{1}': 0, 'server_weight{1}': 0, 'server_up{9}': 1, 'server_weight{9}': 1 },
     ],
     [
       'a real server that is drained or removed is up, without weight',
       ({ states }) => {
-        states[0] = { ...states[0]!, state: 'drained', isDrained: true };
-        states[1] = { ...states[1]!, state: 'removed', isRemoved: true };
+        states[0] = { ...states[0], state: 'drained', isDrained: true };
+        states[1] = { ...states[1], state: 'removed', isRemoved: true };
       },
       { 'server_up{1}': 1, 'server_weight{1}': 0, 'server_up{9}': 1, 'server_weight{9}': 0 },
     ],
     [
       'a weight that an operator set counts',
       ({ states }) => {
-        states[0] = { ...states[0]!, weightSetTo: 7 };
+        states[0] = { ...states[0], weightSetTo: 7 };
       },
       { 'server_up{1}': 1, 'server_weight{1}': 7, 'server_weight{9}': 0 },
     ],
     [
       'a weight of 0 lets the fallback step in',
       ({ states }) => {
-        states[0] = { ...states[0]!, weightSetTo: 0 };
+        states[0] = { ...states[0], weightSetTo: 0 };
       },
       { 'server_up{1}': 1, 'server_weight{1}': 0, 'server_weight{9}': 1 },
     ],
@@ -131,7 +131,7 @@ describe('/metrics', () => {
 
   it('each real server has every state that holds', async (t) => {
     const admin = await startSample(t);
-    const up = admin.states[0]!;
+    const up = admin.states[0];
     admin.states[1] = { ...up, state: 'down', isDown: true, isDrained: true };
     admin.states[2] = { ...up, state: 'removed', isRemoved: true };
     const series = seriesOf(await admin.metrics());
@@ -260,11 +260,11 @@ describe('/metrics', () => {
   it('leaves out what never counted, and keeps what tells that nothing is forwarded', async (t) => {
     const admin = await startSample(t);
     const text = await admin.metrics();
-    const counters = [...text.matchAll(/^# TYPE uoa_proxy_(\S+) counter$/gm)].map(([, name]) => name!);
+    const counters = [...text.matchAll(/^# TYPE uoa_proxy_(\S+) counter$/gm)].map(([, name]) => name);
     const withService = new Set(
       [...seriesOf(text).keys()]
         .filter((name) => /[{,](service|rs)="/.test(name))
-        .map((name) => /^uoa_proxy_(\w+)/.exec(name)![1]!)
+        .map((name) => /^uoa_proxy_(\w+)/.exec(name)![1])
         .filter((name) => counters.includes(name)),
     );
     assert.deepEqual(withService, new Set(['packets_total', 'bytes_total', 'forwarded_packets_total']));
@@ -286,7 +286,7 @@ describe('/metrics', () => {
     const types = [...text.matchAll(/^# TYPE (\S+) (\S+)$/gm)];
     assert.ok(types.length > 30);
     for (const [, name, type] of types)
-      assert.equal(type, name!.endsWith('_total') ? 'counter' : 'gauge', name);
+      assert.equal(type, name.endsWith('_total') ? 'counter' : 'gauge', name);
   });
 
   it('has the counters of all workers added up before it reads them', async (t) => {

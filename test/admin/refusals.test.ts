@@ -31,7 +31,7 @@ async function watch(context: TestContext) {
   return {
     entries,
     refuse: (index: number) => {
-      servers[serverRow(index) + SERVER_COUNTER.refusals]! += 1;
+      servers[serverRow(index) + SERVER_COUNTER.refusals] += 1;
     },
     change: (change: (service: ServicePlan) => ServicePlan) => {
       services = services.map(change);
@@ -80,7 +80,7 @@ describe('the watch over refusals', () => {
       '10.2.0.12:6000',
       '[fd00:2::12]:6000',
     ]);
-    assert.match(entries[0]!.message, /it gets plain datagrams without the client address; check/);
+    assert.match(entries[0].message, /it gets plain datagrams without the client address; check/);
   });
 
   it('speaks of another dialect only when that is refused too', async (t) => {

@@ -125,7 +125,7 @@ export async function startSample(
       { index: 1, lip: '10.2.0.200', capacity: 50 },
       { index: 2, lip: '10.2.0.201', capacity: 7 },
     ],
-    serverState: (index) => states[index]!,
+    serverState: (index) => states[index],
     legsInUse: new Float64Array([3, 4, 5]),
     counters,
     counterSums,
@@ -134,7 +134,7 @@ export async function startSample(
     io: new Float64Array(5 * IO_COUNTERS.length),
     refresh: () => {
       counterSums.fill(0);
-      for (const [cell, count] of counters.entries()) counterSums[cell % COUNTER_COLUMNS]! += count;
+      for (const [cell, count] of counters.entries()) counterSums[cell % COUNTER_COLUMNS] += count;
     },
     ioMode: 'pcap',
     readiness: () => ({ ready: true, reason: 'serving 2 services' }),

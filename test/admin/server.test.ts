@@ -123,7 +123,7 @@ describe('the admin server', () => {
     assert.equal(other?.name, '10.1.0.100:6001');
     assert.deepEqual(other?.uoa, { maxTrials: 3, unifiedType: 30, onUnsupported: 'unified' });
     assert.deepEqual(other?.limits, { ...NO_LIMITS, sessions: 4000 });
-    const [first, second] = other!.realServers as unknown as Record<string, unknown>[];
+    const [first, second] = other.realServers as unknown as Record<string, unknown>[];
     assert.deepEqual(
       [first?.dialect, first?.state, first?.reason, first?.weight, first?.effectiveWeight],
       ['opp', 'down', 'no reply within 1s', 100, 0],

@@ -105,7 +105,7 @@ describe('a token file', () => {
     const token = new TokenFile(path, (text) => said.push(text));
     chmodSync(path, 0o644);
     assert.deepEqual([token.current, token.current, said.length], [FIRST, FIRST, 1]);
-    assert.match(said[0]!, /^the token before stays in use: admin\.tokenFile .*everybody can read it/);
+    assert.match(said[0], /^the token before stays in use: admin\.tokenFile .*everybody can read it/);
     rmSync(path);
     assert.deepEqual([token.current, token.current, said.length], [FIRST, FIRST, 2]);
     writeFileSync(path, SECOND, { mode: 0o600 });

@@ -103,7 +103,7 @@ describe('a run of the bench', () => {
       parts.map((text) => text.split(':')[0]),
       Object.keys(rowOf),
     );
-    for (const [index, row] of Object.values(rowOf).entries()) assert.match(parts[index]!, row);
+    for (const [index, row] of Object.values(rowOf).entries()) assert.match(parts[index], row);
     assert.match(output, /^target: ring, new sessions: .*: (met|missed by [\d.]+%)$/m);
     assert.match(output, /^target: memory at 100,000 sessions: .*: (met|missed by [\d.]+%)$/m);
     assert.deepEqual(leftovers(pid), []);

@@ -54,7 +54,7 @@ function load(t: TestContext, { workers, key, vips, lips }: SteeringPlan) {
   t.after(() => steering.close());
   steering.change({ vips, lips });
   const known = new KnownSources(plan, steering.knownFd);
-  const program = steering.programs[PORT_INDEX]!;
+  const program = steering.programs[PORT_INDEX];
   return {
     steering,
     run: (packet: Uint8Array, repeat = 1) => testRun(program, { data: frameOf(packet), repeat }).result,
@@ -68,10 +68,10 @@ function load(t: TestContext, { workers, key, vips, lips }: SteeringPlan) {
 
 /** Address and port of a whole UDP packet, as text; undefined where the kernel is not to look. */
 function sourceOf(packet: Uint8Array): string | undefined {
-  const isIpv6 = packet[0]! >> 4 === 6;
+  const isIpv6 = packet[0] >> 4 === 6;
   if (packet[isIpv6 ? 6 : 9] !== 17) return undefined;
-  if (!isIpv6 && ((packet[6]! & 0x3f) !== 0 || packet[7] !== 0)) return undefined;
-  const portAt = isIpv6 ? 40 : (packet[0]! & 15) * 4;
+  if (!isIpv6 && ((packet[6] & 0x3f) !== 0 || packet[7] !== 0)) return undefined;
+  const portAt = isIpv6 ? 40 : (packet[0] & 15) * 4;
   const source = isIpv6 ? packet.subarray(8, 24) : packet.subarray(12, 16);
   return hex(concat(source, packet.subarray(portAt, portAt + 2)));
 }
@@ -197,8 +197,8 @@ describe('what has no ports', () => {
       ].map((pieces) => new Set(pieces.map((piece) => run(piece))));
     });
     for (const kind of numbers(5)) {
-      assert.ok(kinds.every((sets) => sets[kind]!.size === 1));
-      const rings = new Set(kinds.flatMap((sets) => [...sets[kind]!]));
+      assert.ok(kinds.every((sets) => sets[kind].size === 1));
+      const rings = new Set(kinds.flatMap((sets) => [...sets[kind]]));
       assert.deepEqual([...rings].sort(), [1, 2, 3]);
     }
   });
@@ -239,7 +239,7 @@ describe('what has no ports', () => {
         'about a later fragment',
         icmp6({
           ...error6,
-          body: fragments6(udp({ ...from(at6), payload: new Uint8Array(2000) }), 1280)[1]!,
+          body: fragments6(udp({ ...from(at6), payload: new Uint8Array(2000) }), 1280)[1],
         }),
       ],
       ['about nothing', icmp6({ ...error6, body: new Uint8Array(0) })],
@@ -280,7 +280,7 @@ describe('what is not the proxy’s goes to the sink', () => {
     'a fragment to another address': fragments4(
       udp({ ...to(at4), dst: '10.1.0.101', payload: new Uint8Array(3000) }),
       1500,
-    )[1]!,
+    )[1],
     'a fragment header to another address': udp({
       ...to(at6),
       dst: 'fd00:1::101',
@@ -288,7 +288,7 @@ describe('what is not the proxy’s goes to the sink', () => {
     }),
     TCP: ipv4(to(at4), 6, udp(to(at4)).subarray(20)),
     'TCP over IPv6': ipv6(to(at6), 6, udp(to(at6)).subarray(40)),
-    'a fragment of TCP': fragments4(ipv4({ ...to(at4), id: 1 }, 6, new Uint8Array(3000)), 1500)[0]!,
+    'a fragment of TCP': fragments4(ipv4({ ...to(at4), id: 1 }, 6, new Uint8Array(3000)), 1500)[0],
     'an echo request': icmp4({ ...echo, type: 8 }),
     'an echo reply': icmp4({ ...echo, type: 0 }),
     'a redirect': icmp4({ ...echo, type: 5 }),

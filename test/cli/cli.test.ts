@@ -86,7 +86,7 @@ describe('ctl', () => {
     const [node, ...program] = PROGRAM;
     // Node writes down every script that it loaded.
     const env = { ...process.env, NODE_V8_COVERAGE: folder };
-    assert.equal(spawnSync(node!, [...program, 'ctl', '--help'], { env }).status, 0);
+    assert.equal(spawnSync(node, [...program, 'ctl', '--help'], { env }).status, 0);
     const loaded = readdirSync(folder)
       .map((name) => readFileSync(join(folder, name), 'utf8'))
       .join('');

@@ -23,7 +23,7 @@ async function startScript(t: TestContext, ...steps: Step[]): Promise<string> {
       response.end('{"draining":true,"timeoutMs":60000}');
       return;
     }
-    const step = steps.length > 1 ? steps.shift()! : steps[0]!;
+    const step = steps.length > 1 ? steps.shift()! : steps[0];
     if (step === 'reset' || step === 'gone') socket.destroy();
     else response.setHeader('connection', 'close').end(JSON.stringify({ ...DRAINING, ...step }));
     if (step === 'gone') server.close();

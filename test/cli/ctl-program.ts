@@ -10,7 +10,7 @@ const root = fileURLToPath(new URL('../../', import.meta.url));
 
 /** Resolves when it ended. */
 export function uoaProxyBeside(t: TestContext, ...args: string[]): Promise<Outcome> {
-  return outcomeOf(t, PROGRAM[0]!, [...PROGRAM.slice(1), ...args]);
+  return outcomeOf(t, PROGRAM[0], [...PROGRAM.slice(1), ...args]);
 }
 
 /** Runs text of bash in which uoa-proxy is the program. Resolves when it ended. */

@@ -166,8 +166,8 @@ CLIENT               SERVICE  REAL SERVER        STATE    IDLE  UOA        LIP:L
 
   it('that a real server that is down is drained too, or removed', async (t) => {
     const admin = await startBusy(t);
-    admin.states[2] = { ...admin.states[2]!, isDrained: true };
-    admin.states[3] = { ...admin.states[2]!, isRemoved: true };
+    admin.states[2] = { ...admin.states[2], isDrained: true };
+    admin.states[3] = { ...admin.states[2], isRemoved: true };
     const { stdout } = await ctl(admin, 'services', '--no-rate');
     assert.match(stdout, /10\.2\.0\.12:6000 +0\/100 +down, drained +0 +0$/m);
     assert.match(stdout, /\[fd00:2::12\]:6000 +0\/100 +down, removed +0 +0$/m);

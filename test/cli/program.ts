@@ -30,7 +30,7 @@ export interface Outcome {
 export function uoaProxy(...args: string[]): Outcome {
   const [node, ...program] = PROGRAM;
   const env = { ...process.env, LANG: 'de_DE.UTF-8', LC_ALL: 'de_DE.UTF-8' };
-  const { status, stdout, stderr } = spawnSync(node!, [...program, ...args], {
+  const { status, stdout, stderr } = spawnSync(node, [...program, ...args], {
     cwd: root,
     encoding: 'utf8',
     env,

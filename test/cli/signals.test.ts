@@ -127,10 +127,10 @@ describe('SIGHUP where standard output is no terminal', () => {
     started.resolve();
     await aTurn();
     signal('SIGHUP');
-    reloads[0]!.resolve();
+    reloads[0].resolve();
     await aTurn();
     signal('SIGHUP');
-    reloads[1]!.resolve();
+    reloads[1].resolve();
     await aTurn();
     assert.deepEqual(events, ['reload', 'reload']);
     signal('SIGTERM');
@@ -146,10 +146,10 @@ describe('SIGHUP where standard output is no terminal', () => {
     for (let n = 0; n < 4; n++) signal('SIGHUP');
     await aTurn();
     assert.deepEqual(events, ['reload']);
-    reloads[0]!.resolve();
+    reloads[0].resolve();
     await aTurn();
     assert.deepEqual(events, ['reload', 'reload']);
-    reloads[1]!.resolve();
+    reloads[1].resolve();
     await aTurn();
     assert.deepEqual(events, ['reload', 'reload']);
   });
@@ -180,7 +180,7 @@ describe('SIGHUP where standard output is no terminal', () => {
     started.resolve();
     await aTurn();
     signal('SIGHUP');
-    reloads[0]!.reject(new Error('no such file'));
+    reloads[0].reject(new Error('no such file'));
     await aTurn();
     signal('SIGHUP');
     assert.deepEqual(events, ['reload', 'reload']);
@@ -208,7 +208,7 @@ describe('SIGHUP where standard output is no terminal', () => {
     signal('SIGTERM');
     await aTurn();
     assert.deepEqual(events, ['reload']);
-    reloads[0]!.resolve();
+    reloads[0].resolve();
     stopped.resolve();
     assert.equal(await exitCode, 0);
     assert.deepEqual(events, ['reload', 'stop']);

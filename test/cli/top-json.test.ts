@@ -36,7 +36,7 @@ interface Frame {
 /** `top --json` with a pipe as its standard output. */
 function startTop(t: TestContext, url: string, ...args: string[]) {
   const [node, ...program] = PROGRAM;
-  const child = spawn(node!, [...program, 'top', '--json', '--admin', url, ...args], {
+  const child = spawn(node, [...program, 'top', '--json', '--admin', url, ...args], {
     cwd: root,
     stdio: ['ignore', 'pipe', 'pipe'],
   });
@@ -153,20 +153,20 @@ describe('top --json', () => {
       const { counters, servers, io } = admin.sources;
       const game = counterRow(0);
       const traffic = () => {
-        counters[game + COUNTER.inboundPackets]! += 4000;
-        counters[game + COUNTER.inboundBytes]! += 400_000;
-        counters[game + COUNTER.uoaInserted]! += 300;
-        counters[game + COUNTER.uoaAcked]! += 200;
+        counters[game + COUNTER.inboundPackets] += 4000;
+        counters[game + COUNTER.inboundBytes] += 400_000;
+        counters[game + COUNTER.uoaInserted] += 300;
+        counters[game + COUNTER.uoaAcked] += 200;
         counters[game + COUNTER.sessionsNormal] = 12;
-        counters[game + dropColumn(DROP.denied)]! += 50;
-        counters[counterRow(-1) + dropColumn(DROP.no_session)]! += 70;
-        servers[serverRow(0) + SERVER_COUNTER.inboundPackets]! += 3900;
+        counters[game + dropColumn(DROP.denied)] += 50;
+        counters[counterRow(-1) + dropColumn(DROP.no_session)] += 70;
+        servers[serverRow(0) + SERVER_COUNTER.inboundPackets] += 3900;
         servers[serverRow(0) + SERVER_COUNTER.sessionsNormal] = 12;
-        io[IO_COLUMN.lostKernel]! += 5;
+        io[IO_COLUMN.lostKernel] += 5;
       };
       const inboundOf = ({ perSecond: all, services: [one] }: Frame) => [
         all.inboundPackets,
-        one!.perSecond.inboundPackets,
+        one.perSecond.inboundPackets,
       ];
       let frame: Frame;
       // /stats and /services are two requests: what comes between them is in the one now, in the other a frame later.
@@ -182,7 +182,7 @@ describe('top --json', () => {
       const near = (value: unknown, expected: number) =>
         assert.ok(Math.abs((value as number) * seconds - expected) < expected / 100, `${value} ${expected}`);
       assert.equal(sessions.normal, 12);
-      for (const rates of [perSecond, of!.perSecond]) {
+      for (const rates of [perSecond, of.perSecond]) {
         near(rates.inboundPackets, 4000);
         near(rates.inboundBits, 3_200_000);
         near(rates.uoaInserted, 300);
@@ -192,11 +192,11 @@ describe('top --json', () => {
       near(perSecond.dropped, 120);
       near(perSecond.lost, 5);
       assert.deepEqual(Object.keys(perSecond.drops), ['no_session', 'denied']);
-      assert.deepEqual(Object.keys(of!.perSecond.drops), ['denied']);
-      assert.deepEqual(other!.perSecond, IDLE);
-      const [first] = of!.realServers;
-      near((first!.perSecond as Rates).inboundPackets, 3900);
-      assert.deepEqual(first!.sessions, { oneway: 0, normal: 12 });
+      assert.deepEqual(Object.keys(of.perSecond.drops), ['denied']);
+      assert.deepEqual(other.perSecond, IDLE);
+      const [first] = of.realServers;
+      near((first.perSecond as Rates).inboundPackets, 3900);
+      assert.deepEqual(first.sessions, { oneway: 0, normal: 12 });
       top.child.kill(signal);
       assert.deepEqual(await top.ended, { code: 0, signal: null, stderr: '' });
     });
@@ -209,7 +209,7 @@ describe('top --json', () => {
       `uoa-proxy top --json --admin ${admin.url('')} | head -1; echo "\${PIPESTATUS[0]}"`,
     );
     const [line, code, ...rest] = stdout.split('\n');
-    assert.equal((JSON.parse(line!) as Frame).workers.length, 2);
+    assert.equal((JSON.parse(line) as Frame).workers.length, 2);
     assert.deepEqual([code, rest, stderr], ['0', [''], '']);
   });
 
@@ -247,7 +247,7 @@ describe('top --json', () => {
     admin.sources.counters[counterRow(0) + COUNTER.inboundPackets] = 7;
     let frame = await top.next();
     while (frame.perSecond.inboundPackets !== null) frame = await top.next();
-    assert.equal(frame.services[0]!.perSecond.inboundPackets, null);
+    assert.equal(frame.services[0].perSecond.inboundPackets, null);
     assert.equal(frame.perSecond.outboundPackets, 0);
   });
 

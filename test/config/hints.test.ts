@@ -64,8 +64,8 @@ describe('YAML that is not right', () => {
       const problems = problemsOfText(text);
       assert.equal(problems.length, told.length, JSON.stringify(problems));
       for (const [i, [line, message]] of told.entries()) {
-        assert.equal(problems[i]!.line, line);
-        assert.match(problems[i]!.message, message);
+        assert.equal(problems[i].line, line);
+        assert.match(problems[i].message, message);
       }
     });
   }
@@ -75,7 +75,7 @@ describe('YAML that is not right', () => {
       `${Array.from({ length: 1000 }, (_, i) => `k${i}: 1\nk${i}: 1\n`).join('')}`,
     );
     assert.equal(problems.length, 21);
-    assert.match(problems[20]!.message, /^980 more problems/);
+    assert.match(problems[20].message, /^980 more problems/);
   });
 });
 
@@ -136,7 +136,7 @@ describe('a value that is not allowed', () => {
 
   it('has no hint to something that is not allowed either', () => {
     const [problem] = problemsOf({ services: [sampleService({ persistence: '2d' })] });
-    assert.match(problem!.message, /^"2d" is not allowed, expected duration 0s\.\.24h/);
+    assert.match(problem.message, /^"2d" is not allowed, expected duration 0s\.\.24h/);
   });
 });
 
@@ -145,24 +145,24 @@ describe('a default that is to blame', () => {
 
   it('is named: the dialect', () => {
     const [problem] = conflictsOf(sampleService(overIpv6));
-    assert.match(problem!, /\(services\[0\]\.uoa\.dialect is not set, that is its default\)$/);
+    assert.match(problem, /\(services\[0\]\.uoa\.dialect is not set, that is its default\)$/);
   });
 
   it('is not named where the file says the same', () => {
     const [problem] = conflictsOf(sampleService({ ...overIpv6, uoa: { dialect: 'ipo' } }));
-    assert.match(problem!, /here or as their own dialect$/);
+    assert.match(problem, /here or as their own dialect$/);
   });
 
   it('is named: lports that cover a VIP', () => {
     const [problem] = conflictsOf(sampleService({ lips: ['10.1.0.100'] }));
-    assert.match(problem!, /covers VIP .* \(services\[0\]\.lports is not set, that is its default\)$/);
+    assert.match(problem, /covers VIP .* \(services\[0\]\.lports is not set, that is its default\)$/);
   });
 
   it('is named: lports that overlap those of another service', () => {
     const other = sampleService({ name: 'other', vport: 6001, lports: '2000-3000' });
     const [problem] = conflictsOf(sampleService(), other);
     assert.match(
-      problem!,
+      problem,
       /^services\[1\]\.lports: .* \(services\[0\]\.lports is not set, that is its default\)$/,
     );
   });
@@ -171,14 +171,14 @@ describe('a default that is to blame', () => {
     const [problem] = conflictsOf(
       sampleService({ health: { type: 'icmp', interval: '100ms', timeout: '2s' } }),
     );
-    assert.match(problem!, /expected at most 1s$/);
+    assert.match(problem, /expected at most 1s$/);
     const [byDefault] = conflictsOf(sampleService({ health: { type: 'icmp', timeout: '30s' } }));
-    assert.match(byDefault!, /\(services\[0\]\.health\.interval is not set, that is its default\)$/);
+    assert.match(byDefault, /\(services\[0\]\.health\.interval is not set, that is its default\)$/);
   });
 
   it('is named: one dialect of two that a host cannot have together', () => {
     const unified = sampleService({ name: 'other', vport: 6001, uoa: { dialect: 'unified' } });
     const [problem] = conflictsOf(sampleService(), unified);
-    assert.match(problem!, /\(services\[0\]\.uoa\.dialect is not set, that is its default\)$/);
+    assert.match(problem, /\(services\[0\]\.uoa\.dialect is not set, that is its default\)$/);
   });
 });

@@ -47,14 +47,14 @@ describe('a problem', () => {
   it('is one line with place, value and what is allowed', () => {
     const [problem] = problemsOfText(VALID.replace('6000', '0'));
     assert.equal(
-      formatProblem(problem!),
+      formatProblem(problem),
       'line 3: services[0].vport: 0 is not allowed, expected integer 1..65535',
     );
   });
 
   it('quotes a long value in part', () => {
     const [problem] = problemsOfText(VALID.replace('10.1.0.100', 'x'.repeat(500)));
-    assert.ok(problem!.message.length < 150);
+    assert.ok(problem.message.length < 150);
   });
 });
 
@@ -87,7 +87,7 @@ describe('YAML', () => {
       { length: 9 },
       (_, i) => `l${i + 1}: &l${i + 1} [${'*l0, '.replace('0', String(i)).repeat(9)}]`,
     );
-    assert.match(problemsOfText(`l0: &l0 [x]\n${levels.join('\n')}\n`)[0]!.message, /not valid YAML/);
+    assert.match(problemsOfText(`l0: &l0 [x]\n${levels.join('\n')}\n`)[0].message, /not valid YAML/);
   });
 
   it('may use anchors and merge keys to repeat settings', () => {

@@ -222,7 +222,7 @@ describe('services together', () => {
     it(name, () => {
       const conflicts = conflictsOf(...services);
       assert.equal(conflicts.length, expected.length, conflicts.join('\n'));
-      for (const [index, pattern] of expected.entries()) assert.match(conflicts[index]!, pattern);
+      for (const [index, pattern] of expected.entries()) assert.match(conflicts[index], pattern);
     });
   }
 
@@ -284,7 +284,7 @@ describe('the families of one service', () => {
     it(name, () => {
       const conflicts = conflictsOf(sampleService(service));
       assert.equal(conflicts.length, expected.length, conflicts.join('\n'));
-      for (const [index, message] of expected.entries()) assert.match(conflicts[index]!, message);
+      for (const [index, message] of expected.entries()) assert.match(conflicts[index], message);
     });
   }
 });

@@ -29,7 +29,7 @@ const problemOf = (file: string): string => {
     loadConfig(file);
   } catch (error) {
     assert.ok(error instanceof ConfigError, String(error));
-    return error.problems[0]!.message;
+    return error.problems[0].message;
   }
   return '';
 };
@@ -72,8 +72,8 @@ describe('a config file that is loaded again', () => {
     await assert.rejects(new ConfigFile(path('wrong.yaml')).reload(), (error) => {
       assert.ok(error instanceof ConfigError);
       const [problem] = error.problems;
-      assert.equal(problem!.path, 'log.level');
-      assert.ok(problem!.line! > 1);
+      assert.equal(problem.path, 'log.level');
+      assert.ok(problem.line! > 1);
       return true;
     });
   });
@@ -92,7 +92,7 @@ describe('a config file that is loaded again', () => {
     const timer = setInterval(() => ticks++, 1);
     try {
       const { services } = await new ConfigFile(path('large.yaml')).reload();
-      assert.equal(services[0]!.deny.length, 40_000);
+      assert.equal(services[0].deny.length, 40_000);
       assert.ok(ticks > 10, `${ticks} ticks`);
     } finally {
       clearInterval(timer);
@@ -144,9 +144,9 @@ describe('a config file that is loaded again', () => {
       timeout: 200_000,
     });
     const { first, second, third, both } = JSON.parse(printed) as Record<string, string[]>;
-    assert.match(first!.join(' '), /^info \d+$/);
+    assert.match(first.join(' '), /^info \d+$/);
     assert.deepEqual(second, first);
-    assert.match(third!.join(' '), /^info \d+$/);
+    assert.match(third.join(' '), /^info \d+$/);
     assert.notDeepEqual(third, first);
     assert.deepEqual(both, ['info', 'info']);
   });

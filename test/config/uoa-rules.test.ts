@@ -183,8 +183,8 @@ describe('option 31 in two meanings for one host', () => {
     ],
     [
       'is refused for each server of the second service that the first has too',
-      [{ dialect: 'elb' }, [OVER_IPV6, MORE_OVER_IPV6[0]!]],
-      [{ dialect: 'unified' }, [AT[6], { ...MORE_OVER_IPV6[0], port: 7000 }, MORE_OVER_IPV6[1]!]],
+      [{ dialect: 'elb' }, [OVER_IPV6, MORE_OVER_IPV6[0]]],
+      [{ dialect: 'unified' }, [AT[6], { ...MORE_OVER_IPV6[0], port: 7000 }, MORE_OVER_IPV6[1]]],
       [
         refused('services[1].realServers[0]', 'unified', 'fd00:2::11', 'elb'),
         refused('services[1].realServers[1]', 'unified', 'fd00:2::12', 'elb'),

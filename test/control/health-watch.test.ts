@@ -28,7 +28,7 @@ async function stateAfter(t: TestContext, before: number, after: number): Promis
   const watch = new HealthWatch(board, () => servers, log);
   const fiveErrors = () => {
     t.mock.timers.tick(1000);
-    servers[serverRow(0) + SERVER_COUNTER.unreachable]! += 5;
+    servers[serverRow(0) + SERVER_COUNTER.unreachable] += 5;
     t.mock.timers.tick(1000);
   };
   try {
@@ -76,14 +76,14 @@ async function afterSilence(t: TestContext, health: object, ...others: RealServe
     }
   };
   try {
-    const realServers = services[0]!.realServers.map(({ ip, port }) => ({ ip, port }));
+    const realServers = services[0].realServers.map(({ ip, port }) => ({ ip, port }));
     const service = sampleService({ realServers, health: { silent: 10, window: '2s', ...health } });
     watch.update(parse({ services: [service] }), services);
     pass(3);
-    servers[serverRow(0) + SERVER_COUNTER.onewayEnded]! += 10;
+    servers[serverRow(0) + SERVER_COUNTER.onewayEnded] += 10;
     pass(1);
     const { state } = board.stateOf(0);
-    servers[serverRow(0) + SERVER_COUNTER.onewayEnded]! += 10;
+    servers[serverRow(0) + SERVER_COUNTER.onewayEnded] += 10;
     pass(20);
     return { state, said };
   } finally {
@@ -95,10 +95,7 @@ describe('a real server whose new sessions get no answer', () => {
   test('is down when another one takes them', async (t) => {
     const { state, said } = await afterSilence(t, UNDISTURBED, realServer(OTHER));
     assert.equal(state, 'down');
-    assert.match(
-      said[0]!,
-      /10\.2\.0\.11:6000 of game is down: 10 sessions ended without an answer within 2s/,
-    );
+    assert.match(said[0], /10\.2\.0\.11:6000 of game is down: 10 sessions ended without an answer within 2s/);
   });
 
   test('is down when the fallback takes them', async (t) => {
@@ -114,7 +111,7 @@ describe('a real server whose new sessions get no answer', () => {
       assert.equal(state, 'up');
       assert.equal(said.length, 1);
       assert.match(
-        said[0]!,
+        said[0],
         /of game stays up \(its check succeeds, and no other one takes new sessions\): 10 /,
       );
     }

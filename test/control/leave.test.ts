@@ -32,7 +32,7 @@ function start(t: TestContext) {
     return calls.length - before;
   };
   const end = async (call: number, isDone: boolean) => {
-    calls[call]!(isDone);
+    calls[call](isDone);
     await setImmediate();
   };
   return { leave, sessions, end, pass };

@@ -21,7 +21,7 @@ const CHAT = { name: 'chat', vport: 7000 };
 
 const draft = (servers: readonly string[], change: ServiceChange = {}): ServiceDraft =>
   makePlan({ service: { lips: LIPS, realServers: servers.map((ip) => realServer(ip)), ...change } })
-    .services[0]!;
+    .services[0];
 
 /** Real servers by service; of those that are leaving the name in brackets. */
 const shown = (drafts: readonly ServiceDraft[]): string[] =>
@@ -136,7 +136,7 @@ describe('real servers that the config names no more', () => {
       before,
     );
     assert.deepEqual(
-      after!.realServers.map(({ ip, index, legs }) => [ip, index, legs[0]!.index]),
+      after.realServers.map(({ ip, index, legs }) => [ip, index, legs[0].index]),
       [
         [B, 1, 1],
         [A, 0, 0],
@@ -177,7 +177,7 @@ test('no client has an address of this host or a broadcast of its subnets', () =
   };
   const fixed = { capacity: spaciousCapacity([]), workers: 1, sharedSeed: [1, 2] as const };
   const [plan] = workerPlans(parse({ services: [sampleService({})] }), host, [], fixed);
-  assert.deepEqual(plan!.ownAddresses, ['10.1.0.1', '10.1.0.255']);
+  assert.deepEqual(plan.ownAddresses, ['10.1.0.1', '10.1.0.255']);
 });
 
 describe('what the host says of real servers', () => {
@@ -191,7 +191,7 @@ describe('what the host says of real servers', () => {
       onHost: [],
       ...nothing,
       ...host,
-    })[0]!.realServers.map(({ ip, mtu, unreachable }) => [ip, mtu, unreachable]);
+    })[0].realServers.map(({ ip, mtu, unreachable }) => [ip, mtu, unreachable]);
 
   test('one that cannot be reached has a reason, and the MTU of the interface for the sessions that it has', () => {
     const realServers = [A, B].map((ip) => ({ ip, port: 6000 }));

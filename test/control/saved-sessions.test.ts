@@ -18,9 +18,9 @@ test('restored clients who were answered go to their real server, although a flo
     realServers: ['10.2.0.10', '10.2.0.11', '10.2.0.12'].map((ip) => realServer(ip)),
   };
   const { services } = makePlan({ service });
-  const legs = services[0]!.realServers.map(({ legs }) => ({
+  const legs = services[0].realServers.map(({ legs }) => ({
     service: 0,
-    leg: legs[0]!.index,
+    leg: legs[0].index,
     isToldAnew: false,
   }));
   const words = new Int32Array((ANSWERED + FLOOD) * SAVED_WORDS);

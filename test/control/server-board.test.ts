@@ -31,9 +31,9 @@ function start(...changes: ServiceChange[]) {
   board.update(plans);
   return {
     board,
-    version: () => common.control[CONTROL.weightsVersion]!,
+    version: () => common.control[CONTROL.weightsVersion],
     weights: () => [...common.weights.subarray(0, 4)],
-    weight: () => common.weights[0]!,
+    weight: () => common.weights[0],
     words: (index = 0) => {
       const { state, reason } = board.stateOf(index);
       return reason === '' ? state : `${state}: ${reason}`;

@@ -62,7 +62,7 @@ const queueMode: IoMode<QueueStart> = {
       mode: 'queue',
       workers,
       describe: () => start,
-      fds: (worker) => [pairs[worker]!.in.receiveFd, pairs[worker]!.out.sendFd],
+      fds: (worker) => [pairs[worker].in.receiveFd, pairs[worker].out.sendFd],
       start: () => {
         isStarted = true;
       },
@@ -88,7 +88,7 @@ const queueMode: IoMode<QueueStart> = {
         parseAddressInto(words, 0, src);
         parseAddressInto(words, ADDRESS_WORDS, dst);
         const frame = new Frame(packet);
-        return ends[workerOf(words, sport, dport)]!.handOver(0, frame, 0, packet.length, port, 0);
+        return ends[workerOf(words, sport, dport)].handOver(0, frame, 0, packet.length, port, 0);
       },
       take: () => {
         const packets: Uint8Array[] = [];
@@ -113,7 +113,7 @@ class QueueIo implements PacketIo<QueueStart> {
   readonly #timer: NodeJS.Timeout;
 
   constructor(everyMs: number, [inFd, outFd]: readonly number[], options: IoOptions) {
-    this.#queue = new HandOver(0, inFd!, [outFd!]);
+    this.#queue = new HandOver(0, inFd, [outFd]);
     this.#options = options;
     this.#timer = setInterval(() => this.#receive(), everyMs);
   }
@@ -238,7 +238,7 @@ async function forwards(t: TestContext, count: number): Promise<void> {
   const goBy = { layout, steeringKey: request(count).steeringKey };
   const services = numberServices(drafts);
   const { specs, memories, close } = makeWorkerSpecs(workerReplans(config, HOST, services, goBy, io), io);
-  const board = new ServerBoard(memories[0]!.common, silent);
+  const board = new ServerBoard(memories[0].common, silent);
   board.update(services);
   const workers = new Workers(specs, silent, { entry: ENTRY });
   t.after(async () => {

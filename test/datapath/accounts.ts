@@ -27,9 +27,9 @@ export function accountsOf({ counters }: Pick<DatapathMemory, 'counters'>): Acco
       received: sumOf(counters, row, RECEIVED),
       forwarded: sumOf(counters, row, FORWARDED),
       dropped: sumOf(counters, row, DROPPED),
-      consumed: counters[row + COUNTER.consumed]!,
-      passed: counters[row + COUNTER.passed]!,
-      joined: counters[row + COUNTER.fragmentsJoined]!,
+      consumed: counters[row + COUNTER.consumed],
+      passed: counters[row + COUNTER.passed],
+      joined: counters[row + COUNTER.fragmentsJoined],
     });
   }
   return accounts;
@@ -37,7 +37,7 @@ export function accountsOf({ counters }: Pick<DatapathMemory, 'counters'>): Acco
 
 function sumOf(counters: Float64Array, row: number, columns: readonly number[]): number {
   let sum = 0;
-  for (const column of columns) sum += counters[row + column]!;
+  for (const column of columns) sum += counters[row + column];
   return sum;
 }
 
@@ -46,17 +46,17 @@ export function checkAccounts(memory: DatapathMemory, gathered = 0): void {
   const [none, ...services] = accountsOf(memory);
   const left = ({ received, forwarded, dropped, consumed, passed, joined }: Account) =>
     received - forwarded - dropped - consumed - passed - joined;
-  const held = left(none!);
+  const held = left(none);
   assert.ok(held >= 0 && held <= 256 * 64, `fragments that wait: ${held}`);
   const open = services.reduce((total, account) => total + left(account), 0);
   assert.ok(open >= 0 && open <= gathered, `packets of services that ended nowhere: ${open}`);
-  assert.equal(none!.forwarded, 0, 'what belongs to no service is not forwarded');
+  assert.equal(none.forwarded, 0, 'what belongs to no service is not forwarded');
   for (const { passed, joined } of services) {
     assert.equal(passed, 0, 'of a service nothing is passed');
     assert.equal(joined, 0, 'of a service nothing is a fragment');
   }
-  const begun = [none!, ...services].reduce((total, { received }) => total + received, 0);
-  assert.equal(memory.begun[0], begun + memory.counters[COUNTER.handedOver]!, 'each is counted once');
+  const begun = [none, ...services].reduce((total, { received }) => total + received, 0);
+  assert.equal(memory.begun[0], begun + memory.counters[COUNTER.handedOver], 'each is counted once');
   checkConsumed(memory);
 }
 

@@ -60,7 +60,7 @@ describe('sessions per client', () => {
   test('that were open before there was a limit count when it comes, and when another prefix makes a client', () => {
     const worker = new Worker([planOf({})], tableOf());
     const bases = ['192.0.2.1', '192.0.2.2', '192.0.2.3', '192.0.2.3'].map((one) => worker.open(one));
-    worker.answer(bases[0]!);
+    worker.answer(bases[0]);
     worker.update([planOf({ sessionsPerClient: 2 })]);
     assert.deepEqual(
       ['192.0.2.1', '192.0.2.2', '192.0.2.3', '192.0.2.4'].map((one) => worker.judge(one)),
@@ -68,7 +68,7 @@ describe('sessions per client', () => {
     );
     worker.update([planOf({ sessionsPerClient: 4, prefixV4: 24 })]);
     assert.equal(worker.judge('192.0.2.9'), 'drop:client_session_limit');
-    worker.end(bases[0]!);
+    worker.end(bases[0]);
     assert.equal(worker.judge('192.0.2.9'), 'forward');
     worker.update([planOf({})]);
     assert.ok(worker.isKnown('192.0.2.1'));
@@ -82,7 +82,7 @@ describe('sessions per client', () => {
     const before = new Worker([planOf({ sessionsPerClient: 3 })], tableOf());
     before.answer(before.open(A));
     before.open(A);
-    for (const base of [0, 16]) before.records[base + LPORT_FLAGS]! &= ~FLAG_COUNTED;
+    for (const base of [0, 16]) before.records[base + LPORT_FLAGS] &= ~FLAG_COUNTED;
     const after = new Worker([planOf({ sessionsPerClient: 3 })], tableOf(), 0, before.records);
     for (const base of [0, 16]) after.admission.restored(0, after.records, base);
     assert.equal(after.openMany(A, 9), 1);
@@ -230,7 +230,7 @@ describe('a table of clients without room', () => {
       const others = Array.from({ length: 5 }, (_, n) => worker.open(`192.0.3.${n}`));
       assert.equal(ClientTable.uncounted(clients), 5);
       for (let n = 0; n < 3; n++) worker.judge('192.0.4.1'); // opens none
-      worker.answer(others[0]!);
+      worker.answer(others[0]);
       worker.update([planOf({ ...of, prefixV6: 48 })]);
       worker.update([planOf(of)]);
       const after = new Worker([planOf(of)], clients, 0, worker.records, worker.prefixes);
@@ -255,7 +255,7 @@ describe('a table of clients without room', () => {
   test('counts sessions that were read from a file, also when it has no room for them', () => {
     const before = new Worker([planOf(limits)], tableOf(64));
     const bases = Array.from({ length: 10 }, (_, n) => before.open(`192.0.2.${n}`));
-    for (const base of bases) before.records[Number(base) + LPORT_FLAGS]! &= ~FLAG_COUNTED;
+    for (const base of bases) before.records[Number(base) + LPORT_FLAGS] &= ~FLAG_COUNTED;
     const clients = tableOf(8);
     const after = new Worker([planOf(limits)], clients, 0, before.records);
     for (const base of bases) after.admission.restored(0, after.records, Number(base));
@@ -295,7 +295,7 @@ describe('counts of clients', () => {
       let alive: { worker: number; base: number; n: number }[] = [];
       const same = (a: number, b: number) => prefixV4 === 24 || a === b;
       for (const { worker: index, what, n } of steps) {
-        const worker = workers[index]!;
+        const worker = workers[index];
         const own = alive.filter((one) => one.worker === index && one.n === n);
         if (what === 'open') {
           const opened = worker.open(`192.0.2.${n}`);
@@ -303,10 +303,10 @@ describe('counts of clients', () => {
           assert.equal(typeof opened === 'number', expected);
           if (typeof opened === 'number') alive.push({ worker: index, base: opened, n });
         } else if (what === 'end' && own.length > 0) {
-          worker.end(own[0]!.base);
+          worker.end(own[0].base);
           alive = alive.filter((one) => one !== own[0]);
         } else if (what === 'answer' && own.length > 0) {
-          worker.answer(own[0]!.base);
+          worker.answer(own[0].base);
         } else if (what === 'restart') {
           workers[index] = new Worker(plans(), clients, index, worker.records, worker.prefixes);
         } else if (what === 'update' && alive.length < LIMIT) {
@@ -314,14 +314,14 @@ describe('counts of clients', () => {
           for (const one of workers) one.update(plans());
         }
       }
-      for (const { worker, base } of alive) workers[worker]!.end(base);
-      for (let n = 0; n < 6; n++) assert.equal(workers[0]!.judge(`192.0.2.${n}`), 'forward');
+      for (const { worker, base } of alive) workers[worker].end(base);
+      for (let n = 0; n < 6; n++) assert.equal(workers[0].judge(`192.0.2.${n}`), 'forward');
       assert.ok(
         workers.every(
           ({ records }) => !records.some((_, at) => at % 16 === LPORT_FLAGS && records[at] !== 0),
         ),
       );
-      assert.equal(workers[0]!.openMany(A, 9), LIMIT);
+      assert.equal(workers[0].openMany(A, 9), LIMIT);
     });
     fc.assert(property, { numRuns: 300 });
   });

@@ -5,7 +5,7 @@ import { mapSharedMemory } from '../../src/sys/shared-memory.ts';
 import { Worker } from './admission-rig.ts';
 
 const [byteLength, number, rounds] = process.argv.slice(2, 5).map(Number) as [number, number, number];
-const plan = JSON.parse(process.argv[5]!) as AdmissionPlan;
+const plan = JSON.parse(process.argv[5]) as AdmissionPlan;
 const worker = new Worker([plan], new Int32Array(mapSharedMemory(3, byteLength)), number);
 const bases: number[] = [];
 for (let round = 0; round < rounds; round++) {

@@ -112,9 +112,9 @@ export class Worker {
 
   answer(base: number | string): void {
     const at = Number(base);
-    this.records[at + LPORT_FLAGS]! |= FLAG_NORMAL;
+    this.records[at + LPORT_FLAGS] |= FLAG_NORMAL;
     this.records[at + LAST_SEEN] = this.now;
-    this.admission.answered(this.records[at + CPORT_SERVICE]!, this.records, at, this.now);
+    this.admission.answered(this.records[at + CPORT_SERVICE], this.records, at, this.now);
   }
 
   end(base: number | string): void {
@@ -125,7 +125,7 @@ export class Worker {
   }
 
   #count(index: number, sessions: number): void {
-    this.#counters[counterRow(index) + COUNTER.sessionsOneway]! += sessions;
+    this.#counters[counterRow(index) + COUNTER.sessionsOneway] += sessions;
   }
 
   isKnown(client: string, index = 0): boolean {

@@ -51,13 +51,13 @@ describe('admission', () => {
       const workers = Array.from({ length: count }, (_, n) => new Worker([planOf({ sessions })], clients, n));
       const last = workers.at(-1)!;
       // All but one in the first.
-      const bases = Array.from({ length: sessions - 1 }, () => workers[0]!.open(A));
+      const bases = Array.from({ length: sessions - 1 }, () => workers[0].open(A));
       assert.ok(bases.every((base) => typeof base === 'number'));
       const base = last.open(A);
       assert.equal(typeof base, 'number');
       for (const worker of workers) assert.equal(worker.open(B), 'drop:session_limit');
       last.end(base);
-      assert.equal(typeof workers[0]!.open(B), 'number');
+      assert.equal(typeof workers[0].open(B), 'number');
       for (const worker of workers) assert.equal(worker.open(B), 'drop:session_limit');
     });
   }
@@ -85,9 +85,9 @@ describe('admission', () => {
       const clients = tableOf();
       const workers = [0, 1, 2, 3].map((n) => new Worker([planOf({ newSessions: 10 })], clients, n));
       const take = (n: number, now: number) => {
-        workers[n]!.now = now;
+        workers[n].now = now;
         let count = 0;
-        while (workers[n]!.judge(A) === 'forward') count++;
+        while (workers[n].judge(A) === 'forward') count++;
         return count;
       };
       assert.deepEqual([take(0, 1000), take(1, 1000), take(3, 1001)], [10, 0, 0]);
@@ -99,7 +99,7 @@ describe('admission', () => {
       const workers = [0, 1].map((n) => new Worker([planOf({ newSessions: 10 })], clients, n));
       let taken = 0;
       for (let n = 0; n < 20; n++) {
-        const worker = workers[n % 2]!;
+        const worker = workers[n % 2];
         worker.now = n % 2 === 0 ? 100_000 : 95_000;
         while (worker.judge(A) === 'forward') taken++;
       }

@@ -145,7 +145,7 @@ describe('a datapath ends at any write to its memory', () => {
       'a session moves to another real server',
       BEFORE,
       (world) => {
-        for (const { index } of world.rig.plan.services[0]!.realServers.slice(0, 1))
+        for (const { index } of world.rig.plan.services[0].realServers.slice(0, 1))
           world.rig.setWeight(index, WEIGHT_DOWN);
         world.open(1, 6000);
       },

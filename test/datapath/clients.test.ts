@@ -170,7 +170,7 @@ rows('the way to the source', [
     plan: { service: { ...GAME, limits: { ...NO_LIMITS, newSessions: 1 } } },
     ...BY_LAN,
     steps: [
-      ...Array.from({ length: 5 }, () => refused(NEIGHBORS[0]!)),
+      ...Array.from({ length: 5 }, () => refused(NEIGHBORS[0])),
       { wan: fromClient(), verdict: 'forward' },
     ],
   },

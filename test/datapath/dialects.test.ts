@@ -1,7 +1,7 @@
 // Every dialect over every family of client and real server: what goes to the real server, what its echo ACK does, and
 // that nobody else's UOA gets through in either direction. What it does not say: uoa.test.ts.
 import { withId } from '../packets/builder.ts';
-import { destOptions, type Extension } from '../packets/builder6.ts';
+import { destOptions } from '../packets/builder6.ts';
 import { concat, hex, pattern } from '../packets/bytes.ts';
 import { dissect } from '../packets/dissect.ts';
 import { FORMS, type Named, type Uoa, uoaOf } from '../packets/uoa-builder.ts';
@@ -244,7 +244,7 @@ rows(
 function doubled(uoa: Uoa): Uoa[] {
   if ('option' in uoa) return [{ option: concat(uoa.option, uoa.option) }];
   if ('options' in uoa) return uoa.options.length > 20 ? [] : [{ options: concat(uoa.options, uoa.options) }];
-  const option = (uoa.extensions[0] as Extension).bytes.subarray(2);
+  const option = uoa.extensions[0].bytes.subarray(2);
   return [
     { extensions: [...uoa.extensions, ...uoa.extensions] },
     { extensions: [destOptions(concat(option, option))] },

@@ -47,8 +47,8 @@ test('a leg is made anew where its MTU, its lports or what its real server is to
     makePlan({ capacity, service: service(1, more) }, before.services);
   const mtu = change((plan) => {
     const [first] = plan.services;
-    const realServers = first!.realServers.map((one) => ({ ...one, mtu: 1400 }));
-    return { ...plan, services: [{ ...first!, realServers }] };
+    const realServers = first.realServers.map((one) => ({ ...one, mtu: 1400 }));
+    return { ...plan, services: [{ ...first, realServers }] };
   });
   assert.equal(mtu.after.mtu, 1400);
   assert.equal(mtu.after.pool, mtu.before.pool);

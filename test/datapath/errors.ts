@@ -71,7 +71,7 @@ export function passedOn(
 /** Bytes of the option within the UOA, or 0 where it is none of the IP header's. */
 function optionLen({ uoa }: Combination): number {
   if ('options' in uoa) return uoa.options.length;
-  return 'extensions' in uoa ? uoa.extensions[0]!.bytes[3]! + 2 : 0;
+  return 'extensions' in uoa ? uoa.extensions[0].bytes[3] + 2 : 0;
 }
 
 /** A parameter problem of IPv4 that points at this byte of the packet. */

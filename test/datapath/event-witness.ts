@@ -89,7 +89,7 @@ export class EventWitness implements SessionEvents {
         if (dialect === 'none' || (dialect === 'ipo' && ip.includes(':')))
           for (const { index } of legs) untold.add(index);
     let there = 0;
-    for (let base = 0; base < this.#table[0]! * SESSION_WORDS; base += SESSION_WORDS) {
+    for (let base = 0; base < this.#table[0] * SESSION_WORDS; base += SESSION_WORDS) {
       const known = this.#known.get(base) ?? { isAnswered: false, isOver: false };
       if (!isUsed(records, base)) {
         assert.ok(!this.#known.has(base), `the end of ${cportOf(records, base)} was told`);

@@ -20,12 +20,12 @@ export function anyId(packet: Uint8Array): Expected {
 /** The fragments of `packet` for an MTU (or cut so), in order, all of one identification, which may be any but zero. */
 export function inFragments(packet: Uint8Array, cut: Cut): Expected[] {
   let id = 0;
-  const isV6 = packet[0]! >> 4 === 6;
+  const isV6 = packet[0] >> 4 === 6;
   const all = () => (isV6 ? fragments6(packet, cut, id) : fragments4(withId(packet, id), cut));
   return all().map((_, index) => (sent) => {
     if (index === 0) id = dissect(sent, { fragment: true }).id;
     assert.notEqual(id, 0, 'identification');
-    assertSame(sent, all()[index]!);
+    assertSame(sent, all()[index]);
   });
 }
 

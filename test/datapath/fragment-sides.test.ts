@@ -36,16 +36,16 @@ rows(
     const { own, forged } = twoAndTwo(walk);
     const sent = leaving(walk, whole(PAYLOAD), own);
     return [
-      held({ wan: forged[0]! }),
-      held({ lan: own[1]! }),
-      { lan: own[0]!, verdict: 'forward', sent, changed: { ...NORMAL, ...SENT_ON } },
-      held({ lan: own[0]! }),
+      held({ wan: forged[0] }),
+      held({ lan: own[1] }),
+      { lan: own[0], verdict: 'forward', sent, changed: { ...NORMAL, ...SENT_ON } },
+      held({ lan: own[0] }),
       {
-        wan: forged[1]!,
+        wan: forged[1],
         verdict: 'drop:wrong_interface',
         changed: { fragmentsReceived: 1, datagramsReassembled: 1 },
       },
-      { lan: own[1]!, verdict: 'forward', sent, changed: SENT_ON },
+      { lan: own[1], verdict: 'forward', sent, changed: SENT_ON },
     ];
   }),
 );
@@ -55,13 +55,13 @@ rows(
   each((walk) => {
     const { own } = twoAndTwo(walk);
     const others = [[504, 600], [600, 600], [1000, 400], [1000], [1200]].map(
-      (cut) => cutUp(walk.packet({ payload: LIE }), cut)[1]!,
+      (cut) => cutUp(walk.packet({ payload: LIE }), cut)[1],
     );
     return others.flatMap((forged, index): Row['steps'] => [
       { at: index * 10_000, tick: true, ...(index > 0 && { alsoDropped: { fragment_timeout: 1 } }) },
-      held({ lan: own[0]! }),
+      held({ lan: own[0] }),
       held({ wan: forged }),
-      { lan: own[1]!, verdict: 'forward', sent: leaving(walk, whole(PAYLOAD), own) },
+      { lan: own[1], verdict: 'forward', sent: leaving(walk, whole(PAYLOAD), own) },
     ]);
   }),
 );
@@ -71,9 +71,9 @@ rows(
   each((walk) => {
     const { own, forged } = twoAndTwo(walk);
     return [
-      held({ lan: forged[0]! }),
-      held({ wan: own[1]! }),
-      { wan: own[0]!, verdict: 'forward', sent: leaving(walk, whole(PAYLOAD), own) },
+      held({ lan: forged[0] }),
+      held({ wan: own[1] }),
+      { wan: own[0], verdict: 'forward', sent: leaving(walk, whole(PAYLOAD), own) },
     ];
   }, INBOUND),
 );
@@ -88,8 +88,8 @@ rows(
       plan: { ...walk.plan(), ports: [both, both] },
       steps: [
         ...walk.before,
-        held({ wan: own[0]! }),
-        { lan: own[1]!, verdict: 'forward', sent: leaving(walk, whole(PAYLOAD), own) },
+        held({ wan: own[0] }),
+        { lan: own[1], verdict: 'forward', sent: leaving(walk, whole(PAYLOAD), own) },
       ],
     };
   }),

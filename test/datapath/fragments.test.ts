@@ -196,7 +196,7 @@ for (const [first, later] of OPTIONS) {
       [first, later, later].map((options) => options.replaceAll(' ', '')),
     );
     assert.ok(seen.every(({ ipChecksumOk }) => ipChecksumOk));
-    assert.equal(hex(reassemble(sent)), hex(withId(over.toRealServer(fields), seen[0]!.id)));
+    assert.equal(hex(reassemble(sent)), hex(withId(over.toRealServer(fields), seen[0].id)));
   });
 }
 
@@ -277,7 +277,7 @@ rows(
         ...walk.before,
         step(pieces, 0xba),
         ...[0, 1, 2].map((nth) => step(met(nth), 0xbb)),
-        step([pieces[0]!, ...pieces.slice(1).map((piece) => withTos(piece, 0x0e))], 0xba),
+        step([pieces[0], ...pieces.slice(1).map((piece) => withTos(piece, 0x0e))], 0xba),
       ],
     };
   }),

@@ -157,7 +157,7 @@ rows(
 );
 
 /** Ten options that each piece bears. */
-const STREAM_IDS = Uint8Array.from({ length: 40 }, (_, i) => [0x88, 4, 0, 7][i % 4]!);
+const STREAM_IDS = Uint8Array.from({ length: 40 }, (_, i) => [0x88, 4, 0, 7][i % 4]);
 
 rows('a way that has no room beside the header takes no piece, and nothing waits for it', [
   {

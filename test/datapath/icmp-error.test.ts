@@ -286,5 +286,5 @@ describe('the rate limit', () => {
 
 /** The last byte of the embedded payload changed, and no checksum with it. */
 function corrupt(packet: Uint8Array): Uint8Array {
-  return concat(packet.slice(0, -1), Uint8Array.of(packet[packet.length - 1]! ^ 1));
+  return concat(packet.slice(0, -1), Uint8Array.of(packet[packet.length - 1] ^ 1));
 }

@@ -38,10 +38,10 @@ rows(
         plan: { ...walk.plan(), ownAddresses: OWN },
         steps: [
           ...walk.before,
-          walk.step(pieces()[1]!, refused),
-          walk.step(pieces()[0]!, {
+          walk.step(pieces()[1], refused),
+          walk.step(pieces()[0], {
             verdict: 'drop:unknown_ip_option',
-            sent: [answered(pieces()[0]!, { type: 4, code: 2, rest: 42 })],
+            sent: [answered(pieces()[0], { type: 4, code: 2, rest: 42 })],
           }),
         ],
       },
@@ -71,14 +71,14 @@ rows(
 rows('over loopback a program of this host is answered', [
   {
     name: 'about a piece',
-    plan: { ...FROM_6[0]!.plan(), ports: [{ side: SIDE.both, loopback: true }] },
+    plan: { ...FROM_6[0].plan(), ports: [{ side: SIDE.both, loopback: true }] },
     steps: ['::1', 'fd00:1::100'].map((src) => {
       const extensions = [hopByHop(TELLING)];
-      const [first] = cutUp(FROM_6[0]!.packet({ src, payload: pattern(1000), extensions }), [504]);
+      const [first] = cutUp(FROM_6[0].packet({ src, payload: pattern(1000), extensions }), [504]);
       return {
-        wan: first!,
+        wan: first,
         verdict: 'drop:unknown_ip_option',
-        sent: [answered(first!, { type: 4, code: 2, rest: 42 })],
+        sent: [answered(first, { type: 4, code: 2, rest: 42 })],
       };
     }),
   },

@@ -21,12 +21,12 @@ describe('identification', () => {
       const otherClient = walk.from === 4 ? '10.1.0.3' : 'fd00:1::3';
       const mine = cutUp(over.fromClient({ payload: PAYLOAD }), [504], 9);
       const theirs = cutUp(over.fromClient({ payload: PAYLOAD.toReversed(), src: otherClient }), [504], 9);
-      const outcomes = [mine[0]!, theirs[0]!, theirs[1]!, mine[1]!].map((one) => rig.receive(one, PORT.wan));
+      const outcomes = [mine[0], theirs[0], theirs[1], mine[1]].map((one) => rig.receive(one, PORT.wan));
       assert.deepEqual(
         outcomes.map(({ verdict }) => verdict),
         ['held', 'held', 'forward', 'forward'],
       );
-      const left = [outcomes[3]!.sent, outcomes[2]!.sent];
+      const left = [outcomes[3].sent, outcomes[2].sent];
       assert.deepEqual(
         left.map((sent) => dissect(reassemble(sent)).payload),
         [hex(PAYLOAD), hex(PAYLOAD.toReversed())],
@@ -36,7 +36,7 @@ describe('identification', () => {
         ids.map(({ size }) => size),
         [1, 1],
       );
-      assert.notEqual([...ids[0]!][0], [...ids[1]!][0]);
+      assert.notEqual([...ids[0]][0], [...ids[1]][0]);
     });
 
     test(`a thousand datagrams have one each, none of them zero, ${over.name}`, () => {
@@ -45,7 +45,7 @@ describe('identification', () => {
       for (let count = 0; count < 1000; count++) {
         const pieces = cutUp(over.fromClient({ payload: PAYLOAD }), [504], 9);
         const { sent } = pieces.map((one) => rig.receive(one, PORT.wan)).at(-1)!;
-        ids.add(dissect(sent[0]!, { fragment: true }).id);
+        ids.add(dissect(sent[0], { fragment: true }).id);
       }
       assert.equal(ids.size, 1000);
       assert.ok(!ids.has(0));
@@ -65,7 +65,7 @@ describe('identification', () => {
     const rig = new Rig({ service: { ...over.service, dialect: 'none' } });
     const ids = Array.from(
       { length: 100 },
-      () => dissect(rig.receive(over.fromClient(), PORT.wan).sent[0]!).id,
+      () => dissect(rig.receive(over.fromClient(), PORT.wan).sent[0]).id,
     );
     assert.equal(new Set(ids).size, 100);
   });
@@ -74,9 +74,9 @@ describe('identification', () => {
     for (const walk of WALKS.filter(({ from, to, before }) => from === to && before.length === 0)) {
       const rig = new Rig(walk.plan());
       const [one, two] = cutUp(walk.packet({ payload: PAYLOAD }), [504], 9);
-      const strangers = [cutUp(walk.packet({ payload: PAYLOAD }), [504], 10)[1]!, asOpp(two!)];
-      for (const each of [one!, ...strangers]) assert.equal(rig.receive(each, PORT.wan).verdict, 'held');
-      assert.equal(rig.receive(two!, PORT.wan).verdict, 'forward');
+      const strangers = [cutUp(walk.packet({ payload: PAYLOAD }), [504], 10)[1], asOpp(two)];
+      for (const each of [one, ...strangers]) assert.equal(rig.receive(each, PORT.wan).verdict, 'held');
+      assert.equal(rig.receive(two, PORT.wan).verdict, 'forward');
     }
   });
 });
@@ -84,6 +84,6 @@ describe('identification', () => {
 /** A piece of protocol 248. */
 function asOpp(packet: Uint8Array): Uint8Array {
   const copy = packet.slice();
-  if (copy[0]! >> 4 === 6) return copy.fill(248, 40, 41);
+  if (copy[0] >> 4 === 6) return copy.fill(248, 40, 41);
   return withId(copy.fill(248, 9, 10), 9);
 }

@@ -133,7 +133,7 @@ rows(
       const fields = { payload: pattern(length), df: length > 1232 };
       return walk.step(walk.packet(fields), { verdict: 'forward', sent: [becomes(walk, fields)] });
     }),
-  ).filter((_, index) => FROM_6[index]!.to === 4),
+  ).filter((_, index) => FROM_6[index].to === 4),
 );
 
 rows(

@@ -152,11 +152,11 @@ rows(
     const extensions = [hopByHop(option6(0x80, EMPTY))];
     const [first, second] = cutUp(walk.packet({ payload: pattern(1000), extensions }), [504]);
     return [
-      walk.step(first!, {
+      walk.step(first, {
         verdict: 'drop:unknown_ip_option',
-        sent: [answered(first!, { type: 4, code: 2, rest: 42 })],
+        sent: [answered(first, { type: 4, code: 2, rest: 42 })],
       }),
-      walk.step(second!, { verdict: 'drop:unknown_ip_option', sent: [] }),
+      walk.step(second, { verdict: 'drop:unknown_ip_option', sent: [] }),
       good(walk),
     ];
   }),

@@ -128,7 +128,7 @@ function raw({ client, named: { cip: src, vip: dst } }: Pair): Uint8Array[] {
 type Check = (seen: Dissected, it: Combination, sent: Uint8Array) => void;
 
 const uoaTypes = (seen: Dissected): number[] => [
-  ...options(unhex(seen.options)).map((option) => option[0]!),
+  ...options(unhex(seen.options)).map((option) => option[0]),
   ...seen.destOptions.map((option) => Number.parseInt(option.slice(0, 2), 16)),
 ];
 const isUoaType = (type: number) => type >= 29 && type <= 31;
@@ -166,7 +166,7 @@ const CHECKS: [string, Check][] = [
   [
     'a long option of unified, which overruns the memory of other receivers, goes to a real server that speaks it only',
     (seen, { sent }) => {
-      const long = uoaTypes(seen).some((type, index) => isUoaType(type) && lengths(seen)[index]! > 20);
+      const long = uoaTypes(seen).some((type, index) => isUoaType(type) && lengths(seen)[index] > 20);
       if (long) assert.ok(sent === 'unified' || sent === 'type30', sent);
     },
   ],
@@ -212,7 +212,7 @@ const CHECKS: [string, Check][] = [
     'a UOA over IPv4 is the first option, and over IPv6 directly behind the fixed header and before UDP',
     (seen) => {
       const types = uoaTypes(seen);
-      if (types.some(isUoaType)) assert.ok(isUoaType(types[0]!));
+      if (types.some(isUoaType)) assert.ok(isUoaType(types[0]));
       assert.ok(seen.extensions.every(({ header }) => header === 60 || header === 44));
       assert.ok(seen.proto === 17 || seen.proto === 248);
     },
@@ -260,7 +260,7 @@ describe('what hostile clients make us send', () => {
     });
     for (const [what, check] of CHECKS) {
       test(`${what}, ${it.name}`, () => {
-        for (const [index, one] of seen.entries()) check(one, it, sent[index]!);
+        for (const [index, one] of seen.entries()) check(one, it, sent[index]);
       });
     }
   }

@@ -113,10 +113,10 @@ describe('lports', () => {
     for (let n = 0; n < 3; n++) {
       assert.equal(siblings.receive(0, fromClient({ sport }), PORT.wan), 'handedOver');
       assert.deepEqual(siblings.deliver(), ['forward']);
-      assert.equal(dissect(Buffer.from(siblings.sent[1]!.pop()!, 'hex')).sport, lport);
+      assert.equal(dissect(Buffer.from(siblings.sent[1].pop()!, 'hex')).sport, lport);
     }
     assert.equal(siblings.receive(1, fromRealServer({ dport: lport }), PORT.lan), 'forward');
-    const toClient = Buffer.from(siblings.sent[1]!.pop()!, 'hex');
+    const toClient = Buffer.from(siblings.sent[1].pop()!, 'hex');
     const { dst, dport } = dissect(toClient);
     assert.deepEqual({ dst, dport }, { dst: CIP, dport: sport });
     const error = icmp4({ src: CIP, dst: VIP, type: 3, code: 3, body: toClient });
@@ -132,7 +132,7 @@ describe('lports', () => {
     }
     const sport = 5010;
     assert.equal(siblings.receive(0, fromClient({ sport }), PORT.wan), 'forward');
-    const lport = dissect(Buffer.from(siblings.sent[0]!.pop()!, 'hex')).sport;
+    const lport = dissect(Buffer.from(siblings.sent[0].pop()!, 'hex')).sport;
     assert.equal(lport % 2, 0);
     assert.notEqual(lport, lportOf.get(sport));
   });
@@ -141,7 +141,7 @@ describe('lports', () => {
     const { siblings } = busy();
     const row = counterRow(0);
     const sum = (name: keyof typeof COUNTER) =>
-      siblings.memories.reduce((all, { counters }) => all + counters[row + COUNTER[name]]!, 0);
+      siblings.memories.reduce((all, { counters }) => all + counters[row + COUNTER[name]], 0);
     assert.deepEqual(
       [sum('inboundPackets'), sum('inboundForwarded'), sum('outboundPackets'), sum('sessionsCreated')],
       [8, 8, 8, 8],
@@ -151,11 +151,11 @@ describe('lports', () => {
   test('of sessions without an answer serve clients of another datapath, whose own were all answered', () => {
     const siblings = new Siblings({ service: EIGHT, lportReserve: 0 });
     const counted = (name: keyof typeof COUNTER) =>
-      siblings.memories.map(({ counters }) => counters[counterRow(0) + COUNTER[name]]!);
+      siblings.memories.map(({ counters }) => counters[counterRow(0) + COUNTER[name]]);
     for (const sport of [5001, 5003, 5005, 5007]) siblings.finish(1, fromClient({ sport }), PORT.wan);
     for (const sport of [5000, 5002, 5004, 5006]) siblings.finish(0, fromClient({ sport }), PORT.wan);
     const lportsOf = (at: number) =>
-      siblings.sent[at]!.splice(0).map((packet) => dissect(Buffer.from(packet, 'hex')).sport);
+      siblings.sent[at].splice(0).map((packet) => dissect(Buffer.from(packet, 'hex')).sport);
     for (const dport of lportsOf(0)) siblings.receive(0, fromRealServer({ dport }), PORT.lan);
     lportsOf(1);
     assert.deepEqual(counted('sessionsNormal'), [4, 0]);
@@ -164,8 +164,8 @@ describe('lports', () => {
       assert.equal(siblings.receive(0, fromClient({ sport }), PORT.wan), 'handedOver');
       assert.deepEqual(siblings.deliver(), ['forward']);
       const [dport] = lportsOf(1);
-      assert.equal(siblings.receive(1, fromRealServer({ dport: dport! }), PORT.lan), 'forward');
-      siblings.sent[1]!.splice(0);
+      assert.equal(siblings.receive(1, fromRealServer({ dport: dport }), PORT.lan), 'forward');
+      siblings.sent[1].splice(0);
       assert.deepEqual(counted('sessionsDisplaced'), [0, n + 1]);
     }
     assert.deepEqual(counted('sessionsNormal'), [4, 4]);
@@ -213,7 +213,7 @@ describe('lports', () => {
     for (let n = 0; n < 20; n++)
       assert.equal(siblings.receive(0, fromClient({ sport: 5008 + 2 * n }), PORT.wan), 'forward');
     siblings.isQueueFull = false;
-    assert.equal(siblings.memories[0]!.common.loans[0], 0, 'nothing is lent');
+    assert.equal(siblings.memories[0].common.loans[0], 0, 'nothing is lent');
   });
 
   test('are not borrowed from a datapath that does nothing', () => {
@@ -223,7 +223,7 @@ describe('lports', () => {
     siblings.deliver();
     siblings.now += 1500;
     assert.equal(siblings.receive(0, fromClient({ sport: 5010 }), PORT.wan), 'forward', 'it stands still');
-    siblings.memories[1]!.pulse[0]!++;
+    siblings.memories[1].pulse[0]++;
     assert.equal(siblings.receive(0, fromClient({ sport: 5012 }), PORT.wan), 'handedOver');
   });
 
@@ -231,9 +231,9 @@ describe('lports', () => {
     const siblings = new Siblings({ service: EIGHT, lportReserve: 0 });
     for (const sport of [5000, 5002, 5004, 5006]) siblings.finish(0, fromClient({ sport }), PORT.wan);
     assert.equal(siblings.receive(0, fromClient({ sport: 5008 }), PORT.wan), 'handedOver');
-    siblings.memories[0]!.common.control[CONTROL.draining] = 1;
+    siblings.memories[0].common.control[CONTROL.draining] = 1;
     assert.deepEqual(siblings.deliver(), ['drop:draining']);
-    assert.equal(siblings.memories[0]!.common.loans[0], 0);
+    assert.equal(siblings.memories[0].common.loans[0], 0);
   });
 
   describe('lent for a packet that is lost on its way', () => {
@@ -279,7 +279,7 @@ describe('lports', () => {
         const siblings = start();
         siblings.now += 10_001;
         for (let n = 0; n < 128; n++) siblings.tick();
-        assert.equal(siblings.memories[0]!.common.loans[0], 0);
+        assert.equal(siblings.memories[0].common.loans[0], 0);
       });
 
       test(`are for the next one, whose client was judged already, though ${what} came`, () => {
@@ -288,7 +288,7 @@ describe('lports', () => {
         assert.deepEqual(siblings.created, [4, 1]);
         siblings.now += 10_001;
         for (let n = 0; n < 128; n++) siblings.tick();
-        assert.equal(siblings.memories[0]!.common.loans[0], 1, 'as long as the session');
+        assert.equal(siblings.memories[0].common.loans[0], 1, 'as long as the session');
       });
     }
   });
@@ -310,7 +310,7 @@ describe('lports', () => {
     const half = new Siblings({ service: EIGHT, lportReserve: 50 });
     for (const sport of [5000, 5002, 5004, 5006]) half.finish(0, fromClient({ sport }), PORT.wan);
     assert.equal(half.finish(0, fromClient({ sport: 5008 }), PORT.wan), 'forward');
-    const created = half.memories.map(({ counters }) => counters[counterRow(0) + COUNTER.sessionsCreated]!);
+    const created = half.memories.map(({ counters }) => counters[counterRow(0) + COUNTER.sessionsCreated]);
     assert.deepEqual(created, [3, 2], 'two of each are kept, so the fifth displaces');
   });
 });

@@ -23,7 +23,7 @@ export class Draws {
   }
 
   of<T>(list: readonly T[]): T {
-    return list[this.below(list.length)]!;
+    return list[this.below(list.length)];
   }
 
   /** Some of them, at least one, in their order. */

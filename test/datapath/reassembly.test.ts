@@ -158,9 +158,9 @@ rows('pieces that overlap', [
     const [one, two] = cutUp(walk.packet({ payload: PAYLOAD }), [504]);
     const over = piece(walk, bytes.subarray(0, 504), { at: 8, more: true, id: 0x1234 });
     return [
-      { wan: one!, ...HELD },
+      { wan: one, ...HELD },
       { wan: over, verdict: 'drop:fragment_overlap', alsoDropped: { fragment_overlap: 1 } },
-      { wan: two!, ...HELD },
+      { wan: two, ...HELD },
       { at: 60_000, tick: true, alsoDropped: { fragment_timeout: 1 } },
     ];
   }),
@@ -169,12 +169,12 @@ rows('pieces that overlap', [
 rows('pieces that come twice', [
   ...hostile('the second is dropped, and the first stays', (walk) => {
     const pieces = cutUp(walk.packet({ payload: PAYLOAD }), [504]);
-    const twice = withBytes(pieces[0]!, 0xee);
+    const twice = withBytes(pieces[0], 0xee);
     return [
-      { wan: pieces[0]!, ...HELD },
+      { wan: pieces[0], ...HELD },
       { wan: twice, verdict: 'drop:fragment_duplicate' },
-      { wan: pieces[1]!, verdict: 'forward', sent: leaving(walk, whole(PAYLOAD), pieces) },
-      { wan: pieces[1]!, ...HELD },
+      { wan: pieces[1], verdict: 'forward', sent: leaving(walk, whole(PAYLOAD), pieces) },
+      { wan: pieces[1], ...HELD },
       { at: 60_000, tick: true, alsoDropped: { fragment_timeout: 1 } },
     ];
   }),
@@ -205,11 +205,11 @@ rows('pieces that come too late', [
   ...hostile('a datagram that is not whole within 5 s is given up', (walk) => {
     const [one, two, three] = cutUp(walk.packet({ payload: PAYLOAD }), [304, 304]);
     return [
-      { at: 1_000, wan: one!, ...HELD },
-      { at: 4_000, wan: two!, ...HELD },
+      { at: 1_000, wan: one, ...HELD },
+      { at: 4_000, wan: two, ...HELD },
       { at: 5_999, tick: true, alsoDropped: {} },
       { at: 6_000, tick: true, alsoDropped: { fragment_timeout: 2 } },
-      { at: 6_001, wan: three!, ...HELD },
+      { at: 6_001, wan: three, ...HELD },
       { at: 6_002, tick: true, alsoDropped: {} },
       { at: 11_001, tick: true, alsoDropped: { fragment_timeout: 1 } },
     ];
@@ -217,9 +217,9 @@ rows('pieces that come too late', [
   ...hostile('within 5 s it is whole', (walk) => {
     const pieces = cutUp(walk.packet({ payload: PAYLOAD }), [504]);
     return [
-      { at: 1_000, wan: pieces[0]!, ...HELD },
+      { at: 1_000, wan: pieces[0], ...HELD },
       { at: 5_999, tick: true, alsoDropped: {} },
-      { wan: pieces[1]!, verdict: 'forward', sent: leaving(walk, whole(PAYLOAD), pieces) },
+      { wan: pieces[1], verdict: 'forward', sent: leaving(walk, whole(PAYLOAD), pieces) },
     ];
   }),
 ]);
@@ -232,7 +232,7 @@ rows('the clock may wrap between two pieces', [
       plan: walk.plan(),
       startMs: 0x7fffffff - 100,
       steps: [
-        { at: 0, wan: pieces[0]!, ...HELD },
+        { at: 0, wan: pieces[0], ...HELD },
         { at: 200, tick: true, alsoDropped: {} },
         { at: 4_999, tick: true, alsoDropped: {} },
         { at: 5_000, tick: true, alsoDropped: { fragment_timeout: 1 } },
@@ -265,12 +265,12 @@ rows('pieces of more than 256 datagrams', [
   ...hostile('one that waits stays while others come and go', (walk) => {
     const [one, two] = cutUp(walk.packet({ payload: PAYLOAD }), [504], 5000);
     return [
-      { wan: one!, ...HELD },
+      { wan: one, ...HELD },
       ...Array.from({ length: 600 }, (_, id) => ({
         wan: cutUp(walk.packet({ payload: PAYLOAD }), [504], id + 1),
         verdict: 'forward',
       })),
-      { wan: two!, verdict: 'forward', sent: leaving(walk, whole(PAYLOAD), [one!, two!]) },
+      { wan: two, verdict: 'forward', sent: leaving(walk, whole(PAYLOAD), [one, two]) },
     ];
   }),
 ]);
@@ -298,7 +298,7 @@ test('a flood of pieces is held in 256 places, and a datagram in its midst still
 const OTHERS: [string, (walk: Walk) => Uint8Array][] = [
   [
     'of another host',
-    ({ over, from }) => cutUp(over.fromClient({ dst: from === 4 ? '10.1.0.101' : 'fd00:1::101' }), [8])[0]!,
+    ({ over, from }) => cutUp(over.fromClient({ dst: from === 4 ? '10.1.0.101' : 'fd00:1::101' }), [8])[0],
   ],
   ['of another protocol', ({ over, from }) => other(over.named, from)],
   ['of ICMP', ({ over, from }) => other(over.named, from, from === 4 ? 1 : ICMP6)],

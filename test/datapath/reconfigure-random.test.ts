@@ -187,9 +187,9 @@ class World {
   #probe(session: Recorded): void {
     const { rig } = this;
     const { base, service, server, leg, client, cport, lport, isNormal } = session;
-    const idleMs = (rig.nowMs - rig.memory.records[base + LAST_SEEN]!) | 0;
+    const idleMs = (rig.nowMs - rig.memory.records[base + LAST_SEEN]) | 0;
     if (idleMs >= (isNormal ? service.normalMs : service.onewayMs)) return;
-    if (rig.memory.common.weights[server.index]! < 0 && service.onDown !== 'keep') return;
+    if (rig.memory.common.weights[server.index] < 0 && service.onDown !== 'keep') return;
     if (recordedAt(this.sessions(), base) !== nameOf(session)) return; // ended by the probe before
     const vip = vipOf(service, client)!;
     const payload = new Uint8Array(20);
@@ -201,7 +201,7 @@ class World {
     const back = udp({ src: leg.rip, sport: leg.rport, dst: leg.lip, dport: lport, ttl: 65, payload });
     const answer = this.receive(back, PORT.lan);
     assert.equal(answer.verdict, 'forward');
-    const got = dissect(answer.sent[0]!);
+    const got = dissect(answer.sent[0]);
     assert.deepEqual([got.src, got.sport, got.dst, got.dport], [vip, service.vport, client, cport]);
   }
 
@@ -226,8 +226,8 @@ class World {
         for (const other of realServers) rig.setWeight(other.index, other.index === index ? 1 : 0);
         const room = legs.length * (lports.last - lports.first + 1);
         for (let n = 0; n <= room; n++) {
-          const src = CLIENTS[vips[0]!.includes(':') ? 6 : 4][0]!;
-          const packet = udp({ src, sport: 2000 + n, dst: vips[0]!, dport: vport, ttl: 65 });
+          const src = CLIENTS[vips[0].includes(':') ? 6 : 4][0];
+          const packet = udp({ src, sport: 2000 + n, dst: vips[0], dport: vport, ttl: 65 });
           assert.equal(this.receive(packet, PORT.wan).verdict, 'forward');
           assert.equal(rig.datapath.sessionCount, Math.min(n + 1, room), 'an lport is free, or one waits');
         }

@@ -38,7 +38,7 @@ export interface Recorded {
 export function recordedSessions({ records, table }: DatapathMemory, plan: DatapathPlan): Recorded[] {
   const legs = new Map(legPlans(plan.services).map((leg) => [leg.index, leg]));
   const found: Recorded[] = [];
-  for (let base = 0; base < table[0]! * SESSION_WORDS; base += SESSION_WORDS) {
+  for (let base = 0; base < table[0] * SESSION_WORDS; base += SESSION_WORDS) {
     if (!isUsed(records, base)) continue;
     const service = plan.services.find(({ index }) => index === serviceOf(records, base));
     const leg = legs.get(legOf(records, base));
@@ -62,8 +62,7 @@ export function recordedSessions({ records, table }: DatapathMemory, plan: Datap
 export function clientSessions({ common: { clients } }: DatapathMemory): number {
   let sum = 0;
   for (let set = CLIENTS.header; set < clients.length; set += CLIENTS.set)
-    for (let at = set + 1 + CLIENTS.sessions; at < set + CLIENTS.set; at += CLIENTS.entry)
-      sum += clients[at]!;
+    for (let at = set + 1 + CLIENTS.sessions; at < set + CLIENTS.set; at += CLIENTS.entry) sum += clients[at];
   return sum;
 }
 
@@ -71,7 +70,7 @@ export function clientSessions({ common: { clients } }: DatapathMemory): number 
 export function countedSessions({ records }: DatapathMemory): number {
   let sum = 0;
   for (let base = 0; base < records.length; base += SESSION_WORDS)
-    if ((records[base + LPORT_FLAGS]! & FLAG_COUNTED) !== 0) sum++;
+    if ((records[base + LPORT_FLAGS] & FLAG_COUNTED) !== 0) sum++;
   return sum;
 }
 

@@ -57,7 +57,7 @@ rows(
       steps: [
         first(it),
         ...[carrier, head].map((about, index) => ({
-          lan: errorAbout(about, refusalsOf(it)[0]!, { src: pair.rip }),
+          lan: errorAbout(about, refusalsOf(it)[0], { src: pair.rip }),
           verdict: 'consumed',
           changed: { uoaUnsupported: 1 },
           refusals: [index + 1],
@@ -253,7 +253,7 @@ rows(
         first(it),
         { lan: walk.packet(), verdict: 'forward' },
         {
-          wan: errorAbout(walk.result(), ANY[pair.client][0]!, { src }),
+          wan: errorAbout(walk.result(), ANY[pair.client][0], { src }),
           verdict: 'forward',
           refusals: [0],
         },

@@ -112,8 +112,8 @@ rows(
         it.trial({ changed: { ...FIRST, ...it.counted } }),
         fromFarSide(
           walk,
-          errorAbout(body, withLength(walk.to, message!, 128)),
-          passedOn(walk, message!, asSent(walk, fieldsOf(walk)).slice(0, kept)),
+          errorAbout(body, withLength(walk.to, message, 128)),
+          passedOn(walk, message, asSent(walk, fieldsOf(walk)).slice(0, kept)),
         ),
       ],
     };

@@ -161,7 +161,7 @@ export const refusalsIn = (memory: DatapathMemory): number[] => serverCounts(mem
 /** A counter of all real servers, by number. */
 export function serverCounts({ servers }: DatapathMemory, name: ServerCounterName): number[] {
   const count = servers.length / SERVER_COLUMNS;
-  return Array.from({ length: count }, (_, index) => servers[serverRow(index) + SERVER_COUNTER[name]]!);
+  return Array.from({ length: count }, (_, index) => servers[serverRow(index) + SERVER_COUNTER[name]]);
 }
 
 function isFilled(bytes: Uint8Array, from: number, end: number): boolean {
@@ -342,7 +342,7 @@ export class Rig {
     for (const [name, column] of columns) {
       let change = 0;
       for (let cell = column; cell < before.length; cell += COUNTER_COLUMNS)
-        change += counters[cell]! - before[cell]!;
+        change += counters[cell] - before[cell];
       if (change !== 0) found[name] = change;
     }
     return found;

@@ -549,7 +549,7 @@ test('persistence leads answered clients to their real server after a flood that
   const clients = Array.from({ length: 100 }, (_, n) => `10.1.1.${n}`);
   const goesTo = (src: string, sport: number): string => {
     const { sent } = rig.receive(fromClient({ src, sport }), PORT.wan);
-    const { dst, sport: dport, src: lip } = dissect(sent[0]!);
+    const { dst, sport: dport, src: lip } = dissect(sent[0]);
     if (sport < 3) rig.receive(fromRealServer({ src: dst, dst: lip, dport }), PORT.lan);
     return dst;
   };
@@ -609,7 +609,7 @@ describe('what others say of a real server', () => {
       'pass',
     );
     const damaged = errorAbout(toRealServer(), unreachable, { src: A });
-    damaged[23]! ^= 1; // the ICMP checksum
+    damaged[23] ^= 1; // the ICMP checksum
     assert.equal(rig.receive(damaged, PORT.lan).verdict, 'drop:bad_icmp');
     assert.deepEqual(serverCounts(rig.memory, 'unreachable'), [0]);
   });

@@ -234,7 +234,7 @@ describe('moved', () => {
     const [first, second] = TWO.realServers;
     const { rig, client, told } = begin({
       onDown: 'move',
-      realServers: [first!, { ...second!, dialect: 'none' }],
+      realServers: [first, { ...second, dialect: 'none' }],
     });
     client();
     rig.setWeight(0, WEIGHT_DOWN);

@@ -40,12 +40,12 @@ export class Siblings {
       ...plan,
       worker: { worker, workers: WORKERS },
     }));
-    const { common } = allocateMemory(plans[0]!);
+    const { common } = allocateMemory(plans[0]);
     for (const own of plans) this.memories.push({ ...allocateMemory(own), common });
     this.#datapaths = plans.map((own, self) => {
-      const memory = this.memories[self]!;
+      const memory = this.memories[self];
       const send = (frame: Frame, off: number, len: number) => {
-        this.sent[self]!.push(hex(frame.bytes.subarray(off, off + len)));
+        this.sent[self].push(hex(frame.bytes.subarray(off, off + len)));
         return true;
       };
       return new Datapath(own, memory, send, [1, 2], {
@@ -65,7 +65,7 @@ export class Siblings {
 
   receive(at: number, packet: Uint8Array, port: number): string {
     return this.#give(packet, (frame, off, end) =>
-      this.#datapaths[at]!.receive(frame, off, end, port, this.now),
+      this.#datapaths[at].receive(frame, off, end, port, this.now),
     );
   }
 
@@ -75,7 +75,7 @@ export class Siblings {
       .splice(0)
       .map(({ to, portIndex, largestFragment, packet }) =>
         this.#give(Buffer.from(packet, 'hex'), (frame, off, end) =>
-          this.#datapaths[to]!.receiveHandedOver(frame, off, end, portIndex, largestFragment, this.now),
+          this.#datapaths[to].receiveHandedOver(frame, off, end, portIndex, largestFragment, this.now),
         ),
       );
   }
@@ -95,19 +95,17 @@ export class Siblings {
   }
 
   counted(at: number, column: number): number {
-    return this.memories[at]!.counters[counterRow(-1) + column]!;
+    return this.memories[at].counters[counterRow(-1) + column];
   }
 
   /** Those that each datapath opened. */
   get created(): number[] {
-    return this.memories.map(({ counters }) => counters[counterRow(0) + COUNTER.sessionsCreated]!);
+    return this.memories.map(({ counters }) => counters[counterRow(0) + COUNTER.sessionsCreated]);
   }
 
   #give(packet: Uint8Array, receive: (frame: Frame, off: number, end: number) => number): string {
     const frame = new Frame(new Uint8Array(HEADROOM + packet.length + 64));
     frame.bytes.set(packet, HEADROOM);
-    return verdictName(
-      receive(frame, HEADROOM, HEADROOM + packet.length) as Parameters<typeof verdictName>[0],
-    );
+    return verdictName(receive(frame, HEADROOM, HEADROOM + packet.length));
   }
 }

@@ -31,8 +31,8 @@ function startLine() {
       return verdictName(datapath.receive(frame, HEADROOM, HEADROOM + packet.length, port, nowMs));
     };
   };
-  const counter = (name: keyof typeof COUNTER) => memory.counters[counterRow(0) + COUNTER[name]]!;
-  const gauges = () => [counter('sessionsOneway'), counter('sessionsNormal'), memory.legsInUse[0]!];
+  const counter = (name: keyof typeof COUNTER) => memory.counters[counterRow(0) + COUNTER[name]];
+  const gauges = () => [counter('sessionsOneway'), counter('sessionsNormal'), memory.legsInUse[0]];
   return { memory, sent, next, counter, gauges };
 }
 
@@ -74,7 +74,7 @@ test('what siblings and the control plane read of its sessions stands while they
   });
   const memory = allocateMemory(plan);
   const read = () => [
-    ...[0, 1].map((service) => memory.counters[counterRow(service) + COUNTER.sessionsOneway]!),
+    ...[0, 1].map((service) => memory.counters[counterRow(service) + COUNTER.sessionsOneway]),
     ...serverCounts(memory, 'sessionsOneway'),
     ...serverCounts(memory, 'sessionsNormal'),
     ...memory.legsInUse,
@@ -98,7 +98,7 @@ test('what siblings and the control plane read of its sessions stands while they
     [3, 7000],
     [4, 7000],
   ]) {
-    const packet = fromClient({ sport: sport!, dport: dport! });
+    const packet = fromClient({ sport: sport, dport: dport });
     const frame = new Frame(new Uint8Array(HEADROOM + packet.length + 64));
     frame.bytes.set(packet, HEADROOM);
     first.receive(frame, HEADROOM, HEADROOM + packet.length, PORT.wan, 0);

@@ -49,25 +49,25 @@ class Counted {
   of(name: string, counter: CounterName = 'inboundForwarded'): number {
     this.totals.refresh();
     const { index } = this.rig.plan.services.find((one) => one.name === name)!;
-    return this.totals.counters[counterRow(index) + COUNTER[counter]]!;
+    return this.totals.counters[counterRow(index) + COUNTER[counter]];
   }
 
   ofServer(name: string, rs: string, counter: ServerCounterName = 'inboundPackets'): number {
     this.totals.refresh();
     const { realServers } = this.rig.plan.services.find((one) => one.name === name)!;
     const { index } = realServers.find((one) => serverName(one) === `${rs}:6000`)!;
-    return this.totals.servers[serverRow(index) + SERVER_COUNTER[counter]]!;
+    return this.totals.servers[serverRow(index) + SERVER_COUNTER[counter]];
   }
 
   get all(): number {
     this.totals.refresh();
-    return this.totals.columns[COUNTER.inboundForwarded]!;
+    return this.totals.columns[COUNTER.inboundForwarded];
   }
 
   /** The number of a service, and of its only real server. */
   numbers(name: string): number[] {
     const { index, realServers } = this.rig.plan.services.find((one) => one.name === name)!;
-    return [index, realServers[0]!.index];
+    return [index, realServers[0].index];
   }
 }
 

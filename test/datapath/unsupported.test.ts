@@ -15,7 +15,7 @@ const MANY = { ...LONG, maxTrials: 100 };
 /** The real server's error about the packet with the UOA of `it`. */
 function refusal(it: Combination, at: number, change: Partial<PacketStep> = {}): PacketStep {
   const about = it.pair.toRealServer({}, it.uoa);
-  const lan = errorAbout(about, refusalsOf(it)[0]!, { src: it.pair.rip });
+  const lan = errorAbout(about, refusalsOf(it)[0], { src: it.pair.rip });
   return { at, lan, verdict: 'consumed', changed: REFUSED, ...change };
 }
 
@@ -294,7 +294,7 @@ rows(
         it.trial(),
         it.plain({ changed: { uoaExhausted: 1 } }),
         { wan: pair.fromClient({ sport: 7777 }), verdict: 'forward', changed: { ...FIRST, ...it.counted } },
-        refusal(it, 10, { lan: errorAbout(about, refusalsOf(it)[0]!, { src: pair.rip }), refusals: [1] }),
+        refusal(it, 10, { lan: errorAbout(about, refusalsOf(it)[0], { src: pair.rip }), refusals: [1] }),
         other.trial({ at: 20 }),
         other.trial({ at: 20 }),
         other.trial({ at: 20 }),

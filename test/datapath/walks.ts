@@ -70,7 +70,7 @@ export const towards = (over: Pair): Walk =>
 export const filling = (walk: Walk, length: number): Uint8Array =>
   pattern(length - walk.result({ payload: EMPTY }).length);
 
-export const familyOf = (packet: Uint8Array): Family => (packet[0]! >> 4 === 6 ? 6 : 4);
+export const familyOf = (packet: Uint8Array): Family => (packet[0] >> 4 === 6 ? 6 : 4);
 
 /** The pieces of a packet of either family, in order. */
 export function cutUp(packet: Uint8Array, cut: Cut, id = 0x1234): Uint8Array[] {
@@ -95,12 +95,12 @@ export function leaving(walk: Walk, change: Fields, pieces: readonly Uint8Array[
 
 /** Bytes of data in a piece. */
 function dataLen(piece: Uint8Array): number {
-  if (familyOf(piece) === 4) return piece.length - (piece[0]! & 15) * 4;
+  if (familyOf(piece) === 4) return piece.length - (piece[0] & 15) * 4;
   let off = 40;
-  for (let next = piece[6]!; next !== FRAGMENT; ) {
+  for (let next = piece[6]; next !== FRAGMENT; ) {
     if (off >= piece.length) throw new Error('no fragment header');
     next = piece[off]!;
-    off += (piece[off + 1]! + 1) * 8;
+    off += (piece[off + 1] + 1) * 8;
   }
   return piece.length - off - 8;
 }
@@ -110,10 +110,10 @@ export function withTos(packet: Uint8Array, tos: number): Uint8Array {
   const copy = packet.slice();
   if (familyOf(copy) === 4) {
     copy[1] = tos;
-    return withHeaderChecksum(copy, (copy[0]! & 15) * 4);
+    return withHeaderChecksum(copy, (copy[0] & 15) * 4);
   }
   copy[0] = 0x60 | (tos >> 4);
-  copy[1] = ((tos & 15) << 4) | (copy[1]! & 15);
+  copy[1] = ((tos & 15) << 4) | (copy[1] & 15);
   return copy;
 }
 

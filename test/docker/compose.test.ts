@@ -30,7 +30,7 @@ describe('docker/compose.yaml', () => {
     const taken = Object.values(networks).map(({ ipam }) => ipam.config[0].gateway);
     for (const [, service] of all) {
       for (const [name, { ipv4_address: ip }] of Object.entries(service.networks)) {
-        const { subnet } = networks[name]!.ipam.config[0];
+        const { subnet } = networks[name].ipam.config[0];
         assert.match(subnet, /\.0\/24$/);
         assert.ok(ip.startsWith(subnet.replace(/0\/24$/, '')), `${ip} in ${subnet}`);
         taken.push(ip);
@@ -40,23 +40,23 @@ describe('docker/compose.yaml', () => {
   });
 
   test("the proxy's addresses are those that the file gives to its services", () => {
-    const own = services['load-balancer']!.networks;
+    const own = services['load-balancer'].networks;
     const [service] = proxy.services;
-    assert.equal(service!.vip, own.wan!.ipv4_address);
-    assert.equal(proxy.admin.listen, `${own.monitor!.ipv4_address}:9464`);
+    assert.equal(service.vip, own.wan.ipv4_address);
+    assert.equal(proxy.admin.listen, `${own.monitor.ipv4_address}:9464`);
     assert.equal(
-      services['load-balancer']!.environment!.UOA_PROXY_ADMIN,
+      services['load-balancer'].environment!.UOA_PROXY_ADMIN,
       proxy.admin.listen,
       'the health check asks there',
     );
     assert.deepEqual(
-      service!.lips,
-      Object.values(networks.lan!.ipam.config[0].aux_addresses!),
+      service.lips,
+      Object.values(networks.lan.ipam.config[0].aux_addresses!),
       'Docker gives it to nobody',
     );
     assert.deepEqual(
-      service!.realServers.map(({ ip }) => ip),
-      ['real-server-1', 'real-server-2'].map((name) => services[name]!.networks.lan!.ipv4_address),
+      service.realServers.map(({ ip }) => ip),
+      ['real-server-1', 'real-server-2'].map((name) => services[name].networks.lan.ipv4_address),
     );
   });
 
@@ -65,14 +65,14 @@ describe('docker/compose.yaml', () => {
       for (const text of service.volumes ?? []) {
         const { from, isFile, readOnly } = volumeOf(text);
         if (isFile) assert.ok(existsSync(join(ROOT, from)) && readOnly, `${name}: ${text}`);
-        else assert.ok(text.split(':')[0]! in volumes, `${name}: ${text}`);
+        else assert.ok(text.split(':')[0] in volumes, `${name}: ${text}`);
       }
     }
   });
 
   test('sessions are saved on a volume, whose folder in the image belongs to its user', () => {
     const folder = dirname(proxy.sessions.stateFile);
-    const mounted = services['load-balancer']!.volumes!.map(volumeOf).find(({ to }) => to === folder);
+    const mounted = services['load-balancer'].volumes!.map(volumeOf).find(({ to }) => to === folder);
     assert.deepEqual([mounted?.isFile, mounted?.readOnly], [false, false]);
     const dockerfile = readFileSync(join(ROOT, 'docker/Dockerfile'), 'utf8');
     assert.match(dockerfile, new RegExp(`install --directory --owner uoa .* ${folder} `));
@@ -109,10 +109,10 @@ describe('docker/compose.yaml', () => {
     const { scrape_configs } = parse(read('prometheus/prometheus.yml')) as {
       scrape_configs: { static_configs: { targets: string[] }[] }[];
     };
-    assert.deepEqual(scrape_configs[0]!.static_configs[0]!.targets, ['load-balancer:9464']);
+    assert.deepEqual(scrape_configs[0].static_configs[0].targets, ['load-balancer:9464']);
     assert.match(read('grafana/provisioning/datasources/prometheus.yaml'), /url: http:\/\/prometheus:9090/);
-    const { environment, volumes: mounted } = services.grafana!;
-    const path = environment!.GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH!;
+    const { environment, volumes: mounted } = services.grafana;
+    const path = environment!.GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH;
     assert.ok(mounted!.some((text) => volumeOf(text).to === path));
     assert.match(read('grafana/provisioning/dashboards/uoa-proxy.yaml'), /path: \/etc\/grafana\/dashboards/);
   });

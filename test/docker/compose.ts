@@ -81,7 +81,7 @@ export class ComposeNetwork {
 
   /** Starts a service; `command` instead of its own entrypoint and command. */
   start(name: string, command?: readonly string[]): ChildProcess {
-    const service = this.#compose.services[name]!;
+    const service = this.#compose.services[name];
     for (const { from, to, isFile } of (service.volumes ?? []).map(volumeOf)) {
       if (isFile) this.#mount(from, to);
     }
@@ -107,7 +107,7 @@ export class ComposeNetwork {
   }
 
   #options(name: string) {
-    const { user, cap_add = [], environment = {} } = this.#compose.services[name]!;
+    const { user, cap_add = [], environment = {} } = this.#compose.services[name];
     return {
       network: this.#namespaces.get(name)!,
       user: user === 'root' ? '0:0' : this.#image.user,

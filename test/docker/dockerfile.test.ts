@@ -20,7 +20,7 @@ describe('docker/Dockerfile', () => {
       ['build', ''],
     );
     assert.ok(only(all, 'FROM').every(({ text }) => /^\$\{NODE_IMAGE\}( AS build)?$/.test(text)));
-    const base = /^NODE_IMAGE=node:(\d+)-[a-z]+-slim$/.exec(only(before, 'ARG')[0]!.text);
+    const base = /^NODE_IMAGE=node:(\d+)-[a-z]+-slim$/.exec(only(before, 'ARG')[0].text);
     const { engines } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as {
       engines: { node: string };
     };
@@ -88,16 +88,16 @@ describe('docker/Dockerfile', () => {
     for (const keyword of ['ENTRYPOINT', 'CMD', 'HEALTHCHECK']) {
       const [instruction, ...more] = only(final, keyword);
       assert.deepEqual(more, []);
-      assert.ok(execForm(instruction!.text), `${keyword} ${instruction!.text}`);
+      assert.ok(execForm(instruction.text), `${keyword} ${instruction.text}`);
     }
-    assert.equal(only(final, 'STOPSIGNAL')[0]!.text, 'SIGTERM');
+    assert.equal(only(final, 'STOPSIGNAL')[0].text, 'SIGTERM');
     const entry = statSync(join(ROOT, 'docker/image/uoa-proxy'));
     assert.ok(entry.mode & 0o100, 'the entry is executable');
     assert.match(readFileSync(join(ROOT, 'docker/image/uoa-proxy'), 'utf8'), /^exec [^\n]*"\$@"$/m);
   });
 
   test('the labels of the Open Container Initiative name title, version, license and revision', () => {
-    const labels = only(final, 'LABEL')[0]!.text;
+    const labels = only(final, 'LABEL')[0].text;
     for (const label of ['title', 'description', 'licenses', 'version', 'revision']) {
       assert.match(labels, new RegExp(`org\\.opencontainers\\.image\\.${label}=`));
     }

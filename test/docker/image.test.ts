@@ -173,19 +173,19 @@ describe('docker/Dockerfile, carried out', () => {
           )
           .map((text) => JSON.parse(text || '{"data":{"result":[]}}'));
       const scraped = 'count_over_time(uoa_proxy_ready{job="uoa-proxy"}[1m]) > 2';
-      while (ask(scraped)[0]!.data.result.length === 0) {
+      while (ask(scraped)[0].data.result.length === 0) {
         assert.equal(prometheus.exitCode, null, 'Prometheus runs');
         await sleep(200);
       }
       // What never counted has no series: its panels stay empty until then.
-      const scrape = compose.get('prometheus', ['http://172.30.3.10:9464/metrics'])[0]!;
+      const scrape = compose.get('prometheus', ['http://172.30.3.10:9464/metrics'])[0];
       const counted = new Set([...scrape.matchAll(/^(\w+)(?:\{.*\})? /gm)].map(([, name]) => name));
       await sleep(3000); // rates need two scrapes
       const queries = dashboardQueries();
       const answers = ask(...queries.map(({ expression }) => expression.replace(/ > 0$/, '')));
       const isAbsent = (expression: string) => metricsOf(expression).every(({ name }) => !counted.has(name));
       const unanswered = queries.filter(
-        ({ expression }, index) => answers[index]!.data.result.length === 0 && !isAbsent(expression),
+        ({ expression }, index) => answers[index].data.result.length === 0 && !isAbsent(expression),
       );
       assert.deepEqual(unanswered, []);
     });

@@ -86,7 +86,7 @@ export class Image {
     spawnOptions: SpawnOptions = {},
   ): ChildProcess {
     const [command, ...rest] = this.argv(argv, options);
-    return spawn(command!, rest, spawnOptions);
+    return spawn(command, rest, spawnOptions);
   }
 
   /** Runs a container to its end. */

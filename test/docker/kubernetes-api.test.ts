@@ -70,7 +70,7 @@ function refusals(texts: Record<string, string>): Record<string, string[]> {
   }
   for (const { file, line, message } of compile(folder)) {
     const { name, lines } = literals.get(file)!;
-    found[name]!.push(`${lines[line - 1]!.trim()} -> ${message}`);
+    found[name].push(`${lines[line - 1].trim()} -> ${message}`);
   }
   return found;
 }
@@ -184,6 +184,6 @@ describe('a manifest is refused', () => {
   for (const [what, file, from, , refusal] of rows)
     test(what, () => {
       assert.ok(read(file).includes(from), `${file} has ${from}`);
-      assert.match(found[what]!.join('\n'), refusal);
+      assert.match(found[what].join('\n'), refusal);
     });
 });

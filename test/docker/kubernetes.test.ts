@@ -71,7 +71,7 @@ function manifests(name: string): Manifest[] {
 function one(all: readonly Manifest[], kind: string): Manifest {
   const found = all.filter((manifest) => manifest.kind === kind);
   assert.equal(found.length, 1, kind);
-  return found[0]!;
+  return found[0];
 }
 
 const scratch = createScratch();
@@ -170,7 +170,7 @@ describe('the configs in the ConfigMaps', () => {
     const all = manifests('sidecar.yaml');
     const { 'proxy.yaml': template } = one(all, 'ConfigMap').data as { 'proxy.yaml': string };
     const { spec: pod } = one(all, 'Deployment').spec!.template!;
-    const [shell = '', flags = '', script = ''] = pod.initContainers![0]!.command!;
+    const [shell = '', flags = '', script = ''] = pod.initContainers![0].command!;
     writeFileSync(join(scratch, 'template.yaml'), template);
     const here = script
       .replace('/etc/uoa-proxy-template/proxy.yaml', join(scratch, 'template.yaml'))
@@ -180,7 +180,7 @@ describe('the configs in the ConfigMaps', () => {
     check('sidecar.yaml', text);
     const { admin, services } = parse(text) as { admin: { listen: string }; services: { vip: string }[] };
     assert.equal(admin.listen, '10.42.0.17:9464');
-    assert.equal(services[0]!.vip, '10.42.0.17');
+    assert.equal(services[0].vip, '10.42.0.17');
   });
 
   test("each node's of the DaemonSet has no problem, no LIP stands in two of them, and sessions are saved on the node", () => {
@@ -194,23 +194,23 @@ describe('the configs in the ConfigMaps', () => {
     const { initContainers, containers, volumes } = one(all, 'DaemonSet').spec!.template!.spec;
     const state = volumes.find(({ hostPath }) => hostPath)!;
     assert.equal(state.hostPath!.type, 'DirectoryOrCreate', 'they outlive the pod');
-    const [{ mountPath, readOnly }] = containers[0]!.volumeMounts!.filter(({ name }) => name === state.name);
+    const [{ mountPath, readOnly }] = containers[0].volumeMounts!.filter(({ name }) => name === state.name);
     assert.equal(readOnly, undefined);
     for (const [name, text] of configs) {
       const { sessions } = parse(text) as { sessions: { stateFile: string } };
       assert.equal(dirname(sessions.stateFile), mountPath, `${name}: sessions are saved there`);
     }
-    const { command, securityContext, volumeMounts } = initContainers![0]!;
+    const { command, securityContext, volumeMounts } = initContainers![0];
     assert.deepEqual(volumeMounts, [{ name: state.name, mountPath }]);
     assert.deepEqual(securityContext.capabilities.add, ['CHOWN', 'FOWNER']);
     const here = command!.map((word) => (word === mountPath ? join(scratch, 'state') : word));
-    execFileSync(here[0]!, here.slice(1));
+    execFileSync(here[0], here.slice(1));
     const { uid, gid, mode } = statSync(join(scratch, 'state'));
-    const { runAsUser, runAsGroup } = containers[0]!.securityContext;
+    const { runAsUser, runAsGroup } = containers[0].securityContext;
     assert.deepEqual([uid, gid, mode & 0o777], [runAsUser, runAsGroup, 0o750]);
     const [container] = one(all, 'DaemonSet').spec!.template!.spec.containers;
-    assert.deepEqual(container!.args, ['run', '--config', '/etc/uoa-proxy/$(NODE_NAME).yaml']);
-    assert.deepEqual(container!.env![0]!.name, 'NODE_NAME');
+    assert.deepEqual(container.args, ['run', '--config', '/etc/uoa-proxy/$(NODE_NAME).yaml']);
+    assert.deepEqual(container.env![0].name, 'NODE_NAME');
   });
 });
 
@@ -227,7 +227,7 @@ test('the sidecar is started before the game server, and its Service leaves clie
   assert.equal(containers.length, 1);
   const { spec } = one(all, 'Service');
   assert.equal(spec!.externalTrafficPolicy, 'Local');
-  assert.equal(spec!.ports![0]!.targetPort, initContainers![1]!.ports![0]!.containerPort);
+  assert.equal(spec!.ports![0].targetPort, initContainers![1].ports![0].containerPort);
 });
 
 test('a node never has two proxies of the DaemonSet at a time', () => {
@@ -241,11 +241,11 @@ test('the PodMonitor finds both by label and port, under the job that the alerts
   const [expression] = spec!.selector!.matchExpressions!;
   for (const { file, kind } of WORKLOADS) {
     const { metadata, spec: pod } = one(manifests(file), kind).spec!.template!;
-    assert.ok(expression!.values.includes(metadata.labels[expression!.key]!), file);
+    assert.ok(expression.values.includes(metadata.labels[expression.key]), file);
     const containers = [...(pod.initContainers ?? []), ...pod.containers];
     const ports = containers.flatMap((container) => container.ports ?? []).map(({ name }) => name);
-    assert.ok(ports.includes(spec!.podMetricsEndpoints![0]!.port), file);
+    assert.ok(ports.includes(spec!.podMetricsEndpoints![0].port), file);
   }
-  const job = spec!.podMetricsEndpoints![0]!.relabelings.find(({ targetLabel }) => targetLabel === 'job');
+  const job = spec!.podMetricsEndpoints![0].relabelings.find(({ targetLabel }) => targetLabel === 'job');
   assert.equal(job!.replacement, 'uoa-proxy');
 });

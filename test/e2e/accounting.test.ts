@@ -52,8 +52,8 @@ for (const pair of [PAIRS[4], PAIRS[6]]) {
 
   test(`${pair.name}: of each kind of packet as many as were sent are counted, by what became of them`, async (t) => {
     const rig = await startRig(t, { pair, servers: 1, uoa: { dialect } });
-    const client = rig.clientIps[0]!;
-    const { ip: rip } = rig.realServers[0]!;
+    const client = rig.clientIps[0];
+    const { ip: rip } = rig.realServers[0];
     const sink = await sendKinds(rig, 'rs', rip, [], { bind: [[rip, VPORT]] });
     const inbound = { src: client, dst: rig.vip, sport: CPORT, dport: VPORT, payload: PAYLOAD };
     const plain = udp(inbound);
@@ -64,7 +64,7 @@ for (const pair of [PAIRS[4], PAIRS[6]]) {
       ? udp4({ ...inbound, options: unhex('8307040a01000100') })
       : udp6({ ...inbound, extensions: [routing({ segmentsLeft: 1 })] });
     const badSum = plain.slice();
-    badSum[badSum.length - 1]! ^= 1;
+    badSum[badSum.length - 1] ^= 1;
     const cut = (payload: Uint8Array, at: readonly number[], id: number) => {
       const datagram = udp({ ...inbound, payload, id });
       return isV4 ? fragments4(datagram, at) : fragments6(datagram, at, id);
@@ -72,7 +72,7 @@ for (const pair of [PAIRS[4], PAIRS[6]]) {
     const whole = cut(pattern(200), [80, 80], 0x5001);
     const datagramLen = (isV4 ? 20 : 40) + 8 + 200;
     const [first, second] = cut(pattern(100), [80], 0x6001);
-    const lone = Array.from({ length: 4 }, (_, n) => cut(pattern(100), [80], 0x7001 + n)[0]!);
+    const lone = Array.from({ length: 4 }, (_, n) => cut(pattern(100), [80], 0x7001 + n)[0]);
     const stray = isV4
       ? icmp4({
           src: client,
@@ -107,7 +107,7 @@ for (const pair of [PAIRS[4], PAIRS[6]]) {
         { packets: [forged], count: 17 },
         { packets: [udp({ ...inbound, src: rig.vip, sport: VPORT })], count: 19 },
         { packets: whole, count: 5 },
-        { packets: [first!, first!, second!], count: 3 },
+        { packets: [first, first, second], count: 3 },
         { packets: lone, count: 1 },
         { packets: [stray], count: 23 },
       ],
@@ -239,8 +239,8 @@ async function assertSameEverywhere(rig: Rig): Promise<void> {
   assert.deepEqual(
     [
       counters.inboundForwarded,
-      service!.counters.inboundForwarded,
-      service!.realServers[0]!.counters.inboundPackets,
+      service.counters.inboundForwarded,
+      service.realServers[0].counters.inboundPackets,
     ],
     Array(3).fill(books.sum('forwarded_packets', inbound)),
   );
@@ -258,12 +258,12 @@ test('what the device refuses is not forwarded, but dropped with its reason', as
   const [TAKEN, REFUSED] = [100, 900];
   const rig = await startRig(t, { servers: 1, uoa: { maxTrials: 0 } });
   const [client] = rig.clientIps;
-  const { ip: rip } = rig.realServers[0]!;
+  const { ip: rip } = rig.realServers[0];
   const { lan } = rig.topology;
   const sink = await sendKinds(rig, 'rs', rip, [], { bind: [[rip, VPORT]] });
   const packet = (first: number) => {
     const payload = Uint8Array.from([first, ...PAYLOAD]);
-    return udp4({ src: client!, dst: rig.vip, sport: CPORT, dport: VPORT, payload });
+    return udp4({ src: client, dst: rig.vip, sport: CPORT, dport: VPORT, payload });
   };
   const arrived = await rig.watch('rs', 'eth0', `udp and dst host ${rip}`, 'in');
   // At the last place before the driver, which is asked for packets past the queueing discipline too.
@@ -315,7 +315,7 @@ test('a worker that is killed takes nothing with it uncounted, and no counter go
     async () => (await rig.metric('forwarded_packets_total', { direction: 'outbound' })) > 300,
   );
   for (let kills = 1; kills <= 2; kills++) {
-    const killed = workerPids(rig)[0]!;
+    const killed = workerPids(rig)[0];
     process.kill(killed, 'SIGKILL');
     await until('it is started again', async () => (await restarts()) === kills);
     const before = await rig.metric('forwarded_packets_total', { direction: 'outbound' });
@@ -353,7 +353,7 @@ test('services come and go: a number that is used anew inherits nothing, and no 
   const servers = await rig.startServers();
   const other = (name: string, vport: number) => (config: RigConfig) => {
     const [game] = config.services;
-    config.services = [game!, { ...game!, name, vport, lips: [LIPS[4][1]!] }];
+    config.services = [game, { ...game, name, vport, lips: [LIPS[4][1]] }];
   };
   const alone = (config: RigConfig) => {
     config.services = config.services.slice(0, 1);

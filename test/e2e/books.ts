@@ -16,11 +16,11 @@ export class Books {
     this.#stats = stats;
     for (const line of text.split('\n')) {
       const [, family, type] = /^# TYPE uoa_proxy_(\S+) (\S+)$/.exec(line) ?? [];
-      if (type === 'counter') this.#counters.add(family!);
+      if (type === 'counter') this.#counters.add(family);
       const [, name, labels = '', value] = /^uoa_proxy_(\w+)(?:\{(.*)\})? (\S+)$/.exec(line) ?? [];
       if (name === undefined) continue;
       const parsed = Object.fromEntries(
-        [...labels.matchAll(/(\w+)="([^"]*)"/g)].map(([, key, text]) => [key!, text!]),
+        [...labels.matchAll(/(\w+)="([^"]*)"/g)].map(([, key, text]) => [key, text]),
       );
       const list = this.#series.get(name) ?? [];
       list.push({ labels: parsed, value: Number(value) });
@@ -48,7 +48,7 @@ export class Books {
       if (left !== right) faults.push(`${what}: ${left} = ${right}`);
     };
     const valuesOf = (name: string, label: string) =>
-      new Set((this.#series.get(name) ?? []).map(({ labels }) => labels[label]!));
+      new Set((this.#series.get(name) ?? []).map(({ labels }) => labels[label]));
     for (const device of valuesOf('io_received_total', 'interface')) {
       for (const sources of ['any', 'known']) {
         const at = { interface: device, sources };
@@ -76,11 +76,11 @@ export class Books {
     }
     // Over all, services that are gone too.
     const { counters: c, io } = this.#stats;
-    const received = c.inboundPackets! + c.outboundPackets! + c.unassignedPackets!;
-    check('all', received, io.judged! + c.datagramsReassembled!);
-    const forwarded = c.inboundForwarded! + c.outboundForwarded!;
-    const whole = forwarded - c.datagramsFragmented! + c.uoaCarrier!;
-    check('sent', io.sent!, whole + c.fragmentsSent! + c.icmpSent!);
+    const received = c.inboundPackets + c.outboundPackets + c.unassignedPackets;
+    check('all', received, io.judged + c.datagramsReassembled);
+    const forwarded = c.inboundForwarded + c.outboundForwarded;
+    const whole = forwarded - c.datagramsFragmented + c.uoaCarrier;
+    check('sent', io.sent, whole + c.fragmentsSent + c.icmpSent);
     return faults;
   }
 

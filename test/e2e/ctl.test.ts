@@ -101,12 +101,12 @@ test('drain, weight and enable by ctl: new sessions follow, and what would have 
   assert.ok(missing === 0 && counts.every((count) => count > 0), `both are chosen: ${counts.join()}`);
 
   // One leaves, with sessions, so that it is still there; in its place there is a fallback.
-  const c = `${rig.realServers[0]!.ip}:${FALLBACK_PORT}`;
-  await startPython(rig.topology, 'rs', 'server.py', { ip: rig.realServers[0]!.ip, port: FALLBACK_PORT })
+  const c = `${rig.realServers[0].ip}:${FALLBACK_PORT}`;
+  await startPython(rig.topology, 'rs', 'server.py', { ip: rig.realServers[0].ip, port: FALLBACK_PORT })
     .ready;
   rig.rewriteConfig(({ services: [service] }) => {
-    service!.realServers.pop();
-    service!.fallback = c;
+    service.realServers.pop();
+    service.fallback = c;
   });
   assert.equal((await ctl(rig, 'reload')).code, 0);
   const removed = /was removed from test: only the config can bring it back/;
@@ -140,7 +140,7 @@ test('one real server down and the other at weight 0: /readyz says that none tak
   await does(rig, ['weight', 'test', b, '0'], /weight 0\/100/);
   // Their checks began before they were there.
   await until('both are up', async () => (await rig.metric('server_up')) === 2);
-  servers[0]!.child.kill('SIGKILL');
+  servers[0].child.kill('SIGKILL');
   await until('it is down', async () => (await rig.metric('server_up', { rs: a })) === 0);
   assert.deepEqual(await readyz(rig), [503, 'service test: no real server takes new sessions']);
 });

@@ -36,7 +36,7 @@ const MOST_PER_SECOND = 4_000_000;
 const FLOWS = 1 << 28;
 
 dieWithParent();
-const { fields, namespace, device, rate, seconds } = JSON.parse(process.argv[2]!) as FloodOptions;
+const { fields, namespace, device, rate, seconds } = JSON.parse(process.argv[2]) as FloodOptions;
 const { program, controlFd } = loadSource(fields, { verdict: XDP.pass });
 const words = new BigUint64Array(mapArrayMap(controlFd, CONTROL_LEN), 0, CONTROL_LEN / 8);
 const write = (word: keyof typeof CONTROL, value: number): void => {

@@ -43,7 +43,7 @@ for (const io of [{ mode: 'ring', workers: 2 }, { mode: 'pcap' }] as const) {
     );
     // What is at work is what counts, and not what the file says meanwhile.
     rig.rewriteConfig(({ services: [one] }) => {
-      one!.vport = 70_000;
+      one.vport = 70_000;
     });
     const expected: string[] = [];
     for (const [device, other, neighbor] of [

@@ -39,7 +39,7 @@ function tables(topology: Topology, ...except: string[]): string[] {
 /** Without those that the kernel gives an interface itself, when it gets to it. */
 function addresses(topology: Topology): string[] {
   const listed = topology.exec('lb', ['ip', '-o', 'address', 'show']);
-  const all = [...listed.matchAll(/inet6? ([0-9a-f.:]+)/g)].map((match) => match[1]!);
+  const all = [...listed.matchAll(/inet6? ([0-9a-f.:]+)/g)].map((match) => match[1]);
   return all.filter((address) => !address.startsWith('fe80:'));
 }
 

@@ -30,8 +30,8 @@ test('deny and allow: the longest prefix that matches decides, and who is denied
   const [first, second, third] = rig.clientIps as [string, string, string];
   const network = `${first.replace(/\d+$/, '0')}/24`;
   rig.rewriteConfig(({ services: [one] }) => {
-    one!.deny = [network];
-    one!.allow = [`${first}/32`, `${third}/32`];
+    one.deny = [network];
+    one.allow = [`${first}/32`, `${third}/32`];
   });
   rig.proxy.child.kill('SIGHUP');
   await until('it is reloaded', () => rig.proxy.log.includes('"reloaded"'));
@@ -103,8 +103,8 @@ test('checks by exec and by icmp take a real server out and back', async (t) => 
   const oneIsDown = async () =>
     (await rig.metric('server_up', { rs: a })) === 0 && (await rig.metric('server_up', { rs: b })) === 1;
   rig.rewriteConfig(({ services: [one] }) => {
-    const command = ['sh', '-c', `test "$UOA_PROXY_RS_IP" = ${rig.realServers[1]!.ip} || test -e ${flag}`];
-    one!.health = { ...health, type: 'exec', command };
+    const command = ['sh', '-c', `test "$UOA_PROXY_RS_IP" = ${rig.realServers[1].ip} || test -e ${flag}`];
+    one.health = { ...health, type: 'exec', command };
   });
   rig.proxy.child.kill('SIGHUP');
   await until('it is reloaded', () => rig.proxy.log.includes('"reloaded"'));
@@ -115,7 +115,7 @@ test('checks by exec and by icmp take a real server out and back', async (t) => 
   await until('it is up again', async () => (await rig.metric('server_up', { rs: a })) === 1);
 
   rig.rewriteConfig(({ services: [one] }) => {
-    one!.health = { ...health, type: 'icmp' };
+    one.health = { ...health, type: 'icmp' };
   });
   rig.proxy.child.kill('SIGHUP');
   await until('it is reloaded', () => rig.proxy.log.match(/"reloaded"/g)?.length === 2);
@@ -123,7 +123,7 @@ test('checks by exec and by icmp take a real server out and back', async (t) => 
     'nft',
     'add table ip hole; add chain ip hole in { type filter hook input priority 0; }',
   ]);
-  rig.topology.exec('rs', ['nft', `add rule ip hole in ip daddr ${rig.realServers[0]!.ip} drop`]);
+  rig.topology.exec('rs', ['nft', `add rule ip hole in ip daddr ${rig.realServers[0].ip} drop`]);
   await until('one is down, the other up', oneIsDown);
   rig.topology.exec('rs', ['nft', 'delete table ip hole']);
   await until('it is up again', async () => (await rig.metric('server_up', { rs: a })) === 1);

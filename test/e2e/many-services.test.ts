@@ -31,11 +31,11 @@ const vip6 = (index: number) => `fd00:18::${index.toString(16)}`;
 
 const moreServices = ({ services: [first] }: RigConfig, count: number): RigConfig['services'] =>
   Array.from({ length: count }, (_, index) => ({
-    ...first!,
+    ...first,
     name: `more-${index}`,
     vip: vip4(index),
     vport: 20_000 + index,
-    lips: first!.lips,
+    lips: first.lips,
   }));
 
 const outcomesOf = (proxy: Rig['proxy']): number =>
@@ -43,7 +43,7 @@ const outcomesOf = (proxy: Rig['proxy']): number =>
 
 function writeServices(rig: Rig, count: number): void {
   rig.rewriteConfig((config) => {
-    config.services = [config.services[0]!, ...moreServices(config, count)];
+    config.services = [config.services[0], ...moreServices(config, count)];
   });
 }
 
@@ -135,7 +135,7 @@ async function lipsInUse(proxy: Rig['proxy']): Promise<Set<string>> {
     const { body } = await proxy.get(`/sessions?limit=${limit}&offset=${offset}`);
     const { sessions } = JSON.parse(body) as { sessions: { lip: string }[] };
     if (sessions.length === 0) return lips;
-    for (const { lip } of sessions) lips.add(lip.split(':')[0]!);
+    for (const { lip } of sessions) lips.add(lip.split(':')[0]);
   }
 }
 
@@ -172,7 +172,7 @@ for (const { name, ...io } of STEERED) {
     rig.rewriteConfig((config) => {
       const more = moreServices(config, last + 1);
       for (const [index, service] of more.entries()) service.vip = [service.vip, vip6(index)];
-      config.services = [config.services[0]!, ...more];
+      config.services = [config.services[0], ...more];
     });
     const again = await restart(rig);
     assert.deepEqual([complaints({ proxy: again }), checkWarning(rig)], [[], '']);
@@ -201,7 +201,7 @@ for (const { name, ...io } of STEERED) {
     if (rig === undefined) return;
     rig.topology.exec('rs', ['ip', 'route', 'add', MORE_LIPS, 'via', LB_LAN_IPS[4]]);
     rig.rewriteConfig((config) => {
-      config.services[0]!.lips = Array.from({ length: LIPS }, (_, n) => `198.20.${n >> 8}.${n & 255}`);
+      config.services[0].lips = Array.from({ length: LIPS }, (_, n) => `198.20.${n >> 8}.${n & 255}`);
     });
     const again = await restart(rig);
     assert.deepEqual([complaints({ proxy: again }), checkWarning(rig)], [[], '']);
@@ -237,7 +237,7 @@ for (const { name, io, under } of FILTERED) {
     await reloadTo(rig, 20);
     assert.equal(checkWarning(rig, under), '');
     const [first, ...others] = complaints(rig);
-    assert.match(first!, COMPLAINT);
+    assert.match(first, COMPLAINT);
     assert.equal(others.length, 1, 'said anew for other services');
     assert.match(rig.proxy.log, /the capture filter is exact again/);
     const { sent, answered, unexpected } = await steady.end();

@@ -9,7 +9,7 @@ test('the first 8 sessions over 4 real servers are 2 for each', async (t) => {
   const rig = await startRig(t, { io, servers: 4 });
   await rig.startServers();
   const { answered } = await rig.clients({
-    addresses: [rig.clientIps[0]!],
+    addresses: [rig.clientIps[0]],
     portsPerAddress: 8,
     count: 8,
     sizes: [64],
@@ -29,14 +29,14 @@ test('8 lports serve 8 clients, and a ninth finds none', async (t) => {
     config: { sessions: { lportReserve: 0 } },
   });
   await rig.startServers();
-  const options = { addresses: [rig.clientIps[0]!], sizes: [64, 1472] };
+  const options = { addresses: [rig.clientIps[0]], sizes: [64, 1472] };
   const all = await rig.clients({ ...options, portsPerAddress: 8, count: 800 });
   assert.deepEqual([all.answered, all.altered, all.missing, all.unexpected], [800, 0, 0, 0]);
   assert.equal(await rig.metric('sessions', { state: 'normal' }), 8);
   assert.equal(await rig.metric('lports_in_use'), 8);
   const ninth = await rig.clients({
     ...options,
-    addresses: [rig.clientIps[1]!],
+    addresses: [rig.clientIps[1]],
     portsPerAddress: 1,
     count: 1,
     timeoutMs: 2000,

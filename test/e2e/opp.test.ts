@@ -120,7 +120,7 @@ async function assertRefusalLoggedOnce(t: TestContext, { proxy, realServers }: R
   const warnings = () =>
     proxy.log
       .split('\n')
-      .filter((line) => line.includes('"level":"warn"') && line.includes(realServers[0]!.ip));
+      .filter((line) => line.includes('"level":"warn"') && line.includes(realServers[0].ip));
   while (warnings().length === 0 && !t.signal.aborted) await sleep(50);
   await proxy.stop();
   assert.equal(warnings().length, 1, proxy.log);

@@ -23,7 +23,7 @@ async function reload(rig: Rig, change: (config: RigConfig) => void) {
   rig.rewriteConfig(change);
   rig.proxy.child.kill('SIGHUP');
   await until('the reload is over', () => linesOf(rig).filter(isOutcome).length > before);
-  return linesOf(rig).filter(isOutcome)[before]!;
+  return linesOf(rig).filter(isOutcome)[before];
 }
 
 /** Returns what ends it and says the moments at which the load balancer did not have the address. */
@@ -46,7 +46,7 @@ test('services and real servers are added, changed and removed; the service that
     'every client has a session',
     async () => (await rig.metric('sessions', { state: 'normal' })) === ALL,
   );
-  const { ip } = rig.realServers[0]!;
+  const { ip } = rig.realServers[0];
   const vip = rig.vip.replace(/\d+$/, '120');
   const another = {
     name: 'another',
@@ -56,10 +56,7 @@ test('services and real servers are added, changed and removed; the service that
     realServers: [{ ip, port: 7001 }],
   };
 
-  const added = await reload(
-    rig,
-    ({ services }) => void services.push(another as RigConfig['services'][number]),
-  );
+  const added = await reload(rig, ({ services }) => void services.push(another));
   assert.deepEqual([added.msg, added.problems], ['reloaded', undefined]);
   const other = startPython(rig.topology, 'rs', 'server.py', { ip, port: 7001 });
   await other.ready;
@@ -75,9 +72,9 @@ test('services and real servers are added, changed and removed; the service that
   assert.deepEqual([heard.answered, heard.missing], [200, 0]);
 
   const changed = await reload(rig, ({ services: [, one] }) => {
-    one!.scheduler = 'wlc';
-    one!.realServers[0]!.weight = 7;
-    one!.timeouts = { oneway: '20s' };
+    one.scheduler = 'wlc';
+    one.realServers[0].weight = 7;
+    one.timeouts = { oneway: '20s' };
   });
   assert.equal(changed.msg, 'reloaded');
   assert.equal(await rig.metric('sessions', { service: 'another' }), 2 * CLIENTS, 'its sessions stay');
@@ -87,7 +84,7 @@ test('services and real servers are added, changed and removed; the service that
   assert.equal(rig.topology.exec('lb', ['ip', 'address']).includes(vip), false, 'its address is gone');
   for (let i = 0; i < 10; i++) {
     await reload(rig, ({ services }) => {
-      if (services.length === 1) services.push(another as RigConfig['services'][number]);
+      if (services.length === 1) services.push(another);
       else services.pop();
     });
   }
@@ -117,13 +114,13 @@ test('a real server that is taken out keeps its sessions until drainTimeout, the
     'every client has a session',
     async () => (await rig.metric('sessions', { state: 'normal' })) === ALL,
   );
-  const gone = `${rig.realServers[0]!.ip}:${rig.realServers[0]!.port}`;
+  const gone = `${rig.realServers[0].ip}:${rig.realServers[0].port}`;
   const held = await rig.metric('server_sessions', { rs: gone }); // each worker takes turns by itself
   assert.ok(held > 0);
   const vip = rig.vip.replace(/\d+$/, '120');
   const { changes } = await reload(rig, ({ services }) => {
-    const [server] = services[0]!.realServers.splice(0, 1);
-    services.push({ name: 'another', vip, vport: 7000, lips: ['10.2.0.210'], realServers: [server!] });
+    const [server] = services[0].realServers.splice(0, 1);
+    services.push({ name: 'another', vip, vport: 7000, lips: ['10.2.0.210'], realServers: [server] });
   });
   const unwatch = watchAddress(rig, vip);
   assert.match(changes!.join('\n'), /10\.2\.0\.11:6000 removed: its sessions stay for up to 12s/);
@@ -137,7 +134,7 @@ test('a real server that is taken out keeps its sessions until drainTimeout, the
   );
   await until('it is not named any more', async () => {
     const { services } = JSON.parse((await rig.proxy.get('/services')).body) as RigConfig;
-    return services[0]!.realServers.length === 1;
+    return services[0].realServers.length === 1;
   });
   assert.deepEqual(unwatch(), [], 'what the reload added stays');
   const loss = rig.proxy.log.split('\n').find((line) => line.includes('is gone: sessions end with it'));
@@ -158,41 +155,41 @@ test('a service gets an IPv6 VIP and loses it again, gets fewer lports and more 
     async () => (await rig.metric('sessions', { state: 'normal' })) === ALL,
   );
   const added = await reload(rig, ({ services: [one] }) => {
-    one!.vip = [rig.vip, 'fd00:1::130'];
-    one!.lips = [...(one!.lips as string[]), 'fd00:2::230'];
+    one.vip = [rig.vip, 'fd00:1::130'];
+    one.lips = [...(one.lips as string[]), 'fd00:2::230'];
   });
   assert.deepEqual(added.changes, [
     `service test: vip ${rig.vip} -> ${rig.vip}, fd00:1::130`,
     'service test: lips fd00:2::230 added',
   ]);
   const more = await reload(rig, ({ services: [one] }) => {
-    one!.lports = '1024-65535';
+    one.lports = '1024-65535';
   });
   assert.deepEqual(more.changes, ['service test: lports 1024-40000 -> 1024-65535']);
   const narrowed = await reload(rig, ({ services: [one] }) => {
-    one!.lports = '1024-60000'; // those in use are below
+    one.lports = '1024-60000'; // those in use are below
   });
   assert.deepEqual(narrowed.changes, ['service test: lports 1024-65535 -> 1024-60000']);
   const widened = await reload(rig, ({ services: [one] }) => {
-    one!.lports = '1024-65535';
+    one.lports = '1024-65535';
   });
   assert.equal(widened.msg, 'reloaded');
   const others = await rig.clients({ portsPerAddress: PORTS, count: 200, sizes: [64] });
   assert.equal(others.missing, 0);
   const removed = await reload(rig, ({ services: [one] }) => {
-    one!.vip = rig.vip;
-    one!.lips = (one!.lips as string[]).slice(0, -1);
+    one.vip = rig.vip;
+    one.lips = (one.lips as string[]).slice(0, -1);
   });
   assert.equal(removed.msg, 'reloaded');
   assert.equal(await rig.metric('sessions_created_total'), 2 * ALL, 'no session was opened anew');
   assert.equal(await rig.metric('sessions_removed_total'), 0);
-  const gone = `${rig.realServers[0]!.ip}:${rig.realServers[0]!.port}`;
+  const gone = `${rig.realServers[0].ip}:${rig.realServers[0].port}`;
   const held = await rig.metric('server_sessions', { rs: gone });
   const counted = await clients.end();
   assert.deepEqual([counted.missing, counted.altered, counted.unexpected], [0, 0, 0]);
   const ended = await reload(rig, ({ services: [one] }) => {
-    one!.drainTimeout = 0;
-    one!.realServers.shift();
+    one.drainTimeout = 0;
+    one.realServers.shift();
   });
   assert.match(ended.changes!.join('\n'), new RegExp(`real server ${gone} removed: ${held} sessions end`));
   await Promise.all(servers.map((server) => server.end()));
@@ -201,11 +198,11 @@ test('a service gets an IPv6 VIP and loses it again, gets fewer lports and more 
 test('a config that is wrong, or that needs a restart, changes nothing and is said', async (t) => {
   const rig = await startRig(t, { clients: 2, servers: 1 });
   const wrong = await reload(rig, ({ services: [one] }) => {
-    one!.vport = 70_000;
+    one.vport = 70_000;
   });
   assert.match(wrong.problems!.join('\n'), /services\[0\]\.vport: 70000 is not allowed/);
   const fixed = await reload(rig, (config) => {
-    config.services[0]!.vport = 6000;
+    config.services[0].vport = 6000;
     config.sessions = { max: 1234 };
   });
   assert.match(fixed.problems!.join('\n'), /sessions\.max.*restart/);
@@ -224,7 +221,7 @@ test('a config file that is replaced is read by itself', async (t) => {
   const path = join(rig.topology.scratch, 'proxy.yaml');
   let text = '';
   rig.rewriteConfig((config) => {
-    config.services[0]!.scheduler = 'mh';
+    config.services[0].scheduler = 'mh';
     text = JSON.stringify(config);
   });
   writeFileSync(`${path}.new`, text);
@@ -244,7 +241,7 @@ test('a long filter replaces another one also where the kernel has no room for b
     Array.from({ length: count }, (_, i) => `10.2.${1 + (i >> 7)}.${1 + (i & 127)}`);
   for (const count of [300, 500, 1]) {
     const { msg, problems } = await reload(rig, ({ services: [one] }) => {
-      one!.lips = lipsOf(count);
+      one.lips = lipsOf(count);
     });
     assert.deepEqual([msg, problems], ['reloaded', undefined], `${count} LIPs`);
   }

@@ -153,7 +153,7 @@ test('so do those after the end of a worker, when the sessions before are over',
     for (const { pid } of ends) process.kill(pid, 'SIGKILL');
     await until('each works again', async () => {
       const stats = JSON.parse((await rig.proxy.get('/stats')).body) as { workers: { restarts: number }[] };
-      const isAnew = stats.workers.every(({ restarts }, index) => restarts > ends[index]!.restarts);
+      const isAnew = stats.workers.every(({ restarts }, index) => restarts > ends[index].restarts);
       return isAnew && (await rig.proxy.get('/readyz')).status === 200;
     });
     return rig.proxy;

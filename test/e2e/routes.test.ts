@@ -43,7 +43,7 @@ for (const io of IOS) {
         pair,
         clients: 2,
         servers: 1,
-        lips: [LIPS[pair.server][0]!],
+        lips: [LIPS[pair.server][0]],
         uoa: { dialect: pair.dialect },
       });
       const servers = await rig.startServers();
@@ -70,7 +70,7 @@ for (const io of IOS) {
       // The server's kernel was told about the LIP, which clients share: what it sends to the other one is cut as well.
       assert.deepEqual((await rig.probe('exchange', { sizes, bind: other })).results, same);
       assert.equal(await told(rig), before);
-      const server = rig.realServers[0]!;
+      const server = rig.realServers[0];
       ip(rig, `route add ${server.ip} dev lan0 mtu 1350`);
       await until('the route to the real server is planned for', () =>
         changes(rig).includes(`MTU towards ${server.ip}: 1500 -> 1350`),
@@ -83,7 +83,7 @@ for (const io of IOS) {
   }
 
   test(`${io.mode}: of two uplinks the answer leaves by that which a rule says for the VIP`, async (t) => {
-    const rig = await startRig(t, { io, servers: 1, lips: [LIPS[4][0]!] });
+    const rig = await startRig(t, { io, servers: 1, lips: [LIPS[4][0]] });
     const servers = await rig.startServers();
     const inClient = (command: string) => rig.topology.exec('client', command.split(' '));
     ip(rig, `link add wan1 type veth peer name eth1 netns ${rig.topology.namespaces.client}`);
@@ -111,7 +111,7 @@ for (const io of IOS) {
   });
 
   test(`${io.mode}: where the route to a client leads over another link, that one's MTU counts, smaller or larger`, async (t) => {
-    const rig = await startRig(t, { io, clients: 2, servers: 1, lips: [LIPS[4][0]!] });
+    const rig = await startRig(t, { io, clients: 2, servers: 1, lips: [LIPS[4][0]] });
     const servers = await rig.startServers();
     const [client] = rig.clientIps as [string];
     const { namespaces } = rig.topology;
@@ -163,17 +163,17 @@ for (const pair of [PAIRS[4], PAIRS[6]]) {
       hostDevice: 'wan0',
       stranger: isV6 ? 'fd00:1::77' : '10.1.0.77',
       own: isV6 ? 'fd00:2::200' : '10.2.0.200',
-      towards: rig.realServers[0]!.ip,
+      towards: rig.realServers[0].ip,
       mtu: isV6 ? 1280 : 600,
     });
     const sizes = [pair.full, pair.full, pair.full];
     const same = ['same', 'same', 'same'];
     assert.deepEqual((await rig.probe('exchange', { sizes })).results, same);
     const outcome = await reloaded(rig, (config) => {
-      config.services[0]!.scheduler = 'wrr';
+      config.services[0].scheduler = 'wrr';
     });
     assert.equal(outcome, 'reloaded');
-    assert.match(ip(rig, `route get ${rig.realServers[0]!.ip}`), /expires/, 'the kernel still believes it');
+    assert.match(ip(rig, `route get ${rig.realServers[0].ip}`), /expires/, 'the kernel still believes it');
     assert.deepEqual((await rig.probe('exchange', { sizes })).results, same);
     assert.equal(await told(rig), 0);
     assert.equal(await rig.metric('io_send_errors_total'), 0);
@@ -199,7 +199,7 @@ test('a real server and a fallback without a route are down, and everything else
   const services = JSON.parse((await rig.proxy.get('/services')).body) as {
     services: { realServers: { ip: string; state: string; reason: string }[] }[];
   };
-  const state = services.services[0]!.realServers.find((one) => one.ip === GONE)!;
+  const state = services.services[0].realServers.find((one) => one.ip === GONE)!;
   assert.deepEqual([state.state, state.reason], ['down', 'no route to it']);
   assert.ok(messages(rig).includes(`real server ${GONE}:6000 of test is down: no route to it`));
   assert.equal(
@@ -220,7 +220,7 @@ test('a real server and a fallback without a route are down, and everything else
   assert.equal((await rig.clients(load)).missing, 0);
 
   const wrr = await reloaded(rig, (config) => {
-    config.services[0]!.scheduler = 'wrr';
+    config.services[0].scheduler = 'wrr';
   });
   assert.equal(wrr, 'reloaded');
   assert.equal((await rig.clients(load)).missing, 0);
@@ -250,14 +250,14 @@ async function reloaded(rig: Rig, change: Parameters<Rig['rewriteConfig']>[0]): 
   const before = outcomes().length;
   rig.rewriteConfig(change);
   await until('it reloads', () => outcomes().length > before);
-  return outcomes()[before]!;
+  return outcomes()[before];
 }
 
 test('without a route to any real server it starts, says why it is not ready, and is when there is one', async (t) => {
   const rig = await startRig(t, { clients: 2, servers: 1 });
   assert.equal(await rig.proxy.stop(), 0);
   rig.rewriteConfig((config) => {
-    config.services[0]!.realServers = [{ ip: GONE, port: 6000 }];
+    config.services[0].realServers = [{ ip: GONE, port: 6000 }];
   });
   const proxy = rig.startProxy();
   let reason = '';
@@ -287,13 +287,13 @@ test('an address that went away from the host does not keep a reload from taking
   });
   ip(rig, `address delete ${LIPS[4][1]}/32 dev lan0`);
   const wrr = await reloaded(rig, (config) => {
-    config.services[0]!.scheduler = 'wrr';
+    config.services[0].scheduler = 'wrr';
   });
   assert.equal(wrr, 'reloaded');
   assert.ok(changes(rig).some((line) => line.includes('rr -> wrr')));
   assert.ok(messages(rig).some((msg) => msg.startsWith(`not on this host: ${LIPS[4][1]} (`)));
   const another = await reloaded(rig, (config) => {
-    config.services[0]!.lips = [...LIPS[4], '10.2.0.250'];
+    config.services[0].lips = [...LIPS[4], '10.2.0.250'];
   });
   assert.match(another, /^reload failed/, 'an address that is new must be there');
 });
@@ -307,7 +307,7 @@ test('a service whose VIP is not on the host keeps no other one from being serve
     ip(rig, `address add ${address}/32 dev ${device}`);
   rig.rewriteConfig((config) => {
     (config.io as { assignAddresses: boolean }).assignAddresses = false;
-    config.services.push({ ...config.services[0]!, name: 'late', vip: late });
+    config.services.push({ ...config.services[0], name: 'late', vip: late });
   });
   const proxy = rig.startProxy();
   await proxy.ready();
@@ -327,7 +327,7 @@ test('an address that cannot be added keeps no other service from being served, 
   assert.equal(await rig.proxy.stop(), 0);
   rig.topology.exec('lb', ['sysctl', '-qw', 'net.ipv6.conf.wan0.disable_ipv6=1']);
   rig.rewriteConfig((config) => {
-    config.services.push({ ...config.services[0]!, name: 'six', vip: 'fd00:1::99' });
+    config.services.push({ ...config.services[0], name: 'six', vip: 'fd00:1::99' });
   });
   const proxy = rig.startProxy();
   await proxy.ready();
@@ -337,7 +337,7 @@ test('an address that cannot be added keeps no other service from being served, 
     logOf(proxy.log).filter(({ msg }) => msg.startsWith('cannot add the address fd00:1::99 to wan0')).length;
   assert.equal(cannot(), 1);
   rig.rewriteConfig((config) => {
-    config.services[0]!.scheduler = 'wrr';
+    config.services[0].scheduler = 'wrr';
   });
   await until('it takes the config', () => logOf(proxy.log).some(({ msg }) => msg.startsWith('reload')));
   assert.ok(logOf(proxy.log).some(({ msg }) => msg === 'reloaded'));

@@ -14,7 +14,7 @@ const HTTP_SERVER = `require('node:http').createServer((request, response) => {
 async function reload(rig: Rig, keys: Record<string, unknown>): Promise<void> {
   const reloads = () => rig.proxy.log.match(/"reloaded"/g)?.length ?? 0;
   const before = reloads();
-  rig.rewriteConfig(({ services: [service] }) => Object.assign(service!, keys));
+  rig.rewriteConfig(({ services: [service] }) => Object.assign(service, keys));
   rig.proxy.child.kill('SIGHUP');
   await until('it is reloaded', () => reloads() > before);
 }
@@ -44,7 +44,7 @@ test('schedulers share new sessions out as they say, none of them to weight 0', 
   const counts = async (scheduler: string): Promise<number[]> => {
     await reload(rig, { realServers, scheduler });
     const got = (await sessionsFrom(rig, addresses(10), 6)).map(({ length }) => length);
-    for (const [index, count] of got.entries()) totals[index]! += count;
+    for (const [index, count] of got.entries()) totals[index] += count;
     assert.equal(got[2], 0, `${scheduler}: weight 0`);
     return got;
   };
@@ -56,15 +56,15 @@ test('schedulers share new sessions out as they say, none of them to weight 0', 
   await counts('wlc');
   assert.deepEqual(totals, [90, 150, 0], 'wlc: all to the one that has fewer for its weight');
   const random = await counts('random');
-  assert.ok(random[0]! > 0 && random[1]! > 0);
+  assert.ok(random[0] > 0 && random[1] > 0);
   for (const scheduler of ['sh', 'mh']) {
     await reload(rig, { realServers, scheduler });
     const some = addresses(25);
     for (let round = 0; round < 2; round++) {
       const sets = (await sessionsFrom(rig, some, 2)).map((clients) => new Set(clients));
-      assert.ok(sets[0]!.size > 0 && sets[1]!.size > 0, `${scheduler}: both are used`);
-      assert.equal(sets[2]!.size, 0, `${scheduler}: weight 0`);
-      assert.equal(sets[0]!.size + sets[1]!.size, some.length, `${scheduler}: a client has one real server`);
+      assert.ok(sets[0].size > 0 && sets[1].size > 0, `${scheduler}: both are used`);
+      assert.equal(sets[2].size, 0, `${scheduler}: weight 0`);
+      assert.equal(sets[0].size + sets[1].size, some.length, `${scheduler}: a client has one real server`);
     }
   }
   await Promise.all(servers.map((server) => server.end()));
@@ -78,8 +78,8 @@ test('checks by tcp and http, on a port of their own, take a real server out and
   const up = (rs: string) => rig.metric('server_up', { rs });
   // The first check after a kill may meet a program that is about to end, the third does not.
   const times = { port: 8080, interval: '500ms', timeout: '5s', rise: 1, fall: 3 };
-  let first = serve(rig.realServers[0]!);
-  serve(rig.realServers[1]!);
+  let first = serve(rig.realServers[0]);
+  serve(rig.realServers[1]);
   for (const [health, reason] of [
     [{ type: 'tcp' }, /connection refused/i],
     [{ type: 'http', path: '/', status: '200' }, /connection refused/i],
@@ -93,7 +93,7 @@ test('checks by tcp and http, on a port of their own, take a real server out and
       async () => (await up(a)) === 0 && (await up(b)) === 1,
     );
     assert.match(rig.proxy.log.slice(from), reason);
-    first = serve(rig.realServers[0]!);
+    first = serve(rig.realServers[0]);
     await until('it is up again', async () => (await up(a)) === 1);
   }
   await reload(rig, { health: { type: 'http', path: '/missing', status: '200', ...times } });

@@ -89,7 +89,7 @@ test('onDown move: when a real server is killed its sessions go on with another 
   });
 
   const isUp = says(rig, `real server ${a} of test is up again`);
-  const again = startPython(rig.topology, 'rs', 'server.py', rig.realServers[0]!);
+  const again = startPython(rig.topology, 'rs', 'server.py', rig.realServers[0]);
   await again.ready;
   await until('it is said', isUp);
   await until('new sessions go to it again, and lose nothing', async () => {
@@ -99,7 +99,7 @@ test('onDown move: when a real server is killed its sessions go on with another 
   });
 
   const counted = await clients.end();
-  const { clients: known, wrong, unattributed } = await servers[1]!.end();
+  const { clients: known, wrong, unattributed } = await servers[1].end();
   for (const client of before.keys()) {
     const local = after.get(client)!;
     assert.equal((known as Record<string, string>)[local], client, `whose ${local} is, says the other one`);
@@ -114,7 +114,7 @@ test('onDown move: when a real server is killed its sessions go on with another 
 test('onDown keep: sessions of a real server in a black hole wait for it, and new ones go elsewhere', async (t) => {
   const { rig, servers, a, b, clients } = await startUnderLoad(t, { onDown: 'keep' });
   const isDown = says(rig, `real server ${a} of test is down: no reply within 1s`);
-  blackHole(rig, rig.realServers[0]!.ip);
+  blackHole(rig, rig.realServers[0].ip);
   await until('it is said', isDown);
   const probe = await rig.clients({ portsPerAddress: PORTS, count: 400, sizes: [64] });
   assert.equal(probe.missing, 0, 'new sessions lose nothing');
@@ -135,7 +135,7 @@ test('onDown keep: sessions of a real server in a black hole wait for it, and ne
 test('onDown reset: the clients of a real server in a black hole are told, and open new sessions elsewhere', async (t) => {
   const { rig, a, b, clients } = await startUnderLoad(t, { onDown: 'reset' });
   const isDown = says(rig, `real server ${a} of test is down`);
-  blackHole(rig, rig.realServers[0]!.ip); // one that is killed has a kernel that would tell them
+  blackHole(rig, rig.realServers[0].ip); // one that is killed has a kernel that would tell them
   await until('it is said', isDown);
   await until('all have sessions elsewhere', async () => (await sessionsOf(rig, b)) === ALL);
   assert.equal(await sessionsOf(rig, a), 0);
@@ -156,11 +156,11 @@ test('all down: new sessions go to the fallback, or are dropped with their reaso
     'drops are counted',
     async () => (await rig.metric('drops_total', { reason: 'no_real_server' })) > 0,
   );
-  const fallback = startPython(rig.topology, 'rs', 'server.py', { ip: rig.realServers[0]!.ip, port: 7000 });
+  const fallback = startPython(rig.topology, 'rs', 'server.py', { ip: rig.realServers[0].ip, port: 7000 });
   await fallback.ready; // before the proxy, which looks at its config by itself, asks it
   const isReloaded = says(rig, '"reloaded"');
   rig.rewriteConfig(({ services: [service] }) => {
-    service!.fallback = `${rig.realServers[0]!.ip}:7000`;
+    service.fallback = `${rig.realServers[0].ip}:7000`;
   });
   rig.proxy.child.kill('SIGHUP');
   await until('it is reloaded', isReloaded);
@@ -189,7 +189,7 @@ test('passive: a real server that answers with ICMP unreachable is taken out wit
     'every client has a session',
     async () => (await rig.metric('sessions', { state: 'normal' })) === ALL,
   );
-  const a = `${rig.realServers[0]!.ip}:${rig.realServers[0]!.port}`;
+  const a = `${rig.realServers[0].ip}:${rig.realServers[0].port}`;
   kill(servers[0]);
   await until('it is said', () => /is down: \d+ ICMP unreachable errors within 2s/.test(rig.proxy.log));
   await until('all sessions moved', async () => (await sessionsOf(rig, a)) === 0);
@@ -215,7 +215,7 @@ test('silent: a real server whose new sessions vanish is taken out, though an ol
   const known = [...(await locals(rig, a)).values()].map((local) => local.split(':').reverse().join(' . '));
   assert.equal(known.length, CLIENTS);
   nft(rig, 'add table ip hole; add chain ip hole in { type filter hook input priority 0; }');
-  const { ip } = rig.realServers[0]!;
+  const { ip } = rig.realServers[0];
   const lips = `ip saddr { ${LIPS[4].join(', ')} } ip daddr ${ip}`;
   nft(rig, `add rule ip hole in ${lips} udp sport . ip saddr != { ${known.join(', ')} } drop`);
   const isUp = says(rig, `real server ${a} of test is up again`);

@@ -154,7 +154,7 @@ test('a worker that is ended by a fault or by SIGKILL is started again, and noth
   };
   for (const [index, signal] of (['SIGSEGV', 'SIGABRT', 'SIGKILL'] as const).entries()) {
     const before = processesOf(rig).workers;
-    const pid = before[index % before.length]!;
+    const pid = before[index % before.length];
     run(['prlimit', '--pid', String(pid), '--core=0']);
     process.kill(pid, signal);
     await until(`${signal} ended the worker`, () => stateOf(pid) === '');
@@ -229,6 +229,6 @@ test('what is started by the proxy gets no debugger of its own, where the operat
   const listening = run(['ip', 'netns', 'exec', rig.topology.namespaces.lb, 'ss', '-Hltnp']);
   const debuggers = listening.split('\n').filter((line) => !line.includes(':9464 ') && line !== '');
   assert.equal(debuggers.length, 1, listening);
-  assert.match(debuggers[0]!, new RegExp(`127\\.0\\.0\\.1:9333.*pid=${child.pid},`));
+  assert.match(debuggers[0], new RegExp(`127\\.0\\.0\\.1:9333.*pid=${child.pid},`));
   assert.match(log, /a debugger is let in at ws:\/\/127\.0\.0\.1:9333/);
 });

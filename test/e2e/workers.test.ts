@@ -88,14 +88,14 @@ for (const { name, io, workers } of SETUPS) {
     const [killed, ...others] = workerPids(rig);
     assert.equal(others.length, workers - 1);
 
-    process.kill(killed!, 'SIGKILL');
+    process.kill(killed, 'SIGKILL');
     await until('it forwards again', () => logOf(rig).some(({ msg }) => msg.endsWith('forwards again')));
     await until('it is ready again', () => ready.length > 2);
     const before = await rig.metric('forwarded_packets_total', { direction: 'inbound' });
     await until('packets are forwarded', async () => {
       return (await rig.metric('forwarded_packets_total', { direction: 'inbound' })) > before + 2 * all;
     });
-    assert.ok(!workerPids(rig).includes(killed!));
+    assert.ok(!workerPids(rig).includes(killed));
     assert.deepEqual(
       workerPids(rig).filter((pid) => others.includes(pid)),
       others,
@@ -106,7 +106,7 @@ for (const { name, io, workers } of SETUPS) {
     const lports = await rig.metric('lports_in_use');
     const counted = await clients.end();
     const lost = await lostOf(rig);
-    const { learned, distinctClients, uoas, wrong, clients: known } = await server!.end();
+    const { learned, distinctClients, uoas, wrong, clients: known } = await server.end();
 
     const said = logOf(rig).find(({ msg }) => msg.includes('the datapath process ended'))!;
     assert.deepEqual([said.level, said.signal], ['error', 'SIGKILL']);
@@ -114,7 +114,7 @@ for (const { name, io, workers } of SETUPS) {
       ready.map((answer) => answer.slice(0, 3)),
       ['200', '503', '200'],
     );
-    assert.match(ready[1]!, new RegExp(`datapath process ${said.worker} is starting again`));
+    assert.match(ready[1], new RegExp(`datapath process ${said.worker} is starting again`));
     assert.deepEqual({ created, open, lports }, { created: all, open: all, lports: all });
     assert.deepEqual({ learned, distinctClients, wrong }, { learned: all, distinctClients: all, wrong: 0 });
     assert.equal(uoas, MAX_TRIALS * all, 'no client is named anew');
@@ -140,7 +140,7 @@ const forwardsAgain = (rig: Rig) => logOf(rig).filter(({ msg }) => msg.endsWith(
 test('five ends of the only worker within a minute end the proxy with exit code 1', async (t) => {
   const rig = await startRig(t, { io: { mode: 'ring', workers: 1 } });
   for (let ends = 1; ends <= 5; ends++) {
-    process.kill(workerPids(rig)[0]!, 'SIGKILL');
+    process.kill(workerPids(rig)[0], 'SIGKILL');
     if (ends < 5) await until(`it forwards again, ${ends}`, () => forwardsAgain(rig) === ends);
   }
   await assertGivesUp(rig, 'the datapath process ended, the 5th time within a minute: giving up');
@@ -198,15 +198,15 @@ test('a worker that ends again and again waits longer each time, and clients of 
   await until('packets are forwarded', async () => {
     return (await rig.metric('forwarded_packets_total', { direction: 'inbound' })) > before + 2 * all;
   });
-  assert.ok(workerPids(rig).includes(other!));
+  assert.ok(workerPids(rig).includes(other));
   const open = await rig.metric('sessions', { state: 'normal' });
   const restarts = await rig.metric('worker_restarts_total');
   const { altered, unexpected, missing, losers } = await clients.end();
   const lost = await lostOf(rig);
-  const { distinctClients, wrong, clients: known } = await server!.end();
+  const { distinctClients, wrong, clients: known } = await server.end();
 
   const said = logOf(rig).filter(({ msg }) => msg.startsWith('the datapath process ended'));
-  const worker = said[0]!.worker!;
+  const worker = said[0].worker!;
   assert.deepEqual(
     said.map((line) => [line.worker, /starting it again(.*), its/.exec(line.msg)?.[1]]),
     ['', ' in 0.2 s', ' in 1 s', ' in 5 s', ' in 5 s', ' in 5 s'].map((when) => [worker, when]),
@@ -232,16 +232,16 @@ test('a worker that cannot be forked again is tried again, and comes back once i
   };
   const limit = /Max open files +(\d+)/.exec(
     readFileSync(`/proc/${rig.proxy.child.pid}/limits`, 'latin1'),
-  )![1]!;
+  )![1];
   openFiles('3');
   const [killed, other] = workerPids(rig);
-  process.kill(killed!, 'SIGKILL');
+  process.kill(killed, 'SIGKILL');
   const failed = () => logOf(rig).filter(({ msg }) => msg.includes('cannot be started: spawn'));
   await until('it was tried twice', () => failed().length >= 2);
-  assert.match(failed()[0]!.msg, /EMFILE: starting it again in 0\.2 s/);
+  assert.match(failed()[0].msg, /EMFILE: starting it again in 0\.2 s/);
   openFiles(limit);
   await until('it forwards again', () => forwardsAgain(rig) === 1);
-  assert.ok(workerPids(rig).includes(other!) && workerPids(rig).length === 2);
+  assert.ok(workerPids(rig).includes(other) && workerPids(rig).length === 2);
   await rig.proxy.ready();
   assert.equal(await rig.proxy.stop('SIGTERM'), 0);
 });
@@ -258,7 +258,7 @@ test('a worker that hangs is killed and starts again; a pause of the whole proxy
   await sleep(1500);
   for (const pid of workers) process.kill(pid, 'SIGCONT');
 
-  process.kill(workers[1]!, 'SIGSTOP');
+  process.kill(workers[1], 'SIGSTOP');
   await until('it is killed and forwards again', () => forwardsAgain(rig) === 1);
   const said = logOf(rig).filter(({ level }) => level === 'error');
   const hung = said[0]?.worker;
@@ -269,7 +269,7 @@ test('a worker that hangs is killed and starts again; a pause of the whole proxy
       [hung, 'SIGKILL', 'the datapath process ended: starting it again, its sessions go on'],
     ],
   );
-  assert.ok(workerPids(rig).includes(workers[0]!));
+  assert.ok(workerPids(rig).includes(workers[0]));
   assert.equal(await rig.proxy.stop('SIGTERM'), 0);
 });
 

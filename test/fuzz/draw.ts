@@ -112,7 +112,7 @@ const edits = fc.tuple(fc.nat(), fc.array(edit, { minLength: 1, maxLength: 6 }),
 /** Inputs out of a pool, changed. */
 export const changedFrom = (pool: readonly Input[]): fc.Arbitrary<Input> =>
   edits.map(([index, list, elsewhere]) => {
-    const base = pool[index % pool.length]!;
+    const base = pool[index % pool.length];
     const result = list.reduce((sequence, one) => edited(sequence, one, pool), [...base.steps]);
     return { world: elsewhere ?? base.world, steps: result.slice(0, 300) };
   });
@@ -124,7 +124,7 @@ function edited(
 ): Step[] {
   if (sequence.length === 0) return some;
   const index = at % sequence.length;
-  const one = sequence[index]!;
+  const one = sequence[index];
   switch (kind) {
     case 'change':
       return sequence.with(index, {
@@ -145,7 +145,7 @@ function edited(
         what: one.what === 'wan' ? 'lan' : one.what === 'lan' ? 'wan' : one.what,
       });
     case 'splice':
-      return [...sequence.slice(0, index), ...pool[other % pool.length]!.steps];
+      return [...sequence.slice(0, index), ...pool[other % pool.length].steps];
     default:
       return sequence.toSpliced(index, 0, ...some);
   }

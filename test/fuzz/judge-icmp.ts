@@ -19,7 +19,7 @@ const OWN: Record<string, { 4: string; 6: string }> = {
 /** The proxy could not forward `seen` and says so to its sender. */
 export function judgeOwnIcmp(seen: Seen, { verdict, attempts, changed }: Outcome): void {
   assert.equal(attempts.length, 1, 'one error for one packet');
-  const { packet, wasSent } = attempts[0]!;
+  const { packet, wasSent } = attempts[0];
   const sent = checkError(packet);
   assert.deepEqual([sent.src, sent.dst], [seen.dst, seen.src], 'to the sender, from where it sent to');
   const { type, code, rest, body } = sent.icmp!;
@@ -33,7 +33,7 @@ export function judgeOwnIcmp(seen: Seen, { verdict, attempts, changed }: Outcome
   // What a size forbids is found out behind what a forged UOA took: its sender then sees its packet without it.
   const isAsItCame = seen.dst === AT[seen.family].vip && !changed.uoaForgedRemoved;
   // Of the header the end of the options may be cleared by then.
-  const from = verdict === 'drop:too_big' && seen.family === 4 ? 8 * (seen.packet[0]! & 15) : 0;
+  const from = verdict === 'drop:too_big' && seen.family === 4 ? 8 * (seen.packet[0] & 15) : 0;
   if (isAsItCame)
     assert.equal(body.slice(from), hex(seen.packet).slice(from, 2 * room), 'the embedded packet');
   else if (seen.family === 4) assertPlain(unhex(body), 'the sender is told');
@@ -42,7 +42,7 @@ export function judgeOwnIcmp(seen: Seen, { verdict, attempts, changed }: Outcome
 /** Somebody's error `seen` about a packet of a session was passed on. */
 export function judgeIcmp(model: Model, seen: Seen, { verdict, attempts, changed }: Outcome): void {
   assert.equal(attempts.length, 1, 'one error for one error');
-  const { packet, wasSent } = attempts[0]!;
+  const { packet, wasSent } = attempts[0];
   const sent = checkError(packet);
   assert.equal(verdict === 'forward', wasSent, verdict);
   assert.equal(changed.icmpTranslated ?? 0, wasSent ? 1 : 0, 'icmpTranslated');
@@ -53,7 +53,7 @@ export function judgeIcmp(model: Model, seen: Seen, { verdict, attempts, changed
   assert.ok(told, 'what is passed on cannot be read');
   const body = unhex(sent.icmp!.body);
   assertPlain(body, 'an error shows');
-  if (sent.family === 4) assertNothingWritten(body.subarray(20, (body[0]! & 15) * 4), true);
+  if (sent.family === 4) assertNothingWritten(body.subarray(20, (body[0] & 15) * 4), true);
   const { lip } = AT[seen.family];
   const isInbound = about.src === lip;
   const client = isInbound ? model.clientOf(seen.family, about.sport) : { ip: about.dst, port: about.dport };
@@ -89,11 +89,11 @@ function checkError(packet: Uint8Array): Dissected {
 
 /** An embedded packet that shows no UOA: UDP directly behind a header without types 29 to 31. */
 function assertPlain(body: Uint8Array, what: string): void {
-  const isV4 = body[0]! >> 4 === 4;
-  const headerLen = (body[0]! & 15) * 4;
+  const isV4 = body[0] >> 4 === 4;
+  const headerLen = (body[0] & 15) * 4;
   assert.equal(isV4 ? body[9] : body[6], 17, `${what} a protocol that is not UDP`);
   if (!isV4) return;
-  const types = options(body.subarray(20, headerLen)).map((option) => option[0]!);
+  const types = options(body.subarray(20, headerLen)).map((option) => option[0]);
   assert.ok(!types.some((type) => type >= 29 && type <= 31), `${what} a UOA`);
 }
 
@@ -117,7 +117,7 @@ interface Head {
 
 /** The tuple of a packet of which only the head may be there. */
 function readHead(body: Uint8Array): Head | undefined {
-  const length = body[0]! >> 4 === 4 ? at16(body, 2) : 40 + at16(body, 4);
+  const length = body[0] >> 4 === 4 ? at16(body, 2) : 40 + at16(body, 4);
   const filled = new Uint8Array(Math.max(length, body.length));
   filled.set(body);
   const seen = read(filled);
@@ -130,17 +130,16 @@ function readHead(body: Uint8Array): Head | undefined {
 /** Ports where the datagram's length makes no sense, or of a first fragment. */
 function upperOf({ packet, proto, family, fragment }: Seen): { sport: number; dport: number } | undefined {
   if (fragment && fragment.offset > 0) return undefined;
-  let data =
-    fragment?.data ?? packet.subarray(family === 4 ? (packet[0]! & 15) * 4 : lengthOfHeaders(packet));
-  if (proto === 248) data = data.subarray(data[2]! * 256 + data[3]!);
+  let data = fragment?.data ?? packet.subarray(family === 4 ? (packet[0] & 15) * 4 : lengthOfHeaders(packet));
+  if (proto === 248) data = data.subarray(data[2] * 256 + data[3]);
   if (data.length < 4) return undefined;
-  return { sport: data[0]! * 256 + data[1]!, dport: data[2]! * 256 + data[3]! };
+  return { sport: data[0] * 256 + data[1], dport: data[2] * 256 + data[3] };
 }
 
 function lengthOfHeaders(packet: Uint8Array): number {
   let off = 40;
-  for (let header = packet[6]!; [0, 43, 44, 60].includes(header) && off + 8 <= packet.length; ) {
-    const length = header === 44 ? 8 : (packet[off + 1]! + 1) * 8;
+  for (let header = packet[6]; [0, 43, 44, 60].includes(header) && off + 8 <= packet.length; ) {
+    const length = header === 44 ? 8 : (packet[off + 1] + 1) * 8;
     header = packet[off]!;
     off += length;
   }

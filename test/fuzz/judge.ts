@@ -110,7 +110,7 @@ function holdsUoa(
   if (uoa === undefined) return false;
   if ('option' in uoa) return hex(opp.subarray(4)) === hex(uoa.option);
   const bytes =
-    'options' in uoa ? uoa.options : uoa.extensions[0]!.bytes.subarray(2, 4 + uoa.extensions[0]!.bytes[3]!);
+    'options' in uoa ? uoa.options : uoa.extensions[0].bytes.subarray(2, 4 + uoa.extensions[0].bytes[3]);
   return hex(packet).includes(hex(bytes));
 }
 
@@ -121,7 +121,7 @@ function judgeInbound(model: Model, seen: Seen, udp: Datagram, outcome: Outcome)
   assert.deepEqual([seen.dst, udp.dport], [vip, VPORT], "what is no client's goes to a real server");
   const client = { ip: seen.src, port: udp.sport };
   const named = model.named(client);
-  const first = dissect(attempts[0]!.packet, { fragment: true });
+  const first = dissect(attempts[0].packet, { fragment: true });
   model.noteInbound(client, familyOf(first.src), first.sport, outcome);
   const sent = datagramsOf(attempts, (dst) => (familyOf(dst) === 4 ? world.mtu4 : world.mtu6));
   let trials = 0;

@@ -21,16 +21,16 @@ const collectGarbage: () => void = runInNewContext('gc');
 describe('memory', () => {
   test(`${PACKETS} packets of seed ${SEED} leave nothing behind but sessions within their bound`, () => {
     const [first, ...others]: Input[] = fc.sample(fresh, { numRuns: 8, seed: SEED });
-    const arrivals = [first!, ...others].flatMap(({ steps }) =>
+    const arrivals = [first, ...others].flatMap(({ steps }) =>
       steps.filter(({ what }) => what === 'wan' || what === 'lan'),
     );
-    const plan = planOf({ ...first!.world, maxSessions: 6, lports: 20 });
+    const plan = planOf({ ...first.world, maxSessions: 6, lports: 20 });
     const datapath = new Datapath(plan, allocateMemory(plan), () => true);
     const bytes = new Uint8Array(HEADROOM + 65_535);
     const frame = new Frame(bytes);
     const feed = (count: number) => {
       for (let n = 0; n < count; n++) {
-        const { packet, what } = arrivals[n % arrivals.length]!;
+        const { packet, what } = arrivals[n % arrivals.length];
         bytes.set(packet, HEADROOM);
         datapath.receive(frame, HEADROOM, HEADROOM + packet.length, what === 'wan' ? 0 : 1, n);
         if (n % 100 === 0) datapath.tick(n);

@@ -108,7 +108,7 @@ export const fragments = (side: Side): fc.Arbitrary<Uint8Array[]> =>
         (list: Uint8Array[], { kind, at, value }) => {
           if (list.length === 0) return list;
           const index = at % list.length;
-          const piece = list[index]!;
+          const piece = list[index];
           if (kind === 'drop') return list.toSpliced(index, 1);
           if (kind === 'twice') return list.concat([piece]);
           if (kind === 'shift') return list.with(index, shifted(piece, (value % 9) - 4, false));
@@ -166,4 +166,4 @@ export const pieces = (side: Side): fc.Arbitrary<Uint8Array[]> =>
 
 /** The first pieces of more datagrams than are kept. */
 export const beginnings = (side: Side): fc.Arbitrary<Uint8Array[]> =>
-  sized(side, 60, 100).map((packet) => Array.from({ length: 260 }, (_, id) => cutUp(packet, [56], id)[0]!));
+  sized(side, 60, 100).map((packet) => Array.from({ length: 260 }, (_, id) => cutUp(packet, [56], id)[0]));

@@ -130,7 +130,7 @@ const options = fc
       named.map(optionOf),
       fc.constantFrom('ipo', 'unified', 'type30', 'type29').chain((form) =>
         named.map((whom) => {
-          const found = uoaOf(form as 'ipo', 4, whom);
+          const found = uoaOf(form, 4, whom);
           return found && 'options' in found ? found.options : EMPTY;
         }),
       ),
@@ -287,7 +287,7 @@ export const errorAbout = (about: fc.Arbitrary<Uint8Array>, side: Side): fc.Arbi
       const of: Family = (packet[0] ?? 0) >> 4 === 6 ? 6 : 4;
       const right =
         side === 'wan' ? { src: AT[of].cip, dst: AT[of].vip } : { src: AT[of].rip, dst: AT[of].lip };
-      const ends = router === 0 ? { ...right, src: STRANGERS[of][1]! } : right;
+      const ends = router === 0 ? { ...right, src: STRANGERS[of][1] } : right;
       return KINDS[of].map(([type, code, rest]) => {
         const fields = { ...ends, type, code, rest, ...(spoil === 1 && { ttl: 1, hopLimit: 1 }) };
         if (of === 6)
@@ -297,7 +297,7 @@ export const errorAbout = (about: fc.Arbitrary<Uint8Array>, side: Side): fc.Arbi
             ...(spoil === 0 && { icmpChecksum: 'bad' }),
           });
         const built = icmp4({ ...fields, body: packet.slice(0, length) });
-        if (spoil === 0) built[22]! ^= 1;
+        if (spoil === 0) built[22] ^= 1;
         return built;
       });
     });

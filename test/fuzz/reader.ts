@@ -54,9 +54,9 @@ function read4(bytes: Uint8Array): Seen | undefined {
     family: 4,
     src: packet.subarray(12, 16).join('.'),
     dst: packet.subarray(16, 20).join('.'),
-    ttl: packet[8]!,
-    tos: packet[1]!,
-    proto: packet[9]!,
+    ttl: packet[8],
+    tos: packet[1],
+    proto: packet[9],
     packet,
   };
   const field = at16(packet, 6);
@@ -76,15 +76,15 @@ function read6(bytes: Uint8Array): Seen | undefined {
     family: 6,
     src: ip6Text(packet.subarray(8, 24)),
     dst: ip6Text(packet.subarray(24, 40)),
-    ttl: packet[7]!,
+    ttl: packet[7],
     tos: (at16(packet, 0) >> 4) & 0xff,
-    proto: packet[6]!,
+    proto: packet[6],
     packet,
   };
   let off = 40;
   while ([0, 43, 44, 60].includes(seen.proto)) {
     if (off + 8 > totalLen) return undefined;
-    const length = seen.proto === 44 ? 8 : (packet[off + 1]! + 1) * 8;
+    const length = seen.proto === 44 ? 8 : (packet[off + 1] + 1) * 8;
     if (off + length > totalLen) return undefined;
     const place = at16(packet, off + 2);
     const isPiece = seen.proto === 44 && (place & 0xfff9) !== 0;
@@ -111,7 +111,7 @@ function readUpper(seen: Seen, off: number): void {
   }
   if (proto === (family === 4 ? 1 : 58) && data.length >= 8) {
     const rest = at16(data, 4) * 0x10000 + at16(data, 6);
-    seen.icmp = { type: data[0]!, code: data[1]!, rest, body: data.subarray(8) };
+    seen.icmp = { type: data[0], code: data[1], rest, body: data.subarray(8) };
   }
 }
 
@@ -172,15 +172,15 @@ export function join(fragments: readonly Seen[]): Uint8Array | undefined {
   const first = pieces[0];
   if (!first) return undefined;
   const isCongested = pieces.some(({ tos }) => (tos & 3) === 3);
-  const headerLen = first.family === 4 ? (first.packet[0]! & 15) * 4 : 40;
+  const headerLen = first.family === 4 ? (first.packet[0] & 15) * 4 : 40;
   const whole = concat(first.packet.slice(0, headerLen), ...pieces.map(({ fragment }) => fragment!.data));
   if (first.family === 4) {
-    whole[1]! |= isCongested ? 3 : 0;
+    whole[1] |= isCongested ? 3 : 0;
     whole.set(u16(whole.length), 2);
     whole.set(u16(0), 6);
     return withHeaderChecksum(whole, headerLen);
   }
-  whole[1]! |= isCongested ? 0x30 : 0;
+  whole[1] |= isCongested ? 0x30 : 0;
   whole.set(u16(length), 4);
   whole[6] = first.proto;
   return whole;

@@ -94,9 +94,9 @@ function tells(seen: Dissected, form: Form, named: Named): boolean {
   }
   if (seen.opp !== undefined) return false;
   if ('extensions' in uoa) {
-    const header = uoa.extensions[0]!;
+    const header = uoa.extensions[0];
     const bytes = `11${hex(header.bytes).slice(2)}`;
-    return seen.extensions.length === 1 && seen.extensions[0]!.bytes === bytes;
+    return seen.extensions.length === 1 && seen.extensions[0].bytes === bytes;
   }
   if (uoaTypes(seen).length !== 1) return false;
   const isAlone = form === 'unified' || form === 'type30';
@@ -106,7 +106,7 @@ function tells(seen: Dissected, form: Form, named: Named): boolean {
 
 /** IPv4 option types and IPv6 destination option types that some receiver reads. */
 function uoaTypes(seen: Dissected): number[] {
-  const inHeader = options(unhex(seen.options)).map((option) => option[0]!);
+  const inHeader = options(unhex(seen.options)).map((option) => option[0]);
   const inExtensions = seen.destOptions.map((option) => Number.parseInt(option.slice(0, 2), 16));
   return [...inHeader, ...inExtensions].filter((type) => type >= 29 && type <= 31);
 }
@@ -126,9 +126,8 @@ function checkDeadly(seen: Dissected, form: Form | undefined): void {
     assert.ok(seen.options.length / 2 + seen.opp.length <= 40, 'opp behind too many options');
   }
   const isLong =
-    options(unhex(seen.options)).some(
-      (option) => option[0]! >= 29 && option[0]! <= 31 && option.length > 20,
-    ) || seen.destOptions.some((option) => option.length / 2 > 20);
+    options(unhex(seen.options)).some((option) => option[0] >= 29 && option[0] <= 31 && option.length > 20) ||
+    seen.destOptions.some((option) => option.length / 2 > 20);
   if (isLong) assert.ok(form === 'unified' || form === 'type30', 'a long option that nobody configured');
 }
 
@@ -150,7 +149,7 @@ const WRITTEN_FROM: Record<number, number> = { 7: 3, 68: 4, 82: 2 };
 /** Nothing that hosts or routers wrote; `isAll`: in no option but router alert. */
 export function assertNothingWritten(area: Uint8Array, isAll: boolean): void {
   for (const option of options(area)) {
-    const from = WRITTEN_FROM[option[0]!] ?? (isAll && option[0] !== 148 ? 2 : option.length);
+    const from = WRITTEN_FROM[option[0]] ?? (isAll && option[0] !== 148 ? 2 : option.length);
     assert.ok(
       option.subarray(from).every((byte) => byte === 0),
       `what others wrote into an option: ${hex(option)}`,

@@ -119,7 +119,7 @@ class Run {
     this.#isDelivered = verdict === 'forward' && changed.inboundForwarded === 1 && !changed.icmpTranslated;
     const { world } = this.#input;
     if (!world.isProbed || verdict === 'forward') return verdict;
-    const probe = PROBES[this.#probe++ % PROBES.length]!;
+    const probe = PROBES[this.#probe++ % PROBES.length];
     const probed = this.#receive(probe, 'wan', 0);
     const isFull = probed.verdict === 'drop:lports_exhausted' && world.lports < world.maxSessions;
     if (!isFull) assert.equal(probed.verdict, 'forward', `a good packet after ${verdict}`);

@@ -92,13 +92,11 @@ class Half {
     const drops: Counts = {};
     const { counters } = this.memory;
     for (let cell = 0; cell < counters.length; cell++) {
-      const change = counters[cell]! - this.before[cell]!;
+      const change = counters[cell] - this.before[cell];
       if (change === 0) continue;
       const column = cell % COUNTER_COLUMNS;
       const [counts, name] =
-        column < DROP_COLUMN
-          ? [changed, COUNTER_NAMES[column]!]
-          : [drops, DROP_REASONS[column - DROP_COLUMN]!];
+        column < DROP_COLUMN ? [changed, COUNTER_NAMES[column]] : [drops, DROP_REASONS[column - DROP_COLUMN]];
       counts[name] = (counts[name] ?? 0) + change;
     }
     return { changed, drops };
@@ -126,7 +124,7 @@ export class Twin {
   total(name: keyof typeof COUNTER): number {
     const { counters } = this.guarded.memory;
     let sum = 0;
-    for (let cell = COUNTER[name]; cell < counters.length; cell += COUNTER_COLUMNS) sum += counters[cell]!;
+    for (let cell = COUNTER[name]; cell < counters.length; cell += COUNTER_COLUMNS) sum += counters[cell];
     return sum;
   }
 
@@ -155,7 +153,7 @@ function assertSameOutcome(one: Outcome, other: Outcome): void {
   assert.deepEqual(other.drops, one.drops, told);
   assert.equal(other.attempts.length, one.attempts.length, told);
   for (const [index, { packet }] of one.attempts.entries()) {
-    const twin = other.attempts[index]!.packet;
+    const twin = other.attempts[index].packet;
     if (Buffer.compare(packet, twin) !== 0 && hex(withoutCarrierId(packet)) !== hex(withoutCarrierId(twin)))
       assert.equal(hex(twin), hex(packet), told);
   }

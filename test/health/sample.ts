@@ -5,7 +5,7 @@ import { makeProbe } from '../../src/health/probes.ts';
 import { parse, sampleService } from '../config/sample.ts';
 
 export function healthOf(settings: object): HealthConfig {
-  return parse({ services: [sampleService({ health: settings })] }).services[0]!.health;
+  return parse({ services: [sampleService({ health: settings })] }).services[0].health;
 }
 
 /** Of checks that end because this process was too busy, for which the next one may make up. */

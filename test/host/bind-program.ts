@@ -3,7 +3,7 @@
 import { createSocket } from 'node:dgram';
 import { checkBoundSockets } from '../../src/host/ownership.ts';
 
-const { ip, port, check } = JSON.parse(process.argv[2]!);
+const { ip, port, check } = JSON.parse(process.argv[2]);
 if (check) console.log(JSON.stringify({ said: await checkBoundSockets(check.vips, check.lips) }));
 else
   createSocket('udp4').bind(port, ip, () => {

@@ -24,10 +24,10 @@ test('where no file may be opened any more, each that needs one says so', async 
   const few = ['bash', '-c', 'ulimit -n 128 && exec "$@"', 'bash'];
   const program = startProgram(t, namespace(t, 'd'), 'host/descriptors-program.ts', {}, few);
   const [host, guard, config, check] = await program.next<Told[]>('errors');
-  assert.match(host!.message, /^the kernel cannot be asked for interfaces and addresses: .* EMFILE$/);
-  assert.match(host!.hint, /LimitNOFILE/);
-  assert.match(guard!.message, /^cannot install the guard: spawn sh EMFILE$/);
-  assert.match(guard!.hint, /LimitNOFILE/);
-  assert.match(config!.message, /cannot be checked: spawn \S+ EMFILE/);
-  assert.match(check!.message, /health\.command true cannot be run: spawn true EMFILE/);
+  assert.match(host.message, /^the kernel cannot be asked for interfaces and addresses: .* EMFILE$/);
+  assert.match(host.hint, /LimitNOFILE/);
+  assert.match(guard.message, /^cannot install the guard: spawn sh EMFILE$/);
+  assert.match(guard.hint, /LimitNOFILE/);
+  assert.match(config.message, /cannot be checked: spawn \S+ EMFILE/);
+  assert.match(check.message, /health\.command true cannot be run: spawn true EMFILE/);
 });

@@ -114,6 +114,6 @@ test('65,535 LIPs are claimed and compared in one go', async (t) => {
     await start(t, ns, clash).next<string>('refused'),
     /has the LIP 10\.0\.255\.254 with lports 1024-65535/,
   );
-  const free = start(t, ns, { ...clash, lips: [{ ...lips[0]!, first: 1, last: 1023 }] });
+  const free = start(t, ns, { ...clash, lips: [{ ...lips[0], first: 1, last: 1023 }] });
   await free.next('ready');
 });

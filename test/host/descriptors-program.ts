@@ -14,7 +14,7 @@ export interface Told {
 
 const guard = { vips: [{ ip: '10.1.0.1', port: 6000 }], lips: [] };
 const check = execProbe({ timeout: 5_000, command: ['true'] } as unknown as HealthConfig);
-const target = { service: 'game', ip: '10.2.0.2', port: 6000 } as Parameters<typeof check>[0];
+const target = { service: 'game', ip: '10.2.0.2', port: 6000 };
 try {
   for (;;) openSync('/dev/null', 'r');
 } catch (error) {

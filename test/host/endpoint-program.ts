@@ -27,7 +27,7 @@ export interface ReceivedDatagram {
   srcPort: number;
 }
 
-const spec = JSON.parse(process.argv[2]!) as EndpointSpec;
+const spec = JSON.parse(process.argv[2]) as EndpointSpec;
 const isIpv6 = spec.ip.includes(':');
 const ICMP = isIpv6 ? { protocol: 58, request: 128, reply: 129 } : { protocol: 1, request: 8, reply: 0 };
 const socket = openOptionSocket({ ip: spec.ip, port: spec.port ?? 0 });
@@ -70,8 +70,8 @@ async function answer(request: Request): Promise<unknown> {
 function readIcmp(): number[] {
   const types: number[] = [];
   for (let packet = icmp.receive(); packet !== undefined; packet = icmp.receive()) {
-    const off = isIpv6 ? 40 : (packet[0]! & 15) * 4;
-    const type = packet[off]!;
+    const off = isIpv6 ? 40 : (packet[0] & 15) * 4;
+    const type = packet[off];
     types.push(type);
     if (isIpv6 ? type < 128 : type !== ICMP.reply) seen.push(`${type}/${packet[off + 1]}`);
   }

@@ -2,7 +2,7 @@
 // { refused } and { hint }, { lost } for each message about a loss, and removes the guard when its input ends.
 import { type GuardSpec, installGuard } from '../../src/host/guard.ts';
 
-const { many = 0, ...spec } = JSON.parse(process.argv[2]!) as GuardSpec & { many?: number };
+const { many = 0, ...spec } = JSON.parse(process.argv[2]) as GuardSpec & { many?: number };
 const more = Array.from({ length: many }, (_, index) => ({
   ip: `10.${index >> 16}.${(index >> 8) & 255}.${index & 255}`,
   first: 1024,

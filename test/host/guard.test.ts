@@ -45,7 +45,7 @@ function tables(ns: string): string[] {
   return sh(`ip netns exec ${ns} nft list tables`)
     .split('\n')
     .filter((line) => line !== '')
-    .map((line) => line.split(' ')[2]!);
+    .map((line) => line.split(' ')[2]);
 }
 
 async function untilTables(ns: string, isWanted: (names: string[]) => boolean): Promise<string[]> {

@@ -4,7 +4,7 @@ import { type HostRequest, planHost } from '../../src/host/host.ts';
 import { assignAddresses, type MissingAddress, removeAddresses } from '../../src/host/host-addresses.ts';
 import { IoError } from '../../src/sys/io-error.ts';
 
-const { assign, missing, ...request } = JSON.parse(process.argv[2]!) as HostRequest & {
+const { assign, missing, ...request } = JSON.parse(process.argv[2]) as HostRequest & {
   assign?: boolean;
   missing?: MissingAddress[];
 };

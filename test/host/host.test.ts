@@ -41,8 +41,8 @@ test('two-arm: interfaces are found from the VIP and from the route to the real 
   ]);
   assert.deepEqual(found.mtuTowards, { '10.2.0.2': 1500 });
   assert.deepEqual(found.missing, []);
-  assert.match(found.ports[0]!.mac, /^([0-9a-f]{2}:){5}[0-9a-f]{2}$/);
-  assert.equal(found.ports[0]!.loopback, false);
+  assert.match(found.ports[0].mac, /^([0-9a-f]{2}:){5}[0-9a-f]{2}$/);
+  assert.equal(found.ports[0].loopback, false);
 });
 
 test('one-arm: one interface is both sides', async (t) => {
@@ -61,7 +61,7 @@ test('sidecar: a server in the same namespace is reached through the loopback in
   ]);
   assert.deepEqual(found.mtuTowards, { '127.0.0.1': 65536, '10.1.0.1': 65536 });
   assert.deepEqual(found.missing, [], '127.0.0.2 is local although no interface lists it');
-  assert.equal(found.ports[1]!.loopback, true);
+  assert.equal(found.ports[1].loopback, true);
 });
 
 test('a VIP on the loopback interface is received where its subnet is, else by the default route', async (t) => {
@@ -73,8 +73,8 @@ test('a VIP on the loopback interface is received where its subnet is, else by t
     ['eth8', 2],
   ]);
   const { troubles } = await plan(t, ns, { ...base, vips: ['192.0.2.7', '10.1.0.100'] });
-  assert.match(troubles[0]!.text, /which interface receives packets to the VIP 192\.0\.2\.7/);
-  assert.match(troubles[0]!.hint, /io\.wan.*eth8.*eth9/);
+  assert.match(troubles[0].text, /which interface receives packets to the VIP 192\.0\.2\.7/);
+  assert.match(troubles[0].hint, /io\.wan.*eth8.*eth9/);
   sh(`ip -n ${ns} route add default via 10.1.0.254`);
   assert.deepEqual(sides(await plan(t, ns, { ...base, vips: ['192.0.2.7'] })), [
     ['eth9', 1],
@@ -208,10 +208,10 @@ test('an IPv6 VIP is received where it is, else where its subnet is, else by the
   assert.deepEqual(await wanOf('fd00:1::8000:0:0:7'), ['eth9']);
   const [trouble] = (await plan(t, ns, { ...base, vips: ['fd00:1::7'] })).troubles;
   assert.match(
-    trouble!.text,
+    trouble.text,
     /which interface receives packets to the VIP fd00:1::7: .* no default route for IPv6/,
   );
-  assert.match(trouble!.hint, /io\.wan/);
+  assert.match(trouble.hint, /io\.wan/);
   sh(`ip -n ${ns} -6 route add default nexthop via fd00:1::8000:0:0:5 nexthop via fd00:1::8000:0:0:6`);
   assert.deepEqual(await wanOf('fd00:1::7'), ['eth9']);
 });
@@ -264,9 +264,9 @@ test('an IPv6 address that another host has is said to be', async (t) => {
   sh(`ip -n ${lb} address add fd00:1::100/64 dev wan0`);
   const request = { vips: ['fd00:1::100'], lips: ['fd00:2::1'], rips: ['fd00:2::2'] };
   const { troubles } = await plan(t, lb, request);
-  assert.equal(troubles[0]!.ip, 'fd00:1::100');
-  assert.match(troubles[0]!.text, /fd00:1::100 of wan0 is in use by another host/);
-  assert.match(troubles[0]!.hint, /ip address delete fd00:1::100 dev wan0/);
+  assert.equal(troubles[0].ip, 'fd00:1::100');
+  assert.match(troubles[0].text, /fd00:1::100 of wan0 is in use by another host/);
+  assert.match(troubles[0].hint, /ip address delete fd00:1::100 dev wan0/);
 });
 
 test('an IPv6 address on an interface with IPv6 turned off is an error that says how to turn it on', async (t) => {
@@ -289,8 +289,8 @@ test('IPv6 addresses on a kernel without IPv6 are in trouble, IPv4 ones are not'
     troubles.map(({ ip }) => ip),
     ['fd00:1::1'],
   );
-  assert.match(troubles[0]!.text, /names the IPv6 address fd00:1::1, but this kernel has no IPv6/);
-  assert.match(troubles[0]!.hint, /ipv6\.disable=1/);
+  assert.match(troubles[0].text, /names the IPv6 address fd00:1::1, but this kernel has no IPv6/);
+  assert.match(troubles[0].hint, /ipv6\.disable=1/);
 });
 
 test('real servers on this host are told apart', async (t) => {
@@ -405,7 +405,7 @@ test('a proxy at work keeps its interfaces, whatever became of them, and hears w
   run('link set lan0 down');
   run('link set wan0 address 02:00:00:00:01:01');
   const found = await plan(t, lb, { ...request, ports });
-  assert.deepEqual(found.ports, [{ ...ports[0]!, mac: '02:00:00:00:01:01' }, ports[1]]);
+  assert.deepEqual(found.ports, [{ ...ports[0], mac: '02:00:00:00:01:01' }, ports[1]]);
   assert.deepEqual(found.unreachable, {
     '10.2.0.2': 'no route to it',
     '10.9.0.2': 'the route to it leads over eth5, where nothing is captured until a restart',
@@ -420,7 +420,7 @@ test('a proxy at work keeps its interfaces, whatever became of them, and hears w
   run('address delete 10.1.0.1/24 dev eth5');
   run('link delete eth5');
   const { troubles, missing } = await plan(t, lb, { ...request, ports });
-  assert.match(troubles[0]!.text, /cannot tell which interface receives packets to the VIP 10\.1\.0\.1/);
+  assert.match(troubles[0].text, /cannot tell which interface receives packets to the VIP 10\.1\.0\.1/);
   assert.deepEqual(
     missing.map(({ ip, device }) => [ip, device]),
     [['10.1.0.1', 'wan0']],

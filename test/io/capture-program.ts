@@ -2,7 +2,7 @@
 import { openCapture } from '../../src/io/cap-package.ts';
 import { compileFilter } from '../../src/io/capture-program.ts';
 
-const { device, terms } = JSON.parse(process.argv[2]!) as { device: string; terms: number };
+const { device, terms } = JSON.parse(process.argv[2]) as { device: string; terms: number };
 const coarseText = Array.from(
   { length: terms },
   (_, index) => `(dst host 10.3.${index >> 8}.${index & 255} and udp dst port ${index + 1})`,

@@ -16,7 +16,7 @@ export interface FloodSpec {
 
 const BATCH = 64;
 const MMSGHDR_LEN = 64; // struct msghdr (56) and the length sent, padded
-const { ip, port, payloadLen, rate, durationMs, count = 0 } = JSON.parse(process.argv[2]!) as FloodSpec;
+const { ip, port, payloadLen, rate, durationMs, count = 0 } = JSON.parse(process.argv[2]) as FloodSpec;
 
 const NAME_ROOM = 32;
 const memory = Buffer.from(new ArrayBuffer(BATCH * MMSGHDR_LEN + NAME_ROOM + 16 + payloadLen + 8));

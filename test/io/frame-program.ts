@@ -5,7 +5,7 @@ import { bindSocket, check, if_nametoindex, socket } from '../../src/sys/libc.ts
 const AF_PACKET = 17;
 const SOCK_RAW = 3;
 
-const { device, frames } = JSON.parse(process.argv[2]!) as { device: string; frames: string[] };
+const { device, frames } = JSON.parse(process.argv[2]) as { device: string; frames: string[] };
 const fd = check(socket(AF_PACKET, SOCK_RAW, 0), 'socket');
 const address = Buffer.alloc(20); // struct sockaddr_ll: family, protocol, interface
 address.writeUInt16LE(AF_PACKET, 0);

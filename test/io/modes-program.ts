@@ -22,7 +22,7 @@ const VIP = '10.1.0.1';
 const LIP = '10.2.0.1';
 const UDP_DPORT_OFF = 20 + 2;
 
-const spec = JSON.parse(process.argv[2]!) as ModesSpec;
+const spec = JSON.parse(process.argv[2]) as ModesSpec;
 const { ports } = await planHost({ wan: 'wan0', lan: 'lan0', vips: [VIP], lips: [LIP], rips: ['10.2.0.2'] });
 const nowMs = () => performance.now() | 0;
 

@@ -31,7 +31,7 @@ for (const spec of [
     /** Sends some to both ports, and waits for those that come. */
     const sendAndExpect = async (expected: Record<number, number>) => {
       // First those that are to be missing.
-      const order = [OLD, NEW].sort((a, b) => expected[a]! - expected[b]!);
+      const order = [OLD, NEW].sort((a, b) => expected[a] - expected[b]);
       const before = new Map<number, number>();
       for (const port of order) before.set(port, await came(port));
       for (const port of order)
@@ -39,7 +39,7 @@ for (const spec of [
           `ip netns exec ${client} bash -c 'for i in {1..${COUNT}}; do echo > /dev/udp/10.1.0.1/${port}; done'`,
         );
       const arrived = async (port: number) => (await came(port)) - before.get(port)!;
-      for (const port of order) while ((await arrived(port)) < expected[port]!) await sleep(20);
+      for (const port of order) while ((await arrived(port)) < expected[port]) await sleep(20);
       await sleep(100); // for what should not
       assert.deepEqual({ [OLD]: await arrived(OLD), [NEW]: await arrived(NEW) }, expected);
     };
@@ -57,7 +57,7 @@ for (const spec of [
     if (spec.mode === 'ring') await sendAndExpect({ [OLD]: COUNT, [NEW]: COUNT });
     await tell('commit');
     await sendAndExpect({ [OLD]: 0, [NEW]: COUNT });
-    for (const ofWorker of await report()) assert.ok(ofWorker[NEW]! > 0, 'each worker gets some');
+    for (const ofWorker of await report()) assert.ok(ofWorker[NEW] > 0, 'each worker gets some');
     await program.stop();
   });
 }

@@ -152,7 +152,7 @@ export function startProgram(
       try {
         for (;;) {
           const index = lines.findIndex((line) => key in line);
-          if (index >= 0) return lines.splice(index, 1)[0]![key] as T;
+          if (index >= 0) return lines.splice(index, 1)[0][key] as T;
           assert.ok(!ended, `${file} ended with ${child.exitCode ?? child.signalCode}: ${complaint}`);
           assert.ok(!late, `${file} does not say ${key}: ${complaint}`);
           await new Promise<void>((resolve) => {

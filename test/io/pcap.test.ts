@@ -34,9 +34,9 @@ test('datagrams of every size pass both ways unchanged between two interfaces', 
   }
   const { counters, relayed } = await report(relay);
   assert.deepEqual(relayed, [sizes.length, sizes.length]);
-  assert.equal(counters[0]!.received, sizes.length);
-  assert.equal(counters[1]!.received, sizes.length);
-  assert.equal(counters[2]!.sent, 2 * sizes.length);
+  assert.equal(counters[0].received, sizes.length);
+  assert.equal(counters[1].received, sizes.length);
+  assert.equal(counters[2].sent, 2 * sizes.length);
   await relay.stop();
 });
 
@@ -75,8 +75,8 @@ test('datagrams over IPv6 pass both ways unchanged between two interfaces, besid
     ],
   );
   const all = sizes.length + 1;
-  const { received, foreign } = counters[0]!;
-  assert.deepEqual([received, foreign, counters[2]!.sent], [all, 0, 2 * all]);
+  const { received, foreign } = counters[0];
+  assert.deepEqual([received, foreign, counters[2].sent], [all, 0, 2 * all]);
   await relay.stop();
 });
 
@@ -101,7 +101,7 @@ test('IPv6 over the loopback interface is delivered once each way', async (t) =>
     assert.equal((await exchange(endpoint, 'fd00:9::2', pattern(size)))?.hex, pattern(size));
   }
   const { counters } = await report(relay);
-  assert.deepEqual([counters[0]!.received, counters[1]!.sent], [6, 6]);
+  assert.deepEqual([counters[0].received, counters[1].sent], [6, 6]);
   await relay.stop();
 });
 
@@ -137,8 +137,8 @@ test('one interface serves both sides, and the loopback interface delivers each 
     ports.map(({ name, side }) => [name, side]),
     [['lo', 3]],
   );
-  assert.equal(counters[0]!.received, 8);
-  assert.equal(counters[1]!.sent, 8);
+  assert.equal(counters[0].received, 8);
+  assert.equal(counters[1].sent, 8);
   await relay.stop();
 });
 
@@ -154,7 +154,7 @@ test('a flood keeps timers and the other direction alive, and every packet is co
     durationMs: 1_500,
   });
   const trickle = flood(t, server, { ip: LIP, port: 2000, payloadLen: 64, rate: 500, durationMs: 1_000 });
-  const middle = await reportOnce(relay, (r) => r.relayed[0]! > 2_000 && r.relayed[1]! > 50);
+  const middle = await reportOnce(relay, (r) => r.relayed[0] > 2_000 && r.relayed[1] > 50);
   assert.ok(middle.ticks > before.ticks);
   const [sent, answered] = await Promise.all([flooding, trickle]);
   // What the kernel and the backlog still hold is processed after the last packet was sent. On a busy machine the
@@ -162,15 +162,15 @@ test('a flood keeps timers and the other direction alive, and every packet is co
   const after = await reportOnce(
     relay,
     ({ counters: [wan], relayed }) =>
-      relayed[0] === wan!.received - wan!.lostBacklog && relayed[1] === answered,
+      relayed[0] === wan.received - wan.lostBacklog && relayed[1] === answered,
   );
-  const wan = after.counters[0]!;
+  const wan = after.counters[0];
   assert.ok(wan.lostKernel > 0, 'the flood is more than the relay can do');
   assert.ok(
     Math.abs(wan.received + wan.lostKernel - sent) <= sent / 100,
     `${sent} sent, ${JSON.stringify(wan)}`,
   );
-  assert.deepEqual(after.counters[1]!.lostKernel, 0);
+  assert.deepEqual(after.counters[1].lostKernel, 0);
   await relay.stop();
 });
 
@@ -185,9 +185,9 @@ test('timers run even when packets arrive faster than they can be fetched', asyn
     rate: 150_000,
     durationMs: 60_000, // until two looks at it fell into it, also on a busy machine
   });
-  const during = await reportOnce(relay, (r) => r.counters[0]!.lostBacklog > 0);
+  const during = await reportOnce(relay, (r) => r.counters[0].lostBacklog > 0);
   assert.ok(during.ticks > before.ticks);
-  await reportOnce(relay, (r) => r.counters[0]!.lostBacklog > during.counters[0]!.lostBacklog);
+  await reportOnce(relay, (r) => r.counters[0].lostBacklog > during.counters[0].lostBacklog);
   flooding.child.kill('SIGKILL');
   await once(flooding.child, 'close');
   const after = await report(relay);
@@ -199,7 +199,7 @@ test('timers run even when packets arrive faster than they can be fetched', asyn
     durationMs: 60_000,
     count: 10,
   });
-  await reportOnce(relay, (r) => r.counters[0]!.received >= after.counters[0]!.received + 10);
+  await reportOnce(relay, (r) => r.counters[0].received >= after.counters[0].received + 10);
   await relay.stop();
 });
 
@@ -225,12 +225,12 @@ test('an interface that goes down is reported, and captures again once it is up'
   const endpoint = await startEndpoint(t, client, { ip: CIP });
   sh(`ip -n ${lb} link set wan0 down`);
   const { failures } = await reportOnce(relay, (r) => r.failures.length > 0);
-  assert.match(failures[0]!, /interface wan0 went down/);
+  assert.match(failures[0], /interface wan0 went down/);
   sh(`ip -n ${lb} link set wan0 up`);
   assert.equal((await exchange(endpoint, VIP, 'aabb'))?.hex, 'aabb');
   sh(`ip -n ${lb} link delete wan0`);
   const after = await reportOnce(relay, (r) => r.failures.length > 1);
-  assert.match(after.failures[1]!, /interface wan0 was removed/);
+  assert.match(after.failures[1], /interface wan0 was removed/);
   await relay.stop();
 });
 
@@ -247,8 +247,8 @@ test('what cannot be sent is counted by its reason and does not stop the relay',
   endpoint.write({ send: { hex: pattern(1400), ip: VIP, port: VPORT } });
   endpoint.write({ send: { hex: pattern(14), ip: '10.1.0.77', port: VPORT } });
   endpoint.write({ send: { hex: pattern(14), ip: VIP, port: VPORT } });
-  const { counters } = await reportOnce(relay, (r) => r.counters[0]!.received === 3);
-  const { sent, sendTooBig, sendUnreachable, sendError, sendNoBuffer } = counters[2]!;
+  const { counters } = await reportOnce(relay, (r) => r.counters[0].received === 3);
+  const { sent, sendTooBig, sendUnreachable, sendError, sendNoBuffer } = counters[2];
   assert.deepEqual([sent, sendTooBig, sendUnreachable, sendError, sendNoBuffer], [1, 1, 1, 0, 0]);
   await relay.stop();
 });
@@ -259,13 +259,13 @@ test('a VLAN-tagged packet is counted as foreign', async (t) => {
   const { ports } = await report(relay);
   const [tag, ethertype] = ['81000005', '0800'];
   const packet = `4500001d00004000401124cc0a0100020a01000103e8177000090000${'aa'.padEnd(36, '0')}`;
-  const link = `${ports[0]!.mac.replaceAll(':', '')}020000000002`;
+  const link = `${ports[0].mac.replaceAll(':', '')}020000000002`;
   await startProgram(t, client, 'io/frame-program.ts', {
     device: 'c0',
     frames: [link + tag + ethertype + packet, link + ethertype + packet],
   }).stop();
-  const { counters, captured } = await reportOnce(relay, (r) => r.counters[0]!.received === 2);
-  assert.equal(counters[0]!.foreign, 1);
+  const { counters, captured } = await reportOnce(relay, (r) => r.counters[0].received === 2);
+  assert.equal(counters[0].foreign, 1);
   assert.equal(captured.length, 1);
   await relay.stop();
 });
@@ -290,7 +290,7 @@ test('packets of both families are taken from a tunnel, which has no link header
   sh(`ip netns exec ${lb} python3 -c '${write}' ${ipv4} ${ipv6}`);
   const { captured, counters } = await reportOnce(relay, (r) => r.captured.length === 2);
   assert.deepEqual(captured, [ipv4, ipv6]);
-  assert.equal(counters[0]!.foreign, 0);
+  assert.equal(counters[0].foreign, 0);
   await relay.stop();
 });
 

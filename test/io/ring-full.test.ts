@@ -88,8 +88,8 @@ test('what a full device does not take is counted, and it is used again once the
   const { client, tap, relay, endpoint } = await startFork(t);
   const count = 1000;
   await flood(t, client, { ...BURST, ip: FULL_VIP, count });
-  const full = await reportOnce(relay, ({ counters }) => counters[0]!.received === count);
-  assert.deepEqual([full.counters[2]!.sent, full.counters[2]!.sendNoBuffer], [QUEUE, count - QUEUE]);
+  const full = await reportOnce(relay, ({ counters }) => counters[0].received === count);
+  assert.deepEqual([full.counters[2].sent, full.counters[2].sendNoBuffer], [QUEUE, count - QUEUE]);
   assert.equal(full.relayed[0], count);
 
   await assertPass(endpoint, VIP, [64, 1400]);
@@ -103,8 +103,8 @@ test('what a full device does not take is counted, and it is used again once the
   assert.equal(await tap.readUntil('aaaa01'), QUEUE);
   await send('aaaa02');
   assert.equal(await tap.readUntil('aaaa02'), 1);
-  const { counters } = await reportOnce(relay, (r) => r.counters[2]!.sent === QUEUE + 6);
-  assert.equal(counters[2]!.sendNoBuffer, count - QUEUE);
+  const { counters } = await reportOnce(relay, (r) => r.counters[2].sent === QUEUE + 6);
+  assert.equal(counters[2].sendNoBuffer, count - QUEUE);
   await relay.stop();
 });
 
@@ -113,13 +113,13 @@ test('a full device keeps no packets of others waiting', async (t) => {
   const sent = await Promise.all(
     [FULL_VIP, VIP].map((ip) => flood(t, client, { ...BURST, ip, rate: 1000, durationMs: 4_000 })),
   );
-  const all = sent[0]! + sent[1]!;
+  const all = sent[0] + sent[1];
   const { counters } = await reportOnce(
     relay,
-    ({ counters: [wan] }) => wan!.received + wan!.lostKernel === all,
+    ({ counters: [wan] }) => wan.received + wan.lostKernel === all,
   );
-  assert.equal(counters[0]!.lostKernel, 0);
-  assert.equal(counters[2]!.sendNoBuffer, sent[0]! - QUEUE);
+  assert.equal(counters[0].lostKernel, 0);
+  assert.equal(counters[2].sendNoBuffer, sent[0] - QUEUE);
   await relay.stop();
 });
 
@@ -135,9 +135,9 @@ test('a burst of more than a device takes at once waits until it takes the rest'
     await flood(t, client, { ...BURST, ip: FULL_VIP, count });
     const after = await reportOnce(
       relay,
-      (r) => r.counters[0]!.received === before.counters[0]!.received + count,
+      (r) => r.counters[0].received === before.counters[0].received + count,
     );
-    lost.push(after.counters[2]!.sendNoBuffer - before.counters[2]!.sendNoBuffer);
+    lost.push(after.counters[2].sendNoBuffer - before.counters[2].sendNoBuffer);
   }
   await relay.stop();
 });

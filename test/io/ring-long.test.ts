@@ -47,9 +47,9 @@ test('packets larger than a frame come whole through the queue of the socket, in
   // They wait while the relay is busy: more than a socket's queue holds by default.
   await flood(t, client, { ...BURST, payloadLen: 60_000, count: 40 });
   await flood(t, client, { ...BURST, payloadLen: 64, count: 10 });
-  const after = await reportOnce(relay, (r) => r.counters[0]!.received === before.counters[0]!.received + 50);
-  assert.equal(after.relayed[0]! - before.relayed[0]!, 50);
-  assert.equal(after.counters[0]!.lostBacklog, 0);
+  const after = await reportOnce(relay, (r) => r.counters[0].received === before.counters[0].received + 50);
+  assert.equal(after.relayed[0] - before.relayed[0], 50);
+  assert.equal(after.counters[0].lostBacklog, 0);
   const isWhole = (packet: string) => packet.length === 2 * Number.parseInt(packet.slice(4, 8), 16);
   assert.deepEqual(
     after.captured.filter((packet) => !isWhole(packet)).map((packet) => packet.length / 2),
@@ -104,17 +104,17 @@ test('a long VLAN-tagged packet is counted as foreign, and is not taken for the 
   const length = 5000;
   const headers = `4500${hex16(length)}00004000401100000a0100020a01000103e81770${hex16(length - 20)}0000`;
   const packet = headers + 'ee'.repeat(length - 28);
-  const link = `${ports[0]!.mac.replaceAll(':', '')}020000000002`;
+  const link = `${ports[0].mac.replaceAll(':', '')}020000000002`;
   await startProgram(t, client, 'io/frame-program.ts', {
     device: 'c0',
     frames: [`${link}810000050800${packet}`],
   }).stop();
-  await reportOnce(relay, (r) => r.counters[0]!.foreign === 1);
+  await reportOnce(relay, (r) => r.counters[0].foreign === 1);
   await assertIdle(relay);
   await assertPass(endpoint, VIP, [3000, 5000]);
   const { captured, counters } = await report(relay);
   assert.ok(captured.every((each) => !each.endsWith('eeee')));
-  assert.deepEqual([counters[0]!.received, counters[0]!.lostBacklog], [3, 0]);
+  assert.deepEqual([counters[0].received, counters[0].lostBacklog], [3, 0]);
   await relay.stop();
 });
 
@@ -122,8 +122,8 @@ test('long packets that wait while their interface goes down are relayed, and th
   const { lb, client, relay, endpoint } = await startWalk(t, { ...RING, burdenUs: 50_000 }, MTU);
   await flood(t, client, { ...BURST, payloadLen: 60_000, count: 40 });
   sh(`ip -n ${lb} link set wan0 down && ip -n ${lb} link set wan0 up`);
-  const { counters, relayed } = await reportOnce(relay, (r) => r.counters[0]!.received === 40);
-  assert.deepEqual([relayed[0], counters[0]!.lostBacklog], [40, 0]);
+  const { counters, relayed } = await reportOnce(relay, (r) => r.counters[0].received === 40);
+  assert.deepEqual([relayed[0], counters[0].lostBacklog], [40, 0]);
   await reportOnce(relay, ({ failures }) => failures.some((each) => /interface wan0 went down/.test(each)));
   await assertIdle(relay);
   await assertPass(endpoint, VIP, [5000]);
@@ -134,10 +134,10 @@ test('long packets for which the queue has no room are counted as lost, and none
   const { client, relay } = await startWalk(t, { ...RING, burdenUs: 5000 }, MTU);
   const count = 800;
   await flood(t, client, { ...BURST, payloadLen: 60_000, count });
-  const { counters, relayed } = await reportOnce(relay, (r) => r.counters[0]!.received === count);
-  const { lostBacklog } = counters[0]!;
+  const { counters, relayed } = await reportOnce(relay, (r) => r.counters[0].received === count);
+  const { lostBacklog } = counters[0];
   assert.ok(lostBacklog > 0);
-  assert.equal(relayed[0]! + lostBacklog, count);
+  assert.equal(relayed[0] + lostBacklog, count);
   await relay.stop();
 });
 
@@ -171,7 +171,7 @@ for (const packets of [1, 5]) {
     await assertIdle(relay);
     await assertPass(endpoint, VIP, [3000, 5000]);
     const { counters } = await report(relay);
-    assert.deepEqual([counters[0]!.received, counters[0]!.lostBacklog], [packets + 2, 1]);
+    assert.deepEqual([counters[0].received, counters[0].lostBacklog], [packets + 2, 1]);
     await relay.stop();
   });
 }

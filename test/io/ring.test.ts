@@ -41,10 +41,10 @@ test('datagrams of every size and both families pass both ways unchanged between
   const { counters, relayed, captured } = await report(relay);
   const all = 2 * sizes.length + 2;
   assert.deepEqual(relayed, [all, all]);
-  assert.deepEqual([counters[0]!.received, counters[1]!.received, counters[2]!.sent], [all, all, 2 * all]);
-  assert.deepEqual([counters[0]!.foreign, counters[0]!.lostBacklog, counters[0]!.lostKernel], [0, 0, 0]);
+  assert.deepEqual([counters[0].received, counters[1].received, counters[2].sent], [all, all, 2 * all]);
+  assert.deepEqual([counters[0].foreign, counters[0].lostBacklog, counters[0].lostKernel], [0, 0, 0]);
   // The sender leaves the sum to its device, which is none: only the pseudo-header's is there.
-  const unfinished = Number.parseInt(captured[0]!.slice(52, 56), 16);
+  const unfinished = Number.parseInt(captured[0].slice(52, 56), 16);
   assert.equal(unfinished, pseudoHeaderSum(CIP, VIP, 8));
   await relay.stop();
 });
@@ -72,13 +72,13 @@ test('a VLAN-tagged packet is counted as foreign, one that has only a priority i
   const { ports } = await report(relay);
   const [tag, priority, ethertype] = ['81000005', '8100e000', '0800'];
   const packet = `4500001d00004000401124cc0a0100020a01000103e8177000090000${'aa'.padEnd(36, '0')}`;
-  const link = `${ports[0]!.mac.replaceAll(':', '')}020000000002`;
+  const link = `${ports[0].mac.replaceAll(':', '')}020000000002`;
   await startProgram(t, client, 'io/frame-program.ts', {
     device: 'c0',
     frames: [tag, priority, ''].map((before) => link + before + ethertype + packet),
   }).stop();
-  const { counters, captured } = await reportOnce(relay, (r) => r.counters[0]!.received === 3);
-  assert.deepEqual([counters[0]!.foreign, captured.length], [1, 2]);
+  const { counters, captured } = await reportOnce(relay, (r) => r.counters[0].received === 3);
+  assert.deepEqual([counters[0].foreign, captured.length], [1, 2]);
   await relay.stop();
 });
 
@@ -87,14 +87,14 @@ test('when the ring is full what is lost is counted, timers run, and it goes on 
   const before = await report(relay);
   const spec = { ip: VIP, port: VPORT, payloadLen: 64, rate: 150_000, durationMs: 1_000 };
   const flooding = flood(t, client, spec);
-  const during = await reportOnce(relay, (r) => r.counters[0]!.lostKernel > 0);
+  const during = await reportOnce(relay, (r) => r.counters[0].lostKernel > 0);
   assert.ok(during.ticks > before.ticks);
   const sent = await flooding;
   const after = await reportOnce(relay, ({ counters: [wan, lan], relayed }) => {
-    const isAllThere = wan!.received + wan!.lostKernel >= 0.99 * sent;
-    return isAllThere && relayed[0] === wan!.received && lan!.received > 0;
+    const isAllThere = wan.received + wan.lostKernel >= 0.99 * sent;
+    return isAllThere && relayed[0] === wan.received && lan.received > 0;
   });
-  const { received, lostKernel } = after.counters[0]!;
+  const { received, lostKernel } = after.counters[0];
   assert.ok(
     Math.abs(received + lostKernel - sent) <= sent / 100,
     `${sent} sent, ${received} + ${lostKernel}`,
@@ -110,12 +110,12 @@ test('an interface that goes down is reported, and receives again once it is up;
   const { lb, relay, endpoint } = await startWalk(t);
   sh(`ip -n ${lb} link set wan0 down`);
   const { failures } = await reportOnce(relay, (r) => r.failures.length > 0);
-  assert.match(failures[0]!, /interface wan0 went down/);
+  assert.match(failures[0], /interface wan0 went down/);
   sh(`ip -n ${lb} link set wan0 up`);
   await assertPass(endpoint, VIP, [2]);
   sh(`ip -n ${lb} link delete wan0`);
   const after = await reportOnce(relay, (r) => r.failures.length > 1);
-  assert.match(after.failures[1]!, /interface wan0 was removed/);
+  assert.match(after.failures[1], /interface wan0 was removed/);
   await relay.stop();
 });
 
@@ -129,7 +129,7 @@ test('packets to a neighbor that is not resolved go through the IP layer, none i
       relay,
       (r) => r.relayed[0] === 20 * round && r.relayed[1] === 20 * round,
     );
-    assert.ok(counters[2]!.sentByIp >= round);
+    assert.ok(counters[2].sentByIp >= round);
   }
   // Netfilter sees what goes through the IP layer.
   const table = `table ip watch {
@@ -159,10 +159,10 @@ test('a route that only the IP layer can follow is told, and what goes there is 
   await sleep(1_000);
   await assertPass(endpoint, VIP, [4, 5, 6, 7]);
   const { counters, failures } = await report(relay);
-  const since = (name: 'sent' | 'sentByIp') => counters[2]![name] - before.counters[2]![name];
+  const since = (name: 'sent' | 'sentByIp') => counters[2][name] - before.counters[2][name];
   assert.deepEqual([since('sent'), since('sentByIp')], [8, 8]);
   assert.equal(failures.length, 1);
-  assert.match(failures[0]!, /have an encapsulation/);
+  assert.match(failures[0], /have an encapsulation/);
   await relay.stop();
 });
 
@@ -201,9 +201,9 @@ test('another gateway takes effect', async (t) => {
     server.write({ receive: { timeoutMs: 5_000 } });
     assert.equal((await server.next<ReceivedDatagram | null>('answer'))?.hex, hex);
   };
-  for (const hex of ['aa01', 'aa02', 'aa03']) await arrives(servers[0]!, hex);
+  for (const hex of ['aa01', 'aa02', 'aa03']) await arrives(servers[0], hex);
   sh(`ip -n ${row.lb} route replace ${rip} via 10.3.0.2`);
-  for (const hex of ['bb01', 'bb02', 'bb03']) await arrives(servers[1]!, hex);
+  for (const hex of ['bb01', 'bb02', 'bb03']) await arrives(servers[1], hex);
   await relay.stop();
 });
 
@@ -234,7 +234,7 @@ print(packet[24:])
   assert.equal(left, '0a020001' + '0a090002' + '03e8177000090000aa');
   const { captured, counters } = await reportOnce(relay, (r) => r.captured.length === 2);
   assert.deepEqual([...captured].sort(), [ipv4, ipv6]);
-  assert.equal(counters[0]!.foreign, 0);
+  assert.equal(counters[0].foreign, 0);
   await relay.stop();
 });
 
@@ -266,10 +266,10 @@ for (const known of [false, true]) {
     }
     const { counters } = await report(relay);
     const LO_KNOWN = 2;
-    const received = counters[0]!.received + counters[LO_KNOWN]!.received;
-    assert.deepEqual([received, counters[1]!.sent], [4 * sizes.length, 4 * sizes.length]);
+    const received = counters[0].received + counters[LO_KNOWN].received;
+    assert.deepEqual([received, counters[1].sent], [4 * sizes.length, 4 * sizes.length]);
     assert.equal(
-      counters[LO_KNOWN]!.received,
+      counters[LO_KNOWN].received,
       known ? 4 * sizes.length - 4 : 0,
       'each source is a stranger once',
     );
@@ -306,8 +306,8 @@ for (const known of [false, true]) {
       const { counters, relayed } = await reportOnce(relay, (r) => ofWan(r, 'received') === sent);
       const [lost, judged] = [ofWan({ counters }, 'lostBacklog'), ofWan({ counters }, 'judged')];
       assert.equal(judged + lost, sent, 'judged or counted as lost');
-      assert.equal(relayed[0]! + round, judged, 'of each round one was given to what failed at it');
-      assert.ok(!known || counters[WAN_KNOWN]!.received > 0, 'some came by the other ring');
+      assert.equal(relayed[0] + round, judged, 'of each round one was given to what failed at it');
+      assert.ok(!known || counters[WAN_KNOWN].received > 0, 'some came by the other ring');
     }
     const { failures } = await report(relay);
     assert.deepEqual(failures, Array(rounds).fill('failed on purpose'));
@@ -326,8 +326,8 @@ test('a successor of one that ended between counting its frames and giving them 
   const burst = { ip: VIP, port: VPORT, payloadLen: 64, rate: 0, durationMs: 60_000, count: 200 };
   for (let round = 1; round <= 8; round++) {
     await flood(t, client, burst);
-    const { counters, relayed } = await reportOnce(relay, (r) => r.counters[0]!.received === 200 * round);
-    assert.deepEqual([relayed[0], counters[0]!.lostBacklog, counters[0]!.lostKernel], [200 * round, 0, 0]);
+    const { counters, relayed } = await reportOnce(relay, (r) => r.counters[0].received === 200 * round);
+    assert.deepEqual([relayed[0], counters[0].lostBacklog, counters[0].lostKernel], [200 * round, 0, 0]);
   }
   assert.ok((await report(relay)).failures.length >= 8);
   await relay.stop();

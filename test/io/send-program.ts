@@ -7,7 +7,7 @@ import { NextHops } from '../../src/route/next-hop.ts';
 import { openRawSocket } from '../../src/sys/raw-socket.ts';
 import { Frame } from '../../src/wire/frame.ts';
 
-const { packets } = JSON.parse(process.argv[2]!) as { packets: string[] };
+const { packets } = JSON.parse(process.argv[2]) as { packets: string[] };
 const hops = new NextHops({ nowMs: 0 });
 const sender = new RawSender(openRawSocket, hops, new Float64Array(IO_COUNTERS.length), 0);
 const sent = packets.map((hex) => sender.send(new Frame(Buffer.from(hex, 'hex')), 0, hex.length / 2, 0));

@@ -7,12 +7,12 @@ import { NextHops } from '../../src/route/next-hop.ts';
 import { openRawSocket } from '../../src/sys/raw-socket.ts';
 import { Frame } from '../../src/wire/frame.ts';
 
-const { packets } = JSON.parse(process.argv[2]!) as { packets: string[] };
+const { packets } = JSON.parse(process.argv[2]) as { packets: string[] };
 const counters = new Float64Array(IO_COUNTERS.length);
 const sent: number[] = [];
 const hops = new NextHops({ nowMs: 0 });
 const raw = new RawSender(openRawSocket, hops, counters, 0);
-const sender = new RingSender(hops, raw, 1 << 20, counters, 0, () => sent.push(counters[IO_COLUMN.sent]!));
+const sender = new RingSender(hops, raw, 1 << 20, counters, 0, () => sent.push(counters[IO_COLUMN.sent]));
 sender.startPacket(0);
 const sendings = packets.map((hex) => sender.send(new Frame(Buffer.from(hex, 'hex')), 0, hex.length / 2));
 sender.flush();

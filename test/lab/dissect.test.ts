@@ -31,7 +31,7 @@ for (const { name, form, client, virtual, lport, carriage, bytes } of GOLDEN) {
     const datagram = dissect(bytes)!;
     const ack = encapsulateAck({ ...datagram, uoa: datagram.uoa! });
     // Back in a packet: the header of the one that it answers, addresses exchanged.
-    const isIpv6 = bytes[0]! >>> 4 === 6;
+    const isIpv6 = bytes[0] >>> 4 === 6;
     const [src, dst, len] = isIpv6 ? [8, 24, 16] : [12, 16, 4];
     const packet = Uint8Array.from([...bytes.subarray(0, isIpv6 ? 40 : 20), ...ack]);
     packet.copyWithin(dst, src, src + len);

@@ -20,7 +20,7 @@ interface Run {
 
 function startLab(t: TestContext, ...options: string[]): Run {
   const [node, ...rest] = nodeArgv(MAIN, 'lab', ...options);
-  const child = spawn(node!, rest, { stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn(node, rest, { stdio: ['ignore', 'pipe', 'pipe'] });
   t.after(() => child.kill('SIGTERM'));
   let output = '';
   for (const stream of [child.stdout, child.stderr]) {

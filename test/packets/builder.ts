@@ -62,7 +62,7 @@ export function ipv4(fields: Ipv4Fields, protocol: number, data: Uint8Array): Ui
     options,
   );
   const packet = withHeaderChecksum(concat(header, data), header.length);
-  if (fields.ipChecksum === 'bad') packet.set([packet[10]! ^ 1, packet[11]! ^ 1], 10);
+  if (fields.ipChecksum === 'bad') packet.set([packet[10] ^ 1, packet[11] ^ 1], 10);
   return packet;
 }
 

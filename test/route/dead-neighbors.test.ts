@@ -91,7 +91,7 @@ for (const { name: way, isRing, hasRule } of WAYS) {
         // A capture that is full would lose the living session's packets, too.
         await reportOnce(relay, ({ counters }) => {
           const [wan, lan] = counters;
-          return wan!.received + lan!.received + wan!.lostKernel >= handed;
+          return wan.received + lan.received + wan.lostKernel >= handed;
         });
         // The living session's neighbor must be asked now and then, too.
         sh(`ip -n ${lb} neighbor delete ${rip} dev lan0`);
@@ -100,11 +100,11 @@ for (const { name: way, isRing, hasRule } of WAYS) {
       }
       const { counters } = await report(relay);
       const living = handed - dead.length * PACKETS;
-      const sum = SENT.reduce((sum, column) => sum + counters[2]![column], 0);
-      const received = counters[0]!.received + counters[1]!.received;
+      const sum = SENT.reduce((sum, column) => sum + counters[2][column], 0);
+      const received = counters[0].received + counters[1].received;
       assert.equal(sum, received, 'each is sent or counted');
-      assert.equal(counters[2]!.sendNoBuffer, 0);
-      const { sent, sendUnresolved } = counters[2]!;
+      assert.equal(counters[2].sendNoBuffer, 0);
+      const { sent, sendUnresolved } = counters[2];
       assert.ok(sent <= living + 4 * DEAD * ROOM, `${sent} of ${handed}`);
       assert.ok(sendUnresolved > 0);
       await relay.stop();
@@ -115,7 +115,7 @@ for (const { name: way, isRing, hasRule } of WAYS) {
 /** Of 100 packets to the address, or to the addresses in turn, how many the kernel gets. */
 async function admitted({ program }: Finder, ...addresses: string[]): Promise<number> {
   const send = Array.from({ length: 100 }, (_, n) => {
-    const dst = addresses[n % addresses.length]!;
+    const dst = addresses[n % addresses.length];
     const packetOf = dst.includes(':') ? udp6 : udp4;
     const src = dst.includes(':') ? 'fd00:1::1' : '10.1.0.1';
     return Buffer.from(packetOf({ src, dst, sport: 5001, dport: 6000 })).toString('hex');
@@ -140,7 +140,7 @@ for (const hasRule of [false, true])
       ['this host', '10.1.0.1', 'fd00:1::1'],
       ['without Ethernet', '10.8.0.2', 'fd00:8::2'],
     ])
-      for (const ip of [ipv4!, ipv6!]) assert.equal(await admitted(finder, ip), 100, `${what}: ${ip}`);
+      for (const ip of [ipv4, ipv6]) assert.equal(await admitted(finder, ip), 100, `${what}: ${ip}`);
     for (const ip of ['10.1.0.77', 'fd00:1::77']) assert.equal(await admitted(finder, ip), ROOM, ip);
     // What waits for a gateway is one budget, whoever is behind it.
     for (const ips of [

@@ -30,7 +30,7 @@ export async function forgePathMtu(t: Cleanup, lie: Lie): Promise<void> {
     : icmp4({ ...error, type: 3, code: 4, body: icmp4({ ...ping, df: true, body: new Uint8Array(520) }) });
   const { address } = (
     JSON.parse(sh(`ip -n ${host} -j link show ${hostDevice}`)) as { address: string }[]
-  )[0]!;
+  )[0];
   const link = `${address.replaceAll(':', '')}020000000099${isIpv6 ? '86dd' : '0800'}`;
   const frames = [link + Buffer.from(packet).toString('hex')];
   await startProgram(t, ns, 'io/frame-program.ts', { device, frames }).next('done');

@@ -30,7 +30,7 @@ function randomPrefix(next: (below: number) => number): Prefix {
   const base = isV4 ? [203, next(2)] : [0x20, 0x01, 0x0d, next(2)];
   const rest = Array.from(
     { length: (isV4 ? 4 : 16) - base.length },
-    () => [0, 1, 128, 129, 255, next(256)][next(6)]!,
+    () => [0, 1, 128, 129, 255, next(256)][next(6)],
   );
   const shortest = 8 * base.length - 4;
   const bits = [...base, ...rest];
@@ -39,7 +39,7 @@ function randomPrefix(next: (below: number) => number): Prefix {
 
 function text(bits: readonly number[]): string {
   if (bits.length === 4) return bits.join('.');
-  return Array.from({ length: 8 }, (_, i) => ((bits[2 * i]! << 8) | bits[2 * i + 1]!).toString(16)).join(':');
+  return Array.from({ length: 8 }, (_, i) => ((bits[2 * i] << 8) | bits[2 * i + 1]).toString(16)).join(':');
 }
 
 function prefixText({ bits, length }: Prefix): string {
@@ -53,7 +53,7 @@ function near({ bits, length }: Prefix, next: (below: number) => number): string
     const fixed = 0xff & (0xff00 >> Math.min(8, Math.max(0, length - 8 * i)));
     return (byte & fixed) | (next(256) & ~fixed & 0xff);
   });
-  if (next(4) === 0) inside[bits.length - 1 - next(2)]! ^= 1 << next(8);
+  if (next(4) === 0) inside[bits.length - 1 - next(2)] ^= 1 << next(8);
   return text(inside);
 }
 
@@ -63,7 +63,7 @@ function randomRoute(prefix: Prefix, next: (below: number) => number): string {
   const kind = next(12);
   if (kind === 0)
     return `${family} route WHAT ${['blackhole', 'unreachable', 'prohibit', 'throw'][next(4)]} ${tail}`;
-  const network = NETWORKS[next(3)]!;
+  const network = NETWORKS[next(3)];
   if (kind === 1) return `${family} route WHAT ${tail} dev e${network}`;
   const gateway = prefix.isV4 ? `10.${network}.0.` : `fd00:${network}::`;
   return `${family} route WHAT ${tail} via ${gateway}${HOSTS[next(3)]} dev e${network}`;
@@ -97,7 +97,7 @@ function kernelMacs(ns: string, addresses: readonly string[]): string[] {
   let row = 0;
   return addresses.map((address, index) => {
     if (failed.has(index + 1)) return '';
-    const route = rows[row++]![0]!;
+    const route = rows[row++][0];
     if (route.error !== undefined || (route.type ?? 'unicast') !== 'unicast') return '';
     return neighbors.get(`${route.gateway ?? route.via?.host ?? address} ${route.dev}`) ?? '';
   });
@@ -124,7 +124,7 @@ test('the next hop in a random table is the one that the kernel takes', async (t
   inFamily('add', routes.slice(0, 200));
   const finder = await startFinder(t, ns);
   const compare = async (when: string) => {
-    const addresses = Array.from({ length: 600 }, () => near(prefixes[next(prefixes.length)]!, next));
+    const addresses = Array.from({ length: 600 }, () => near(prefixes[next(prefixes.length)], next));
     addresses.push('10.1.0.2', '10.3.0.4', 'fd00:2::3', '10.1.0.1', '192.0.2.1');
     const expected = kernelMacs(ns, addresses);
     const found = await finder.macs(...addresses);
@@ -176,7 +176,7 @@ test('among 100,000 routes the kernel is asked, and they are followed as they ar
     ['delete', ''],
   ] as const) {
     sh(`ip -n ${ns} route ${what} 20.0.0.0/15 via 10.1.0.4`);
-    assert.deepEqual(await finder.macs(probe[0]!, probe[2]!), [macOf(1, 2), mac], what);
+    assert.deepEqual(await finder.macs(probe[0], probe[2]), [macOf(1, 2), mac], what);
   }
   command('add', 50_000, 100_000, 3);
   assert.deepEqual(await finder.macs(...probe), [macOf(1, 2), macOf(1, 2), macOf(1, 3), macOf(1, 3), '']);

@@ -49,7 +49,7 @@ const ENOUGH_UPDATES = 2_000;
 /** After so many milliseconds a change counts. */
 const GATHERED_MS = 200;
 const ETHERTYPE = 0x86dd;
-const options = JSON.parse(process.argv[2]!) as { maxPrefixes?: number; ports?: string[] };
+const options = JSON.parse(process.argv[2]) as { maxPrefixes?: number; ports?: string[] };
 const told: string[] = [];
 let asked = 0;
 const { askTable } = RouteQuery.prototype;

@@ -163,7 +163,7 @@ test('a route with an encapsulation is left to the IP layer, and the operator to
   assert.deepEqual(await finder.macs('192.0.2.9', '192.0.2.10'), ['', '']);
   const told = await finder.told();
   assert.equal(told.length, 1);
-  assert.match(told[0]!, /routes that have an encapsulation go through the kernel's IP layer/);
+  assert.match(told[0], /routes that have an encapsulation go through the kernel's IP layer/);
   sh(`ip -n ${ns} route delete 192.0.2.0/24`);
   assert.deepEqual(await finder.macs('192.0.2.9'), [macOf(1, 2)]);
   await finder.program.stop();
@@ -414,15 +414,15 @@ test('a neighbor in use is left to the IP layer once every five seconds, a perma
   const [reachable, stale, fixed] = ['10.1.0.2', '10.1.0.3', '10.1.0.4'];
   const known = async (laterMs: number, address: string) =>
     (await finder.find([address, address, address], laterMs)).map((hop) => hop !== null);
-  assert.deepEqual(await known(0, reachable!), [true, true, true]);
-  assert.deepEqual(await known(0, stale!), [false, true, true]);
-  assert.deepEqual(await known(0, fixed!), [true, true, true]);
-  assert.deepEqual(await known(4_999, reachable!), [true, true, true]);
-  assert.deepEqual(await known(0, stale!), [true, true, true]);
-  assert.deepEqual(await known(1, reachable!), [false, true, true]);
-  assert.deepEqual(await known(0, stale!), [false, true, true]);
-  assert.deepEqual(await known(1_000_000, fixed!), [true, true, true]);
-  assert.deepEqual(await known(2 ** 31, reachable!), [false, true, true], 'also when the clock went round');
+  assert.deepEqual(await known(0, reachable), [true, true, true]);
+  assert.deepEqual(await known(0, stale), [false, true, true]);
+  assert.deepEqual(await known(0, fixed), [true, true, true]);
+  assert.deepEqual(await known(4_999, reachable), [true, true, true]);
+  assert.deepEqual(await known(0, stale), [true, true, true]);
+  assert.deepEqual(await known(1, reachable), [false, true, true]);
+  assert.deepEqual(await known(0, stale), [false, true, true]);
+  assert.deepEqual(await known(1_000_000, fixed), [true, true, true]);
+  assert.deepEqual(await known(2 ** 31, reachable), [false, true, true], 'also when the clock went round');
   await finder.program.stop();
 });
 

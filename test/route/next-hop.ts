@@ -38,7 +38,7 @@ export function addNeighbor(ns: string, network: number, host: number, state = '
 }
 
 export function deviceIndex(ns: string, device: string): number {
-  return (JSON.parse(sh(`ip -n ${ns} -j link show ${device}`)) as { ifindex: number }[])[0]!.ifindex;
+  return (JSON.parse(sh(`ip -n ${ns} -j link show ${device}`)) as { ifindex: number }[])[0].ifindex;
 }
 
 /** After so many lookups of one address its hop is remembered. */
@@ -126,7 +126,7 @@ export function watchIpLayer(ns: string, { program }: Finder, destinations: read
       if (seen.every((count) => count === 0)) return '';
       const way = seen.indexOf(sources.length);
       if (way < 0) throw new Error(`packets to ${dst} went different ways: ${seen.join(', ')}`);
-      return macOf(networks[way]!, 2);
+      return macOf(networks[way], 2);
     },
   };
 }

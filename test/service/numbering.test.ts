@@ -10,7 +10,7 @@ const [LIP1, LIP2, LIP6] = ['10.2.0.200', '10.2.0.201', 'fd00:2::200'];
 
 const draft = (servers: readonly string[], change: ServiceChange = {}): ServiceDraft =>
   makePlan({ service: { lips: [LIP1], realServers: servers.map((ip) => realServer(ip)), ...change } })
-    .services[0]!;
+    .services[0];
 
 /** 'game 0: 10.2.0.10 0 (10.2.0.200 0)': each name with its number. */
 const shown = (services: readonly ServicePlan[]): string[] =>

@@ -29,20 +29,20 @@ describe('a session that moves to another leg', () => {
     records[base + LPORT_FLAGS] |= FLAG_COUNTED;
     learnMtu(records, base, 1400, 1_000);
     onUoaSent(records, base + HANDSHAKE, 1_000);
-    const next = legs[1]!.pool.take();
-    table.move(base, legs[1]!, next, 9_000);
+    const next = legs[1].pool.take();
+    table.move(base, legs[1], next, 9_000);
     assert.deepEqual([leg, other.leg, legOf(records, base), lportOf(records, base)], [0, 1, 1, next]);
     assert.equal(table.find(reply(leg, lport)), -1);
     assert.equal(baseOf(table.find(reply(1, next))), base);
     assert.equal(baseOf(table.find(request(1))), base);
     assert.equal(baseOf(table.find(reply(other.leg, other.lport))), other.base);
-    assert.deepEqual([legs[0]!.pool.inUse, legs[1]!.pool.inUse], [0, 2]);
+    assert.deepEqual([legs[0].pool.inUse, legs[1].pool.inUse], [0, 2]);
     assert.equal(learnedMtuOf(records, base, 9_000), 0);
     assert.equal(trialsSent(records, base + HANDSHAKE), 0);
-    assert.ok(table.isNormal(base) && (records[base + LPORT_FLAGS]! & FLAG_COUNTED) !== 0);
+    assert.ok(table.isNormal(base) && (records[base + LPORT_FLAGS] & FLAG_COUNTED) !== 0);
     assert.equal(records[base + LAST_SEEN], 1_000);
     table.end(base, 'expired');
-    assert.deepEqual([legs[0]!.pool.inUse, legs[1]!.pool.inUse, table.count], [0, 1, 1]);
+    assert.deepEqual([legs[0].pool.inUse, legs[1].pool.inUse, table.count], [0, 1, 1]);
   });
 
   test('is lost at most itself, wherever the process ends meanwhile', () => {
@@ -65,10 +65,10 @@ describe('a session that moves to another leg', () => {
     const mover = makeTable(4, { records: watched, lports: LPORTS });
     mover.table.restore(slots, { onRestored: () => {} });
     states.length = 0;
-    const moved = sessions[2]!;
-    const lport = mover.legs[1]!.pool.take();
-    assert.equal(legs[moved.leg]!.index, 0);
-    mover.table.move(moved.base, mover.legs[1]!, lport, 5_000);
+    const moved = sessions[2];
+    const lport = mover.legs[1].pool.take();
+    assert.equal(legs[moved.leg].index, 0);
+    mover.table.move(moved.base, mover.legs[1], lport, 5_000);
     states.push(new Int32Array(written));
     assert.ok(states.length >= 4);
     for (const [step, records] of states.entries()) {
@@ -85,7 +85,7 @@ describe('a session that moves to another leg', () => {
         const isOldOrNew = String(at) === String([0, moved.lport]) || String(at) === String([1, lport]);
         assert.ok(isOldOrNew, `write ${step}: ${at}`);
       }
-      const inUse = after.legs[0]!.pool.inUse + after.legs[1]!.pool.inUse;
+      const inUse = after.legs[0].pool.inUse + after.legs[1].pool.inUse;
       assert.deepEqual([inUse, after.table.count], [isThere ? 4 : 3, isThere ? 4 : 3]);
     }
   });
@@ -100,25 +100,25 @@ describe('a session table that is given other services and legs', () => {
 
   test('ends the sessions of a leg that is gone, which gets its lports back', () => {
     const { table, legs, service, sessions, ended, has } = fill();
-    table.markNormal(sessions[1]!.base);
+    table.markNormal(sessions[1].base);
     table.reconfigure([service], [legs[0]]);
     const removed = sessions.filter(({ leg }) => leg === 1);
     assert.deepEqual(
       ended,
       removed.map(({ base }) => [base, 'removed']),
     );
-    assert.deepEqual([legs[0]!.pool.inUse, legs[1]!.pool.inUse, table.count], [2, 0, 2]);
+    assert.deepEqual([legs[0].pool.inUse, legs[1].pool.inUse, table.count], [2, 0, 2]);
     assert.deepEqual([1, 2, 3, 4].map(has), [true, false, true, false]);
   });
 
   test('knows the rest by both tuples, with gaps between the numbers', () => {
     const { table, legs, service, sessions, ended } = fill();
-    table.reconfigure([service, undefined, { ...service, vport: 7000 }], [undefined, { ...legs[1]! }]);
+    table.reconfigure([service, undefined, { ...service, vport: 7000 }], [undefined, { ...legs[1] }]);
     assert.equal(ended.length, 2);
     for (const { base, leg, lport } of sessions.filter(({ leg }) => leg === 1))
       assert.equal(baseOf(table.find(reply(leg, lport))), base);
     table.sweep(10, 400_000);
-    assert.deepEqual([table.count, legs[1]!.pool.inUse], [0, 0]);
+    assert.deepEqual([table.count, legs[1].pool.inUse], [0, 0]);
   });
 
   test('ends all sessions of a service that is gone', () => {
@@ -151,7 +151,7 @@ describe('a restored session table', () => {
       expected.map((_, n) => after.has(n)),
       expected,
     );
-    assert.equal(after.legs[0]!.pool.inUse + after.legs[1]!.pool.inUse, 5);
+    assert.equal(after.legs[0].pool.inUse + after.legs[1].pool.inUse, 5);
     after.open(20);
     assert.deepEqual([after.has(0), after.has(1), after.table.count], [false, true, 5]);
   });

@@ -38,11 +38,11 @@ describe('a session table under load', () => {
     const { table, open, has } = makeTable(4, { onEnd: (base) => ended.push(base) });
     const bases = [1, 2, 3].map((n) => open(n).base);
     for (const base of bases) table.markNormal(base);
-    table.touch(bases[0]!, LATER_MS);
+    table.touch(bases[0], LATER_MS);
     const strangers = [4, 5, 6].map((n) => open(n).base);
     assert.deepEqual(ended, strangers.slice(0, 2), 'strangers push out each other');
     ended.length = 0;
-    table.markNormal(strangers[2]!);
+    table.markNormal(strangers[2]);
     assert.deepEqual(ended, [bases[1]]);
     assert.deepEqual([1, 2, 3, 4, 5, 6].map(has), [true, false, true, false, false, true]);
     assert.equal(table.count, 3);
@@ -156,7 +156,7 @@ describe('a session table under load', () => {
             table.end(session.base, 'reset');
             alive.delete(n);
           } else if (session !== undefined && what === 'move') {
-            const leg = legs[1 - session.leg]!;
+            const leg = legs[1 - session.leg];
             const lport = leg.pool.take();
             const old = reply(session.leg, session.lport);
             table.move(session.base, leg, lport, now);

@@ -44,11 +44,11 @@ function packetOf(src: string, sport: number, dst: string, dport: number): Packe
 export function request(n: number): Packet {
   const host = 2 + Math.floor(n / 50_000);
   const client = n % 2 === 0 ? `192.0.2.${host}` : `fd00:1::${host.toString(16)}`;
-  return packetOf(client, n % 50_000, VIPS[n % 2]!, 6000);
+  return packetOf(client, n % 50_000, VIPS[n % 2], 6000);
 }
 
 export const reply = (leg: number, lport: number): Packet =>
-  packetOf(LEGS[leg]!.rip, 6000, LEGS[leg]!.lip, lport);
+  packetOf(LEGS[leg].rip, 6000, LEGS[leg].lip, lport);
 
 export interface TableOptions {
   onEnd?: (base: number, end: SessionEnd) => void;
@@ -82,7 +82,7 @@ export function makeTable(
     receiver: new UoaReceiver(undefined, undefined),
     realServerIndex: index,
   }));
-  const vips = pairOf(VIPS[0]!, VIPS[1]!);
+  const vips = pairOf(VIPS[0], VIPS[1]);
   const service = { vips, vport: 6000, onewayMs: 300_000, normalMs: 300_000 };
   const table = new SessionTable(
     records ?? new Int32Array(max * SESSION_WORDS),
@@ -94,7 +94,7 @@ export function makeTable(
   );
   let turn = 0;
   const open = (n: number, nowMs = 0): { base: number; leg: number; lport: number } => {
-    const leg = legs[turn++ % 2]!;
+    const leg = legs[turn++ % 2];
     const lport = leg.pool.take();
     assert.ok(lport >= 0);
     return { base: table.open(request(n), 0, leg, lport, nowMs), leg: leg.index, lport };

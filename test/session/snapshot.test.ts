@@ -112,7 +112,7 @@ describe('the list of sessions', () => {
     };
     setImmediate(turn);
     // The service is renamed while the list is made.
-    const renamed = { ...NAMES, services: [{ ...SERVICES[0]!, name: 'renamed' }] };
+    const renamed = { ...NAMES, services: [{ ...SERVICES[0], name: 'renamed' }] };
     const names = () => (turns < 5 ? NAMES : renamed);
     const client = '2001:db8::f:423f'; // the last one
     const { total, sessions } = await inSlices(

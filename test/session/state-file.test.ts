@@ -143,8 +143,8 @@ function takeOver(
     const options = share ? { worker: { worker, workers: tables } } : {};
     const one = makeTable(max, { records, lports: LPORTS, onewayMax, ...options });
     const bases: number[] = [];
-    one.table.restore(table[0]!, { onRestored: (base) => bases.push(base) });
-    return { ...one, records, slots: table[0]!, bases };
+    one.table.restore(table[0], { onRestored: (base) => bases.push(base) });
+    return { ...one, records, slots: table[0], bases };
   });
   return { made, outcome };
 }
@@ -152,11 +152,11 @@ function takeOver(
 describe('sessions that are saved and restored', () => {
   test('are found by both tuples, with their state, lport and time', () => {
     const old = tableOf(5, 1_000);
-    old.table.markNormal(old.opened[1]!.base);
-    const { base: done } = old.opened[2]!;
+    old.table.markNormal(old.opened[1].base);
+    const { base: done } = old.opened[2];
     onUoaSent(old.table.records, done + HANDSHAKE, 3_000);
     onEchoAck(old.table.records, done + HANDSHAKE);
-    onUoaSent(old.table.records, old.opened[3]!.base + HANDSHAKE, 4_000);
+    onUoaSent(old.table.records, old.opened[3].base + HANDSHAKE, 4_000);
     const { file, summary } = save([old], 10_000);
     assert.deepEqual([summary.saved, summary.gone, summary.bytes], [5, 0, file.bytes!.length]);
 
@@ -165,7 +165,7 @@ describe('sessions that are saved and restored', () => {
     assert.deepEqual(loaded.dropped, { gone: 0, expired: 0 });
     assert.deepEqual([loaded.workers, [...loaded.key]], [1, [...KEY]]);
     const { made, outcome } = takeOver(loaded.sessions);
-    const { table, records, bases } = made[0]!;
+    const { table, records, bases } = made[0];
     assert.deepEqual(outcome, { written: 5, withoutOwner: 0, withoutRoom: 0 });
     assert.deepEqual([table.count, bases.length], [5, 5]);
     for (const { n, leg, lport } of old.opened) {
@@ -183,7 +183,7 @@ describe('sessions that are saved and restored', () => {
   test('leave the other lports to new sessions, and each once', () => {
     const old = tableOf(6, 0);
     const { made } = takeOver(load(save([old], 10_000).file, 10_000).sessions);
-    for (const { pool, index } of made[0]!.legs) {
+    for (const { pool, index } of made[0].legs) {
       const used = old.opened.filter(({ leg }) => leg === index).map(({ lport }) => lport);
       assert.equal(pool.inUse, used.length);
       const fresh = Array.from({ length: pool.capacity - used.length }, () => pool.take());
@@ -212,19 +212,19 @@ describe('sessions that are saved and restored', () => {
 
   test('leave out those that ended', () => {
     const old = tableOf(3, 0);
-    old.table.end(old.opened[1]!.base, 'expired');
+    old.table.end(old.opened[1].base, 'expired');
     assert.equal(save([old], 3_000).summary.saved, 2);
   });
 
   test('may be none', () => {
     const { sessions, dropped } = load(save([tableOf(0, 0)], 0).file, 0);
     assert.deepEqual([sessions.count, dropped], [0, { gone: 0, expired: 0 }]);
-    assert.equal(takeOver(sessions).made[0]!.table.count, 0);
+    assert.equal(takeOver(sessions).made[0].table.count, 0);
   });
 
   test('end by time, the time without proxy counted, each by the timeout of its state', () => {
     const old = tableOf(3, 0);
-    old.table.markNormal(old.opened[0]!.base);
+    old.table.markNormal(old.opened[0].base);
     const services = [sampleService({ onewayMs: 30_000, normalMs: 62_000 })];
     const { file } = save([old], 2_000, services);
     const after = (ms: number) => load(file, 0, { services, wallMs: SAVED_AT + ms });
@@ -243,7 +243,7 @@ describe('sessions that are saved and restored', () => {
     const { made, outcome } = takeOver(load(save([old], 10_000).file, 0).sessions, { max: 4 });
     assert.deepEqual(outcome, { written: 4, withoutOwner: 0, withoutRoom: 5 });
     assert.deepEqual(
-      old.opened.filter(({ n }) => made[0]!.has(n)).map(({ n }) => n),
+      old.opened.filter(({ n }) => made[0].has(n)).map(({ n }) => n),
       [6, 7, 8, 9],
     );
   });
@@ -260,7 +260,7 @@ describe('sessions that are saved and restored', () => {
       const { made, outcome } = takeOver(load(save([old], 10_000).file, 0).sessions, bounds);
       assert.deepEqual(outcome, { written: left.length, withoutOwner: 0, withoutRoom: 9 - left.length });
       assert.deepEqual(
-        old.opened.filter(({ n }) => made[0]!.has(n)).map(({ n }) => n),
+        old.opened.filter(({ n }) => made[0].has(n)).map(({ n }) => n),
         left,
       );
     });
@@ -268,9 +268,9 @@ describe('sessions that are saved and restored', () => {
 
   test('are evicted in the order in which they were used', () => {
     const old = tableOf(4, 0);
-    old.table.touch(old.opened[0]!.base, 50_000);
+    old.table.touch(old.opened[0].base, 50_000);
     const { made } = takeOver(load(save([old], 60_000).file, 0).sessions, { max: 4 });
-    const { open, has } = made[0]!;
+    const { open, has } = made[0];
     open(50);
     assert.deepEqual(
       [1, 2, 3, 4].map((n) => has(n)),
@@ -380,9 +380,9 @@ describe('a config that changed between save and load', () => {
 
   test('saves no session whose record names what there is not', () => {
     const old = tableOf(3, 0);
-    const at = (i: number, word: number) => old.opened[i]!.base + word;
+    const at = (i: number, word: number) => old.opened[i].base + word;
     old.table.records[at(0, LEG_MTU)] = 9;
-    old.table.records[at(1, CPORT_SERVICE)]! |= 3;
+    old.table.records[at(1, CPORT_SERVICE)] |= 3;
     const { summary } = save([old], 4_000);
     assert.deepEqual([summary.saved, summary.gone], [1, 2]);
   });
@@ -399,7 +399,7 @@ describe('a file that is not as it should be is said and ignored', () => {
   /** A word changed, and the checksum right again: as somebody would write it who wants to do harm. */
   const forged = (index: number, change: (word: number) => number) => {
     const words = new Int32Array(good.slice().buffer);
-    words[index] = change(words[index]!);
+    words[index] = change(words[index]);
     words[3] = crc32(new Uint8Array(words.buffer, 16));
     return new Uint8Array(words.buffer);
   };
@@ -461,7 +461,7 @@ describe('a file that is not as it should be is said and ignored', () => {
     for (let at = 0; at < good.length; at++) {
       for (const mask of [0x01, 0x80, 0xff]) {
         const bytes = good.slice();
-        bytes[at]! ^= mask;
+        bytes[at] ^= mask;
         problemOf(fileOf(bytes));
       }
       problemOf(fileOf(good.slice(0, at)));
@@ -478,14 +478,14 @@ describe('a file that is not as it should be is said and ignored', () => {
     let accepted = 0;
     for (let round = 0; round < 3000; round++) {
       const words = new Int32Array(whole.slice().buffer);
-      for (let n = next(4); n >= 0; n--) words[4 + next(words.length - 4)]! ^= 1 << next(32);
+      for (let n = next(4); n >= 0; n--) words[4 + next(words.length - 4)] ^= 1 << next(32);
       words[3] = crc32(new Uint8Array(words.buffer, 16));
       const file = fileOf(new Uint8Array(words.buffer));
       const loaded = loadSessions(file, [sampleService()], { wallMs: SAVED_AT }, 0);
       if ('problem' in loaded) continue;
       accepted++;
       const { made } = takeOver(loaded.sessions, { max: 30 });
-      const { table, records, slots } = made[0]!;
+      const { table, records, slots } = made[0];
       assert.ok(table.count <= 30 && slots <= 30);
       table.sweep(slots, 1_000_000);
       assert.equal(table.count, 0);

@@ -53,7 +53,7 @@ test('it is the session without an answer that was used least recently, of clien
     };
     /** An lport of the leg, and whose it was, if anybody's; -1 when all were answered. */
     const take = (index: number): number => {
-      const { pool } = legs[index]!;
+      const { pool } = legs[index];
       if (pool.available > 0) return pool.take();
       const waiting = alive.filter(({ leg, isAnswered }) => leg === index && !isAnswered);
       const expected = waiting.find(({ isKnown }) => !isKnown) ?? waiting[0];
@@ -68,7 +68,7 @@ test('it is the session without an answer that was used least recently, of clien
       return lport;
     };
     for (const { what, leg: index, pick, isKnown } of steps) {
-      const leg = legs[index]!;
+      const leg = legs[index];
       const one = alive[pick % Math.max(1, alive.length)];
       if (what === 'wait') nowMs += 2000;
       else if (what === 'open') {
@@ -95,7 +95,7 @@ test('it is the session without an answer that was used least recently, of clien
         const isKnown = (base: number) => alive.find((other) => other.base === base)!.isKnown;
         next.restore(usedSlots, { onRestored: () => {}, isKnown });
         table = next;
-        const seen = ({ base }: Session) => records[base + LAST_SEEN]!;
+        const seen = ({ base }: Session) => records[base + LAST_SEEN];
         alive.sort((a, b) => seen(a) - seen(b) || a.base - b.base);
       } else if (one === undefined) continue;
       else if (what === 'end') {

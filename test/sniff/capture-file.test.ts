@@ -67,7 +67,7 @@ describe('a capture file', () => {
   test('may have VLAN tags, and packets that are no IP', () => {
     const [first, second] = PACKETS;
     const arp = concat(new Uint8Array(12), Uint8Array.of(0x08, 0x06), new Uint8Array(28));
-    const frames = [ethernet(first!, 0x8100), arp, ethernet(second!, 0x88a8, 0x8100), new Uint8Array(5)];
+    const frames = [ethernet(first, 0x8100), arp, ethernet(second, 0x88a8, 0x8100), new Uint8Array(5)];
     const { lines, stderr } = sniffed(save(pcap(frames, { linkType: ETHERNET })));
     assert.deepEqual(
       lines.map(({ client }) => client),
@@ -78,7 +78,7 @@ describe('a capture file', () => {
 
   test('comes from standard input, too', () => {
     const [node, ...argv] = [...PROGRAM, 'sniff', '-r', '-', '--json'];
-    const { stdout } = spawnSync(node!, argv, { input: pcap(PACKETS), encoding: 'utf8' });
+    const { stdout } = spawnSync(node, argv, { input: pcap(PACKETS), encoding: 'utf8' });
     assert.equal(parseLines(stdout).length, 2);
   });
 

@@ -88,15 +88,15 @@ export function framed(linkType: number, packet: Uint8Array): Uint8Array {
     case 276: // Linux cooked, version 2
       return concat(type, new Uint8Array(18), packet);
     case 0: // address family, little endian
-      return concat(Uint8Array.of(packet[0]! >> 4 === 4 ? 2 : 24, 0, 0, 0), packet);
+      return concat(Uint8Array.of(packet[0] >> 4 === 4 ? 2 : 24, 0, 0, 0), packet);
     case 108:
-      return concat(Uint8Array.of(0, 0, 0, packet[0]! >> 4 === 4 ? 2 : 24), packet);
+      return concat(Uint8Array.of(0, 0, 0, packet[0] >> 4 === 4 ? 2 : 24), packet);
     default:
       return packet;
   }
 }
 
-const etherType = (packet: Uint8Array): number[] => (packet[0]! >> 4 === 4 ? [0x08, 0x00] : [0x86, 0xdd]);
+const etherType = (packet: Uint8Array): number[] => (packet[0] >> 4 === 4 ? [0x08, 0x00] : [0x86, 0xdd]);
 
 const words =
   (isLittle: boolean) =>

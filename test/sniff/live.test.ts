@@ -103,7 +103,7 @@ for (const { pair, dialect, seenAs, inserted = true } of scenarios) {
     assert.equal(code, 0);
     assert.match(said, /^[\d,]+ packets seen, \d+ with UOA$/m);
     assert.ok(answers.every(({ missing }) => missing === 0));
-    const server = rig.realServers[0]!;
+    const server = rig.realServers[0];
     for (const line of sniffer.lines) {
       const { kind, src, sport, lip, lport, rs, rsPort, payloadLength } = line;
       assert.equal(line.malformed, null);
@@ -124,7 +124,7 @@ for (const { pair, dialect, seenAs, inserted = true } of scenarios) {
 test('filter words and --count work on live packets, over any interface', async (t: TestContext) => {
   const rig = await startRig(t, { clients: 3, servers: 1 });
   await startEchoing(rig);
-  const client = rig.clientIps[1]!;
+  const client = rig.clientIps[1];
   const sniffer = await startSniffer(rig, 'rs', '-i', 'any', '--count', '2', 'ack', 'client', client);
   for (let round = 0; round < 2; round++) await sessions(rig, 64);
   const { code } = await sniffer.ended();
@@ -145,7 +145,7 @@ test('with --lip the load balancer itself tells echo ACKs, also where it cannot 
   await sessions(rig, 64);
   await sniffer.until((lines) => lines.some(({ kind }) => kind === 'ack'));
   await sniffer.end();
-  for (const { kind, src } of sniffer.lines) assert.equal(kind === 'ack', src === rig.realServers[0]!.ip);
+  for (const { kind, src } of sniffer.lines) assert.equal(kind === 'ack', src === rig.realServers[0].ip);
 });
 
 /** One datagram of a new session for each client address. */

@@ -48,34 +48,34 @@ function take(from: HandOver): Arrived[] {
 test('packets of every size reach the worker that they were handed to, whole, in order and with what was said of them', (t) => {
   const [first, second, third] = join(t, 3);
   const sizes = [20, 28, 1500, 9000, 65_535, 65_575, 21];
-  for (const size of sizes) assert.ok(handOver(first!, 1, pattern(size), size % 2, size));
-  assert.ok(handOver(third!, 0, pattern(40), 1, 0));
+  for (const size of sizes) assert.ok(handOver(first, 1, pattern(size), size % 2, size));
+  assert.ok(handOver(third, 0, pattern(40), 1, 0));
   const expected = sizes.map((size) => ({
     packet: Buffer.from(pattern(size)).toString('hex'),
     portIndex: size % 2,
     largestFragment: size,
   }));
-  assert.deepEqual(take(second!), expected);
+  assert.deepEqual(take(second), expected);
   assert.deepEqual(
-    take(first!).map(({ portIndex, largestFragment }) => [portIndex, largestFragment]),
+    take(first).map(({ portIndex, largestFragment }) => [portIndex, largestFragment]),
     [[1, 0]],
   );
-  assert.deepEqual([take(first!), take(second!), take(third!)], [[], [], []]);
+  assert.deepEqual([take(first), take(second), take(third)], [[], [], []]);
 });
 
 test('one turn takes in a bounded number of packets, and the others wait', (t) => {
   const [first, second] = join(t, 2);
-  for (let n = 0; n < 150; n++) assert.ok(handOver(first!, 1, pattern(100)));
-  const counts = [1, 2, 3, 4].map(() => second!.receive(() => {}));
+  for (let n = 0; n < 150; n++) assert.ok(handOver(first, 1, pattern(100)));
+  const counts = [1, 2, 3, 4].map(() => second.receive(() => {}));
   assert.deepEqual(counts, [64, 64, 22, 0]);
 });
 
 test('a full queue refuses a packet, keeps what it has, and takes more once there is room', (t) => {
   const [first, second] = join(t, 2, 1 << 20);
   let sent = 0;
-  while (handOver(first!, 1, pattern(60_000))) assert.ok(++sent < 1000, 'the queue has an end');
+  while (handOver(first, 1, pattern(60_000))) assert.ok(++sent < 1000, 'the queue has an end');
   assert.ok(sent >= 8, `${sent} of the largest datagrams wait`);
-  assert.equal(take(second!).length, sent);
-  assert.ok(handOver(first!, 1, pattern(60_000)));
-  assert.equal(take(second!).length, 1);
+  assert.equal(take(second).length, sent);
+  assert.ok(handOver(first, 1, pattern(60_000)));
+  assert.equal(take(second).length, 1);
 });

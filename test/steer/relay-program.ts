@@ -70,7 +70,7 @@ export interface RelayReport {
   captured: string[];
 }
 
-const spec = JSON.parse(process.argv[2]!) as RelaySpec;
+const spec = JSON.parse(process.argv[2]) as RelaySpec;
 const { ports } = await planHost({
   wan: spec.wan,
   lan: spec.lan,
@@ -122,7 +122,7 @@ const open = (): PacketIo => {
     : openRingIo({ ...all, ...ringOptions }, rings.sockets);
 };
 rings?.start();
-if (spec.succeedsAt !== undefined) await leaveBegun(new PacketRing(rings!.sockets[0]!), spec.succeedsAt);
+if (spec.succeedsAt !== undefined) await leaveBegun(new PacketRing(rings!.sockets[0]), spec.succeedsAt);
 let io = open();
 if (spec.succeeds) {
   process.on('uncaughtException', (error) => {
@@ -142,9 +142,9 @@ function openRings(bufferSize: number) {
   const { programs, knownFd, change } = openKernelSteering(ports.length, 1, randomSteeringKey(), plan);
   change(spec);
   const { sockets, start } = openSteeredRings({ ports, bufferSize, workers: 1, programs });
-  for (const [index, { fd }] of sockets[0]!.entries())
-    attachFilter(fd, compileFilter(ports[index % ports.length]!, WITHOUT_ERRORS));
-  return { sockets: sockets[0]!, start, known: new KnownSources(plan, knownFd) };
+  for (const [index, { fd }] of sockets[0].entries())
+    attachFilter(fd, compileFilter(ports[index % ports.length], WITHOUT_ERRORS));
+  return { sockets: sockets[0], start, known: new KnownSources(plan, knownFd) };
 }
 
 async function leaveBegun({ bytes, frameBytes }: PacketRing, packets: number): Promise<void> {
@@ -152,7 +152,7 @@ async function leaveBegun({ bytes, frameBytes }: PacketRing, packets: number): P
   const words = new Int32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
   const lastWord = ((packets - 1) * frameBytes) / 4;
   while ((Atomics.load(words, lastWord) & RING_STATUS.user) === 0) await sleep(5);
-  words[0]! |= BEGUN;
+  words[0] |= BEGUN;
 }
 
 function onPacket(frame: Frame, off: number, end: number, portIndex: number): boolean {
@@ -165,14 +165,14 @@ function onPacket(frame: Frame, off: number, end: number, portIndex: number): bo
   const next = rewrite.get(dst);
   if (next === undefined) return false;
   bytes.set(next.addresses, off + (isIpv6 ? 8 : 12));
-  bytes[off + (isIpv6 ? 39 : 19)]! += next.count++ % next.spread;
+  bytes[off + (isIpv6 ? 39 : 19)] += next.count++ % next.spread;
   const udpOff = off + (isIpv6 ? 40 : (view.getUint8(off) & 15) * 4);
   view.setUint16(udpOff + 6, 0);
   const len = isIpv6 ? 40 + view.getUint16(off + 4) : view.getUint16(off + 2);
   if (isIpv6) view.setUint16(udpOff + 6, checksum6(view, off, off + len) || 0xffff);
   else fillHeaderChecksum(view, off, udpOff);
   const isSent = io.send(frame, off, len) !== false;
-  if (isSent) relayed[portIndex]!++;
+  if (isSent) relayed[portIndex]++;
   return isSent;
 }
 
@@ -228,7 +228,7 @@ createInterface({ input: process.stdin })
 console.log(JSON.stringify({ ready: ports }));
 
 function countersOf(row: number): Record<IoCounterName, number> {
-  const entries = IO_COUNTERS.map((name) => [name, counters[row * IO_COUNTERS.length + IO_COLUMN[name]]!]);
+  const entries = IO_COUNTERS.map((name) => [name, counters[row * IO_COUNTERS.length + IO_COLUMN[name]]]);
   return Object.fromEntries(entries) as Record<IoCounterName, number>;
 }
 

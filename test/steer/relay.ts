@@ -117,7 +117,7 @@ export function pattern(byteLength: number): string {
 /** Rows of the counters: of the ring of known sources, and of both. */
 export const WAN_KNOWN = 3;
 export const ofWan = ({ counters }: Pick<RelayReport, 'counters'>, name: IoCounterName): number =>
-  counters[0]![name] + counters[WAN_KNOWN]![name];
+  counters[0][name] + counters[WAN_KNOWN][name];
 
 /** Each payload comes back. */
 export async function assertPass(endpoint: Program, vip: string, sizes: readonly number[]): Promise<void> {

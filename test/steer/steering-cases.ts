@@ -67,7 +67,7 @@ const anyPort = fc.integer({ min: 1, max: 65_535 });
 const remoteOf = (family: 4 | 6) =>
   fc.array(fc.integer(), { minLength: 4, maxLength: 4 }).map((words) => {
     const head = family === 4 ? [0, 0, 0xffff] : [0x20010db8, ...words.slice(1, 3)];
-    return formatAddress(Int32Array.of(...head, words[3]!), 0);
+    return formatAddress(Int32Array.of(...head, words[3]), 0);
   });
 export const service = fc.constantFrom(
   ...VIPS.map(({ ip, port }) => ({ local: ip, localPort: fc.constant(port) })),

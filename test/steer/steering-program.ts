@@ -38,7 +38,7 @@ export interface SteeringTask {
   before?: string | undefined;
 }
 
-const { device, sender } = JSON.parse(process.argv[2]!) as { device: string; sender: string };
+const { device, sender } = JSON.parse(process.argv[2]) as { device: string; sender: string };
 const port = { name: device, side: SIDE.both, mtu: 1500, mac: '', loopback: false };
 const out = check(socket(AF_PACKET, SOCK_RAW, 0), 'socket');
 const address = linkAddress(interfaceIndex(sender));
@@ -77,7 +77,7 @@ for await (const line of createInterface({ input: process.stdin })) {
   steering.change(plan);
   const { programs } = steering;
   const rings = openSteeredRings({ ports: [port], bufferSize: BUFFER_BYTES, workers, programs });
-  const lanes = [0, 1].flatMap((lane) => rings.sockets.map((own) => new PacketRing(own[lane]!)));
+  const lanes = [0, 1].flatMap((lane) => rings.sockets.map((own) => new PacketRing(own[lane])));
   const readers = lanes.map((ring) => new Reader(ring));
   rings.start();
   if (before !== undefined) execFileSync('bash', ['-c', before]);

@@ -22,7 +22,7 @@ const bytesOf = (mac: string) => mac.replaceAll(':', '');
 
 /** Behind `tag` a VLAN tag; an ethertype by the version. */
 const frameOf = (packet: Uint8Array, mac = MAC, tag = ''): string =>
-  hex(concat(unhex(`${bytesOf(mac)} ${SENDER} ${tag}${packet[0]! >> 4 === 6 ? '86dd' : '0800'}`), packet));
+  hex(concat(unhex(`${bytesOf(mac)} ${SENDER} ${tag}${packet[0] >> 4 === 6 ? '86dd' : '0800'}`), packet));
 
 interface Link {
   ns: string;
@@ -194,7 +194,7 @@ describe('10,000 clients are shared out evenly', () => {
   };
 
   const ownerOfClient = (owners: Owners, client: readonly number[]): number =>
-    owners.ownerOf(Int32Array.of(...client.slice(0, 4), 0, 0, 0xffff, 0x0a010064), client[4]!, 6000);
+    owners.ownerOf(Int32Array.of(...client.slice(0, 4), 0, 0, 0xffff, 0x0a010064), client[4], 6000);
 
   function assertEven(owned: readonly number[], workers: number): void {
     const shares = numbers(workers).map((worker) => owned.filter((owner) => owner === worker).length);

@@ -23,7 +23,7 @@ function packageOf(t: TestContext, files: Record<string, string>): string {
 async function run(root: string, ...paths: string[]): Promise<{ stdout: string; stderr: string }> {
   const bundled = await bundle(root, paths);
   try {
-    const argv = [...TYPESCRIPT, bundled.entryOf(paths[0]!)];
+    const argv = [...TYPESCRIPT, bundled.entryOf(paths[0])];
     const { stdout, stderr } = spawnSync(process.execPath, argv, { encoding: 'utf8' });
     return { stdout, stderr: bundled.withSources(stderr) };
   } finally {

@@ -94,7 +94,7 @@ export function isNetTest(root: string, path: string): boolean {
     seen.add(file);
     const text = readFileSync(join(root, file), 'utf8');
     const imports = [...text.matchAll(/(?:from|import|import\() ?'(\.[^']+\.ts)'/g)]
-      .map(([, to]) => normalize(join(dirname(file), to!)))
+      .map(([, to]) => normalize(join(dirname(file), to)))
       .filter((to) => /^(test|bench)\//.test(to));
     return NEEDS_ROOT_OR_PACKAGES.test(text) || imports.some(needs);
   };

@@ -47,7 +47,7 @@ export async function runJob(job: Job, limitMs = LIMIT_MS): Promise<Outcome> {
   const chunks: Buffer[] = [];
   const complaints: string[] = [];
   // In a process group of its own, so that what it kills, or leaves behind, is its own.
-  const child = spawn(job.argv[0]!, job.argv.slice(1), {
+  const child = spawn(job.argv[0], job.argv.slice(1), {
     // A test that runs under `node --test` would talk to that in its own language.
     env: { ...process.env, NODE_TEST_CONTEXT: undefined, ...job.env },
     stdio: ['ignore', 'pipe', 'pipe'],
@@ -132,7 +132,7 @@ function processesOf(group: number): string[] {
         // proc_pid_stat(5): pid (name) state ppid pgrp ..; the name may hold anything.
         const [, name, state, pgrp] =
           /\((.*)\) (.) \d+ (\d+) /s.exec(readFileSync(`/proc/${pid}/stat`, 'latin1')) ?? [];
-        return Number(pgrp) === group && state !== 'Z' ? [name!] : [];
+        return Number(pgrp) === group && state !== 'Z' ? [name] : [];
       } catch {
         // It ended meanwhile.
         return [];

@@ -147,7 +147,7 @@ describe('an error', () => {
       try { loadObject(new URL('${LOOKUP}')); console.log('loaded'); }
       catch ({ name, code, message, hint }) { console.log(JSON.stringify({ name, code, message, hint })); }`;
     const argv = [...wrapper, process.execPath, '--import', 'tsx', '--input-type=module', '-e', script];
-    const { stdout, stderr } = spawnSync(argv[0]!, argv.slice(1), { encoding: 'utf8' });
+    const { stdout, stderr } = spawnSync(argv[0], argv.slice(1), { encoding: 'utf8' });
     assert.equal(stderr, '', 'libbpf prints nothing of its own');
     return stdout;
   }

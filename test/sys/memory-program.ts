@@ -2,5 +2,5 @@
 import { mapSharedMemory } from '../../src/sys/shared-memory.ts';
 
 const numbers = new Int32Array(mapSharedMemory(3, Number(process.argv[2])));
-numbers[0]! += 1;
+numbers[0] += 1;
 numbers[numbers.length - 1] = 7;

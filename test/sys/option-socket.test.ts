@@ -51,7 +51,7 @@ test('an empty datagram carries option 31 on the wire and to the receiver', asyn
   });
   await ended;
   const packet = [...seen.matchAll(/^\t0x[0-9a-f]+:\s+(.*)$/gm)]
-    .map(([, hex]) => hex!.replaceAll(' ', ''))
+    .map(([, hex]) => hex.replaceAll(' ', ''))
     .join('');
   assert.equal(packet.slice(0, 2), '47', 'a header of 28 bytes');
   assert.equal(packet.slice(40, 56), '1f089c40c6336407');

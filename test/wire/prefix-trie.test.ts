@@ -16,7 +16,7 @@ type Model = Map<string, Prefix & { value: number }>;
 function covers({ words, length, isV4 }: Prefix, address: Int32Array, addressIsV4: boolean): boolean {
   if (isV4 !== addressIsV4) return false;
   for (let i = 0; i < length; i++) {
-    if (((words[i >>> 5]! ^ address[i >>> 5]!) >>> (31 - (i & 31))) & 1) return false;
+    if (((words[i >>> 5] ^ address[i >>> 5]) >>> (31 - (i & 31))) & 1) return false;
   }
   return true;
 }

@@ -27,7 +27,7 @@ export class Maglev implements Scheduler {
 
   constructor({ keys, weights }: ServerSet) {
     this.#weights = weights;
-    this.#inOrder = keys.map((_, index) => index).sort((a, b) => compare(keys[a]!, keys[b]!) || a - b);
+    this.#inOrder = keys.map((_, index) => index).sort((a, b) => compare(keys[a], keys[b]) || a - b);
     this.#offset = Int32Array.from(keys, (key) => (hashText(key, 0) >>> 0) % SLOTS);
     this.#step = Int32Array.from(keys, (key) => 1 + ((hashText(key, 1) >>> 0) % (SLOTS - 1)));
     this.#filled = new Int32Array(weights.length);

@@ -120,7 +120,7 @@ test('1,000 services, 1,000 LIPs and 4,096 real servers: start, reload, changes 
 
   const weight = await toldOf(rig, /"msg":"(reloaded|reload failed)/, () =>
     rig.rewriteConfig(({ services }) => {
-      services.at(-1)!.realServers[0]!.weight = 5;
+      services.at(-1)!.realServers[0].weight = 5;
       rig.proxy.child.kill('SIGHUP');
     }),
   );

@@ -122,7 +122,7 @@ const workersOf = async (proxy: ProxyProcess) =>
 const checkMemory = async (t: TestContext, proxy: ProxyProcess, when: string): Promise<void> => {
   const [worker] = await workersOf(proxy);
   const control = memoryOf(proxy.child.pid!);
-  const datapath = memoryOf(worker!.pid);
+  const datapath = memoryOf(worker.pid);
   t.diagnostic(
     `memory ${when}, MiB: control plane ${control.own}, worker ${datapath.own}, shared ${datapath.shared}`,
   );
@@ -204,7 +204,7 @@ test('400 services, 4,096 real servers and 1,000,000 sessions: start, reload, sc
       portsPerAddress: PORTS,
       firstPort: FIRST_PORT,
       addresses: topology.clientIps[4],
-      vip: last.vip[0]!,
+      vip: last.vip[0],
       vport: last.vport,
     },
   };
@@ -251,17 +251,17 @@ test('400 services, 4,096 real servers and 1,000,000 sessions: start, reload, sc
     ({ ms }) => ` with a process that asks, ${ms} ms without`,
   );
   const { total, sessions } = JSON.parse(found.body) as { total: number; sessions: Listed[] };
-  assert.deepEqual([total, sessions[0]!.client], [1, SAVED_CLIENT]);
+  assert.deepEqual([total, sessions[0].client], [1, SAVED_CLIENT]);
 
   const steady = [clients.first, clients.last].map((one) => rig.startSteadyClients({ ...one, rate: 50 }));
   await Promise.all(steady.map(({ ready }) => ready));
   const [killed] = await workersOf(proxy);
   const isBack = async () => {
     const [worker] = await workersOf(proxy);
-    return worker!.restarts > killed!.restarts && (await proxy.get('/readyz')).status === 200;
+    return worker.restarts > killed.restarts && (await proxy.get('/readyz')).status === 200;
   };
   await steps.time('kill -9 of the worker to ready again', async () => {
-    process.kill(killed!.pid, 'SIGKILL');
+    process.kill(killed.pid, 'SIGKILL');
     await until('the worker is back', isBack);
   });
   const counted = await Promise.all(steady.map((one) => one.end()));

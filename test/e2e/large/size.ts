@@ -94,14 +94,14 @@ export function writeState(path: string, services: readonly LargeService[], work
   for (let session = 0; session < SESSIONS; session++) {
     const base = session * SESSION_WORDS;
     const place = Math.floor(session / SESSIONS_PER_LEG);
-    const { index, legs } = servers[2 * place]!;
+    const { index, legs } = servers[2 * place];
     const isV6 = session % 2 === 0;
     records.set(
       isV6 ? [0x2001_0db8, 0, 0, session] : [0, 0, V4_MAPPED, 0x0b00_0000 + session],
       base + CLIENT,
     );
     records[base + CPORT_SERVICE] = (5000 << 16) | index;
-    records[base + LEG_MTU] = legs[place % legs.length]!.index;
+    records[base + LEG_MTU] = legs[place % legs.length].index;
     records[base + LAST_SEEN] = nowMs - (session % 60_000);
     startHandshake(records, base + HANDSHAKE, nowMs);
     // Few are unanswered, for which a quarter of the table would be room.
