@@ -1,4 +1,5 @@
-// Programs of this folder as processes of their own, whose memory and compiled code no other measurement has touched.
+// Programs of this folder as processes of their own, whose memory and compiled code no other measurement has
+// touched.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';

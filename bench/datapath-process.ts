@@ -1,5 +1,6 @@
-// The process behind datapath.ts: drives packets of each walk through a datapath with a given number of sessions. Sessions
-// come in an order that no cache foresees; what stamping the packets costs is measured by itself and subtracted.
+// The process behind datapath.ts: drives packets of each walk through a datapath with a given number of
+// sessions. Sessions come in an order that no cache foresees; what stamping the packets costs is measured by
+// itself and subtracted.
 
 import { DROP, VERDICT } from '../src/datapath/verdict.ts';
 import { dieWithParent } from '../src/sys/process.ts';

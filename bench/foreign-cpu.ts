@@ -1,5 +1,6 @@
-// How much processor time programs took that have no part in a measurement: figures from a machine that others use too
-// are low, and a reader should see why. From /proc/stat and /proc/<pid>/stat (proc(5)); time in interrupts counts for nobody.
+// How much processor time programs took that have no part in a measurement: figures from a machine that
+// others use too are low, and a reader should see why. From /proc/stat and /proc/<pid>/stat (proc(5)); time
+// in interrupts counts for nobody.
 import { readFileSync } from 'node:fs';
 import { processTicks, TICKS_PER_SECOND } from './usage.ts';
 

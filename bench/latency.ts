@@ -1,6 +1,6 @@
-// How long a request and its answer take through each forwarder, and how much of that is the forwarder's: the same way
-// through a machine that only routes is measured in the same rounds. Both ends are XDP programs that read the kernel's
-// clock (bpf/), so no program that measures must be woken up, and none adds its own delays.
+// How long a request and its answer take through each forwarder, and how much of that is the forwarder's: the
+// same way through a machine that only routes is measured in the same rounds. Both ends are XDP programs that
+// read the kernel's clock (bpf/), so no program that measures must be woken up, and none adds its own delays.
 import type { ForwarderKey } from './forwarders/all.ts';
 import { Lineup, type Result } from './lineup.ts';
 import { figureOf } from './statistics.ts';

@@ -1,5 +1,5 @@
-// Forwarders side by side, each started in a network of its own, and the load that they take turns at: one measurement of
-// each, then again, so that whatever else the machine does hits all of them alike.
+// Forwarders side by side, each started in a network of its own, and the load that they take turns at: one
+// measurement of each, then again, so that whatever else the machine does hits all of them alike.
 
 import { ForeignCpu } from './foreign-cpu.ts';
 import { FORWARDERS, type ForwarderKey } from './forwarders/all.ts';
@@ -31,7 +31,9 @@ export class Lineup {
   /** Forwarders that could not be started, and why. */
   readonly missing: readonly string[];
   readonly #load: Load;
-  /** Of all forwarders and the load: what is not foreign. Listing them takes longer than a short measurement. */
+  /**
+   * Of all forwarders and the load: what is not foreign. Listing them takes longer than a short measurement.
+   */
   readonly #pids: readonly number[];
   readonly #opened = new Map<string, number>();
   readonly #foreignShares: number[] = [];
@@ -93,7 +95,10 @@ export class Lineup {
     return { ...outcome, cpu: (ticks() - before) / TICKS_PER_SECOND / outcome.seconds };
   }
 
-  /** Opens sessions of the first `flows` flows, as far as they were not yet, at a rate at which none should be lost. */
+  /**
+   * Opens sessions of the first `flows` flows, as far as they were not yet, at a rate at which none should be
+   * lost.
+   */
   async open(entrant: Entrant, flows: number): Promise<void> {
     const { key, forwarder } = entrant;
     const from = this.#opened.get(key) ?? 0;

@@ -1,5 +1,6 @@
-// The load process, bound to one processor: attaches the XDP programs of bpf/ to the interfaces of each network and makes
-// the load by test runs of them (BPF_PROG_TEST_RUN). Told what to do by load.ts. Its programs end with it.
+// The load process, bound to one processor: attaches the XDP programs of bpf/ to the interfaces of each
+// network and makes the load by test runs of them (BPF_PROG_TEST_RUN). Told what to do by load.ts. Its
+// programs end with it.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { mapArrayMap } from '../src/sys/libbpf.ts';
 import { interfaceIndex } from '../src/sys/packet-socket.ts';
@@ -11,7 +12,10 @@ import { enterNamespace } from './namespace.ts';
 
 /** Above this many batches per second packets are made in batches, up to MAX_BATCH at a time. */
 const BATCHES_PER_SECOND = 20_000;
-/** Runs of the source while nothing is due take at least so long; more runs than needed do no harm: they end the run. */
+/**
+ * Runs of the source while nothing is due take at least so long; more runs than needed do no harm: they end
+ * the run.
+ */
 const LEAST_WAIT_NS = 5_000;
 const SETTLE_MS = 30;
 const SETTLE_TIMEOUT_MS = 2000;

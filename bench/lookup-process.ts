@@ -1,5 +1,5 @@
-// The process behind lookup.ts: fills a session table of its own and looks sessions up in an order that no cache
-// foresees, each by its client's packet and by its real server's.
+// The process behind lookup.ts: fills a session table of its own and looks sessions up in an order that no
+// cache foresees, each by its client's packet and by its real server's.
 
 import type { Leg } from '../src/session/leg.ts';
 import { LportPool } from '../src/session/lport-pool.ts';

@@ -1,5 +1,5 @@
-// What finding a packet's session costs, in a small table and in one that no processor cache holds. Each size is measured
-// in a fresh process.
+// What finding a packet's session costs, in a small table and in one that no processor cache holds. Each size
+// is measured in a fresh process.
 import { measureInChild } from './child.ts';
 import type { LookupFigures, LookupInput } from './lookup-process.ts';
 import { count, formatTable } from './table.ts';

@@ -1,5 +1,6 @@
-// npm run bench: measures and prints the machine, the command and the figures, then what became of each target. Exit code 0
-// also when a target is missed; 1 when something that is measured does not work, after all other parts. Needs root.
+// npm run bench: measures and prints the machine, the command and the figures, then what became of each
+// target. Exit code 0 also when a target is missed; 1 when something that is measured does not work, after
+// all other parts. Needs root.
 import { parseArgs } from 'node:util';
 import { exitOnSignals, removeLeftovers } from '../src/lab/namespace.ts';
 import { measureDatapath } from './datapath.ts';

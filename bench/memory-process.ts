@@ -1,5 +1,5 @@
-// The process behind memory.ts: opens sessions of distinct clients in a datapath and reports by how much it grew.
-// Needs --expose-gc.
+// The process behind memory.ts: opens sessions of distinct clients in a datapath and reports by how much it
+// grew. Needs --expose-gc.
 
 import { SESSION_WORDS } from '../src/session/session.ts';
 import { dieWithParent } from '../src/sys/process.ts';

@@ -1,4 +1,5 @@
-// Bytes of memory per session, everything that grows with them included: records, index, lru-cache, lport pools.
+// Bytes of memory per session, everything that grows with them included: records, index, lru-cache, lport
+// pools.
 import { measureInChild } from './child.ts';
 import type { MemoryFigures } from './memory-process.ts';
 import { count, formatTable, shortOfMost, type Target } from './table.ts';
@@ -7,7 +8,10 @@ const WANTED_BYTES = 300;
 /** Fewer make less difference than the process does by itself. */
 const LEAST_SESSIONS = 100_000;
 
-/** Measures each number of sessions, where it is large enough, in a fresh process, prints, and returns what became of the target. */
+/**
+ * Measures each number of sessions, where it is large enough, in a fresh process, prints, and returns what
+ * became of the target.
+ */
 export async function measureMemory(sessionCounts: readonly number[]): Promise<Target[]> {
   const targets: Target[] = [];
   const rows: string[][] = [];

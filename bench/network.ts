@@ -1,9 +1,10 @@
-// A network of its own for each forwarder, all alike and there at the same time, so that measurements can take turns:
+// A network of its own for each forwarder, all alike and there at the same time, so that measurements can
+// take turns:
 //
 // client eth0 10.1.0.2 ── wan0 10.1.0.1 lb lan0 10.2.0.1 ── eth0 10.2.0.11 rs
 //
-// Clients have addresses from 11.0.0.0/8 on and are behind 10.1.0.2, as clients are behind a router. Neighbours are fixed:
-// nobody waits for an answer to ARP, and nobody's is measured.
+// Clients have addresses from 11.0.0.0/8 on and are behind 10.1.0.2, as clients are behind a router.
+// Neighbours are fixed: nobody waits for an answer to ARP, and nobody's is measured.
 import type { ChildProcess } from 'node:child_process';
 import {
   createNamespace,

@@ -1,5 +1,5 @@
-// What a forwarder still delivers when more comes than it can take: its capacity is searched, then 1, 2 and 5 times as much
-// is offered, as far as the source can make it.
+// What a forwarder still delivers when more comes than it can take: its capacity is searched, then 1, 2 and 5
+// times as much is offered, as far as the source can make it.
 import type { ForwarderKey } from './forwarders/all.ts';
 import { type Entrant, FULL_RATE, Lineup } from './lineup.ts';
 import type { Outcome } from './load-protocol.ts';

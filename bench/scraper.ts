@@ -1,5 +1,6 @@
-// Reads /metrics of the proxy again and again, as a monitoring system would, from inside the proxy's namespace and in a
-// process of its own, and reports each answer with the time it took. A new connection each time.
+// Reads /metrics of the proxy again and again, as a monitoring system would, from inside the proxy's
+// namespace and in a process of its own, and reports each answer with the time it took. A new connection each
+// time.
 import { get } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { dieWithParent } from '../src/sys/process.ts';

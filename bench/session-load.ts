@@ -1,5 +1,5 @@
-// A datapath with any number of sessions and the packets of each, without any network: packets are stamped into one frame,
-// as a capture would leave them there, at a cost that is measured too and subtracted.
+// A datapath with any number of sessions and the packets of each, without any network: packets are stamped
+// into one frame, as a capture would leave them there, at a cost that is measured too and subtracted.
 import { Datapath } from '../src/datapath/datapath.ts';
 import { commonBytes, type DatapathMemory, mapMemory, memoryBytes } from '../src/datapath/memory.ts';
 import type { DatapathPlan } from '../src/datapath/plan.ts';
@@ -12,7 +12,10 @@ import { Frame } from '../src/wire/frame.ts';
 export interface SessionLoadOptions {
   /** Clients, each with a session. */
   sessions: number;
-  /** Whether all sessions can be answered ones; otherwise the table is full when all are open, and none may be answered. */
+  /**
+   * Whether all sessions can be answered ones; otherwise the table is full when all are open, and none may be
+   * answered.
+   */
   withAnswers: boolean;
   payloadLen: number;
   maxTrials: number;
@@ -52,7 +55,10 @@ export class SessionLoad {
   #end = IP_OFF;
   readonly #udpLen: number;
   readonly #payloadSum: number;
-  /** What the proxy chose for each session, of which answers are made. Empty without answers: memory.ts measures then. */
+  /**
+   * What the proxy chose for each session, of which answers are made. Empty without answers: memory.ts
+   * measures then.
+   */
   readonly #lips: Int32Array;
   readonly #lports: Uint16Array;
   readonly #lipOfLeg: ReadonlyMap<number, number>;
@@ -87,7 +93,10 @@ export class SessionLoad {
     return this.datapath.receive(this.frame, this.#off, this.#end, port, this.nowMs);
   }
 
-  /** Lets time pass as if packets came as fast as the real program forwards them. To be called once per packet. */
+  /**
+   * Lets time pass as if packets came as fast as the real program forwards them. To be called once per
+   * packet.
+   */
   passTime(): void {
     if (++this.#packets % PACKETS_PER_MS === 0) this.nowMs = (this.nowMs + 1) | 0;
   }
@@ -173,7 +182,8 @@ export function strideOf(sessions: number): number {
 }
 
 function makePlan(options: SessionLoadOptions): DatapathPlan {
-  // One LIP more than needed: while a full table evicts, a new session takes its lport before the old one is returned.
+  // One LIP more than needed: while a full table evicts, a new session takes its lport before the old one is
+  // returned.
   const lips = Math.ceil(options.sessions / LPORTS_PER_LIP) + 1;
   // So much of a table is kept for sessions without an answer, see SessionTable.
   const kept = options.withAnswers ? Math.ceil(options.sessions / 31) + 1 : 0;

@@ -1,5 +1,5 @@
-// Sessions that come and stay: how many new ones per second, a flood of sources that nobody answers, and what a full table
-// of sessions costs, in memory and while nothing happens.
+// Sessions that come and stay: how many new ones per second, a flood of sources that nobody answers, and what
+// a full table of sessions costs, in memory and while nothing happens.
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ForwarderKey } from './forwarders/all.ts';
 import { MAX_SESSIONS } from './forwarders/proxy.ts';

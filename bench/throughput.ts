@@ -23,9 +23,14 @@ type Samples = Map<ForwarderKey, number[]>;
 
 /** What stays the same while the other changes. */
 const BASE: Course = { payloadLen: 64, flows: 64 };
-/** What is offered in a second try, of what the first, at full rate, delivered: some deliver more when less is lost. */
+/**
+ * What is offered in a second try, of what the first, at full rate, delivered: some deliver more when less is
+ * lost.
+ */
 const SECOND_TRY = 1.1;
-/** What is offered for the way there and back, of what goes one way: half would be the same number of packets. */
+/**
+ * What is offered for the way there and back, of what goes one way: half would be the same number of packets.
+ */
 const ECHO_TRIES = [0.45, 0.6, 0.8];
 
 /** Measures, prints, and returns what became of the targets. */

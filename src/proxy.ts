@@ -1,5 +1,6 @@
-// The composition root of the control plane: config -> host, guard, memory, datapath processes, health checks, admin
-// server. Wiring only. Whatever was done to the host when a later step fails is undone in reverse order, as on stop.
+// The composition root of the control plane: config -> host, guard, memory, datapath processes, health
+// checks, admin server. Wiring only. Whatever was done to the host when a later step fails is undone in
+// reverse order, as on stop.
 import type { Logger } from 'pino';
 import { watchExhaustion } from './admin/exhaustion.ts';
 import { watchRefusals } from './admin/refusals.ts';
@@ -27,8 +28,8 @@ export interface Proxy {
 }
 
 /**
- * Starts the proxy by a config that was read from `file`, which is read again when it changes. `linesLost` counts those of the
- * log. Rejects with a StartError, IoError or AdminListenError, and nothing left behind.
+ * Starts the proxy by a config that was read from `file`, which is read again when it changes. `linesLost`
+ * counts those of the log. Rejects with a StartError, IoError or AdminListenError, and nothing left behind.
  */
 export async function startProxy(
   config: Config,

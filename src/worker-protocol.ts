@@ -1,12 +1,13 @@
-// What the control plane (proxy.ts, workers.ts) and the datapath processes (worker.ts) say to each other, and what both
-// must agree on.
+// What the control plane (proxy.ts, workers.ts) and the datapath processes (worker.ts) say to each other, and
+// what both must agree on.
 import type { DatapathPlan } from './datapath/plan.ts';
 import { IO_COUNTERS, type IoPort, type IoStart, ioRows } from './io/packet-io.ts';
 import type { SteeringPlan } from './steer/steering.ts';
 
 /**
- * File descriptors in a datapath process: what these messages come by (Node's channel); the shared memory; with several workers the socket on which the others pass packets
- * on to it, and those to each worker; and last those of its packet I/O (IoHost.fds).
+ * File descriptors in a datapath process: what these messages come by (Node's channel); the shared memory;
+ * with several workers the socket on which the others pass packets on to it, and those to each worker; and
+ * last those of its packet I/O (IoHost.fds).
  */
 export const MESSAGES_FD = 3;
 export const MEMORY_FD = 4;
@@ -36,7 +37,9 @@ export interface WorkerReplan {
   steering: SteeringPlan | undefined;
 }
 
-/** Answered by `planned` or `failed` with its number: an answer may come when nobody waits for it any more. */
+/**
+ * Answered by `planned` or `failed` with its number: an answer may come when nobody waits for it any more.
+ */
 export interface ReplanRequest extends WorkerReplan {
   kind: 'replan';
   request: number;

@@ -1,5 +1,5 @@
-// The datapath process, forked by workers.ts: maps the shared memory, joins packet I/O and datapath, and tells its parent
-// how it fares. Wiring only. It dies with its parent.
+// The datapath process, forked by workers.ts: maps the shared memory, joins packet I/O and datapath, and
+// tells its parent how it fares. Wiring only. It dies with its parent.
 import { randomBytes, randomInt } from 'node:crypto';
 import { Datapath } from './datapath/datapath.ts';
 import { type DatapathMemory, mapMemory, memoryBytes } from './datapath/memory.ts';

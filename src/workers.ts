@@ -1,6 +1,6 @@
-// The datapath processes: forks one per worker, passes each its memory and its packet I/O, and starts one that ends by itself
-// again. Its successor finds both as they were, so sessions, their lports and packets that wait outlive it; the other
-// workers go on.
+// The datapath processes: forks one per worker, passes each its memory and its packet I/O, and starts one
+// that ends by itself again. Its successor finds both as they were, so sessions, their lports and packets
+// that wait outlive it; the other workers go on.
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -13,14 +13,19 @@ import type { FromWorker, ReplanRequest, ToWorker, WorkerReplan, WorkerStart } f
 const START_TIMEOUT_MS = 120_000;
 /** How long a datapath process may take to end by itself. */
 const STOP_TIMEOUT_MS = 2000;
-/** How long one that ended waits for its successor, by how often it ended within ENDS_WITHIN_MS; longer ago does not count. */
+/**
+ * How long one that ended waits for its successor, by how often it ended within ENDS_WITHIN_MS; longer ago
+ * does not count.
+ */
 const DELAYS_MS = [0, 200, 1000, 5000];
 const ENDS_WITHIN_MS = 60_000;
 /** When no worker runs, and each ended so many times, the proxy ends. */
 const ENDS_MAX = 5;
 /** A worker that is busy looks at its messages every 20 ms. */
 const REPLAN_TIMEOUT_MS = 10_000;
-/** How often the start tries one that a signal ended before it could ignore it: Node needs a moment for that. */
+/**
+ * How often the start tries one that a signal ended before it could ignore it: Node needs a moment for that.
+ */
 const STARTS_MAX = 3;
 
 /** A worker cannot start; `hint` says what the operator can do, where the worker said itself why. */
@@ -38,8 +43,8 @@ export class WorkerError extends Error {
 }
 
 /**
- * An idle V8 collects all garbage again and again to give memory back: for a heap of 20 MB it takes a hundredth of a
- * processor in the first minutes, and the packets that come then wait for it.
+ * An idle V8 collects all garbage again and again to give memory back: for a heap of 20 MB it takes a
+ * hundredth of a processor in the first minutes, and the packets that come then wait for it.
  */
 const V8_OPTIONS = ['--no-memory-reducer'];
 
@@ -93,7 +98,9 @@ export class Workers {
     this.#starting = specs.map(() => undefined);
   }
 
-  /** Starts the processes, which open and change nothing before `start`: so their code is loaded meanwhile. */
+  /**
+   * Starts the processes, which open and change nothing before `start`: so their code is loaded meanwhile.
+   */
   launch(): void {
     for (const [index, spec] of this.#specs.entries()) this.#starting[index] = this.#launch(spec, index);
   }
@@ -124,8 +131,8 @@ export class Workers {
   }
 
   /**
-   * All of them, and whoever takes their place, go on by another plan. Rejects with a WorkerError when one cannot; the
-   * others may have it then.
+   * All of them, and whoever takes their place, go on by another plan. Rejects with a WorkerError when one
+   * cannot; the others may have it then.
    */
   async replan(plans: readonly WorkerReplan[]): Promise<void> {
     const replanned = plans.map((plan, index) => {
@@ -204,7 +211,8 @@ export class Workers {
           ),
         );
       if (exitCode !== null || signalCode !== null) failed(exitCode, signalCode);
-      // Emitted when it cannot be forked, and later when a message cannot reach it, which `exit` tells better.
+      // Emitted when it cannot be forked, and later when a message cannot reach it, which `exit` tells
+      // better.
       child.on('error', (error) =>
         reject(new WorkerError(`the datapath process cannot be started: ${error.message}`)),
       );

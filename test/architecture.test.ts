@@ -1,5 +1,5 @@
-// The house rules of docs/architecture.md, read from the import statements: who may import whom, which file owns which
-// package, names, sizes. A failure says what to do instead.
+// The house rules of docs/architecture.md, read from the import statements: who may import whom, which file
+// owns which package, names, sizes. A failure says what to do instead.
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join, posix } from 'node:path';
@@ -26,8 +26,8 @@ const EVERYTHING = [
 ];
 
 /**
- * The third column of the table: a folder, a file, or a folder of which only types may be imported. A folder's own files
- * are always allowed.
+ * The third column of the table: a folder, a file, or a folder of which only types may be imported. A
+ * folder's own files are always allowed.
  */
 const MAY_IMPORT: Record<string, { of: string[]; types?: string[]; instead: string }> = {
   wire: { of: [], instead: 'wire is pure: pass what it needs as an argument' },

@@ -1,4 +1,5 @@
-// docs/operations.md names every drop reason and every metric, so that an operator finds what a dashboard shows.
+// docs/operations.md names every drop reason and every metric, so that an operator finds what a dashboard
+// shows.
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';

@@ -1,5 +1,5 @@
-// What package.json and its lock file promise: native packages are optional, build with every Node that is supported, and
-// come from whatever registry npm is set to.
+// What package.json and its lock file promise: native packages are optional, build with every Node that is
+// supported, and come from whatever registry npm is set to.
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import test from 'node:test';

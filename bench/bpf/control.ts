@@ -1,8 +1,11 @@
-// The memory that the programs of one network and the bench share (struct control of load.h): 64-bit words, then a
-// histogram. Offsets in bytes.
+// The memory that the programs of one network and the bench share (struct control of load.h): 64-bit words,
+// then a histogram. Offsets in bytes.
 
 export const CONTROL = {
-  /** Set before a run: nanoseconds between packets and of the whole run; number of flows and the first one's number. */
+  /**
+   * Set before a run: nanoseconds between packets and of the whole run; number of flows and the first one's
+   * number.
+   */
   intervalNs: 0,
   durationNs: 8,
   flows: 16,
@@ -17,7 +20,10 @@ export const CONTROL = {
   endNs: 64,
   /** Flow of the next packet, counted from firstFlow. */
   nextFlow: 72,
-  /** Packets since the network was made: made, arrived at the forwarder, at the real server, back at the client. */
+  /**
+   * Packets since the network was made: made, arrived at the forwarder, at the real server, back at the
+   * client.
+   */
   sent: 80,
   arrived: 88,
   delivered: 96,

@@ -1,5 +1,6 @@
-// Loads the programs of the load: those at the ends of its way (sinks.bpf.c), and for each kind of frame the one that makes
-// it (source.bpf.c). Whatever is made here belongs to this process's descriptors and is gone with the process.
+// Loads the programs of the load: those at the ends of its way (sinks.bpf.c), and for each kind of frame the
+// one that makes it (source.bpf.c). Whatever is made here belongs to this process's descriptors and is gone
+// with the process.
 import { attachXdp, loadObject, testRun } from '../../src/sys/libbpf.ts';
 import { STAMP_LEN } from './control.ts';
 
@@ -31,8 +32,8 @@ export function loadSinks(port: number): { programFd: (name: string) => number; 
 }
 
 /**
- * The program that makes such frames, and its map, which may be that of others. Each frame is sent from the interface it was
- * given to, or taken as received there.
+ * The program that makes such frames, and its map, which may be that of others. Each frame is sent from the
+ * interface it was given to, or taken as received there.
  */
 export function loadSource(
   fields: FrameFields,
@@ -68,8 +69,9 @@ export function attach(program: number, interfaceIndex: number): void {
 }
 
 /**
- * Runs a program `repeat` times over copies of `frame`, as if they had arrived at the interface, and does with them what it
- * says (BPF_F_TEST_XDP_LIVE_FRAMES, Linux 5.18). A copy is used again and again, as the last run left it. Blocks.
+ * Runs a program `repeat` times over copies of `frame`, as if they had arrived at the interface, and does
+ * with them what it says (BPF_F_TEST_XDP_LIVE_FRAMES, Linux 5.18). A copy is used again and again, as the
+ * last run left it. Blocks.
  */
 export function runLive(
   program: number,

@@ -1,5 +1,5 @@
-// What is measured: something in the lb namespace of a network that sends VIP:port on to the one real server, from a LIP,
-// and the answers back.
+// What is measured: something in the lb namespace of a network that sends VIP:port on to the one real server,
+// from a LIP, and the answers back.
 import type { Network } from '../network.ts';
 
 export interface Forwarder {

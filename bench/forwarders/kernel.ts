@@ -1,5 +1,5 @@
-// What the kernel itself does: DNAT and SNAT with connection tracking, and mere routing without any proxy, which is what
-// latencies are compared with.
+// What the kernel itself does: DNAT and SNAT with connection tracking, and mere routing without any proxy,
+// which is what latencies are compared with.
 
 import { LIPS, type Network, PORT, RIP, VIP } from '../network.ts';
 import { forwarderCpu } from '../processors.ts';

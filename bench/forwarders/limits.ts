@@ -1,5 +1,5 @@
-// Limits of the whole machine that the peers would otherwise run into: size of the connection tracking table and of socket
-// buffers. Raised while the bench runs, put back when it ends.
+// Limits of the whole machine that the peers would otherwise run into: size of the connection tracking table
+// and of socket buffers. Raised while the bench runs, put back when it ends.
 import { readFileSync, writeFileSync } from 'node:fs';
 
 const WANTED: Record<string, number> = {

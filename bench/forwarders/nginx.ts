@@ -1,5 +1,5 @@
-// nginx's stream module, one worker, tuned as its own documentation offers: many datagrams per wake-up, large buffers, no
-// log. Its figure ends where it has no more local ports: it binds to one LIP.
+// nginx's stream module, one worker, tuned as its own documentation offers: many datagrams per wake-up, large
+// buffers, no log. Its figure ends where it has no more local ports: it binds to one LIP.
 import { spawnSync } from 'node:child_process';
 import { existsSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';

@@ -1,4 +1,5 @@
-// A program that is measured: bound to the forwarders' processor, watched, its last words kept for the error message.
+// A program that is measured: bound to the forwarders' processor, watched, its last words kept for the error
+// message.
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Network } from '../network.ts';
 import { forwarderCpu, onCpu } from '../processors.ts';

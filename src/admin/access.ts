@@ -1,6 +1,6 @@
-// Who may ask the admin server, and who may change something through it. By the admin socket: whoever can connect to it, for
-// all. Over TCP: with a token, whoever brings it, for all; without one everybody, to read. A web page in a browser that can
-// reach the port is not everybody: it comes by the name of its own site.
+// Who may ask the admin server, and who may change something through it. By the admin socket: whoever can
+// connect to it, for all. Over TCP: with a token, whoever brings it, for all; without one everybody, to read.
+// A web page in a browser that can reach the port is not everybody: it comes by the name of its own site.
 import { createHash, timingSafeEqual } from 'node:crypto';
 import type { IncomingHttpHeaders } from 'node:http';
 import { isIP } from 'node:net';
@@ -52,7 +52,9 @@ export function createAccess({ token, hosts = [] }: AccessRules): Access {
   };
 }
 
-/** Digests are compared, because they are of one length, and in a time that says nothing of where they differ. */
+/**
+ * Digests are compared, because they are of one length, and in a time that says nothing of where they differ.
+ */
 function requireToken({ authorization }: IncomingHttpHeaders, token: string): void {
   const digest = (text: string) => createHash('sha256').update(text).digest();
   if (authorization === undefined)
@@ -63,8 +65,8 @@ function requireToken({ authorization }: IncomingHttpHeaders, token: string): vo
 }
 
 /**
- * A page whose own name was made to point to an address of this server (DNS rebinding) is of the same site for the browser
- * and may read the answers, but `Host`, which browsers always send, still has its name.
+ * A page whose own name was made to point to an address of this server (DNS rebinding) is of the same site
+ * for the browser and may read the answers, but `Host`, which browsers always send, still has its name.
  */
 function requireHost({ host }: IncomingHttpHeaders, names: ReadonlySet<string>): void {
   if (host === undefined || host === '') return;

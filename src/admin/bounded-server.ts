@@ -1,5 +1,6 @@
-// An HTTP server that goes on answering whatever some of its clients do: slow, silent and greedy ones, and more than it has
-// room for. Node's own limit on connections would turn away newcomers, so that idle ones could keep everybody out.
+// An HTTP server that goes on answering whatever some of its clients do: slow, silent and greedy ones, and
+// more than it has room for. Node's own limit on connections would turn away newcomers, so that idle ones
+// could keep everybody out.
 import {
   createServer,
   type IncomingMessage,
@@ -13,7 +14,9 @@ const CONNECTIONS_MAX = 256;
 const REQUEST_MS = 10_000;
 const KEEP_ALIVE_MS = 20_000;
 const SILENT_MS = 30_000;
-/** What a request line and headers may take; a client's own cookie jar would not fit, and none is expected. */
+/**
+ * What a request line and headers may take; a client's own cookie jar would not fit, and none is expected.
+ */
 const HEADER_BYTES = 8192;
 
 export function createBoundedServer(handle: RequestListener): Server {
@@ -59,8 +62,8 @@ type Pipelined = [IncomingMessage, ServerResponse];
 const waiting = new WeakMap<Socket, Pipelined[]>();
 
 /**
- * Requests of one connection one after the other, and other connections in between: a single packet can hold two thousand
- * pipelined requests, which Node would hand out all at once.
+ * Requests of one connection one after the other, and other connections in between: a single packet can hold
+ * two thousand pipelined requests, which Node would hand out all at once.
  */
 function inTurn(request: IncomingMessage, response: ServerResponse, handle: RequestListener): void {
   const { socket } = request;

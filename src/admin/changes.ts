@@ -1,5 +1,6 @@
-// What can be changed over HTTP: POST /reload, /drain, /drain/cancel, and drain, enable or weight of one real server. Names are looked up
-// here, so that a wrong one is answered with those that there are; what a change means is sources.operations' business.
+// What can be changed over HTTP: POST /reload, /drain, /drain/cancel, and drain, enable or weight of one real
+// server. Names are looked up here, so that a wrong one is answered with those that there are; what a change
+// means is sources.operations' business.
 import type { FastifyInstance } from 'fastify';
 import { duration, integer } from '../config/reader.ts';
 import { type RealServerPlan, type ServicePlan, serverName } from '../service/plan.ts';

@@ -1,6 +1,6 @@
-// Tells the operator when something is used up: the session table, lports, a limit of a service, the kernel's buffers. The
-// datapath only counts; this looks at the counts once a second and says each thing at once, and then at most once a minute.
-// Of lports it says before that few are left.
+// Tells the operator when something is used up: the session table, lports, a limit of a service, the kernel's
+// buffers. The datapath only counts; this looks at the counts once a second and says each thing at once, and
+// then at most once a minute. Of lports it says before that few are left.
 import { formatDuration } from '../config/reader.ts';
 import { COUNTER, counterRow, dropColumn } from '../datapath/counters.ts';
 import { DROP, type DropReason } from '../datapath/verdict.ts';
@@ -15,7 +15,10 @@ const POLL_MS = 1000;
 const REPEAT_MS = 60_000;
 /** Less than POLL_MS, because timers are late by turns: it is said at the next look. */
 const GATHER_MS = 500;
-/** Of the lports of a LIP towards a real server: some are kept back (sessions.lportReserve), and others are freed while this is read. */
+/**
+ * Of the lports of a LIP towards a real server: some are kept back (sessions.lportReserve), and others are
+ * freed while this is read.
+ */
 const FULL = 0.9;
 const MORE_ROOM = 'shorten timeouts, or give it more lips';
 

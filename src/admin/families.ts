@@ -1,5 +1,5 @@
-// Which counter is which Prometheus series. A test holds these tables against the lists of counters, so that a new counter
-// cannot be forgotten. Names lack the prefix that metrics.ts adds.
+// Which counter is which Prometheus series. A test holds these tables against the lists of counters, so that
+// a new counter cannot be forgotten. Names lack the prefix that metrics.ts adds.
 import type { CounterName } from '../datapath/counters.ts';
 import type { ServerCounterName } from '../datapath/server-cells.ts';
 import type { IoCounterName } from '../io/packet-io.ts';

@@ -1,6 +1,6 @@
-// The admin socket: a unix socket that only its owner and root can connect to (mode 0600), so whoever comes by it may change
-// something. It has its mode before it has its name, and takes the place of one that a killed proxy left. Others must not be
-// able to put one of their own there: the folder is looked at.
+// The admin socket: a unix socket that only its owner and root can connect to (mode 0600), so whoever comes
+// by it may change something. It has its mode before it has its name, and takes the place of one that a
+// killed proxy left. Others must not be able to put one of their own there: the folder is looked at.
 import { chmodSync, lstatSync, mkdirSync, mkdtempSync, renameSync, rmSync, statSync } from 'node:fs';
 import type { Server } from 'node:http';
 import { connect } from 'node:net';
@@ -24,7 +24,10 @@ export class SocketInUse extends Error {
   override readonly name = 'SocketInUse';
 }
 
-/** `server` listens at the first of `paths` where it can. Throws a SocketInUse, or an Error that says why at none. */
+/**
+ * `server` listens at the first of `paths` where it can. Throws a SocketInUse, or an Error that says why at
+ * none.
+ */
 export async function listenLocally(server: Server, paths: readonly string[]): Promise<LocalSocket> {
   const reasons: string[] = [];
   for (const path of paths) {

@@ -1,5 +1,6 @@
-// /metrics: the shared counters, and what is known about the processes, as Prometheus families (the only importer of
-// prom-client). Every value is read at scrape; between scrapes nothing is kept but the CPU time of workers that end.
+// /metrics: the shared counters, and what is known about the processes, as Prometheus families (the only
+// importer of prom-client). Every value is read at scrape; between scrapes nothing is kept but the CPU time
+// of workers that end.
 import { Counter, Gauge, Registry } from 'prom-client';
 import { COUNTER, type CounterName, counterRow, dropColumn } from '../datapath/counters.ts';
 import { SERVER_COUNTER, type ServerCounterName, serverRow } from '../datapath/server-cells.ts';
@@ -28,8 +29,8 @@ interface Family {
   type: 'counter' | 'gauge';
   labels?: readonly string[];
   /**
-   * Series that never counted are left out: a thousand services have 88,000, of which hardly any ever does. So a series
-   * begins with its first value, not with 0.
+   * Series that never counted are left out: a thousand services have 88,000, of which hardly any ever does.
+   * So a series begins with its first value, not with 0.
    */
   isSparse?: boolean;
   /** Calls `put` for each series. */

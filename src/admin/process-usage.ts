@@ -1,5 +1,5 @@
-// CPU time and memory of another process of ours, from /proc (proc(5)). The datapath is a process of its own, so this
-// process's figures say nothing about it.
+// CPU time and memory of another process of ours, from /proc (proc(5)). The datapath is a process of its own,
+// so this process's figures say nothing about it.
 import { readFileSync } from 'node:fs';
 
 export interface ProcessUsage {
@@ -7,7 +7,10 @@ export interface ProcessUsage {
   residentBytes: number;
 }
 
-/** CPU time of workers, of which each is one process after the other: a new one begins where the one before was seen last. */
+/**
+ * CPU time of workers, of which each is one process after the other: a new one begins where the one before
+ * was seen last.
+ */
 export class CpuTimes {
   readonly #seen = new Map<number, { pid: number; seconds: number; before: number }>();
 
@@ -27,7 +30,8 @@ const TICKS_PER_SECOND = 100;
 export function readProcessUsage(pid: number): ProcessUsage | undefined {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
-    // Field 2 is the name in parentheses, which may itself hold spaces and parentheses; field 3 follows the last one.
+    // Field 2 is the name in parentheses, which may itself hold spaces and parentheses; field 3 follows the
+    // last one.
     const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
     const [utime, stime] = [Number(fields[14 - 3]), Number(fields[15 - 3])];
     // Not /proc/PID/statm: that counts pages, whose size differs between arm64 kernels.

@@ -1,5 +1,5 @@
-// Tells the operator once per real server that it cannot read its UOA. The datapath counts what such a server says by ICMP;
-// this looks at the counts, because the datapath itself never logs.
+// Tells the operator once per real server that it cannot read its UOA. The datapath counts what such a server
+// says by ICMP; this looks at the counts, because the datapath itself never logs.
 
 import { SERVER_COUNTER, serverRow } from '../datapath/server-cells.ts';
 import { type ServicePlan, serverName } from '../service/plan.ts';
@@ -21,8 +21,9 @@ interface WatchedServer {
 const POLL_MS = 1000;
 
 /**
- * Calls `log` once for each real server whose refusals go up: from 0 at first, and for what a reload adds or gives another
- * dialect from the count that it then has. Holds the process open for nothing. Returns what ends it.
+ * Calls `log` once for each real server whose refusals go up: from 0 at first, and for what a reload adds or
+ * gives another dialect from the count that it then has. Holds the process open for nothing. Returns what
+ * ends it.
  */
 export function watchRefusals(
   sources: Pick<AdminSources, 'services' | 'servers' | 'refresh'>,

@@ -1,4 +1,5 @@
-// What /services and /stats answer: plain data, made of the plans and the shared counters at the moment of the request.
+// What /services and /stats answer: plain data, made of the plans and the shared counters at the moment of
+// the request.
 import { COUNTER, type CounterName, counterRow, dropColumn } from '../datapath/counters.ts';
 import { SERVER_COUNTER, type ServerCounterName, serverRow } from '../datapath/server-cells.ts';
 import { DROP, DROP_REASONS, type DropReason } from '../datapath/verdict.ts';
@@ -115,7 +116,9 @@ export function reportServer(
   };
 }
 
-/** A real server's share of new sessions: 0 where it takes none, as a fallback while another one takes them. */
+/**
+ * A real server's share of new sessions: 0 where it takes none, as a fallback while another one takes them.
+ */
 export function effectiveWeight(
   sources: AdminSources,
   { realServers }: ServicePlan,

@@ -1,5 +1,6 @@
-// The admin HTTP server (the only importer of fastify, with changes.ts): what it shows is read from memory at the moment of
-// the request, what it changes is in changes.ts, who may do either is in access.ts. It listens on TCP and at a unix socket.
+// The admin HTTP server (the only importer of fastify, with changes.ts): what it shows is read from memory at
+// the moment of the request, what it changes is in changes.ts, who may do either is in access.ts. It listens
+// on TCP and at a unix socket.
 import type { RequestListener, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import Fastify, { type FastifyInstance, type HTTPMethods } from 'fastify';
@@ -95,7 +96,9 @@ export async function startAdmin(sources: AdminSources, options: AdminOptions): 
   };
 }
 
-/** A server of its own, with its own bound on connections: those who crowd the port do not keep its owner out. */
+/**
+ * A server of its own, with its own bound on connections: those who crowd the port do not keep its owner out.
+ */
 async function listenAtSocket(
   handle: RequestListener,
   locals: WeakSet<Socket>,

@@ -1,5 +1,6 @@
-// What the admin HTTP server reads and may change. All that it reads answers at once from memory of this process or memory
-// shared with the datapath: a scrape never waits for the datapath. What a reload changes is asked for anew each time.
+// What the admin HTTP server reads and may change. All that it reads answers at once from memory of this
+// process or memory shared with the datapath: a scrape never waits for the datapath. What a reload changes is
+// asked for anew each time.
 import type { Config } from '../config/schema.ts';
 import type { ServicePlan } from '../service/plan.ts';
 import type { SessionFilter } from '../session/snapshot.ts';
@@ -33,7 +34,10 @@ export interface ReloadOutcome {
   ok: boolean;
   /** What changed, one line each; or, when it is not ok, every problem. */
   lines: readonly string[];
-  /** When nothing changed: the last reload since the start that changed something, perhaps just before by itself. */
+  /**
+   * When nothing changed: the last reload since the start that changed something, perhaps just before by
+   * itself.
+   */
   lastChange?: { at: Date; lines: readonly string[] } | undefined;
 }
 
@@ -52,13 +56,16 @@ export interface Operations {
   /** Reads the config file again. Never rejects. */
   reload(): Promise<ReloadOutcome>;
   /**
-   * Takes no new sessions any more; the proxy ends when there are none left, or after `timeoutMs`: undefined is as it was, or
-   * the default. Returns how many milliseconds are left. Throws an OperationError.
+   * Takes no new sessions any more; the proxy ends when there are none left, or after `timeoutMs`: undefined
+   * is as it was, or the default. Returns how many milliseconds are left. Throws an OperationError.
    */
   drain(timeoutMs: number | undefined): number;
   /** Takes back drain; returns whether there was one. Throws an OperationError. */
   cancelDrain(): boolean;
-  /** A real server of a service, both as /services names them; drain keeps its sessions. Throws an OperationError. */
+  /**
+   * A real server of a service, both as /services names them; drain keeps its sessions. Throws an
+   * OperationError.
+   */
   drainServer(service: string, rs: string): void;
   /** Takes back drainServer and setWeight. Throws an OperationError. */
   enableServer(service: string, rs: string): void;

@@ -1,5 +1,6 @@
-// The token that a request must bring: the first line of a file, which is read again when it changed, so that a token can be
-// replaced while the proxy runs. What cannot be used then is said once, and the token before stays.
+// The token that a request must bring: the first line of a file, which is read again when it changed, so that
+// a token can be replaced while the proxy runs. What cannot be used then is said once, and the token before
+// stays.
 import { statSync } from 'node:fs';
 import { readTrusted } from '../sys/trusted-file.ts';
 

@@ -1,12 +1,15 @@
-// `uoa-proxy check`: one line when the config can be used; throws the ConfigError that lists its problems otherwise. As
-// JSON, both are an answer.
+// `uoa-proxy check`: one line when the config can be used; throws the ConfigError that lists its problems
+// otherwise. As JSON, both are an answer.
 import { loadConfig } from '../config/load.ts';
 import { ConfigError, formatProblem, type Problem } from '../config/problem.ts';
 import { configWarnings } from '../config/rules.ts';
 import type { Config } from '../config/schema.ts';
 import { pcapLacks } from '../io/optional-package.ts';
 
-/** Resolves with the exit code. Throws ConfigError unless `json`. Warnings go to standard error and do not fail the check. */
+/**
+ * Resolves with the exit code. Throws ConfigError unless `json`. Warnings go to standard error and do not
+ * fail the check.
+ */
 export async function check(path: string, { json }: { json: boolean }): Promise<number> {
   if (json) return await checkAsJson(path);
   const config = loadConfig(path);

@@ -1,5 +1,5 @@
-// The command line: arguments -> one command -> exit code. Prints what went wrong, without a stack trace where the
-// operator can do something about it.
+// The command line: arguments -> one command -> exit code. Prints what went wrong, without a stack trace
+// where the operator can do something about it.
 import yargs, { type Argv } from 'yargs';
 import { ConfigError, formatProblem } from '../config/problem.ts';
 import { dialectRefusal, FAMILY_NAMES, LAB_DIALECT, LAB_DIALECTS } from '../lab/family.ts';

@@ -1,5 +1,5 @@
-// `uoa-proxy completion`: a script for bash or zsh that asks this program what could stand at the cursor: commands and
-// options as yargs knows them, and the services and real servers of the proxy that runs.
+// `uoa-proxy completion`: a script for bash or zsh that asks this program what could stand at the cursor:
+// commands and options as yargs knows them, and the services and real servers of the proxy that runs.
 import type { Argv } from 'yargs';
 import { AdminClient } from '../ctl/admin-client.ts';
 import { serverName, takeSample } from '../ctl/sample.ts';
@@ -8,10 +8,16 @@ import { findTarget } from './ctl-target.ts';
 export const SHELLS = ['bash', 'zsh'] as const;
 export type Shell = (typeof SHELLS)[number];
 
-/** What the scripts call this program with; the words of the command line follow, the last one is to be completed. */
+/**
+ * What the scripts call this program with; the words of the command line follow, the last one is to be
+ * completed.
+ */
 export const COMPLETE = '--complete';
 
-/** A real server's name has colons, where bash would end a word: only what is behind the last one is put in then. */
+/**
+ * A real server's name has colons, where bash would end a word: only what is behind the last one is put in
+ * then.
+ */
 const BASH = `# uoa-proxy completion for bash: eval "$(uoa-proxy completion bash)" in ~/.bashrc
 _uoa_proxy() {
   local line="\${COMP_LINE:0:COMP_POINT}" words current IFS=$'\\n'
@@ -42,8 +48,8 @@ export function printCompletion(shell: Shell): number {
 }
 
 /**
- * What could stand in place of the last word. `parserOf` makes a parser of the command line that it is given. Never
- * rejects: a completion that fails is none.
+ * What could stand in place of the last word. `parserOf` makes a parser of the command line that it is given.
+ * Never rejects: a completion that fails is none.
  */
 export async function complete(
   parserOf: (argv: readonly string[]) => Argv,
@@ -58,7 +64,10 @@ export async function complete(
   }
 }
 
-/** As the scripts that yargs has of its own ask it; they do not know of names with colons, nor of running proxies. */
+/**
+ * As the scripts that yargs has of its own ask it; they do not know of names with colons, nor of running
+ * proxies.
+ */
 async function commandsAndOptions(
   parserOf: (argv: readonly string[]) => Argv,
   words: readonly string[],

@@ -1,5 +1,6 @@
-// Which proxy `ctl` and `top` speak to: --admin and --token-file; or what a config file says, its admin socket before its
-// address; or without either the one admin socket of this host, and the default address where there is none.
+// Which proxy `ctl` and `top` speak to: --admin and --token-file; or what a config file says, its admin
+// socket before its address; or without either the one admin socket of this host, and the default address
+// where there is none.
 import { readdirSync, readFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
@@ -71,7 +72,10 @@ function isLive(path: string): Promise<boolean> {
   });
 }
 
-/** An unspecified address is no place to go to, but the loopback address of its family is one of those it stands for. */
+/**
+ * An unspecified address is no place to go to, but the loopback address of its family is one of those it
+ * stands for.
+ */
 function urlOf({ host, port }: { host: string; port: number }): string {
   if (port === 0)
     throw new ControlError(

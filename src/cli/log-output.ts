@@ -1,5 +1,6 @@
-// Where the log goes: standard output, which may be read by nobody for a while (a paused terminal, a stuck journal). Nothing
-// waits for it: what has no room is lost and counted, and the log says so when it is read again.
+// Where the log goes: standard output, which may be read by nobody for a while (a paused terminal, a stuck
+// journal). Nothing waits for it: what has no room is lost and counted, and the log says so when it is read
+// again.
 import { setTimeout as sleep } from 'node:timers/promises';
 
 /** What waits for the reader at most; a letter beyond ASCII may count as fewer bytes than it has. */
@@ -23,7 +24,8 @@ export class LogOutput {
   constructor(stream: LogStream, onRead: (lost: number) => void) {
     this.#stream = stream;
     this.isTTY = stream.isTTY === true;
-    // A reader that went away (EPIPE) must not end the proxy; each line that is lost to it is counted when it is written.
+    // A reader that went away (EPIPE) must not end the proxy; each line that is lost to it is counted when it
+    // is written.
     stream.on('error', () => {});
     stream.on('drain', () => {
       const lost = this.#lost - this.#lostSaid;
@@ -55,9 +57,9 @@ export class LogOutput {
 }
 
 /**
- * Node writes to pipes and sockets without waiting, but to a terminal it waits until all is taken, although it opened that
- * anew for itself and so could do without. There is no public way to tell it. Before each write, because libuv makes it wait
- * again for each child process that inherits it.
+ * Node writes to pipes and sockets without waiting, but to a terminal it waits until all is taken, although
+ * it opened that anew for itself and so could do without. There is no public way to tell it. Before each
+ * write, because libuv makes it wait again for each child process that inherits it.
  */
 function unblock(stream: LogStream): void {
   const { _handle: handle } = stream as { _handle?: { setBlocking?: (blocks: boolean) => unknown } };

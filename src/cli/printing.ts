@@ -1,5 +1,6 @@
-// Commands that print an answer: it must have reached its reader before the process exits. A pipe takes 64 KiB at once, and
-// what Node holds beyond that would be lost with the process. Not for `run`, whose exit no reader of its log may hold up.
+// Commands that print an answer: it must have reached its reader before the process exits. A pipe takes 64
+// KiB at once, and what Node holds beyond that would be lost with the process. Not for `run`, whose exit no
+// reader of its log may hold up.
 
 /** The answer could not be written, on a full disk for instance. */
 class OutputError extends Error {
@@ -8,8 +9,8 @@ class OutputError extends Error {
 }
 
 /**
- * Resolves with the command's exit code once all is written, or nobody reads any more: a reader that went away (EPIPE) has
- * seen enough. Throws what the command throws, and an OutputError.
+ * Resolves with the command's exit code once all is written, or nobody reads any more: a reader that went
+ * away (EPIPE) has seen enough. Throws what the command throws, and an OutputError.
  */
 export async function printing(command: () => number | Promise<number>): Promise<number> {
   const { stdout } = process;

@@ -1,9 +1,10 @@
-// From start to exit code. SIGTERM, SIGINT and SIGQUIT stop the proxy, which removes what it added to the host; a signal a second
-// later does not wait for that (within a second it is the same wish: npm and timeout pass on what the terminal sends to
-// everybody). A signal during the start counts too: the proxy is stopped as soon as it stands.
+// From start to exit code. SIGTERM, SIGINT and SIGQUIT stop the proxy, which removes what it added to the
+// host; a signal a second later does not wait for that (within a second it is the same wish: npm and timeout
+// pass on what the terminal sends to everybody). A signal during the start counts too: the proxy is stopped
+// as soon as it stands.
 //
-// SIGHUP reloads the config. Where standard output is a terminal it stops the proxy instead, because there it is what a
-// terminal that closes sends to its programs; `uoa-proxy ctl reload` reloads there too.
+// SIGHUP reloads the config. Where standard output is a terminal it stops the proxy instead, because there it
+// is what a terminal that closes sends to its programs; `uoa-proxy ctl reload` reloads there too.
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 
@@ -64,7 +65,8 @@ export async function runUntilSignal(
     const end = await Promise.race([signaled, proxy.ended]);
     reloads.end();
     if (end !== 'signal' && !end.isWanted) log.error({ exitCode: end.exitCode }, 'the proxy ended by itself');
-    // What it had begun is finished before it is undone, unless what it waits for has ended, or is still being read.
+    // What it had begun is finished before it is undone, unless what it waits for has ended, or is still
+    // being read.
     else await Promise.race([reloads.idle, proxy.ended, sleep(FINISH_MS, undefined, { ref: false })]);
     await proxy.stop();
     if (end === 'signal') log.info('stopped');
@@ -74,7 +76,10 @@ export async function runUntilSignal(
   }
 }
 
-/** One reload after the other: those asked for while there is no proxy yet, or while one runs, become one more. */
+/**
+ * One reload after the other: those asked for while there is no proxy yet, or while one runs, become one
+ * more.
+ */
 class Reloads {
   /** Resolves when none is under way. */
   idle: Promise<void> = Promise.resolve();

@@ -1,4 +1,5 @@
-// `uoa-proxy sniff`: tcpdump for UOA, live or from a file. Lines go to standard output, everything else to standard error.
+// `uoa-proxy sniff`: tcpdump for UOA, live or from a file. Lines go to standard output, everything else to
+// standard error.
 import type { Argv } from 'yargs';
 import { CutShort } from '../sniff/capture-error.ts';
 import { readCapture } from '../sniff/capture-file.ts';

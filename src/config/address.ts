@@ -1,5 +1,5 @@
-// Addresses as they stand in a config (the only importer of ipaddr.js). What is read is canonical text (RFC 5952), so that two
-// notations of one address are found to be the same.
+// Addresses as they stand in a config (the only importer of ipaddr.js). What is read is canonical text (RFC
+// 5952), so that two notations of one address are found to be the same.
 import ipaddr from 'ipaddr.js';
 import { familyOf, formatEndpoint } from '../wire/address.ts';
 import { addressHint, endpointHint, prefixHint } from './hint.ts';
@@ -14,8 +14,8 @@ export interface Listen {
 }
 
 /**
- * An address that one machine can have and that can be routed to: not 0/8, 240/4, broadcast, ::, link-local IPv6 or
- * multicast. Loopback is allowed.
+ * An address that one machine can have and that can be routed to: not 0/8, 240/4, broadcast, ::, link-local
+ * IPv6 or multicast. Loopback is allowed.
  */
 export function unicastAddress(): Reader<string> {
   return {
@@ -53,7 +53,9 @@ export function addressPerFamily(): Reader<readonly string[]> {
 
 const asList = (raw: unknown): unknown[] => (Array.isArray(raw) ? raw : [raw]);
 
-/** `127.0.0.1:9464` or `[::1]:9464`. Names are refused: what they stand for can change under a running proxy. */
+/**
+ * `127.0.0.1:9464` or `[::1]:9464`. Names are refused: what they stand for can change under a running proxy.
+ */
 export function listenAddress(): Reader<Listen> {
   return {
     allowed: 'IP address and port 0..65535, as 127.0.0.1:9464 or [::1]:9464',
@@ -90,7 +92,10 @@ export function endpoint(): Reader<{ ip: string; port: number }> {
   };
 }
 
-/** `198.51.100.0/24`, `2001:db8::/32`, or one address -> canonical text with its length. No bits may be set behind it. */
+/**
+ * `198.51.100.0/24`, `2001:db8::/32`, or one address -> canonical text with its length. No bits may be set
+ * behind it.
+ */
 export function prefix(): Reader<string> {
   return {
     allowed: 'prefix (198.51.100.0/24, 2001:db8::/32) or address',

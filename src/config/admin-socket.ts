@@ -1,4 +1,5 @@
-// Where the admin socket of a proxy is, told from its config file alone: so `ctl --config` finds it without asking anybody.
+// Where the admin socket of a proxy is, told from its config file alone: so `ctl --config` finds it without
+// asking anybody.
 import { createHash } from 'node:crypto';
 import { basename, dirname, extname, join, resolve } from 'node:path';
 

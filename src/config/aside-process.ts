@@ -1,4 +1,5 @@
-// The process that checks config texts, one after the other, see aside.ts. Its parent decides when it ends, not a signal.
+// The process that checks config texts, one after the other, see aside.ts. Its parent decides when it ends,
+// not a signal.
 import { keepDebuggerShut } from '../sys/debugger.ts';
 import { ignoreOperatorsSignals, ignoreStraySignals } from '../sys/signals.ts';
 import type { Problem } from './problem.ts';

@@ -1,6 +1,7 @@
-// Checks a config text in a process of its own: the largest file allowed takes ten seconds and several hundred megabytes, and
-// whoever asks must go on answering meanwhile, also where that is more memory than there is. The process stays for a while, because
-// changes come in bursts, and the next text takes it a third of the time.
+// Checks a config text in a process of its own: the largest file allowed takes ten seconds and several
+// hundred megabytes, and whoever asks must go on answering meanwhile, also where that is more memory than
+// there is. The process stays for a while, because changes come in bursts, and the next text takes it a third
+// of the time.
 import { type ChildProcess, fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { environmentWithoutDebugger, withoutDebugger } from '../sys/debugger.ts';

@@ -1,5 +1,5 @@
-// What differs between two configs, in sentences for the log. The schema's keys are walked, so that a new key needs no line
-// here; only services and real servers are told of in words of their own.
+// What differs between two configs, in sentences for the log. The schema's keys are walked, so that a new key
+// needs no line here; only services and real servers are told of in words of their own.
 import { formatEndpoint } from '../wire/address.ts';
 import { entries, type KeyEntry } from './key.ts';
 import type { KeyPath } from './problem.ts';
@@ -42,7 +42,9 @@ export function describeChanges(before: Config, after: Config): Changes {
   return { lines, needsRestart };
 }
 
-/** Finds the same service, as isSameService has it: by names first, because there may be a thousand of each. */
+/**
+ * Finds the same service, as isSameService has it: by names first, because there may be a thousand of each.
+ */
 function sameIn(services: readonly ServiceConfig[]): (service: ServiceConfig) => ServiceConfig | undefined {
   const byName = new Map<string, ServiceConfig[]>();
   for (const service of services) byName.set(service.name, [...(byName.get(service.name) ?? []), service]);
@@ -126,7 +128,10 @@ function valueAt(config: object, path: KeyPath): unknown {
   return at;
 }
 
-/** The keys and lists under a path, with their paths from there on; elements of lists are told of with their list. */
+/**
+ * The keys and lists under a path, with their paths from there on; elements of lists are told of with their
+ * list.
+ */
 function below(prefix: readonly string[], without: readonly string[]): KeyEntry[] {
   return KEYS.filter(({ path, kind }) => kind !== 'group' && prefix.every((step, i) => path[i] === step))
     .map((key) => ({ ...key, path: key.path.slice(prefix.length) }))

@@ -1,5 +1,5 @@
-// The schema as people read it: config/full.yaml and docs/config.md. Text only; generate.ts writes the files and a test
-// compares them.
+// The schema as people read it: config/full.yaml and docs/config.md. Text only; generate.ts writes the files
+// and a test compares them.
 
 import { isReadOver, oneOfWords, sameDialects, UOA_DIALECTS } from '../uoa/dialect.ts';
 import { entries, type KeyEntry } from './key.ts';
@@ -7,7 +7,10 @@ import { CONFIG_SCHEMA } from './schema.ts';
 
 const COLUMNS = 100;
 
-/** Every key at its default with its help. Keys without default carry an example; optional ones are commented out. */
+/**
+ * Every key at its default with its help. Keys without default carry an example; optional ones are commented
+ * out.
+ */
 export function renderFullYaml(): string {
   const lines = [
     '# Every key of the config at its default. Generated from src/config/schema.ts by `npm run docs`: do not edit.',

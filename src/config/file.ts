@@ -5,7 +5,9 @@ import type { Config } from './schema.ts';
 import { contentOf, readText } from './text.ts';
 import { watchConfig } from './watch.ts';
 
-/** Checking it takes longer than starting a process for it, which the one that starts uses for other things. */
+/**
+ * Checking it takes longer than starting a process for it, which the one that starts uses for other things.
+ */
 const LARGE_CHARS = 64 << 10;
 
 export class ConfigFile {
@@ -28,7 +30,10 @@ export class ConfigFile {
     return parseAside(this.#read(), this.path);
   }
 
-  /** Calls `onChange` when the file has changed since it was loaded last, also before this call. Returns what ends it. */
+  /**
+   * Calls `onChange` when the file has changed since it was loaded last, also before this call. Returns what
+   * ends it.
+   */
   watch(onChange: () => void): () => void {
     const onWritten = () => {
       if (contentOf(this.path) !== this.#content) onChange();

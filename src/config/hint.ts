@@ -1,5 +1,5 @@
-// What was probably meant by a value that is not allowed: the mistakes that people make in a config. Each is a clause that
-// goes into an error message; undefined where nothing is known.
+// What was probably meant by a value that is not allowed: the mistakes that people make in a config. Each is
+// a clause that goes into an error message; undefined where nothing is known.
 import { nearestKey } from './problem.ts';
 
 /** Of a whole number. */
@@ -34,7 +34,9 @@ const DURATION_UNITS: [unit: string, pattern: RegExp, factor: number][] = [
   ['h', /^(d|days?)$/i, 24],
 ];
 
-/** Of a duration: no unit, one that is spelled otherwise, or a space before it. `isAllowed` tells what is one. */
+/**
+ * Of a duration: no unit, one that is spelled otherwise, or a space before it. `isAllowed` tells what is one.
+ */
 export function durationHint(raw: unknown, isAllowed: (text: string) => boolean): string | undefined {
   if (typeof raw === 'number' && !Number.isInteger(raw)) return 'only whole numbers, and a unit';
   const match = /^\s*(\d+)\s*([a-z]*)\s*$/i.exec(String(raw));

@@ -1,6 +1,7 @@
-// How the schema is written down: a key is a reader with a help text and perhaps a default, a group is a map of keys, a
-// list repeats one group or key. All are zod schemas; what people read about them is in the registry KEYS beside it, and
-// `entries` walks both, so that the docs and full.yaml come from what is checked.
+// How the schema is written down: a key is a reader with a help text and perhaps a default, a group is a map
+// of keys, a list repeats one group or key. All are zod schemas; what people read about them is in the
+// registry KEYS beside it, and `entries` walks both, so that the docs and full.yaml come from what is
+// checked.
 import * as z from 'zod';
 import { formatValue, type KeyPath } from './problem.ts';
 import type { Reader } from './reader.ts';
@@ -68,7 +69,8 @@ export function group<S extends z.core.$ZodShape>(shape: S) {
 
 /** A group that may be left out as a whole. */
 export function optionalGroup<S extends z.core.$ZodShape>(help: string, shape: S) {
-  // Its keys all have defaults, so an absent group is an empty one. zod cannot know that from a generic shape.
+  // Its keys all have defaults, so an absent group is an empty one. zod cannot know that from a generic
+  // shape.
   const empty = {} as z.input<z.ZodObject<S, z.core.$strict>>;
   const schema = group(shape).prefault(empty as z.core.util.NoUndefined<typeof empty>);
   KEYS.add(schema, { help, allowed: 'map of keys', required: false, format: plain });
@@ -142,7 +144,10 @@ export function knownKeys(schema: z.ZodType, path: KeyPath): string[] {
   return at instanceof z.ZodObject ? Object.keys(at.shape) : [];
 }
 
-/** What stands inside defaults, optional marks and transforms of a group or list; a key's own reader is not entered. */
+/**
+ * What stands inside defaults, optional marks and transforms of a group or list; a key's own reader is not
+ * entered.
+ */
 function unwrap(schema: z.ZodType): z.ZodType {
   let at = schema;
   for (;;) {

@@ -89,7 +89,10 @@ function stands(raw: unknown, path: KeyPath): boolean {
   return true;
 }
 
-/** The services that are valid in themselves, so that one bad key does not hide what is wrong between the others. */
+/**
+ * The services that are valid in themselves, so that one bad key does not hide what is wrong between the
+ * others.
+ */
 function readableServices(raw: unknown): IndexedService[] {
   const services = (raw as { services?: unknown } | undefined)?.services;
   if (!Array.isArray(services)) return [];
@@ -104,8 +107,8 @@ function indexed(services: Config['services']): IndexedService[] {
 }
 
 /**
- * Where `path` starts in the text: its key, or its element in a list. The deepest part that is there counts, so that a missing key
- * is reported at the map that lacks it.
+ * Where `path` starts in the text: its key, or its element in a list. The deepest part that is there counts,
+ * so that a missing key is reported at the map that lacks it.
  */
 function offsetOf(document: Document, path: KeyPath): number | undefined {
   let node: unknown = document.contents;

@@ -1,4 +1,5 @@
-// What is wrong with a config, in the words an operator needs: where (path and line), which value, what is allowed.
+// What is wrong with a config, in the words an operator needs: where (path and line), which value, what is
+// allowed.
 
 /** Path from the top of the config: keys and list indexes. */
 export type KeyPath = readonly (string | number)[];

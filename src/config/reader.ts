@@ -1,5 +1,5 @@
-// One reader per kind of value: what is allowed, and raw YAML value -> the value the program uses. `allowed` is the text of
-// error messages and of docs/config.md, so that neither can differ from what is checked.
+// One reader per kind of value: what is allowed, and raw YAML value -> the value the program uses. `allowed`
+// is the text of error messages and of docs/config.md, so that neither can differ from what is checked.
 
 import { durationHint, flagHint, numberHint, rangeHint, sizeHint, wordHint } from './hint.ts';
 

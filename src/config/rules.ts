@@ -1,5 +1,5 @@
-// What several keys of a config must satisfy together. Each rule reports all it finds; one pass and a few maps, so that
-// the largest config allowed is checked in well under a second.
+// What several keys of a config must satisfy together. Each rule reports all it finds; one pass and a few
+// maps, so that the largest config allowed is checked in well under a second.
 import { familyOf, formatEndpoint } from '../wire/address.ts';
 import { isLoopback } from './address.ts';
 import { type Finding, formatPath, formatValue, type KeyPath, type Problem } from './problem.ts';
@@ -167,7 +167,10 @@ function findFamilyConflicts(service: ServiceConfig): Finding[] {
   return findings;
 }
 
-/** Services that send from one LIP to one real server share the lports: they must agree on them, or keep apart. */
+/**
+ * Services that send from one LIP to one real server share the lports: they must agree on them, or keep
+ * apart.
+ */
 function findSharedLegs(services: readonly IndexedService[]): Finding[] {
   interface User {
     index: number;

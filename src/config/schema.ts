@@ -1,6 +1,6 @@
-// THE description of the config: every key with its type, default, allowed range and help. Types, checks, error messages,
-// config/full.yaml and docs/config.md are derived from it (`npm run docs` writes the two files). What concerns
-// several keys at once is in rules.ts.
+// THE description of the config: every key with its type, default, allowed range and help. Types, checks,
+// error messages, config/full.yaml and docs/config.md are derived from it (`npm run docs` writes the two
+// files). What concerns several keys at once is in rules.ts.
 import type * as z from 'zod';
 import { aboutDialect, DEFAULT_DIALECT, UOA_DIALECTS } from '../uoa/dialect.ts';
 import { formatEndpoint } from '../wire/address.ts';

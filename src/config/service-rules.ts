@@ -1,5 +1,6 @@
-// What the keys of one service must satisfy together, besides those about addresses (rules.ts) and UOA (uoa-rules.ts). What
-// cannot work is an error; what works but has no effect is a warning, so that a key may stay while another one is tried.
+// What the keys of one service must satisfy together, besides those about addresses (rules.ts) and UOA
+// (uoa-rules.ts). What cannot work is an error; what works but has no effect is a warning, so that a key may
+// stay while another one is tried.
 import { hasUnifiedType, oneOfWords, UOA_DIALECTS } from '../uoa/dialect.ts';
 import type { Finding, KeyPath } from './problem.ts';
 import { formatDuration } from './reader.ts';
@@ -29,7 +30,10 @@ const READ_BY: Partial<Record<HealthKey, readonly Health['type'][]>> = {
   jitter: ['udp', 'tcp', 'http', 'icmp', 'exec'],
 };
 
-/** Checks of a server come one after the other: past this a dead one is asked so much less often than `interval` says. */
+/**
+ * Checks of a server come one after the other: past this a dead one is asked so much less often than
+ * `interval` says.
+ */
 const TIMEOUT_MAX_INTERVALS = 10;
 
 function findHealthConflicts({ type, command, interval, timeout }: Health): Finding[] {

@@ -1,5 +1,5 @@
-// Everything that a service sends to: its real servers and its fallback, with where each stands in the config. A fallback
-// has the dialect of its service.
+// Everything that a service sends to: its real servers and its fallback, with where each stands in the
+// config. A fallback has the dialect of its service.
 import { formatEndpoint } from '../wire/address.ts';
 import type { KeyPath } from './problem.ts';
 import type { ServiceConfig } from './schema.ts';

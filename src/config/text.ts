@@ -1,5 +1,5 @@
-// The text of a config file. Only of a regular file, and of one that can be read in seconds: parsing takes some 30 bytes of
-// memory for each of its bytes.
+// The text of a config file. Only of a regular file, and of one that can be read in seconds: parsing takes
+// some 30 bytes of memory for each of its bytes.
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
 import { ConfigError } from './problem.ts';
 
@@ -14,7 +14,10 @@ export function readText(path: string): string {
   }
 }
 
-/** By what one tells that a file says something else: its text, or why it is refused. Undefined while it cannot be opened. */
+/**
+ * By what one tells that a file says something else: its text, or why it is refused. Undefined while it
+ * cannot be opened.
+ */
 export function contentOf(path: string): string | undefined {
   try {
     return readRegular(path);

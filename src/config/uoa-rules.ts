@@ -1,5 +1,6 @@
-// What the keys about UOA must satisfy together with the real servers of their service: what no receiver can read where it
-// goes is refused, because nobody would notice but the program that misses its clients' addresses.
+// What the keys about UOA must satisfy together with the real servers of their service: what no receiver can
+// read where it goes is refused, because nobody would notice but the program that misses its clients'
+// addresses.
 import {
   hasUnifiedType,
   isReadOver,
@@ -29,8 +30,8 @@ interface Indexed {
 }
 
 /**
- * Hosts that would get an option of one type in two meanings. A receiver module serves a whole host, whatever the port; one for ipo or
- * elb takes the longer option of unified for its own and overruns its memory.
+ * Hosts that would get an option of one type in two meanings. A receiver module serves a whole host, whatever
+ * the port; one for ipo or elb takes the longer option of unified for its own and overruns its memory.
  */
 export function findMixedReceivers(services: readonly Indexed[]): Finding[] {
   const findings: Finding[] = [];

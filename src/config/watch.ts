@@ -1,18 +1,21 @@
-// Notices that the config file changed, however it was written: in place, renamed over, behind a symbolic link that was
-// swapped (a Kubernetes ConfigMap), in several writes. It asks instead of being told: what the kernel tells about a file
-// (inotify) is about one inode in one directory, and nothing at all on network file systems and in some containers.
+// Notices that the config file changed, however it was written: in place, renamed over, behind a symbolic
+// link that was swapped (a Kubernetes ConfigMap), in several writes. It asks instead of being told: what the
+// kernel tells about a file (inotify) is about one inode in one directory, and nothing at all on network file
+// systems and in some containers.
 import { stat } from 'node:fs/promises';
 import { contentOf } from './text.ts';
 
 /** Between two looks at the file; one takes 0.02 ms of a processor. */
 const LOOK_MS = 250;
-/** A file that was written to is read once it stayed the same for so long: an editor writes more than once. */
+/**
+ * A file that was written to is read once it stayed the same for so long: an editor writes more than once.
+ */
 const SETTLE_MS = 300;
 
 /**
- * Calls `onChange` after each change of what the file at `path` says, compared with `known`, or else with what it said when
- * this was called, and from then on at each call. While there is no file, or it cannot be read, nothing changed. Returns
- * what ends it. It does not keep the process running.
+ * Calls `onChange` after each change of what the file at `path` says, compared with `known`, or else with
+ * what it said when this was called, and from then on at each call. While there is no file, or it cannot be
+ * read, nothing changed. Returns what ends it. It does not keep the process running.
  */
 export function watchConfig(path: string, onChange: () => void, known?: string): () => void {
   let content = known ?? contentOf(path);

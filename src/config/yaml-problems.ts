@@ -17,7 +17,9 @@ export interface YamlProblem {
   offset: number;
 }
 
-/** Where the reader of YAML loses its way it reports one mistake many times: of those only the first is told. */
+/**
+ * Where the reader of YAML loses its way it reports one mistake many times: of those only the first is told.
+ */
 export function yamlProblems(document: Document, lines: LineCounter): YamlProblem[] {
   // A warning is a tag that nobody knows: its value would be taken for something else than what was meant.
   const errors: YAMLError[] = [...document.errors, ...document.warnings];
@@ -76,7 +78,10 @@ function duplicateMessage(document: Document, lines: LineCounter, offset: number
   return message;
 }
 
-/** Aliases of nothing, and merge keys that name no map: the reader of YAML would tell of them without their place. */
+/**
+ * Aliases of nothing, and merge keys that name no map: the reader of YAML would tell of them without their
+ * place.
+ */
 function aliasProblems(document: Document): YamlProblem[] {
   const problems: YamlProblem[] = [];
   const anchors = new Map<string, Node>();

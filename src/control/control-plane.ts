@@ -1,5 +1,5 @@
-// The control plane at work: what the datapaths go by, how it changes by a reload, by checks and by an operator, and what
-// the admin server sees of it.
+// The control plane at work: what the datapaths go by, how it changes by a reload, by checks and by an
+// operator, and what the admin server sees of it.
 import type { Logger } from 'pino';
 import { type AdminSources, OperationError, type ReloadOutcome } from '../admin/sources.ts';
 import type { Config } from '../config/schema.ts';

@@ -1,5 +1,6 @@
-// The proxy is drained: no new sessions, and its end when there are none left or the time is over. Until that end another
-// deadline can be set and all of it taken back: the datapaths read one cell of the common memory with each new session.
+// The proxy is drained: no new sessions, and its end when there are none left or the time is over. Until that
+// end another deadline can be set and all of it taken back: the datapaths read one cell of the common memory
+// with each new session.
 import type { Logger } from 'pino';
 import { OperationError } from '../admin/sources.ts';
 import { CONTROL } from '../datapath/memory.ts';
@@ -30,8 +31,8 @@ export class Drain {
   }
 
   /**
-   * Begins, or goes on with another deadline; without one it is as it was, or the default. Returns how many milliseconds are
-   * left. Throws an OperationError.
+   * Begins, or goes on with another deadline; without one it is as it was, or the default. Returns how many
+   * milliseconds are left. Throws an OperationError.
    */
   begin(timeoutMs: number | undefined): number {
     this.#refuseWhenOver();

@@ -1,5 +1,5 @@
-// How many sessions a reload ends, and why, said before it does: counted in the records that the datapaths share, which go
-// on meanwhile, so that a few may be others by then.
+// How many sessions a reload ends, and why, said before it does: counted in the records that the datapaths
+// share, which go on meanwhile, so that a few may be others by then.
 import type { DatapathMemory } from '../datapath/memory.ts';
 import { sameServiceIn } from '../service/numbering.ts';
 import { type ServicePlan, serverName } from '../service/plan.ts';
@@ -44,7 +44,9 @@ export function endingSessions(
   return [...counts].map(([line, count]) => `${line}: ${count} session${count === 1 ? ' ends' : 's end'}`);
 }
 
-/** Why the sessions of a leg end: all of them, those of a VIP, or those whose lport is not among those of now. */
+/**
+ * Why the sessions of a leg end: all of them, those of a VIP, or those whose lport is not among those of now.
+ */
 interface LegFate {
   service: ServicePlan;
   all: string | undefined;

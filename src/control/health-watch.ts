@@ -1,4 +1,5 @@
-// Joins the health checks (src/health) with what the datapaths count of each real server, and tells the server board.
+// Joins the health checks (src/health) with what the datapaths count of each real server, and tells the
+// server board.
 import { isDeepStrictEqual } from 'node:util';
 import type { Logger } from 'pino';
 import type { Config } from '../config/schema.ts';
@@ -106,8 +107,8 @@ export class HealthWatch {
   }
 
   /**
-   * Clients alone can bring silence about. So a real server that a check asks too, and that is up, goes only where another
-   * one takes its new sessions: without it these would be lost for certain.
+   * Clients alone can bring silence about. So a real server that a check asks too, and that is up, goes only
+   * where another one takes its new sessions: without it these would be lost for certain.
    */
   #onFailure(observed: Observed, { isSilence, reason }: TrafficFailure): void {
     const { key, index, service, rs, health } = observed;

@@ -1,6 +1,6 @@
-// What the proxy is on its host besides its sockets: the guard, which claims its addresses and ports, and the addresses that
-// it added.
-// A change first adds what is new, and takes away what is old only when the datapaths have stopped serving it.
+// What the proxy is on its host besides its sockets: the guard, which claims its addresses and ports, and the
+// addresses that it added. A change first adds what is new, and takes away what is old only when the
+// datapaths have stopped serving it.
 import type { Logger } from 'pino';
 import { type Guard, type GuardSpec, installGuard } from '../host/guard.ts';
 import { assignAddresses, type MissingAddress, removeAddresses } from '../host/host-addresses.ts';

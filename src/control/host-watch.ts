@@ -1,5 +1,6 @@
-// Notices that the host changes under the running proxy: the Ethernet address or MTU of an interface, a route, an address. The
-// kernel's notices (rtnetlink(7)) only say that it is time to look; what changed follows from planning for the host anew.
+// Notices that the host changes under the running proxy: the Ethernet address or MTU of an interface, a
+// route, an address. The kernel's notices (rtnetlink(7)) only say that it is time to look; what changed
+// follows from planning for the host anew.
 import type { Logger } from 'pino';
 import { HOST_GROUPS } from '../route/rtnetlink.ts';
 import { SysError } from '../sys/libc.ts';
@@ -7,7 +8,10 @@ import { NetlinkSocket, NOTHING } from '../sys/netlink.ts';
 
 /** How often notices are looked for. */
 const LOOK_MS = 250;
-/** Where something changes all the time, as on a router, looks take at most a quarter of the time, but rest no longer than this. */
+/**
+ * Where something changes all the time, as on a router, looks take at most a quarter of the time, but rest no
+ * longer than this.
+ */
 const REST_SHARE = 3;
 const REST_MAX_MS = 500;
 /** What cannot be followed is tried again. */
@@ -41,7 +45,10 @@ export class HostWatch {
   #succeeded = 0;
   #failed = 0;
 
-  /** `follow` takes in what is different on the host; it rejects when that failed, with what was before still at work. */
+  /**
+   * `follow` takes in what is different on the host; it rejects when that failed, with what was before still
+   * at work.
+   */
   constructor(follow: () => Promise<Followed>, log: Logger, troubleLookMs = TROUBLE_LOOK_MS) {
     this.#follow = follow;
     this.#log = log;

@@ -1,4 +1,5 @@
-// The leave of real servers that the config names no more: they keep their sessions until these are over, or their time is.
+// The leave of real servers that the config names no more: they keep their sessions until these are over, or
+// their time is.
 
 const POLL_MS = 1000;
 /** What failed would fail again at once. */
@@ -15,8 +16,8 @@ export class Leave {
   #notBefore = Number.NEGATIVE_INFINITY;
 
   /**
-   * `takeOut` takes those out whose leave `isOver`, never rejects, and resolves with whether that went well; it is called
-   * again only when it has resolved. `nowMs` is monotonic.
+   * `takeOut` takes those out whose leave `isOver`, never rejects, and resolves with whether that went well;
+   * it is called again only when it has resolved. `nowMs` is monotonic.
    */
   constructor(
     sessionsOf: (realServerIndex: number) => number,

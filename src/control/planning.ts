@@ -58,8 +58,9 @@ export function neededAddresses({ services }: Pick<Config, 'services'>): { vips:
 }
 
 /**
- * For the start: services whose VIPs or LIPs this host does not have, or cannot use, must not keep the others from being
- * served. Logs them, and throws an IoError when that is true of every service. What is left in `missing` is to be added.
+ * For the start: services whose VIPs or LIPs this host does not have, or cannot use, must not keep the others
+ * from being served. Logs them, and throws an IoError when that is true of every service. What is left in
+ * `missing` is to be added.
  */
 export function withoutServicesThatAreOut(config: Config, host: HostPlan, log: Logger): HostPlan {
   const absent = config.io.assignAddresses ? [] : host.missing;
@@ -126,9 +127,9 @@ export function captureComplaint(config: Config): string | undefined {
 }
 
 /**
- * The drafts with the real servers of `before` that they lack, where `stays` says that these keep their sessions. None
- * without a LIP of its family, and none whose LIP:lports another service now uses towards it in part: then two sessions
- * could have the same tuple.
+ * The drafts with the real servers of `before` that they lack, where `stays` says that these keep their
+ * sessions. None without a LIP of its family, and none whose LIP:lports another service now uses towards it
+ * in part: then two sessions could have the same tuple.
  */
 export function withLeaving(
   drafts: readonly ServiceDraft[],

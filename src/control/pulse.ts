@@ -1,11 +1,14 @@
-// Notices a datapath process that lives but does nothing any more (stopped, or in a loop without end) and ends it, so that its
-// successor goes on. It counts its own looks, not time: where all stands still, as in a virtual machine that is paused, it
-// does not look either.
+// Notices a datapath process that lives but does nothing any more (stopped, or in a loop without end) and
+// ends it, so that its successor goes on. It counts its own looks, not time: where all stands still, as in a
+// virtual machine that is paused, it does not look either.
 import type { Logger } from 'pino';
 import type { Workers } from '../workers.ts';
 
 const LOOK_EVERY_MS = 1000;
-/** A datapath counts ten times per second; the longest that it has work for at once, a reload of large lists, is half a second. */
+/**
+ * A datapath counts ten times per second; the longest that it has work for at once, a reload of large lists,
+ * is half a second.
+ */
 const SILENT_LOOKS = 10;
 
 /** `pulses` has the cell of each worker (DatapathMemory.pulse). Returns what ends it. */

@@ -1,5 +1,6 @@
-// Puts another config in the place of the one at work. All of it is checked first: whatever is wrong, the old one stays and
-// the problem is said. Then what is new is added to the host, the datapaths get the new plan, and what is old is taken away.
+// Puts another config in the place of the one at work. All of it is checked first: whatever is wrong, the old
+// one stays and the problem is said. Then what is new is added to the host, the datapaths get the new plan,
+// and what is old is taken away.
 
 import type { ReloadOutcome } from '../admin/sources.ts';
 import { describeChanges } from '../config/changes.ts';
@@ -178,8 +179,8 @@ export class Reloader {
   }
 
   /**
-   * What is wrong with an address that the config at work has, too, is said and left to be as it is: it must not keep other
-   * changes from taking effect. What is wrong with a new one refuses the config: the problems.
+   * What is wrong with an address that the config at work has, too, is said and left to be as it is: it must
+   * not keep other changes from taking effect. What is wrong with a new one refuses the config: the problems.
    */
   #withoutOldTroubles(config: Config, found: HostPlan): HostPlan | string[] {
     const { log } = this.#runtime;
@@ -205,7 +206,10 @@ export class Reloader {
     return withLeaving(draftServices(config, host), this.services, isLeaving);
   }
 
-  /** Goes on by the config at work, planned anew for the host as it is now. Rejects when that failed: the plan before stays. */
+  /**
+   * Goes on by the config at work, planned anew for the host as it is now. Rejects when that failed: the plan
+   * before stays.
+   */
   async followHost(): Promise<Followed> {
     const { config, host: before } = this;
     let found: HostPlan;
@@ -260,7 +264,9 @@ export class Reloader {
     return { ...host, own: host.own.filter((ip) => !going.has(ip)) };
   }
 
-  /** Whether it went well, which includes that there is nobody to take out any more; else the log says why. */
+  /**
+   * Whether it went well, which includes that there is nobody to take out any more; else the log says why.
+   */
   #takeOutThoseWhoLeft(): Promise<boolean> {
     const turn = this.#turn.then(async () => {
       let isLess = false;
@@ -297,7 +303,8 @@ export class Reloader {
     const services = numberServices(drafts, this.services, layout.capacity);
     const addresses = addressesOf(config);
     const { missing } = host;
-    // An answer to a new LIP may come before all datapaths have the plan: what is old and what is new comes in meanwhile.
+    // An answer to a new LIP may come before all datapaths have the plan: what is old and what is new comes
+    // in meanwhile.
     const change = io.prepare({ ...addresses, ports: host.ports });
     const spec = { ...addresses, missing, assignAddresses: config.io.assignAddresses, canLack };
     const prepared = await hostSetup.prepare(spec).catch((error: unknown) => {

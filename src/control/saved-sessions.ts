@@ -1,5 +1,5 @@
-// Sessions over a restart: read before anything is opened, written into the memory of the datapaths before they start, and
-// saved when they have stopped.
+// Sessions over a restart: read before anything is opened, written into the memory of the datapaths before
+// they start, and saved when they have stopped.
 import type { Logger } from 'pino';
 import type { Config } from '../config/schema.ts';
 import type { DatapathMemory } from '../datapath/memory.ts';
@@ -106,8 +106,9 @@ export function notePersistence(
 }
 
 /**
- * Keeps the state file for this proxy, until it is released; undefined where there is none. What will keep sessions from being
- * saved is said now, not at the stop. Throws a StartError when another proxy has the file.
+ * Keeps the state file for this proxy, until it is released; undefined where there is none. What will keep
+ * sessions from being saved is said now, not at the stop. Throws a StartError when another proxy has the
+ * file.
  */
 export function holdStateFile({ sessions: { stateFile } }: Config, log: Logger): FileLock | undefined {
   if (stateFile === undefined) return undefined;
@@ -127,8 +128,9 @@ export function holdStateFile({ sessions: { stateFile } }: Config, log: Logger):
 }
 
 /**
- * The worker of a session is that of its lport. The hash of its client names the same one, or else it was lent to that
- * worker (datapath/loans.ts), if `before` as many workers shared the sessions; with another number of them it is lost.
+ * The worker of a session is that of its lport. The hash of its client names the same one, or else it was
+ * lent to that worker (datapath/loans.ts), if `before` as many workers shared the sessions; with another
+ * number of them it is lost.
  */
 function ownersOf(
   steering: SteeringPlan,

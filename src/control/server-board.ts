@@ -1,5 +1,6 @@
-// How each real server is: what the config gives it, what an operator changed at run time, and what its checks say. From
-// these follows the weight that the datapaths read, in one cell of the shared memory, without a message to them.
+// How each real server is: what the config gives it, what an operator changed at run time, and what its
+// checks say. From these follows the weight that the datapaths read, in one cell of the shared memory,
+// without a message to them.
 import type { Logger } from 'pino';
 import { OperationError, type ServerState } from '../admin/sources.ts';
 import { CONTROL, type CommonMemory } from '../datapath/memory.ts';
@@ -63,7 +64,10 @@ export class ServerBoard {
     this.#sayOutages();
   }
 
-  /** Gives those that are new their weight, before a datapath knows of them: 0 would turn the first clients away. */
+  /**
+   * Gives those that are new their weight, before a datapath knows of them: 0 would turn the first clients
+   * away.
+   */
   announce(services: readonly ServicePlan[]): void {
     for (const { name, realServers } of services) {
       for (const plan of realServers) {

@@ -1,4 +1,5 @@
-// What the datapath processes begin with, made once: the memory that all map, the sockets between them, and what each is told.
+// What the datapath processes begin with, made once: the memory that all map, the sockets between them, and
+// what each is told.
 import { commonBytes, type DatapathMemory, mapMemory, memoryBytes } from '../datapath/memory.ts';
 import type { IoHost } from '../io/io-mode.ts';
 import { createSharedMemory } from '../sys/shared-memory.ts';

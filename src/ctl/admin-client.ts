@@ -1,4 +1,5 @@
-// Asks a running proxy over its admin HTTP. Whatever goes wrong becomes a ControlError that says what the operator can do.
+// Asks a running proxy over its admin HTTP. Whatever goes wrong becomes a ControlError that says what the
+// operator can do.
 import { request as httpRequest } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 
@@ -11,7 +12,10 @@ export interface Target {
   token: string | undefined;
 }
 
-/** The proxy cannot be asked, or refuses; `hint` says what the operator can do, '' if nothing more can be said. */
+/**
+ * The proxy cannot be asked, or refuses; `hint` says what the operator can do, '' if nothing more can be
+ * said.
+ */
 export class ControlError extends Error {
   override readonly name = 'ControlError';
   readonly hint: string;

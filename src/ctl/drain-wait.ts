@@ -1,5 +1,6 @@
-// Waits until a proxy that drains is gone: asks it again and again, and says now and then how many sessions are left. It is
-// gone when nobody listens there any more (or the socket is away), twice in a row, or when one answers that was started later.
+// Waits until a proxy that drains is gone: asks it again and again, and says now and then how many sessions
+// are left. It is gone when nobody listens there any more (or the socket is away), twice in a row, or when
+// one answers that was started later.
 import { setTimeout as wait } from 'node:timers/promises';
 import type { StatsReport } from '../admin/report.ts';
 import { type AdminClient, ControlError } from './admin-client.ts';
@@ -13,8 +14,8 @@ const END_MS = 60_000;
 type Look = Pick<StatsReport, 'draining' | 'uptimeSeconds' | 'sessions'>;
 
 /**
- * `timeoutMs` is what is left of the drain. Throws a ControlError when the drain was taken back, or the proxy neither ends
- * nor answers.
+ * `timeoutMs` is what is left of the drain. Throws a ControlError when the drain was taken back, or the proxy
+ * neither ends nor answers.
  */
 export async function waitUntilGone(
   client: AdminClient,

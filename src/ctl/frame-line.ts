@@ -1,5 +1,6 @@
-// One line of `top --json`: what a frame of the live view shows, as a JSON object. Names are those of /stats and /services;
-// what is per second stands in `perSecond`, and null is what cannot be told, as when another proxy answers than before.
+// One line of `top --json`: what a frame of the live view shows, as a JSON object. Names are those of /stats
+// and /services; what is per second stands in `perSecond`, and null is what cannot be told, as when another
+// proxy answers than before.
 import type { ServerReport, ServiceReport } from '../admin/report.ts';
 import { serverRates, serviceRates, totalRates } from './rates.ts';
 import { type Rate, ratesBetween, type Sample } from './sample.ts';

@@ -1,5 +1,5 @@
-// The live view: a frame per second until q, Ctrl-C or a signal, on a terminal; one frame, as text, elsewhere. As JSON, an
-// object per second and line, wherever it goes.
+// The live view: a frame per second until q, Ctrl-C or a signal, on a terminal; one frame, as text,
+// elsewhere. As JSON, an object per second and line, wherever it goes.
 import { setTimeout as wait } from 'node:timers/promises';
 import { type AdminClient, ControlError } from './admin-client.ts';
 import { frameLine } from './frame-line.ts';
@@ -53,8 +53,9 @@ export async function showLive(client: AdminClient, { once }: { once: boolean })
 }
 
 /**
- * Until a signal, or until the lines cannot be written: nobody reads any more. While the proxy does not answer there are
- * none, and standard error says why. Throws a ControlError when the proxy cannot be asked at the start.
+ * Until a signal, or until the lines cannot be written: nobody reads any more. While the proxy does not
+ * answer there are none, and standard error says why. Throws a ControlError when the proxy cannot be asked at
+ * the start.
  */
 export async function printLines(client: AdminClient, { once }: { once: boolean }): Promise<void> {
   const output = process.stdout;
@@ -133,7 +134,9 @@ interface Follower {
   failed(error: ControlError): void;
 }
 
-/** A sample per interval. Resolves at `end`. A proxy that goes away is waited for: it may be started again. */
+/**
+ * A sample per interval. Resolves at `end`. A proxy that goes away is waited for: it may be started again.
+ */
 async function follow(
   client: AdminClient,
   first: Sample,

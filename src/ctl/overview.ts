@@ -56,7 +56,10 @@ export function overview(before: Sample | undefined, after: Sample, nowMs: numbe
   }
 }
 
-/** Drops with their reasons, most first; and what was lost before the proxy saw it, or the kernel refused to send. */
+/**
+ * Drops with their reasons, most first; and what was lost before the proxy saw it, or the kernel refused to
+ * send.
+ */
 function lossLines({ dropped, drops, lost, refused }: TotalRates, width: number): Line[] {
   const items = Object.entries(drops).map(([reason, value]) => `${reason} ${rate(value)}`);
   return [

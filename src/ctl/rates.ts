@@ -1,5 +1,5 @@
-// What went by per second between two samples: of all services, of one, of one real server. What the live view shows and
-// `top --json` prints is made of these; undefined is what cannot be told.
+// What went by per second between two samples: of all services, of one, of one real server. What the live
+// view shows and `top --json` prints is made of these; undefined is what cannot be told.
 import type { Counters, Drops, ServerReport } from '../admin/report.ts';
 import { type Rate, type Sample, serverIn } from './sample.ts';
 

@@ -1,5 +1,5 @@
-// Lines on a terminal: cut to its width, coloured by what they say; and the alternate screen, which gives back what stood
-// there before.
+// Lines on a terminal: cut to its width, coloured by what they say; and the alternate screen, which gives
+// back what stood there before.
 import type { Line } from './services-table.ts';
 import { cut } from './table.ts';
 
@@ -41,8 +41,8 @@ export const leave = (output: Output): unknown => output.write(`${ESCAPE}?25h${E
 export const pageOf = ({ rows }: Output): number => Math.max(1, (rows || 24) - 2);
 
 /**
- * In place of what the screen shows, from the line `from` on as far as there are more than fit; returns where it really
- * began. One write, so that nothing flickers; the last line has no end, which would scroll.
+ * In place of what the screen shows, from the line `from` on as far as there are more than fit; returns where
+ * it really began. One write, so that nothing flickers; the last line has no end, which would scroll.
  */
 export function redraw(output: Output, lines: readonly Line[], from = 0): number {
   const rows = output.rows || 24;

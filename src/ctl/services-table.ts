@@ -1,5 +1,5 @@
-// Services and their real servers as a table, in the spirit of `ipvsadm -ln`: a line per service, below it one per real
-// server, and where that is not up a line that says why.
+// Services and their real servers as a table, in the spirit of `ipvsadm -ln`: a line per service, below it
+// one per real server, and where that is not up a line that says why.
 import type { ServerReport, ServiceReport } from '../admin/report.ts';
 import { formatEndpoint } from '../wire/address.ts';
 import { serverRates } from './rates.ts';
@@ -69,7 +69,10 @@ function describe(server: ServerReport): string[] {
   ];
 }
 
-/** 100, or where new sessions see another weight than the config says: 0/100. A fallback has none in the config. */
+/**
+ * 100, or where new sessions see another weight than the config says: 0/100. A fallback has none in the
+ * config.
+ */
 export function weightText({ weight, effectiveWeight, isFallback }: ServerReport): string {
   return weight === effectiveWeight || isFallback ? String(effectiveWeight) : `${effectiveWeight}/${weight}`;
 }

@@ -9,8 +9,8 @@ export interface Column {
 const GAP = '  ';
 
 /**
- * The head and one line per row, each column as wide as its widest cell. Where that is wider than `width`, the first
- * column is shortened, down to its head.
+ * The head and one line per row, each column as wide as its widest cell. Where that is wider than `width`,
+ * the first column is shortened, down to its head.
  */
 export function table(
   columns: readonly Column[],

@@ -1,6 +1,9 @@
 // Numbers as people read them: 12.3k, 1,234, 3d 4h.
 
-/** At most five characters: 0, 7, 2.5 (only with `decimals`), 999, 1.2k, 12.3k, 123k, 1.2M. Undefined is `-`: not known. */
+/**
+ * At most five characters: 0, 7, 2.5 (only with `decimals`), 999, 1.2k, 12.3k, 123k, 1.2M. Undefined is `-`:
+ * not known.
+ */
 export function short(value: number | undefined, { decimals = false } = {}): string {
   if (value === undefined) return '-';
   if (decimals && value < 9.95 && !Number.isInteger(value)) return rounded(value, 1);

@@ -1,5 +1,6 @@
-// Whose an address is, as far as it is somebody's that this proxy knows: VIPs, LIPs, real servers and fallbacks of all
-// services, and this host's own. One hash look-up tells, however many there are; nearly all clients are nobody here.
+// Whose an address is, as far as it is somebody's that this proxy knows: VIPs, LIPs, real servers and
+// fallbacks of all services, and this host's own. One hash look-up tells, however many there are; nearly all
+// clients are nobody here.
 import type { ServicePlan } from '../service/plan.ts';
 import { addressWords, isImpossibleSource, isLoopback } from '../wire/address.ts';
 import { ANY_PORT, EndpointTable } from '../wire/endpoint-table.ts';
@@ -57,9 +58,9 @@ export class AddressBook {
   }
 
   /**
-   * Whether a single host other than this one may have the address addresses[0..3] as its source, on a packet that came by
-   * `port`. The capture sees packets that the kernel would refuse as martians: an address that none has, and this host's
-   * own and its subnets' broadcasts from outside.
+   * Whether a single host other than this one may have the address addresses[0..3] as its source, on a packet
+   * that came by `port`. The capture sees packets that the kernel would refuse as martians: an address that
+   * none has, and this host's own and its subnets' broadcasts from outside.
    */
   isHost(addresses: Int32Array, port: DatapathPort): boolean {
     return isHost(addresses, this.#whose.get(addresses, 0, ANY_PORT), port);

@@ -5,8 +5,8 @@
 // The table of clients (client-table.ts) also knows who was answered, with or without limits.
 //
 // FLAG_COUNTED marks a session that is counted at its client. The memory of its datapath says which prefix
-// makes a client of the service. That prefix counts, not the plan's, so a successor with another plan can take
-// the session off.
+// makes a client of the service. That prefix counts, not the plan's, so a successor with another plan can
+// take the session off.
 import { ClientRules } from '../service/client-rules.ts';
 import type { LimitsPlan, ServicePlan } from '../service/plan.ts';
 import {
@@ -41,8 +41,8 @@ export class Admission {
   #isFresh = true;
 
   /**
-   * `clients` and `buckets` are CommonMemory's, `clientPrefixes` those of this datapath, whose number is `worker`; `counters`
-   * are those of all datapaths. `takeOver` must come first.
+   * `clients` and `buckets` are CommonMemory's, `clientPrefixes` those of this datapath, whose number is
+   * `worker`; `counters` are those of all datapaths. `takeOver` must come first.
    */
   constructor(
     services: readonly AdmissionPlan[],
@@ -65,8 +65,8 @@ export class Admission {
   }
 
   /**
-   * Takes off what a predecessor counted by other prefixes than those of now, or of services that are gone, in the first
-   * `slots` records. To be called once, before its sessions go on and come to `restored`.
+   * Takes off what a predecessor counted by other prefixes than those of now, or of services that are gone,
+   * in the first `slots` records. To be called once, before its sessions go on and come to `restored`.
    */
   takeOver(records: Int32Array, slots: number): void {
     this.#isFresh = this.#prefixes.every((prefixes) => prefixes === NO_PREFIXES);
@@ -74,9 +74,9 @@ export class Admission {
   }
 
   /**
-   * From now on these are the services; the sessions in the first `slots` records are this datapath's, none of a service
-   * that is gone. Where another prefix makes a client, or sessions are to be counted from now on, it counts the
-   * service's sessions anew: 0.4 s at 1,000,000.
+   * From now on these are the services; the sessions in the first `slots` records are this datapath's, none
+   * of a service that is gone. Where another prefix makes a client, or sessions are to be counted from now
+   * on, it counts the service's sessions anew: 0.4 s at 1,000,000.
    */
   update(services: readonly AdmissionPlan[], records: Int32Array, slots: number): void {
     const before = this.#services;
@@ -105,8 +105,8 @@ export class Admission {
   }
 
   /**
-   * Whether the packet's client may open a session: VERDICT.forward or why not. Counts as a new session of this second when it
-   * may, whether or not it is opened then.
+   * Whether the packet's client may open a session: VERDICT.forward or why not. Counts as a new session of
+   * this second when it may, whether or not it is opened then.
    */
   judge(serviceIndex: number, packet: Packet, nowMs: number): Verdict {
     this.#isUnseen = false;
@@ -165,8 +165,8 @@ export class Admission {
   }
 
   /**
-   * A session is there that was not opened here: it was read from a file, or is a predecessor's in the same memory, where
-   * it is counted already when its record says so.
+   * A session is there that was not opened here: it was read from a file, or is a predecessor's in the same
+   * memory, where it is counted already when its record says so.
    */
   restored(serviceIndex: number, records: Int32Array, base: number): void {
     this.#restored(serviceIndex, records, base);
@@ -182,7 +182,9 @@ export class Admission {
     else if (hasSessionLimit(policy)) this.#open(records, base);
   }
 
-  /** Whether a real server answered the client not long ago: 10 minutes after its last answered session ended. */
+  /**
+   * Whether a real server answered the client not long ago: 10 minutes after its last answered session ended.
+   */
   isKnown(serviceIndex: number, addresses: Int32Array, at: number, nowMs: number): boolean {
     const policy = this.#services[serviceIndex];
     if (policy === undefined) return false;
@@ -209,8 +211,8 @@ export class Admission {
   }
 
   /**
-   * The sessions of these services are not counted then. All of them first, and only then the memory names the prefixes of
-   * now: wherever this ends, what is still marked is counted by those that it names.
+   * The sessions of these services are not counted then. All of them first, and only then the memory names
+   * the prefixes of now: wherever this ends, what is still marked is counted by those that it names.
    */
   #takeOffOutdated(isOutdated: readonly boolean[], records: Int32Array, slots: number): void {
     if (isOutdated.includes(true)) {
@@ -234,7 +236,10 @@ export class Admission {
     this.#clients.select(index, records, base + CLIENT, prefixes >>> 8, prefixes & 0xff);
   }
 
-  /** Marked first: should this be the last that the process does, a session too few is counted, not one too many. */
+  /**
+   * Marked first: should this be the last that the process does, a session too few is counted, not one too
+   * many.
+   */
   #count(records: Int32Array, base: number, nowMs: number, isAnswered: boolean): void {
     records[base + LPORT_FLAGS] |= FLAG_COUNTED;
     if (!this.#clients.add(nowMs, isAnswered)) records[base + LPORT_FLAGS] &= ~FLAG_COUNTED;
@@ -277,7 +282,10 @@ class AccessPolicy {
 
 const NO_PREFIXES = 0;
 
-/** What makes a client of a service, in a cell: the prefix of IPv4 in the upper bits, that of IPv6 in the lower 8. */
+/**
+ * What makes a client of a service, in a cell: the prefix of IPv4 in the upper bits, that of IPv6 in the
+ * lower 8.
+ */
 const prefixesOf = (policy: AccessPolicy | undefined): number =>
   policy === undefined ? NO_PREFIXES : (policy.limits.prefixV4 << 8) | policy.limits.prefixV6;
 

@@ -1,5 +1,6 @@
-// How many new sessions a service may open just now: a bucket that holds those of one second, in memory that all datapaths
-// share, so that several together let in as many as one would. Without a lock: who brings the time forward fills it.
+// How many new sessions a service may open just now: a bucket that holds those of one second, in memory that
+// all datapaths share, so that several together let in as many as one would. Without a lock: who brings the
+// time forward fills it.
 
 const TOKENS = 0;
 /** int32 ms. */
@@ -7,7 +8,9 @@ const FILLED_AT = 1;
 /** 0: never filled. */
 const IS_FILLED = 2;
 
-/** A time so far in the future is one of long ago: they wrap. One nearer is that of a datapath which is late. */
+/**
+ * A time so far in the future is one of long ago: they wrap. One nearer is that of a datapath which is late.
+ */
 const EARLY_MS = 60_000;
 /** With thousandths for more than this the cell would be too small; then a session counts hundredths. */
 const THOUSANDTHS_MAX = 1_000_000;

@@ -1,13 +1,15 @@
 // The clients of services, in memory that all datapaths share. A client is a prefix of addresses towards one
-// service. Its entry says how many sessions it has, how many more it may open now, and when it was last answered.
+// service. Its entry says how many sessions it has, how many more it may open now, and when it was last
+// answered.
 //
 // The table is bounded: a hash table of sets of 8. In a full set an entry without sessions makes room for a
-// newcomer: those never answered first, the oldest first. Half of a set is kept for clients that were answered,
-// so that a flood does not make all of them strangers.
+// newcomer: those never answered first, the oldest first. Half of a set is kept for clients that were
+// answered, so that a flood does not make all of them strangers.
 //
-// A newcomer without room gets no entry. It is not limited and not counted; `uncounted` says how many there were.
-// A limit keeps one client from taking too much. Against clients enough to fill the table it can do nothing, and
-// refusing newcomers would do the flood's work. What a service and the session table take stays bounded.
+// A newcomer without room gets no entry. It is not limited and not counted; `uncounted` says how many there
+// were. A limit keeps one client from taking too much. Against clients enough to fill the table it can do
+// nothing, and refusing newcomers would do the flood's work. What a service and the session table take stays
+// bounded.
 //
 // A set has a lock. Who makes or replaces an entry or adds a session holds it, for about 0.1 us. Who does not
 // get it soon goes on as if there were no room. Sessions are taken off without it: an entry that has some is
@@ -83,8 +85,9 @@ export class ClientTable {
   }
 
   /**
-   * `words` are zeroed memory, or what datapaths used before. The first one's `seed`, which must be random, keys the hash
-   * for all. `worker` is this datapath's number: locks of a predecessor of that number are released.
+   * `words` are zeroed memory, or what datapaths used before. The first one's `seed`, which must be random,
+   * keys the hash for all. `worker` is this datapath's number: locks of a predecessor of that number are
+   * released.
    */
   constructor(words: Int32Array, seed: readonly [number, number], worker: number) {
     this.#words = words;
@@ -113,9 +116,9 @@ export class ClientTable {
   }
 
   /**
-   * Whether the client may open another session: it has fewer than `sessions`, and opened no more than `perSecond` in a
-   * second, of which this is one then; 0 is no limit. Datapaths that judge a client in the same instant may let it have
-   * one session too many each. One of CLIENT_MAY and the others.
+   * Whether the client may open another session: it has fewer than `sessions`, and opened no more than
+   * `perSecond` in a second, of which this is one then; 0 is no limit. Datapaths that judge a client in the
+   * same instant may let it have one session too many each. One of CLIENT_MAY and the others.
    */
   judge(sessions: number, perSecond: number, nowMs: number): number {
     const words = this.#words;
@@ -134,8 +137,8 @@ export class ClientTable {
   }
 
   /**
-   * Counts a session of the client, who `isAnswered`, or not yet; false: there is no room, and it must not be taken off
-   * either.
+   * Counts a session of the client, who `isAnswered`, or not yet; false: there is no room, and it must not be
+   * taken off either.
    */
   add(nowMs: number, isAnswered: boolean): boolean {
     const entry = this.#lockEntry(nowMs, isAnswered);
@@ -178,7 +181,9 @@ export class ClientTable {
       Atomics.compareExchange(words, entry + TAG, tag, (this.#owner << 16) | units);
   }
 
-  /** Forgets answers that are long over of the next `sets` sets in turn, because their time will come round. */
+  /**
+   * Forgets answers that are long over of the next `sets` sets in turn, because their time will come round.
+   */
   sweep(sets: number, nowMs: number): void {
     const words = this.#words;
     for (let n = Math.min(sets, this.#sets); n > 0; n--) {
@@ -231,7 +236,10 @@ export class ClientTable {
     return -1;
   }
 
-  /** The client's entry, made when it has none, in its set, which is locked; -1 without room, and nothing is locked. */
+  /**
+   * The client's entry, made when it has none, in its set, which is locked; -1 without room, and nothing is
+   * locked.
+   */
   #lockEntry(nowMs: number, isAnswered: boolean): number {
     if (!this.#lock()) return -1;
     let entry = this.#find();

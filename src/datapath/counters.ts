@@ -1,6 +1,6 @@
-// The counters of one datapath: one Float64Array (exact up to 2^53, one aligned add each, no allocation) that lives in
-// memory shared with the control plane, which reads it at scrape time. Row 0 counts what belongs to no service; row
-// 1 + serviceIndex counts a service. Gauges (marked) go up and down, all else only up.
+// The counters of one datapath: one Float64Array (exact up to 2^53, one aligned add each, no allocation) that
+// lives in memory shared with the control plane, which reads it at scrape time. Row 0 counts what belongs to
+// no service; row 1 + serviceIndex counts a service. Gauges (marked) go up and down, all else only up.
 import { DROP, DROP_BASE, DROP_REASONS, type Verdict } from './verdict.ts';
 
 const NAMED = [
@@ -72,8 +72,8 @@ export function dropColumn(verdict: Verdict): number {
 }
 
 /**
- * What a predecessor had begun and of which it counted no end, held fragments too, ended with it. `begun`: packets that it
- * ever began.
+ * What a predecessor had begun and of which it counted no end, held fragments too, ended with it. `begun`:
+ * packets that it ever began.
  */
 export function bookLost(counters: Float64Array, begun: number): void {
   const rows: number[] = [];

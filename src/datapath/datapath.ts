@@ -1,5 +1,5 @@
-// The datapath: receive(packet) -> Verdict. The only caller of the walks and the only counter of verdicts. Knows no
-// interface, clock or socket; never throws, logs, awaits, or allocates per packet.
+// The datapath: receive(packet) -> Verdict. The only caller of the walks and the only counter of verdicts.
+// Knows no interface, clock or socket; never throws, logs, awaits, or allocates per packet.
 import type { SessionEvents } from '../session/events.ts';
 import { CLIENT, cportOf } from '../session/session.ts';
 import { baseOf, isInbound } from '../session/tuple-index.ts';
@@ -22,13 +22,16 @@ import { DROP, DROP_BASE, VERDICT, type Verdict } from './verdict.ts';
 /** Of the tables of clients: of 65,536 sets each is looked at within seven minutes. */
 const SETS_PER_TICK = 16;
 /**
- * A full sweep for expired sessions takes a tenth of the shortest timeout, but never more or less than this. None forwards
- * meanwhile: a packet of an expired session ends it.
+ * A full sweep for expired sessions takes a tenth of the shortest timeout, but never more or less than this.
+ * None forwards meanwhile: a packet of an expired session ends it.
  */
 const SWEEP_MIN_MS = 100;
 const SWEEP_MAX_MS = 30_000;
 
-/** A real server answered a client for the first time in a session: the client's address, four words at `at`, and port. */
+/**
+ * A real server answered a client for the first time in a session: the client's address, four words at `at`,
+ * and port.
+ */
 export type OnAnswered = (words: Int32Array, at: number, cport: number) => void;
 
 export class Datapath {
@@ -39,10 +42,10 @@ export class Datapath {
   #isAnswered = false;
 
   /**
-   * `memory` is written to as the plan lays it out; `send` gets whole IP packets. `seed` keys the session index and must
-   * be random where packets are hostile. `drawLport` says with which of how many lports the pool of a leg begins; random,
-   * or the first sessions after a restart get the lports of the first ones before it. `events` is told of sessions from the
-   * first one that is restored on, before this returns.
+   * `memory` is written to as the plan lays it out; `send` gets whole IP packets. `seed` keys the session
+   * index and must be random where packets are hostile. `drawLport` says with which of how many lports the
+   * pool of a leg begins; random, or the first sessions after a restart get the lports of the first ones
+   * before it. `events` is told of sessions from the first one that is restored on, before this returns.
    */
   constructor(
     plan: DatapathPlan,
@@ -77,9 +80,10 @@ export class Datapath {
   }
 
   /**
-   * Judges the captured IP packet at frame.bytes[off, end) and forwards it. HEADROOM bytes before `off` and the packet
-   * itself may be overwritten. `portIndex` is the plan's port it came from, `nowMs` int32 milliseconds that may wrap.
-   * `isMerged`: it is several packets in one, which cannot be told apart any more.
+   * Judges the captured IP packet at frame.bytes[off, end) and forwards it. HEADROOM bytes before `off` and
+   * the packet itself may be overwritten. `portIndex` is the plan's port it came from, `nowMs` int32
+   * milliseconds that may wrap. `isMerged`: it is several packets in one, which cannot be told apart any
+   * more.
    */
   receive(
     frame: Frame,
@@ -96,7 +100,9 @@ export class Datapath {
     return verdict;
   }
 
-  /** As `receive`, for a packet that another datapath passed on; `largestFragment` is 0 when it came whole. */
+  /**
+   * As `receive`, for a packet that another datapath passed on; `largestFragment` is 0 when it came whole.
+   */
   receiveHandedOver(
     frame: Frame,
     off: number,
@@ -139,7 +145,10 @@ export class Datapath {
     this.#isAnswered = false;
   }
 
-  /** Each packet is received once and ends once: what was sent departures count, what was handed over its owner. */
+  /**
+   * Each packet is received once and ends once: what was sent departures count, what was handed over its
+   * owner.
+   */
   #count(verdict: Verdict): void {
     if (verdict === VERDICT.handedOver) return;
     const { memory, underWay } = this.#state;
@@ -175,7 +184,8 @@ export class Datapath {
     if (fault !== PARSE_FRAGMENT) return DROP_BASE + fault;
 
     if (state.underWay.isMerged) return DROP.super_packet;
-    // Judged here, because of what stands before an IPv6 fragment header nothing is left when the datagram is whole.
+    // Judged here, because of what stands before an IPv6 fragment header nothing is left when the datagram is
+    // whole.
     if (packet.options.sourceRoute) return DROP.source_route;
     if (packet.options.refusedOff !== 0) {
       state.icmp.unknownOption(frame, packet, packet.options.refusedOff, -1, nowMs);

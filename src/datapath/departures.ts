@@ -1,6 +1,6 @@
-// What leaves the datapath, and what is counted of it. A packet I/O that gathers packets says only later which of them the
-// kernel took, and counters never go down: so nothing counts as sent before it was. What is to be counted of each packet
-// that was gathered waits here, first in, first out, in arrays of fixed length.
+// What leaves the datapath, and what is counted of it. A packet I/O that gathers packets says only later
+// which of them the kernel took, and counters never go down: so nothing counts as sent before it was. What is
+// to be counted of each packet that was gathered waits here, first in, first out, in arrays of fixed length.
 import { HANDSHAKE } from '../session/session.ts';
 import { onCarrierSent, onUoaRefused, onUoaSent } from '../uoa/handshake.ts';
 import { type Frame, GATHERED_MAX, type Send } from '../wire/frame.ts';
@@ -53,7 +53,10 @@ export class Departures {
     return this.#hand(frame, off, len, KIND.packet, serviceIndex, 0, 0);
   }
 
-  /** The packet under way with a UOA, a trial of the session at `base`. False: see packet; the trial does not count. */
+  /**
+   * The packet under way with a UOA, a trial of the session at `base`. False: see packet; the trial does not
+   * count.
+   */
   withUoa(
     frame: Frame,
     off: number,
@@ -66,7 +69,9 @@ export class Departures {
     return this.#hand(frame, off, len, KIND.withUoa, serviceIndex, base + HANDSHAKE, nowMs);
   }
 
-  /** A UOA of its own that goes ahead of the packet under way. When it is refused, the trial does not count. */
+  /**
+   * A UOA of its own that goes ahead of the packet under way. When it is refused, the trial does not count.
+   */
   carrier(frame: Frame, off: number, len: number, serviceIndex: number, base: number, nowMs: number): void {
     onUoaSent(this.#memory.records, base + HANDSHAKE, nowMs);
     onCarrierSent(this.#memory.records, base + HANDSHAKE, nowMs);

@@ -1,5 +1,6 @@
-// What a plan becomes in a datapath: services, real servers and legs by their numbers, and which addresses are whose. A
-// later plan takes the place of one at work: what stays keeps its lport pools, its turns and what is known of its real servers.
+// What a plan becomes in a datapath: services, real servers and legs by their numbers, and which addresses
+// are whose. A later plan takes the place of one at work: what stays keeps its lport pools, its turns and
+// what is known of its real servers.
 import type { Persistence } from '../service/persistence.ts';
 import type { RealServerPlan, ServicePlan } from '../service/plan.ts';
 import { RealServer } from '../service/real-server.ts';
@@ -47,7 +48,10 @@ export class Directory {
   #pools = new Map<string, LportPool>();
   #receivers = new Map<string, UoaReceiver>();
 
-  /** `all` are the memories of all datapaths that share the services; `drawLport` says with which of how many lports a new pool begins. */
+  /**
+   * `all` are the memories of all datapaths that share the services; `drawLport` says with which of how many
+   * lports a new pool begins.
+   */
   constructor(
     memory: DatapathMemory,
     all: readonly DatapathMemory[],
@@ -152,8 +156,8 @@ export class Directory {
   }
 
   /**
-   * The other datapath that has most lports left towards the real server, or, with `isToClear`, most with sessions that have no
-   * answer; -1: none that works has any for such a client.
+   * The other datapath that has most lports left towards the real server, or, with `isToClear`, most with
+   * sessions that have no answer; -1: none that works has any for such a client.
    */
   lenderFor(realServer: RealServer, isToClear: boolean, isKnown: boolean, nowMs: number): number {
     const { worker: self, workers } = this.#share;
@@ -222,7 +226,8 @@ const receiverKeyOf = (
 function makeReceiver(plan: ServicePlan, { ip, dialect }: RealServerPlan): UoaReceiver {
   const over = familyOf(ip);
   const { onUnsupported, unifiedType } = plan;
-  // Somebody's error about a UOA that was never sent must not bring one to a real server that is to be told nothing.
+  // Somebody's error about a UOA that was never sent must not bring one to a real server that is to be told
+  // nothing.
   if (dialect === 'none') return new UoaReceiver(undefined, undefined);
   const first = uoaForms(dialect, over, unifiedType);
   const fallback =

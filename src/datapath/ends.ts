@@ -1,17 +1,24 @@
-// The two ends of a session, as its record and the plan at work have them: who they are, and how large a packet to each may be.
+// The two ends of a session, as its record and the plan at work have them: who they are, and how large a
+// packet to each may be.
 import type { Service } from '../service/service.ts';
 import type { Leg } from '../session/leg.ts';
 import { CLIENT, cportOf, familyOfClient, learnedMtuOf, vipAt } from '../session/session.ts';
 import type { Family } from '../wire/address.ts';
 import type { DatapathState } from './state.ts';
 
-/** Largest IP packet that may be sent to the session's real server: its leg's MTU, or a smaller one that ICMP taught. */
+/**
+ * Largest IP packet that may be sent to the session's real server: its leg's MTU, or a smaller one that ICMP
+ * taught.
+ */
 export function mtuToRealServer({ memory }: DatapathState, base: number, leg: Leg, nowMs: number): number {
   const learned = learnedMtuOf(memory.records, base, nowMs);
   return learned === 0 ? leg.mtu : Math.min(leg.mtu, learned);
 }
 
-/** Largest IP packet that may be sent to the session's client from its service's `vips`; less where one of `len` bytes goes anyway. */
+/**
+ * Largest IP packet that may be sent to the session's client from its service's `vips`; less where one of
+ * `len` bytes goes anyway.
+ */
 export function mtuToClient(
   { directory, memory, ways }: DatapathState,
   base: number,

@@ -1,4 +1,5 @@
-// Sends a datagram that is too large for one packet in fragments (RFC 791, 3.2; RFC 8200, 4.5), and numbers them.
+// Sends a datagram that is too large for one packet in fragments (RFC 791, 3.2; RFC 8200, 4.5), and numbers
+// them.
 import { hashTuple } from '../session/tuple-hash.ts';
 import type { Family } from '../wire/address.ts';
 import type { Frame } from '../wire/frame.ts';
@@ -11,8 +12,9 @@ import type { Departures } from './departures.ts';
 const IDENTIFICATIONS = 1024;
 
 /**
- * Identifications of what this host sends from its VIPs and LIPs. Clients choose theirs, so two clients' fragments on one
- * LIP -> RIP could bear the same. Counted up per pair of addresses (by hash), from a secret start (RFC 7739).
+ * Identifications of what this host sends from its VIPs and LIPs. Clients choose theirs, so two clients'
+ * fragments on one LIP -> RIP could bear the same. Counted up per pair of addresses (by hash), from a secret
+ * start (RFC 7739).
  */
 export class Identifications {
   readonly #key0: number;
@@ -29,7 +31,10 @@ export class Identifications {
     }
   }
 
-  /** For a packet of `family` with these addresses: 32 bits, of IPv4 16, never 0, which the kernel would replace. */
+  /**
+   * For a packet of `family` with these addresses: 32 bits, of IPv4 16, never 0, which the kernel would
+   * replace.
+   */
   take(family: Family, addresses: Int32Array): number {
     const slot = hashTuple(this.#key0, this.#key1, addresses, family, 0) & (IDENTIFICATIONS - 1);
     const id = this.#next[slot]++;
@@ -40,15 +45,15 @@ export class Identifications {
 const header = new Uint8Array(ipv4.IPV4_MAX_HEADER_LEN);
 
 /**
- * Whether the packet, as it will be sent, goes in fragments: it is larger than `mtu`, or came in fragments, which are
- * then no larger than those were, because their sender may know a narrow path.
+ * Whether the packet, as it will be sent, goes in fragments: it is larger than `mtu`, or came in fragments,
+ * which are then no larger than those were, because their sender may know a narrow path.
  */
 export const needsFragments = (packet: Packet, mtu: number): boolean =>
   packet.totalLen > mtu || (packet.largestFragment !== 0 && packet.datagramLen > packet.largestFragment);
 
 /**
- * Sends the packet in fragments of at most `mtu` bytes and overwrites it. False: one of them could not be sent, or `mtu` has
- * no room for 8 bytes behind the headers.
+ * Sends the packet in fragments of at most `mtu` bytes and overwrites it. False: one of them could not be
+ * sent, or `mtu` has no room for 8 bytes behind the headers.
  */
 export function sendFragments(
   departures: Departures,

@@ -1,5 +1,5 @@
-// How many sessions a datapath has, by service, real server and leg: cells that siblings and the control plane read while they
-// change. None reads too little, or limits and real servers seem free.
+// How many sessions a datapath has, by service, real server and leg: cells that siblings and the control
+// plane read while they change. None reads too little, or limits and real servers seem free.
 import type { SessionEnd } from '../session/table.ts';
 import { COUNTER, COUNTER_COLUMNS, type CounterName, counterRow } from './counters.ts';
 import type { DatapathMemory } from './memory.ts';
@@ -50,7 +50,8 @@ export function countEnd(
   cells.counters[row + COUNTER[COUNTER_OF_END[end]]]++;
   if (end === 'displaced') cells.counters[row + COUNTER.sessionsDisplaced]++;
   countSession(cells, serviceIndex, realServerIndex, leg, wasNormal, -1);
-  // One that was evicted perhaps had no time to be answered: it says something of a flood, not of the real server.
+  // One that was evicted perhaps had no time to be answered: it says something of a flood, not of the real
+  // server.
   if (!wasNormal && end === 'expired')
     cells.servers[serverRow(realServerIndex) + SERVER_COUNTER.onewayEnded]++;
 }

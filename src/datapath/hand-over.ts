@@ -1,5 +1,5 @@
-// Packets that belong to a sibling, another datapath of the same services, and clients whose sessions are with another one
-// than their packets come to (loans.ts).
+// Packets that belong to a sibling, another datapath of the same services, and clients whose sessions are
+// with another one than their packets come to (loans.ts).
 import type { Frame } from '../wire/frame.ts';
 import type { Packet } from '../wire/packet.ts';
 import { COUNTER } from './counters.ts';
@@ -9,8 +9,8 @@ import type { DatapathState } from './state.ts';
 import { DROP, VERDICT, type Verdict } from './verdict.ts';
 
 /**
- * Passes on a packet of no session here that belongs to a sibling; for an ICMP error the tuple is that of the answer to
- * its embedded packet. VERDICT.forward: it stays here.
+ * Passes on a packet of no session here that belongs to a sibling; for an ICMP error the tuple is that of the
+ * answer to its embedded packet. VERDICT.forward: it stays here.
  */
 export function handOver(
   state: DatapathState,

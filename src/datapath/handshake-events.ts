@@ -1,5 +1,6 @@
-// Tells the listener of the session table when a session's handshake is over and when it begins again. Whether it is over
-// follows from the record and the plan; so each place that changes one of them says how it was before.
+// Tells the listener of the session table when a session's handshake is over and when it begins again.
+// Whether it is over follows from the record and the plan; so each place that changes one of them says how it
+// was before.
 import { HANDSHAKE, isUsed, SESSION_WORDS } from '../session/session.ts';
 import { isHandshakeOver, resumeHandshake } from '../uoa/handshake.ts';
 import type { DatapathState } from './state.ts';

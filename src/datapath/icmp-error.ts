@@ -1,7 +1,7 @@
-// An ICMP error about a packet of a session (RFC 5508, 4.2; between families RFC 7915): passed on to the side that sent
-// the packet, about the packet as that side sent it, without our UOA. To that side it comes from VIP or LIP, because other
-// addresses of ours or behind us mean nothing there. Fragmentation needed and packet too big also teach the session the
-// path MTU towards its real server.
+// An ICMP error about a packet of a session (RFC 5508, 4.2; between families RFC 7915): passed on to the side
+// that sent the packet, about the packet as that side sent it, without our UOA. To that side it comes from
+// VIP or LIP, because other addresses of ours or behind us mean nothing there. Fragmentation needed and
+// packet too big also teach the session the path MTU towards its real server.
 import type { Leg } from '../session/leg.ts';
 import { HANDSHAKE, learnMtu, lportOf } from '../session/session.ts';
 import { baseOf, isInbound } from '../session/tuple-index.ts';
@@ -115,8 +115,8 @@ export function icmpError(state: DatapathState, frame: Frame, portIndex: number,
 }
 
 /**
- * Whether the real server itself says that it does not know the protocol, option or header that a UOA is. Not more than
- * that: a client's own options draw parameter problems too, and must not end the UOA of others.
+ * Whether the real server itself says that it does not know the protocol, option or header that a UOA is. Not
+ * more than that: a client's own options draw parameter problems too, and must not end the UOA of others.
  */
 function saysUnreadable(packet: Packet, leg: Leg): boolean {
   if (!comesFromRealServer(packet, leg)) return false;
@@ -160,9 +160,9 @@ function mtuOf(family: Family): number {
 }
 
 /**
- * Where the embedded packet ends: an error may say its length and have extensions behind it (RFC 4884), which are about
- * another network, as may those of before that say none (5.5); they are left out, and so is the length. What stands
- * behind a packet that is shorter than its place is not the packet's.
+ * Where the embedded packet ends: an error may say its length and have extensions behind it (RFC 4884), which
+ * are about another network, as may those of before that say none (5.5); they are left out, and so is the
+ * length. What stands behind a packet that is shorter than its place is not the packet's.
  */
 function embeddedEnd(view: DataView, family: Family, end: number): number {
   const { off } = embedded;
@@ -176,7 +176,10 @@ function embeddedEnd(view: DataView, family: Family, end: number): number {
     : packetEnd;
 }
 
-/** Of the second word what it is for: a next-hop MTU or a pointer; whatever else a router wrote there stays behind. */
+/**
+ * Of the second word what it is for: a next-hop MTU or a pointer; whatever else a router wrote there stays
+ * behind.
+ */
 function usedRest(family: Family): number {
   const { type, rest } = message;
   if (family === 6)
@@ -203,9 +206,9 @@ function forgetUoa(family: Family): void {
 }
 
 /**
- * Copies the head of the embedded packet, points `embedded` at the copy, and takes UOA out of an IPv4 one, and what was
- * written into its options on its way; of an IPv6 one only the fixed header and the datagram will go on. Returns how many
- * bytes of the datagram are there.
+ * Copies the head of the embedded packet, points `embedded` at the copy, and takes UOA out of an IPv4 one,
+ * and what was written into its options on its way; of an IPv6 one only the fixed header and the datagram
+ * will go on. Returns how many bytes of the datagram are there.
  */
 function copyEmbedded(frame: Frame, end: number): number {
   const len = Math.min(end - embedded.off, icmp.ICMP_MAX_LEN);

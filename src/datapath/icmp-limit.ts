@@ -1,6 +1,7 @@
-// How many ICMP errors may be sent. First each pair of hosts has a limit of its own, so that one who causes many does not
-// keep them from others; then all errors of a kind together have one. "Too big" has none (Linux does not limit it either): who
-// forges a client's address would end its path MTU discovery, and it is hardly longer than what it answers.
+// How many ICMP errors may be sent. First each pair of hosts has a limit of its own, so that one who causes
+// many does not keep them from others; then all errors of a kind together have one. "Too big" has none (Linux
+// does not limit it either): who forges a client's address would end its path MTU discovery, and it is hardly
+// longer than what it answers.
 import { hashTuple } from '../session/tuple-hash.ts';
 import type { Family } from '../wire/address.ts';
 
@@ -37,7 +38,9 @@ export class IcmpLimit {
     this.#key1 = key1;
   }
 
-  /** Whether an error of an ICMP_KIND about what the pair of hosts in these eight words does may be sent now. */
+  /**
+   * Whether an error of an ICMP_KIND about what the pair of hosts in these eight words does may be sent now.
+   */
   take(kind: number, addresses: Int32Array, family: Family, nowMs: number): boolean {
     if (kind === ICMP_KIND.tooBig) return true;
     const pair = hashTuple(this.#key0, this.#key1, addresses, family, kind) & (PAIR_BUCKETS - 1);

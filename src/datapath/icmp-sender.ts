@@ -1,5 +1,5 @@
-// ICMP errors that we send, within limits (icmp-limit.ts): about packets we cannot forward (RFC 1812, 4.3; RFC 4443), and other
-// hosts' about packets of a session, translated.
+// ICMP errors that we send, within limits (icmp-limit.ts): about packets we cannot forward (RFC 1812, 4.3;
+// RFC 4443), and other hosts' about packets of a session, translated.
 import type { Origin } from '../uoa/origin.ts';
 import type { Family } from '../wire/address.ts';
 import { Frame } from '../wire/frame.ts';
@@ -28,7 +28,10 @@ export class IcmpSender {
   readonly #message: IcmpMessage = { type: 0, code: 0, rest: 0 };
   readonly #addresses = new Int32Array(8);
 
-  /** `isAnswerable`: see answerable.ts; asked of each packet that an error is to be about. `seed`: two random int32. */
+  /**
+   * `isAnswerable`: see answerable.ts; asked of each packet that an error is to be about. `seed`: two random
+   * int32.
+   */
   constructor(
     departures: Departures,
     counters: Float64Array,
@@ -61,7 +64,9 @@ export class IcmpSender {
     this.#aboutPacket(ICMP_KIND.tooBig, type, code, mtu, frame, packet, serviceIndex, nowMs);
   }
 
-  /** The IPv6 option at `optionOff` says what its sender wants to know (RFC 8200, 4.2: 10, 11), or not (01). */
+  /**
+   * The IPv6 option at `optionOff` says what its sender wants to know (RFC 8200, 4.2: 10, 11), or not (01).
+   */
   unknownOption(frame: Frame, packet: Packet, optionOff: number, serviceIndex: number, nowMs: number): void {
     if (frame.view.getUint8(optionOff) >>> 6 === 1) return;
     const pointer = optionOff - packet.off;
@@ -72,8 +77,8 @@ export class IcmpSender {
   }
 
   /**
-   * Sends an error of another host from addresses[0..3] to addresses[4..7], its embedded packet at `off` rewritten
-   * already to `family`. `origin` is that of the session.
+   * Sends an error of another host from addresses[0..3] to addresses[4..7], its embedded packet at `off`
+   * rewritten already to `family`. `origin` is that of the session.
    */
   pass(
     kind: number,

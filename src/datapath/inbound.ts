@@ -1,5 +1,5 @@
-// Client -> real server: open or continue a session, take out forged UOA, bring the true one when it is due, rewrite.
-// VIP:vport of the packet is a service's, and `base` is its session or -1.
+// Client -> real server: open or continue a session, take out forged UOA, bring the true one when it is due,
+// rewrite. VIP:vport of the packet is a service's, and `base` is its session or -1.
 import type { Service } from '../service/service.ts';
 import type { Leg } from '../session/leg.ts';
 import { HANDSHAKE, lportOf } from '../session/session.ts';

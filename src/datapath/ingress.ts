@@ -35,8 +35,8 @@ export function checkTtl(state: DatapathState, frame: Frame, serviceIndex: numbe
 }
 
 /**
- * Size as a packet of `family`, whose largest is `mtu`: VERDICT.forward, also for a larger one that may be fragmented, or
- * a drop and an ICMP error to the sender that tells the largest packet of its own family.
+ * Size as a packet of `family`, whose largest is `mtu`: VERDICT.forward, also for a larger one that may be
+ * fragmented, or a drop and an ICMP error to the sender that tells the largest packet of its own family.
  */
 export function checkMtu(
   state: DatapathState,

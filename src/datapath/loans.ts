@@ -1,9 +1,11 @@
-// Clients whose sessions are with another datapath than their packets come to: theirs had no lport left towards the real
-// server, another one had. In memory that all datapaths share: a hash table of small sets, bounded. An entry stays as long as
-// the session. One whose session was never opened, because the packet was lost on the way, goes when it is old; one whose
-// session ended with a datapath goes when its successor starts.
+// Clients whose sessions are with another datapath than their packets come to: theirs had no lport left
+// towards the real server, another one had. In memory that all datapaths share: a hash table of small sets,
+// bounded. An entry stays as long as the session. One whose session was never opened, because the packet was
+// lost on the way, goes when it is old; one whose session ended with a datapath goes when its successor
+// starts.
 //
-// An entry is taken by a compare-and-exchange of its holder, written, and then named; so nobody reads half of one.
+// An entry is taken by a compare-and-exchange of its holder, written, and then named; so nobody reads half of
+// one.
 import { hashTuple } from '../session/tuple-hash.ts';
 import { isV4 } from '../wire/address.ts';
 
@@ -46,7 +48,10 @@ export class Loans {
     return workers > 1 ? HEADER + SETS * SET_WORDS : 0;
   }
 
-  /** `words` are zeroed memory, or what datapaths used before; `seed` is the same for all of them, `self` this one's number. */
+  /**
+   * `words` are zeroed memory, or what datapaths used before; `seed` is the same for all of them, `self` this
+   * one's number.
+   */
   constructor(words: Int32Array, seed: readonly [number, number], self: number) {
     this.#words = words;
     this.#seed = seed;
@@ -58,7 +63,9 @@ export class Loans {
     }
   }
 
-  /** A session of the client, whose packets come to another datapath, goes on here. False: there is no room. */
+  /**
+   * A session of the client, whose packets come to another datapath, goes on here. False: there is no room.
+   */
   affirm(addresses: Int32Array, at: number, cport: number, service: number): boolean {
     return this.lend(addresses, at, cport, service, this.#self, NO_SERVER, 0);
   }
@@ -94,7 +101,9 @@ export class Loans {
     return this.#words.length === 0 || Atomics.load(this.#words, COUNT) <= 0;
   }
 
-  /** The client addresses[at..at+3] with its port is with this datapath from now on. False: there is no room. */
+  /**
+   * The client addresses[at..at+3] with its port is with this datapath from now on. False: there is no room.
+   */
   lend(
     addresses: Int32Array,
     at: number,

@@ -1,6 +1,6 @@
-// The memory that the datapaths and the control plane share, and where things lie in it. All compute the same layout from
-// the same capacity. A common part, then one part per datapath. Cells are aligned and written by one side only, where
-// not said otherwise, so a reader sees whole numbers without locks.
+// The memory that the datapaths and the control plane share, and where things lie in it. All compute the same
+// layout from the same capacity. A common part, then one part per datapath. Cells are aligned and written by
+// one side only, where not said otherwise, so a reader sees whole numbers without locks.
 import { Persistence } from '../service/persistence.ts';
 import { SESSION_WORDS } from '../session/session.ts';
 import { ClientTable } from './client-table.ts';
@@ -11,7 +11,10 @@ import { SERVER_COLUMNS } from './server-cells.ts';
 
 /** Written by the control plane, or by all datapaths. */
 export interface CommonMemory {
-  /** Cell CONTROL.weightsVersion goes up after weights changed; cell CONTROL.draining is 1 when no new session is taken. */
+  /**
+   * Cell CONTROL.weightsVersion goes up after weights changed; cell CONTROL.draining is 1 when no new session
+   * is taken.
+   */
   readonly control: Int32Array;
   /** Per real server: its weight for new sessions, or WEIGHT_DOWN. */
   readonly weights: Int32Array;
@@ -44,7 +47,10 @@ export interface DatapathMemory {
   readonly servers: Float64Array;
   /** Per service: what makes a client in the counts of this datapath's sessions (admission.ts). */
   readonly clientPrefixes: Float64Array;
-  /** Per service the VIPs that its sessions in `records` were opened for, as Service has them; zeros where nobody noted it. */
+  /**
+   * Per service the VIPs that its sessions in `records` were opened for, as Service has them; zeros where
+   * nobody noted it.
+   */
   readonly vips: Int32Array;
   /** Cell 0: session slots that were ever used. */
   readonly table: Float64Array;

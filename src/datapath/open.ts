@@ -1,5 +1,5 @@
-// Which real server a client's packet goes to: that of a new session, or another one than before, because the session's is
-// down.
+// Which real server a client's packet goes to: that of a new session, or another one than before, because the
+// session's is down.
 import type { RealServer } from '../service/real-server.ts';
 import type { Service } from '../service/service.ts';
 import type { Leg } from '../session/leg.ts';
@@ -19,7 +19,10 @@ import { DROP, VERDICT, type Verdict } from './verdict.ts';
 /** What openSession opened last. */
 export const opened = { base: -1 };
 
-/** Of the lport that takeLport took last: it is for a client that was answered before, and none was free for others. */
+/**
+ * Of the lport that takeLport took last: it is for a client that was answered before, and none was free for
+ * others.
+ */
 const takenLport = { isKnown: false };
 
 /** Opens a session for the packet under way, into `opened`: VERDICT.forward, or why not. */
@@ -64,8 +67,8 @@ export function openSession(state: DatapathState, frame: Frame, service: Service
 }
 
 /**
- * Whether the packet under way came by an interface that only clients are behind, from an address that packets would leave
- * to by one that only real servers are behind.
+ * Whether the packet under way came by an interface that only clients are behind, from an address that
+ * packets would leave to by one that only real servers are behind.
  */
 function comesAstray({ directory, packet, underWay, ways }: DatapathState): boolean {
   if (ways === undefined || directory.facesRealServers(underWay.portIndex)) return false;
@@ -90,8 +93,8 @@ export function onServerDown(
   const { packet, table } = state;
   const before = state.legOf(base).realServerIndex;
   const realServer = service.pick(packet.addresses, packet.sport, nowMs);
-  // Without another one, or an lport towards it, the session waits for its own. The scheduler may offer that too, as long
-  // as it was not told of the new weights.
+  // Without another one, or an lport towards it, the session waits for its own. The scheduler may offer that
+  // too, as long as it was not told of the new weights.
   if (realServer === undefined || realServer.index === before) return VERDICT.forward;
   const isNormal = table.isNormal(base);
   const leg = takeLport(state, service, realServer, isNormal, nowMs) ?? clearLport(state, realServer);
@@ -108,9 +111,9 @@ export function onServerDown(
 }
 
 /**
- * Takes a free lport towards the real server, for the client of the packet under way, into `realServer.lport`, and returns its
- * leg; undefined when there is none to be had: one that is free for everybody, else one of those that are kept for clients
- * that were answered.
+ * Takes a free lport towards the real server, for the client of the packet under way, into
+ * `realServer.lport`, and returns its leg; undefined when there is none to be had: one that is free for
+ * everybody, else one of those that are kept for clients that were answered.
  */
 function takeLport(
   { admission, packet }: DatapathState,
@@ -128,8 +131,8 @@ function takeLport(
 }
 
 /**
- * Lets a sibling open the session of the client's packet under way: one that has an lport towards the real server, or, with
- * `isToClear`, a session without an answer that has one. False: none does.
+ * Lets a sibling open the session of the client's packet under way: one that has an lport towards the real
+ * server, or, with `isToClear`, a session without an answer that has one. False: none does.
  */
 function isLent(
   state: DatapathState,

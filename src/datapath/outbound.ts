@@ -1,5 +1,5 @@
-// Real server -> client: end the UOA handshake on its echo ACK, keep every UOA from the client, swallow answers to
-// carriers, rewrite. The packet's tuple is that of the session at `base`.
+// Real server -> client: end the UOA handshake on its echo ACK, keep every UOA from the client, swallow
+// answers to carriers, rewrite. The packet's tuple is that of the session at `base`.
 import type { Service } from '../service/service.ts';
 import type { Leg } from '../session/leg.ts';
 import { CLIENT, cportOf, familyOfClient, HANDSHAKE } from '../session/session.ts';
@@ -77,8 +77,8 @@ function noteAnswered(
 }
 
 /**
- * An empty packet with a UOA: an echo ACK if it is the one we send in this session, else rejected without effect.
- * Consumed either way, and no sign of life of the session.
+ * An empty packet with a UOA: an echo ACK if it is the one we send in this session, else rejected without
+ * effect. Consumed either way, and no sign of life of the session.
  */
 function endHandshake(
   state: DatapathState,

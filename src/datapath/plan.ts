@@ -28,7 +28,10 @@ export interface DatapathPlan {
   readonly lportReserve: number;
   /** Which of how many datapaths that share the services this is; without it the only one. */
   readonly worker?: { readonly worker: number; readonly workers: number };
-  /** Addresses of this host besides VIPs and LIPs, and broadcasts of its subnets: no client on another host has them. */
+  /**
+   * Addresses of this host besides VIPs and LIPs, and broadcasts of its subnets: no client on another host
+   * has them.
+   */
   readonly ownAddresses?: readonly string[];
 }
 
@@ -38,8 +41,8 @@ export interface Siblings {
   /** Of all datapaths, by number. */
   readonly memories: readonly DatapathMemory[];
   /**
-   * Whose the datagram with these addresses (eight words) and ports is; for an ICMP error those of the answer to the packet
-   * that it embeds.
+   * Whose the datagram with these addresses (eight words) and ports is; for an ICMP error those of the answer
+   * to the packet that it embeds.
    */
   ownerOf(addresses: Int32Array, sport: number, dport: number): number;
   /** Passes the IP packet at frame.bytes[off, end) on; false: it could not. */
@@ -93,7 +96,10 @@ export function realServerLegs(
   return legs.map(({ index, lip }) => ({ index, lip, rip: ip, rport: port, mtu, lports, dialect }));
 }
 
-/** What the numbers of a plan stand for, by number; that of a leg also for those of its service and real server. */
+/**
+ * What the numbers of a plan stand for, by number; that of a leg also for those of its service and real
+ * server.
+ */
 export interface Identities {
   readonly services: readonly string[];
   readonly realServers: readonly string[];
@@ -105,8 +111,8 @@ export interface Identities {
 }
 
 /**
- * `before` are those of the plan that this datapath had before. A service goes by a serial number, because its VIPs may
- * change one after the other until a service of its first name and VIP could be another one.
+ * `before` are those of the plan that this datapath had before. A service goes by a serial number, because
+ * its VIPs may change one after the other until a service of its first name and VIP could be another one.
  */
 export function identitiesOf(all: readonly ServicePlan[], before?: Identities): Identities {
   const services: string[] = [];

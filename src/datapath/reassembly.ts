@@ -1,7 +1,8 @@
-// Puts datagrams together from their fragments, in whatever order they come. The whole datagram is then judged and
-// forwarded like any other: so its checksum, its length and its UOA are seen, and nothing but whole datagrams reaches a
-// real server. Bounded: 256 datagrams at a time for 5 s, of 64 fragments and 65,535 bytes. When all places are taken, the
-// datagram begun longest ago gives way, so that a flood of pieces does not keep out datagrams that come in one go.
+// Puts datagrams together from their fragments, in whatever order they come. The whole datagram is then
+// judged and forwarded like any other: so its checksum, its length and its UOA are seen, and nothing but
+// whole datagrams reaches a real server. Bounded: 256 datagrams at a time for 5 s, of 64 fragments and 65,535
+// bytes. When all places are taken, the datagram begun longest ago gives way, so that a flood of pieces does
+// not keep out datagrams that come in one go.
 import { hashTuple } from '../session/tuple-hash.ts';
 import { Frame, HEADROOM } from '../wire/frame.ts';
 import * as ipv4 from '../wire/ipv4.ts';
@@ -80,8 +81,8 @@ export class Reassembler {
   }
 
   /**
-   * Takes in a packet that was parsed as a fragment. Those from one side never complete a datagram of the other.
-   * VERDICT.forward: its datagram is whole now.
+   * Takes in a packet that was parsed as a fragment. Those from one side never complete a datagram of the
+   * other. VERDICT.forward: its datagram is whole now.
    */
   add(packet: Packet, frame: Frame, side: number, nowMs: number): Verdict {
     const { dataLen, offset, more } = packet.fragment;

@@ -8,8 +8,9 @@ import type { DatapathState } from './state.ts';
 import { noteVips } from './successor.ts';
 
 /**
- * Goes on by another plan of the same capacity; ends the sessions of what is there no more. Plans in between may have
- * been missed, so a number may stand for something else now: sessions of such a leg end as if it were gone.
+ * Goes on by another plan of the same capacity; ends the sessions of what is there no more. Plans in between
+ * may have been missed, so a number may stand for something else now: sessions of such a leg end as if it
+ * were gone.
  */
 export function reconfigure(state: DatapathState, plan: DatapathPlan): void {
   const { admission, directory, memory, table } = state;
@@ -28,7 +29,10 @@ export function reconfigure(state: DatapathState, plan: DatapathPlan): void {
   handshakesChanged(state, wereOver);
 }
 
-/** Sessions whose real server is told in another way than before begin with it at once, whatever it was told already. */
+/**
+ * Sessions whose real server is told in another way than before begin with it at once, whatever it was told
+ * already.
+ */
 function tellAgain({ directory, memory, table }: DatapathState, before: readonly (Leg | undefined)[]): void {
   const isChanged = directory.legs.map((leg, index) => {
     const last = before[index];

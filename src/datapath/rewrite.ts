@@ -1,6 +1,7 @@
-// The only place that changes addresses and ports, and the header from one family to the other (RFC 7915, 4.1 and 5.1).
-// The UDP checksum is computed anew from the payload's sum, because what arrived may have been unfinished; IPv4's
-// checksum of zero ("not used") stays zero over IPv4 and is computed towards IPv6, which has none.
+// The only place that changes addresses and ports, and the header from one family to the other (RFC 7915, 4.1
+// and 5.1). The UDP checksum is computed anew from the payload's sum, because what arrived may have been
+// unfinished; IPv4's checksum of zero ("not used") stays zero over IPv4 and is computed towards IPv6, which
+// has none.
 import type { Family } from '../wire/address.ts';
 import { addressPairSum } from '../wire/checksum.ts';
 import type { Frame } from '../wire/frame.ts';
@@ -13,10 +14,10 @@ import * as udp from '../wire/udp.ts';
 const MAY_FRAGMENT_LEN = ipv6.IPV6_MTU_MIN - 20;
 
 /**
- * Makes of the parsed packet one of `family` from addresses[0..3] to addresses[4..7], with these ports, TTL one less. IPv4
- * options stay within IPv4; IPv6 extension headers end here. `packet` then describes the new packet, except for addresses
- * and ports, which are still those it came with. `id` is the IPv4 identification where none came. The IPv4 header's
- * checksum is left to finish.
+ * Makes of the parsed packet one of `family` from addresses[0..3] to addresses[4..7], with these ports, TTL
+ * one less. IPv4 options stay within IPv4; IPv6 extension headers end here. `packet` then describes the new
+ * packet, except for addresses and ports, which are still those it came with. `id` is the IPv4 identification
+ * where none came. The IPv4 header's checksum is left to finish.
  */
 export function rewrite(
   frame: Frame,
@@ -38,8 +39,8 @@ export function rewrite(
 }
 
 /**
- * Rewrites the packet that an ICMP error embeds, of which the payload may be cut off: the UDP checksum is adjusted by what
- * changes, an IPv4 header's is filled in. TTL and all else stay as its receiver saw them.
+ * Rewrites the packet that an ICMP error embeds, of which the payload may be cut off: the UDP checksum is
+ * adjusted by what changes, an IPv4 header's is filled in. TTL and all else stay as its receiver saw them.
  */
 export function rewriteEmbedded(
   frame: Frame,

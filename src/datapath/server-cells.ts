@@ -1,5 +1,5 @@
-// What the shared memory holds of each real server: its counters, one row per worker, which the datapath writes, and its
-// weight, one cell for all workers, which the control plane writes while they work.
+// What the shared memory holds of each real server: its counters, one row per worker, which the datapath
+// writes, and its weight, one cell for all workers, which the control plane writes while they work.
 
 const NAMED = [
   'sessionsOneway', // gauge
@@ -28,5 +28,8 @@ export const SERVER_COLUMNS = NAMED.length;
 /** First cell of a real server's row. */
 export const serverRow = (realServerIndex: number): number => realServerIndex * SERVER_COLUMNS;
 
-/** In place of a weight: the real server does not work, and its service's onDown says what becomes of its sessions. */
+/**
+ * In place of a weight: the real server does not work, and its service's onDown says what becomes of its
+ * sessions.
+ */
 export const WEIGHT_DOWN = -1;

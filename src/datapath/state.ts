@@ -1,4 +1,5 @@
-// What the walks share: the directory, sessions, the memory, the packet under way and the way out. One per datapath.
+// What the walks share: the directory, sessions, the memory, the packet under way and the way out. One per
+// datapath.
 import { Persistence } from '../service/persistence.ts';
 import type { Service } from '../service/service.ts';
 import type { SessionEvents } from '../session/events.ts';

@@ -1,5 +1,5 @@
-// A datapath goes on with the sessions of one that had its memory before: a process that ended, or the file of one that was
-// stopped.
+// A datapath goes on with the sessions of one that had its memory before: a process that ended, or the file
+// of one that was stopped.
 import {
   CLIENT,
   familyOfClient,
@@ -19,9 +19,9 @@ import { VIPS_WORDS } from './memory.ts';
 import type { DatapathState } from './state.ts';
 
 /**
- * Restores the sessions, if there was a predecessor. Its gauges stand until all are counted: whoever reads less meanwhile
- * takes real servers and limits for free. `hasReserve`: lports are kept back for known clients. To be called once, before
- * any packet.
+ * Restores the sessions, if there was a predecessor. Its gauges stand until all are counted: whoever reads
+ * less meanwhile takes real servers and limits for free. `hasReserve`: lports are kept back for known
+ * clients. To be called once, before any packet.
  */
 export function restoreSessions(state: DatapathState, hasReserve: boolean): void {
   const { admission, directory, loans, memory, table } = state;

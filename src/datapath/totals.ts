@@ -1,12 +1,15 @@
-// What several datapaths count, added up for the control plane, by the names of services and real servers: the rows of the
-// shared memory only go up and are used anew for others, so what a row had counted before is taken off, and what a name
-// had counted under another number, or before it was gone for a while, is added. So no counter of a name goes back.
+// What several datapaths count, added up for the control plane, by the names of services and real servers:
+// the rows of the shared memory only go up and are used anew for others, so what a row had counted before is
+// taken off, and what a name had counted under another number, or before it was gone for a while, is added.
+// So no counter of a name goes back.
 import { type ServicePlan, serverName } from '../service/plan.ts';
 import { COUNTER, COUNTER_COLUMNS, counterRow } from './counters.ts';
 import type { DatapathMemory } from './memory.ts';
 import { SERVER_COLUMNS, SERVER_COUNTER, serverRow } from './server-cells.ts';
 
-/** Names that are gone and still remembered, of services and of real servers; the longest gone are forgotten. */
+/**
+ * Names that are gone and still remembered, of services and of real servers; the longest gone are forgotten.
+ */
 const GONE_MAX = 4096;
 
 export class Totals {

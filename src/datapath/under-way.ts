@@ -1,5 +1,5 @@
-// What is known of the packet under way besides its bytes: where it came from, whose it is, and whether it was counted as
-// received. Begins anew with each packet.
+// What is known of the packet under way besides its bytes: where it came from, whose it is, and whether it
+// was counted as received. Begins anew with each packet.
 import type { Service } from '../service/service.ts';
 import { Packet } from '../wire/packet.ts';
 import { COUNTER, counterRow } from './counters.ts';
@@ -20,7 +20,9 @@ export class UnderWay {
   isHandedOver = false;
   /** It is several in one. */
   isMerged = false;
-  /** It opens a session that a sibling had no lport for, to the real server of this number; -1: it does not. */
+  /**
+   * It opens a session that a sibling had no lport for, to the real server of this number; -1: it does not.
+   */
   lentServer = -1;
   readonly #counters: Float64Array;
   readonly #departures: Departures;
@@ -36,7 +38,10 @@ export class UnderWay {
     this.countReceived();
   }
 
-  /** As belongsTo, but that it was received is said by countReceived before anything is sent, unless it is passed on. */
+  /**
+   * As belongsTo, but that it was received is said by countReceived before anything is sent, unless it is
+   * passed on.
+   */
   concerns({ index }: Service, direction: Direction): void {
     const departures = this.#departures;
     this.isReceived = false;

@@ -1,5 +1,6 @@
-// What became of a packet. Two closed tables: a Verdict is a small integer, a Drop is DROP_BASE + index of its reason,
-// and the reason's text is the metric label `reason`. `receive` is the only producer for the outside and the only counter.
+// What became of a packet. Two closed tables: a Verdict is a small integer, a Drop is DROP_BASE + index of
+// its reason, and the reason's text is the metric label `reason`. `receive` is the only producer for the
+// outside and the only counter.
 import { PARSE_FAULTS } from '../wire/packet.ts';
 
 export const VERDICT = {

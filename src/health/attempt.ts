@@ -1,5 +1,5 @@
-// One check from start to end: it ends once, by its answer, by the time or because nobody wants it any more, and then lets
-// go of everything it held.
+// One check from start to end: it ends once, by its answer, by the time or because nobody wants it any more,
+// and then lets go of everything it held.
 import type { ProbeResult } from './probe.ts';
 
 /** This host could not ask, which says nothing about the real server. */
@@ -11,8 +11,8 @@ export interface Attempt {
   succeed(): void;
   fail(reason: string): void;
   /**
-   * Ends with an error that has a code: a failure of the server, or CannotCheck where this host lacks something. Any other
-   * error is a mistake of this program, and rejects.
+   * Ends with an error that has a code: a failure of the server, or CannotCheck where this host lacks
+   * something. Any other error is a mistake of this program, and rejects.
    */
   error(error: Error): void;
 }
@@ -37,8 +37,9 @@ const WORDS: Record<string, string> = {
 };
 
 /**
- * Calls `start`, which returns what must be undone at the end, and waits until it settled the attempt. After `timeoutMs`
- * the attempt ends with `late()`, by default as a failure without reply. `refused` is what ECONNREFUSED means here.
+ * Calls `start`, which returns what must be undone at the end, and waits until it settled the attempt. After
+ * `timeoutMs` the attempt ends with `late()`, by default as a failure without reply. `refused` is what
+ * ECONNREFUSED means here.
  */
 export function attempt(
   { timeoutMs, signal, refused = 'refused', late }: AttemptOptions,

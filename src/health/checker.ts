@@ -1,5 +1,6 @@
-// The checks of one real server: one after the other, and what they add up to. A server is up until it failed `fall` times
-// in a row, and down until it succeeded `rise` times in a row. A check that could not be made changes nothing.
+// The checks of one real server: one after the other, and what they add up to. A server is up until it failed
+// `fall` times in a row, and down until it succeeded `rise` times in a row. A check that could not be made
+// changes nothing.
 import { inWords } from './attempt.ts';
 import type { HealthConfig, Probe, ProbeResult, ProbeTarget } from './probe.ts';
 
@@ -42,8 +43,9 @@ export class Checker {
   #running: Promise<void> = Promise.resolve();
 
   /**
-   * A new server starts as up: were it down until its first checks, every start of the proxy would be an outage of the whole
-   * service. `status` is that of the checker before, whose target differs only in how it is checked.
+   * A new server starts as up: were it down until its first checks, every start of the proxy would be an
+   * outage of the whole service. `status` is that of the checker before, whose target differs only in how it
+   * is checked.
    */
   constructor(target: HealthTarget, probe: Probe | undefined, events: HealthEvents, before?: HealthStatus) {
     this.target = target;
@@ -67,7 +69,10 @@ export class Checker {
     this.#at(delayMs, () => Math.random() * interval);
   }
 
-  /** Traffic shows that the server does not work: down until it succeeds `rise` times in a row; see Monitor.fail. */
+  /**
+   * Traffic shows that the server does not work: down until it succeeds `rise` times in a row; see
+   * Monitor.fail.
+   */
   fail(reason: string): void {
     this.#successesInARow = 0;
     this.#isOutdated = true;
@@ -92,7 +97,10 @@ export class Checker {
     }, delayMs);
   }
 
-  /** `untilNextMs`: from the beginning of this check to that of the next, which waits until this one has ended. */
+  /**
+   * `untilNextMs`: from the beginning of this check to that of the next, which waits until this one has
+   * ended.
+   */
   async #check(untilNextMs: number): Promise<void> {
     const begin = performance.now();
     const { signal } = this.#stopped;

@@ -1,5 +1,5 @@
-// Check by a program of the operator: exit code 0 is success. It runs in a process group of its own, which is killed as a
-// whole when the check ends, so that nothing it started stays behind.
+// Check by a program of the operator: exit code 0 is success. It runs in a process group of its own, which is
+// killed as a whole when the check ends, so that nothing it started stays behind.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { attempt, CannotCheck, inWords, quotable } from './attempt.ts';
 import type { HealthConfig, Probe, ProbeResult, ProbeTarget } from './probe.ts';

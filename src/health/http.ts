@@ -1,5 +1,5 @@
-// Check by HTTP: GET, no redirect is followed, and the status decides once the answer is complete or 64 KiB of its body
-// have come. Bodies are not looked at, and nothing that a server sends is kept.
+// Check by HTTP: GET, no redirect is followed, and the status decides once the answer is complete or 64 KiB
+// of its body have come. Bodies are not looked at, and nothing that a server sends is kept.
 import { type IncomingMessage, request } from 'node:http';
 import { formatEndpoint } from '../wire/address.ts';
 import { attempt, inWords } from './attempt.ts';

@@ -1,5 +1,5 @@
-// Check by ICMP echo. All checks of a family share one raw socket, which is open while one of them waits: with a socket
-// each, the kernel would give a copy of every reply to every one.
+// Check by ICMP echo. All checks of a family share one raw socket, which is open while one of them waits:
+// with a socket each, the kernel would give a copy of every reply to every one.
 import { randomBytes, randomInt } from 'node:crypto';
 import { openPingSocket, type PingSocket } from '../sys/ping-socket.ts';
 import { canonicalAddress, type Family, familyOf } from '../wire/address.ts';

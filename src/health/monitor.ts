@@ -1,7 +1,7 @@
-// The health of all real servers. The checks of one follow each other and are never two at a time; those of many are spread
-// by their start and by jitter. Processor time per check, measured on 4,096 servers asked every 2 s on a machine of two
-// cores: udp, tcp and icmp 0.13 ms (a quarter of a core), http 0.3 to 0.5 ms; exec 2 ms and what the program itself takes:
-// it is for few servers or long intervals.
+// The health of all real servers. The checks of one follow each other and are never two at a time; those of
+// many are spread by their start and by jitter. Processor time per check, measured on 4,096 servers asked
+// every 2 s on a machine of two cores: udp, tcp and icmp 0.13 ms (a quarter of a core), http 0.3 to 0.5 ms;
+// exec 2 ms and what the program itself takes: it is for few servers or long intervals.
 import { isDeepStrictEqual } from 'node:util';
 import {
   Checker,
@@ -29,8 +29,8 @@ export class Monitor {
   readonly #stopping = new Set<Promise<void>>();
 
   /**
-   * `onChange` is called when a server went up or down, also from within update() and fail(), but not for new servers,
-   * which start as up. `onProblem` is called when one cannot be checked, which changes nothing else.
+   * `onChange` is called when a server went up or down, also from within update() and fail(), but not for new
+   * servers, which start as up. `onProblem` is called when one cannot be checked, which changes nothing else.
    */
   constructor(onChange: HealthEvents['onChange'], options: MonitorOptions = {}) {
     this.#events = { onChange, onProblem: options.onProblem ?? (() => {}) };
@@ -38,8 +38,8 @@ export class Monitor {
   }
 
   /**
-   * Checks these servers from now on. One that is checked as before goes on undisturbed; one that is checked in another way
-   * keeps its state; one that is gone, or is at another address, is forgotten.
+   * Checks these servers from now on. One that is checked as before goes on undisturbed; one that is checked
+   * in another way keeps its state; one that is gone, or is at another address, is forgotten.
    */
   update(targets: readonly HealthTarget[]): void {
     const wanted = new Set(targets.map(({ key }) => key));
@@ -62,9 +62,9 @@ export class Monitor {
   }
 
   /**
-   * Traffic shows that a server does not work (see passive.ts). It is down until its check succeeds `rise` times in a row
-   * or, without a check, until this was not called for `window`. A server that is not known is ignored: it may just have
-   * been removed.
+   * Traffic shows that a server does not work (see passive.ts). It is down until its check succeeds `rise`
+   * times in a row or, without a check, until this was not called for `window`. A server that is not known is
+   * ignored: it may just have been removed.
    */
   fail(key: string, reason: string): void {
     this.#checkers.get(key)?.fail(reason);

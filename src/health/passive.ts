@@ -1,8 +1,8 @@
-// What the traffic of one real server says about it: ICMP unreachable errors, and new sessions that get no answer. It is
-// given counters and a time; it keeps no timer and knows no server.
+// What the traffic of one real server says about it: ICMP unreachable errors, and new sessions that get no
+// answer. It is given counters and a time; it keeps no timer and knows no server.
 //
-// New sessions are compared with new sessions: packets of old ones would hide that no new one gets through, and one new
-// client that is served shows that those who are not may have sent what a server ignores.
+// New sessions are compared with new sessions: packets of old ones would hide that no new one gets through,
+// and one new client that is served shows that those who are not may have sent what a server ignores.
 import { inWords } from './attempt.ts';
 import type { HealthConfig } from './probe.ts';
 
@@ -27,7 +27,10 @@ interface Sample extends TrafficCounters {
   atMs: number;
 }
 
-/** Samples kept per server, so that a long window costs no more: beyond 60 of them it is exact to a 60th of itself. */
+/**
+ * Samples kept per server, so that a long window costs no more: beyond 60 of them it is exact to a 60th of
+ * itself.
+ */
 const SAMPLES = 60;
 
 export class Passive {
@@ -46,8 +49,9 @@ export class Passive {
   }
 
   /**
-   * To be called about once per second; `nowMs` is monotonic. Returns why the server counts as failed, and then counts from
-   * zero. Silence must have been observed for a whole window: an answer just before it began says as much as one in it.
+   * To be called about once per second; `nowMs` is monotonic. Returns why the server counts as failed, and
+   * then counts from zero. Silence must have been observed for a whole window: an answer just before it began
+   * says as much as one in it.
    */
   observe(counters: TrafficCounters, nowMs: number): TrafficFailure | undefined {
     const last = this.#last;

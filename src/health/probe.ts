@@ -1,5 +1,5 @@
-// What a health check is. It says whether a real server works; where this host cannot ask (no descriptors left, no such
-// program), that says nothing about the server: the check throws CannotCheck.
+// What a health check is. It says whether a real server works; where this host cannot ask (no descriptors
+// left, no such program), that says nothing about the server: the check throws CannotCheck.
 import type { ServiceConfig } from '../config/schema.ts';
 
 export type HealthConfig = ServiceConfig['health'];
@@ -14,7 +14,7 @@ export interface ProbeTarget {
 }
 
 /**
- * Checks once, for at most health.timeout (a program may wait for its turn before that), or until `signal` is aborted:
- * then the result has no meaning. Rejects with CannotCheck.
+ * Checks once, for at most health.timeout (a program may wait for its turn before that), or until `signal` is
+ * aborted: then the result has no meaning. Rejects with CannotCheck.
  */
 export type Probe = (target: ProbeTarget, signal: AbortSignal) => Promise<ProbeResult>;

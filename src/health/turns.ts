@@ -8,7 +8,10 @@ export class Turns {
     this.#free = places;
   }
 
-  /** Resolves with how to give the place back: as soon as one is free, or, without one, when `signal` is aborted. */
+  /**
+   * Resolves with how to give the place back: as soon as one is free, or, without one, when `signal` is
+   * aborted.
+   */
   take(signal: AbortSignal): Promise<() => void> {
     if (this.#free > 0) {
       this.#free--;

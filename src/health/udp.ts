@@ -1,12 +1,15 @@
-// Check by UDP: one datagram from a connected socket, so that the kernel lets in what the server sends back, and nothing
-// else. Without `expect` only an ICMP error is a failure: a server that is silent may just have nothing to say.
+// Check by UDP: one datagram from a connected socket, so that the kernel lets in what the server sends back,
+// and nothing else. Without `expect` only an ICMP error is a failure: a server that is silent may just have
+// nothing to say.
 import { createSocket } from 'node:dgram';
 import { openUdpSocket } from '../sys/udp-socket.ts';
 import { familyOf } from '../wire/address.ts';
 import { attempt, inWords, quotable } from './attempt.ts';
 import type { HealthConfig, Probe, ProbeResult } from './probe.ts';
 
-/** Wrong replies to one check after which it does not wait for a right one: matching them must have an end. */
+/**
+ * Wrong replies to one check after which it does not wait for a right one: matching them must have an end.
+ */
 const WRONG_MAX = 100;
 
 export function udpProbe({ timeout, send, expect }: HealthConfig): Probe {

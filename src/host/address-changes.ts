@@ -1,4 +1,5 @@
-// Adds addresses to interfaces and removes them (rtnetlink(7), RTM_NEWADDR and RTM_DELADDR), many with one message to the kernel.
+// Adds addresses to interfaces and removes them (rtnetlink(7), RTM_NEWADDR and RTM_DELADDR), many with one
+// message to the kernel.
 import { AF_INET, AF_INET6, MESSAGE } from '../route/rtnetlink.ts';
 import { IoError } from '../sys/io-error.ts';
 import { if_nametoindex } from '../sys/libc.ts';
@@ -21,7 +22,10 @@ export interface AddressOn {
 }
 
 const IFA = { address: 1, local: 2 } as const;
-/** IFA_F_NODAD: the address is said to be free; while the kernel looks for another host with it, it does not answer for it. */
+/**
+ * IFA_F_NODAD: the address is said to be free; while the kernel looks for another host with it, it does not
+ * answer for it.
+ */
 const WITHOUT_DETECTION = 2;
 const SCOPE_UNIVERSE = 0;
 const SCOPE_HOST = 254;
@@ -44,7 +48,10 @@ function asHost(address: string): string {
   return `${address}/${familyOf(address) === 6 ? 128 : 32}`;
 }
 
-/** Adds the addresses that can be added, and tells which and why others cannot. Throws an IoError with nothing added. */
+/**
+ * Adds the addresses that can be added, and tells which and why others cannot. Throws an IoError with nothing
+ * added.
+ */
 export async function addAddresses<T extends AddressOn>(
   list: readonly T[],
 ): Promise<{ added: T[]; refused: Refusal[] }> {
@@ -62,7 +69,10 @@ export async function addAddresses<T extends AddressOn>(
 
 const NO_DEVICE: Failure = { code: 'ENODEV', words: '' };
 
-/** Removes addresses; one that is not there any more, or whose interface is gone, is no error. Throws an IoError of the first. */
+/**
+ * Removes addresses; one that is not there any more, or whose interface is gone, is no error. Throws an
+ * IoError of the first.
+ */
 export async function takeAddresses(list: readonly AddressOn[]): Promise<void> {
   const indexOf = interfaceIndexes(list);
   const there = list.filter(({ device }) => indexOf.get(device) !== 0);

@@ -1,4 +1,5 @@
-// Why a program that was run failed (execFile, spawn): what it said, else how it ended, or what kept it from being started.
+// Why a program that was run failed (execFile, spawn): what it said, else how it ended, or what kept it from
+// being started.
 
 const HINTS: Record<string, string> = {
   EMFILE: 'the process may open no more files: raise its limit (ulimit -n, in a unit LimitNOFILE)',

@@ -1,6 +1,7 @@
-// One proxy per address and port in a network namespace. The claim is the guard itself: its sets hold VIP:vport and LIP:lports,
-// it takes CAP_NET_ADMIN in this namespace to make one, so no ordinary user can stand in the way, and it goes with its
-// process, however that ends. Of two proxies the one whose tables are older is right: the kernel numbers them.
+// One proxy per address and port in a network namespace. The claim is the guard itself: its sets hold
+// VIP:vport and LIP:lports, it takes CAP_NET_ADMIN in this namespace to make one, so no ordinary user can
+// stand in the way, and it goes with its process, however that ends. Of two proxies the one whose tables are
+// older is right: the kernel numbers them.
 import { execFile } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
@@ -33,8 +34,8 @@ interface Ports {
 }
 
 /**
- * Resolves when nobody has a claim on what `spec` names that is older than the tables called `own`; `others` are this
- * process's too. Throws an IoError that names the first address and port.
+ * Resolves when nobody has a claim on what `spec` names that is older than the tables called `own`; `others`
+ * are this process's too. Throws an IoError that names the first address and port.
  */
 export async function requireUnclaimed(
   spec: { vips: readonly VipPort[]; lips: readonly LipPorts[] },

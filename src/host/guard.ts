@@ -1,19 +1,21 @@
-// Keeps the host's own kernel away from the proxy's packets: nftables tables, one per family in use, that drop what
-// comes in for VIP:vport and LIP:lports behind the capture (which sees it before), so that the kernel neither answers with
-// ICMP port unreachable nor forwards it, and that leave what raw sockets send from there out of connection tracking, so
-// that no NAT rule rewrites it, nor what a local real server answers. The tables belong (`flags owner`) to the netlink
-// socket of a child process `nft -i` and vanish with it; the child ends at the end of its input, which this process
-// holds: nothing stays, not even after SIGKILL.
+// Keeps the host's own kernel away from the proxy's packets: nftables tables, one per family in use, that
+// drop what comes in for VIP:vport and LIP:lports behind the capture (which sees it before), so that the
+// kernel neither answers with ICMP port unreachable nor forwards it, and that leave what raw sockets send
+// from there out of connection tracking, so that no NAT rule rewrites it, nor what a local real server
+// answers. The tables belong (`flags owner`) to the netlink socket of a child process `nft -i` and vanish
+// with it; the child ends at the end of its input, which this process holds: nothing stays, not even after
+// SIGKILL.
 //
-// While the kernel's br_netfilter is loaded, as Docker and Kubernetes do it, frames pass the prerouting hook inside a bridge,
-// which is before the capture on the bridge sees them, and not again behind it; the interface is the bridge both times. So what
-// comes in by a bridge is only kept from connection tracking and NAT there, and dropped in the input and forward hooks.
+// While the kernel's br_netfilter is loaded, as Docker and Kubernetes do it, frames pass the prerouting hook
+// inside a bridge, which is before the capture on the bridge sees them, and not again behind it; the
+// interface is the bridge both times. So what comes in by a bridge is only kept from connection tracking and
+// NAT there, and dropped in the input and forward hooks.
 //
-// The chains come before the kernel puts fragments together for connection tracking (priority -400): a first fragment to
-// a port of ours is dropped by its ports and noted, those that follow are dropped by the note. What overtakes its first
-// fragment cannot be told from another program's on the same address: it waits in the kernel and is discarded there
-// without an answer, because the kernel sends none unless it has seen the first fragment. Ours that go out would be held
-// there until the last has come, and be cut anew.
+// The chains come before the kernel puts fragments together for connection tracking (priority -400): a first
+// fragment to a port of ours is dropped by its ports and noted, those that follow are dropped by the note.
+// What overtakes its first fragment cannot be told from another program's on the same address: it waits in
+// the kernel and is discarded there without an answer, because the kernel sends none unless it has seen the
+// first fragment. Ours that go out would be held there until the last has come, and be cut anew.
 import { type ChildProcessWithoutNullStreams, execFile, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
@@ -50,16 +52,18 @@ export interface Guard {
 }
 
 /**
- * Installs the guard and resolves once it is in force. When its process dies it is installed again, and `onLost` is told
- * in a sentence, also when that fails (then it is tried again every second). `others` are guards of this process that stay
- * for now. Throws an IoError that names what is missing, or what another proxy has.
+ * Installs the guard and resolves once it is in force. When its process dies it is installed again, and
+ * `onLost` is told in a sentence, also when that fails (then it is tried again every second). `others` are
+ * guards of this process that stay for now. Throws an IoError that names what is missing, or what another
+ * proxy has.
  */
 export async function installGuard(
   spec: GuardSpec,
   onLost: (message: string) => void,
   others: readonly string[] = [],
 ): Promise<Guard> {
-  // The process id tells a person whose table it is; containers that share a network namespace may share the id.
+  // The process id tells a person whose table it is; containers that share a network namespace may share the
+  // id.
   const table = guardName(process.pid, randomBytes(4).toString('hex'));
   const tables = guardTables(table, spec);
   let removed = false;
@@ -195,8 +199,9 @@ function tableText(name: string, family: Family, addresses: readonly AddressPort
 }
 
 /**
- * Single ports as pairs for a set, and each range with the addresses that have it (claims.ts reads both again): so all sets are hash tables. One set of
- * pairs with intervals costs an eighth of the processor at full load (nft_pipapo).
+ * Single ports as pairs for a set, and each range with the addresses that have it (claims.ts reads both
+ * again): so all sets are hash tables. One set of pairs with intervals costs an eighth of the processor at
+ * full load (nft_pipapo).
  */
 function portSets(addresses: readonly AddressPorts[]): {
   points: string[];
@@ -220,9 +225,9 @@ function portSets(addresses: readonly AddressPorts[]): {
 }
 
 /**
- * The child ends with its input, and by nothing else: not by what a terminal, a service manager or an operator sends to all
- * processes at once. All signals but KILL and STOP, and CHLD and CONT, which end nothing; ignored ones stay ignored after
- * exec. The C library keeps 32 and 33 for itself.
+ * The child ends with its input, and by nothing else: not by what a terminal, a service manager or an
+ * operator sends to all processes at once. All signals but KILL and STOP, and CHLD and CONT, which end
+ * nothing; ignored ones stay ignored after exec. The C library keeps 32 and 33 for itself.
  */
 const IGNORED = Array.from({ length: 64 }, (_, index) => index + 1)
   .filter((number) => ![9, 17, 18, 19, 32, 33].includes(number))

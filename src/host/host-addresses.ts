@@ -18,13 +18,16 @@ export interface Trouble {
   hint: string;
 }
 
-/** How long an address may be looked for on other hosts before it counts as usable (RFC 4862, 5.4: 1 to 2 s). */
+/**
+ * How long an address may be looked for on other hosts before it counts as usable (RFC 4862, 5.4: 1 to 2 s).
+ */
 const TENTATIVE_MS = 3_000;
 const TENTATIVE_POLL_MS = 100;
 
 /**
- * The interfaces, as soon as duplicate address detection has ended for these addresses: until then the kernel neither
- * answers for them nor routes to them. Without a link it does not end; then they are taken for what they will be.
+ * The interfaces, as soon as duplicate address detection has ended for these addresses: until then the kernel
+ * neither answers for them nor routes to them. Without a link it does not end; then they are taken for what
+ * they will be.
  */
 export async function settledLinks(
   addresses: readonly string[],
@@ -48,7 +51,10 @@ const inUseElsewhere = ({ ip, device }: { ip: string; device: string }): Trouble
   hint: `take it away there, then here: ip address delete ${ip} dev ${device}, and add it again`,
 });
 
-/** Adds those that can be added, usable at once, and says which and what keeps others from it. Throws an IoError with none added. */
+/**
+ * Adds those that can be added, usable at once, and says which and what keeps others from it. Throws an
+ * IoError with none added.
+ */
 export async function assignAddresses(
   missing: readonly MissingAddress[],
 ): Promise<{ added: MissingAddress[]; troubles: Trouble[] }> {
@@ -68,7 +74,10 @@ export async function assignAddresses(
   }
 }
 
-/** Removes what assignAddresses added; what is gone already is no error. Tries all, then throws the first failure. */
+/**
+ * Removes what assignAddresses added; what is gone already is no error. Tries all, then throws the first
+ * failure.
+ */
 export async function removeAddresses(list: readonly MissingAddress[]): Promise<void> {
   if (list.length > 0) await takeAddresses(list);
 }

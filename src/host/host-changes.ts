@@ -2,8 +2,9 @@
 import type { HostPlan } from './host.ts';
 
 /**
- * One line for each difference that matters to the proxy; none: `after` would change nothing. `served` are the VIPs and LIPs:
- * they come and go with the proxy itself, and are asked for by `missing`. Both plans have the same ports.
+ * One line for each difference that matters to the proxy; none: `after` would change nothing. `served` are
+ * the VIPs and LIPs: they come and go with the proxy itself, and are asked for by `missing`. Both plans have
+ * the same ports.
  */
 export function hostChanges(before: HostPlan, after: HostPlan, served: ReadonlySet<string>): string[] {
   const lines: string[] = [];

@@ -1,6 +1,6 @@
-// What the proxy needs to know of its host before it starts: on which interfaces clients and real servers are, how
-// large packets to each real server may be, and which VIPs and LIPs nobody would answer ARP or neighbor solicitations for.
-// Addresses of both families, in canonical text. It only looks.
+// What the proxy needs to know of its host before it starts: on which interfaces clients and real servers
+// are, how large packets to each real server may be, and which VIPs and LIPs nobody would answer ARP or
+// neighbor solicitations for. Addresses of both families, in canonical text. It only looks.
 import { existsSync, readFileSync, readlinkSync } from 'node:fs';
 import { basename } from 'node:path';
 import { setImmediate as turnOfOthers } from 'node:timers/promises';
@@ -28,14 +28,19 @@ export interface HostRequest {
   vips: readonly string[];
   lips: readonly string[];
   rips: readonly string[];
-  /** Those of the proxy that is at work: other interfaces are not looked for, because rings and sockets are bound to these. */
+  /**
+   * Those of the proxy that is at work: other interfaces are not looked for, because rings and sockets are
+   * bound to these.
+   */
   ports?: readonly IoPort[] | undefined;
 }
 
 export interface HostPlan {
   /** Each interface once; SIDE.both where clients and real servers are on the same. */
   ports: IoPort[];
-  /** By real server address: the MTU of the route to it, else of its device; for those that can be reached. */
+  /**
+   * By real server address: the MTU of the route to it, else of its device; for those that can be reached.
+   */
   mtuTowards: Record<string, number>;
   /** By real server address: why it cannot be reached. */
   unreachable: Record<string, string>;
@@ -43,7 +48,10 @@ export interface HostPlan {
   onHost: string[];
   /** All addresses of this host but 127/8, ::1 and IPv6 link-local ones. */
   own: string[];
-  /** The first and the last address of each IPv4 subnet of the same interfaces: they stand for all of its hosts, not for one. */
+  /**
+   * The first and the last address of each IPv4 subnet of the same interfaces: they stand for all of its
+   * hosts, not for one.
+   */
   broadcasts: string[];
   /** VIPs and LIPs that are not local to this host. */
   missing: MissingAddress[];
@@ -51,8 +59,8 @@ export interface HostPlan {
 }
 
 /**
- * Looks at the host. What is wrong with one real server, VIP or LIP is said of that one. What is wrong with an interface is
- * thrown as an IoError, or said where the proxy is at work and has to go on.
+ * Looks at the host. What is wrong with one real server, VIP or LIP is said of that one. What is wrong with
+ * an interface is thrown as an IoError, or said where the proxy is at work and has to go on.
  */
 export async function planHost(request: HostRequest): Promise<HostPlan> {
   const vips = [...new Set(request.vips)];
@@ -186,7 +194,10 @@ async function reachAll(
   return reach;
 }
 
-/** The interface that packets leave by, from `from` if that is said, none where there is no route; the route's own MTU, 0 where it has none. */
+/**
+ * The interface that packets leave by, from `from` if that is said, none where there is no route; the route's
+ * own MTU, 0 where it has none.
+ */
 function wayTo(
   address: string,
   from: Int32Array | undefined,
@@ -197,15 +208,16 @@ function wayTo(
   if (!query.askTable(words, 0, from)) return { link: undefined, mtu: 0, isLocal: false };
   const { mtu, type, interfaceIndex } = query.route;
   const isLocal = type === TYPE_LOCAL;
-  // Only the other question says which of several gateways is taken, and that what is for this host takes the loopback interface.
+  // Only the other question says which of several gateways is taken, and that what is for this host takes the
+  // loopback interface.
   if (!isLocal && interfaceIndex !== 0) return { link: links.numbered(interfaceIndex), mtu, isLocal };
   const link = query.ask(words, 0, from) ? links.numbered(query.interfaceIndex) : undefined;
   return { link, mtu, isLocal };
 }
 
 /**
- * The interfaces towards the real servers: those of the routes, and for real servers without one those that the LIPs belong to,
- * so that they are heard once they have one; where nothing tells, those of the clients.
+ * The interfaces towards the real servers: those of the routes, and for real servers without one those that
+ * the LIPs belong to, so that they are heard once they have one; where nothing tells, those of the clients.
  */
 function lansOf(
   { lan, lips }: HostRequest,
@@ -238,7 +250,10 @@ function renewed(port: IoPort, links: Interfaces): IoPort {
   return link === undefined ? port : toPort(link, port.side);
 }
 
-/** Also the first one, which old hosts take for a broadcast (RFC 1122, 3.3.6). None in a /31 or /32 (RFC 3021). */
+/**
+ * Also the first one, which old hosts take for a broadcast (RFC 1122, 3.3.6). None in a /31 or /32 (RFC
+ * 3021).
+ */
 function broadcastsOf({ ip, prefixLen }: LinkAddress): string[] {
   if (familyOf(ip) !== 4 || prefixLen > 30) return [];
   const hosts = 2 ** (32 - prefixLen) - 1;
@@ -265,7 +280,10 @@ function deviceMtu({ mtu, mtu6 }: Link, address: string): number {
   return familyOf(address) === 4 || mtu6 === 0 ? mtu : Math.min(mtu, mtu6);
 }
 
-/** Those of the interfaces that cannot carry packets at the moment, each with its state as the kernel names it. */
+/**
+ * Those of the interfaces that cannot carry packets at the moment, each with its state as the kernel names
+ * it.
+ */
 export function portsDown(ports: readonly IoPort[]): string[] {
   return ports.flatMap(({ name }) => {
     const state = operationalState(name);
@@ -300,7 +318,10 @@ function masterOf(name: string): string {
   }
 }
 
-/** Default routes of the VIPs' families out of a port that only real servers are behind: clients there are none. */
+/**
+ * Default routes of the VIPs' families out of a port that only real servers are behind: clients there are
+ * none.
+ */
 export function defaultRoutesAstray(ports: readonly IoPort[], vips: readonly string[]): string[] {
   const found: string[] = [];
   const query = new RouteQuery();
@@ -323,8 +344,9 @@ export function defaultRoutesAstray(ports: readonly IoPort[], vips: readonly str
 }
 
 /**
- * The interface on which a VIP's clients arrive: the one that has the VIP; for a VIP on the loopback interface (anycast,
- * direct routing) or on none, the one whose subnet contains it; else that of the default route. '' when there is none.
+ * The interface on which a VIP's clients arrive: the one that has the VIP; for a VIP on the loopback
+ * interface (anycast, direct routing) or on none, the one whose subnet contains it; else that of the default
+ * route. '' when there is none.
  */
 function findWan(
   vip: string,
@@ -346,7 +368,9 @@ function findWan(
   return '';
 }
 
-/** The interface that should own a LIP: a real server's subnet with it, else the first towards real servers. */
+/**
+ * The interface that should own a LIP: a real server's subnet with it, else the first towards real servers.
+ */
 function lanFor(lip: string, lans: readonly string[], links: Interfaces): string {
   const candidates = lans.map((name) => links.named(name)).filter((link) => link !== undefined);
   const best =

@@ -1,5 +1,5 @@
-// The interfaces of this network namespace with their addresses, as the kernel tells them (rtnetlink(7), RTM_GETLINK and
-// RTM_GETADDR), and which of them an address belongs to.
+// The interfaces of this network namespace with their addresses, as the kernel tells them (rtnetlink(7),
+// RTM_GETLINK and RTM_GETADDR), and which of them an address belongs to.
 import { AF_INET, AF_INET6, FLAG, MESSAGE, readAddress } from '../route/rtnetlink.ts';
 import { ADDRESS_WORDS, type Family, familyOf, formatAddress, parseAddressInto } from '../wire/address.ts';
 import { attributesIn, message, Rtnetlink, textAt } from './rtnetlink-request.ts';
@@ -25,7 +25,9 @@ export interface Link {
 export interface LinkAddress {
   ip: string;
   prefixLen: number;
-  /** Whether IPv6 duplicate address detection is still going on, or has found another host with the address. */
+  /**
+   * Whether IPv6 duplicate address detection is still going on, or has found another host with the address.
+   */
   state: 'usable' | 'tentative' | 'duplicate';
 }
 
@@ -45,7 +47,9 @@ const IFA = { address: 1, local: 2, flags: 8 } as const;
 const IFA_F = { duplicate: 0x08, tentative: 0x40 } as const;
 const SCOPE_LINK = 253;
 
-/** All interfaces of this network namespace with their addresses, in the kernel's order. Throws an IoError. */
+/**
+ * All interfaces of this network namespace with their addresses, in the kernel's order. Throws an IoError.
+ */
 export async function listLinks(): Promise<Link[]> {
   const kernel = new Rtnetlink();
   try {

@@ -1,6 +1,7 @@
-// Programs of this host that are bound to an address and port of the proxy: they would get nothing any more without a word.
-// Those of root and of the proxy's own user are in the way. Anybody else may bind any port from 1024 on, and shall not keep
-// the proxy from starting by that: he is told of. (Other proxies: claims.ts.)
+// Programs of this host that are bound to an address and port of the proxy: they would get nothing any more
+// without a word. Those of root and of the proxy's own user are in the way. Anybody else may bind any port
+// from 1024 on, and shall not keep the proxy from starting by that: he is told of. (Other proxies:
+// claims.ts.)
 import { readFile } from 'node:fs/promises';
 import { IoError } from '../sys/io-error.ts';
 import { ADDRESS_WORDS, formatAddress, formatEndpoint, V4_MAPPED } from '../wire/address.ts';
@@ -12,7 +13,10 @@ export interface BoundSocket {
   uid: number;
 }
 
-/** Resolves with what is to be said of sockets that will get nothing. Throws an IoError that names a VIP:vport in use. */
+/**
+ * Resolves with what is to be said of sockets that will get nothing. Throws an IoError that names a VIP:vport
+ * in use.
+ */
 export async function checkBoundSockets(
   vips: readonly VipPort[],
   lips: readonly LipPorts[],
@@ -50,8 +54,8 @@ function judgeBound(
 }
 
 /**
- * What /proc/net/udp or udp6 lists. A program bound to 0.0.0.0 or :: is no conflict: it may be the sidecar's server, which
- * gets its datagrams on 127.0.0.1 or ::1. An IPv6 socket may be bound to an IPv4 address.
+ * What /proc/net/udp or udp6 lists. A program bound to 0.0.0.0 or :: is no conflict: it may be the sidecar's
+ * server, which gets its datagrams on 127.0.0.1 or ::1. An IPv6 socket may be bound to an IPv4 address.
  */
 export function boundSockets(procNetUdp: string): BoundSocket[] {
   const bound: BoundSocket[] = [];

@@ -1,6 +1,6 @@
-// Which UDP ports of which addresses, of both families, are the proxy's: VIP:vport and LIP:lports in one list, each
-// address once, its ranges sorted, merged and disjoint. The exact capture filter takes in this, the guard keeps the
-// kernel from it.
+// Which UDP ports of which addresses, of both families, are the proxy's: VIP:vport and LIP:lports in one
+// list, each address once, its ranges sorted, merged and disjoint. The exact capture filter takes in this,
+// the guard keeps the kernel from it.
 import { type Family, familyOf } from '../wire/address.ts';
 import { mergeRanges, type PortRange } from '../wire/port-ranges.ts';
 

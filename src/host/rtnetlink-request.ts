@@ -1,5 +1,5 @@
-// Requests to the kernel's tables of interfaces and addresses (rtnetlink(7)), as messages, and what comes back: everything
-// of a kind, or for each message of a batch whether it was done.
+// Requests to the kernel's tables of interfaces and addresses (rtnetlink(7)), as messages, and what comes
+// back: everything of a kind, or for each message of a batch whether it was done.
 import { setImmediate as turnOfOthers } from 'node:timers/promises';
 import { ATTRIBUTE_LEN, FLAG, HEADER_LEN, MESSAGE, TYPE_MASK } from '../route/rtnetlink.ts';
 import { IoError } from '../sys/io-error.ts';
@@ -16,7 +16,10 @@ const BUFFER_BYTES = 1 << 20;
 const MESSAGES_PER_BATCH = 128;
 /** Of 32 KiB; some milliseconds' worth. */
 const DATAGRAMS_AT_ONCE = 8;
-/** Something changed while everything was read, again and again: then the last reading must do; the change has a notice. */
+/**
+ * Something changed while everything was read, again and again: then the last reading must do; the change has
+ * a notice.
+ */
 const READINGS_MAX = 10;
 
 /** NLMSGERR_ATTR_MSG: why, in the kernel's words. NLM_F_CAPPED, NLM_F_ACK_TLVS: what an answer holds. */
@@ -52,7 +55,10 @@ export function message(
   return bytes;
 }
 
-/** The attributes at [off, end): type, where the value begins, and its length in bytes. What is not sound ends them. */
+/**
+ * The attributes at [off, end): type, where the value begins, and its length in bytes. What is not sound ends
+ * them.
+ */
 export function* attributesIn(
   view: DataView,
   off: number,
@@ -92,7 +98,10 @@ export class Rtnetlink {
     }
   }
 
-  /** What `read` makes of the body at [off, end) of each message that answers `request`, a dump. Throws an IoError. */
+  /**
+   * What `read` makes of the body at [off, end) of each message that answers `request`, a dump. Throws an
+   * IoError.
+   */
   async readAll<T>(
     request: Buffer,
     read: (view: DataView, off: number, end: number) => T | undefined,
@@ -133,8 +142,9 @@ export class Rtnetlink {
   }
 
   /**
-   * Sends messages that ask for an answer. Resolves with one failure for each, undefined where it was done; after a batch with
-   * a failure no more are sent if `stopsAtFailure`, so there are fewer then. Throws an IoError when the kernel cannot be asked.
+   * Sends messages that ask for an answer. Resolves with one failure for each, undefined where it was done;
+   * after a batch with a failure no more are sent if `stopsAtFailure`, so there are fewer then. Throws an
+   * IoError when the kernel cannot be asked.
    */
   async doAll(messages: readonly Buffer[]): Promise<(Failure | undefined)[]> {
     const outcomes: (Failure | undefined)[] = [];
@@ -166,7 +176,10 @@ export class Rtnetlink {
     return outcomes;
   }
 
-  /** With the next sequence numbers, in one datagram: the kernel has done all when the call returns. Throws a SysError. */
+  /**
+   * With the next sequence numbers, in one datagram: the kernel has done all when the call returns. Throws a
+   * SysError.
+   */
   #send(messages: readonly Buffer[]): void {
     for (const one of messages) one.writeUInt32LE(++this.#sequence, 8);
     this.#socket.send(messages.length === 1 ? messages[0] : Buffer.concat(messages));
@@ -232,8 +245,8 @@ function* messagesIn(view: DataView, length: number): Generator<Message> {
 }
 
 /**
- * Of struct nlmsgerr: errno (4, negative), the header that it answers, what was behind that if not capped, attributes. The end
- * of a dump has an errno, too, and nothing else.
+ * Of struct nlmsgerr: errno (4, negative), the header that it answers, what was behind that if not capped,
+ * attributes. The end of a dump has an errno, too, and nothing else.
  */
 function failureOf(view: DataView, { type, flags, off, end }: Message): Failure | undefined {
   const errno = off + 4 <= end ? -view.getInt32(off, true) : 0;

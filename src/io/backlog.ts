@@ -1,6 +1,6 @@
-// A bounded first-in first-out queue of packets in one block of memory: records of HEADROOM free bytes and the packet,
-// each in one piece, starting at a multiple of 4. Pure arithmetic; knows no socket and allocates nothing after its
-// construction. A record may be written to (the headroom, the packet) until it is shifted.
+// A bounded first-in first-out queue of packets in one block of memory: records of HEADROOM free bytes and
+// the packet, each in one piece, starting at a multiple of 4. Pure arithmetic; knows no socket and allocates
+// nothing after its construction. A record may be written to (the headroom, the packet) until it is shifted.
 import { Frame, HEADROOM } from '../wire/frame.ts';
 
 export class Backlog {
@@ -30,7 +30,10 @@ export class Backlog {
     return this.#offs[this.#head] + this.#lens[this.#head];
   }
 
-  /** Copies bytes[off, end) behind the newest packet. False, and nothing changed, when there is no room for it. */
+  /**
+   * Copies bytes[off, end) behind the newest packet. False, and nothing changed, when there is no room for
+   * it.
+   */
   push(bytes: Uint8Array, off: number, end: number): boolean {
     const len = end - off;
     const recordLen = (HEADROOM + len + 3) & ~3;
@@ -53,7 +56,9 @@ export class Backlog {
     this.#head = this.#head + 1 === this.#offs.length ? 0 : this.#head + 1;
   }
 
-  /** Where a record of `recordLen` bytes goes, or -1. Free: [write, size) and [0, first), or [write, first). */
+  /**
+   * Where a record of `recordLen` bytes goes, or -1. Free: [write, size) and [0, first), or [write, first).
+   */
   #room(recordLen: number): number {
     if (this.count === 0) return recordLen <= this.#bytes.length ? 0 : -1;
     if (this.count === this.#offs.length) return -1;

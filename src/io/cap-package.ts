@@ -58,7 +58,8 @@ const kept: unknown[] = [];
 
 /**
  * Captures on `device` into `buffer`: each packet that `filter` lets pass is written to its start, then
- * `onFrame` is called with its length (at most 65,535, and the buffer's). Throws an IoError that names what is missing.
+ * `onFrame` is called with its length (at most 65,535, and the buffer's). Throws an IoError that names what
+ * is missing.
  */
 export function openCapture(
   device: string,
@@ -151,8 +152,8 @@ export function openCapture(
 }
 
 function loadCap(): CapPackage {
-  // cap asks libpcap.so, the link that only the development package has, for immediate mode. Without it, it works
-  // silently with a second of delay per packet.
+  // cap asks libpcap.so, the link that only the development package has, for immediate mode. Without it, it
+  // works silently with a second of delay per packet.
   if (!canLoad('libpcap.so')) {
     throw new IoError(
       'libpcap.so cannot be loaded, so packets would be captured a second late',

@@ -1,6 +1,7 @@
-// Capture filters (io/filter.ts) as the programs that the kernel runs on a packet socket: the exact one where the kernel takes
-// it, else the coarse one. How long a program may be depends on net.core.optmem_max, which must have room for two while
-// one takes the other's place: so an exact one is tried beside the coarse one, on a socket that nothing comes to.
+// Capture filters (io/filter.ts) as the programs that the kernel runs on a packet socket: the exact one where
+// the kernel takes it, else the coarse one. How long a program may be depends on net.core.optmem_max, which
+// must have room for two while one takes the other's place: so an exact one is tried beside the coarse one,
+// on a socket that nothing comes to.
 import { readFileSync } from 'node:fs';
 import type { Logger } from 'pino';
 import type { LipPorts, VipPort } from '../host/port-ranges.ts';
@@ -17,8 +18,8 @@ const INSTRUCTION_LEN = 8;
 /** What is put in front of a program later on (sys/socket-filter.ts). */
 const SPARE_INSTRUCTIONS = 8;
 /**
- * Longer exact filters are not compiled: libpcap's time grows with the square of the length and more (measured: 0.4 s at 19 KB,
- * 1.7 s at 38 KB, 15 s at 95 KB).
+ * Longer exact filters are not compiled: libpcap's time grows with the square of the length and more
+ * (measured: 0.4 s at 19 KB, 1.7 s at 38 KB, 15 s at 95 KB).
  */
 const EXACT_MAX_CHARS = 16 << 10;
 const OPTMEM = 'net.core.optmem_max';
@@ -101,7 +102,10 @@ export function compileFilter({ name, mac, loopback }: IoPort, text: string): Ui
   return program;
 }
 
-/** Programs by link type and filter: those at work and those before, so that a change compiles only what is new. */
+/**
+ * Programs by link type and filter: those at work and those before, so that a change compiles only what is
+ * new.
+ */
 const compiled = new Map<string, Uint8Array>();
 const COMPILED_MAX = 16;
 
@@ -132,9 +136,10 @@ function optmemMax(): number | undefined {
 }
 
 /**
- * Puts `wanted` in the place of `before`, so that what both let in comes in all the time: where there is no room for both
- * programs at once, by way of the coarse ones. Where the limit was lowered meanwhile it may stay with the coarse one. `prepend`
- * makes each of the programs that of this socket. Throws an IoError when not even that is possible.
+ * Puts `wanted` in the place of `before`, so that what both let in comes in all the time: where there is no
+ * room for both programs at once, by way of the coarse ones. Where the limit was lowered meanwhile it may
+ * stay with the coarse one. `prepend` makes each of the programs that of this socket. Throws an IoError when
+ * not even that is possible.
  */
 export function replaceFilter(
   fd: number,

@@ -1,6 +1,7 @@
-// The capture filter of a port in libpcap's language (pcap-filter(7)): what is addressed to this host's Ethernet address
-// and concerns a service. Pure. The kernel runs it, so what it keeps out costs this process nothing. And a coarser one that
-// is short for any number of services, for kernels that do not take the other: what it lets in too, the datapath passes over.
+// The capture filter of a port in libpcap's language (pcap-filter(7)): what is addressed to this host's
+// Ethernet address and concerns a service. Pure. The kernel runs it, so what it keeps out costs this process
+// nothing. And a coarser one that is short for any number of services, for kernels that do not take the
+// other: what it lets in too, the datapath passes over.
 
 import { type AddressPorts, type LipPorts, mergePorts, ofFamily, type VipPort } from '../host/port-ranges.ts';
 import { ADDRESS_WORDS, type Family, formatAddress, parseAddressInto } from '../wire/address.ts';
@@ -10,15 +11,17 @@ import type { IoPort } from './packet-io.ts';
 type Range = AddressPorts['ranges'][number];
 
 /**
- * Takes in, of each family that has an address here: UDP to VIP:vport and LIP:lports; and, to any VIP or LIP, whatever
- * has no ports where a filter finds them, so that the datapath looks closer: protocol 248, ICMP errors, IPv4 fragments
- * of UDP (the first one too: datagrams are put together), and IPv6 packets that begin with a fragment header or another
- * extension header. The capture is promiscuous, hence the test for the port's own Ethernet address. What this host sends
- * is kept out by PACKET_IGNORE_OUTGOING and not by `inbound`: libpcap runs the filter itself on the first packet, cannot
- * tell the direction there, and loses it. Services whose addresses have the same ports share a term.
+ * Takes in, of each family that has an address here: UDP to VIP:vport and LIP:lports; and, to any VIP or LIP,
+ * whatever has no ports where a filter finds them, so that the datapath looks closer: protocol 248, ICMP
+ * errors, IPv4 fragments of UDP (the first one too: datagrams are put together), and IPv6 packets that begin
+ * with a fragment header or another extension header. The capture is promiscuous, hence the test for the
+ * port's own Ethernet address. What this host sends is kept out by PACKET_IGNORE_OUTGOING and not by
+ * `inbound`: libpcap runs the filter itself on the first packet, cannot tell the direction there, and loses
+ * it. Services whose addresses have the same ports share a term.
  *
- * The kernel takes at most 4,096 instructions. measured (libpcap 1.10, tcpdump -d), IPv4: 399 VIPs with a vport each of its
- * own, or 1,142 VIPs with the same vport, or 2,152 vports of one VIP. IPv6: 615, 1,139, 2,146. Pairs of both: 241, 598.
+ * The kernel takes at most 4,096 instructions. measured (libpcap 1.10, tcpdump -d), IPv4: 399 VIPs with a
+ * vport each of its own, or 1,142 VIPs with the same vport, or 2,152 vports of one VIP. IPv6: 615, 1,139,
+ * 2,146. Pairs of both: 241, 598.
  */
 export function captureFilter(port: IoPort, vips: readonly VipPort[], lips: readonly LipPorts[]): string {
   return filterOf(port, vips, lips, { 4: ipv4Filter, 6: ipv6Filter });
@@ -29,8 +32,8 @@ const MAX_NETS = 32;
 const ADDRESS_BITS = { 4: 32, 6: 128 } as const;
 
 /**
- * Takes in what captureFilter does, and of the networks that hold the addresses all of UDP: at most MAX_NETS of each family,
- * as small as that allows. measured: at most 450 instructions.
+ * Takes in what captureFilter does, and of the networks that hold the addresses all of UDP: at most MAX_NETS
+ * of each family, as small as that allows. measured: at most 450 instructions.
  */
 export function coarseFilter(port: IoPort, vips: readonly VipPort[], lips: readonly LipPorts[]): string {
   return filterOf(port, vips, lips, {
@@ -71,7 +74,10 @@ function ipv4Filter(addresses: readonly AddressPorts[]): string {
   );
 }
 
-/** Bytes are named by their place (RFC 8200, 3): with `udp dst port` the own ports of a VIP take half as much again. */
+/**
+ * Bytes are named by their place (RFC 8200, 3): with `udp dst port` the own ports of a VIP take half as much
+ * again.
+ */
 function ipv6Filter(addresses: readonly AddressPorts[]): string {
   const ports = groupByPorts(addresses, ({ first, last }) =>
     first === last ? `ip6[42:2] = ${first}` : `(ip6[42:2] >= ${first} and ip6[42:2] <= ${last})`,

@@ -1,6 +1,7 @@
-// What a mode of packet I/O is (ring, pcap): two halves of one file, which nobody else looks into. IoHost is the half of the
-// control plane, which holds what must outlive a worker and says who is let in; it describes to each worker, in plain data
-// and file descriptors, what the other half makes a PacketIo of. modes.ts lists the modes.
+// What a mode of packet I/O is (ring, pcap): two halves of one file, which nobody else looks into. IoHost is
+// the half of the control plane, which holds what must outlive a worker and says who is let in; it describes
+// to each worker, in plain data and file descriptors, what the other half makes a PacketIo of. modes.ts lists
+// the modes.
 import type { Logger } from 'pino';
 import type { LipPorts, VipPort } from '../host/port-ranges.ts';
 import type { IoOptions, IoPort, IoStart, PacketIo } from './packet-io.ts';
@@ -45,8 +46,8 @@ export interface IoHost<Start extends IoStart = IoStart> {
   /** Lets packets in: they wait for the workers from now on. Throws an IoError. */
   start(): void;
   /**
-   * For a change of the plan: lets in what comes by the capture at work and by this one, since workers take over a plan one
-   * after the other. Throws an IoError, with nothing changed.
+   * For a change of the plan: lets in what comes by the capture at work and by this one, since workers take
+   * over a plan one after the other. Throws an IoError, with nothing changed.
    */
   prepare(capture: CaptureSpec): IoChange<Start>;
   close(): void;
@@ -68,7 +69,10 @@ export interface IoMode<Start extends IoStart = IoStart> {
   readonly workersMax: number;
   /** What would be said of this capture at a start on this host; undefined: nothing. Throws an IoError. */
   complaintAbout(capture: CaptureSpec): string | undefined;
-  /** In the control plane; nothing comes in yet. Throws an IoError, with nothing left open, where the mode does not work. */
+  /**
+   * In the control plane; nothing comes in yet. Throws an IoError, with nothing left open, where the mode
+   * does not work.
+   */
   openHost(request: IoRequest): IoHost<Start>;
   /** In a worker: starts receiving. Throws an IoError, with nothing of its own left open. */
   open(start: Start, fds: readonly number[], options: IoOptions): PacketIo<Start>;

@@ -1,6 +1,6 @@
-// Large packets of a pcap port, past libpcap: those that may be several datagrams in one (GSO, GRO), which it does not tell
-// apart, and those longer than the interface's own MTU, for which its slots may be too short. They come by a socket of their
-// own that says what was merged; the capture takes the others.
+// Large packets of a pcap port, past libpcap: those that may be several datagrams in one (GSO, GRO), which it
+// does not tell apart, and those longer than the interface's own MTU, for which its slots may be too short.
+// They come by a socket of their own that says what was merged; the capture takes the others.
 import { VNET_HEADER_LEN } from '../sys/packet-ring.ts';
 import { packetStatistics } from '../sys/packet-socket.ts';
 import { longerThan } from '../sys/socket-filter.ts';
@@ -33,8 +33,8 @@ export class LargePackets {
   #closed = false;
 
   /**
-   * Takes in what is longer than largeFrom says. `onReceived` is called for each packet, before `onPart` for each of what was
-   * merged into it; what has no room is lost. Throws a SysError or IoError.
+   * Takes in what is longer than largeFrom says. `onReceived` is called for each packet, before `onPart` for
+   * each of what was merged into it; what has no room is lost. Throws a SysError or IoError.
    */
   constructor(
     interfaceIndex: number,

@@ -1,15 +1,16 @@
-// Packets that are longer than a frame of the ring: their frames are marked RING_STATUS.copy and hold their beginnings, and
-// the packets wait, whole, in the socket's queue. Both are in the same order, and no such frame lacks its packet (with a queue
-// that is full the kernel cuts the packet and leaves out the mark). So what
-// stands in the queue before a frame's packet belongs to a frame that is done and counted, and is dropped.
+// Packets that are longer than a frame of the ring: their frames are marked RING_STATUS.copy and hold their
+// beginnings, and the packets wait, whole, in the socket's queue. Both are in the same order, and no such
+// frame lacks its packet (with a queue that is full the kernel cuts the packet and leaves out the mark). So
+// what stands in the queue before a frame's packet belongs to a frame that is done and counted, and is
+// dropped.
 import { CAPTURED_LEN, LINK_OFF, PACKET_LEN, type PacketRing, VNET_HEADER_LEN } from '../sys/packet-ring.ts';
 import { ETHERNET_HEADER_LEN } from '../wire/ethernet.ts';
 import { Frame, HEADROOM } from '../wire/frame.ts';
 
 const MAX_LEN = ETHERNET_HEADER_LEN + 65_536 + 64;
 /**
- * Bytes that tell one packet from another: Ethernet, IPv6 and UDP headers, or more of IPv4. No payload: a sender on this host may
- * change it as long as the kernel only refers to it (splice(2)).
+ * Bytes that tell one packet from another: Ethernet, IPv6 and UDP headers, or more of IPv4. No payload: a
+ * sender on this host may change it as long as the kernel only refers to it (splice(2)).
  */
 const COMPARED = 62;
 const ENETDOWN = 100;
@@ -33,7 +34,10 @@ export class LongPackets {
     this.#room = this.frame.bytes.subarray(HEADROOM);
   }
 
-  /** Takes the packet of the ring's frame at `base` off the queue; returns its length from the link header on, or -1. */
+  /**
+   * Takes the packet of the ring's frame at `base` off the queue; returns its length from the link header on,
+   * or -1.
+   */
   take(base: number): number {
     const { view } = this.#ringFrame;
     const len = view.getUint32(base + PACKET_LEN, LITTLE_ENDIAN);
@@ -49,7 +53,9 @@ export class LongPackets {
     while (this.#read() >= 0);
   }
 
-  /** Whether reading met the socket's error, which says once that the interface went down; asking clears it. */
+  /**
+   * Whether reading met the socket's error, which says once that the interface went down; asking clears it.
+   */
   wentDown(): boolean {
     const wentDown = this.#wentDown;
     this.#wentDown = false;

@@ -1,5 +1,5 @@
-// The modes of packet I/O there are, and the choice between them. A further one is a file beside ring-mode.ts, a row here, and a
-// word in the config's io.mode.
+// The modes of packet I/O there are, and the choice between them. A further one is a file beside
+// ring-mode.ts, a row here, and a word in the config's io.mode.
 import { IoError } from '../sys/io-error.ts';
 import type { CaptureSpec, IoHost, IoMode, IoRequest } from './io-mode.ts';
 import type { IoOptions, IoStart, PacketIo } from './packet-io.ts';

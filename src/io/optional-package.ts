@@ -1,4 +1,5 @@
-// The packages that only packet I/O pcap needs. npm leaves them out without a word where it cannot build them.
+// The packages that only packet I/O pcap needs. npm leaves them out without a word where it cannot build
+// them.
 import { createRequire } from 'node:module';
 import { IoError } from '../sys/io-error.ts';
 

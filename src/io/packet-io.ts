@@ -1,4 +1,5 @@
-// Where packets come from and go to. Implementations strip and add the link header; the datapath sees IP packets only.
+// Where packets come from and go to. Implementations strip and add the link header; the datapath sees IP
+// packets only.
 
 import type { NextHops } from '../route/next-hop.ts';
 import type { Frame, Sending } from '../wire/frame.ts';
@@ -18,11 +19,11 @@ export interface IoPort {
 }
 
 /**
- * Called for each received packet: the IP header starts at `off`, captured bytes end at `end` (exclusive), at least
- * HEADROOM bytes before `off` may be overwritten, and nothing of `frame` may be kept after the return.
- * `portIndex` is the index in the list of ports that the I/O was opened with, `nowMs` when it was taken in (IoOptions.nowMs).
- * `isMerged`: it is several packets in one, which cannot be told apart any more.
- * True: it belongs to a session that both ends have used, so its source is a known one (see PacketIo.noteClient).
+ * Called for each received packet: the IP header starts at `off`, captured bytes end at `end` (exclusive), at
+ * least HEADROOM bytes before `off` may be overwritten, and nothing of `frame` may be kept after the return.
+ * `portIndex` is the index in the list of ports that the I/O was opened with, `nowMs` when it was taken in
+ * (IoOptions.nowMs). `isMerged`: it is several packets in one, which cannot be told apart any more. True: it
+ * belongs to a session that both ends have used, so its source is a known one (see PacketIo.noteClient).
  */
 export type OnPacket = (
   frame: Frame,
@@ -34,8 +35,8 @@ export type OnPacket = (
 ) => boolean;
 
 /**
- * What the control plane tells a worker about its packet I/O: plain data that fits in a message. A union that `mode` tells
- * apart; only the file of that mode (io-mode.ts) knows its member.
+ * What the control plane tells a worker about its packet I/O: plain data that fits in a message. A union that
+ * `mode` tells apart; only the file of that mode (io-mode.ts) knows its member.
  */
 export interface IoStart {
   readonly mode: string;
@@ -46,22 +47,27 @@ export interface IoOptions {
   ports: readonly IoPort[];
   onPacket: OnPacket;
   /**
-   * Rows of IO_COUNTERS: one per port, in their order, one for what has no port (sending), and once more one per port for
-   * its ring of known sources; ioRows in all.
+   * Rows of IO_COUNTERS: one per port, in their order, one for what has no port (sending), and once more one
+   * per port for its ring of known sources; ioRows in all.
    */
   counters: Float64Array;
   /**
-   * Called with a sentence when an interface went down, and with `final` when it was removed. Receiving goes on by itself
-   * once an interface is up again, but not when it is made anew.
+   * Called with a sentence when an interface went down, and with `final` when it was removed. Receiving goes
+   * on by itself once an interface is up again, but not when it is made anew.
    */
   onFailure: (message: string, final: boolean) => void;
   /** Called for each packet that `send` gathered, in their order: whether it was sent. */
   onSettled: (wasSent: boolean) => void;
-  /** Milliseconds as an int32 that wraps. Asked once for several packets, because it costs as much as a tenth of one. */
+  /**
+   * Milliseconds as an int32 that wraps. Asked once for several packets, because it costs as much as a tenth
+   * of one.
+   */
   nowMs: () => number;
   /** The host's routes; kept current by the packet I/O and closed with it. */
   hops: NextHops;
-  /** Further descriptors that packets come from, each with what takes them in and says how many there were. */
+  /**
+   * Further descriptors that packets come from, each with what takes them in and says how many there were.
+   */
   others: readonly { fd: number; receive: (nowMs: number) => number }[];
   /** Where messages to this process arrive, for which it must not wait for packets; -1: nowhere. */
   messagesFd: number;
@@ -69,17 +75,17 @@ export interface IoOptions {
 
 export interface PacketIo<Start extends IoStart = IoStart> {
   /**
-   * See Send; of the IP packet at frame.bytes[off, off + len), IPv4 or IPv6 as its version says, nothing is needed any more
-   * when it returns, but received frames may go from where they are. Routing, neighbors and link header are the
-   * implementation's business. In pcap mode an IPv4 packet with the identification 0 gets one from the kernel. Why a packet
-   * was refused is counted in the I/O counters.
+   * See Send; of the IP packet at frame.bytes[off, off + len), IPv4 or IPv6 as its version says, nothing is
+   * needed any more when it returns, but received frames may go from where they are. Routing, neighbors and
+   * link header are the implementation's business. In pcap mode an IPv4 packet with the identification 0 gets
+   * one from the kernel. Why a packet was refused is counted in the I/O counters.
    */
   send(frame: Frame, off: number, len: number): Sending;
   /** Reads the kernel's loss counters into the I/O counters; called a few times per second. */
   poll(): void;
   /**
-   * A session's first answer was forwarded: its client's packets may come by a way that a flood of others does not block.
-   * Address as in wire/address.ts, at words[at], and port.
+   * A session's first answer was forwarded: its client's packets may come by a way that a flood of others
+   * does not block. Address as in wire/address.ts, at words[at], and port.
    */
   noteClient(words: Int32Array, at: number, port: number): void;
   /** Goes by a description that took the place of the one that it was opened from. Throws an IoError. */
@@ -93,8 +99,8 @@ export const ioRows = (ports: number): number => 2 * ports + 1;
 export const rowOfIntake = (intake: number, ports: number): number => (intake < ports ? intake : intake + 1);
 
 /**
- * What a predecessor had taken in and not given to the datapath when it ended is lost; to be called before anything is
- * received. `row` is the port's first cell.
+ * What a predecessor had taken in and not given to the datapath when it ended is lost; to be called before
+ * anything is received. `row` is the port's first cell.
  */
 export function bookLostFrames(counters: Float64Array, row: number): void {
   const cell = (name: IoCounterName): number => counters[row + IO_COLUMN[name]];

@@ -1,5 +1,5 @@
-// Packet I/O through libpcap as a mode (io-mode.ts): the one worker opens everything itself, and the control plane only makes the
-// filters.
+// Packet I/O through libpcap as a mode (io-mode.ts): the one worker opens everything itself, and the control
+// plane only makes the filters.
 import { type CaptureFilter, captureFilters, sayComplaints } from './capture-program.ts';
 import type { CaptureSpec, IoHost, IoMode, IoRequest } from './io-mode.ts';
 import { pcapLacks } from './optional-package.ts';

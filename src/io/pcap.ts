@@ -1,10 +1,11 @@
-// Packet I/O through the packages cap (capture, libpcap) and raw-socket (send, one socket per family). Bounds the work per turn of
-// the event loop, so that timers and messages run however much arrives; per port, packets keep their order.
+// Packet I/O through the packages cap (capture, libpcap) and raw-socket (send, one socket per family). Bounds
+// the work per turn of the event loop, so that timers and messages run however much arrives; per port,
+// packets keep their order.
 //
-// measured (2 processors, veth, 64-byte payloads, a relay that only rewrites addresses): 210,000 packets/s at most;
-// 190,000 to 220,000 at 340,000 offered, the most the generator makes. With 30 us of work per packet 27,500 at most and
-// 27,500 at 350,000 offered, 13 times that. A timer of 10 ms fired at least every 24 ms. Slices of 1 ms: 10 % fewer
-// packets; of 20 ms: 5 % more, timers 50 ms late.
+// measured (2 processors, veth, 64-byte payloads, a relay that only rewrites addresses): 210,000 packets/s at
+// most; 190,000 to 220,000 at 340,000 offered, the most the generator makes. With 30 us of work per packet
+// 27,500 at most and 27,500 at 350,000 offered, 13 times that. A timer of 10 ms fired at least every 24 ms.
+// Slices of 1 ms: 10 % fewer packets; of 20 ms: 5 % more, timers 50 ms late.
 
 import type { NextHops } from '../route/next-hop.ts';
 import { SysError } from '../sys/libc.ts';
@@ -32,15 +33,23 @@ const ROW = IO_COUNTERS.length;
 
 /** Milliseconds for which packets are processed before timers, sockets and messages run. */
 const SLICE_MS = 5;
-/** Packets of one port processed before the next port's turn within a slice, and between looks at the clock. */
+/**
+ * Packets of one port processed before the next port's turn within a slice, and between looks at the clock.
+ */
 const CHUNK = 16;
 /** Four times what the kernel's buffer holds by default, since it fills again while it is emptied. */
 const BACKLOG_PACKETS = 4096;
 const BACKLOG_BYTES = 8 << 20;
-/** After so many packets lost within one callback it is one that would not end, and the kernel is told to stop. */
+/**
+ * After so many packets lost within one callback it is one that would not end, and the kernel is told to
+ * stop.
+ */
 const ENDLESS = 4096;
 
-/** Where the IP header of a captured frame lies: at a multiple of 4, HEADROOM and the longest link header behind 0. */
+/**
+ * Where the IP header of a captured frame lies: at a multiple of 4, HEADROOM and the longest link header
+ * behind 0.
+ */
 const IP_OFF = 80;
 const FRAME_BYTES = IP_OFF + 65_536 + 64;
 const ENOPROTOOPT = 92;
@@ -55,9 +64,9 @@ export interface PcapStart extends IoStart {
 type PcapOptions = IoOptions & Omit<PcapStart, 'mode'>;
 
 /**
- * Starts capturing. libpcap gives each packet a slot that fits the largest frame, 128 KiB on an interface with segmentation
- * offloads: 64 MiB of `bufferSize` hold about 500 to 1,000 packets, however small they are. Throws an IoError, with nothing left open, when a port or the raw socket
- * cannot be opened.
+ * Starts capturing. libpcap gives each packet a slot that fits the largest frame, 128 KiB on an interface
+ * with segmentation offloads: 64 MiB of `bufferSize` hold about 500 to 1,000 packets, however small they are.
+ * Throws an IoError, with nothing left open, when a port or the raw socket cannot be opened.
  */
 export function openPcapIo(options: PcapOptions): PacketIo<PcapStart> {
   const lacks = pcapLacks();
@@ -131,7 +140,9 @@ class PcapIo implements PacketIo<PcapStart> {
     this.#hops.close();
   }
 
-  /** A turn follows each batch of captured packets, after the timers, sockets and messages that were waiting. */
+  /**
+   * A turn follows each batch of captured packets, after the timers, sockets and messages that were waiting.
+   */
   #scheduleTurn(): void {
     if (this.#turnIsDue || this.#closed) return;
     this.#turnIsDue = true;
@@ -231,9 +242,9 @@ class Port {
   }
 
   /**
-   * Within one callback cap hands over all that the kernel has, and what arrives meanwhile. What exceeds the slice is
-   * only copied, so that the callback ends soon; then nothing is fetched until it is processed. So packets that are too
-   * many are lost in the kernel, where they cost this process nothing.
+   * Within one callback cap hands over all that the kernel has, and what arrives meanwhile. What exceeds the
+   * slice is only copied, so that the callback ends soon; then nothing is fetched until it is processed. So
+   * packets that are too many are lost in the kernel, where they cost this process nothing.
    */
   #onFrame(byteLength: number): void {
     if (this.#closed) return;

@@ -1,5 +1,5 @@
-// Sends whole IP packets through one raw socket per family: the kernel routes them, finds the neighbor and writes the link
-// header. Each call is sent or counted in one column of errors; nothing waits here.
+// Sends whole IP packets through one raw socket per family: the kernel routes them, finds the neighbor and
+// writes the link header. Each call is sent or counted in one column of errors; nothing waits here.
 
 import { PAIR_WORDS, TO } from '../route/hop-cache.ts';
 import type { NextHops } from '../route/next-hop.ts';
@@ -14,9 +14,9 @@ import { IO_COLUMN } from './packet-io.ts';
 import { columnOfErrno } from './send-error.ts';
 
 /**
- * Of each socket. More than the kernel lets wait for all neighbors together (1,024 in a family, gc_thresh3, with 208 KiB
- * each, unres_qlen_bytes), so that those which do not answer leave room for the others; devices' queues are bounded
- * themselves.
+ * Of each socket. More than the kernel lets wait for all neighbors together (1,024 in a family, gc_thresh3,
+ * with 208 KiB each, unres_qlen_bytes), so that those which do not answer leave room for the others; devices'
+ * queues are bounded themselves.
  */
 const SEND_BUFFER_BYTES = 256 << 20;
 
@@ -30,8 +30,8 @@ export class RawSender {
   readonly #pair = new Int32Array(PAIR_WORDS);
 
   /**
-   * `open` opens a socket of a family with so many bytes of send buffer. Counts in the IO_COUNTERS row that starts at
-   * counters[row]. Throws an IoError, with nothing left open.
+   * `open` opens a socket of a family with so many bytes of send buffer. Counts in the IO_COUNTERS row that
+   * starts at counters[row]. Throws an IoError, with nothing left open.
    */
   constructor(
     open: (family: 4 | 6, sendBuffer: number) => RawSocket | undefined,
@@ -54,7 +54,10 @@ export class RawSender {
     }
   }
 
-  /** Whether a packet between these addresses may be given to `send` now; counts it when not. Throws a SysError when netlink fails. */
+  /**
+   * Whether a packet between these addresses may be given to `send` now; counts it when not. Throws a
+   * SysError when netlink fails.
+   */
   admits(pair: Int32Array, nowMs: number): boolean {
     if (this.#hops.admits(pair, nowMs)) return true;
     this.#counters[this.#row + IO_COLUMN.sendUnresolved]++;

@@ -1,6 +1,6 @@
-// The package raw-socket (SOCK_RAW, raw(7)), its only importer, with the types it lacks. Its documented send() queues
-// and sends one packet per turn of the event loop; here its native send is called, which is sendto(2) and returns at
-// once.
+// The package raw-socket (SOCK_RAW, raw(7)), its only importer, with the types it lacks. Its documented
+// send() queues and sends one packet per turn of the event loop; here its native send is called, which is
+// sendto(2) and returns at once.
 import os from 'node:os';
 import { IPPROTO_RAW, RAW_SOCKET_OPTIONS, type RawSocket } from '../sys/raw-socket.ts';
 import { SO_SNDBUF, SO_SNDBUFFORCE, SOL_SOCKET } from '../sys/socket-buffer.ts';
@@ -8,7 +8,9 @@ import { ADDRESS_WORDS, formatAddress } from '../wire/address.ts';
 import { loadOptional } from './optional-package.ts';
 
 interface NativeSocket {
-  /** sendto(2): throws an Error whose message is strerror(3)'s text. `callback` is called before it returns. */
+  /**
+   * sendto(2): throws an Error whose message is strerror(3)'s text. `callback` is called before it returns.
+   */
   send(buffer: Buffer, off: number, len: number, address: string, callback: (sent: number) => void): void;
   close(): void;
 }
@@ -26,7 +28,9 @@ interface RawPackage {
 const CACHE_BITS = 12;
 
 const { errno } = os.constants;
-/** Texts of strerror(3), which is all that raw-socket tells; in English because Node never calls setlocale(3). */
+/**
+ * Texts of strerror(3), which is all that raw-socket tells; in English because Node never calls setlocale(3).
+ */
 const ERRNO_OF: Record<string, number> = {
   'Message too long': errno.EMSGSIZE,
   'No buffer space available': errno.ENOBUFS,

@@ -1,5 +1,6 @@
-// One ring of a port: takes its frames to the datapath where the kernel put them, and gives them back when what they became
-// is sent. The ring outlives the process: a successor goes on behind what its predecessor had begun.
+// One ring of a port: takes its frames to the datapath where the kernel put them, and gives them back when
+// what they became is sent. The ring outlives the process: a successor goes on behind what its predecessor
+// had begun.
 
 import type { KnownSources } from '../steer/known-sources.ts';
 import { IoError } from '../sys/io-error.ts';
@@ -38,7 +39,9 @@ const CHUNK = 64;
 /** The kernel queues a long packet a moment before its frame is ready: after so long there is none. */
 const STRAY_MS = 100;
 
-/** Our own mark in the status of a frame that is being processed: the kernel uses the bits below and above. */
+/**
+ * Our own mark in the status of a frame that is being processed: the kernel uses the bits below and above.
+ */
 export const BEGUN = 1 << 16;
 
 const LITTLE_ENDIAN = true; // the kernel's structures are in the host's order
@@ -114,8 +117,8 @@ export class RingPort {
   }
 
   /**
-   * Where to go on follows from how many frames were ever taken in, which the counters know, also from a process that had
-   * this ring before. What it had begun is not tried again: it may be what ended it.
+   * Where to go on follows from how many frames were ever taken in, which the counters know, also from a
+   * process that had this ring before. What it had begun is not tried again: it may be what ended it.
    */
   #skipBegun(): void {
     const { counters } = this.#options;
@@ -141,8 +144,8 @@ export class RingPort {
   }
 
   /**
-   * To be called after each poll. A predecessor of this process may not have come to read a long packet that it had begun: with
-   * that the socket is ready for ever, also with an empty ring.
+   * To be called after each poll. A predecessor of this process may not have come to read a long packet that
+   * it had begun: with that the socket is ready for ever, also with an empty ring.
    */
   dropStray(isReady: boolean, clock: () => number): void {
     if (!this.#mayHaveStray) return;
@@ -178,7 +181,8 @@ export class RingPort {
     }
     if (count === 0) return 0;
     this.#sender.flush();
-    // Counted first: a successor of this process (#skipBegun) gives back what is counted, and cannot count again.
+    // Counted first: a successor of this process (#skipBegun) gives back what is counted, and cannot count
+    // again.
     this.#options.counters[this.#row + IO_COLUMN.received] += count;
     for (let n = 0, give = first; n < count; n++) {
       Atomics.store(words, (give * frameBytes) >>> 2, 0);

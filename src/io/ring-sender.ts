@@ -1,6 +1,6 @@
-// Sends IP packets at layer 2, gathered to batches for sendmmsg(2). A packet whose next hop is not known goes through the
-// IP layer (raw-sender.ts), which finds it. Packets of a receive ring are sent from where they are; what lies in other
-// frames is copied, because those are used again before the batch goes out.
+// Sends IP packets at layer 2, gathered to batches for sendmmsg(2). A packet whose next hop is not known goes
+// through the IP layer (raw-sender.ts), which finds it. Packets of a receive ring are sent from where they
+// are; what lies in other frames is copied, because those are used again before the batch goes out.
 
 import { PAIR_WORDS } from '../route/hop-cache.ts';
 import type { NextHops } from '../route/next-hop.ts';
@@ -20,7 +20,10 @@ const BATCH = GATHERED_MAX;
 /** A copied packet's place in the arena; longer ones, rare, take the way through the IP layer. */
 const COPY_BYTES = 2048;
 
-/** How often a batch tries a full queue of the device again at once, and then after a wait, before a packet is lost. */
+/**
+ * How often a batch tries a full queue of the device again at once, and then after a wait, before a packet is
+ * lost.
+ */
 const RETRIES = 20;
 const WAIT_MS = 1;
 /** So many waits in so many milliseconds, for all devices together: the packets for the others wait, too. */
@@ -39,7 +42,10 @@ export class RingSender {
   readonly #arena = new Frame(Buffer.from(new ArrayBuffer(BATCH * COPY_BYTES)));
   readonly #arenaStart = memoryStart(Number(addressOf(this.#arena.bytes)));
   readonly #pair = new Int32Array(PAIR_WORDS);
-  /** Interfaces that lost a packet for want of room and took none since: they are not tried twice, nor waited for. */
+  /**
+   * Interfaces that lost a packet for want of room and took none since: they are not tried twice, nor waited
+   * for.
+   */
   readonly #full = new Set<number>();
   #nowMs = 0;
   #waits = 0;

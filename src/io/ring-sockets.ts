@@ -12,7 +12,9 @@ import { interfaceIndex } from '../sys/packet-socket.ts';
 import { type CaptureFilter, replaceFilter } from './capture-program.ts';
 import type { IoPort } from './packet-io.ts';
 
-/** Frames hold a packet of their interface and what stands before it; longer ones come by the socket's queue. */
+/**
+ * Frames hold a packet of their interface and what stands before it; longer ones come by the socket's queue.
+ */
 const FRAME_BYTES = 2048;
 const JUMBO_FRAME_BYTES = 16_384;
 /** A successor looks for its place within as many frames as are processed at once, on both sides of it. */

@@ -37,7 +37,10 @@ class RingIo implements PacketIo {
   readonly #others: IoOptions['others'];
   readonly #sender: RingSender;
   readonly #nowMs: () => number;
-  /** struct pollfd per ring, for each of the others, for the next hops and for messages: fd, events and revents. */
+  /**
+   * struct pollfd per ring, for each of the others, for the next hops and for messages: fd, events and
+   * revents.
+   */
   readonly #pollFds: Int32Array;
   readonly #busyPoll: boolean;
   #hasMessage = false;
@@ -98,7 +101,9 @@ class RingIo implements PacketIo {
     this.#pollFds[index * POLLFD_WORDS + 1] = POLLIN;
   }
 
-  /** A turn of the event loop costs more than a packet: so one of ours lasts, and waits for packets itself. */
+  /**
+   * A turn of the event loop costs more than a packet: so one of ours lasts, and waits for packets itself.
+   */
   #turn(): void {
     const start = performance.now();
     const end = start + TURN_MS;

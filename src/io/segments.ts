@@ -1,5 +1,6 @@
-// Takes a super packet apart: several datagrams of one flow that a sender (UDP_SEGMENT) or a network card (GRO) handed
-// over as one, with equal payload lengths but for the last (Linux Documentation/networking/segmentation-offloads.rst).
+// Takes a super packet apart: several datagrams of one flow that a sender (UDP_SEGMENT) or a network card
+// (GRO) handed over as one, with equal payload lengths but for the last (Linux
+// Documentation/networking/segmentation-offloads.rst).
 import { GSO_NONE, GSO_TYPE_MASK, GSO_UDP_L4, VNET } from '../sys/packet-ring.ts';
 import { fold, pseudoSum } from '../wire/checksum.ts';
 import { Frame, HEADROOM } from '../wire/frame.ts';
@@ -19,8 +20,8 @@ export type OnPart = (frame: Frame, off: number, end: number, isMerged: boolean)
 const LITTLE_ENDIAN = true; // the kernel's structures are in the host's order
 
 /**
- * Calls `onPart` with each packet that the IP packet at frame.bytes[off, end) was merged from, as its struct virtio_net_hdr at
- * `vnet` says; once, for all of it, when it was not merged, or cannot be taken apart.
+ * Calls `onPart` with each packet that the IP packet at frame.bytes[off, end) was merged from, as its struct
+ * virtio_net_hdr at `vnet` says; once, for all of it, when it was not merged, or cannot be taken apart.
  */
 export function takeApart(frame: Frame, vnet: number, off: number, end: number, onPart: OnPart): void {
   const { view } = frame;
@@ -30,9 +31,9 @@ export function takeApart(frame: Frame, vnet: number, off: number, end: number, 
 }
 
 /**
- * Calls `onSegment` with each datagram of the IP packet at frame.bytes[off, end), as a packet of its own whose UDP checksum
- * is unfinished, as its sender left it. `payloadLen` is that of all but the last. False: it is no UDP packet that can be
- * taken apart, and nothing was called.
+ * Calls `onSegment` with each datagram of the IP packet at frame.bytes[off, end), as a packet of its own
+ * whose UDP checksum is unfinished, as its sender left it. `payloadLen` is that of all but the last. False:
+ * it is no UDP packet that can be taken apart, and nothing was called.
  */
 export function forEachSegment(
   frame: Frame,

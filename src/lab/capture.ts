@@ -1,5 +1,6 @@
 // Watches an interface from outside with tcpdump and reads the packets from its standard output as they come
-// (pcap file format: 24 bytes of file header, 16 bytes before each packet; little or big endian as the host is).
+// (pcap file format: 24 bytes of file header, 16 bytes before each packet; little or big endian as the host
+// is).
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { ETHERNET_HEADER_LEN } from '../wire/ethernet.ts';

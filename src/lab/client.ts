@@ -1,6 +1,6 @@
-// A program: clients of the lab. Ordinary connected UDP sockets, several per address, each with one datagram in flight;
-// nothing is ever sent again, so that a loss shows as a loss. Ends after `rounds`, or when its standard input closes.
-// Argument: ClientOptions as JSON. Output: ClientEvent lines.
+// A program: clients of the lab. Ordinary connected UDP sockets, several per address, each with one datagram
+// in flight; nothing is ever sent again, so that a loss shows as a loss. Ends after `rounds`, or when its
+// standard input closes. Argument: ClientOptions as JSON. Output: ClientEvent lines.
 import { createSocket, type Socket } from 'node:dgram';
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';

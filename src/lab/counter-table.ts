@@ -1,4 +1,5 @@
-// The proxy's counters as a table: what /metrics says (Prometheus text format), without the series that are zero.
+// The proxy's counters as a table: what /metrics says (Prometheus text format), without the series that are
+// zero.
 import { table } from './screen.ts';
 
 const SERIES = /^uoa_proxy_([a-z_]+?)(?:\{(.*)\})? ([0-9.e+]+)$/gm;

@@ -1,5 +1,6 @@
-// Shows the first packets of two sessions, one step per line, as tcpdump saw them on both sides of the proxy: one with
-// room for the UOA in the client's datagram, one whose first datagram fills the MTU so that a carrier goes ahead.
+// Shows the first packets of two sessions, one step per line, as tcpdump saw them on both sides of the proxy:
+// one with room for the UOA in the client's datagram, one whose first datagram fills the MTU so that a
+// carrier goes ahead.
 import { setImmediate as immediate, setTimeout as sleep } from 'node:timers/promises';
 import { formatEndpoint } from '../wire/address.ts';
 import { type Capture, startCapture } from './capture.ts';

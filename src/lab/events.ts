@@ -1,4 +1,5 @@
-// What the lab's programs tell the lab: one JSON object per line on standard output. Both sides import this file.
+// What the lab's programs tell the lab: one JSON object per line on standard output. Both sides import this
+// file.
 import type { ChildProcess } from 'node:child_process';
 import { createInterface } from 'node:readline';
 
@@ -38,7 +39,9 @@ export interface ServerTotals {
   received: number;
   /** Zero-length datagrams; a carrier is one too. */
   empty: number;
-  /** Datagrams with payload from a tuple whose client is known and, where the payload names its sender, right. */
+  /**
+   * Datagrams with payload from a tuple whose client is known and, where the payload names its sender, right.
+   */
   attributed: number;
   /** From a tuple whose client is not known. */
   unattributed: number;

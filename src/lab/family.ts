@@ -1,4 +1,5 @@
-// Which families meet in the lab (clients' and real servers'), and which UOA dialects can be shown between them.
+// Which families meet in the lab (clients' and real servers'), and which UOA dialects can be shown between
+// them.
 import { DEFAULT_DIALECT, isReadOver, oneOfWords, UOA_DIALECTS, uoaForms } from '../uoa/dialect.ts';
 import type { Family } from '../wire/address.ts';
 

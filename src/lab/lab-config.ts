@@ -1,5 +1,5 @@
-// The proxy's config in the lab: config/lab.yaml of this package, with the real servers and the dialect that were asked
-// for. The file is edited as text, so that what a person reads there is what runs.
+// The proxy's config in the lab: config/lab.yaml of this package, with the real servers and the dialect that
+// were asked for. The file is edited as text, so that what a person reads there is what runs.
 import { readFileSync } from 'node:fs';
 import type { LabDialect } from './family.ts';
 import { families } from './topology.ts';

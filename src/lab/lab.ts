@@ -1,5 +1,5 @@
-// The embedded lab: clients, the proxy and real servers, each in a network namespace of its own, linked by veth pairs;
-// real programs, real packets. Shows a person what happens and judges it. Leaves nothing behind.
+// The embedded lab: clients, the proxy and real servers, each in a network namespace of its own, linked by
+// veth pairs; real programs, real packets. Shows a person what happens and judges it. Leaves nothing behind.
 import { spawnSync } from 'node:child_process';
 import { formatEndpoint } from '../wire/address.ts';
 import { startCapture } from './capture.ts';
@@ -28,7 +28,10 @@ export interface LabOptions {
 
 const SERVER_PORT = 6000;
 const STATUS_EVERY_MS = 1000;
-/** What may not be seen towards clients: options, protocol 248, ICMP; of ICMPv6 the errors, because neighbours ask. */
+/**
+ * What may not be seen towards clients: options, protocol 248, ICMP; of ICMPv6 the errors, because neighbours
+ * ask.
+ */
 const STRAYS =
   '(ip and (ip[0] & 0x0f > 5 or ip proto 248 or icmp)) or ' +
   '(ip6 and (ip6[6] = 60 or ip6[6] = 248 or (ip6[6] = 58 and ip6[40] < 128)))';
@@ -36,7 +39,10 @@ const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT'] as const;
 
 class Interrupted extends Error {}
 
-/** Resolves with the exit code: 0 when no datagram was lost, altered or unattributed; 130 when --once is interrupted. */
+/**
+ * Resolves with the exit code: 0 when no datagram was lost, altered or unattributed; 130 when --once is
+ * interrupted.
+ */
 export async function runLab(options: LabOptions): Promise<number> {
   const missing = missingRequirement(options);
   if (missing !== undefined) {

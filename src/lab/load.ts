@@ -1,4 +1,5 @@
-// The lab's traffic: the client program under load and the real servers that answer it, with what they counted so far.
+// The lab's traffic: the client program under load and the real servers that answer it, with what they
+// counted so far.
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import {
@@ -30,7 +31,10 @@ export class ClientLoad {
   readonly #child: ChildProcess;
   readonly #closed: Promise<unknown>;
 
-  /** Starts to send at once: `bounded` a few thousand datagrams as fast as they are answered, else a few until the end. */
+  /**
+   * Starts to send at once: `bounded` a few thousand datagrams as fast as they are answered, else a few until
+   * the end.
+   */
   constructor(topology: Topology, pair: FamilyPair, vports: number[], bounded: boolean) {
     const addresses = [...topology.clientIps[pair.client]];
     const sockets = addresses.length * SOCKETS_PER_ADDRESS;

@@ -1,5 +1,6 @@
-// Linux network namespaces as things that are made, entered and removed for certain: on return, exception, signal or
-// exit, and, when this process was killed outright, by the next one. Names are uoa-<pid of the maker>-<role>.
+// Linux network namespaces as things that are made, entered and removed for certain: on return, exception,
+// signal or exit, and, when this process was killed outright, by the next one. Names are uoa-<pid of the
+// maker>-<role>.
 import { type ChildProcess, type SpawnOptions, spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -43,8 +44,8 @@ export function inNamespace(namespace: string, argv: readonly string[]): string[
 }
 
 /**
- * Starts a program inside a namespace, as leader of its own process group, so that a Ctrl-C in the terminal reaches
- * only the caller, who ends the program in order.
+ * Starts a program inside a namespace, as leader of its own process group, so that a Ctrl-C in the terminal
+ * reaches only the caller, who ends the program in order.
  */
 export function spawnIn(
   namespace: string,
@@ -56,8 +57,8 @@ export function spawnIn(
 }
 
 /**
- * Makes a namespace of this process: lo up, no forwarding, no reverse-path filter; IPv6 without router advertisements and
- * without duplicate address detection, so that its addresses can be used at once.
+ * Makes a namespace of this process: lo up, no forwarding, no reverse-path filter; IPv6 without router
+ * advertisements and without duplicate address detection, so that its addresses can be used at once.
  */
 export function createNamespace(role: string): string {
   hookExit();
@@ -85,7 +86,10 @@ export function createNamespace(role: string): string {
   return name;
 }
 
-/** Kills what runs inside, then removes the namespace with its interfaces. Not an error when it is gone already. */
+/**
+ * Kills what runs inside, then removes the namespace with its interfaces. Not an error when it is gone
+ * already.
+ */
 export function removeNamespace(name: string): void {
   killInside(name);
   spawnSync('ip', ['netns', 'del', name], { stdio: 'ignore' });
@@ -99,7 +103,8 @@ export function pidsInside(name: string): number[] {
 }
 
 function killInside(name: string): void {
-  // A killed process is gone from the list only when the kernel has torn it down, and one may have forked meanwhile.
+  // A killed process is gone from the list only when the kernel has torn it down, and one may have forked
+  // meanwhile.
   for (let round = 0; round < 100; round++) {
     const pids = pidsInside(name).filter((pid) => pid !== process.pid);
     if (pids.length === 0) return;
@@ -127,13 +132,19 @@ export function removeScratch(path: string): void {
   liveScratch.delete(path);
 }
 
-/** Removes every namespace and scratch folder of this process. Synchronous, so that it works while the process exits. */
+/**
+ * Removes every namespace and scratch folder of this process. Synchronous, so that it works while the process
+ * exits.
+ */
 export function removeAll(): void {
   for (const name of [...liveNamespaces]) removeNamespace(name);
   for (const path of [...liveScratch]) removeScratch(path);
 }
 
-/** Removes what dead runs left behind (killed outright, power cut). Returns the names of the namespaces removed. */
+/**
+ * Removes what dead runs left behind (killed outright, power cut). Returns the names of the namespaces
+ * removed.
+ */
 export function removeLeftovers(): string[] {
   const dead = (name: string, pattern: RegExp) => {
     const pid = pattern.exec(name)?.[1];
@@ -147,7 +158,10 @@ export function removeLeftovers(): string[] {
   return namespaces;
 }
 
-/** Ends the process with 128 + signal number on SIGINT, SIGTERM, SIGHUP and SIGQUIT; the exit hook then removes everything. */
+/**
+ * Ends the process with 128 + signal number on SIGINT, SIGTERM, SIGHUP and SIGQUIT; the exit hook then
+ * removes everything.
+ */
 export function exitOnSignals(): void {
   for (const [signal, code] of [
     ['SIGINT', 130] as const,

@@ -1,6 +1,6 @@
-// What the lab's clients put into a datagram that has room for it: who sends it, so that a real server can hold what it
-// learned from the UOA against the truth. Layout, big endian: magic 4, sequence 4, CIP 16 (IPv4 in its mapped form),
-// cport 2, then random bytes.
+// What the lab's clients put into a datagram that has room for it: who sends it, so that a real server can
+// hold what it learned from the UOA against the truth. Layout, big endian: magic 4, sequence 4, CIP 16 (IPv4
+// in its mapped form), cport 2, then random bytes.
 import { randomFillSync } from 'node:crypto';
 import { endpointText, MAPPED_LEN, mappedFromText } from '../sniff/endpoint.ts';
 

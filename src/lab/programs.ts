@@ -1,5 +1,5 @@
-// Starts the lab's programs in their namespaces: the proxy through its own command line, clients and real servers from
-// this folder, compiled or from source like the file that asks.
+// Starts the lab's programs in their namespaces: the proxy through its own command line, clients and real
+// servers from this folder, compiled or from source like the file that asks.
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { appendFileSync, readFileSync, writeFileSync } from 'node:fs';
@@ -40,7 +40,10 @@ function startProgram(topology: Topology, role: Role, name: string, options: obj
   return topology.spawn(role, argv, { stdio: ['pipe', 'pipe', 'inherit'] });
 }
 
-/** Closes a program's standard input and waits until it has ended; kills it when it does not. Returns its exit code. */
+/**
+ * Closes a program's standard input and waits until it has ended; kills it when it does not. Returns its exit
+ * code.
+ */
 export async function endProgram(child: ChildProcess): Promise<number | null> {
   child.stdin?.end();
   return await ended(child);
@@ -61,7 +64,9 @@ export class ProxyProcess {
   readonly #topology: Topology;
   readonly #logPath: string;
 
-  /** `onOutput` gets what the proxy prints, as it comes. `under` is the beginning of a command that runs it. */
+  /**
+   * `onOutput` gets what the proxy prints, as it comes. `under` is the beginning of a command that runs it.
+   */
   constructor(
     topology: Topology,
     mainPath: string,
@@ -96,7 +101,8 @@ export class ProxyProcess {
 
   /** Waits until /readyz answers 200; throws with the proxy's log when it ends or takes too long. */
   async ready(): Promise<void> {
-    // One process that asks again and again: to start one for each question would slow the proxy's own start down.
+    // One process that asks again and again: to start one for each question would slow the proxy's own start
+    // down.
     const script = `const end = Date.now() + ${READY_WITHIN_MS};
       const again = () => Date.now() < end ? setTimeout(ask, 20) : process.exit(1);
       const ask = () => fetch('http://${ADMIN}/readyz').then(({ status }) => status === 200 ? process.exit(0) : again(), again);

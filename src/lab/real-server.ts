@@ -1,10 +1,11 @@
-// A program: the reference real server. It gets each datagram from an ordinary UDP socket, learns the real client from
-// the UOA of any dialect as the Linux kernel delivers it, sends the echo ACK in the same form and echoes the payload. Ends
-// when standard input closes.
-// Argument: ServerOptions as JSON. Output: ServerEvent lines.
+// A program: the reference real server. It gets each datagram from an ordinary UDP socket, learns the real
+// client from the UOA of any dialect as the Linux kernel delivers it, sends the echo ACK in the same form and
+// echoes the payload. Ends when standard input closes. Argument: ServerOptions as JSON. Output: ServerEvent
+// lines.
 //
-// A zero-length datagram with a UOA may be a carrier or a client's own: no receiver can tell. This one learns from it,
-// acknowledges it and echoes it like any other; the proxy keeps the one empty reply to each carrier from the client.
+// A zero-length datagram with a UOA may be a carrier or a client's own: no receiver can tell. This one learns
+// from it, acknowledges it and echoes it like any other; the proxy keeps the one empty reply to each carrier
+// from the client.
 
 import { PROTOCOL_OPP } from '../sniff/dissect.ts';
 import { endpointName, findInDestinationOptions, findInIpOptions, type Uoa } from '../sniff/uoa-option.ts';

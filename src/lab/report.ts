@@ -1,5 +1,5 @@
-// What the lab tells a person: the picture at the start, and at the end what each real server learned, the proxy's
-// counters, and the judgement, point by point.
+// What the lab tells a person: the picture at the start, and at the end what each real server learned, the
+// proxy's counters, and the judgement, point by point.
 import { counterSum, counterTables } from './counter-table.ts';
 import { type ClientTotals, type Learned, type ServerTotals, sumTotals } from './events.ts';
 import type { FamilyPair, LabDialect } from './family.ts';
@@ -16,7 +16,9 @@ export interface Outcome {
   clients: ClientTotals;
   servers: { ip: string; totals: ServerTotals; learned: Learned[]; endedEarly: boolean }[];
   metrics: string;
-  /** Packets seen towards the clients that may not be there (a UOA, an ICMP error); undefined: nobody watched. */
+  /**
+   * Packets seen towards the clients that may not be there (a UOA, an ICMP error); undefined: nobody watched.
+   */
   strays: number | undefined;
   proxyExitCode: number | null;
 }

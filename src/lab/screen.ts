@@ -1,5 +1,5 @@
-// Writing for a person: colours and a status line that is rewritten in place, both on a terminal only; plain lines
-// otherwise. Width 80 to 100 columns.
+// Writing for a person: colours and a status line that is rewritten in place, both on a terminal only; plain
+// lines otherwise. Width 80 to 100 columns.
 export type Colour = 'bold' | 'dim' | 'red' | 'green' | 'yellow' | 'cyan';
 
 const CODES: Record<Colour, number> = { bold: 1, dim: 2, red: 31, green: 32, yellow: 33, cyan: 36 };

@@ -100,7 +100,10 @@ export class Topology {
   }
 }
 
-/** Builds a network; one at a time per process. Needs root. On failure nothing is left and the reason is thrown. */
+/**
+ * Builds a network; one at a time per process. Needs root. On failure nothing is left and the reason is
+ * thrown.
+ */
 export function buildTopology(options: TopologyOptions): Topology {
   if (options.clients > MAX_CLIENTS || options.servers > MAX_SERVERS) {
     throw new RangeError(

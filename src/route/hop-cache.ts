@@ -1,5 +1,5 @@
-// What was found for pairs of a source and a destination, in one cache line each. What it holds counts as long as
-// nothing changed since it was put in: everything is forgotten at once by another generation.
+// What was found for pairs of a source and a destination, in one cache line each. What it holds counts as
+// long as nothing changed since it was put in: everything is forgotten at once by another generation.
 import { ADDRESS_WORDS } from '../wire/address.ts';
 
 /** Words of a pair: those of the source, and then, at TO, those of the destination. */

@@ -1,6 +1,6 @@
-// The machines on the links and their Ethernet addresses, as the kernel's neighbor tables have them (arp(7)), and the links
-// themselves. Each neighbor, also one that packets are only meant for, has a slot, whose number is what the rest of the
-// program calls a hop. One slot is one cache line.
+// The machines on the links and their Ethernet addresses, as the kernel's neighbor tables have them (arp(7)),
+// and the links themselves. Each neighbor, also one that packets are only meant for, has a slot, whose number
+// is what the rest of the program calls a hop. One slot is one cache line.
 import type { LinkMessage, NeighborMessage } from './rtnetlink.ts';
 
 // Words of a slot.
@@ -20,7 +20,9 @@ const NONE = -1;
 const READINESS = { no: 0, whileConfirmed: 1, always: 2 } as const;
 
 const STATE_REACHABLE = 0x02;
-/** REACHABLE, STALE, DELAY, PROBE, NOARP and PERMANENT: the kernel sends to the address that the entry has. */
+/**
+ * REACHABLE, STALE, DELAY, PROBE, NOARP and PERMANENT: the kernel sends to the address that the entry has.
+ */
 const STATES_VALID = 0xde;
 /** NOARP and PERMANENT: the kernel never asks whether the entry is right. */
 const STATES_FIXED = 0xc0;
@@ -49,9 +51,9 @@ export class Neighbors {
   #used = 0;
 
   /**
-   * A packet at layer 2 neither uses nor confirms the kernel's entry, which would therefore grow stale and never be
-   * probed: each `confirmMs` one packet must go through the IP layer, for each neighbor in use. `onRenumbered` is told that
-   * slots have other numbers.
+   * A packet at layer 2 neither uses nor confirms the kernel's entry, which would therefore grow stale and
+   * never be probed: each `confirmMs` one packet must go through the IP layer, for each neighbor in use.
+   * `onRenumbered` is told that slots have other numbers.
    */
   constructor(confirmMs: number, onRenumbered: () => void) {
     this.#confirmMs = confirmMs;

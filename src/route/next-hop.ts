@@ -1,6 +1,6 @@
-// Where a packet goes at layer 2: by the kernel's routes (routes.ts), and a copy of its neighbors and interfaces. What cannot
-// leave so is answered with -1: the packet is to go through the IP layer, which decides itself, resolves the neighbor, and
-// so makes it known here.
+// Where a packet goes at layer 2: by the kernel's routes (routes.ts), and a copy of its neighbors and
+// interfaces. What cannot leave so is answered with -1: the packet is to go through the IP layer, which
+// decides itself, resolves the neighbor, and so makes it known here.
 
 import { IoError } from '../sys/io-error.ts';
 import { SysError } from '../sys/libc.ts';
@@ -72,8 +72,9 @@ export class NextHops {
   }
 
   /**
-   * Takes in what the kernel announced since, some milliseconds' worth of it at most. To be called when `fd` is readable,
-   * and at least each 100 ms: a change counts at once, or where there are many within 0.3 s. Throws a SysError when netlink does not work any more.
+   * Takes in what the kernel announced since, some milliseconds' worth of it at most. To be called when `fd`
+   * is readable, and at least each 100 ms: a change counts at once, or where there are many within 0.3 s.
+   * Throws a SysError when netlink does not work any more.
    */
   update(nowMs: number): void {
     this.#nowMs = nowMs;
@@ -83,8 +84,8 @@ export class NextHops {
   }
 
   /**
-   * The hop for a packet between these addresses, for the functions below until the next call; -1: send it through the IP
-   * layer. That is also the answer once every few seconds for each neighbor in use.
+   * The hop for a packet between these addresses, for the functions below until the next call; -1: send it
+   * through the IP layer. That is also the answer once every few seconds for each neighbor in use.
    *
    * measured (busy machine): 50 ns, for one destination as for a million.
    */
@@ -99,8 +100,8 @@ export class NextHops {
   }
 
   /**
-   * Whether such a packet may go through the IP layer now. Not where enough wait already for a neighbor that has not said
-   * its Ethernet address. Throws a SysError when netlink does not work any more.
+   * Whether such a packet may go through the IP layer now. Not where enough wait already for a neighbor that
+   * has not said its Ethernet address. Throws a SysError when netlink does not work any more.
    */
   admits(pair: Int32Array, nowMs: number): boolean {
     if (this.#mayWait(pair, nowMs)) return true;

@@ -39,7 +39,10 @@ export class Paths {
     return isRouted ? this.#portOf(interfaceIndex) : -1;
   }
 
-  /** A route leads over a bridge, and what it carries over a port of that: over which one cannot be told where it has two of ours. */
+  /**
+   * A route leads over a bridge, and what it carries over a port of that: over which one cannot be told where
+   * it has two of ours.
+   */
   #portOf(interfaceIndex: number): number {
     const ports = this.#ports;
     const own = ports.indexOf(interfaceIndex);

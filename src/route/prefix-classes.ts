@@ -1,9 +1,12 @@
-// Which destinations take the same route from the same source: all whose longest prefix, of those that the kernel's routes
-// and rules name in any table, is the same. So the kernel need be asked about one of them only. A prefix too many does no
-// harm; so none is ever taken out.
+// Which destinations take the same route from the same source: all whose longest prefix, of those that the
+// kernel's routes and rules name in any table, is the same. So the kernel need be asked about one of them
+// only. A prefix too many does no harm; so none is ever taken out.
 import { PrefixTrie } from '../wire/prefix-trie.ts';
 
-/** What the kernel treats in its own way without a route for it: this network, groups, every host; links' own addresses. */
+/**
+ * What the kernel treats in its own way without a route for it: this network, groups, every host; links' own
+ * addresses.
+ */
 const SPECIAL: readonly (readonly [isV4: boolean, firstWord: number, lastWord: number, prefixLen: number])[] =
   [
     [true, 0, 0, 96 + 8], // 0.0.0.0/8

@@ -1,5 +1,6 @@
-// Asks the kernel which route it takes to a destination (rtnetlink(7), RTM_GETROUTE), as `ip route get` does. What an ICMP
-// error taught the kernel about a destination is no part of what counts here: anybody can forge one.
+// Asks the kernel which route it takes to a destination (rtnetlink(7), RTM_GETROUTE), as `ip route get` does.
+// What an ICMP error taught the kernel about a destination is no part of what counts here: anybody can forge
+// one.
 
 import { IoError } from '../sys/io-error.ts';
 import { SysError } from '../sys/libc.ts';
@@ -26,8 +27,8 @@ const OF_THE_TABLE = 0x2000;
 const BUFFER_BYTES = 64 << 10;
 const NEIGHBOR_USE = 1; // NTF_USE
 /**
- * Without it the kernel takes UDP for granted, over IPv4. But what goes through the IP layer has no protocol that a rule could mean, and
- * must not go another way.
+ * Without it the kernel takes UDP for granted, over IPv4. But what goes through the IP layer has no protocol
+ * that a rule could mean, and must not go another way.
  */
 const PROTOCOL_LEN = ATTRIBUTE_LEN + 4;
 const PROTOCOL_ICMP = 1;
@@ -63,8 +64,9 @@ export class RouteQuery {
   }
 
   /**
-   * Whether packets to the address to[toAt..+3], from from[fromAt..+3] if that is said, have a route, which `route` then
-   * describes: gateway, interface and type as of several gateways one is taken. Not its MTU. Throws a SysError.
+   * Whether packets to the address to[toAt..+3], from from[fromAt..+3] if that is said, have a route, which
+   * `route` then describes: gateway, interface and type as of several gateways one is taken. Not its MTU.
+   * Throws a SysError.
    *
    * measured (busy machine, user and system time): 6 us, as below.
    */
@@ -73,10 +75,11 @@ export class RouteQuery {
   }
 
   /**
-   * The same, but `route` is the table's: of several gateways it tells none, and its MTU is the route's own. Throws a SysError.
+   * The same, but `route` is the table's: of several gateways it tells none, and its MTU is the route's own.
+   * Throws a SysError.
    *
-   * measured with 1,000 IPv6 addresses on the interface: without `from` a tenth of what `ask` takes, where the kernel looks for a
-   * source.
+   * measured with 1,000 IPv6 addresses on the interface: without `from` a tenth of what `ask` takes, where
+   * the kernel looks for a source.
    */
   askTable(to: Int32Array, toAt: number, from?: Int32Array, fromAt = 0): boolean {
     return this.#find(to, toAt, true, from, fromAt);
@@ -87,7 +90,10 @@ export class RouteQuery {
     return this.#request(words, at, true) && this.isLocal;
   }
 
-  /** Has the kernel ask a neighbor for its Ethernet address, as if it had a packet for it. Needs CAP_NET_ADMIN. */
+  /**
+   * Has the kernel ask a neighbor for its Ethernet address, as if it had a packet for it. Needs
+   * CAP_NET_ADMIN.
+   */
   resolve(interfaceIndex: number, address: Int32Array): void {
     const isIpv4 = isV4(address, 0);
     const addressLen = isIpv4 ? 4 : 16;

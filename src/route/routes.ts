@@ -1,6 +1,7 @@
-// Which route packets from a source to a destination take. The kernel is asked, and what it said is kept until it announces
-// a change that may concern it: by source and class of destinations where its tables have few prefixes, else by source and
-// destination. So rules, tables, several gateways and dead ones are its own affair.
+// Which route packets from a source to a destination take. The kernel is asked, and what it said is kept
+// until it announces a change that may concern it: by source and class of destinations where its tables have
+// few prefixes, else by source and destination. So rules, tables, several gateways and dead ones are its own
+// affair.
 
 import { SysError } from '../sys/libc.ts';
 import { PrefixTrie } from '../wire/prefix-trie.ts';
@@ -23,7 +24,10 @@ export interface Route {
   /** Why not, for the operator; '' where there is nothing to tell. */
   readonly whyNot: string;
   readonly gateway: number;
-  /** Of several gateways the kernel took this one; for a packet that goes through the IP layer it may take another. */
+  /**
+   * Of several gateways the kernel took this one; for a packet that goes through the IP layer it may take
+   * another.
+   */
   readonly isPicked: boolean;
 }
 
@@ -45,7 +49,10 @@ const EACH = 1;
 const MAX_PREFIXES = 1 << 14;
 const READ_AGAIN_MS = 250;
 const TOO_MANY_MS = 60_000;
-/** There is no more than one flush in this time. After it the kernel has made each change that it announced before making it. */
+/**
+ * There is no more than one flush in this time. After it the kernel has made each change that it announced
+ * before making it.
+ */
 const FLUSH_EVERY_MS = 200;
 /** With more changes at once everything is asked anew. */
 const MAX_CHANGED = 1_000;

@@ -1,5 +1,6 @@
-// What the kernel announces of routing, and dumps of what it has. A dump is read at once, by a socket of its own; changes
-// that were announced meanwhile are taken in after it, in their order, and so end in the kernel's own state.
+// What the kernel announces of routing, and dumps of what it has. A dump is read at once, by a socket of its
+// own; changes that were announced meanwhile are taken in after it, in their order, and so end in the
+// kernel's own state.
 import { SysError } from '../sys/libc.ts';
 import { NetlinkSocket, NOTHING, OVERRUN } from '../sys/netlink.ts';
 import { dumpRequest, FLAG, GROUPS, HEADER_LEN, MESSAGE } from './rtnetlink.ts';
@@ -45,8 +46,8 @@ export class RtnetlinkFeed {
 }
 
 /**
- * Hands over all that the kernel has of one kind (getRoute, ...). False: something may be missing, because it changed meanwhile
- * or the kernel is short of memory.
+ * Hands over all that the kernel has of one kind (getRoute, ...). False: something may be missing, because it
+ * changed meanwhile or the kernel is short of memory.
  */
 export function dump(request: number, onMessage: OnMessage): boolean {
   let socket: NetlinkSocket;

@@ -1,5 +1,6 @@
-// The rtnetlink messages that routing is made of (rtnetlink(7), linux/rtnetlink.h), as records that are filled again for
-// each message. Integers are in this machine's order, which is little-endian, addresses in network order.
+// The rtnetlink messages that routing is made of (rtnetlink(7), linux/rtnetlink.h), as records that are
+// filled again for each message. Integers are in this machine's order, which is little-endian, addresses in
+// network order.
 import { V4_MAPPED } from '../wire/address.ts';
 
 export const MESSAGE = {
@@ -21,7 +22,10 @@ export const MESSAGE = {
   getRule: 34,
 } as const;
 
-/** RTNLGRP_ numbers: link, neighbors, IPv4 addresses, routes and rules, IPv6 routes and rules, nexthop objects. */
+/**
+ * RTNLGRP_ numbers: link, neighbors, IPv4 addresses, routes and rules, IPv6 routes and rules, nexthop
+ * objects.
+ */
 export const GROUPS: readonly number[] = [1, 3, 5, 7, 8, 11, 19, 32];
 /** What tells of all that planHost looks at: the same without neighbors, and IPv6 addresses and MTUs. */
 export const HOST_GROUPS: readonly number[] = [1, 5, 7, 8, 9, 11, 12, 19, 32];
@@ -100,13 +104,16 @@ export class RouteMessage {
   mtu = 0;
 }
 
-/** Whether the body at [off, end) is about what the kernel made of a route for one destination, not about the route itself. */
+/**
+ * Whether the body at [off, end) is about what the kernel made of a route for one destination, not about the
+ * route itself.
+ */
 export const isClonedRoute = (view: DataView, off: number, end: number): boolean =>
   off + ROUTE_LEN <= end && (view.getUint32(off + 8, true) & ROUTE_IS_CLONED) !== 0;
 
 /**
- * Reads of the body at [off, end) of a message about a route or a rule which destinations it is for. False when it is of
- * another family, or not sound.
+ * Reads of the body at [off, end) of a message about a route or a rule which destinations it is for. False
+ * when it is of another family, or not sound.
  */
 export function readPrefix(view: DataView, off: number, end: number, route: RouteMessage): boolean {
   if (off + ROUTE_LEN > end) return false; // struct fib_rule_hdr is as long, and begins in the same way
@@ -123,7 +130,10 @@ export function readPrefix(view: DataView, off: number, end: number, route: Rout
   return dst < 0 ? length === 0 : readAddress(view, dst, lengthAt(view, dst), route.dst);
 }
 
-/** Reads the body at [off, end) of a message about a route. False when it is none that we look at, or not sound. */
+/**
+ * Reads the body at [off, end) of a message about a route. False when it is none that we look at, or not
+ * sound.
+ */
 export function readRoute(view: DataView, off: number, end: number, route: RouteMessage): boolean {
   if (!readPrefix(view, off, end, route)) return false;
   route.type = view.getUint8(off + 7);
@@ -228,7 +238,10 @@ export function readLink(view: DataView, off: number, end: number, link: LinkMes
   return true;
 }
 
-/** Where the value of the first attribute of a type begins among those at [off, end); -1: there is none of 4 bytes or more. */
+/**
+ * Where the value of the first attribute of a type begins among those at [off, end); -1: there is none of 4
+ * bytes or more.
+ */
 function findAttribute(view: DataView, off: number, end: number, type: number, leastLen = 4): number {
   for (let at = off; at + ATTRIBUTE_LEN <= end; ) {
     const attributeLen = view.getUint16(at, true);

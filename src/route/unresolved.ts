@@ -1,6 +1,7 @@
-// How many packets may wait in the kernel for neighbors that have not answered yet. Each that waits takes of the socket's
-// send buffer, which is everybody's; so a neighbor that is asked for the first time gets what the kernel's own queue holds,
-// and one that did not answer three packets until the kernel gives it up again. One entry of the table is half a cache line.
+// How many packets may wait in the kernel for neighbors that have not answered yet. Each that waits takes of
+// the socket's send buffer, which is everybody's; so a neighbor that is asked for the first time gets what
+// the kernel's own queue holds, and one that did not answer three packets until the kernel gives it up again.
+// One entry of the table is half a cache line.
 import { ADDRESS_WORDS } from '../wire/address.ts';
 
 // Words of an entry. It counts until its time is over; then the next packet is the first again.
@@ -8,15 +9,22 @@ const INTERFACE = ADDRESS_WORDS;
 const UNTIL = 5; // ms
 const LEFT = 6; // packets
 const ENTRY_BITS = 3;
-/** Places where an entry may be: the least lasting gives way. More dead neighbors than room are only bounded by the kernel. */
+/**
+ * Places where an entry may be: the least lasting gives way. More dead neighbors than room are only bounded
+ * by the kernel.
+ */
 const WAYS = 8;
 const BUCKET_BITS = 9;
 
-/** The kernel asks three times, a second apart (mcast_solicit, retrans_time_ms), and then announces that it gave up. */
+/**
+ * The kernel asks three times, a second apart (mcast_solicit, retrans_time_ms), and then announces that it
+ * gave up.
+ */
 const ASKING_MS = 4_000;
 /**
- * The kernel keeps the last 208 KiB per neighbor (unres_qlen_bytes), which is some 90 packets of 1,500 bytes; the three of
- * older kernels would cost a living server, whose entry ran out, the burst of packets that comes first.
+ * The kernel keeps the last 208 KiB per neighbor (unres_qlen_bytes), which is some 90 packets of 1,500 bytes;
+ * the three of older kernels would cost a living server, whose entry ran out, the burst of packets that comes
+ * first.
  */
 const AT_FIRST = 64;
 const AFTER_FAILURE = 3;

@@ -1,9 +1,9 @@
-// Which clients a service serves: the lists `allow` and `deny` of its config in one trie. The longest prefix that matches
-// decides; where none does, an address is served unless there is a list of those that are. That the same prefix stands in
-// both lists is refused where the config is checked.
+// Which clients a service serves: the lists `allow` and `deny` of its config in one trie. The longest prefix
+// that matches decides; where none does, an address is served unless there is a list of those that are. That
+// the same prefix stands in both lists is refused where the config is checked.
 //
-// 100,000 prefixes (Node 20, x86-64, 2 cores in use by others too) take 0.2 s to build, IPv6 ones 0.5 s, and 14 MB; a lookup of
-// a random address takes 0.1 to 0.2 µs, an IPv6 one 0.5 µs, most of it waiting for memory.
+// 100,000 prefixes (Node 20, x86-64, 2 cores in use by others too) take 0.2 s to build, IPv6 ones 0.5 s, and
+// 14 MB; a lookup of a random address takes 0.1 to 0.2 µs, an IPv6 one 0.5 µs, most of it waiting for memory.
 import { addressWords, familyOf } from '../wire/address.ts';
 import { NONE, PrefixTrie } from '../wire/prefix-trie.ts';
 

@@ -1,6 +1,6 @@
-// Numbers for services, real servers and legs, which session records and the shared memory call them by. What stays from
-// one plan to the next keeps its numbers, so that its sessions and counters go on; a number that became free is given out
-// again only by the plan after, when no session bears it any more.
+// Numbers for services, real servers and legs, which session records and the shared memory call them by. What
+// stays from one plan to the next keeps its numbers, so that its sessions and counters go on; a number that
+// became free is given out again only by the plan after, when no session bears it any more.
 import { lipsTowards, type RealServerPlan, type ServiceDraft, type ServicePlan, serverName } from './plan.ts';
 
 /** How many there can be; fixed for the life of the shared memory. */
@@ -63,7 +63,10 @@ function refuseMoreThan(capacity: Capacity, drafts: readonly ServiceDraft[]): vo
   }
 }
 
-/** A service may get another VIP and lose one; with none in common it is another one: its clients call something else. */
+/**
+ * A service may get another VIP and lose one; with none in common it is another one: its clients call
+ * something else.
+ */
 export function isSameService(a: Identity, b: Identity): boolean {
   return a.name === b.name && a.vport === b.vport && a.vips.some((vip) => b.vips.includes(vip));
 }
@@ -71,7 +74,10 @@ export function isSameService(a: Identity, b: Identity): boolean {
 /** What makes a service the one that it is. */
 type Identity = Pick<ServiceDraft, 'name' | 'vips' | 'vport'>;
 
-/** Finds among `services` the one that is the same as another: by names first, because there may be a thousand of each. */
+/**
+ * Finds among `services` the one that is the same as another: by names first, because there may be a thousand
+ * of each.
+ */
 export function sameServiceIn<T extends Identity>(services: readonly T[]): (one: Identity) => T | undefined {
   const byName = new Map<string, T[]>();
   for (const service of services) {

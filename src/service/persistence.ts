@@ -1,8 +1,9 @@
-// Which real server a client address had last, in a table that all datapath processes share. Who was not answered yet is
-// noted, too, because clients open several sessions at once, but pushes out nobody who was: a flood leaves those. Who was
-// answered pushes out others of his /64 first. A set of four entries per hash; an entry is written by whoever could mark it so,
-// the others do without, and read as absent unless its check word is the keyed hash of all its other words: so neither two
-// writers at once, nor a reader in between, nor a process that ended half-way make a real server of two that were noted.
+// Which real server a client address had last, in a table that all datapath processes share. Who was not
+// answered yet is noted, too, because clients open several sessions at once, but pushes out nobody who was: a
+// flood leaves those. Who was answered pushes out others of his /64 first. A set of four entries per hash; an
+// entry is written by whoever could mark it so, the others do without, and read as absent unless its check
+// word is the keyed hash of all its other words: so neither two writers at once, nor a reader in between, nor
+// a process that ended half-way make a real server of two that were noted.
 import { hashTuple } from '../session/tuple-hash.ts';
 import { ADDRESS_WORDS, isSameAddress, isV4 } from '../wire/address.ts';
 import { age } from '../wire/age.ts';
@@ -55,8 +56,8 @@ export class Persistence {
   }
 
   /**
-   * `words`: as many as `words()` says, 0 at first, the same memory in each process. `seed`: two random int32, the same in
-   * each process; clients, who choose their addresses, must not know it.
+   * `words`: as many as `words()` says, 0 at first, the same memory in each process. `seed`: two random
+   * int32, the same in each process; clients, who choose their addresses, must not know it.
    */
   constructor(words: Int32Array, seed: readonly [number, number]) {
     if (words.length === 0 || words.length % SET_WORDS !== 0)
@@ -69,8 +70,8 @@ export class Persistence {
   }
 
   /**
-   * Index of the real server that was noted last for the client at client[at..at+3] and the service; -1 when none was in
-   * the last `ttlMs`, or it was overwritten. Times are int32 ms that wrap, see `sweep`.
+   * Index of the real server that was noted last for the client at client[at..at+3] and the service; -1 when
+   * none was in the last `ttlMs`, or it was overwritten. Times are int32 ms that wrap, see `sweep`.
    */
   find(client: Int32Array, at: number, service: number, ttlMs: number, nowMs: number): number {
     const words = this.#words;
@@ -107,8 +108,8 @@ export class Persistence {
   }
 
   /**
-   * Notes that the real server answered the client: of one that has a newer session with another real server only that it
-   * was answered.
+   * Notes that the real server answered the client: of one that has a newer session with another real server
+   * only that it was answered.
    */
   noteAnswered(
     client: Int32Array,
@@ -144,7 +145,10 @@ export class Persistence {
     Atomics.store(words, entry + CHECK, this.#checkOf(client, at, service, realServer, nowMs));
   }
 
-  /** Takes out what is over a day old of the next `sets` sets in turn: after 49.7 days it would count as noted now. */
+  /**
+   * Takes out what is over a day old of the next `sets` sets in turn: after 49.7 days it would count as noted
+   * now.
+   */
   sweep(sets: number, nowMs: number): void {
     const words = this.#words;
     for (let n = Math.min(sets, this.#sets); n > 0; n--) {
@@ -160,8 +164,8 @@ export class Persistence {
   }
 
   /**
-   * The client's own entry, else a free one, else the oldest of those who were not answered or are outdated, else, for one
-   * who was answered, that of #crowded; -1 when the set has no place.
+   * The client's own entry, else a free one, else the oldest of those who were not answered or are outdated,
+   * else, for one who was answered, that of #crowded; -1 when the set has no place.
    */
   #entryFor(client: Int32Array, at: number, service: number, isAnswered: boolean, nowMs: number): number {
     const words = this.#words;
@@ -184,8 +188,8 @@ export class Persistence {
   }
 
   /**
-   * The oldest entry of the client's own prefix, else of that which has most entries in the set: so who has a prefix full of
-   * addresses that are answered takes one entry of each set from others, and not all.
+   * The oldest entry of the client's own prefix, else of that which has most entries in the set: so who has a
+   * prefix full of addresses that are answered takes one entry of each set from others, and not all.
    */
   #crowded(set: number, client: Int32Array, at: number, nowMs: number): number {
     const words = this.#words;

@@ -1,5 +1,6 @@
-// A service as the datapath is told about it: plain data that fits in a message, every default and name resolved. A draft
-// says what the config says; numbering.ts makes the plan of it, in which everything has its number.
+// A service as the datapath is told about it: plain data that fits in a message, every default and name
+// resolved. A draft says what the config says; numbering.ts makes the plan of it, in which everything has its
+// number.
 import type { ServiceConfig } from '../config/schema.ts';
 import { familyOf, formatEndpoint } from '../wire/address.ts';
 
@@ -73,7 +74,10 @@ export interface ServicePlan extends ServiceBase {
   realServers: readonly RealServerPlan[];
 }
 
-/** What the host knows of the way to a real server: the MTU, which a service's own can only lower, and RealServerDraft.unreachable. */
+/**
+ * What the host knows of the way to a real server: the MTU, which a service's own can only lower, and
+ * RealServerDraft.unreachable.
+ */
 export interface Reach {
   mtu: number;
   unreachable: string;

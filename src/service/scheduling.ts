@@ -1,5 +1,5 @@
-// The choice among the real servers of a service that take new sessions. It outlives the plan while they are the same in
-// the same order: turns go on, and a table that takes milliseconds to fill is not filled again.
+// The choice among the real servers of a service that take new sessions. It outlives the plan while they are
+// the same in the same order: turns go on, and a table that takes milliseconds to fill is not filled again.
 import type { ServicePlan } from './plan.ts';
 import type { RealServer } from './real-server.ts';
 import type { Scheduler, Share } from './scheduler/scheduler.ts';
@@ -68,7 +68,10 @@ export class Scheduling {
     return this.#servers;
   }
 
-  /** Index in `servers` of the one for a new session of the client at words 0 to 3, but not `except`; -1: none takes one. */
+  /**
+   * Index in `servers` of the one for a new session of the client at words 0 to 3, but not `except`; -1: none
+   * takes one.
+   */
   pick(client: Int32Array, except: number): number {
     return this.#scheduler.pick(client, except);
   }

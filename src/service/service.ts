@@ -39,8 +39,8 @@ export class Service implements SessionService, UoaPolicy {
   isOnlyItself = false;
 
   /**
-   * `realServers` are those of the plan, in its order. Takes the place of `before`, which is not to be used after it: where
-   * both choose among the same real servers in the same way, the choice goes on where it was.
+   * `realServers` are those of the plan, in its order. Takes the place of `before`, which is not to be used
+   * after it: where both choose among the same real servers in the same way, the choice goes on where it was.
    */
   constructor(
     plan: ServicePlan,
@@ -74,8 +74,8 @@ export class Service implements SessionService, UoaPolicy {
   }
 
   /**
-   * The real server for a new session of the client at words 0 to 3 and its port, never one that is itself the client;
-   * undefined when none takes one, and then `isOnlyItself` says whether the client would.
+   * The real server for a new session of the client at words 0 to 3 and its port, never one that is itself
+   * the client; undefined when none takes one, and then `isOnlyItself` says whether the client would.
    */
   pick(client: Int32Array, cport: number, nowMs: number): RealServer | undefined {
     const { weightsVersion } = this.#schedulingState;

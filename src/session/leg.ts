@@ -1,5 +1,6 @@
-// A leg: one LIP towards one real server, with the lports that sessions take on it. Several services may name the same
-// LIP and real server; their legs then share the pool, so that LIP:lport stays unique per real server.
+// A leg: one LIP towards one real server, with the lports that sessions take on it. Several services may name
+// the same LIP and real server; their legs then share the pool, so that LIP:lport stays unique per real
+// server.
 import type { UoaReceiver } from '../uoa/receiver.ts';
 import type { Family } from '../wire/address.ts';
 import type { LportPool } from './lport-pool.ts';
@@ -8,7 +9,9 @@ export interface Leg {
   /** Index over all legs of the datapath. */
   readonly index: number;
   readonly family: Family;
-  /** LIP and RIP: source and destination of what is sent to the real server, eight words (wire/address.ts). */
+  /**
+   * LIP and RIP: source and destination of what is sent to the real server, eight words (wire/address.ts).
+   */
   readonly towards: Int32Array;
   /** RIP and LIP: source and destination of what the real server sends. */
   readonly from: Int32Array;

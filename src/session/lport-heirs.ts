@@ -1,5 +1,5 @@
-// How lports that are in use, or rest, go from earlier owners to new pools: those of a process that goes on with another
-// one's records, or of a plan with other ranges.
+// How lports that are in use, or rest, go from earlier owners to new pools: those of a process that goes on
+// with another one's records, or of a plan with other ranges.
 import type { LportPool } from './lport-pool.ts';
 
 export class LportHeirs {

@@ -1,6 +1,7 @@
-// The local ports of one LIP towards one real server. First in, first out, so that a port rests as long as possible
-// before its next session: receivers remember a tuple for 360 s. A port is never handed out twice. What a pool takes in
-// memory follows from the ports that it has handed out, not from its range: there may be 65,535 pools.
+// The local ports of one LIP towards one real server. First in, first out, so that a port rests as long as
+// possible before its next session: receivers remember a tuple for 360 s. A port is never handed out twice.
+// What a pool takes in memory follows from the ports that it has handed out, not from its range: there may be
+// 65,535 pools.
 
 const NONE = new Uint16Array(0);
 const FIRST_ROOM = 8;
@@ -15,7 +16,10 @@ export interface ChainEnds {
 
 export class LportPool {
   readonly capacity: number;
-  /** The sessions without an answer that have a port of this pool, apart those of clients that were answered before. */
+  /**
+   * The sessions without an answer that have a port of this pool, apart those of clients that were answered
+   * before.
+   */
   readonly unknown: ChainEnds = { oldest: NO_SLOT, newest: NO_SLOT };
   readonly known: ChainEnds = { oldest: NO_SLOT, newest: NO_SLOT };
   readonly #first: number;
@@ -34,9 +38,9 @@ export class LportPool {
   #inUse = 0;
 
   /**
-   * Ports `first` to `last`, both included; of several workers' pools each has every `workers`-th port. `drawStart` says
-   * with which of how many of them it begins: random, or the first clients after a restart get the ports, and late answers,
-   * of the first ones before it.
+   * Ports `first` to `last`, both included; of several workers' pools each has every `workers`-th port.
+   * `drawStart` says with which of how many of them it begins: random, or the first clients after a restart
+   * get the ports, and late answers, of the first ones before it.
    */
   constructor(
     first: number,
@@ -107,8 +111,9 @@ export class LportPool {
   }
 
   /**
-   * Goes on for earlier owners: the ports in `inUse`, each one that it `has` and there once, are handed out, and what rests
-   * in `before` goes on resting. To be called once, while it `isUntouched`; those before are not to be used any more.
+   * Goes on for earlier owners: the ports in `inUse`, each one that it `has` and there once, are handed out,
+   * and what rests in `before` goes on resting. To be called once, while it `isUntouched`; those before are
+   * not to be used any more.
    */
   takeOver(inUse: readonly number[], before: Iterable<LportPool> = []): void {
     for (const earlier of before) {

@@ -1,8 +1,8 @@
 // The order of use, read from the times that things were used at.
 
 /**
- * `places` in the order of their `times`, int32 ms that may wrap and lie within 24 days of each other; those of one time in
- * their own order. Numbers are sorted, nothing is called to compare them: 0.1 s for 1,000,000.
+ * `places` in the order of their `times`, int32 ms that may wrap and lie within 24 days of each other; those
+ * of one time in their own order. Numbers are sorted, nothing is called to compare them: 0.1 s for 1,000,000.
  */
 export function oldestFirst(places: Uint32Array, times: Int32Array): Uint32Array {
   const { length } = places;

@@ -1,11 +1,11 @@
-// Slots in the order of their use, the least recently used first to go: lru-cache (this is its only importer), several
-// of them when there are many slots. The order is exact within each; they are kept equally full, so that what goes when
-// they take turns is old in all of them.
+// Slots in the order of their use, the least recently used first to go: lru-cache (this is its only
+// importer), several of them when there are many slots. The order is exact within each; they are kept equally
+// full, so that what goes when they take turns is old in all of them.
 import { LRUCache } from 'lru-cache';
 
 /**
- * lru-cache keeps a Map, which stops the process while it rehashes: 40 to 240 ms at 1,000,000 entries, 3 ms at 65,536.
- * So no cache is larger than this.
+ * lru-cache keeps a Map, which stops the process while it rehashes: 40 to 240 ms at 1,000,000 entries, 3 ms
+ * at 65,536. So no cache is larger than this.
  */
 const SHARD_SLOTS = 65_536;
 
@@ -54,7 +54,8 @@ export class Recency {
 
   delete(slot: number): void {
     const shard = this.#shards[this.#shardOf[slot]];
-    // To delete the last one lru-cache clears all its arrays: 80 us, which each answer of a quiet proxy would pay for.
+    // To delete the last one lru-cache clears all its arrays: 80 us, which each answer of a quiet proxy would
+    // pay for.
     if (shard.size === 1) shard.pop();
     else shard.delete(slot);
     this.#count--;

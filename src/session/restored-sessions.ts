@@ -110,8 +110,9 @@ export interface FreshTable {
 }
 
 /**
- * Writes the sessions into the records of fresh tables, from slot 0 on, and how many slots these are: then SessionTable.restore
- * takes them over. `ownerOf` says the index in `memories` (of at most 255) of a session, or -1.
+ * Writes the sessions into the records of fresh tables, from slot 0 on, and how many slots these are: then
+ * SessionTable.restore takes them over. `ownerOf` says the index in `memories` (of at most 255) of a session,
+ * or -1.
  */
 export function writeRecords(
   restored: RestoredSessions,
@@ -130,7 +131,10 @@ export function writeRecords(
     else if (session.isNormal) count.normal++;
     else count.oneway++;
   });
-  /** How many of each table are still to be left out: of those without an answer, and of the others and those that stay. */
+  /**
+   * How many of each table are still to be left out: of those without an answer, and of the others and those
+   * that stay.
+   */
   const excess = counts.map(({ oneway, normal }, i) => {
     const { records, onewayMax } = memories[i];
     const onewayExcess = Math.max(0, oneway - Math.max(1, onewayMax));

@@ -1,5 +1,6 @@
-// The session record: 16 int32 words, one cache line, in memory that the control plane maps too. Only the datapath
-// writes; a reader may see a record change under its hands and must treat what it reads as a snapshot.
+// The session record: 16 int32 words, one cache line, in memory that the control plane maps too. Only the
+// datapath writes; a reader may see a record change under its hands and must treat what it reads as a
+// snapshot.
 import { HANDSHAKE_WORDS } from '../uoa/handshake.ts';
 import { ADDRESS_WORDS, type Family, isV4 } from '../wire/address.ts';
 
@@ -9,7 +10,10 @@ export const CLIENT = 0;
 export const CPORT_SERVICE = CLIENT + ADDRESS_WORDS;
 /** lport in the upper half; in the lower flags, and when a path MTU was learned. */
 export const LPORT_FLAGS = CPORT_SERVICE + 1;
-/** Leg index in the lower half; in the upper the path MTU towards the real server that ICMP taught us, 0 = none. */
+/**
+ * Leg index in the lower half; in the upper the path MTU towards the real server that ICMP taught us, 0 =
+ * none.
+ */
 export const LEG_MTU = LPORT_FLAGS + 1;
 /** Time of the last forwarded packet of either direction, int32 ms. */
 export const LAST_SEEN = LEG_MTU + 1;
@@ -28,7 +32,10 @@ export const FLAG_COUNTED = 4;
 const FLAG_BITS = 3;
 export const FLAGS = (1 << FLAG_BITS) - 1;
 
-/** A path MTU is forgotten, because paths widen again (RFC 1191, 6.3): after 10 to 11 of these units, of 65.5 s. */
+/**
+ * A path MTU is forgotten, because paths widen again (RFC 1191, 6.3): after 10 to 11 of these units, of 65.5
+ * s.
+ */
 const LEARNED_SHIFT = 16;
 const LEARNED_MASK = 0x1fff;
 const LEARNED_UNITS = 10;
@@ -44,7 +51,9 @@ export function learnedMtuOf(records: Int32Array, base: number, nowMs: number): 
   return mtu === 0 || isLearnedOver(records, base, nowMs) ? 0 : mtu;
 }
 
-/** To be called with a session's packets, which come at least once a day: after 6.2 days the units come round. */
+/**
+ * To be called with a session's packets, which come at least once a day: after 6.2 days the units come round.
+ */
 export function forgetOldMtu(records: Int32Array, base: number, nowMs: number): void {
   if (records[base + LEG_MTU] >>> 16 !== 0 && isLearnedOver(records, base, nowMs))
     records[base + LEG_MTU] = legOf(records, base);

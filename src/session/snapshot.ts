@@ -1,5 +1,6 @@
-// What an operator sees of the sessions: decoded from the shared records by the control plane, while the datapath goes
-// on writing them. A record that changes under its hands shows as it was or as it is, never as an error.
+// What an operator sees of the sessions: decoded from the shared records by the control plane, while the
+// datapath goes on writing them. A record that changes under its hands shows as it was or as it is, never as
+// an error.
 import { handshakeState, trialsSent } from '../uoa/handshake.ts';
 import { addressWords, familyOf, formatAddress, isSameAddress } from '../wire/address.ts';
 import {
@@ -58,7 +59,8 @@ const SLICE = 65_536;
 
 /**
  * Lists the sessions that match: by table, in slot order. A million take a tenth of a second, which may be
- * interrupted where it yields. `names` is asked before each, because what records call by number may change meanwhile.
+ * interrupted where it yields. `names` is asked before each, because what records call by number may change
+ * meanwhile.
  */
 export function* listSessions(
   tables: readonly RecordedSessions[],
@@ -91,7 +93,10 @@ export function* listSessions(
 
 /** A filter in the terms of the records. */
 class Wanted {
-  /** By number: those that the filter names, among those that have a name. While a change of the config ends it one has none. */
+  /**
+   * By number: those that the filter names, among those that have a name. While a change of the config ends
+   * it one has none.
+   */
   readonly #services: boolean[];
   readonly #legs: boolean[];
   readonly #client: Int32Array | undefined;

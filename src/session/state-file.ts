@@ -1,7 +1,8 @@
-// Sessions over a restart of the proxy: saved to a file when it stops, taken from it when it starts. Indexes are good for
-// one run only, so a session is saved with the name of its leg, and is found again where service, addresses and ports are
-// still the same. A file that is not as it should be is said and ignored as a whole. Of 1,000,000 sessions, 28 MB, saving and
-// loading take 0.15 s of a processor each, and writing the records 0.6 s (Node 20, x86-64).
+// Sessions over a restart of the proxy: saved to a file when it stops, taken from it when it starts. Indexes
+// are good for one run only, so a session is saved with the name of its leg, and is found again where
+// service, addresses and ports are still the same. A file that is not as it should be is said and ignored as
+// a whole. Of 1,000,000 sessions, 28 MB, saving and loading take 0.15 s of a processor each, and writing the
+// records 0.6 s (Node 20, x86-64).
 import { handshakeState } from '../uoa/handshake.ts';
 import { familyOf, isImpossibleSource, isV4 } from '../wire/address.ts';
 import { RestoredSessions, type SavedLeg } from './restored-sessions.ts';
@@ -28,7 +29,10 @@ import {
   SAVED_WORDS,
 } from './state-format.ts';
 
-/** Past this a file is ignored: the real servers have forgotten the clients (after 360 s), and the clients the proxy. */
+/**
+ * Past this a file is ignored: the real servers have forgotten the clients (after 360 s), and the clients the
+ * proxy.
+ */
 export const STATE_AGE_MAX_MS = 10 * 60_000;
 /** The wall clock may have been set back by this much. */
 const CLOCK_BACK_MS = 60_000;
@@ -116,9 +120,9 @@ export function saveSessions(
 }
 
 /**
- * Reads what saveSessions wrote, at another `nowMs`. Throws nothing: a problem, for which all of the file is ignored, is
- * returned; `isMissing` says that it is only that there is no file. Once its sessions are at work the file must be removed:
- * later its lports may be those of other clients.
+ * Reads what saveSessions wrote, at another `nowMs`. Throws nothing: a problem, for which all of the file is
+ * ignored, is returned; `isMissing` says that it is only that there is no file. Once its sessions are at work
+ * the file must be removed: later its lports may be those of other clients.
  */
 export function loadSessions(
   file: StateFile,

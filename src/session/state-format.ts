@@ -1,5 +1,5 @@
-// The bytes of a file of saved sessions: a header, an opaque key, the legs as lines of text, then SAVED_WORDS words per
-// session. Words are in the byte order of the machine, which the magic number shows.
+// The bytes of a file of saved sessions: a header, an opaque key, the legs as lines of text, then SAVED_WORDS
+// words per session. Words are in the byte order of the machine, which the magic number shows.
 import { crc32 } from 'node:zlib';
 
 const MAGIC = 0x53414f55; // "UOAS"

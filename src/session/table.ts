@@ -1,7 +1,7 @@
-// The session table: slots of the shared records, one hash index for both directions of every session, and the order of
-// use. Bounded by `max`. Sessions without an answer are bounded by themselves, and a new session takes the place of one of
-// them, in the table and, where no lport is free, at its leg: a flood that no real server answers ends no session that has
-// seen both directions, and keeps nobody else out.
+// The session table: slots of the shared records, one hash index for both directions of every session, and
+// the order of use. Bounded by `max`. Sessions without an answer are bounded by themselves, and a new session
+// takes the place of one of them, in the table and, where no lport is free, at its leg: a flood that no real
+// server answers ends no session that has seen both directions, and keeps nobody else out.
 import { startHandshake } from '../uoa/handshake.ts';
 import { isSameAddress } from '../wire/address.ts';
 import type { Packet } from '../wire/packet.ts';
@@ -36,8 +36,8 @@ import { inboundEntry, outboundEntry, type SessionService, TupleIndex } from './
 import { Unanswered } from './unanswered.ts';
 
 /**
- * `evicted`: the table had no room. `displaced`: a new session got its lport. `removed`: its service or real server is none
- * any more. `reset`: the caller ended it.
+ * `evicted`: the table had no room. `displaced`: a new session got its lport. `removed`: its service or real
+ * server is none any more. `reset`: the caller ended it.
  */
 export type SessionEnd = 'expired' | 'evicted' | 'displaced' | 'removed' | 'reset';
 
@@ -72,9 +72,9 @@ export class SessionTable {
   #sweepAt = 0;
 
   /**
-   * `records` holds SESSION_WORDS words per slot, zeroed. `services` and `legs` are by index and may have gaps. `seed` keys
-   * the hash. At most `onewayMax` sessions (at least 1) are without an answer. `onEnd` is called with a session's base
-   * while its record, service and leg are still whole.
+   * `records` holds SESSION_WORDS words per slot, zeroed. `services` and `legs` are by index and may have
+   * gaps. `seed` keys the hash. At most `onewayMax` sessions (at least 1) are without an answer. `onEnd` is
+   * called with a session's base while its record, service and leg are still whole.
    */
   constructor(
     records: Int32Array,
@@ -100,15 +100,18 @@ export class SessionTable {
     return this.#oneway.count + this.#normal.count;
   }
 
-  /** The entry of the packet's 4-tuple, or -1: baseOf(entry) is its session, isInbound(entry) its direction. */
+  /**
+   * The entry of the packet's 4-tuple, or -1: baseOf(entry) is its session, isInbound(entry) its direction.
+   */
   find(packet: Packet): number {
     return this.#index.find(packet);
   }
 
   /**
-   * Opens a session for the packet's client and returns its base. The caller has taken `lport` from the leg's pool and
-   * has seen that `find` knows no such session. Evicts the oldest without an answer when there is no room; in a table of
-   * a single slot the normal one. `isKnown`: the client was answered before, so its session gives its lport away last.
+   * Opens a session for the packet's client and returns its base. The caller has taken `lport` from the leg's
+   * pool and has seen that `find` knows no such session. Evicts the oldest without an answer when there is no
+   * room; in a table of a single slot the normal one. `isKnown`: the client was answered before, so its
+   * session gives its lport away last.
    */
   open(
     packet: Packet,
@@ -137,17 +140,17 @@ export class SessionTable {
   }
 
   /**
-   * Ends the session that is `oldest` of `pool`, which has one; its lport goes back to the pool. So the next one that the pool
-   * hands out is the one that rested longest: where some are kept back, another one.
+   * Ends the session that is `oldest` of `pool`, which has one; its lport goes back to the pool. So the next
+   * one that the pool hands out is the one that rested longest: where some are kept back, another one.
    */
   displaceOldest({ oldest }: LportPool): void {
     this.end(oldest * SESSION_WORDS, 'displaced');
   }
 
   /**
-   * The session goes on with another leg, of whose pool the caller has taken `lport`: the old lport returns to its pool,
-   * the real server is told the client again, and what ICMP taught of the old way is forgotten. Client, state and place in
-   * the order of use stay. `isKnown` as for `open`.
+   * The session goes on with another leg, of whose pool the caller has taken `lport`: the old lport returns
+   * to its pool, the real server is told the client again, and what ICMP taught of the old way is forgotten.
+   * Client, state and place in the order of use stay. `isKnown` as for `open`.
    */
   move(base: number, leg: Leg, lport: number, nowMs: number, isKnown = false): void {
     const { records } = this;
@@ -166,10 +169,10 @@ export class SessionTable {
   }
 
   /**
-   * Goes on with these services and legs. A service of the same index has the same vport; its VIPs may be others. A leg of
-   * the same index that `isSameLeg` has the same addresses and port; its pool may be another one. Sessions end whose service,
-   * VIP or leg is gone, and those whose lport is none of the new pool. All slots are looked at once where anything is less:
-   * 10 ms at 1,000,000, and 2 µs for each session that ends.
+   * Goes on with these services and legs. A service of the same index has the same vport; its VIPs may be
+   * others. A leg of the same index that `isSameLeg` has the same addresses and port; its pool may be another
+   * one. Sessions end whose service, VIP or leg is gone, and those whose lport is none of the new pool. All
+   * slots are looked at once where anything is less: 10 ms at 1,000,000, and 2 µs for each session that ends.
    */
   reconfigure(
     services: readonly (SessionService | undefined)[],
@@ -206,7 +209,9 @@ export class SessionTable {
     return isSameAddress(this.#index.services[serviceOf(this.records, base)]!.vips, at, vips, at);
   }
 
-  /** Sessions, which are all of `legs`, and resting lports go from the pools of the legs to those of `legs`. */
+  /**
+   * Sessions, which are all of `legs`, and resting lports go from the pools of the legs to those of `legs`.
+   */
   #changePools(legs: readonly (Leg | undefined)[], heirs: LportHeirs): void {
     const before = new Set<LportPool>();
     for (const [i, leg] of this.#index.legs.entries()) {
@@ -237,9 +242,9 @@ export class SessionTable {
   }
 
   /**
-   * Takes over the sessions in the first `slots` records, which another process left: index, order of use and lports follow
-   * from them. A record that it did not finish is given up, and so is one for which there is no room or that is not `isFit`.
-   * To be called once, before anything is opened.
+   * Takes over the sessions in the first `slots` records, which another process left: index, order of use and
+   * lports follow from them. A record that it did not finish is given up, and so is one for which there is no
+   * room or that is not `isFit`. To be called once, before anything is opened.
    */
   restore(
     slots: number,
@@ -302,8 +307,9 @@ export class SessionTable {
   }
 
   /**
-   * Notes that the session has its first answer. Where normal sessions have taken all but what is kept for those without
-   * an answer, the one least recently used ends: only who was answered can push out who was answered.
+   * Notes that the session has its first answer. Where normal sessions have taken all but what is kept for
+   * those without an answer, the one least recently used ends: only who was answered can push out who was
+   * answered.
    */
   markNormal(base: number): void {
     if (isNormal(this.records, base)) return;

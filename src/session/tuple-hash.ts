@@ -1,12 +1,13 @@
-// HalfSipHash-1-3 (Aumasson, Bernstein: SipHash, 32-bit words) over a packet's addresses and ports. Keyed, because
-// clients choose what is hashed and must not be able to choose collisions. About 27 ns over IPv4 (Node 20, x86-64).
+// HalfSipHash-1-3 (Aumasson, Bernstein: SipHash, 32-bit words) over a packet's addresses and ports. Keyed,
+// because clients choose what is hashed and must not be able to choose collisions. About 27 ns over IPv4
+// (Node 20, x86-64).
 import type { Family } from '../wire/address.ts';
 
 const FINAL_ROUNDS = 3;
 
 /**
- * Hash of a tuple as int32: source and destination in eight words, of which IPv4's are the fourth and the eighth; `ports`
- * is sport << 16 | dport. The key is two random int32.
+ * Hash of a tuple as int32: source and destination in eight words, of which IPv4's are the fourth and the
+ * eighth; `ports` is sport << 16 | dport. The key is two random int32.
  */
 export function hashTuple(
   key0: number,

@@ -1,5 +1,5 @@
-// Finds a session by either of its tuples: a chained hash table for both directions of all sessions, whose links are words
-// of the records. An entry is a slot and a direction.
+// Finds a session by either of its tuples: a chained hash table for both directions of all sessions, whose
+// links are words of the records. An entry is a slot and a direction.
 import { type Family, isSameAddress } from '../wire/address.ts';
 import type { Packet } from '../wire/packet.ts';
 import type { Leg } from './leg.ts';
@@ -63,7 +63,10 @@ export class TupleIndex {
     return this.#find(addresses, family, (packet.sport << 16) | packet.dport);
   }
 
-  /** Whether a session that is linked has the lport of this one, towards the same real server from the same LIP. */
+  /**
+   * Whether a session that is linked has the lport of this one, towards the same real server from the same
+   * LIP.
+   */
   hasLportOf(base: number): boolean {
     const { from, family, rport } = this.legs[legOf(this.#records, base)]!;
     return this.#find(from, family, (rport << 16) | lportOf(this.#records, base)) >= 0;

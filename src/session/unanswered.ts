@@ -1,6 +1,7 @@
-// The sessions without an answer of each lport pool in the order of their use: whoever finds no lport free gets that of the
-// first. Those of clients that were answered before give way last. Chains through two words per slot, with their ends in
-// the pool, so that each step costs the same, however many sessions and pools there are.
+// The sessions without an answer of each lport pool in the order of their use: whoever finds no lport free
+// gets that of the first. Those of clients that were answered before give way last. Chains through two words
+// per slot, with their ends in the pool, so that each step costs the same, however many sessions and pools
+// there are.
 import { type ChainEnds, type LportPool, NO_SLOT } from './lport-pool.ts';
 
 export class Unanswered {
@@ -15,7 +16,10 @@ export class Unanswered {
     this.#isKnown = new Uint8Array(slots);
   }
 
-  /** Takes in a slot that is in no chain, as the most recently used; `isKnown`: its client was answered before. */
+  /**
+   * Takes in a slot that is in no chain, as the most recently used; `isKnown`: its client was answered
+   * before.
+   */
   add(pool: LportPool, slot: number, isKnown: boolean): void {
     this.#isKnown[slot] = isKnown ? 1 : 0;
     const ends = this.#endsOf(pool, slot);

@@ -1,4 +1,5 @@
-// What keeps a capture from going on, for the operator: the message says what was attempted on what, the hint what to do.
+// What keeps a capture from going on, for the operator: the message says what was attempted on what, the hint
+// what to do.
 
 export class CaptureError extends Error {
   override readonly name: string = 'CaptureError';

@@ -1,5 +1,5 @@
-// Reads capture files: pcap (both byte orders, micro- and nanoseconds) here, pcapng in pcapng.ts. A file that ends in the
-// middle of a packet is read up to there, and then that is said (CutShort).
+// Reads capture files: pcap (both byte orders, micro- and nanoseconds) here, pcapng in pcapng.ts. A file that
+// ends in the middle of a packet is read up to there, and then that is said (CutShort).
 import { createReadStream } from 'node:fs';
 import { ByteStream } from './byte-stream.ts';
 import { CaptureError, CutShort, cutAt, damagedAt } from './capture-error.ts';
@@ -18,8 +18,9 @@ const MAGICS = new Map([
 ]);
 
 /**
- * The IP packets of a file, `-` for standard input; `onFrame` is called for each frame, whatever it carries. Ends at `signal`. Throws a
- * CaptureError for what cannot be read, a CutShort at the end of a file whose last packet is not all there.
+ * The IP packets of a file, `-` for standard input; `onFrame` is called for each frame, whatever it carries.
+ * Ends at `signal`. Throws a CaptureError for what cannot be read, a CutShort at the end of a file whose last
+ * packet is not all there.
  */
 export async function* readCapture(
   path: string,

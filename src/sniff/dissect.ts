@@ -1,6 +1,7 @@
-// Takes an IPv4 or IPv6 packet with a UDP datagram apart, with the UOA in every form, for `uoa-proxy sniff`, for the
-// lab's receivers and for what the lab prints. By no code of the proxy's, so that a mistake there shows here. Any bytes
-// will do: what is not there or makes no sense ends up as a fault in words, never as an exception.
+// Takes an IPv4 or IPv6 packet with a UDP datagram apart, with the UOA in every form, for `uoa-proxy sniff`,
+// for the lab's receivers and for what the lab prints. By no code of the proxy's, so that a mistake there
+// shows here. Any bytes will do: what is not there or makes no sense ends up as a fault in words, never as an
+// exception.
 import { addressText, toMapped } from './endpoint.ts';
 import {
   findInDestinationOptions,
@@ -71,8 +72,8 @@ export function dissect(bytes: Uint8Array): Dissected | undefined {
 }
 
 /**
- * A packet from its IP header on, of whose `wireLen` bytes these were captured; undefined for what carries nothing like a
- * UOA, and for fragments but the first.
+ * A packet from its IP header on, of whose `wireLen` bytes these were captured; undefined for what carries
+ * nothing like a UOA, and for fragments but the first.
  */
 export function inspect(bytes: Uint8Array, wireLen = bytes.length): Inspected | undefined {
   const walk = walkPacket(bytes, wireLen);
@@ -219,7 +220,8 @@ const isExtension = (next: number): boolean =>
 
 /** What belongs into the checksum field when that is zero; 0 over a datagram whose checksum is right. */
 export function udpChecksum(src: Uint8Array, dst: Uint8Array, udp: Uint8Array): number {
-  // The 0xffff of the IPv4-mapped form adds nothing in one's complement: one pseudo-header serves both families.
+  // The 0xffff of the IPv4-mapped form adds nothing in one's complement: one pseudo-header serves both
+  // families.
   let sum = sumWords(toMapped(src)) + sumWords(toMapped(dst)) + PROTOCOL_UDP + udp.length + sumWords(udp);
   while (sum > 0xffff) sum = (sum & 0xffff) + Math.floor(sum / 0x10000);
   return ~sum & 0xffff;

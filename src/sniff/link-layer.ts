@@ -1,12 +1,14 @@
-// Where the IP packet begins in a captured frame, by the link type of the capture file (pcap-linktype(7)) and past VLAN
-// tags.
+// Where the IP packet begins in a captured frame, by the link type of the capture file (pcap-linktype(7)) and
+// past VLAN tags.
 import { ETHERTYPE_IPV4, ETHERTYPE_IPV6 } from '../wire/ethernet.ts';
 
 /** 802.1Q, 802.1ad, and what was used before that. */
 const VLAN_TYPES = [0x8100, 0x88a8, 0x9100];
 const VLAN_TAG_LEN = 4;
 
-/** Where the EtherType stands and how long the header is; without EtherType the packet says itself what it is. */
+/**
+ * Where the EtherType stands and how long the header is; without EtherType the packet says itself what it is.
+ */
 const LINK_HEADERS: Readonly<Record<number, { typeOff?: number; len: number }>> = {
   0: { len: 4 }, // BSD loopback: address family in the host's byte order
   1: { typeOff: 12, len: 14 }, // Ethernet
@@ -31,7 +33,10 @@ export function ipOffset(linkType: number, frame: Uint8Array): number {
   return typeOff === undefined ? len : behindTags(frame, readType(frame, typeOff), len);
 }
 
-/** Offset of the IP header in what follows an EtherType at `at`, the link header's end; -1 when it is no IP packet. */
+/**
+ * Offset of the IP header in what follows an EtherType at `at`, the link header's end; -1 when it is no IP
+ * packet.
+ */
 export function behindTags(bytes: Uint8Array, etherType: number, at: number): number {
   let type = etherType;
   let off = at;

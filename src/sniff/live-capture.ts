@@ -1,5 +1,5 @@
-// Packets as they come over interfaces, both ways. The kernel picks those that may carry a UOA, so that watching a busy
-// host costs little; a second socket per interface, which nobody reads, counts the others.
+// Packets as they come over interfaces, both ways. The kernel picks those that may carry a UOA, so that
+// watching a busy host costs little; a second socket per interface, which nobody reads, counts the others.
 import { readFileSync } from 'node:fs';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { watchReadable } from '../sys/epoll.ts';
@@ -164,7 +164,10 @@ function interfaceNames(): string[] {
   return lines.map((line) => line.slice(0, line.indexOf(':')).trim());
 }
 
-/** Codes of linux/bpf_common.h: A = the half word or byte at k; whether A is k, or greater; the end, with k bytes. */
+/**
+ * Codes of linux/bpf_common.h: A = the half word or byte at k; whether A is k, or greater; the end, with k
+ * bytes.
+ */
 const [HALF, BYTE, EQUAL, GREATER, RETURN] = [0x28, 0x30, 0x15, 0x25, 0x06];
 
 /** IPv4 with options or protocol 248; IPv6 with 248 or an extension header; whatever has a VLAN tag. */

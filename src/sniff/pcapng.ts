@@ -1,5 +1,5 @@
-// Reads pcapng files (draft-ietf-opsawg-pcapng): sections of either byte order, interfaces with their link type, name and
-// resolution of time, and the three kinds of packet blocks. Other blocks are skipped.
+// Reads pcapng files (draft-ietf-opsawg-pcapng): sections of either byte order, interfaces with their link
+// type, name and resolution of time, and the three kinds of packet blocks. Other blocks are skipped.
 import type { ByteStream } from './byte-stream.ts';
 import { cutAt, damagedAt } from './capture-error.ts';
 import { type FileRecord, RECORD_MAX, word } from './file-record.ts';

@@ -1,4 +1,5 @@
-// One sighting as a line: for a person, in columns that are as wide as the widest that came so far, or as JSON.
+// One sighting as a line: for a person, in columns that are as wide as the widest that came so far, or as
+// JSON.
 import type { Kind, Sighting } from './sighting.ts';
 import { type Endpoint, endpointName } from './uoa-option.ts';
 
@@ -73,7 +74,10 @@ export class LinePrinter {
   }
 }
 
-/** Names as in the answer of /sessions; `src` and `dst` are the packet's own, and null is what it does not tell. */
+/**
+ * Names as in the answer of /sessions; `src` and `dst` are the packet's own, and null is what it does not
+ * tell.
+ */
 export function jsonLine(sighting: Sighting): string {
   const { device, timeUs, kind, dialect, optionType, client, virtual, src, dst, isFragment, fault } =
     sighting;

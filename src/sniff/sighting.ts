@@ -1,5 +1,5 @@
-// What one packet with a UOA says, and what it is in its session: the UOA inserted into a datagram, a carrier, or the
-// echo ACK to one of them. The last two look alike, so the sides of a session are remembered.
+// What one packet with a UOA says, and what it is in its session: the UOA inserted into a datagram, a
+// carrier, or the echo ACK to one of them. The last two look alike, so the sides of a session are remembered.
 import type { CapturedPacket } from './captured-packet.ts';
 import { inspect } from './dissect.ts';
 import { type Endpoint, endpointName, type SeenDialect } from './uoa-option.ts';

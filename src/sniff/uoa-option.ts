@@ -1,10 +1,13 @@
-// Reads the UOA of every dialect as a receiver does, and by no code of the proxy's, so that a mistake there shows here.
-// What somebody meant to be a UOA and is none gets a reason in words. Layouts: docs/wire-formats.md. Everywhere cport,
-// vport and addresses follow each other without padding.
+// Reads the UOA of every dialect as a receiver does, and by no code of the proxy's, so that a mistake there
+// shows here. What somebody meant to be a UOA and is none gets a reason in words. Layouts:
+// docs/wire-formats.md. Everywhere cport, vport and addresses follow each other without padding.
 import { formatEndpoint } from '../wire/address.ts';
 import { addressText } from './endpoint.ts';
 
-/** `ipo` is what elb is over IPv4, too; `vni` is option type 29 of ByteDance's receiver, which no dialect of ours sends. */
+/**
+ * `ipo` is what elb is over IPv4, too; `vni` is option type 29 of ByteDance's receiver, which no dialect of
+ * ours sends.
+ */
 export const SEEN_DIALECTS = ['ipo', 'opp', 'elb', 'unified', 'vni'] as const;
 export type SeenDialect = (typeof SEEN_DIALECTS)[number];
 
@@ -42,10 +45,16 @@ const PROTOCOL_UDP = 17;
 const DESTINATION_HEAD_LEN = 2;
 const OPP_HEAD_LEN = 4;
 const OPTION_HEAD_LEN = 2;
-/** An IPv4 option that has more than the address begins with the operation (0: IPv4 inside, 1: IPv6) and a zero. */
+/**
+ * An IPv4 option that has more than the address begins with the operation (0: IPv4 inside, 1: IPv6) and a
+ * zero.
+ */
 const OPERATION_LEN = 2;
 
-/** The content of each kind of option behind what stands before it in IPv4, by its length, with the bytes of an address. */
+/**
+ * The content of each kind of option behind what stands before it in IPv4, by its length, with the bytes of
+ * an address.
+ */
 const ADDRESS_LENGTHS: Readonly<Record<number, number>> = { 6: 4, 18: 16 };
 const UNIFIED_LENGTHS: Readonly<Record<number, number>> = { 12: 4, 36: 16 };
 const VNI_LENGTHS: Readonly<Record<number, number>> = { 12: 4, 28: 16 };

@@ -31,7 +31,10 @@ export interface SteeringPlan {
   readonly lips: readonly LipPorts[];
 }
 
-/** STEERING_KEY_WORDS int32. Who does not know it cannot choose addresses and ports that all belong to one worker. */
+/**
+ * STEERING_KEY_WORDS int32. Who does not know it cannot choose addresses and ports that all belong to one
+ * worker.
+ */
 export function randomSteeringKey(): number[] {
   const words = new Int32Array(new Uint8Array(randomBytes(4 * STEERING_KEY_WORDS)).buffer);
   return Array.from(words, (word, index) => (index === 0 ? word : word | 1));

@@ -1,11 +1,13 @@
-// How many processors the cgroups of this process let it use: cpu.max (Documentation/admin-guide/cgroup-v2.rst), or
-// cpu.cfs_quota_us of version 1 (scheduler/sched-bwc.rst). What Node.js 20 tells of processors knows nothing of it.
+// How many processors the cgroups of this process let it use: cpu.max
+// (Documentation/admin-guide/cgroup-v2.rst), or cpu.cfs_quota_us of version 1 (scheduler/sched-bwc.rst). What
+// Node.js 20 tells of processors knows nothing of it.
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 /**
- * The least that its cgroup and those above it allow, 1.5 for one and a half; undefined where none limits it. In a
- * container the path in /proc/self/cgroup may be the host's: then the container's own cgroup is what stands at the mount.
+ * The least that its cgroup and those above it allow, 1.5 for one and a half; undefined where none limits it.
+ * In a container the path in /proc/self/cgroup may be the host's: then the container's own cgroup is what
+ * stands at the mount.
  */
 export function cpuQuota(root = '/'): number | undefined {
   const quotas = (read(join(root, 'proc/self/cgroup')) ?? '')
@@ -16,7 +18,10 @@ export function cpuQuota(root = '/'): number | undefined {
   return quotas.length === 0 ? undefined : Math.min(...quotas);
 }
 
-/** Folders from the mount down to the cgroup that a line of /proc/self/cgroup names, where it is one for processor time. */
+/**
+ * Folders from the mount down to the cgroup that a line of /proc/self/cgroup names, where it is one for
+ * processor time.
+ */
 function cgroupsOf(line: string, mount: string): string[] {
   const [, controllers, path] = /^\d+:([^:]*):\/(.*)$/.exec(line) ?? [];
   if (controllers === undefined || path === undefined) return [];

@@ -1,6 +1,6 @@
-// Keeps Node's debugger shut. SIGUSR1 opens it by default, on a port of the loopback address that asks nobody who he is: every
-// user of the host could then run code with the rights of this process. Loads nothing, because it is to be the first thing
-// that a process does.
+// Keeps Node's debugger shut. SIGUSR1 opens it by default, on a port of the loopback address that asks nobody
+// who he is: every user of the host could then run code with the rights of this process. Loads nothing,
+// because it is to be the first thing that a process does.
 import inspector from 'node:inspector';
 
 const OPENS_DEBUGGER = /^--(inspect|debug)(-|=|$)/;

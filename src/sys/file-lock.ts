@@ -1,5 +1,5 @@
-// A lock that one process at a time has and that goes with it, however it ends (flock(2)), on a file of its own beside what it
-// stands for, because that is replaced when it is written.
+// A lock that one process at a time has and that goes with it, however it ends (flock(2)), on a file of its
+// own beside what it stands for, because that is replaced when it is written.
 import { closeSync, constants, fstatSync, lstatSync, openSync, rmSync } from 'node:fs';
 import { flock, lastErrno, SysError } from './libc.ts';
 
@@ -12,7 +12,10 @@ export interface FileLock {
   release(): void;
 }
 
-/** Undefined when another process has it. Throws what the system says, also where a symbolic link stands there. */
+/**
+ * Undefined when another process has it. Throws what the system says, also where a symbolic link stands
+ * there.
+ */
 export function lockFile(path: string): FileLock | undefined {
   const { O_RDWR, O_CREAT, O_NOFOLLOW } = constants;
   for (;;) {

@@ -1,5 +1,5 @@
-// What went wrong between us and the host, for the operator: the message says what was attempted on what, the hint what
-// to do about it.
+// What went wrong between us and the host, for the operator: the message says what was attempted on what, the
+// hint what to do about it.
 
 export class IoError extends Error {
   override readonly name = 'IoError';

@@ -1,6 +1,6 @@
-// libbpf (libbpf.so.1) through koffi: BPF programs from the objects that src/bpf/build makes, their maps, links and test
-// runs. What is made here belongs to descriptors, and is gone with the last process that holds one, or with the socket
-// or link that it was given to.
+// libbpf (libbpf.so.1) through koffi: BPF programs from the objects that src/bpf/build makes, their maps,
+// links and test runs. What is made here belongs to descriptors, and is gone with the last process that holds
+// one, or with the socket or link that it was given to.
 import { basename } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import koffi from 'koffi';
@@ -54,8 +54,8 @@ export interface BpfObject {
 }
 
 /**
- * Loads the object in `file`: its maps and all of its programs. Throws a BpfError, with the verifier's last words where it
- * refused a program, and an IoError where libbpf is missing.
+ * Loads the object in `file`: its maps and all of its programs. Throws a BpfError, with the verifier's last
+ * words where it refused a program, and an IoError where libbpf is missing.
  */
 export function loadObject(file: URL, options: LoadOptions = {}): BpfObject {
   for (let attempt = 1; ; attempt++) {
@@ -126,7 +126,9 @@ export function createMap(
   return check(fd, `bpf_map_create of ${name}`);
 }
 
-/** The values of an array made with BPF_F_MMAPABLE as memory of this process, for its life. Throws a SysError. */
+/**
+ * The values of an array made with BPF_F_MMAPABLE as memory of this process, for its life. Throws a SysError.
+ */
 export function mapArrayMap(fd: number, byteLength: number): ArrayBuffer {
   return mapSharedMemory(fd, Math.ceil(byteLength / PAGE_LEN) * PAGE_LEN);
 }
@@ -136,7 +138,10 @@ export function updateMap(fd: number, key: Uint8Array, value: Uint8Array): void 
   check(library().bpf_map_update_elem(fd, key, value, BPF_ANY), 'bpf_map_update_elem');
 }
 
-/** The same for `count` keys and values, which follow one another. Throws a BpfError, when some may have been put already. */
+/**
+ * The same for `count` keys and values, which follow one another. Throws a BpfError, when some may have been
+ * put already.
+ */
 export function updateMapBatch(fd: number, keys: Uint8Array, values: Uint8Array, count: number): void {
   if (count === 0) return;
   const counter = memoryOf(4);
@@ -144,7 +149,9 @@ export function updateMapBatch(fd: number, keys: Uint8Array, values: Uint8Array,
   check(library().bpf_map_update_batch(fd, keys, values, counter, null), 'bpf_map_update_batch');
 }
 
-/** Attaches an XDP program to an interface of the current namespace, for as long as the returned link is open. */
+/**
+ * Attaches an XDP program to an interface of the current namespace, for as long as the returned link is open.
+ */
 export function attachXdp(program: number, interfaceIndex: number, flags: number): number {
   // struct bpf_link_create_opts up to flags
   const options = structOf(16);
@@ -168,7 +175,10 @@ export interface TestRun {
   room?: number;
 }
 
-/** Runs a program over a frame. Says what it returned and what it left of the frame. Blocks. Throws a BpfError. */
+/**
+ * Runs a program over a frame. Says what it returned and what it left of the frame. Blocks. Throws a
+ * BpfError.
+ */
 export function testRun(program: number, run: TestRun): { result: number; data: Buffer } {
   const { data, context, repeat = 1, flags = 0, batch = 0, room = 0 } = run;
   const out = memoryOf(room);

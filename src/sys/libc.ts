@@ -1,5 +1,5 @@
-// The C library as far as this program calls it, typed, through koffi. Nothing here decides anything: each binding is
-// the C function of the same name, and `check` turns -1 into a SysError.
+// The C library as far as this program calls it, typed, through koffi. Nothing here decides anything: each
+// binding is the C function of the same name, and `check` turns -1 into a SysError.
 import os from 'node:os';
 import koffi from 'koffi';
 

@@ -1,5 +1,6 @@
-// struct msghdr (recvmsg(2)) for 64-bit Linux with one buffer each for address, data and control messages, all in one
-// block of memory that does not move. One call at a time uses it; results are valid until the next.
+// struct msghdr (recvmsg(2)) for 64-bit Linux with one buffer each for address, data and control messages,
+// all in one block of memory that does not move. One call at a time uses it; results are valid until the
+// next.
 import { SocketAddress } from 'node:net';
 import { addressOf, check, inet_pton, lastErrno, recvmsg, SysError, sendmsg } from './libc.ts';
 
@@ -36,7 +37,10 @@ export class Message {
     this.#bytes.writeBigUInt64LE(base + BigInt(DATA), IOV);
   }
 
-  /** Receives one datagram from a non-blocking socket: its length, or -1 when there is none. Throws a SysError. */
+  /**
+   * Receives one datagram from a non-blocking socket: its length, or -1 when there is none. Throws a
+   * SysError.
+   */
   receive(fd: number): number {
     this.#bytes.writeUInt32LE(NAME_LEN, HEADER + 8);
     this.#bytes.writeBigUInt64LE(BigInt(DATA_LEN), IOV + 8);
@@ -121,7 +125,9 @@ export class Message {
   }
 }
 
-/** Writes a struct sockaddr_in (ip(7)) of 16 bytes, or a sockaddr_in6 (ipv6(7)) of 28, and returns its length. */
+/**
+ * Writes a struct sockaddr_in (ip(7)) of 16 bytes, or a sockaddr_in6 (ipv6(7)) of 28, and returns its length.
+ */
 export function writeSocketAddress(bytes: Buffer, off: number, ip: string, port: number): number {
   const isIpv6 = ip.includes(':');
   const length = isIpv6 ? IPV6_LEN : IPV4_LEN;

@@ -1,5 +1,5 @@
-// A netlink socket to the kernel's routing tables (netlink(7), NETLINK_ROUTE), non-blocking. What the messages mean is
-// not known here; that a datagram came from the kernel, and came whole, is.
+// A netlink socket to the kernel's routing tables (netlink(7), NETLINK_ROUTE), non-blocking. What the
+// messages mean is not known here; that a datagram came from the kernel, and came whole, is.
 import {
   addressOf,
   bindSocket,
@@ -28,7 +28,10 @@ const EINTR = 4;
 const EAGAIN = 11;
 const ENOBUFS = 105;
 
-/** Answers to a dump come in datagrams as large as the reader's buffer, up to 32 KiB; one message may be larger. */
+/**
+ * Answers to a dump come in datagrams as large as the reader's buffer, up to 32 KiB; one message may be
+ * larger.
+ */
 const DATA_LEN = 65_536;
 const SOCKET_ADDRESS_LEN = 12; // struct sockaddr_nl: family (2), padding (2), port id (4), groups (4)
 const HEADER_LEN = 56; // struct msghdr
@@ -50,8 +53,9 @@ export class NetlinkSocket {
   readonly #sendHeader = Buffer.from(new ArrayBuffer(CONTROL_BYTES));
 
   /**
-   * Subscribes to the multicast `groups` (RTNLGRP_ numbers); one that the kernel does not know is left out. The receive
-   * buffer is `bufferBytes` with CAP_NET_ADMIN, else as much of it as net.core.rmem_max allows. Throws a SysError.
+   * Subscribes to the multicast `groups` (RTNLGRP_ numbers); one that the kernel does not know is left out.
+   * The receive buffer is `bufferBytes` with CAP_NET_ADMIN, else as much of it as net.core.rmem_max allows.
+   * Throws a SysError.
    */
   constructor(groups: readonly number[], bufferBytes: number) {
     this.view = new DataView(this.#data.buffer, this.#data.byteOffset, DATA_LEN);

@@ -1,6 +1,7 @@
-// Sockets of a real server that sees what clients' packets carry beside their payload: a UDP socket with the IP options
-// of each datagram (IP_RECVOPTS, ip(7)) or its IPv6 destination options (IPV6_RECVDSTOPTS, RFC 3542), and a raw socket
-// for an IP protocol of its own (raw(7)). Non-blocking; nothing is known here about what the options mean.
+// Sockets of a real server that sees what clients' packets carry beside their payload: a UDP socket with the
+// IP options of each datagram (IP_RECVOPTS, ip(7)) or its IPv6 destination options (IPV6_RECVDSTOPTS, RFC
+// 3542), and a raw socket for an IP protocol of its own (raw(7)). Non-blocking; nothing is known here about
+// what the options mean.
 import { bindSocket, check, close, getsockname, setsockopt, socket } from './libc.ts';
 import { Message, writeSocketAddress } from './message.ts';
 import { type Waitable, waiting } from './waitable.ts';
@@ -30,8 +31,8 @@ export type Family = 4 | 6;
 export interface Datagram {
   payload: Uint8Array;
   /**
-   * IPv4: the IP options as they were in the header, padding included. IPv6: the first destination options header from
-   * its next-header byte on. Empty without any.
+   * IPv4: the IP options as they were in the header, padding included. IPv6: the first destination options
+   * header from its next-header byte on. Empty without any.
    */
   options: Uint8Array;
   srcIp: string;
@@ -44,16 +45,16 @@ export interface OptionSocket extends Waitable {
   /** The next datagram; undefined when there is none. */
   receive(): Datagram | undefined;
   /**
-   * Sends a datagram, which may be empty, with these options in the form of Datagram (the kernel sets the next-header
-   * byte). Needs CAP_NET_RAW over IPv6, and over IPv4 for options unknown to Linux.
+   * Sends a datagram, which may be empty, with these options in the form of Datagram (the kernel sets the
+   * next-header byte). Needs CAP_NET_RAW over IPv6, and over IPv4 for options unknown to Linux.
    */
   send(payload: Uint8Array, ip: string, port: number, options?: Uint8Array): void;
 }
 
 export interface RawReceiver extends Waitable {
   /**
-   * The next packet from its IP header on; undefined when there is none. Over IPv6 the kernel hands over neither header
-   * nor extension headers: a header with the packet's addresses, protocol and length is made.
+   * The next packet from its IP header on; undefined when there is none. Over IPv6 the kernel hands over
+   * neither header nor extension headers: a header with the packet's addresses, protocol and length is made.
    */
   receive(): Uint8Array | undefined;
   /** Sends `bytes` behind an IP header of the kernel's making, from the address bound to. */
@@ -93,7 +94,10 @@ export function openOptionSocket(address: { ip: string; port: number; family?: F
   };
 }
 
-/** Opens a raw socket for one IP protocol; `ip` is the local address, 0.0.0.0 or :: for any. Needs CAP_NET_RAW. */
+/**
+ * Opens a raw socket for one IP protocol; `ip` is the local address, 0.0.0.0 or :: for any. Needs
+ * CAP_NET_RAW.
+ */
 export function openRawReceiver(protocol: number, ip = '0.0.0.0', family = familyOf(ip)): RawReceiver {
   const fd = openBound(SOCK_RAW, protocol, ip, 0, family);
   if (family === 6) turnOn(fd, SOL_IPV6, IPV6_RECVPKTINFO);

@@ -1,5 +1,6 @@
-// An AF_PACKET socket (packet(7)) that only watches: each packet from its network header on, whatever link it came over,
-// with interface and time. SOCK_DGRAM takes the link header off. No policy: which packets is the caller's filter.
+// An AF_PACKET socket (packet(7)) that only watches: each packet from its network header on, whatever link it
+// came over, with interface and time. SOCK_DGRAM takes the link header off. No policy: which packets is the
+// caller's filter.
 import { bindSocket, check, close, setsockopt, socket } from './libc.ts';
 import { Message } from './message.ts';
 import { linkAddress } from './packet-ring.ts';
@@ -28,7 +29,9 @@ export interface HeardPacket {
 
 export interface PacketListener {
   readonly fd: number;
-  /** The next packet; undefined when there is none. Throws a SysError, ENETDOWN when the interface went down. */
+  /**
+   * The next packet; undefined when there is none. Throws a SysError, ENETDOWN when the interface went down.
+   */
   receive(): HeardPacket | undefined;
   /** Packets that passed the filter, and how many of them were lost, both since the last call. */
   counts(): { packets: number; drops: number };
@@ -38,8 +41,8 @@ export interface PacketListener {
 }
 
 /**
- * Listens on an interface with a classic BPF program that sees packets from their network header on. What the host sends
- * over a loopback is seen once, as received. Throws a SysError: EPERM without CAP_NET_RAW.
+ * Listens on an interface with a classic BPF program that sees packets from their network header on. What the
+ * host sends over a loopback is seen once, as received. Throws a SysError: EPERM without CAP_NET_RAW.
  */
 export function listen(interfaceIndex: number, program: Uint8Array, bufferBytes: number): PacketListener {
   const fd = check(socket(AF_PACKET, SOCK_DGRAM_NONBLOCK_CLOEXEC, 0), 'socket'); // protocol 0: nothing before it is bound

@@ -1,5 +1,5 @@
-// What the kernel counts and reports about AF_PACKET sockets (packet(7)), whether libpcap opened them in this process or a file
-// beside this one did; and which descriptors of this process are such sockets.
+// What the kernel counts and reports about AF_PACKET sockets (packet(7)), whether libpcap opened them in this
+// process or a file beside this one did; and which descriptors of this process are such sockets.
 import { readdirSync } from 'node:fs';
 import { check, getsockname, getsockopt, if_nametoindex, setsockopt } from './libc.ts';
 
@@ -25,8 +25,8 @@ function isPacketSocket(fd: number): boolean {
 }
 
 /**
- * Packets that passed the socket's filter and how many of them found the buffer full, both since the last call
- * (PACKET_STATISTICS starts again at zero when it is read). `packets` includes `drops`.
+ * Packets that passed the socket's filter and how many of them found the buffer full, both since the last
+ * call (PACKET_STATISTICS starts again at zero when it is read). `packets` includes `drops`.
  */
 export function packetStatistics(fd: number): { packets: number; drops: number } {
   length[0] = 12;
@@ -40,7 +40,10 @@ export function ignoreOutgoing(fd: number): boolean {
   return setsockopt(fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, value, 4) === 0;
 }
 
-/** The socket's pending error (errno, 0: none), which this call clears. ENETDOWN: its interface went down or away. */
+/**
+ * The socket's pending error (errno, 0: none), which this call clears. ENETDOWN: its interface went down or
+ * away.
+ */
 export function pendingError(fd: number): number {
   length[0] = 4;
   check(getsockopt(fd, SOL_SOCKET, SO_ERROR, value, length), 'getsockopt SO_ERROR');

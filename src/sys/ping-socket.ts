@@ -1,5 +1,6 @@
-// ICMP echo (RFC 792, RFC 4443 4.1) over a raw socket (raw(7), icmp(7)), which needs CAP_NET_RAW; the kernel's ping
-// sockets would need a sysctl instead. Of all ICMP that comes to this host the kernel hands over echo replies only.
+// ICMP echo (RFC 792, RFC 4443 4.1) over a raw socket (raw(7), icmp(7)), which needs CAP_NET_RAW; the
+// kernel's ping sockets would need a sysctl instead. Of all ICMP that comes to this host the kernel hands
+// over echo replies only.
 import koffi from 'koffi';
 import { check, close, setsockopt, socket } from './libc.ts';
 import { Message } from './message.ts';

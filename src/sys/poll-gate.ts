@@ -1,5 +1,5 @@
-// Puts an epoll instance (epoll(7)) in the place of a socket's descriptor, so that somebody else's event loop, which
-// polls that number, can be held off and never meets an error condition.
+// Puts an epoll instance (epoll(7)) in the place of a socket's descriptor, so that somebody else's event
+// loop, which polls that number, can be held off and never meets an error condition.
 import { check, close, dup, dup3, epoll_create1, epoll_ctl } from './libc.ts';
 
 const O_CLOEXEC = 0x80000;
@@ -17,9 +17,10 @@ export interface PollGate {
 }
 
 /**
- * Puts an epoll instance in the place of descriptor `fd`. Whoever polls `fd` sees it readable when the socket has
- * packets or an error, and never sees an error condition (an epoll descriptor has none), and it can be told not to be
- * readable. Reading through a memory-mapped ring is not affected. The caller still owns `fd` and closes it.
+ * Puts an epoll instance in the place of descriptor `fd`. Whoever polls `fd` sees it readable when the socket
+ * has packets or an error, and never sees an error condition (an epoll descriptor has none), and it can be
+ * told not to be readable. Reading through a memory-mapped ring is not affected. The caller still owns `fd`
+ * and closes it.
  */
 export function gatePolling(fd: number): PollGate {
   const real = check(dup(fd), 'dup');

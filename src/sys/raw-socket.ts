@@ -1,5 +1,5 @@
-// A raw socket (raw(7)) that sends whole IP packets as they are given: the kernel routes each by its source and the address
-// that it is sent to, finds the neighbor and writes the link header.
+// A raw socket (raw(7)) that sends whole IP packets as they are given: the kernel routes each by its source
+// and the address that it is sent to, finds the neighbor and writes the link header.
 import { addressOf, check, close, lastErrno, SysError, sendmsg, setsockopt, socket } from './libc.ts';
 import { type MemoryStart, memoryStart, writePointer } from './send-batch.ts';
 import { setSendBuffer } from './socket-buffer.ts';
@@ -22,8 +22,9 @@ const IPV6_PKTINFO = 50;
 const IPV6_FREEBIND = 78;
 const PMTUDISC_PROBE = 3;
 
-// struct msghdr, its one struct iovec, a struct sockaddr_in6, and a struct cmsghdr with what says the source (struct
-// in_pktinfo: interface (4), source (4), unused (4); struct in6_pktinfo: source (16), interface (4)), in one block of memory.
+// struct msghdr, its one struct iovec, a struct sockaddr_in6, and a struct cmsghdr with what says the source
+// (struct in_pktinfo: interface (4), source (4), unused (4); struct in6_pktinfo: source (16), interface (4)),
+// in one block of memory.
 const IOV = 56;
 const NAME = IOV + 16;
 const NAME_LEN = { 4: 16, 6: 28 } as const;
@@ -41,14 +42,15 @@ export const RAW_SOCKET_OPTIONS: Record<4 | 6, readonly (readonly [number, numbe
     [SOL_IP, IP_HDRINCL, 1],
     // Connection tracking would hold our fragments until the last one is there, and send them cut anew.
     [SOL_IP, IP_NODEFRAG, 1],
-    // Only the device bounds what is sent: the kernel learns path MTUs from ICMP that anybody can forge, and what we send
-    // has DF set where its sender, whom the way's ICMP reaches through us, does path MTU discovery.
+    // Only the device bounds what is sent: the kernel learns path MTUs from ICMP that anybody can forge, and
+    // what we send has DF set where its sender, whom the way's ICMP reaches through us, does path MTU
+    // discovery.
     [SOL_IP, IP_MTU_DISCOVER, PMTUDISC_PROBE],
     // Without it the kernel keeps to itself that the device's queue was full (raw_send_hdrinc, ENOBUFS).
     [SOL_IP, IP_RECVERR, 1],
   ],
-  // Nothing here spares fragments the connection tracking of the kernel (nf_defrag_ipv6_hooks.c) but that they are marked
-  // untracked before it, as the guard does.
+  // Nothing here spares fragments the connection tracking of the kernel (nf_defrag_ipv6_hooks.c) but that
+  // they are marked untracked before it, as the guard does.
   6: [
     [SOL_IPV6, IPV6_HDRINCL, 1],
     [SOL_IPV6, IPV6_MTU_DISCOVER, PMTUDISC_PROBE],
@@ -60,8 +62,9 @@ export const RAW_SOCKET_OPTIONS: Record<4 | 6, readonly (readonly [number, numbe
 
 export interface RawSocket {
   /**
-   * Sends the IP packet at bytes[off, off + len) from pair[0..3] to pair[4..7], IPv4 in its v4-mapped form. Returns 0, or the
-   * errno of what the kernel says. The memory of `bytes` must be its own: a small typed array that V8 may move is none.
+   * Sends the IP packet at bytes[off, off + len) from pair[0..3] to pair[4..7], IPv4 in its v4-mapped form.
+   * Returns 0, or the errno of what the kernel says. The memory of `bytes` must be its own: a small typed
+   * array that V8 may move is none.
    */
   send(bytes: Uint8Array, off: number, len: number, pair: Int32Array): number;
   close(): void;

@@ -20,11 +20,12 @@ const CALLS: Record<string, { set: number; get: number }> = {
 };
 
 /**
- * The main thread runs as soon as it has something to do, though a helper thread of V8 (compiling, collecting garbage) has
- * the processor: otherwise it waits for the end of the helper's slice, some milliseconds. It takes both, measured: a lower
- * priority for the helpers, and short slices for the main thread (from Linux 6.12 on; ignored before). Helpers still get a
- * tenth of a processor that the main thread would like for itself alone. Needs no privilege; where the kernel refuses
- * nevertheless, or an operator chose another policy, all stays as it is.
+ * The main thread runs as soon as it has something to do, though a helper thread of V8 (compiling, collecting
+ * garbage) has the processor: otherwise it waits for the end of the helper's slice, some milliseconds. It
+ * takes both, measured: a lower priority for the helpers, and short slices for the main thread (from Linux
+ * 6.12 on; ignored before). Helpers still get a tenth of a processor that the main thread would like for
+ * itself alone. Needs no privilege; where the kernel refuses nevertheless, or an operator chose another
+ * policy, all stays as it is.
  */
 export function preferMainThread(): void {
   const nice = Math.min(os.getPriority() + HELPERS_NICER, NICE_MAX);

@@ -1,6 +1,6 @@
-// Packets for one interface, gathered and sent with one sendmmsg(2) call on an AF_PACKET socket that is bound to it: to
-// name the interface with each packet would cost the kernel time for each. Their bytes are read when the call is made,
-// from wherever they are: only addresses are kept.
+// Packets for one interface, gathered and sent with one sendmmsg(2) call on an AF_PACKET socket that is bound
+// to it: to name the interface with each packet would cost the kernel time for each. Their bytes are read
+// when the call is made, from wherever they are: only addresses are kept.
 import {
   addressOf,
   bindSocket,
@@ -65,7 +65,10 @@ export class SendBatch {
     }
   }
 
-  /** The interface of the packets that are added from now on, with none gathered. False: no socket can be bound to it. */
+  /**
+   * The interface of the packets that are added from now on, with none gathered. False: no socket can be
+   * bound to it.
+   */
   select(interfaceIndex: number): boolean {
     if (interfaceIndex === this.interfaceIndex) return true;
     const fd = this.#fds.get(interfaceIndex) ?? this.#open(interfaceIndex);
@@ -85,7 +88,10 @@ export class SendBatch {
     this.#iovWords[iov + 2] = byteLength;
   }
 
-  /** Sends what was gathered from index `from` on; returns how many went. When that is not all, `errno` says why. */
+  /**
+   * Sends what was gathered from index `from` on; returns how many went. When that is not all, `errno` says
+   * why.
+   */
   send(from: number): number {
     const messages = from === 0 ? this.#messages : this.#messages.subarray(from * MMSGHDR_LEN);
     const sent = sendmmsg(this.#fd, messages, this.count - from, MSG_DONTWAIT);

@@ -1,5 +1,6 @@
-// Which signals this process ignores (signal(7)); for each process and signal docs/operations.md says what it does. Ignored
-// by the kernel, not by a handler: so none interrupts a system call, and none stands in a queue.
+// Which signals this process ignores (signal(7)); for each process and signal docs/operations.md says what it
+// does. Ignored by the kernel, not by a handler: so none interrupts a system call, and none stands in a
+// queue.
 import os from 'node:os';
 import { ignoreSignal } from './libc.ts';
 
@@ -16,7 +17,10 @@ const STRAY = [
   'SIGXCPU',
 ] as const;
 
-/** Those that a terminal, a service manager or an operator sends to a proxy, and maybe to all of its processes at once. */
+/**
+ * Those that a terminal, a service manager or an operator sends to a proxy, and maybe to all of its processes
+ * at once.
+ */
 const OF_OPERATORS = ['SIGHUP', 'SIGINT', 'SIGQUIT', 'SIGTERM', 'SIGTSTP', 'SIGTTIN', 'SIGTTOU'] as const;
 
 /** The C library keeps the two before for itself. */

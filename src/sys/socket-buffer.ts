@@ -1,5 +1,5 @@
-// How much may wait in a socket (SO_RCVBUF, SO_SNDBUF, socket(7)). With CAP_NET_ADMIN net.core.rmem_max and wmem_max do not
-// bound it; without, it is as much of it as they allow.
+// How much may wait in a socket (SO_RCVBUF, SO_SNDBUF, socket(7)). With CAP_NET_ADMIN net.core.rmem_max and
+// wmem_max do not bound it; without, it is as much of it as they allow.
 import { check, setsockopt } from './libc.ts';
 
 export const SOL_SOCKET = 1;

@@ -1,5 +1,5 @@
-// The classic BPF program that the kernel runs on a socket's packets (socket(7), SO_ATTACH_FILTER), as bytes: 8 per
-// instruction (struct sock_filter).
+// The classic BPF program that the kernel runs on a socket's packets (socket(7), SO_ATTACH_FILTER), as bytes:
+// 8 per instruction (struct sock_filter).
 import { addressOf, check, close, getsockopt, SysError, setsockopt, socket } from './libc.ts';
 
 const AF_UNIX = 1;
@@ -11,8 +11,8 @@ const SO_GET_FILTER = 26;
 const INSTRUCTION_LEN = 8;
 
 /**
- * Operation, operand, and for a condition how many instructions to skip when it holds and when not (struct sock_filter;
- * Linux Documentation/networking/filter.rst).
+ * Operation, operand, and for a condition how many instructions to skip when it holds and when not (struct
+ * sock_filter; Linux Documentation/networking/filter.rst).
  */
 export type Instruction = readonly [code: number, k: number, yes?: number, no?: number];
 
@@ -77,8 +77,9 @@ export function detachFilter(fd: number): void {
 }
 
 /**
- * Whether the kernel has room for `second` on a socket that runs `first` (net.core.optmem_max, of this network namespace):
- * it needs room for both until the one has taken the other's place. Tried on a socket of its own. Throws a SysError.
+ * Whether the kernel has room for `second` on a socket that runs `first` (net.core.optmem_max, of this
+ * network namespace): it needs room for both until the one has taken the other's place. Tried on a socket of
+ * its own. Throws a SysError.
  */
 export function canAttachBeside(first: Uint8Array, second: Uint8Array): boolean {
   const fd = check(socket(AF_UNIX, SOCK_DGRAM_CLOEXEC, 0), 'socket');

@@ -1,4 +1,5 @@
-// A pair of connected datagram sockets (socketpair(2)): what is sent on one comes out of the other, in whole messages.
+// A pair of connected datagram sockets (socketpair(2)): what is sent on one comes out of the other, in whole
+// messages.
 import { check, close, socketpair } from './libc.ts';
 import { setSendBuffer } from './socket-buffer.ts';
 

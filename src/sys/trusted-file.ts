@@ -1,5 +1,5 @@
-// A file that nobody but root and the user of this process can have written. Judged is what was opened, not what the path
-// leads to at another moment.
+// A file that nobody but root and the user of this process can have written. Judged is what was opened, not
+// what the path leads to at another moment.
 import { closeSync, constants, fstatSync, lstatSync, openSync, readSync, type Stats } from 'node:fs';
 
 const WRITABLE_BY_OTHERS = 0o022;
@@ -13,7 +13,10 @@ export interface Trust {
   maxBytes: number;
 }
 
-/** Undefined when there is none. Throws an Error that says what is wrong with the file, or what the system says. */
+/**
+ * Undefined when there is none. Throws an Error that says what is wrong with the file, or what the system
+ * says.
+ */
 export function readTrusted(path: string, trust: Trust): Uint8Array | undefined {
   const fd = openFile(path, trust);
   if (fd === undefined) return undefined;

@@ -1,5 +1,6 @@
-// An AF_PACKET socket (packet(7)) whose packets come with a struct virtio_net_hdr in front, which says what was merged into one
-// of several (PACKET_VNET_HDR); read one by one, in Node's event loop, through koffi's binding of libuv's poll.
+// An AF_PACKET socket (packet(7)) whose packets come with a struct virtio_net_hdr in front, which says what
+// was merged into one of several (PACKET_VNET_HDR); read one by one, in Node's event loop, through koffi's
+// binding of libuv's poll.
 import koffi from 'koffi';
 import { watchReadable } from './epoll.ts';
 import { bindSocket, check, close, lastErrno, recv, SysError, setsockopt, socket } from './libc.ts';
@@ -18,14 +19,17 @@ const EAGAIN = 11;
 
 export interface VnetSocket {
   readonly fd: number;
-  /** The next packet: its length with the virtio header in front, also when that is more than fits; -1: there is none. */
+  /**
+   * The next packet: its length with the virtio header in front, also when that is more than fits; -1: there
+   * is none.
+   */
   receive(buffer: Uint8Array): number;
   close(): void;
 }
 
 /**
- * Lets nothing in until attachFilter says what. `onReadable` is called again as long as there is something to receive. Throws
- * a SysError.
+ * Lets nothing in until attachFilter says what. `onReadable` is called again as long as there is something to
+ * receive. Throws a SysError.
  */
 export function openVnetSocket(
   interfaceIndex: number,
@@ -40,7 +44,8 @@ export function openVnetSocket(
     attachFilter(fd, DROP_ALL);
     const address = linkAddress(interfaceIndex, ETH_P_ALL);
     check(bindSocket(fd, address, address.length), 'bind');
-    // libuv gives up a descriptor with an error, which a packet socket has when its interface goes down; an epoll has none.
+    // libuv gives up a descriptor with an error, which a packet socket has when its interface goes down; an
+    // epoll has none.
     const epoll = watchReadable([fd]);
     const poll = koffi.node.poll(epoll, { readable: true }, onReadable);
     return {

@@ -4,7 +4,9 @@ import { close } from './libc.ts';
 
 export interface Waitable {
   readonly fd: number;
-  /** Resolves true as soon as there is something to receive, false after `timeoutMs`. One waiter at a time. */
+  /**
+   * Resolves true as soon as there is something to receive, false after `timeoutMs`. One waiter at a time.
+   */
   wait(timeoutMs: number): Promise<boolean>;
   /** Closes the socket; a waiter gets false. */
   close(): void;

@@ -1,5 +1,6 @@
-// A file that is read and written as a whole. Who reads it sees what was there before or all of what was written, also when
-// the machine stops meanwhile: it is written beside itself, put on the disk, and then takes its name.
+// A file that is read and written as a whole. Who reads it sees what was there before or all of what was
+// written, also when the machine stops meanwhile: it is written beside itself, put on the disk, and then
+// takes its name.
 import { closeSync, constants, fsyncSync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { readTrusted } from './trusted-file.ts';
@@ -15,8 +16,9 @@ export class WholeFile {
   }
 
   /**
-   * Undefined when there is no file. Throws when it is no plain file, longer than `maxBytes`, or may be somebody else's work:
-   * its owner is neither root nor this user, others can write to it, or a symbolic link leads to it.
+   * Undefined when there is no file. Throws when it is no plain file, longer than `maxBytes`, or may be
+   * somebody else's work: its owner is neither root nor this user, others can write to it, or a symbolic link
+   * leads to it.
    */
   read(maxBytes: number): Uint8Array | undefined {
     return readTrusted(this.path, { mayBeLink: false, isSecret: false, maxBytes });

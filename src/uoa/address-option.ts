@@ -1,5 +1,6 @@
-// The option that ipo, elb and opp share: | 0x1f | length | cport, 2 bytes | CIP, 4 or 16 bytes |, big endian. Its length
-// field counts all of it (IPv4 option, opp) or what follows the field (IPv6 destination option).
+// The option that ipo, elb and opp share: | 0x1f | length | cport, 2 bytes | CIP, 4 or 16 bytes |, big
+// endian. Its length field counts all of it (IPv4 option, opp) or what follows the field (IPv6 destination
+// option).
 import type { Family } from '../wire/address.ts';
 import type { WriteOption } from './form.ts';
 import { writeAddress } from './origin.ts';

@@ -1,5 +1,5 @@
-// The carrier ("standalone UOA"): an empty-payload UDP packet that goes ahead of a packet with no room for the UOA, on
-// the same LIP:lport -> RIP:rport, so that receivers keep the mapping from it.
+// The carrier ("standalone UOA"): an empty-payload UDP packet that goes ahead of a packet with no room for
+// the UOA, on the same LIP:lport -> RIP:rport, so that receivers keep the mapping from it.
 import type { Frame } from '../wire/frame.ts';
 import * as ipv4 from '../wire/ipv4.ts';
 import * as ipv6 from '../wire/ipv6.ts';
@@ -13,9 +13,10 @@ const plainLen = (packet: Packet): number =>
   (packet.family === 4 ? ipv4.IPV4_HEADER_LEN : ipv6.IPV6_HEADER_LEN) + udp.UDP_HEADER_LEN;
 
 /**
- * Builds a carrier in `out`, its plain packet at `outOff` (which needs form.size bytes before it), for `packet`, whose
- * header in `frame` is rewritten already: `addresses` are its source and destination there. TOS, TTL and DF are copied
- * from it. All checksums are right. Returns the offset of the carrier, which is carrierLen bytes long.
+ * Builds a carrier in `out`, its plain packet at `outOff` (which needs form.size bytes before it), for
+ * `packet`, whose header in `frame` is rewritten already: `addresses` are its source and destination there.
+ * TOS, TTL and DF are copied from it. All checksums are right. Returns the offset of the carrier, which is
+ * carrierLen bytes long.
  */
 export function buildCarrier(
   out: Frame,

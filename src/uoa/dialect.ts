@@ -1,5 +1,6 @@
-// The table of dialects: all that is known of one besides its bytes, which are in a file of its own. Config, docs, admin, lab
-// and datapath read it; so a new dialect is a file here and a row. Layouts: docs/wire-formats.md.
+// The table of dialects: all that is known of one besides its bytes, which are in a file of its own. Config,
+// docs, admin, lab and datapath read it; so a new dialect is a file here and a row. Layouts:
+// docs/wire-formats.md.
 import type { Family } from '../wire/address.ts';
 import { elbOverIpv6 } from './elb.ts';
 import type { UoaForms } from './form.ts';
@@ -13,8 +14,8 @@ interface Dialect {
   /** What to check of a real server that says it cannot read it. */
   readonly check: string;
   /**
-   * What the option inside means; undefined: its real servers know it by something else. Two dialects whose options have
-   * one type and different meanings must not go to one host.
+   * What the option inside means; undefined: its real servers know it by something else. Two dialects whose
+   * options have one type and different meanings must not go to one host.
    */
   readonly option: 'address' | 'endpoints' | undefined;
   /** The option's type is uoa.unifiedType; without it OPTION_TYPE. */

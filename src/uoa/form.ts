@@ -1,6 +1,7 @@
-// A form: how one dialect writes one client family's UOA into a packet of one family towards the real server. There are
-// three places for it: an IPv4 option, a protocol-248 header before UDP, an IPv6 destination options header before UDP.
-// A form knows bytes: not which service or real server it serves, nor how often it is sent (handshake.ts).
+// A form: how one dialect writes one client family's UOA into a packet of one family towards the real server.
+// There are three places for it: an IPv4 option, a protocol-248 header before UDP, an IPv6 destination
+// options header before UDP. A form knows bytes: not which service or real server it serves, nor how often it
+// is sent (handshake.ts).
 import type { Frame } from '../wire/frame.ts';
 import * as ipv4 from '../wire/ipv4.ts';
 import * as ipv6 from '../wire/ipv6.ts';
@@ -65,7 +66,10 @@ export function oppHeader(
 
 const OPTION_PADN = 1;
 
-/** The option directly behind the two bytes of the header, then PadN, zero-filled as Linux demands, up to 8 bytes. */
+/**
+ * The option directly behind the two bytes of the header, then PadN, zero-filled as Linux demands, up to 8
+ * bytes.
+ */
 export function destinationOptions(optionLen: number, write: WriteOption): UoaForm {
   const size = (2 + optionLen + 7) & ~7;
   const padding = size - 2 - optionLen;
@@ -100,9 +104,9 @@ export function hasRoom(form: UoaForm, packet: Packet, mtu: number): boolean {
 }
 
 /**
- * Inserts the UOA into the UDP packet at `off` of `headerLen` bytes of IP header, growing it towards lower addresses by
- * form.size. Lengths and protocol are set, checksums are not. Returns the packet's new offset. An IPv4 option becomes
- * the first, because receivers see nothing behind an End-of-Options.
+ * Inserts the UOA into the UDP packet at `off` of `headerLen` bytes of IP header, growing it towards lower
+ * addresses by form.size. Lengths and protocol are set, checksums are not. Returns the packet's new offset.
+ * An IPv4 option becomes the first, because receivers see nothing behind an End-of-Options.
  */
 export function insertUoa(
   form: UoaForm,
@@ -119,7 +123,9 @@ export function insertUoa(
   return newOff;
 }
 
-/** Undoes insertUoa: takes what it returned and the same header length, returns the offset that it was given. */
+/**
+ * Undoes insertUoa: takes what it returned and the same header length, returns the offset that it was given.
+ */
 export function removeUoa(form: UoaForm, frame: Frame, off: number, headerLen: number): number {
   const oldOff = off + form.size;
   const before = bytesBefore(form, headerLen);

@@ -1,6 +1,6 @@
-// Progress of one session's UOA: trials are sent until an echo ACK arrives or maxTrials is reached ("a round"), and
-// rounds start again after `refresh` or an idle gap. State is HANDSHAKE_WORDS int32 words inside the session record;
-// times are int32 milliseconds, compared with wrap-around.
+// Progress of one session's UOA: trials are sent until an echo ACK arrives or maxTrials is reached ("a
+// round"), and rounds start again after `refresh` or an idle gap. State is HANDSHAKE_WORDS int32 words inside
+// the session record; times are int32 milliseconds, compared with wrap-around.
 
 import { age } from '../wire/age.ts';
 
@@ -50,8 +50,8 @@ export function restartHandshake(words: Int32Array, at: number): void {
 }
 
 /**
- * Called once for each inbound packet that will be forwarded while some UOA is sent: whether it should bring one. `choice`
- * (0 or 1) is what the real server is told in; another than before begins a new round.
+ * Called once for each inbound packet that will be forwarded while some UOA is sent: whether it should bring
+ * one. `choice` (0 or 1) is what the real server is told in; another than before begins a new round.
  */
 export function onInbound(
   words: Int32Array,
@@ -102,8 +102,8 @@ export function onCarrierSent(words: Int32Array, at: number, nowMs: number): voi
 }
 
 /**
- * A trial of `sentAtMs` was not sent after all. Without effect when the words begin another round since then. A carrier that
- * nobody got has no reply.
+ * A trial of `sentAtMs` was not sent after all. Without effect when the words begin another round since then.
+ * A carrier that nobody got has no reply.
  */
 export function onUoaRefused(words: Int32Array, at: number, sentAtMs: number, isCarrier: boolean): void {
   if (words[at + UOA_SENT_AT] === sentAtMs && (words[at + PROGRESS] & SENT_MASK) > 0) words[at + PROGRESS]--;
@@ -115,7 +115,10 @@ export function onUoaRefused(words: Int32Array, at: number, sentAtMs: number, is
   }
 }
 
-/** Whether an empty reply answers a carrier of the last second: then it is not the client's. Each carrier takes one. */
+/**
+ * Whether an empty reply answers a carrier of the last second: then it is not the client's. Each carrier
+ * takes one.
+ */
 export function takesEmptyReply(words: Int32Array, at: number, nowMs: number): boolean {
   let taker = -1;
   for (let slot = at + CARRIERS; slot < at + CARRIERS + CARRIER_SLOTS; slot++) {
@@ -136,8 +139,8 @@ export function onEchoAck(words: Int32Array, at: number): boolean {
 }
 
 /**
- * Goes on with an exhausted round that has trials left after all: another plan allows more, or one was refused later. True
- * when there is one.
+ * Goes on with an exhausted round that has trials left after all: another plan allows more, or one was
+ * refused later. True when there is one.
  */
 export function resumeHandshake(words: Int32Array, at: number, { maxTrials }: UoaPolicy): boolean {
   const progress = words[at + PROGRESS];

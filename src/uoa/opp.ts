@@ -1,5 +1,6 @@
-// Dialect opp: protocol 248 between the IP header with its options and UDP, with the client's address in ipo's layout.
-// Over IPv6 only as a carrier: with a large payload behind it, receivers bring down their kernel.
+// Dialect opp: protocol 248 between the IP header with its options and UDP, with the client's address in
+// ipo's layout. Over IPv6 only as a carrier: with a large payload behind it, receivers bring down their
+// kernel.
 import type { Family } from '../wire/address.ts';
 import { OPP_VERSION_4, OPP_VERSION_6 } from '../wire/opp.ts';
 import { addressOption, addressOptionLen } from './address-option.ts';

@@ -10,7 +10,9 @@ export class Origin {
   vport = 0;
 }
 
-/** Writes the `family`'s bytes of the address at words[at..at+3] to `off` and returns the offset behind them. */
+/**
+ * Writes the `family`'s bytes of the address at words[at..at+3] to `off` and returns the offset behind them.
+ */
 export function writeAddress(
   view: DataView,
   off: number,

@@ -1,6 +1,6 @@
-// What one real server of a service is told its clients' addresses in: the configured dialect; after it said that it
-// cannot read that (an ICMP error about a packet with UOA), for a while the fallback or nothing. Then what it refused is
-// tried again, at first only with carriers, so that no client's datagram is lost with it.
+// What one real server of a service is told its clients' addresses in: the configured dialect; after it said
+// that it cannot read that (an ICMP error about a packet with UOA), for a while the fallback or nothing. Then
+// what it refused is tried again, at first only with carriers, so that no client's datagram is lost with it.
 import type { Frame } from '../wire/frame.ts';
 import type { Packet } from '../wire/packet.ts';
 import { matchesUoa, type UoaForms } from './form.ts';

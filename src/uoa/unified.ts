@@ -1,5 +1,5 @@
-// Dialect unified: client and virtual address, as an IPv4 option that must be the only one, or an IPv6 destination option.
-// The option type is 31, or 30, which receivers of other dialects leave alone.
+// Dialect unified: client and virtual address, as an IPv4 option that must be the only one, or an IPv6
+// destination option. The option type is 31, or 30, which receivers of other dialects leave alone.
 import type { Family } from '../wire/address.ts';
 import { destinationOptions, ipv4Option, type UoaForms } from './form.ts';
 import { type Origin, writeAddress } from './origin.ts';

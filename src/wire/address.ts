@@ -1,5 +1,5 @@
-// Addresses as the datapath keeps them: four big-endian 32-bit words as int32, IPv4 in its v4-mapped IPv6 form
-// (RFC 4291, 2.5.5.2), so that one walk serves both families.
+// Addresses as the datapath keeps them: four big-endian 32-bit words as int32, IPv4 in its v4-mapped IPv6
+// form (RFC 4291, 2.5.5.2), so that one walk serves both families.
 
 export type Family = 4 | 6;
 
@@ -29,7 +29,10 @@ export function formatIpv4(value: number): string {
 /** The family that a textual address is written in; what it says is not checked. */
 export const familyOf = (text: string): Family => (text.includes(':') ? 6 : 4);
 
-/** Writes the four words of a textual address (RFC 4291, 2.2) to words[at..at+3]. Throws RangeError on anything else. */
+/**
+ * Writes the four words of a textual address (RFC 4291, 2.2) to words[at..at+3]. Throws RangeError on
+ * anything else.
+ */
 export function parseAddressInto(words: Int32Array, at: number, text: string): void {
   if (familyOf(text) === 4) {
     words[at] = 0;
@@ -49,7 +52,10 @@ export function addressWords(text: string): Int32Array {
   return words;
 }
 
-/** The one way to write an address, of the several that RFC 4291, 2.2 allows. Throws RangeError when it is none. */
+/**
+ * The one way to write an address, of the several that RFC 4291, 2.2 allows. Throws RangeError when it is
+ * none.
+ */
 export const canonicalAddress = (text: string): string => formatAddress(addressWords(text), 0);
 
 /** RFC 5952 text of an IPv6 address, dotted decimal of an IPv4 one. */
@@ -80,9 +86,9 @@ export function isSameAddress(a: Int32Array, aAt: number, b: Int32Array, bAt: nu
 }
 
 /**
- * A source that no datagram can come from: 0.0.0.0/8, multicast 224/4 and reserved 240/4 (RFC 6890); ::, multicast
- * ff00::/8; and 169.254/16 and fe80::/10, which mean nothing without their link. Loopback is not judged here: it is right
- * on a loopback interface only.
+ * A source that no datagram can come from: 0.0.0.0/8, multicast 224/4 and reserved 240/4 (RFC 6890); ::,
+ * multicast ff00::/8; and 169.254/16 and fe80::/10, which mean nothing without their link. Loopback is not
+ * judged here: it is right on a loopback interface only.
  */
 export function isImpossibleSource(words: Int32Array, at: number): boolean {
   if (isV4(words, at)) {

@@ -1,5 +1,6 @@
-// A number for each of many endpoints, or addresses whatever the port: one hash look-up however many there are, without
-// allocation. Open addressing, at most half full. Who asks may choose what is asked, not what is in it, so no key is needed.
+// A number for each of many endpoints, or addresses whatever the port: one hash look-up however many there
+// are, without allocation. Open addressing, at most half full. Who asks may choose what is asked, not what is
+// in it, so no key is needed.
 import { ADDRESS_WORDS, isSameAddress } from './address.ts';
 
 /** The port of an address of which the port does not matter. */

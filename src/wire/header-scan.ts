@@ -1,9 +1,9 @@
-// What a walk over IPv4 options or IPv6 extension headers found, as plain numbers in one record, and which of it some
-// receiver takes for a UOA.
+// What a walk over IPv4 options or IPv6 extension headers found, as plain numbers in one record, and which of
+// it some receiver takes for a UOA.
 
 /**
- * The option types that some receiver takes for a UOA: 31 (all), 30 and 29 (ByteDance's module), as an IPv4 option and
- * as an IPv6 destination option alike. 0x9f, the same with IPv4's copied bit, is read by nobody.
+ * The option types that some receiver takes for a UOA: 31 (all), 30 and 29 (ByteDance's module), as an IPv4
+ * option and as an IPv6 destination option alike. 0x9f, the same with IPv4's copied bit, is read by nobody.
  */
 export const isUoaOption = (type: number): boolean => type >= 29 && type <= 31;
 

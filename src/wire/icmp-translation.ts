@@ -1,5 +1,5 @@
-// ICMP errors from one family to the other: types, codes, next-hop MTU and pointers as RFC 7915 says (4.2 from IPv4 to
-// IPv6, 5.2 back).
+// ICMP errors from one family to the other: types, codes, next-hop MTU and pointers as RFC 7915 says (4.2
+// from IPv4 to IPv6, 5.2 back).
 import type { Family } from './address.ts';
 import { ICMP, ICMP_UNREACHABLE, ICMPV6, ICMPV6_PARAMETER } from './icmp-writer.ts';
 import { IPV6_MTU_MIN } from './ipv6.ts';
@@ -51,7 +51,10 @@ const POINTER_TO_6: Record<number, number> = {
 };
 const NEXT_HEADER_POINTER = 6;
 
-/** Turns an error about a packet of family `from` into one of the other family, in place. False: it has no equivalent. */
+/**
+ * Turns an error about a packet of family `from` into one of the other family, in place. False: it has no
+ * equivalent.
+ */
 export function translateIcmp(message: IcmpMessage, from: Family): boolean {
   return from === 4 ? toIpv6(message) : toIpv4(message);
 }

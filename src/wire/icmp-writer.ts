@@ -1,5 +1,6 @@
-// ICMP (RFC 792, RFC 1191 for the next-hop MTU) and ICMPv6 (RFC 4443) error messages: how one is built, and how one is
-// read. Both have type, code, checksum and a second word (next-hop MTU, pointer, or unused) before the embedded packet.
+// ICMP (RFC 792, RFC 1191 for the next-hop MTU) and ICMPv6 (RFC 4443) error messages: how one is built, and
+// how one is read. Both have type, code, checksum and a second word (next-hop MTU, pointer, or unused) before
+// the embedded packet.
 import type { Family } from './address.ts';
 import { fold, pseudoSum, sumBytes } from './checksum.ts';
 import type { Frame } from './frame.ts';
@@ -12,7 +13,10 @@ import { type Packet, setIpv4Addresses, setIpv6Addresses } from './packet.ts';
 import * as udp from './udp.ts';
 
 export const ICMP_HEADER_LEN = 8;
-/** RFC 1812, 4.3.2.3: as much of the packet as fits without the error exceeding 576 bytes; RFC 4443, 2.4: 1,280. */
+/**
+ * RFC 1812, 4.3.2.3: as much of the packet as fits without the error exceeding 576 bytes; RFC 4443, 2.4:
+ * 1,280.
+ */
 const MAX_EMBEDDED_4 = 576 - ipv4.IPV4_HEADER_LEN - ICMP_HEADER_LEN;
 const MAX_EMBEDDED_6 = ipv6.IPV6_MTU_MIN - ipv6.IPV6_HEADER_LEN - ICMP_HEADER_LEN;
 export const ICMP_MAX_LEN = ipv6.IPV6_MTU_MIN;
@@ -43,8 +47,9 @@ export const ICMPV6_PARAMETER = {
 export const maxEmbedded = (family: Family): number => (family === 4 ? MAX_EMBEDDED_4 : MAX_EMBEDDED_6);
 
 /**
- * Writes a whole ICMP error packet to `out` at `outOff` that embeds the head of frame.bytes[off, off + totalLen), a
- * packet of the same family. `rest` is the second word, `addresses` the source and destination. Returns its length.
+ * Writes a whole ICMP error packet to `out` at `outOff` that embeds the head of frame.bytes[off, off +
+ * totalLen), a packet of the same family. `rest` is the second word, `addresses` the source and destination.
+ * Returns its length.
  */
 export function writeIcmpError(
   out: Frame,
@@ -117,7 +122,9 @@ export function icmpIntact(packet: Packet, view: DataView): boolean {
   return sum === 0xffff && ipv4.checksumOk(view, off, udpOff - off);
 }
 
-/** Where extensions stand behind the embedded packet of an error that does not say its length (RFC 4884, 5.5). */
+/**
+ * Where extensions stand behind the embedded packet of an error that does not say its length (RFC 4884, 5.5).
+ */
 export const EXTENDED_LEN = 128;
 const EXTENSION_VERSION = 2;
 const EXTENSION_HEADER_LEN = 4;
@@ -132,10 +139,10 @@ export function hasExtensionsAt(view: DataView, at: number, end: number): boolea
 const chain = new ExtensionChain();
 
 /**
- * Reads the packet that an ICMP error embeds at frame.bytes[off, end), of which only the head may be there: IP header,
- * protocol-248 header if it has one, and UDP header. False when that much is not there or makes no sense, as options do
- * that reach beyond their header. The length that it tells may be larger than what is there. Nothing says that such a packet
- * was ever sent. It may be the first fragment of a datagram.
+ * Reads the packet that an ICMP error embeds at frame.bytes[off, end), of which only the head may be there:
+ * IP header, protocol-248 header if it has one, and UDP header. False when that much is not there or makes no
+ * sense, as options do that reach beyond their header. The length that it tells may be larger than what is
+ * there. Nothing says that such a packet was ever sent. It may be the first fragment of a datagram.
  */
 export function parseEmbedded(
   packet: Packet,

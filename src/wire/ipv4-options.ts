@@ -1,4 +1,5 @@
-// IPv4 options (RFC 791, 3.1): a walk that checks every length, and one that clears what was written on the way.
+// IPv4 options (RFC 791, 3.1): a walk that checks every length, and one that clears what was written on the
+// way.
 import { type HeaderScan, isUoaOption } from './header-scan.ts';
 import { IPV4_HEADER_LEN } from './ipv4.ts';
 
@@ -14,7 +15,10 @@ const OPTION_ROUTER_ALERT = 148;
 /** Options with this bit are copied into every fragment. */
 export const OPTION_COPIED = 0x80;
 
-/** Scans the options of the header at `off`. False: an option has a length below 2 or reaches beyond the header. */
+/**
+ * Scans the options of the header at `off`. False: an option has a length below 2 or reaches beyond the
+ * header.
+ */
 export function scanOptions(scan: HeaderScan, view: DataView, off: number, headerLen: number): boolean {
   scan.reset();
   const end = off + headerLen;
@@ -44,9 +48,10 @@ const isRecord = (type: number): boolean =>
   type === OPTION_RECORD_ROUTE || type === OPTION_TIMESTAMP || type === OPTION_TRACEROUTE;
 
 /**
- * Clears in place what hosts and routers on the way wrote into record route, timestamp and traceroute options, as if the
- * packet began its way here: each keeps its length. `isAll`: and the contents of all other options but router alert,
- * and what stands behind the end of the options. The options were scanned; the header's checksum is left to finish.
+ * Clears in place what hosts and routers on the way wrote into record route, timestamp and traceroute
+ * options, as if the packet began its way here: each keeps its length. `isAll`: and the contents of all other
+ * options but router alert, and what stands behind the end of the options. The options were scanned; the
+ * header's checksum is left to finish.
  */
 export function clearRecords(view: DataView, off: number, headerLen: number, isAll: boolean): void {
   const end = off + headerLen;

@@ -1,4 +1,5 @@
-// The IPv4 header (RFC 791) at an offset of a DataView. Getters and setters only; who calls them has checked lengths.
+// The IPv4 header (RFC 791) at an offset of a DataView. Getters and setters only; who calls them has checked
+// lengths.
 import { fold, sumBytes } from './checksum.ts';
 
 export const IPV4_HEADER_LEN = 20;
@@ -95,7 +96,10 @@ export function fillChecksum(view: DataView, off: number): void {
   view.setUint16(off + CHECKSUM, ~fold(sumBytes(view, off, headerLen(view, off))) & 0xffff);
 }
 
-/** Writes a fresh 20-byte header without its checksum. Positional, because an object per carrier would be garbage. */
+/**
+ * Writes a fresh 20-byte header without its checksum. Positional, because an object per carrier would be
+ * garbage.
+ */
 export function writeHeader(
   view: DataView,
   off: number,

@@ -1,9 +1,12 @@
-// IPv6 extension headers (RFC 8200, 4): a walk along the chain that checks every length and looks into the options.
+// IPv6 extension headers (RFC 8200, 4): a walk along the chain that checks every length and looks into the
+// options.
 import { type HeaderScan, isUoaOption } from './header-scan.ts';
 import * as ipv6 from './ipv6.ts';
 
 const OPTION_PAD1 = 0;
-/** Option types with one of these bits must not be skipped by a node that does not know them (RFC 8200, 4.2). */
+/**
+ * Option types with one of these bits must not be skipped by a node that does not know them (RFC 8200, 4.2).
+ */
 const OPTION_ACTION = 0xc0;
 
 /** Where the walk ended: at what is no extension header, or at a fragment header that is not alone. */
@@ -14,8 +17,9 @@ export class ExtensionChain {
 }
 
 /**
- * Walks from the fixed header at `off` and never beyond `end`. False: a header reaches beyond, an option does, or a
- * hop-by-hop header does not stand first. Fragment headers of whole packets (RFC 6946) are skipped.
+ * Walks from the fixed header at `off` and never beyond `end`. False: a header reaches beyond, an option
+ * does, or a hop-by-hop header does not stand first. Fragment headers of whole packets (RFC 6946) are
+ * skipped.
  */
 export function walkExtensions(
   chain: ExtensionChain,

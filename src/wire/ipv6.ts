@@ -1,5 +1,5 @@
-// The IPv6 header and the fragment header (RFC 8200) at an offset of a DataView. Getters and setters only; who calls
-// them has checked lengths.
+// The IPv6 header and the fragment header (RFC 8200) at an offset of a DataView. Getters and setters only;
+// who calls them has checked lengths.
 import { ADDRESS_WORDS } from './address.ts';
 
 export const IPV6_HEADER_LEN = 40;

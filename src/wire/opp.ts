@@ -1,5 +1,5 @@
-// The private protocol 248 between IP and UDP ("opp"): version << 4, inner protocol, length of this header including
-// its option (big endian), one option in ipo's layout.
+// The private protocol 248 between IP and UDP ("opp"): version << 4, inner protocol, length of this header
+// including its option (big endian), one option in ipo's layout.
 
 export const OPP_HEADER_LEN = 4;
 /** Version nibbles for an IPv4 and an IPv6 client. */

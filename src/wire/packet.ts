@@ -1,5 +1,6 @@
-// One reusable parsed view of a UDP packet of either family: offsets and fields as numbers. Every length field is checked
-// here against the bytes that are there; behind a successful parse all accesses are inside the packet.
+// One reusable parsed view of a UDP packet of either family: offsets and fields as numbers. Every length
+// field is checked here against the bytes that are there; behind a successful parse all accesses are inside
+// the packet.
 import { type Family, isV4, V4_MAPPED } from './address.ts';
 import { sumBytes } from './checksum.ts';
 import type { Frame } from './frame.ts';
@@ -86,8 +87,9 @@ export class Packet {
 const chain = new ExtensionChain();
 
 /**
- * Parses the IP packet at frame.bytes[off, end) into `packet`; bytes behind the IP total length (link padding) are
- * ignored. Returns PARSE_OK, PARSE_OTHER_PROTOCOL, PARSE_FRAGMENT, or an index into PARSE_FAULTS.
+ * Parses the IP packet at frame.bytes[off, end) into `packet`; bytes behind the IP total length (link
+ * padding) are ignored. Returns PARSE_OK, PARSE_OTHER_PROTOCOL, PARSE_FRAGMENT, or an index into
+ * PARSE_FAULTS.
  */
 export function parse(packet: Packet, frame: Frame, off: number, end: number): number {
   const { view } = frame;
@@ -102,7 +104,10 @@ export function parse(packet: Packet, frame: Frame, off: number, end: number): n
   return version === 6 ? parseIpv6(packet, view, off, end) : FAULT.not_ip;
 }
 
-/** Sums the payload once, for the check on the way in and the checksum on the way out. False: the checksum is wrong. */
+/**
+ * Sums the payload once, for the check on the way in and the checksum on the way out. False: the checksum is
+ * wrong.
+ */
 export function sumPayload(packet: Packet, view: DataView): boolean {
   const { udpOff, addresses, family } = packet;
   packet.payloadSum = sumBytes(view, udpOff + udp.UDP_HEADER_LEN, packet.payloadLen);

@@ -1,5 +1,5 @@
-// Which ports of which addresses belong together, such as LIP:lports: one hash look-up and a binary search among the
-// address's ranges.
+// Which ports of which addresses belong together, such as LIP:lports: one hash look-up and a binary search
+// among the address's ranges.
 import { addressWords } from './address.ts';
 import { ANY_PORT, EndpointTable } from './endpoint-table.ts';
 import { type PortRange, PortSet } from './port-ranges.ts';

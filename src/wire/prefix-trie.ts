@@ -1,7 +1,7 @@
-// Longest prefix match for both families in one path-compressed binary trie (Morrison's PATRICIA) in typed arrays: at
-// most two nodes per prefix, no more steps than prefixes lie around an address. Prefixes are four words as in
-// wire/address.ts with a length of 0 to 128, IPv4 ones of 96 to 128. IPv4 has a root of its own, so that no IPv6 prefix
-// covers it.
+// Longest prefix match for both families in one path-compressed binary trie (Morrison's PATRICIA) in typed
+// arrays: at most two nodes per prefix, no more steps than prefixes lie around an address. Prefixes are four
+// words as in wire/address.ts with a length of 0 to 128, IPv4 ones of 96 to 128. IPv4 has a root of its own,
+// so that no IPv6 prefix covers it.
 import { isV4, V4_MAPPED } from './address.ts';
 
 /** Values below 0 mean something here; others are the owner's. */
@@ -9,7 +9,8 @@ export const NONE = -1;
 /** Also decides about the longer prefixes within its own. */
 export const FINAL = -2;
 
-// A node: four words of the prefix, its length, two children (0: none), its value. 32 bytes, half a cache line.
+// A node: four words of the prefix, its length, two children (0: none), its value. 32 bytes, half a cache
+// line.
 const NODE_BITS = 3;
 const LENGTH = 4;
 const CHILD = 5;
@@ -20,8 +21,8 @@ const V4_LENGTH = 96;
 const FULL = 128;
 const FIRST_CAPACITY = 64;
 
-// The index: per value of an IPv4 address's first bits the last node whose prefix is no longer than those, the value found
-// until there, and the version of the nodes up to that length. Only a large trie has it.
+// The index: per value of an IPv4 address's first bits the last node whose prefix is no longer than those,
+// the value found until there, and the version of the nodes up to that length. Only a large trie has it.
 const INDEX_BITS = 18;
 const INDEXED_LENGTH = V4_LENGTH + INDEX_BITS;
 const INDEXED_SIZE = 4096;
@@ -62,7 +63,10 @@ export class PrefixTrie {
     this.#touch(node);
   }
 
-  /** The value of the longest prefix around the address words[at..at+3], or of the shortest that is FINAL; else NONE. */
+  /**
+   * The value of the longest prefix around the address words[at..at+3], or of the shortest that is FINAL;
+   * else NONE.
+   */
   find(words: Int32Array, at: number): number {
     return isV4(words, at) ? this.#find4(words[at + 3]) : this.#find6(words, at);
   }

@@ -1,4 +1,5 @@
-// The UDP header (RFC 768) at an offset of a DataView, and its checksum in the three states a packet can arrive with.
+// The UDP header (RFC 768) at an offset of a DataView, and its checksum in the three states a packet can
+// arrive with.
 import { fold, pseudoSum } from './checksum.ts';
 import { PROTOCOL_UDP } from './ipv4.ts';
 
@@ -27,10 +28,11 @@ export function writeChecksum(view: DataView, off: number, value: number): void 
 }
 
 /**
- * Whether the checksum field may be trusted or completed: zero (not used), right, or unfinished, which is what a local
- * peer with checksum offload hands over: the folded pseudo-header sum, not complemented (Linux CHECKSUM_PARTIAL).
- * A corrupt datagram passes for unfinished once in 65,536 times. `addresses` is the packet's source and destination,
- * `payloadSum` the sum of the payload bytes. Zero is for IPv4 only (RFC 8200, 8.1); the caller knows the family.
+ * Whether the checksum field may be trusted or completed: zero (not used), right, or unfinished, which is
+ * what a local peer with checksum offload hands over: the folded pseudo-header sum, not complemented (Linux
+ * CHECKSUM_PARTIAL). A corrupt datagram passes for unfinished once in 65,536 times. `addresses` is the
+ * packet's source and destination, `payloadSum` the sum of the payload bytes. Zero is for IPv4 only (RFC
+ * 8200, 8.1); the caller knows the family.
  */
 export function checksumAcceptable(
   view: DataView,
@@ -47,8 +49,8 @@ export function checksumAcceptable(
 }
 
 /**
- * The checksum field after `oldSum` (addresses and ports as they were) became `newSum`, for a datagram whose payload is
- * not all there (RFC 1624). Zero, "not used", stays zero.
+ * The checksum field after `oldSum` (addresses and ports as they were) became `newSum`, for a datagram whose
+ * payload is not all there (RFC 1624). Zero, "not used", stays zero.
  */
 export function adjustChecksum(field: number, oldSum: number, newSum: number): number {
   if (field === 0) return 0;
@@ -56,7 +58,9 @@ export function adjustChecksum(field: number, oldSum: number, newSum: number): n
   return ~fold(sum) & 0xffff || 0xffff;
 }
 
-/** The checksum field for the header as it stands and these addresses; never 0, which would mean "not used". */
+/**
+ * The checksum field for the header as it stands and these addresses; never 0, which would mean "not used".
+ */
 export function computeChecksum(
   view: DataView,
   off: number,

@@ -73,7 +73,10 @@ export interface RawAnswer {
   body: string;
 }
 
-/** A request with headers as given, which fetch does not let one choose; `at` is a URL, or the path of a socket and one. */
+/**
+ * A request with headers as given, which fetch does not let one choose; `at` is a URL, or the path of a
+ * socket and one.
+ */
 export function askRaw(
   at: { url: string; socketPath?: string },
   method: string,

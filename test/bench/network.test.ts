@@ -1,5 +1,6 @@
-// The bench's network and load, small: the frames that its XDP program makes are right, every packet is counted where it
-// passes, a whole bench run works and leaves nothing behind, also when it is interrupted. Nothing is said about speed.
+// The bench's network and load, small: the frames that its XDP program makes are right, every packet is
+// counted where it passes, a whole bench run works and leaves nothing behind, also when it is interrupted.
+// Nothing is said about speed.
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';

@@ -1,5 +1,5 @@
-// The bench's programs, packet by packet, as their head comments say (bench/bpf/*.bpf.c): what becomes of it, what it counts
-// and what it is made into. What they do in a network: network.test.ts.
+// The bench's programs, packet by packet, as their head comments say (bench/bpf/*.bpf.c): what becomes of it,
+// what it counts and what it is made into. What they do in a network: network.test.ts.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { CONTROL, CONTROL_LEN, HISTOGRAM_BUCKETS, STAMP_LEN } from '../../bench/bpf/control.ts';

@@ -1,4 +1,5 @@
-// The BPF objects that are checked in are what their sources say: built anew, in another folder, they are the same bytes.
+// The BPF objects that are checked in are what their sources say: built anew, in another folder, they are the
+// same bytes.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { cpSync, readdirSync, readFileSync } from 'node:fs';

@@ -1,5 +1,5 @@
-// Started by command-lines.ts: runs the command lines that it is sent, one at a time, by the module named in its argument.
-// Answers each with the exit code and what was printed.
+// Started by command-lines.ts: runs the command lines that it is sent, one at a time, by the module named in
+// its argument. Answers each with the exit code and what was printed.
 const { runCli } = await import(process.argv[2]);
 
 /** @type {Record<string, string>} */

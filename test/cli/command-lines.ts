@@ -1,6 +1,6 @@
-// Runs command lines one after the other in one process of the program, for tests of what they print and do: most of what a
-// command line takes is the start of a process. That a process of its own ends with this exit code, and that what it
-// prints is whole then, is shown by others (program.ts, ctl-program.ts).
+// Runs command lines one after the other in one process of the program, for tests of what they print and do:
+// most of what a command line takes is the start of a process. That a process of its own ends with this exit
+// code, and that what it prints is whole then, is shown by others (program.ts, ctl-program.ts).
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { after } from 'node:test';

@@ -15,7 +15,10 @@ async function bash(t: TestContext, line: string): Promise<string[]> {
   return linesOf(await outcomeOf(t, 'bash', ['-c', text, 'bash', line]));
 }
 
-/** What zsh makes of each command line when Tab is pressed at its end: a terminal of its own, on which keys are typed. */
+/**
+ * What zsh makes of each command line when Tab is pressed at its end: a terminal of its own, on which keys
+ * are typed.
+ */
 async function zsh(t: TestContext, lines: readonly string[]): Promise<string[]> {
   const text = `
     export TERM=dumb

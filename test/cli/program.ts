@@ -7,7 +7,10 @@ import { nodeArgv } from '../../src/lab/programs.ts';
 
 export const root = fileURLToPath(new URL('../../', import.meta.url));
 
-/** The program under test: the build when it is newer than the source, because that starts faster; else the source. */
+/**
+ * The program under test: the build when it is newer than the source, because that starts faster; else the
+ * source.
+ */
 export const MAIN = (() => {
   const built = statSync(join(root, 'dist/main.js'), { throwIfNoEntry: false })?.mtimeMs ?? 0;
   const sources = readdirSync(join(root, 'src'), { recursive: true, encoding: 'utf8' });

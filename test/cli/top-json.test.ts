@@ -169,7 +169,8 @@ describe('top --json', () => {
         one.perSecond.inboundPackets,
       ];
       let frame: Frame;
-      // /stats and /services are two requests: what comes between them is in the one now, in the other a frame later.
+      // /stats and /services are two requests: what comes between them is in the one now, in the other a
+      // frame later.
       for (let isWhole = false; !isWhole; ) {
         traffic();
         do frame = await top.next();

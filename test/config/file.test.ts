@@ -10,7 +10,10 @@ import { ConfigFile } from '../../src/config/file.ts';
 
 const LIMIT_MS = 60_000;
 
-/** A file that was loaded and, unless `between` is undefined, then written; what is loaded at each call of its watch. */
+/**
+ * A file that was loaded and, unless `between` is undefined, then written; what is loaded at each call of its
+ * watch.
+ */
 async function levels(between: string | undefined, after: string): Promise<string[]> {
   const folder = mkdtempSync(join(tmpdir(), 'uoa-proxy-file-'));
   const path = join(folder, 'app.yaml');

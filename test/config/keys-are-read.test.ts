@@ -1,5 +1,5 @@
-// No dead options: every key of the config is read by the product outside src/config. A dead key would be a promise that
-// nothing keeps.
+// No dead options: every key of the config is read by the product outside src/config. A dead key would be a
+// promise that nothing keeps.
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';

@@ -345,7 +345,8 @@ describe('an address', () => {
     }
   }
 
-  // RFC 5952, 4: lower case, no leading zeros, the longest run of zeros shortened, the first of two, never a single group.
+  // RFC 5952, 4: lower case, no leading zeros, the longest run of zeros shortened, the first of two, never a
+  // single group.
   const canonical: [written: string, read: string][] = [
     ['2001:DB8::A', '2001:db8::a'],
     ['2001:0db8:0000:0000:0000:0000:0002:0001', '2001:db8::2:1'],

@@ -1,5 +1,5 @@
-// A program for tests: what a proxy is on its host, changed by the commands that it reads. Prints { done: true } or
-// { done: what went wrong } for each, and { logged } for each line of the log.
+// A program for tests: what a proxy is on its host, changed by the commands that it reads. Prints { done:
+// true } or { done: what went wrong } for each, and { logged } for each line of the log.
 import { createInterface } from 'node:readline';
 import { pino } from 'pino';
 import { HostSetup, type HostSetupSpec, type PreparedChange } from '../../src/control/host-setup.ts';

@@ -1,4 +1,5 @@
-// Real servers that the config names no more and that keep their sessions for a while, and the room for plans to come.
+// Real servers that the config names no more and that keep their sessions for a while, and the room for plans
+// to come.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { pino } from 'pino';

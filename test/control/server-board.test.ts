@@ -1,4 +1,5 @@
-// What config, operator and checks make of a real server: its state in words, and the weight that the datapaths read.
+// What config, operator and checks make of a real server: its state in words, and the weight that the
+// datapaths read.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { pino } from 'pino';

@@ -1,6 +1,6 @@
-// A third mode of packet I/O, a queue, in this file only: the control plane's half and the worker's, put to work by the code
-// that knows no mode. Datagrams take the queue to datapath processes and back, through a change of what is let in, and
-// through the end of a process.
+// A third mode of packet I/O, a queue, in this file only: the control plane's half and the worker's, put to
+// work by the code that knows no mode. Datagrams take the queue to datapath processes and back, through a
+// change of what is let in, and through the end of a process.
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';

@@ -1,5 +1,5 @@
-// The equations that the counters of a datapath keep at any time (docs/operations.md, The equations), over all that it ever
-// received. Written by the names of counters, not by the code that counts.
+// The equations that the counters of a datapath keep at any time (docs/operations.md, The equations), over
+// all that it ever received. Written by the names of counters, not by the code that counts.
 import assert from 'node:assert/strict';
 import { COUNTER, COUNTER_COLUMNS, type CounterName, DROP_COLUMN } from '../../src/datapath/counters.ts';
 import type { DatapathMemory } from '../../src/datapath/memory.ts';

@@ -1,5 +1,6 @@
-// A program for tests: a datapath that opens, answers and ends sessions of a few clients in the table that it gets as
-// descriptor 3, as fast as it can, and ends them all at last. Arguments: bytes, its number, rounds, plan as JSON.
+// A program for tests: a datapath that opens, answers and ends sessions of a few clients in the table that it
+// gets as descriptor 3, as fast as it can, and ends them all at last. Arguments: bytes, its number, rounds,
+// plan as JSON.
 import type { AdmissionPlan } from '../../src/datapath/admission.ts';
 import { mapSharedMemory } from '../../src/sys/shared-memory.ts';
 import { Worker } from './admission-rig.ts';

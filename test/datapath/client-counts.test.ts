@@ -1,5 +1,5 @@
-// The counts of clients over plans and processes that follow one another: whatever a datapath counted is taken off again,
-// also when it is its successor that does it, by another plan.
+// The counts of clients over plans and processes that follow one another: whatever a datapath counted is
+// taken off again, also when it is its successor that does it, by another plan.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { Datapath } from '../../src/datapath/datapath.ts';
@@ -44,7 +44,10 @@ const BEFORE = plan([GAME, CHAT]);
 class World {
   readonly rig = new Rig(BEFORE);
 
-  /** Game: a client with an answered session and another one, and a second client. Chat: one that fills its limit. */
+  /**
+   * Game: a client with an answered session and another one, and a second client. Chat: one that fills its
+   * limit.
+   */
   constructor() {
     this.open(1, 6000);
     this.rig.receive(fromRealServer({ dport: 20005 }), PORT.lan);

@@ -1,5 +1,6 @@
-// Who may be a client: not whose answer would be answered in turn, so that one forged datagram would keep two servers busy
-// for ever. Real servers that call a service by themselves are served, by another one than themselves.
+// Who may be a client: not whose answer would be answered in turn, so that one forged datagram would keep two
+// servers busy for ever. Real servers that call a service by themselves are served, by another one than
+// themselves.
 import { WEIGHT_DOWN } from '../../src/datapath/server-cells.ts';
 import { pattern } from '../packets/bytes.ts';
 import { NO_LIMITS } from './admission-rig.ts';

@@ -1,4 +1,5 @@
-// A dialect between a client and a real server of either family, and what its packets become; the table of all of them.
+// A dialect between a client and a real server of either family, and what its packets become; the table of
+// all of them.
 import { pattern } from '../packets/bytes.ts';
 import type { Form, Uoa } from '../packets/uoa-builder.ts';
 import type { Expected } from './expected.ts';

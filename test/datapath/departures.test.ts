@@ -1,5 +1,5 @@
-// A packet I/O that gathers packets and says later what became of them: until then nothing counts as sent, what is
-// refused is a drop of its service, and a UOA that was refused is no trial.
+// A packet I/O that gathers packets and says later what became of them: until then nothing counts as sent,
+// what is refused is a drop of its service, and a UOA that was refused is no trial.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { COUNTER, type CounterName, counterRow, dropColumn } from '../../src/datapath/counters.ts';

@@ -1,5 +1,5 @@
-// Every dialect over every family of client and real server: what goes to the real server, what its echo ACK does, and
-// that nobody else's UOA gets through in either direction. What it does not say: uoa.test.ts.
+// Every dialect over every family of client and real server: what goes to the real server, what its echo ACK
+// does, and that nobody else's UOA gets through in either direction. What it does not say: uoa.test.ts.
 import { withId } from '../packets/builder.ts';
 import { destOptions } from '../packets/builder6.ts';
 import { concat, hex, pattern } from '../packets/bytes.ts';
@@ -251,7 +251,9 @@ function doubled(uoa: Uoa): Uoa[] {
   ];
 }
 
-/** UOAs that differ from what is sent: in what they say, in their form, in number, and padded inside a header. */
+/**
+ * UOAs that differ from what is sent: in what they say, in their form, in number, and padded inside a header.
+ */
 function wrongEchoes({ pair, sent, uoa }: Combination): Uoa[] {
   const { named, server } = pair;
   const others: Named[] = [

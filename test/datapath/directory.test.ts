@@ -1,4 +1,5 @@
-// What a later plan makes anew of a datapath's directory: only what it changes, because packets wait meanwhile.
+// What a later plan makes anew of a datapath's directory: only what it changes, because packets wait
+// meanwhile.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Directory } from '../../src/datapath/directory.ts';

@@ -1,4 +1,5 @@
-// Where no lport is free: a new session gets that of the one which waits longest for an answer, an answered one loses none.
+// Where no lport is free: a new session gets that of the one which waits longest for an answer, an answered
+// one loses none.
 import { type Counts, realServer, type ServiceChange } from './rig.ts';
 import { fromClient, fromRealServer, toClient, toRealServer } from './roles.ts';
 import { type Row, rows, type Step } from './rows.ts';

@@ -36,7 +36,9 @@ export function fromFarSide(
   return walk.before.length === 0 ? { lan: packet, ...step } : { wan: packet, ...step };
 }
 
-/** The walk's packet as an error tells its sender of it: with the TTL that it had where the error was made. */
+/**
+ * The walk's packet as an error tells its sender of it: with the TTL that it had where the error was made.
+ */
 export function asSent(walk: Walk, change: Fields = {}): Uint8Array {
   return walk.packet({ ttl: 64, ...(walk.from === 4 && walk.to === 6 && { id: 0 }), ...change });
 }
@@ -53,7 +55,10 @@ export const opened = (walk: Walk): PacketStep[] => [
   walk.step(walk.packet(), { verdict: 'forward' }),
 ];
 
-/** What the walk's sender gets of an error: in its own family the same, in the other what RFC 7915 says, or nothing. */
+/**
+ * What the walk's sender gets of an error: in its own family the same, in the other what RFC 7915 says, or
+ * nothing.
+ */
 export function passedOn(
   walk: Walk,
   message: Message,
@@ -93,7 +98,10 @@ export function refusalsOf(it: Combination): Message[] {
   return [pointing(20), pointing(19 + length), pointing(20, 1), pointing(20, 2)];
 }
 
-/** What it may say about a packet with the UOA of `it` without having refused that, and what that is without the UOA. */
+/**
+ * What it may say about a packet with the UOA of `it` without having refused that, and what that is without
+ * the UOA.
+ */
 export function othersOf(it: Combination): [Message, Message][] {
   const length = optionLen(it);
   const same = (message: Message): [Message, Message] => [message, message];

@@ -1,5 +1,5 @@
-// What a listener knows of the sessions by their events alone, held against the records: whoever follows the events has
-// missed none and heard none twice. Every rig has one, so each row of each test shows it.
+// What a listener knows of the sessions by their events alone, held against the records: whoever follows the
+// events has missed none and heard none twice. Every rig has one, so each row of each test shows it.
 import assert from 'node:assert/strict';
 import type { DatapathMemory } from '../../src/datapath/memory.ts';
 import type { DatapathPlan } from '../../src/datapath/plan.ts';

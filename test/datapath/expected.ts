@@ -8,7 +8,10 @@ import { type Cut, fragments4, fragments6 } from '../packets/fragments.ts';
 /** A sent packet that a row expects: its bytes, or what must be true of it. */
 export type Expected = Uint8Array | ((sent: Uint8Array) => void);
 
-/** Equal to `packet` but for the IPv4 identification, which may be any but zero: a packet that the proxy itself made. */
+/**
+ * Equal to `packet` but for the IPv4 identification, which may be any but zero: a packet that the proxy
+ * itself made.
+ */
 export function anyId(packet: Uint8Array): Expected {
   return (sent) => {
     const { family, id } = dissect(sent, { fragment: true });
@@ -17,7 +20,10 @@ export function anyId(packet: Uint8Array): Expected {
   };
 }
 
-/** The fragments of `packet` for an MTU (or cut so), in order, all of one identification, which may be any but zero. */
+/**
+ * The fragments of `packet` for an MTU (or cut so), in order, all of one identification, which may be any but
+ * zero.
+ */
 export function inFragments(packet: Uint8Array, cut: Cut): Expected[] {
   let id = 0;
   const isV6 = packet[0] >> 4 === 6;
@@ -36,7 +42,10 @@ export function assertSame(sent: Uint8Array, expected: Uint8Array): void {
   assert.equal(hex(sent), hex(expected));
 }
 
-/** An ICMP error about `about`, of which it embeds as much as 576 bytes of IPv4 or 1,280 of IPv6 have room for. */
+/**
+ * An ICMP error about `about`, of which it embeds as much as 576 bytes of IPv4 or 1,280 of IPv6 have room
+ * for.
+ */
 export function icmpError(
   src: string,
   dst: string,

@@ -284,7 +284,10 @@ const SOURCES = [
   '255.255.255.255',
 ];
 
-/** A datagram whose answer would come back to the proxy as a client's, for ever, and the interface it comes from. */
+/**
+ * A datagram whose answer would come back to the proxy as a client's, for ever, and the interface it comes
+ * from.
+ */
 const LOOPS: { what: string; from: 'wan' | 'lan'; src: string; sport: number }[] = [
   { what: 'the VIP:vport itself', from: 'wan', src: VIP, sport: 6000 },
   { what: 'the VIP with another port', from: 'wan', src: VIP, sport: 7 },

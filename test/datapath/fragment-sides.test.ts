@@ -1,5 +1,6 @@
-// Pieces that come from the client side and from the real servers' side are of different datagrams, whatever their
-// addresses and identification say. And a UOA before an IPv6 fragment header counts although it ends here.
+// Pieces that come from the client side and from the real servers' side are of different datagrams, whatever
+// their addresses and identification say. And a UOA before an IPv6 fragment header counts although it ends
+// here.
 import { destOptions, routing } from '../packets/builder6.ts';
 import { pattern } from '../packets/bytes.ts';
 import { FORMS, uoaOf } from '../packets/uoa-builder.ts';
@@ -15,7 +16,10 @@ const LIE = pattern(2000).reverse();
 const SENT_ON = { fragmentsReceived: 1, datagramsReassembled: 1, datagramsFragmented: 1 };
 const NORMAL = { sessionsOneway: -1, sessionsNormal: 1 };
 
-/** A datagram of the real server in two pieces, and another that somebody on the client side sends in its name. */
+/**
+ * A datagram of the real server in two pieces, and another that somebody on the client side sends in its
+ * name.
+ */
 const twoAndTwo = (walk: Walk) => ({
   own: cutUp(walk.packet({ payload: PAYLOAD }), [1000]),
   forged: cutUp(walk.packet({ payload: LIE }), [1000]),

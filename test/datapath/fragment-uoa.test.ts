@@ -1,4 +1,5 @@
-// UOA and fragments: a UOA never stands in a piece of ours, and none of anybody else gets through inside pieces.
+// UOA and fragments: a UOA never stands in a piece of ours, and none of anybody else gets through inside
+// pieces.
 import { pattern } from '../packets/bytes.ts';
 import { FORMS, uoaOf } from '../packets/uoa-builder.ts';
 import { CARRIED, COMBINATIONS, FIRST } from './combination.ts';

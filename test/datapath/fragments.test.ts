@@ -1,5 +1,5 @@
-// Fragments of both families in all eight walks: a datagram leaves as what it is, whatever the pieces it came in, and in
-// pieces no larger than those. What must not be put together: reassembly.test.ts.
+// Fragments of both families in all eight walks: a datagram leaves as what it is, whatever the pieces it came
+// in, and in pieces no larger than those. What must not be put together: reassembly.test.ts.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { withId } from '../packets/builder.ts';

@@ -1,5 +1,5 @@
-// The MTU of the way to each client, in all four walks of answers: what is larger is cut, or answered with the size that
-// goes; what another client's way would take counts for nothing.
+// The MTU of the way to each client, in all four walks of answers: what is larger is cut, or answered with
+// the size that goes; what another client's way would take counts for nothing.
 
 import { inFragments } from './expected.ts';
 import { type Fields, PAIRS, pair } from './pair.ts';

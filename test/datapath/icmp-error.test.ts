@@ -1,5 +1,5 @@
-// ICMP errors of other hosts about a session's packets: passed on to who sent the packet, about the packet as that side
-// sent it; all others are not ours.
+// ICMP errors of other hosts about a session's packets: passed on to who sent the packet, about the packet as
+// that side sent it; all others are not ours.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { icmp4 } from '../packets/builder.ts';

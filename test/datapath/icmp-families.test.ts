@@ -1,5 +1,5 @@
-// ICMP errors of other hosts in all eight walks: what they become in the other family (rfc7915.ts), about the packet as
-// its sender sent it, without UOA. IPv4 alone, in more cases: icmp-error.test.ts.
+// ICMP errors of other hosts in all eight walks: what they become in the other family (rfc7915.ts), about the
+// packet as its sender sent it, without UOA. IPv4 alone, in more cases: icmp-error.test.ts.
 import { fragmentHeader, ICMP6, ipv6 } from '../packets/builder6.ts';
 import { pattern } from '../packets/bytes.ts';
 import { dissect } from '../packets/dissect.ts';

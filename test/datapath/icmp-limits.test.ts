@@ -1,5 +1,5 @@
-// ICMP errors that are not sent: about what the RFCs forbid to answer, and beyond the limits, which are such that one who
-// causes many does not keep them from others, and nobody keeps "too big" from anybody.
+// ICMP errors that are not sent: about what the RFCs forbid to answer, and beyond the limits, which are such
+// that one who causes many does not keep them from others, and nobody keeps "too big" from anybody.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { destOptions, hopByHop, option6 } from '../packets/builder6.ts';
@@ -16,7 +16,10 @@ const FROM_6 = WALKS.filter(({ from }) => from === 6);
 /** Its type asks for an answer even where the destination is a group (RFC 8200, 4.2). */
 const TELLING = option6(0x80, EMPTY);
 const OWN = ['fd00:1::1'];
-/** RFC 1122, 3.2.2 and RFC 4443, 2.4 (e.6): no single host; and from outside our own addresses, which are forged. */
+/**
+ * RFC 1122, 3.2.2 and RFC 4443, 2.4 (e.6): no single host; and from outside our own addresses, which are
+ * forged.
+ */
 const NOBODY = ['ff02::1', 'ff0e::1', '::', 'fe80::1', '::1', 'fd00:1::1'];
 
 rows(

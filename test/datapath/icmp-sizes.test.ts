@@ -1,5 +1,5 @@
-// ICMP that the proxy sends itself in all eight walks, and what it learns from packet too big: who is told which size,
-// and what goes out within it afterwards.
+// ICMP that the proxy sends itself in all eight walks, and what it learns from packet too big: who is told
+// which size, and what goes out within it afterwards.
 import assert from 'node:assert/strict';
 import { pattern } from '../packets/bytes.ts';
 import { dissect } from '../packets/dissect.ts';

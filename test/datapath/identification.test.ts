@@ -1,5 +1,5 @@
-// Which pieces are of one datagram, and what identification the datagrams that leave bear: clients choose theirs, so two
-// may choose the same, and both go from one LIP to one real server.
+// Which pieces are of one datagram, and what identification the datagrams that leave bear: clients choose
+// theirs, so two may choose the same, and both go from one LIP to one real server.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { Identifications } from '../../src/datapath/fragment.ts';

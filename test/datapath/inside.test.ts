@@ -1,5 +1,5 @@
-// What hosts and routers on one side of the proxy wrote about themselves reaches nobody on the other: not in the options
-// of packets, not inside ICMP errors, nor behind or beside what those embed.
+// What hosts and routers on one side of the proxy wrote about themselves reaches nobody on the other: not in
+// the options of packets, not inside ICMP errors, nor behind or beside what those embed.
 import assert from 'node:assert/strict';
 import { concat, onesSum, pattern, u16, unhex } from '../packets/bytes.ts';
 import { dissect } from '../packets/dissect.ts';

@@ -1,5 +1,5 @@
-// IPv6 beside its extension headers: addresses that no packet has, traffic class and flow label, checksums, and one
-// service with VIPs of both families.
+// IPv6 beside its extension headers: addresses that no packet has, traffic class and flow label, checksums,
+// and one service with VIPs of both families.
 import assert from 'node:assert/strict';
 import { pattern } from '../packets/bytes.ts';
 import { dissect } from '../packets/dissect.ts';

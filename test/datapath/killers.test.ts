@@ -1,5 +1,6 @@
-// What brings down or misleads a real server, and that a client cannot make us send it: hostile packets of every form,
-// in every dialect and pair of families, and everything that leaves towards the real server is looked into.
+// What brings down or misleads a real server, and that a client cannot make us send it: hostile packets of
+// every form, in every dialect and pair of families, and everything that leaves towards the real server is
+// looked into.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { ipv4 } from '../packets/builder.ts';
@@ -239,7 +240,9 @@ const lengths = (seen: Dissected): number[] => [
   ...seen.destOptions.map((option) => option.length / 2),
 ];
 
-/** Everything that leaves towards the real server when a client sends `attacks`, in a session and out of it. */
+/**
+ * Everything that leaves towards the real server when a client sends `attacks`, in a session and out of it.
+ */
 function left(it: Combination): Uint8Array[] {
   const rig = new Rig(it.plan({ maxTrials: 200, realServers: [realServer(it.pair.rip, { mtu: 1400 })] }));
   const sent = attacks(it.pair).flatMap((packet) => {

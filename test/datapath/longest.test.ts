@@ -1,5 +1,5 @@
-// Packets of 65,535 bytes: the longest that there are for the proxy, although loopback's MTU is one more. A UOA that would
-// make one longer goes ahead in a carrier; its length field would begin anew.
+// Packets of 65,535 bytes: the longest that there are for the proxy, although loopback's MTU is one more. A
+// UOA that would make one longer goes ahead in a carrier; its length field would begin anew.
 import { CARRIED, COMBINATIONS, FIRST } from './combination.ts';
 import { realServer } from './rig.ts';
 import { type Row, rows } from './rows.ts';

@@ -1,5 +1,6 @@
-// What a worker's restart and a change of lports cost where there are many legs, each with a session: by what the legs have
-// handed out, not by their ranges. Memory is asserted, the time only printed: machines differ, and this one may stand still.
+// What a worker's restart and a change of lports cost where there are many legs, each with a session: by what
+// the legs have handed out, not by their ranges. Memory is asserted, the time only printed: machines differ,
+// and this one may stand still.
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { setFlagsFromString } from 'node:v8';

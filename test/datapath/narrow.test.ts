@@ -14,7 +14,9 @@ import { makePlan } from './rig.ts';
 const SPORTS = { sport: 5000, dport: 6000, payload: pattern(200) };
 const ENOUGH = 100;
 
-/** Of each fragment the bytes behind its IP header, which has `headerLen`; undefined when none could be made. */
+/**
+ * Of each fragment the bytes behind its IP header, which has `headerLen`; undefined when none could be made.
+ */
 function cut(bytes: Uint8Array, mtu: number, headerLen: number): number[] | undefined {
   const frame = new Frame(Buffer.alloc(HEADROOM + 2_000));
   frame.bytes.set(bytes, HEADROOM);

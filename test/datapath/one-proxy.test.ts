@@ -1,4 +1,5 @@
-// Several datapaths are one proxy: turns, limits and lports are those of the service, not a share of each datapath.
+// Several datapaths are one proxy: turns, limits and lports are those of the service, not a share of each
+// datapath.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { COUNTER, counterRow } from '../../src/datapath/counters.ts';

@@ -1,6 +1,7 @@
-// The packets of every walk over (family of the client, family of the real server), with the addresses of the golden
-// packets: client 10.1.0.2:5000 or [fd00:1::2]:5001 -> VIP 10.1.0.100 or fd00:1::100, port 6000, becomes LIP 10.2.0.200 or
-// fd00:2::200, port 20005 -> RS 10.2.0.10 or fd00:2::10, port 6000, and the answer. TTL 65 comes in, 64 goes out.
+// The packets of every walk over (family of the client, family of the real server), with the addresses of the
+// golden packets: client 10.1.0.2:5000 or [fd00:1::2]:5001 -> VIP 10.1.0.100 or fd00:1::100, port 6000,
+// becomes LIP 10.2.0.200 or fd00:2::200, port 20005 -> RS 10.2.0.10 or fd00:2::10, port 6000, and the answer.
+// TTL 65 comes in, 64 goes out.
 import { type Family, pattern } from '../packets/bytes.ts';
 import { type EitherFields, type Form, type Named, type Uoa, udp, uoaOf } from '../packets/uoa-builder.ts';
 import { anyId, type Expected } from './expected.ts';
@@ -102,8 +103,8 @@ export function pair(client: Family, server: Family, { vport = 6000, lport = 200
 export const PAIRS: readonly Pair[] = [pair(4, 4), pair(6, 6), pair(6, 4), pair(4, 6)];
 
 /**
- * RFC 7915, 5.1: DF is clear when the packet fits into 1,280 bytes of IPv6. Everything else follows from the fields: TTL
- * is hop limit, TOS is traffic class, no options, flow label 0.
+ * RFC 7915, 5.1: DF is clear when the packet fits into 1,280 bytes of IPv6. Everything else follows from the
+ * fields: TTL is hop limit, TOS is traffic class, no options, flow label 0.
  */
 function translated(fields: EitherFields, from: Family, to: Family): EitherFields {
   if (from !== 6 || to !== 4) return fields;

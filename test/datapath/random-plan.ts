@@ -1,5 +1,5 @@
-// Random plans that the config's rules allow, each a change of the one before: services, real servers, LIPs, lports and
-// policies come, go and change.
+// Random plans that the config's rules allow, each a change of the one before: services, real servers, LIPs,
+// lports and policies come, go and change.
 import { type PlanChange, type RealServerDraft, realServer, type ServiceChange } from './rig.ts';
 
 /** Numbers of a seed: mulberry32. */

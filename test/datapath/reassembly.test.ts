@@ -1,5 +1,5 @@
-// What must not be put together: pieces that overlap, lie, never end or come too late, over both families. Behind each
-// such sequence a good datagram in pieces and a whole one still pass.
+// What must not be put together: pieces that overlap, lie, never end or come too late, over both families.
+// Behind each such sequence a good datagram in pieces and a whole one still pass.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ipv4 } from '../packets/builder.ts';

@@ -1,6 +1,6 @@
-// Hundreds of random plan changes under random traffic. Whatever happens, the gauges equal a recount of the records, what
-// stays keeps its sessions and LIP:lports, what is gone has none, and when all is over every lport is free.
-// UOA_TEST_SEED=7 runs one seed, UOA_TEST_PLANS says for how many plans.
+// Hundreds of random plan changes under random traffic. Whatever happens, the gauges equal a recount of the
+// records, what stays keeps its sessions and LIP:lports, what is gone has none, and when all is over every
+// lport is free. UOA_TEST_SEED=7 runs one seed, UOA_TEST_PLANS says for how many plans.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { WEIGHT_DOWN } from '../../src/datapath/server-cells.ts';
@@ -116,7 +116,10 @@ class World {
     this.receive(errorAbout(packet, { type, code, rest: 0 }, { src: seen.dst }), PORT.lan);
   }
 
-  /** Another plan, or the same one in another process; or both at once; or a plan that the datapath never gets. */
+  /**
+   * Another plan, or the same one in another process; or both at once; or a plan that the datapath never
+   * gets.
+   */
   change(): void {
     const { draws, rig } = this;
     const kind = draws.below(10);

@@ -1,5 +1,5 @@
-// Plans that follow one another while sessions are there: what stays keeps its sessions with their LIP:lport, what is gone
-// ends them.
+// Plans that follow one another while sessions are there: what stays keeps its sessions with their LIP:lport,
+// what is gone ends them.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { SCHEDULERS } from '../../src/service/scheduler/schedulers.ts';

@@ -1,5 +1,5 @@
-// What the gauges of a datapath's memory must say: the session records, counted one by one. And the sessions themselves,
-// by name, so that what stays from plan to plan can be compared.
+// What the gauges of a datapath's memory must say: the session records, counted one by one. And the sessions
+// themselves, by name, so that what stays from plan to plan can be compared.
 import assert from 'node:assert/strict';
 import { COUNTER, counterRow } from '../../src/datapath/counters.ts';
 import type { DatapathMemory } from '../../src/datapath/memory.ts';
@@ -20,7 +20,9 @@ import {
 } from '../../src/session/session.ts';
 import { formatAddress } from '../../src/wire/address.ts';
 
-/** Where the sets of the table of clients begin, the words of a set and of an entry, and its word of sessions. */
+/**
+ * Where the sets of the table of clients begin, the words of a set and of an entry, and its word of sessions.
+ */
 const CLIENTS = { header: 16, set: 65, entry: 8, sessions: 5 };
 
 export interface Recorded {
@@ -74,7 +76,10 @@ export function countedSessions({ records }: DatapathMemory): number {
   return sum;
 }
 
-/** The gauges of all services, real servers and legs, also of numbers that nobody has now, and the counts of clients. */
+/**
+ * The gauges of all services, real servers and legs, also of numbers that nobody has now, and the counts of
+ * clients.
+ */
 export function checkGauges(memory: DatapathMemory, plan: DatapathPlan, where: string): void {
   const { counters, legsInUse, legsUnanswered, servers } = memory;
   const expected = {

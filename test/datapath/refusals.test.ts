@@ -1,5 +1,5 @@
-// Which ICMP errors say that a real server cannot read our UOA, and which are errors like any other: those reach the client
-// and change nothing for anybody. What follows a refusal: unsupported.test.ts.
+// Which ICMP errors say that a real server cannot read our UOA, and which are errors like any other: those
+// reach the client and change nothing for anybody. What follows a refusal: unsupported.test.ts.
 import { unhex } from '../packets/bytes.ts';
 import { FORMS, type Uoa, uoaOf } from '../packets/uoa-builder.ts';
 import { COMBINATIONS, type Combination, FIRST } from './combination.ts';
@@ -68,7 +68,9 @@ rows(
   }),
 );
 
-/** The error reaches the client, about its own packet, and the UOA goes on: in this session and in the next. */
+/**
+ * The error reaches the client, about its own packet, and the UOA goes on: in this session and in the next.
+ */
 function harmless(
   it: Combination,
   packet: Uint8Array,

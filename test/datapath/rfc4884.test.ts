@@ -1,5 +1,5 @@
-// ICMP errors that say how long the packet inside is, because extensions stand behind it (RFC 4884): those are about
-// somebody else's network. What is passed on ends with the packet and says no length.
+// ICMP errors that say how long the packet inside is, because extensions stand behind it (RFC 4884): those
+// are about somebody else's network. What is passed on ends with the packet and says no length.
 import { concat, unhex } from '../packets/bytes.ts';
 import { COMBINATIONS, FIRST } from './combination.ts';
 import { asSent, errorAbout, fromFarSide, opened, passedOn, pointing, refusalsOf } from './errors.ts';

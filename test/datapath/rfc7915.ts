@@ -1,4 +1,5 @@
-// ICMP errors between families as RFC 7915 says: section 4.2 with figure 3 from IPv4 to IPv6, 5.2 with figure 6 back.
+// ICMP errors between families as RFC 7915 says: section 4.2 with figure 3 from IPv4 to IPv6, 5.2 with figure
+// 6 back.
 export interface Message {
   type: number;
   code: number;

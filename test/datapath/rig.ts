@@ -1,6 +1,6 @@
-// A fresh datapath per row: plan, clock, a queue in the place of packet I/O. Whatever a row asserts, each packet also
-// shows that nothing outside [off - HEADROOM, end) of its buffer was touched, that exactly its own drop was counted, and
-// that whatever was received ended somewhere.
+// A fresh datapath per row: plan, clock, a queue in the place of packet I/O. Whatever a row asserts, each
+// packet also shows that nothing outside [off - HEADROOM, end) of its buffer was touched, that exactly its
+// own drop was counted, and that whatever was received ended somewhere.
 import assert from 'node:assert/strict';
 import { COUNTER, COUNTER_COLUMNS, counterRow, DROP_COLUMN } from '../../src/datapath/counters.ts';
 import { Datapath } from '../../src/datapath/datapath.ts';
@@ -194,9 +194,9 @@ export class Rig {
   private sent: Uint8Array[] = [];
 
   /**
-   * `shift` moves the packet in its buffer, away from the place where Ethernet leaves it. `mtus` are those of the routes, by
-   * address, which may be changed meanwhile; `leavesBy` are ports that packets to addresses leave by. Without either there are
-   * no routes that the datapath could ask.
+   * `shift` moves the packet in its buffer, away from the place where Ethernet leaves it. `mtus` are those of
+   * the routes, by address, which may be changed meanwhile; `leavesBy` are ports that packets to addresses
+   * leave by. Without either there are no routes that the datapath could ask.
    */
   constructor(change: PlanChange = {}, { startMs = 5_000, shift = 0, mtus, leavesBy }: RigOptions = {}) {
     this.plan = makePlan(change);
@@ -241,7 +241,10 @@ export class Rig {
     return this.changed(before);
   }
 
-  /** Another plan; what is new has its weight from then on. Returns what it counts, of numbers that were in use before. */
+  /**
+   * Another plan; what is new has its weight from then on. Returns what it counts, of numbers that were in
+   * use before.
+   */
   replan(change: PlanChange, isGivenToDatapath = true): Counts {
     const before = this.memory.counters.slice();
     const known = new Set(
@@ -278,7 +281,10 @@ export class Rig {
     return (this.startMs + this.at) | 0;
   }
 
-  /** `alsoDropped`: drops that are counted beside this packet's own verdict, of fragments held until now, or any. */
+  /**
+   * `alsoDropped`: drops that are counted beside this packet's own verdict, of fragments held until now, or
+   * any.
+   */
   receive(packet: Uint8Array, port: number, alsoDropped: Counts | 'any' = {}, isMerged = false): Outcome {
     const off = this.guard + HEADROOM;
     const end = off + packet.length;

@@ -1,5 +1,6 @@
-// pair(4, 4) in short words, for the rows that need no other family: client 10.1.0.2:5000 -> VIP 10.1.0.100:6000 becomes
-// LIP 10.2.0.200:20005 -> RS 10.2.0.10:6000, and the answer. Rows over families take their packets from pair.ts.
+// pair(4, 4) in short words, for the rows that need no other family: client 10.1.0.2:5000 -> VIP
+// 10.1.0.100:6000 becomes LIP 10.2.0.200:20005 -> RS 10.2.0.10:6000, and the answer. Rows over families take
+// their packets from pair.ts.
 import { concat } from '../packets/bytes.ts';
 import { addressOption, type OppHeader } from '../packets/uoa-builder.ts';
 import { EMPTY, type Fields, pair } from './pair.ts';

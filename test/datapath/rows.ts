@@ -1,5 +1,5 @@
-// Runs rows: each is a test of its own with a fresh datapath. A step's key says where the packet comes in (wan, lan); a
-// list of packets are fragments, of which all but the last are held without effect.
+// Runs rows: each is a test of its own with a fresh datapath. A step's key says where the packet comes in
+// (wan, lan); a list of packets are fragments, of which all but the last are held without effect.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { dissect } from '../packets/dissect.ts';
@@ -37,7 +37,10 @@ export interface PacketStep extends Expectation {
   verdict: string;
   /** Packet I/O says that it is several in one. */
   isMerged?: true;
-  /** Packets out, in order. Left out: none, unless the verdict is forward, where it means "not this row's subject". */
+  /**
+   * Packets out, in order. Left out: none, unless the verdict is forward, where it means "not this row's
+   * subject".
+   */
   sent?: Expected[];
   /** Packet I/O fails for these while this step runs. */
   refuse?: (packet: Uint8Array) => boolean;

@@ -1,5 +1,5 @@
-// Real servers that go down, come back, take no new sessions or leave: what becomes of the sessions that they have, and
-// where new ones go.
+// Real servers that go down, come back, take no new sessions or leave: what becomes of the sessions that they
+// have, and where new ones go.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { WEIGHT_DOWN } from '../../src/datapath/server-cells.ts';
@@ -24,7 +24,10 @@ const plan = (change: ServiceChange = {}, servers: readonly string[] = [A, B]): 
   service: { maxTrials: 0, realServers: servers.map((ip) => realServer(ip)), ...change },
 });
 
-/** A client's packet, from port 1 on, that opens a session or goes on with it, and the lport that it leaves from. */
+/**
+ * A client's packet, from port 1 on, that opens a session or goes on with it, and the lport that it leaves
+ * from.
+ */
 const goes = (sport: number, dst: string, lport: number, change: Partial<Step> = {}): Step => ({
   wan: fromClient({ sport }),
   verdict: 'forward',
@@ -86,7 +89,10 @@ const MOVES: readonly Move[] = ([4, 6] as const).flatMap((client) =>
   ),
 );
 
-/** The first real server has a session of the client, acknowledged and answered; the second that of another client. */
+/**
+ * The first real server has a session of the client, acknowledged and answered; the second that of another
+ * client.
+ */
 function moveRow({ name, from, to, ip }: Move, dialect: 'ipo' | 'opp' | 'elb' | 'unified'): Row {
   const first = new Combination(dialect, from);
   const second = new Combination(dialect, to);

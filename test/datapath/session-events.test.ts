@@ -1,5 +1,5 @@
-// What a listener of the session table is told: each event once, in order, for each way in which it comes about. That it is
-// told nothing else every rig shows (event-witness.ts).
+// What a listener of the session table is told: each event once, in order, for each way in which it comes
+// about. That it is told nothing else every rig shows (event-witness.ts).
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { Datapath } from '../../src/datapath/datapath.ts';

@@ -1,4 +1,5 @@
-// Datapaths that share the services, for rows: which owns what follows from the ports, and what one hands over waits.
+// Datapaths that share the services, for rows: which owns what follows from the ports, and what one hands
+// over waits.
 import assert from 'node:assert/strict';
 import { COUNTER, counterRow } from '../../src/datapath/counters.ts';
 import { Datapath } from '../../src/datapath/datapath.ts';
@@ -22,8 +23,8 @@ export interface HandedOver {
 const isLport = (port: number) => port >= 20_005 && port <= 20_104;
 
 /**
- * Datapaths of one plan, of which client ports and lports belong to number `port % 2`. What is handed over waits until
- * `deliver`.
+ * Datapaths of one plan, of which client ports and lports belong to number `port % 2`. What is handed over
+ * waits until `deliver`.
  */
 export class Siblings {
   readonly memories: DatapathMemory[] = [];

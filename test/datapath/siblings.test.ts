@@ -1,4 +1,5 @@
-// Several datapaths that share the services: what the kernel gave to one and belongs to another is passed on, once.
+// Several datapaths that share the services: what the kernel gave to one and belongs to another is passed on,
+// once.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { COUNTER, dropColumn } from '../../src/datapath/counters.ts';

@@ -1,4 +1,5 @@
-// Which packets are ours: services, LIPs and ports; two-arm, one-arm, and the sidecar that shares a namespace.
+// Which packets are ours: services, LIPs and ports; two-arm, one-arm, and the sidecar that shares a
+// namespace.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { icmp4, ipv4 } from '../packets/builder.ts';

@@ -1,5 +1,5 @@
-// What the datapaths count, by name: numbers of services and real servers are used anew, names come back, and no counter
-// of a name ever goes back or inherits another's.
+// What the datapaths count, by name: numbers of services and real servers are used anew, names come back, and
+// no counter of a name ever goes back or inherits another's.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { COUNTER, type CounterName, counterRow } from '../../src/datapath/counters.ts';

@@ -1,5 +1,6 @@
-// What a real server is told that said it cannot read our UOA: plain datagrams or the fallback for a minute, then carriers
-// until it confirms one or keeps silent for 10 s. Each dialect by itself. Which errors say so: refusals.test.ts.
+// What a real server is told that said it cannot read our UOA: plain datagrams or the fallback for a minute,
+// then carriers until it confirms one or keeps silent for 10 s. Each dialect by itself. Which errors say so:
+// refusals.test.ts.
 import { uoaOf } from '../packets/uoa-builder.ts';
 import { CARRIED, COMBINATIONS, Combination, FIRST } from './combination.ts';
 import { errorAbout, refusalsOf } from './errors.ts';

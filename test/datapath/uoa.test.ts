@@ -1,4 +1,5 @@
-// UOA beyond the table of dialects.test.ts: trials, what stands beside the UOA and in a carrier, failures to send.
+// UOA beyond the table of dialects.test.ts: trials, what stands beside the UOA and in a carrier, failures to
+// send.
 import { pattern, unhex } from '../packets/bytes.ts';
 import { dissect } from '../packets/dissect.ts';
 import { addressOption } from '../packets/uoa-builder.ts';

@@ -1,5 +1,5 @@
-// The eight walks of fragments.test.ts and its neighbours: a pair of families in one direction, what comes in and what
-// leaves; and the pieces of a packet that a sender or a router on the way would make.
+// The eight walks of fragments.test.ts and its neighbours: a pair of families in one direction, what comes in
+// and what leaves; and the pieces of a packet that a sender or a router on the way would make.
 import { withHeaderChecksum, withId } from '../packets/builder.ts';
 import { FRAGMENT } from '../packets/builder6.ts';
 import { type Family, pattern } from '../packets/bytes.ts';

@@ -1,4 +1,5 @@
-// docker/prometheus: promtool judges config and rules, and carries out a story for each alert: when it fires and when not.
+// docker/prometheus: promtool judges config and rules, and carries out a story for each alert: when it fires
+// and when not.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
@@ -34,7 +35,10 @@ const ZERO = '0x80';
 const inbound = '{service="game",direction="inbound"}';
 const game = '{service="game"}';
 const rs = (n: number) => `{service="game",rs="10.2.0.1${n}:6000"}`;
-/** The series of real server n: whether it works, its weight now, and what holds of down, drained, removed, fallback. */
+/**
+ * The series of real server n: whether it works, its weight now, and what holds of down, drained, removed,
+ * fallback.
+ */
 const server = (n: number, up: string, weight: string, ...holds: string[]): Record<string, string> => ({
   [`uoa_proxy_server_up${rs(n)}`]: up,
   [`uoa_proxy_server_weight${rs(n)}`]: weight,

@@ -1,5 +1,5 @@
-// What docker/compose.yaml must hold together: addresses, names, volumes, and no more rights than needed. image.test.ts runs
-// its services.
+// What docker/compose.yaml must hold together: addresses, names, volumes, and no more rights than needed.
+// image.test.ts runs its services.
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';

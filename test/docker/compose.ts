@@ -1,5 +1,6 @@
-// docker/compose.yaml without Docker: a bridge per network and a network namespace per service, with the addresses that the
-// file gives; its programs run in the image (image.ts) with the users, capabilities and environment that it gives.
+// docker/compose.yaml without Docker: a bridge per network and a network namespace per service, with the
+// addresses that the file gives; its programs run in the image (image.ts) with the users, capabilities and
+// environment that it gives.
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync, statSync } from 'node:fs';

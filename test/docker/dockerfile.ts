@@ -1,5 +1,5 @@
-// docker/Dockerfile as data: its instructions in order, and which files of the working copy a build gets to see. Only what
-// that file uses is understood; what is not is an error.
+// docker/Dockerfile as data: its instructions in order, and which files of the working copy a build gets to
+// see. Only what that file uses is understood; what is not is an error.
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';

@@ -1,5 +1,5 @@
-// docker/Dockerfile carried out (image.ts), and what comes out run as containers would be: with the capabilities that a
-// runtime gives, with too few, and with none to gain.
+// docker/Dockerfile carried out (image.ts), and what comes out run as containers would be: with the
+// capabilities that a runtime gives, with too few, and with none to gain.
 import assert from 'node:assert/strict';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
@@ -193,8 +193,8 @@ describe('docker/Dockerfile, carried out', () => {
 });
 
 /**
- * Reads a program's standard output: what is returned resolves with the next line that matches, and rejects with all
- * lines when the program ends before.
+ * Reads a program's standard output: what is returned resolves with the next line that matches, and rejects
+ * with all lines when the program ends before.
  */
 function linesOf(program: ChildProcess): (pattern: RegExp) => Promise<string> {
   const lines = createInterface({ input: program.stdout! })[Symbol.asyncIterator]();

@@ -1,7 +1,8 @@
-// Carries out docker/Dockerfile without Docker: each stage is a copy-on-write view of this machine in place of the base
-// image, and RUN, COPY, ENV and WORKDIR do there what they do in a build. Only apt-get is left out: the packages that it
-// would install are those of this machine. Containers are processes in such a view with the user and the capabilities
-// that a runtime would give them. All mounts live in a mount namespace of their own and vanish with its process.
+// Carries out docker/Dockerfile without Docker: each stage is a copy-on-write view of this machine in place
+// of the base image, and RUN, COPY, ENV and WORKDIR do there what they do in a build. Only apt-get is left
+// out: the packages that it would install are those of this machine. Containers are processes in such a view
+// with the user and the capabilities that a runtime would give them. All mounts live in a mount namespace of
+// their own and vanish with its process.
 import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { dirname, join } from 'node:path';
@@ -54,7 +55,8 @@ export class Image {
     const [uid, gid] = (options.user ?? this.user).split(':');
     const capabilities = (options.capabilities ?? []).map((name) => `,+${name}`).join('');
     const env = { ...this.env, ...options.env };
-    // /sys shows the interfaces of the network namespace in which it was mounted; the same one is not mounted on itself.
+    // /sys shows the interfaces of the network namespace in which it was mounted; the same one is not mounted
+    // on itself.
     const mount = options.network === undefined ? '' : 'mount -t sysfs sysfs "$1/sys"; ';
     return [
       'nsenter',

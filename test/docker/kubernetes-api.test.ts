@@ -1,7 +1,8 @@
-// docker/kubernetes against the API of Kubernetes. Each object becomes a literal of its type in kubernetes-types, which is
-// generated from the OpenAPI document of Kubernetes 1.30, and the compiler refuses keys that there are not, wrong types and
-// missing keys that are required. Words of closed lists and quantities are plain strings there: this test has them itself.
-// A PodMonitor is no object of Kubernetes' own and has no type there: what it must hold is in kubernetes.test.ts.
+// docker/kubernetes against the API of Kubernetes. Each object becomes a literal of its type in
+// kubernetes-types, which is generated from the OpenAPI document of Kubernetes 1.30, and the compiler refuses
+// keys that there are not, wrong types and missing keys that are required. Words of closed lists and
+// quantities are plain strings there: this test has them itself. A PodMonitor is no object of Kubernetes' own
+// and has no type there: what it must hold is in kubernetes.test.ts.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
@@ -34,7 +35,9 @@ const QUANTITIES = /\.(requests|limits)\.[^.]+$|\.sizeLimit$/;
 /** As such words are written; kind is one too, but its type says so. */
 const WORD = /^([A-Z][a-z]+)+$/;
 
-/** The API's types leave out that an object has a name, and has a spec where that has keys that are required. */
+/**
+ * The API's types leave out that an object has a name, and has a spec where that has keys that are required.
+ */
 const WHOLE = `
 type Spec<T> = T extends { spec?: infer S } ? NonNullable<S> : {};
 type Whole<T> = T & { metadata: { name: string } } & ({} extends Spec<T> ? {} : { spec: Spec<T> });`;

@@ -1,5 +1,6 @@
-// docker/kubernetes: what the manifests must hold together and what the proxy needs of them, and the configs in their
-// ConfigMaps, as the proxy would get them. What Kubernetes itself would refuse is in kubernetes-api.test.ts.
+// docker/kubernetes: what the manifests must hold together and what the proxy needs of them, and the configs
+// in their ConfigMaps, as the proxy would get them. What Kubernetes itself would refuse is in
+// kubernetes-api.test.ts.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';

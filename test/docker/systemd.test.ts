@@ -1,5 +1,5 @@
-// docker/systemd/uoa-proxy.service: what systemd says about it, and the proxy run by a real systemd with all of its
-// restrictions, as process 1 of namespaces of its own.
+// docker/systemd/uoa-proxy.service: what systemd says about it, and the proxy run by a real systemd with all
+// of its restrictions, as process 1 of namespaces of its own.
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';

@@ -1,5 +1,6 @@
-// Every packet is counted once when it comes and once when it ends: so many of each kind are sent, a device or the host
-// refuses some, workers end, services come and go, and the equations of docs/operations.md hold. Depends on the packet I/O.
+// Every packet is counted once when it comes and once when it ends: so many of each kind are sent, a device
+// or the host refuses some, workers end, services come and go, and the equations of docs/operations.md hold.
+// Depends on the packet I/O.
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';

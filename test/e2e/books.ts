@@ -1,4 +1,5 @@
-// The equations of docs/operations.md, asked of a running proxy's /metrics and /stats, and what never goes back there.
+// The equations of docs/operations.md, asked of a running proxy's /metrics and /stats, and what never goes
+// back there.
 import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Rig } from './harness.ts';

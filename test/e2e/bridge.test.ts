@@ -1,5 +1,6 @@
-// VIPs and LIPs on Linux bridges while br_netfilter is loaded, which Docker and Kubernetes do: then frames meet the host's
-// netfilter inside a bridge, before whoever captures on the bridge sees them, and not again behind it.
+// VIPs and LIPs on Linux bridges while br_netfilter is loaded, which Docker and Kubernetes do: then frames
+// meet the host's netfilter inside a bridge, before whoever captures on the bridge sees them, and not again
+// behind it.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';

@@ -1,5 +1,5 @@
-// Who may be a client, where servers answer everything: forged datagrams that would keep two of them busy for ever, a real
-// server that calls its own service, and what a client learns of the real servers' side.
+// Who may be a client, where servers answer everything: forged datagrams that would keep two of them busy for
+// ever, a real server that calls its own service, and what a client learns of the real servers' side.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { LIPS, VIPS, VPORT } from '../../src/lab/topology.ts';

@@ -1,5 +1,5 @@
-// What an operator does to real servers by the real `ctl`, against a real proxy: what it answers, with which exit code, and
-// where new sessions go then.
+// What an operator does to real servers by the real `ctl`, against a real proxy: what it answers, with which
+// exit code, and where new sessions go then.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { statSync } from 'node:fs';
@@ -52,7 +52,8 @@ async function created(rig: Rig): Promise<Map<string, number>> {
 }
 
 /**
- * Opens new sessions of an address: how many went to each of these real servers, and how many datagrams had no answer.
+ * Opens new sessions of an address: how many went to each of these real servers, and how many datagrams had
+ * no answer.
  */
 async function opens(
   rig: Rig,

@@ -1,5 +1,5 @@
-// The edges of what a datagram can be, for every family pair: TTL, path MTU, closed port, nothing inside, everything that
-// fits, no checksum, super packets, and UOA turned off.
+// The edges of what a datagram can be, for every family pair: TTL, path MTU, closed port, nothing inside,
+// everything that fits, no checksum, super packets, and UOA turned off.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { uoaCarriage } from '../../src/lab/family.ts';

@@ -1,5 +1,5 @@
-// Every family pair with every form of UOA that a plain kernel hands to a program: each datagram arrives unchanged both
-// ways, each server knows each client, and the witnesses see nothing that may not be there.
+// Every family pair with every form of UOA that a plain kernel hands to a program: each datagram arrives
+// unchanged both ways, each server knows each client, and the witnesses see nothing that may not be there.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { LabDialect } from '../../src/lab/family.ts';

@@ -1,8 +1,8 @@
-// A program for tests: spoofed datagrams, each of another source, that come in at an interface as fast as they can be made, or
-// at a given rate. Made by the bench's XDP source, because a socket could not make so many beside everything else, and taken
-// as received at once: on their way through a link they would push others out of its queue, which is not what is looked at.
-// Prints {"event": "ready"}, begins when standard input says anything, and prints at last how many it sent. Argument, JSON:
-// see FloodOptions.
+// A program for tests: spoofed datagrams, each of another source, that come in at an interface as fast as
+// they can be made, or at a given rate. Made by the bench's XDP source, because a socket could not make so
+// many beside everything else, and taken as received at once: on their way through a link they would push
+// others out of its queue, which is not what is looked at. Prints {"event": "ready"}, begins when standard
+// input says anything, and prints at last how many it sent. Argument, JSON: see FloodOptions.
 import { once } from 'node:events';
 import { CONTROL, CONTROL_LEN } from '../../bench/bpf/control.ts';
 import {

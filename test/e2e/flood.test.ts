@@ -1,6 +1,6 @@
-// Clients go on while spoofed datagrams of millions of sources, which no real server answers, come in: as fast as this machine
-// makes them, which is more than the proxy looks at, and at a rate at which all of them are looked at, where the flood has
-// the table to fill and where it has the lports to take.
+// Clients go on while spoofed datagrams of millions of sources, which no real server answers, come in: as
+// fast as this machine makes them, which is more than the proxy looks at, and at a rate at which all of them
+// are looked at, where the flood has the table to fill and where it has the lports to take.
 import assert from 'node:assert/strict';
 import { createInterface } from 'node:readline';
 import { describe, test } from 'node:test';
@@ -12,7 +12,10 @@ import type { FloodOptions } from './flood-source.ts';
 import { type Answer, type Rig, type RigOptions, startRig, until } from './harness.ts';
 
 const SECONDS = 30;
-/** New sessions per second: what the proxy, the clients and the real servers leave of two processors, with some room. */
+/**
+ * New sessions per second: what the proxy, the clients and the real servers leave of two processors, with
+ * some room.
+ */
 const RATE = 70_000;
 const HIGHEST_RATE = 0;
 /** What the real servers' host answers is not of this length. */

@@ -1,4 +1,5 @@
-// A client that says it is another one: whatever it puts into its packets in the way of a UOA does not reach the server.
+// A client that says it is another one: whatever it puts into its packets in the way of a UOA does not reach
+// the server.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type Answer, startRig } from './harness.ts';

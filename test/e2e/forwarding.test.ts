@@ -1,5 +1,5 @@
-// The main job on real packets: every datagram arrives unchanged in both directions, every server knows every client,
-// and tcpdump and tshark as outside witnesses see nothing that may not be there.
+// The main job on real packets: every datagram arrives unchanged in both directions, every server knows every
+// client, and tcpdump and tshark as outside witnesses see nothing that may not be there.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { LB_WAN_IPS } from '../../src/lab/topology.ts';

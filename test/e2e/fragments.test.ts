@@ -1,5 +1,5 @@
-// Datagrams that are larger than a packet: the kernels of the clients and of the servers cut them and put them together
-// again, and a raw socket sends the pieces as an unruly network would deliver them.
+// Datagrams that are larger than a packet: the kernels of the clients and of the servers cut them and put
+// them together again, and a raw socket sends the pieces as an unruly network would deliver them.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { startRig } from './harness.ts';
@@ -7,7 +7,9 @@ import { ALL_PAIRS, BAD_CHECKSUM, PAIRS, STRANGE_TO_CLIENTS } from './pairs.ts';
 import { endAll, sumOf } from './tally.ts';
 
 const ORDERS = ['forward', 'reversed', 'first last', 'shuffled', 'twice'];
-/** Bytes of a fragment and of a datagram that is cut into such: at most 64 pieces, which is the proxy's bound. */
+/**
+ * Bytes of a fragment and of a datagram that is cut into such: at most 64 pieces, which is the proxy's bound.
+ */
 const CUTS = [
   { fragment: 1440, size: 4000 },
   { fragment: 1440, size: 60_000 },

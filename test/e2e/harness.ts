@@ -1,6 +1,6 @@
-// What the end-to-end tests stand on: a network of namespaces with the real proxy program in it, Python programs as
-// clients and servers that know nothing of src/, and tcpdump and tshark as outside witnesses. Everything ends with the
-// test, also when it failed.
+// What the end-to-end tests stand on: a network of namespaces with the real proxy program in it, Python
+// programs as clients and servers that know nothing of src/, and tcpdump and tshark as outside witnesses.
+// Everything ends with the test, also when it failed.
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
@@ -201,8 +201,9 @@ export class Rig {
   }
 
   /**
-   * Starts tcpdump; the result is read with `Witness.count`. `direction`: from the view of the role's host. Each packet takes
-   * `snapLen` bytes of its buffer, so that it holds a thousand of the longest, or more of shorter ones.
+   * Starts tcpdump; the result is read with `Witness.count`. `direction`: from the view of the role's host.
+   * Each packet takes `snapLen` bytes of its buffer, so that it holds a thousand of the longest, or more of
+   * shorter ones.
    */
   async watch(
     role: Role,
@@ -215,7 +216,9 @@ export class Rig {
   }
 }
 
-/** Asks until it is so. Throws when that takes so long that it is not for want of a fast machine: 2 minutes. */
+/**
+ * Asks until it is so. Throws when that takes so long that it is not for want of a fast machine: 2 minutes.
+ */
 export async function until(what: string, isSo: () => boolean | Promise<boolean>): Promise<void> {
   const deadline = performance.now() + 120_000;
   while (!(await isSo())) {
@@ -226,7 +229,10 @@ export async function until(what: string, isSo: () => boolean | Promise<boolean>
 
 let python: string | undefined;
 
-/** Throws for one that is missing; returns the path of python3 itself, which starts faster than a wrapper around it. */
+/**
+ * Throws for one that is missing; returns the path of python3 itself, which starts faster than a wrapper
+ * around it.
+ */
 function requirePrograms(): string {
   for (const program of ['ip', 'nft', 'tcpdump', 'tshark']) {
     if (spawnSync(program, ['--version']).error) throw new Error(`this test needs the program ${program}`);
@@ -334,7 +340,8 @@ export class Witness {
   /** Ends the capture. */
   async stop(): Promise<void> {
     if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
-    // What tcpdump has not read yet when it is told to end is lost: it must wait for more, and have written nothing since.
+    // What tcpdump has not read yet when it is told to end is lost: it must wait for more, and have written
+    // nothing since.
     const waits = () => / S /.test(readFileSync(`/proc/${this.#child.pid}/stat`, 'latin1'));
     for (let size = -1; size !== statSync(this.#path).size || !waits(); await sleep(300))
       size = statSync(this.#path).size;

@@ -1,5 +1,5 @@
-// The host changes under the running proxy: Ethernet addresses, MTUs, addresses that go with an interface. It goes on by
-// itself, with the config at work, and says what changed.
+// The host changes under the running proxy: Ethernet addresses, MTUs, addresses that go with an interface. It
+// goes on by itself, with the config at work, and says what changed.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { LIPS, VIPS } from '../../src/lab/topology.ts';

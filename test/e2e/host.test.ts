@@ -1,5 +1,5 @@
-// The proxy as a guest of its host: other people's firewall rules, pings and ports on the same addresses, and what is left
-// when it ends, however it ends.
+// The proxy as a guest of its host: other people's firewall rules, pings and ports on the same addresses, and
+// what is left when it ends, however it ends.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { LIPS, type Topology } from '../../src/lab/topology.ts';
@@ -47,7 +47,9 @@ function addresses(topology: Topology): string[] {
 const untilNobodyIsLeft = (rig: Rig): Promise<void> =>
   until('no process is left', () => rig.topology.pids().length === 0);
 
-/** Waits until the guard is gone: the kernel closes what a process has a moment after that left its namespace. */
+/**
+ * Waits until the guard is gone: the kernel closes what a process has a moment after that left its namespace.
+ */
 const untilNoTableIsLeft = (rig: Rig): Promise<void> =>
   until('no table is left', () => tables(rig.topology).length === 0);
 

@@ -1,5 +1,5 @@
-// Who may open sessions and how many, where a client's next session goes, and checks of other kinds than udp, with the real
-// proxy between real sockets.
+// Who may open sessions and how many, where a client's next session goes, and checks of other kinds than udp,
+// with the real proxy between real sockets.
 import assert from 'node:assert/strict';
 import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -10,7 +10,10 @@ const CLIENTS = 3;
 /** Of datagrams that are dropped too, so that it costs time. */
 const TIMEOUT_MS = 3000;
 
-/** Starts a rig and its servers, lets `ports` sockets of each client send `each` datagrams, and returns what they saw. */
+/**
+ * Starts a rig and its servers, lets `ports` sockets of each client send `each` datagrams, and returns what
+ * they saw.
+ */
 async function exchange(t: Parameters<typeof startRig>[0], options: RigOptions, ports: number, each = 3) {
   const rig = await startRig(t, { clients: CLIENTS, servers: 2, ...options });
   await rig.startServers();

@@ -1,5 +1,5 @@
-// Nobody reads the log: a terminal that is paused, a pipe to a program that stopped, a journal that is stuck. Nothing waits for
-// it, neither the start, nor a scrape, nor the end.
+// Nobody reads the log: a terminal that is paused, a pipe to a program that stopped, a journal that is stuck.
+// Nothing waits for it, neither the start, nor a scrape, nor the end.
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { test } from 'node:test';

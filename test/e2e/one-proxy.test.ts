@@ -1,4 +1,5 @@
-// Two workers are one proxy: turns and lports are those of the service, wherever the kernel's hash brings the clients.
+// Two workers are one proxy: turns and lports are those of the service, wherever the kernel's hash brings the
+// clients.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { startRig } from './harness.ts';

@@ -1,5 +1,5 @@
-// Dialect opp against the reference real server, which takes protocol 248 apart as a kernel module does, and against
-// servers whose kernels know nothing of it.
+// Dialect opp against the reference real server, which takes protocol 248 apart as a kernel module does, and
+// against servers whose kernels know nothing of it.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { type TestContext, test } from 'node:test';

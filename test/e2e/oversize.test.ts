@@ -1,5 +1,5 @@
-// Packets longer than the MTU of the interface that takes them in: ends of a link may differ in it, and a bridge or an overlay
-// may have a smaller one. What the host's own sockets would get, real servers get.
+// Packets longer than the MTU of the interface that takes them in: ends of a link may differ in it, and a
+// bridge or an overlay may have a smaller one. What the host's own sockets would get, real servers get.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { LB_WAN_IPS, type Topology } from '../../src/lab/topology.ts';

@@ -1,4 +1,5 @@
-// The family pairs that the scenarios run over, with what differs between them, and what outside witnesses look for.
+// The family pairs that the scenarios run over, with what differs between them, and what outside witnesses
+// look for.
 import { type FamilyPair, fullPayloadLen, type LabDialect } from '../../src/lab/family.ts';
 
 export interface Pair extends FamilyPair {

@@ -1,5 +1,5 @@
-// The config changes while datagrams flow: what a service that is not touched loses (nothing), what becomes of the sessions
-// of one that is, and that a wrong config changes nothing.
+// The config changes while datagrams flow: what a service that is not touched loses (nothing), what becomes
+// of the sessions of one that is, and that a wrong config changes nothing.
 import assert from 'node:assert/strict';
 import { renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

@@ -1,4 +1,5 @@
-// The proxy is restarted or taken out of service: sessions that go on, what is lost meanwhile, and the end after a drain.
+// The proxy is restarted or taken out of service: sessions that go on, what is lost meanwhile, and the end
+// after a drain.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';

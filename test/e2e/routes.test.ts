@@ -1,5 +1,5 @@
-// The host's routes decide: how large answers to each client may be, and which real servers there are. One that cannot be
-// reached takes nothing else along.
+// The host's routes decide: how large answers to each client may be, and which real servers there are. One
+// that cannot be reached takes nothing else along.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { LIPS, VIPS } from '../../src/lab/topology.ts';
@@ -13,7 +13,9 @@ const ETHERNET = 14;
 const ip = (rig: Rig, command: string) => rig.topology.exec('lb', ['ip', ...command.split(' ')]);
 const told = (rig: Rig) => rig.metric('icmp_sent_total');
 
-/** Exchanges until the proxy has told somebody about a packet that is too big: a change of routes took effect. */
+/**
+ * Exchanges until the proxy has told somebody about a packet that is too big: a change of routes took effect.
+ */
 async function untilTold(rig: Rig, size: number): Promise<void> {
   const before = await told(rig);
   await until('somebody is told', async () => {
@@ -67,7 +69,8 @@ for (const io of IOS) {
       );
       assert.equal((await witness.matching('udp or ip or ipv6')).count, 0, 'none is larger than 1,400');
       const before = await told(rig);
-      // The server's kernel was told about the LIP, which clients share: what it sends to the other one is cut as well.
+      // The server's kernel was told about the LIP, which clients share: what it sends to the other one is
+      // cut as well.
       assert.deepEqual((await rig.probe('exchange', { sizes, bind: other })).results, same);
       assert.equal(await told(rig), before);
       const server = rig.realServers[0];
@@ -133,7 +136,8 @@ for (const io of IOS) {
     const narrow = await rig.watch('client', 'eth1', `greater ${ETHERNET + 1301} and udp`, 'in');
     assert.deepEqual((await rig.probe('exchange', { sizes })).results, same);
     assert.equal((await narrow.matching('udp')).count, 0);
-    // The other way round: the clients' packets come by a link of 1,400, in pieces, and the answers leave whole by one of 1,500.
+    // The other way round: the clients' packets come by a link of 1,400, in pieces, and the answers leave
+    // whole by one of 1,500.
     ip(rig, 'link set wan1 mtu 1500');
     ip(rig, 'link set wan0 mtu 1400');
     rig.topology.exec('client', ['ip', 'link', 'set', 'eth0', 'mtu', '1400']);

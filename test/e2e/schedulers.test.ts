@@ -1,5 +1,5 @@
-// Each scheduler, one after the other in one proxy, by reload: which real server new sessions of real clients get. And
-// health checks over TCP of servers that listen beside the game.
+// Each scheduler, one after the other in one proxy, by reload: which real server new sessions of real clients
+// get. And health checks over TCP of servers that listen beside the game.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type Rig, startRig, until } from './harness.ts';

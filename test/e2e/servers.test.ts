@@ -1,4 +1,5 @@
-// Real servers that are killed, restarted and black-holed under load: what is said, where sessions go, what is lost.
+// Real servers that are killed, restarted and black-holed under load: what is said, where sessions go, what
+// is lost.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { LIPS } from '../../src/lab/topology.ts';

@@ -1,4 +1,5 @@
-// Every signal to every process of a running proxy, one by one: what each does is decided, and docs/operations.md says it.
+// Every signal to every process of a running proxy, one by one: what each does is decided, and
+// docs/operations.md says it.
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import os from 'node:os';

@@ -16,8 +16,8 @@ export function joined(results: readonly Answer[], key: string): Record<string, 
 }
 
 /**
- * All `count` datagrams came back as they were, and each that names its sender was attributed to it; `nameless` more, of
- * somebody else, to nobody.
+ * All `count` datagrams came back as they were, and each that names its sender was attributed to it;
+ * `nameless` more, of somebody else, to nobody.
  */
 export function assertAllRight(
   clients: Answer,

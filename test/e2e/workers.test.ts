@@ -1,5 +1,5 @@
-// Datapath processes that end by themselves: what is said, what starts again, who notices. And interfaces that go away
-// under them, and kernels that cannot do what ring wants.
+// Datapath processes that end by themselves: what is said, what starts again, who notices. And interfaces
+// that go away under them, and kernels that cannot do what ring wants.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
@@ -249,7 +249,8 @@ test('a worker that cannot be forked again is tried again, and comes back once i
 test('a worker that hangs is killed and starts again; a pause of the whole proxy kills none', async (t) => {
   const rig = await startRig(t, { io: { mode: 'ring', workers: 2 } });
   const workers = workerPids(rig);
-  // The control plane stops last and goes on first: it looks when its workers do nothing, but not all the time.
+  // The control plane stops last and goes on first: it looks when its workers do nothing, but not all the
+  // time.
   for (const pid of workers) process.kill(pid, 'SIGSTOP');
   await sleep(1500);
   process.kill(rig.proxy.child.pid!, 'SIGSTOP');

@@ -1,4 +1,5 @@
-// Draws whole inputs: a world and a list of what happens in it. Also changes inputs that reached something rare.
+// Draws whole inputs: a world and a list of what happens in it. Also changes inputs that reached something
+// rare.
 import fc from 'fast-check';
 import { type Input, REACTIONS, type Step, step, world } from './input.ts';
 import { beginnings, changed, changes, fragments, golden, mutated, pieces } from './mutation.ts';

@@ -1,5 +1,5 @@
-// What the fuzzer runs: a world (one service with its policies) and what happens in it, as plain data that a file keeps
-// and fast-check can shrink. A corpus file holds one input as JSON, packets as hex.
+// What the fuzzer runs: a world (one service with its policies) and what happens in it, as plain data that a
+// file keeps and fast-check can shrink. A corpus file holds one input as JSON, packets as hex.
 import { readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import fc from 'fast-check';
@@ -41,7 +41,9 @@ export const REACTIONS = [
 export interface Step {
   /** Milliseconds since the step before. */
   readonly wait: number;
-  /** A packet arrives on a port, sessions and fragments are swept, or somebody reacts to what the proxy sent. */
+  /**
+   * A packet arrives on a port, sessions and fragments are swept, or somebody reacts to what the proxy sent.
+   */
   readonly what: 'wan' | 'lan' | 'tick' | (typeof REACTIONS)[number];
   /** What arrives; empty otherwise. */
   readonly packet: Uint8Array;

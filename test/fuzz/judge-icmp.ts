@@ -1,5 +1,5 @@
-// Judges the ICMP errors that the proxy sends: its own, about what it could not forward, and those of others that it
-// passes on to the other side of a session.
+// Judges the ICMP errors that the proxy sends: its own, about what it could not forward, and those of others
+// that it passes on to the other side of a session.
 import assert from 'node:assert/strict';
 import { at16, familyOf, hex, unhex } from '../packets/bytes.ts';
 import { type Dissected, dissect, options } from '../packets/dissect.ts';
@@ -30,7 +30,8 @@ export function judgeOwnIcmp(seen: Seen, { verdict, attempts, changed }: Outcome
   }
   assert.equal(changed.icmpSent ?? 0, wasSent ? 1 : 0, 'icmpSent');
   const room = seen.family === 4 ? 576 - 28 : 1280 - 48;
-  // What a size forbids is found out behind what a forged UOA took: its sender then sees its packet without it.
+  // What a size forbids is found out behind what a forged UOA took: its sender then sees its packet without
+  // it.
   const isAsItCame = seen.dst === AT[seen.family].vip && !changed.uoaForgedRemoved;
   // Of the header the end of the options may be cleared by then.
   const from = verdict === 'drop:too_big' && seen.family === 4 ? 8 * (seen.packet[0] & 15) : 0;

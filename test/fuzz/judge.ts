@@ -1,5 +1,5 @@
-// Judges what a datapath made of one packet: the verdict against what was sent and counted, and what was sent against
-// what arrived. Throws an AssertionError that says what is wrong.
+// Judges what a datapath made of one packet: the verdict against what was sent and counted, and what was sent
+// against what arrived. Throws an AssertionError that says what is wrong.
 import assert from 'node:assert/strict';
 import { familyOf, hex } from '../packets/bytes.ts';
 import { type Dissected, dissect } from '../packets/dissect.ts';

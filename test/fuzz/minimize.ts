@@ -1,5 +1,5 @@
-// Makes an input small that shows something: first without the steps that it can do without, then by fast-check's
-// shrinking of what is left.
+// Makes an input small that shows something: first without the steps that it can do without, then by
+// fast-check's shrinking of what is left.
 import fc from 'fast-check';
 import { type Input, type Step, shrinkable } from './input.ts';
 

@@ -1,5 +1,5 @@
-// What the fuzzer knows of the sessions, from what arrived and what was sent alone: whose LIP:lport is whose, which
-// fragments are held, what may be told to which real server.
+// What the fuzzer knows of the sessions, from what arrived and what was sent alone: whose LIP:lport is whose,
+// which fragments are held, what may be told to which real server.
 import assert from 'node:assert/strict';
 import { type Family, familyOf } from '../packets/bytes.ts';
 import type { Form, Named } from '../packets/uoa-builder.ts';
@@ -90,8 +90,8 @@ export class Model {
   }
 
   /**
-   * Follows a fragment that arrived; those of one side make no datagram with those of the other. Returns the datagram
-   * that it completed, if it did.
+   * Follows a fragment that arrived; those of one side make no datagram with those of the other. Returns the
+   * datagram that it completed, if it did.
    */
   noteFragment(seen: Seen, from: 'wan' | 'lan', { verdict, changed, drops }: Outcome): Seen | undefined {
     const { src, dst, proto, fragment } = seen;

@@ -1,5 +1,5 @@
-// Changes packets without regard for what they mean: bytes, lengths, order and place of fragments. Also the packets that
-// real receivers accepted (test/vectors), sent from where they do harm.
+// Changes packets without regard for what they mean: bytes, lengths, order and place of fragments. Also the
+// packets that real receivers accepted (test/vectors), sent from where they do harm.
 import fc from 'fast-check';
 import { at16, concat, familyOf, ip, pattern, u16 } from '../packets/bytes.ts';
 import { fragments4, fragments6 } from '../packets/fragments.ts';
@@ -99,7 +99,10 @@ const tampering = fc.record({
   value: fc.nat(255),
 });
 
-/** Fragments of a datagram to the service or back: mostly all and in order, or some late, twice, away or overlapping. */
+/**
+ * Fragments of a datagram to the service or back: mostly all and in order, or some late, twice, away or
+ * overlapping.
+ */
 export const fragments = (side: Side): fc.Arbitrary<Uint8Array[]> =>
   fc
     .tuple(whole(side), cut, fc.nat(3), fc.oneof(fc.constant([]), fc.array(tampering, { maxLength: 3 })))

@@ -1,4 +1,5 @@
-// Draws packets as clients, real servers and others could send them: right ones, and ones with some fields wrong.
+// Draws packets as clients, real servers and others could send them: right ones, and ones with some fields
+// wrong.
 import fc from 'fast-check';
 import { icmp4 } from '../packets/builder.ts';
 import {
@@ -20,7 +21,10 @@ export type Side = 'wan' | 'lan';
 const family = fc.constantFrom<Family>(4, 6);
 const EMPTY = new Uint8Array(0);
 
-/** Addresses that a packet may bear instead of its right ones: strangers, ours, and those that no packet bears. */
+/**
+ * Addresses that a packet may bear instead of its right ones: strangers, ours, and those that no packet
+ * bears.
+ */
 const STRANGERS = {
   4: [
     '10.1.0.3',

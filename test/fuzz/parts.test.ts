@@ -1,4 +1,5 @@
-// Properties of the parts that read and change bytes, each alone: parse, insert, find and remove a UOA, translate ICMP.
+// Properties of the parts that read and change bytes, each alone: parse, insert, find and remove a UOA,
+// translate ICMP.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';

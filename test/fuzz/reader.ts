@@ -1,5 +1,5 @@
-// Reads what arrives as leniently as a receiver may: only what must be there for a datagram to be found. The dissector of
-// test/packets is strict and reads what is sent. Imports nothing of src/.
+// Reads what arrives as leniently as a receiver may: only what must be there for a datagram to be found. The
+// dissector of test/packets is strict and reads what is sent. Imports nothing of src/.
 import { withHeaderChecksum } from '../packets/builder.ts';
 import { at16, concat, type Family, ip6Text, onesSum, u16, u32 } from '../packets/bytes.ts';
 
@@ -161,7 +161,9 @@ export function repaired(packet: Uint8Array): Uint8Array {
   return copy;
 }
 
-/** The whole packet that fragments make, headers of the first; undefined when they leave a hole or overlap. */
+/**
+ * The whole packet that fragments make, headers of the first; undefined when they leave a hole or overlap.
+ */
 export function join(fragments: readonly Seen[]): Uint8Array | undefined {
   const pieces = [...fragments].sort((one, other) => one.fragment!.offset - other.fragment!.offset);
   let length = 0;

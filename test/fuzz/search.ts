@@ -1,5 +1,5 @@
-// The search: inputs from nothing and inputs changed from those that reached something new, each judged. What a search of
-// one seed and number of inputs does is always the same.
+// The search: inputs from nothing and inputs changed from those that reached something new, each judged. What
+// a search of one seed and number of inputs does is always the same.
 import fc from 'fast-check';
 import { changedFrom, fresh } from './draw.ts';
 import type { Input } from './input.ts';

@@ -1,5 +1,5 @@
-// What must be true of every packet that the proxy sends, whatever it received: read by the strict dissector of
-// test/packets. Each check fails with the packet in words.
+// What must be true of every packet that the proxy sends, whatever it received: read by the strict dissector
+// of test/packets. Each check fails with the packet in words.
 import assert from 'node:assert/strict';
 import { type Family, familyOf, hex, unhex } from '../packets/bytes.ts';
 import { type Dissected, dissect, options } from '../packets/dissect.ts';
@@ -16,7 +16,10 @@ export interface SentDatagram {
   isFragmented: boolean;
 }
 
-/** Puts fragments together; of fragments that could not all be sent nothing is known but that the last one failed. */
+/**
+ * Puts fragments together; of fragments that could not all be sent nothing is known but that the last one
+ * failed.
+ */
 export function datagramsOf(attempts: readonly Attempt[], mtuTo: (dst: string) => number): SentDatagram[] {
   const found: SentDatagram[] = [];
   let pieces: Uint8Array[] = [];
@@ -80,7 +83,10 @@ export function checkTowardsClient({ seen }: SentDatagram, client: Named): void 
   assertNothingWritten(unhex(seen.options), false);
 }
 
-/** Whether the packet has exactly the UOA of this form, where receivers look for it, and nothing else of the kind. */
+/**
+ * Whether the packet has exactly the UOA of this form, where receivers look for it, and nothing else of the
+ * kind.
+ */
 function tells(seen: Dissected, form: Form, named: Named): boolean {
   const uoa = uoaOf(form, seen.family, named);
   if (uoa === undefined) return false;

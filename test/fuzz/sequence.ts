@@ -1,5 +1,5 @@
-// Runs one input: lets its packets arrive and its reactions happen, judges each outcome, and looks at the end whether
-// everything that was kept is given back. Returns what the input reached, as signatures.
+// Runs one input: lets its packets arrive and its reactions happen, judges each outcome, and looks at the end
+// whether everything that was kept is given back. Returns what the input reached, as signatures.
 import assert from 'node:assert/strict';
 import { pattern } from '../packets/bytes.ts';
 import { udp } from '../packets/uoa-builder.ts';

@@ -1,5 +1,5 @@
-// Leaves 0xee in the buffer that all datapaths of a process share for embedded packets: a datapath that reads more of it
-// than it has written then says something else than its twin.
+// Leaves 0xee in the buffer that all datapaths of a process share for embedded packets: a datapath that reads
+// more of it than it has written then says something else than its twin.
 import { Datapath } from '../../src/datapath/datapath.ts';
 import { allocateMemory } from '../../src/datapath/memory.ts';
 import { Frame, HEADROOM } from '../../src/wire/frame.ts';

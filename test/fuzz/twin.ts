@@ -1,6 +1,6 @@
-// Two datapaths of one plan that get the same packets, each with other bytes around them: one between guard bytes, the
-// other in a buffer that ends where the packet ends. What they say and send must be the same, so nothing that was read
-// stood outside the packet.
+// Two datapaths of one plan that get the same packets, each with other bytes around them: one between guard
+// bytes, the other in a buffer that ends where the packet ends. What they say and send must be the same, so
+// nothing that was read stood outside the packet.
 import assert from 'node:assert/strict';
 import { COUNTER, COUNTER_COLUMNS, DROP_COLUMN } from '../../src/datapath/counters.ts';
 import { Datapath } from '../../src/datapath/datapath.ts';

@@ -1,4 +1,5 @@
-// What the monitor makes of checks: by a check of the test where the results are the point, with real ones at the end.
+// What the monitor makes of checks: by a check of the test where the results are the point, with real ones at
+// the end.
 import assert from 'node:assert/strict';
 import { createSocket } from 'node:dgram';
 import { EventEmitter, once } from 'node:events';

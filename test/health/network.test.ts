@@ -1,4 +1,5 @@
-// Checks over a network of namespaces: echo requests, and what only routers and firewalls do to the other kinds.
+// Checks over a network of namespaces: echo requests, and what only routers and firewalls do to the other
+// kinds.
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { namespace, type Program, sh, startProgram, threeInARow } from '../io/namespaces.ts';
@@ -11,7 +12,10 @@ interface Network {
   checks(...wanted: Check[]): Promise<string[]>;
 }
 
-/** The checks run on 10.1.0.2 and fd00:1::2; the server is 10.2.0.2, fd00:2::2, and all of 10.3/16 and fd00:3::/64. */
+/**
+ * The checks run on 10.1.0.2 and fd00:1::2; the server is 10.2.0.2, fd00:2::2, and all of 10.3/16 and
+ * fd00:3::/64.
+ */
 async function network(t: TestContext): Promise<Network> {
   const { client, lb: router, server } = threeInARow(t);
   const routes: [string, string][] = [

@@ -1,5 +1,6 @@
-// A program for tests: checks from inside its namespace. Answers each line of [settings, target] pairs, which it checks at
-// the same time, with { results }: the words of each, `success`, or why a check could not be made.
+// A program for tests: checks from inside its namespace. Answers each line of [settings, target] pairs, which
+// it checks at the same time, with { results }: the words of each, `success`, or why a check could not be
+// made.
 import { createInterface } from 'node:readline';
 import { check } from './sample.ts';
 

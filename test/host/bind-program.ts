@@ -1,5 +1,5 @@
-// A program for tests: binds a UDP socket { ip, port } and prints { bound }; or prints { said } of the bound sockets that
-// stand where { check } wants to be.
+// A program for tests: binds a UDP socket { ip, port } and prints { bound }; or prints { said } of the bound
+// sockets that stand where { check } wants to be.
 import { createSocket } from 'node:dgram';
 import { checkBoundSockets } from '../../src/host/ownership.ts';
 

@@ -1,4 +1,5 @@
-// One proxy per address and port in a network namespace: the guard of the one that came first keeps others out.
+// One proxy per address and port in a network namespace: the guard of the one that came first keeps others
+// out.
 import assert from 'node:assert/strict';
 import { createServer } from 'node:net';
 import test, { type TestContext } from 'node:test';

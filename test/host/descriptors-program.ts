@@ -1,5 +1,5 @@
-// A program for tests: opens files until there may be no more, then starts what runs other programs. Prints { errors }, a
-// message and a hint of each.
+// A program for tests: opens files until there may be no more, then starts what runs other programs. Prints {
+// errors }, a message and a hint of each.
 import { openSync } from 'node:fs';
 import { parseAside } from '../../src/config/aside.ts';
 import { execProbe } from '../../src/health/exec.ts';

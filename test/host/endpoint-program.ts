@@ -1,5 +1,6 @@
-// A program for tests: a UDP client or echo server and a pinger in its namespace, of the family of its address. Prints
-// { ready: port }; answers each line of input, a Request, with { answer }; stops when its input ends.
+// A program for tests: a UDP client or echo server and a pinger in its namespace, of the family of its
+// address. Prints { ready: port }; answers each line of input, a Request, with { answer }; stops when its
+// input ends.
 import { createInterface } from 'node:readline';
 import { openOptionSocket, openRawReceiver } from '../../src/sys/option-socket.ts';
 
@@ -66,7 +67,10 @@ async function answer(request: Request): Promise<unknown> {
   return seen;
 }
 
-/** Takes in what the raw socket has, and returns the types. ICMPv6 errors are below 128; all of IPv4 but the reply. */
+/**
+ * Takes in what the raw socket has, and returns the types. ICMPv6 errors are below 128; all of IPv4 but the
+ * reply.
+ */
 function readIcmp(): number[] {
   const types: number[] = [];
   for (let packet = icmp.receive(); packet !== undefined; packet = icmp.receive()) {

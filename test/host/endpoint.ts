@@ -1,4 +1,5 @@
-// The client, server or pinger of a test, run by endpoint-program.ts in a namespace, and how to ask it something.
+// The client, server or pinger of a test, run by endpoint-program.ts in a namespace, and how to ask it
+// something.
 
 import { type Cleanup, type Program, startProgram } from '../io/namespaces.ts';
 import type { EndpointSpec, Request } from './endpoint-program.ts';

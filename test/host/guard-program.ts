@@ -1,5 +1,6 @@
-// A program for tests: holds a guard in its namespace, of `many` LIPs more where it is told so. Prints { ready: table } or
-// { refused } and { hint }, { lost } for each message about a loss, and removes the guard when its input ends.
+// A program for tests: holds a guard in its namespace, of `many` LIPs more where it is told so. Prints {
+// ready: table } or { refused } and { hint }, { lost } for each message about a loss, and removes the guard
+// when its input ends.
 import { type GuardSpec, installGuard } from '../../src/host/guard.ts';
 
 const { many = 0, ...spec } = JSON.parse(process.argv[2]) as GuardSpec & { many?: number };

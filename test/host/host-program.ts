@@ -1,5 +1,6 @@
-// A program for tests: plans the host in its namespace. Prints { plan } or { error: { message, hint } }; with `assign`
-// it also adds what is missing, prints { assigned } and removes it when its input ends. Given { missing }, it only adds these.
+// A program for tests: plans the host in its namespace. Prints { plan } or { error: { message, hint } }; with
+// `assign` it also adds what is missing, prints { assigned } and removes it when its input ends. Given {
+// missing }, it only adds these.
 import { type HostRequest, planHost } from '../../src/host/host.ts';
 import { assignAddresses, type MissingAddress, removeAddresses } from '../../src/host/host-addresses.ts';
 import { IoError } from '../../src/sys/io-error.ts';

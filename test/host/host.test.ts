@@ -17,7 +17,10 @@ async function failure(
   return startProgram(t, ns, 'host/host-program.ts', request).next('error');
 }
 
-/** A namespace with dummy-like interfaces (one end of a veth pair), as name and addresses, separated by spaces. */
+/**
+ * A namespace with dummy-like interfaces (one end of a veth pair), as name and addresses, separated by
+ * spaces.
+ */
 function host(t: TestContext, interfaces: Record<string, string>): string {
   const ns = namespace(t, 'h');
   for (const [name, addresses] of Object.entries(interfaces)) {

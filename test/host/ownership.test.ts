@@ -1,5 +1,5 @@
-// Programs bound to what is the proxy's: those of its own user are in the way, others are told of, a server on 0.0.0.0 is
-// neither.
+// Programs bound to what is the proxy's: those of its own user are in the way, others are told of, a server
+// on 0.0.0.0 is neither.
 import assert from 'node:assert/strict';
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';

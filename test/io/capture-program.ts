@@ -1,4 +1,5 @@
-// A program for tests: opens one capture in its namespace, with a filter of so many terms, prints { ready } and ends.
+// A program for tests: opens one capture in its namespace, with a filter of so many terms, prints { ready }
+// and ends.
 import { openCapture } from '../../src/io/cap-package.ts';
 import { compileFilter } from '../../src/io/capture-program.ts';
 

@@ -61,7 +61,10 @@ interface Packet6 {
   icmpType?: number;
 }
 
-/** Extension headers are 8 bytes of zeros before the ports, as if UDP followed: the filter must not look there. */
+/**
+ * Extension headers are 8 bytes of zeros before the ports, as if UDP followed: the filter must not look
+ * there.
+ */
 function frame6(p: Packet6): Buffer {
   const next = p.next ?? 17;
   const bytes = Buffer.alloc(14 + 40 + 16);

@@ -1,5 +1,5 @@
-// A program for tests: a UDP source that sends datagrams in batches (sendmmsg(2)) at a given rate for a given time.
-// Prints { sent } at the end.
+// A program for tests: a UDP source that sends datagrams in batches (sendmmsg(2)) at a given rate for a given
+// time. Prints { sent } at the end.
 import { addressOf, check, lastErrno, sendmmsg, setsockopt, socket } from '../../src/sys/libc.ts';
 import { writeSocketAddress } from '../../src/sys/message.ts';
 

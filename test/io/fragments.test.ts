@@ -1,5 +1,6 @@
-// Fragments on a host that tracks connections: those that the proxy sends leave it one by one, those that come in for a
-// service neither wait in the kernel nor get an answer, and those of others are put together as always.
+// Fragments on a host that tracks connections: those that the proxy sends leave it one by one, those that
+// come in for a service neither wait in the kernel nor get an answer, and those of others are put together as
+// always.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -44,7 +45,9 @@ const FAMILIES: FamilyCase[] = [
 
 const number = (ns: string, command: string) => Number(sh(`ip netns exec ${ns} ${command}`));
 
-/** Makes the kernel of the namespace track connections, and so put fragments together before anything else. */
+/**
+ * Makes the kernel of the namespace track connections, and so put fragments together before anything else.
+ */
 function track(ns: string): void {
   sh(
     `ip netns exec ${ns} nft -f -`,

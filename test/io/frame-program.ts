@@ -1,4 +1,5 @@
-// A program for tests: sends Ethernet frames, given as hexadecimal digits, on an interface of its namespace (packet(7)).
+// A program for tests: sends Ethernet frames, given as hexadecimal digits, on an interface of its namespace
+// (packet(7)).
 import { writeSync } from 'node:fs';
 import { bindSocket, check, if_nametoindex, socket } from '../../src/sys/libc.ts';
 

@@ -1,6 +1,7 @@
-// A program for tests: both halves of a mode of packet I/O in one process of a namespace, for UDP to ports of 10.1.0.1 on wan0.
-// Prints { ready: mode }; obeys lines of input: a list of ports is prepared as what is to come in, 'commit' and 'undo' end
-// that; each is answered by { done }. 'report' is answered by { report }: how many datagrams came in, by worker and port.
+// A program for tests: both halves of a mode of packet I/O in one process of a namespace, for UDP to ports of
+// 10.1.0.1 on wan0. Prints { ready: mode }; obeys lines of input: a list of ports is prepared as what is to
+// come in, 'commit' and 'undo' end that; each is answered by { done }. 'report' is answered by { report }:
+// how many datagrams came in, by worker and port.
 import { createInterface } from 'node:readline';
 import { pino } from 'pino';
 import { planHost } from '../../src/host/host.ts';

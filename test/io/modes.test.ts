@@ -1,4 +1,5 @@
-// What comes in while a mode of packet I/O changes what it lets in, and after that was committed or undone: the same of all.
+// What comes in while a mode of packet I/O changes what it lets in, and after that was committed or undone:
+// the same of all.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -53,7 +54,8 @@ for (const spec of [
     await tell('commit');
     await sendAndExpect({ [OLD]: COUNT, [NEW]: COUNT });
     await tell([NEW]);
-    // Where the kernel lets in for several workers, those that take over the plan later still get what the old one serves.
+    // Where the kernel lets in for several workers, those that take over the plan later still get what the
+    // old one serves.
     if (spec.mode === 'ring') await sendAndExpect({ [OLD]: COUNT, [NEW]: COUNT });
     await tell('commit');
     await sendAndExpect({ [OLD]: 0, [NEW]: COUNT });

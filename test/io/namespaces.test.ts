@@ -8,7 +8,10 @@ import { namespace, sh } from './namespaces.ts';
 
 const isThere = (name: string): boolean => readdirSync('/run/netns').includes(name);
 
-/** Starts a process that makes a namespace, runs a program in it and waits. Resolves with the namespace's name. */
+/**
+ * Starts a process that makes a namespace, runs a program in it and waits. Resolves with the namespace's
+ * name.
+ */
 async function startMaker(t: TestContext) {
   const module = new URL('./namespaces.ts', import.meta.url).href;
   const program = `

@@ -1,5 +1,6 @@
-// Network namespaces joined by veth pairs for tests on real packets. Names are unique per process, and everything is
-// removed at the end of the test, also when it failed or is told to end; what was killed is removed by the next one.
+// Network namespaces joined by veth pairs for tests on real packets. Names are unique per process, and
+// everything is removed at the end of the test, also when it failed or is told to end; what was killed is
+// removed by the next one.
 import assert from 'node:assert/strict';
 import { type ChildProcessWithoutNullStreams, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -84,8 +85,8 @@ export function threeInARow(t: Cleanup): { client: string; lb: string; server: s
 }
 
 /**
- * A command to run another with, which makes the kernel look as if it had no IPv6 (ipv6.disable=1): sockets of the family
- * are refused, by a seccomp filter, and /proc/net lacks its files, like all others.
+ * A command to run another with, which makes the kernel look as if it had no IPv6 (ipv6.disable=1): sockets
+ * of the family are refused, by a seccomp filter, and /proc/net lacks its files, like all others.
  */
 export const WITHOUT_IPV6: readonly string[] = [
   'bash',
@@ -98,14 +99,19 @@ export const WITHOUT_IPV6: readonly string[] = [
 /** A program of this folder running in a namespace. It prints JSON lines and stops when its input ends. */
 export interface Program {
   readonly child: ChildProcessWithoutNullStreams;
-  /** The value of the next line's property `key`; fails when the program ends first or says nothing for two minutes. */
+  /**
+   * The value of the next line's property `key`; fails when the program ends first or says nothing for two
+   * minutes.
+   */
   next<T>(key: string): Promise<T>;
   write(value: unknown): void;
   /** Ends its input and waits for its end; fails unless it exits with 0. */
   stop(): Promise<void>;
 }
 
-/** Starts a program, whose file is named from test/; `wrapper` is a command to run it with, such as setpriv. */
+/**
+ * Starts a program, whose file is named from test/; `wrapper` is a command to run it with, such as setpriv.
+ */
 export function startProgram(
   t: Cleanup,
   ns: string,

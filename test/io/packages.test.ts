@@ -1,5 +1,5 @@
-// Packet I/O without the packages cap and raw-socket: ring works, and where pcap cannot, an operator is told in a typed
-// error what to do.
+// Packet I/O without the packages cap and raw-socket: ring works, and where pcap cannot, an operator is told
+// in a typed error what to do.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
@@ -24,7 +24,10 @@ import {
 } from '../steer/relay.ts';
 import { startProgram, threeInARow } from './namespaces.ts';
 
-/** Runs a command with `file` unreadable as a library, for itself only: a program in a namespace has its own mounts. */
+/**
+ * Runs a command with `file` unreadable as a library, for itself only: a program in a namespace has its own
+ * mounts.
+ */
 const without = (file: string) => [
   'bash',
   '-c',

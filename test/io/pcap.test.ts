@@ -157,8 +157,8 @@ test('a flood keeps timers and the other direction alive, and every packet is co
   const middle = await reportOnce(relay, (r) => r.relayed[0] > 2_000 && r.relayed[1] > 50);
   assert.ok(middle.ticks > before.ticks);
   const [sent, answered] = await Promise.all([flooding, trickle]);
-  // What the kernel and the backlog still hold is processed after the last packet was sent. On a busy machine the
-  // relay may be held up for so long that a few packets find the backlog full: these are counted, too.
+  // What the kernel and the backlog still hold is processed after the last packet was sent. On a busy machine
+  // the relay may be held up for so long that a few packets find the backlog full: these are counted, too.
   const after = await reportOnce(
     relay,
     ({ counters: [wan], relayed }) =>

@@ -25,8 +25,8 @@ const TAP_RIP = '10.9.0.2';
 const BURST = { port: VPORT, payloadLen: 64, rate: 0, durationMs: 60_000 };
 
 /**
- * Opens tap0. For each line of input reads frames until one ends with these bytes, and prints how many these were; "slowly":
- * reads from then on, QUEUE frames a millisecond.
+ * Opens tap0. For each line of input reads frames until one ends with these bytes, and prints how many these
+ * were; "slowly": reads from then on, QUEUE frames a millisecond.
  */
 const TAP = `
 import fcntl, os, struct, sys, time

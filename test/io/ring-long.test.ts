@@ -1,5 +1,5 @@
-// Ring I/O and packets that are longer than a frame of the ring: they come whole through the queue of the socket, which
-// must stay in step with the ring.
+// Ring I/O and packets that are longer than a frame of the ring: they come whole through the queue of the
+// socket, which must stay in step with the ring.
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';

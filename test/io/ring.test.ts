@@ -219,7 +219,8 @@ test('packets of both families come from a tunnel, which has no link header, and
   });
   const ipv4 = '4500001d00004000401124cc0a0100020a01000103e8177000090000aa';
   const ipv6 = `6000000000091140fd000001${'00'.repeat(11)}02fd000001${'00'.repeat(11)}0103e8177000090000aa`;
-  // TUNSETIFF with IFF_TUN and IFF_NO_PI: what is written to the file comes in on the interface, what leaves is read.
+  // TUNSETIFF with IFF_TUN and IFF_NO_PI: what is written to the file comes in on the interface, what leaves
+  // is read.
   const program = `
 import fcntl, os, struct, sys
 tun = os.open("/dev/net/tun", os.O_RDWR)

@@ -1,4 +1,5 @@
-// Super packets taken apart: what goes in and each datagram that comes out are built by the tests' own builder.
+// Super packets taken apart: what goes in and each datagram that comes out are built by the tests' own
+// builder.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { forEachSegment, takeApart } from '../../src/io/segments.ts';
@@ -56,7 +57,10 @@ test('a datagram without payload is none that can be taken apart', () => {
     assert.equal(segmentsOf(packet, 100), undefined);
 });
 
-/** Payload lengths of what comes of a packet of 300 bytes of payload with this virtio header, and whether it is merged still. */
+/**
+ * Payload lengths of what comes of a packet of 300 bytes of payload with this virtio header, and whether it
+ * is merged still.
+ */
 function partsOf(gsoType: number, gsoSize: number): [payloadLen: number, isMerged: boolean][] {
   const packet = udp4({ ...V4, checksum: 'partial', payload: pattern(300) });
   const frame = new Frame(new Uint8Array(HEADROOM + packet.length));

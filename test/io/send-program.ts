@@ -1,5 +1,5 @@
-// A program for tests: sends whole IPv4 packets, given as hexadecimal digits, through the raw socket of packet I/O.
-// Prints { sent }.
+// A program for tests: sends whole IPv4 packets, given as hexadecimal digits, through the raw socket of
+// packet I/O. Prints { sent }.
 
 import { IO_COUNTERS } from '../../src/io/packet-io.ts';
 import { RawSender } from '../../src/io/raw-sender.ts';

@@ -1,5 +1,6 @@
-// A program for tests: gathers IPv4 packets, given as hexadecimal digits, and sends them at layer 2. Prints what each was
-// (gathered), and how many the counter of sent packets said, each time that one was settled (sent).
+// A program for tests: gathers IPv4 packets, given as hexadecimal digits, and sends them at layer 2. Prints
+// what each was (gathered), and how many the counter of sent packets said, each time that one was settled
+// (sent).
 import { IO_COLUMN, IO_COUNTERS } from '../../src/io/packet-io.ts';
 import { RawSender } from '../../src/io/raw-sender.ts';
 import { RingSender } from '../../src/io/ring-sender.ts';

@@ -1,4 +1,5 @@
-// What ring I/O counts of the packets that it gathers, and when: a process may be killed between any two instructions.
+// What ring I/O counts of the packets that it gathers, and when: a process may be killed between any two
+// instructions.
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { udp4 } from '../packets/builder.ts';

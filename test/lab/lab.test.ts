@@ -1,4 +1,5 @@
-// The embedded lab as a person runs it, `lab --once`: its exit code says whether everything arrived, and it leaves nothing.
+// The embedded lab as a person runs it, `lab --once`: its exit code says whether everything arrived, and it
+// leaves nothing.
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';

@@ -1,5 +1,5 @@
-// What the builders promise beside the golden packets: overrides, ICMP, IPv6 headers, fragments; and that the dissector
-// throws on what is malformed.
+// What the builders promise beside the golden packets: overrides, ICMP, IPv6 headers, fragments; and that the
+// dissector throws on what is malformed.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { icmp4, ipv4, udp4, withId } from './builder.ts';

@@ -1,5 +1,5 @@
-// Builds IPv4 packets for tests, right ones and deliberately wrong ones (RFC 791, 768, 792). Imports nothing of src/:
-// expected bytes must never come from the code under test.
+// Builds IPv4 packets for tests, right ones and deliberately wrong ones (RFC 791, 768, 792). Imports nothing
+// of src/: expected bytes must never come from the code under test.
 import { concat, ip4, onesSum, u16, u32 } from './bytes.ts';
 import { datagram, UDP, type UdpFields } from './udp.ts';
 

@@ -1,5 +1,6 @@
-// Builds IPv6 packets for tests, right ones and deliberately wrong ones (RFC 8200, 768, 4443). Extension headers are
-// pieces in a list; each is given its next-header byte when the packet is put together. Imports nothing of src/.
+// Builds IPv6 packets for tests, right ones and deliberately wrong ones (RFC 8200, 768, 4443). Extension
+// headers are pieces in a list; each is given its next-header byte when the packet is put together. Imports
+// nothing of src/.
 import { concat, ip6, onesSum, u16, u32 } from './bytes.ts';
 import { datagram, pseudoHeaderSum, UDP, type UdpFields } from './udp.ts';
 
@@ -16,7 +17,9 @@ export interface Extension {
   readonly bytes: Uint8Array;
 }
 
-/** The fields of an IPv6 packet that a test may choose; lengths and next headers are right unless overridden. */
+/**
+ * The fields of an IPv6 packet that a test may choose; lengths and next headers are right unless overridden.
+ */
 export interface Ipv6Fields {
   src: string;
   dst: string;
@@ -90,8 +93,8 @@ export function padding6(length: number): Uint8Array {
 }
 
 /**
- * A destination options header with these options, padded to a multiple of 8 bytes; `length` overrides its length field
- * (8-byte units behind the first).
+ * A destination options header with these options, padded to a multiple of 8 bytes; `length` overrides its
+ * length field (8-byte units behind the first).
  */
 export function destOptions(options: Uint8Array, length?: number): Extension {
   return { header: DEST_OPTIONS, bytes: optionsHeader(options, length) };

@@ -1,4 +1,5 @@
-// Small conversions that the packet builder, the dissector and the rows share. Clear before fast; imports nothing.
+// Small conversions that the packet builder, the dissector and the rows share. Clear before fast; imports
+// nothing.
 
 /** Bytes of hex digits; spaces are ignored: `unhex('1f08 1388 0a010002')`. */
 export function unhex(text: string): Uint8Array {
@@ -75,7 +76,10 @@ export function ip(address: string): Uint8Array {
   return familyOf(address) === 6 ? ip6(address) : ip4(address);
 }
 
-/** RFC 5952 text of 16 bytes: lower case, no leading zeros, '::' for the first longest run of two or more zero groups. */
+/**
+ * RFC 5952 text of 16 bytes: lower case, no leading zeros, '::' for the first longest run of two or more zero
+ * groups.
+ */
 export function ip6Text(bytes: Uint8Array): string {
   const groups = Array.from({ length: 8 }, (_, index) => at16(bytes, index * 2).toString(16));
   let best = { at: 0, length: 1 };
@@ -95,7 +99,9 @@ export function pattern(length: number): Uint8Array {
   return bytes;
 }
 
-/** RFC 1071: the folded 16-bit one's complement sum, not complemented; an odd last byte counts as a high byte. */
+/**
+ * RFC 1071: the folded 16-bit one's complement sum, not complemented; an odd last byte counts as a high byte.
+ */
 export function onesSum(bytes: Uint8Array): number {
   let sum = 0;
   for (let off = 0; off < bytes.length; off += 2) sum += at16(bytes, off);

@@ -1,5 +1,6 @@
-// Takes an IPv4 or IPv6 packet apart for readable assertions, in one shape for both. Independent of src/ and of the
-// builders; throws on a malformed packet, so that a row that dissects what was sent also proves its lengths.
+// Takes an IPv4 or IPv6 packet apart for readable assertions, in one shape for both. Independent of src/ and
+// of the builders; throws on a malformed packet, so that a row that dissects what was sent also proves its
+// lengths.
 import { at16, concat, type Family, hex, ip6Text, onesSum, u16, u32 } from './bytes.ts';
 
 export interface Dissected {
@@ -155,7 +156,9 @@ export function options(area: Uint8Array): Uint8Array[] {
   return found;
 }
 
-/** The options of an IPv6 options header without padding. Throws when one does not fit or padding is not zero. */
+/**
+ * The options of an IPv6 options header without padding. Throws when one does not fit or padding is not zero.
+ */
 export function options6(area: Uint8Array): Uint8Array[] {
   const found: Uint8Array[] = [];
   for (let off = 0; off < area.length; ) {

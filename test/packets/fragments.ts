@@ -1,5 +1,6 @@
-// Cuts whole packets into fragments as a Linux kernel does (RFC 791, RFC 8200 section 4.5), and puts fragments together
-// again for assertions. Single fragments with any offset are built with ipv4() or fragmentHeader(). Imports nothing of src/.
+// Cuts whole packets into fragments as a Linux kernel does (RFC 791, RFC 8200 section 4.5), and puts
+// fragments together again for assertions. Single fragments with any offset are built with ipv4() or
+// fragmentHeader(). Imports nothing of src/.
 import { withHeaderChecksum } from './builder.ts';
 import { DEST_OPTIONS, FRAGMENT, fragmentHeader, HOP_BY_HOP, ROUTING } from './builder6.ts';
 import { at16, concat, u16 } from './bytes.ts';
@@ -8,8 +9,8 @@ import { at16, concat, u16 } from './bytes.ts';
 export type Cut = number | readonly number[];
 
 /**
- * The fragments of an IPv4 packet, in order. Later ones have No-Operation in the place of options whose copied bit is
- * 0, as Linux leaves them.
+ * The fragments of an IPv4 packet, in order. Later ones have No-Operation in the place of options whose
+ * copied bit is 0, as Linux leaves them.
  */
 export function fragments4(packet: Uint8Array, cut: Cut): Uint8Array[] {
   const headerLen = ((packet[0] ?? 0) & 15) * 4;

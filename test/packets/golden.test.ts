@@ -1,5 +1,5 @@
-// The builders and the dissector against packets that real receivers accepted, and those against tshark: the tests' own
-// measure is measured first.
+// The builders and the dissector against packets that real receivers accepted, and those against tshark: the
+// tests' own measure is measured first.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';

@@ -1,5 +1,5 @@
-// The UDP datagram (RFC 768) and the sums that start with a pseudo-header (RFC 768, RFC 8200 section 8.1), for the
-// builders of both families: the addresses say which pseudo-header it is.
+// The UDP datagram (RFC 768) and the sums that start with a pseudo-header (RFC 768, RFC 8200 section 8.1),
+// for the builders of both families: the addresses say which pseudo-header it is.
 import { concat, familyOf, ip, onesSum, u16, u32 } from './bytes.ts';
 
 export const UDP = 17;
@@ -14,8 +14,8 @@ export interface UdpFields {
   /** Bytes behind the UDP datagram but inside the IP packet (RFC 9868's surplus area). */
   surplus?: Uint8Array;
   /**
-   * 'partial' is what a local or veth peer leaves with checksum offload: the folded pseudo-header sum, not complemented.
-   * 'zero' means that the sender computed none, which only IPv4 allows.
+   * 'partial' is what a local or veth peer leaves with checksum offload: the folded pseudo-header sum, not
+   * complemented. 'zero' means that the sender computed none, which only IPv4 allows.
    */
   checksum?: 'valid' | 'zero' | 'partial' | 'bad';
 }

@@ -1,5 +1,5 @@
-// The UOA of every dialect, and the forms that no dialect of ours sends but a receiver reads (docs/wire-formats.md), in
-// packets of either family. Imports nothing of src/.
+// The UOA of every dialect, and the forms that no dialect of ours sends but a receiver reads
+// (docs/wire-formats.md), in packets of either family. Imports nothing of src/.
 import { type Ipv4Fields, ipv4, udp4 } from './builder.ts';
 import { destOptions, type Extension, type Ipv6Fields, ipv6, udp6 } from './builder6.ts';
 import { concat, type Family, familyOf, ip, u16, u32 } from './bytes.ts';
@@ -21,7 +21,10 @@ export type Form = 'ipo' | 'opp' | 'elb' | 'unified' | 'type30' | 'type29';
 export const DIALECTS = ['ipo', 'opp', 'elb', 'unified'] as const;
 export const FORMS: readonly Form[] = [...DIALECTS, 'type30', 'type29'];
 
-/** Where a UOA stands in a packet: an IPv4 option, an IPv6 extension header, or what a protocol-248 header holds. */
+/**
+ * Where a UOA stands in a packet: an IPv4 option, an IPv6 extension header, or what a protocol-248 header
+ * holds.
+ */
 export type Uoa = { options: Uint8Array } | { extensions: readonly Extension[] } | OppHeader;
 
 export interface OppHeader {
@@ -58,8 +61,8 @@ export function uoaOf(form: Form, family: Family, named: Named): Uoa | undefined
 export type EitherFields = Ipv4Fields & Ipv6Fields & UdpFields;
 
 /**
- * A UDP packet of the family of its addresses. `ttl` and `tos` serve both families; `uoa` stands in front of other options
- * and extension headers.
+ * A UDP packet of the family of its addresses. `ttl` and `tos` serve both families; `uoa` stands in front of
+ * other options and extension headers.
  */
 export function udp(fields: EitherFields, uoa?: Uoa): Uint8Array {
   const v4 = familyOf(fields.src) === 4;
@@ -115,7 +118,10 @@ export function unifiedHeader(named: Named, type = 31): Extension {
   return destOptions(concat(Uint8Array.of(type, content.length), content));
 }
 
-/** Type 29 over IPv4, 16 or 32 bytes: type, length, operation, 0, VNI, cport, 0, CIP, four zeros behind an IPv6 one. */
+/**
+ * Type 29 over IPv4, 16 or 32 bytes: type, length, operation, 0, VNI, cport, 0, CIP, four zeros behind an
+ * IPv6 one.
+ */
 export function vniOption(cip: string, cport: number, vni = 0x1092): Uint8Array {
   const content = vniContent(cip, cport, vni);
   return concat(Uint8Array.of(29, 4 + content.length, familyOf(cip) === 6 ? 1 : 0, 0), content);

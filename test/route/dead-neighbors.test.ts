@@ -1,5 +1,5 @@
-// Real servers and clients that answer no ARP or neighbor solicitation: what waits for them in the kernel takes nothing
-// from a living session whose packets go through the IP layer, too.
+// Real servers and clients that answer no ARP or neighbor solicitation: what waits for them in the kernel
+// takes nothing from a living session whose packets go through the IP layer, too.
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import type { IoCounterName } from '../../src/io/packet-io.ts';

@@ -1,4 +1,5 @@
-// What a stranger sends to make a host's kernel believe in a narrow path: an ICMP error about a ping packet that it never sent.
+// What a stranger sends to make a host's kernel believe in a narrow path: an ICMP error about a ping packet
+// that it never sent.
 
 import { type Cleanup, sh, startProgram } from '../io/namespaces.ts';
 import { icmp4 } from '../packets/builder.ts';

@@ -1,5 +1,5 @@
-// A path MTU that anybody can make the kernel believe by a forged ICMP error about a ping that never was: what the proxy
-// sends does not go by it, over each packet I/O and in both families.
+// A path MTU that anybody can make the kernel believe by a forged ICMP error about a ping that never was:
+// what the proxy sends does not go by it, over each packet I/O and in both families.
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { ask, startEndpoint } from '../host/endpoint.ts';

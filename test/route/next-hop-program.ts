@@ -1,6 +1,7 @@
-// A program for tests: keeps NextHops in its namespace and prints { ready }. Answers a line { find, nowMs } with { found },
-// one per address, after it took in what the kernel announced; { watch } with { readable } once the descriptor is; { send }
-// with { sent }, when the IP layer was given these packets, in hexadecimal digits. Stops when its input ends.
+// A program for tests: keeps NextHops in its namespace and prints { ready }. Answers a line { find, nowMs }
+// with { found }, one per address, after it took in what the kernel announced; { watch } with { readable }
+// once the descriptor is; { send } with { sent }, when the IP layer was given these packets, in hexadecimal
+// digits. Stops when its input ends.
 import { createInterface } from 'node:readline';
 import koffi from 'koffi';
 import { IO_COUNTERS, SIDE } from '../../src/io/packet-io.ts';

@@ -17,7 +17,10 @@ import {
 const FAR = '198.51.100.7';
 const FAR6 = '2001:db8::7';
 
-/** A host with two interfaces, the neighbors .2 and .3 on each, and its default routes by 10.1.0.2 and fd00:1::2. */
+/**
+ * A host with two interfaces, the neighbors .2 and .3 on each, and its default routes by 10.1.0.2 and
+ * fd00:1::2.
+ */
 function twoArms(t: TestContext): string {
   const { ns } = routedHost(t, 2);
   for (const network of [1, 2]) for (const host of [2, 3]) addNeighbor(ns, network, host);
@@ -107,12 +110,18 @@ test('of routes to one prefix the lowest metric counts, and of equal ones that w
   await finder.program.stop();
 });
 
-/** Addresses of the host that are of no link: of the gateways, too, the kernel prefers one on the link of the source. */
+/**
+ * Addresses of the host that are of no link: of the gateways, too, the kernel prefers one on the link of the
+ * source.
+ */
 function addOwn(ns: string): void {
   sh(`ip -n ${ns} address add 10.9.0.1/32 dev lo && ip -n ${ns} address add fd00:9::1/128 dev lo nodad`);
 }
 
-/** The Ethernet address of the gateway that the kernel takes to a destination; they are hosts 2 and 3 of both networks. */
+/**
+ * The Ethernet address of the gateway that the kernel takes to a destination; they are hosts 2 and 3 of both
+ * networks.
+ */
 function macTaken(ns: string, dst: string, from = ''): string {
   const taken = /via \S+?(\d)[.:]+(?:0\.)?(\d) dev/.exec(sh(`ip -n ${ns} route get ${dst} ${from}`));
   assert.ok(taken !== null);
@@ -340,7 +349,10 @@ test('an interface that goes down takes its routes with it, and they come back w
   await finder.program.stop();
 });
 
-/** Waits until this is the hop to the address: the kernel takes up to a second to see what became of a carrier. */
+/**
+ * Waits until this is the hop to the address: the kernel takes up to a second to see what became of a
+ * carrier.
+ */
 async function becomes(finder: Finder, mac: string, address = '10.1.0.2'): Promise<void> {
   for (let left = 100; left > 0; left--) {
     if ((await finder.macs(address))[0] === mac) return;

@@ -1,18 +1,21 @@
-// What tests of next hops share: a host with some interfaces, whose neighbors are known by name, and the program that
-// follows its routes.
+// What tests of next hops share: a host with some interfaces, whose neighbors are known by name, and the
+// program that follows its routes.
 
 import { type Cleanup, namespace, type Program, sh, startProgram } from '../io/namespaces.ts';
 import { udp4 } from '../packets/builder.ts';
 import { udp6 } from '../packets/builder6.ts';
 import type { Answer, Hop, Question } from './next-hop-program.ts';
 
-/** A neighbor at 10.<network>.0.<host> and fd00:<network>::<host>, as the Ethernet address that `addNeighbor` gives it. */
+/**
+ * A neighbor at 10.<network>.0.<host> and fd00:<network>::<host>, as the Ethernet address that `addNeighbor`
+ * gives it.
+ */
 export const macOf = (network: number, host: number) => `02:00:00:00:${hex(network)}:${hex(host)}`;
 const hex = (byte: number) => byte.toString(16).padStart(2, '0');
 
 /**
- * A namespace with the interfaces e1 to e<count>, of which e<n> has 10.<n>.0.1/24 and fd00:<n>::1/64. Its other ends are
- * in the namespace `peer`, as p1 to p<count> without addresses.
+ * A namespace with the interfaces e1 to e<count>, of which e<n> has 10.<n>.0.1/24 and fd00:<n>::1/64. Its
+ * other ends are in the namespace `peer`, as p1 to p<count> without addresses.
  */
 export function routedHost(t: Cleanup, count: number): { ns: string; peer: string } {
   const ns = namespace(t, 'h');
@@ -48,7 +51,10 @@ export interface Finder {
   program: Program;
   /** The hops to these addresses a second after the last question, or after `laterMs`. */
   find(addresses: readonly string[], laterMs?: number): Promise<(Hop | null)[]>;
-  /** The Ethernet addresses that packets to these addresses are sent to; '' when they are left to the IP layer. */
+  /**
+   * The Ethernet addresses that packets to these addresses are sent to; '' when they are left to the IP
+   * layer.
+   */
   macs(...addresses: string[]): Promise<string[]>;
   /** The same from this source. */
   macsFrom(from: string, ...addresses: string[]): Promise<string[]>;

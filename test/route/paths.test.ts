@@ -1,4 +1,5 @@
-// Which port packets to a destination leave by and how large they may be, beside what `ip route get` says of the same.
+// Which port packets to a destination leave by and how large they may be, beside what `ip route get` says of
+// the same.
 import assert from 'node:assert/strict';
 import test, { type TestContext } from 'node:test';
 import { sh } from '../io/namespaces.ts';

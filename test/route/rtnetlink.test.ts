@@ -14,8 +14,9 @@ import {
   readRoute,
 } from '../../src/route/rtnetlink.ts';
 
-// 198.51.100.0/24 via 10.1.0.2 dev 3, metric 100, mtu 1300: struct rtmsg, then RTA_TABLE 254, RTA_DST, RTA_PRIORITY,
-// RTA_METRICS with hoplimit and mtu, RTA_GATEWAY, RTA_OIF, each with its length and type before it.
+// 198.51.100.0/24 via 10.1.0.2 dev 3, metric 100, mtu 1300: struct rtmsg, then RTA_TABLE 254, RTA_DST,
+// RTA_PRIORITY, RTA_METRICS with hoplimit and mtu, RTA_GATEWAY, RTA_OIF, each with its length and type before
+// it.
 const ROUTE = bytes(
   '02 18 00 00 fe 03 00 01 00000000',
   '0800 0f00 fe000000',
@@ -39,8 +40,8 @@ const NEIGHBOR = bytes(
   '1400 0100 fd000000000000000000000000000002',
   '0a00 0200 02aabbccddee 0000',
 );
-// Interface 3, Ethernet, UP and RUNNING, name e3, 02:aa:bb:cc:dd:ee, MTU 1500; IFLA_AF_SPEC: of IPv4 a number, of IPv6
-// flags and IFLA_INET6_CONF: forwarding, hop limit, MTU 1400.
+// Interface 3, Ethernet, UP and RUNNING, name e3, 02:aa:bb:cc:dd:ee, MTU 1500; IFLA_AF_SPEC: of IPv4 a
+// number, of IPv6 flags and IFLA_INET6_CONF: forwarding, hop limit, MTU 1400.
 const LINK = bytes(
   '00 00 0100 03000000 43100100 00000000',
   '0700 0300 653300 00',

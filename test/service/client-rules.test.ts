@@ -128,7 +128,8 @@ describe('the lists of clients', () => {
     }
     for (const ip of ['11.0.0.1', '10.3.13.64', '2001:db8:c3:5000::', '2001:db9::'])
       assert.ok(allows(rules, ip), ip);
-    // Each step reads three words at most, the way down has one step per bit that tells prefixes apart: 16 here.
+    // Each step reads three words at most, the way down has one step per bit that tells prefixes apart: 16
+    // here.
     assert.ok(mostReads <= 3 * 17, `${mostReads} words of the address were read`);
   });
 });

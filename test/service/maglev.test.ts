@@ -1,5 +1,5 @@
-// Maglev: what makes it worth a table. Few clients move when a real server goes, all return when it comes back, and every
-// proxy chooses alike. sh is measured beside it.
+// Maglev: what makes it worth a table. Few clients move when a real server goes, all return when it comes
+// back, and every proxy chooses alike. sh is measured beside it.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';

@@ -1,5 +1,6 @@
-// A process of several that note and find in the table at descriptor 3 at once, all clients crowded into one set. Says how
-// often it found a real server, and each that nobody noted for that client. Arguments: which one it is, and of how many.
+// A process of several that note and find in the table at descriptor 3 at once, all clients crowded into one
+// set. Says how often it found a real server, and each that nobody noted for that client. Arguments: which
+// one it is, and of how many.
 import { Persistence } from '../../src/service/persistence.ts';
 import { mapSharedMemory } from '../../src/sys/shared-memory.ts';
 

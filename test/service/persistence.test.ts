@@ -1,4 +1,5 @@
-// Persistence: who was noted is found until the time is over or others needed the place; torn entries are absent.
+// Persistence: who was noted is found until the time is over or others needed the place; torn entries are
+// absent.
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { closeSync } from 'node:fs';

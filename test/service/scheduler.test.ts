@@ -1,5 +1,5 @@
-// Which real server each scheduler picks: exact order where there is one, shares where a hash or chance decides, weight 0,
-// changes of weights in place, and any of it at random.
+// Which real server each scheduler picks: exact order where there is one, shares where a hash or chance
+// decides, weight 0, changes of weights in place, and any of it at random.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
@@ -87,7 +87,10 @@ const ORDERS: readonly OrderRow[] = [
   changed('wlc', 'follows a weight that grows', [[1, 1], 'abab'], [[3, 1], 'aaaabaaab']),
 ];
 
-/** Of 1,000,000 clients or picks, what each scheduler may be off: five standard deviations, and slots of a table. */
+/**
+ * Of 1,000,000 clients or picks, what each scheduler may be off: five standard deviations, and slots of a
+ * table.
+ */
 const PICKS = 1_000_000;
 const tolerance = (scheduler: SchedulerName, expected: number): number => {
   if (scheduler === 'wrr') return 1;

@@ -1,4 +1,5 @@
-// Real servers and clients for the tests of schedulers: what a service would give a scheduler, in plain sight.
+// Real servers and clients for the tests of schedulers: what a service would give a scheduler, in plain
+// sight.
 import type { ServerSet } from '../../src/service/scheduler/scheduler.ts';
 import { SCHEDULERS } from '../../src/service/scheduler/schedulers.ts';
 
@@ -25,7 +26,10 @@ export function servers(weights: readonly number[], keys = weights.map((_, index
 
 export const keyOf = (index: number): string => `10.2.${index >>> 8}.${index & 255}:6000`;
 
-/** 198.18.0.0 and on: neighbours, as real clients often are. `into`: where to write it, else in an array of its own. */
+/**
+ * 198.18.0.0 and on: neighbours, as real clients often are. `into`: where to write it, else in an array of
+ * its own.
+ */
 export function client(number: number, into = new Int32Array(4)): Int32Array {
   into[0] = 0;
   into[1] = 0;
@@ -77,7 +81,10 @@ export function letters(
   return text;
 }
 
-/** The same numbers from 0 to less than 1 for the same seed (a linear congruential generator, Numerical Recipes). */
+/**
+ * The same numbers from 0 to less than 1 for the same seed (a linear congruential generator, Numerical
+ * Recipes).
+ */
 export function seeded(seed: number): () => number {
   let state = seed >>> 0;
   return () => {

@@ -1,5 +1,5 @@
-// Times kept in words that come round after hours or weeks: what is long over does not come back, by a clock that is set
-// forward.
+// Times kept in words that come round after hours or weeks: what is long over does not come back, by a clock
+// that is set forward.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { ClientTable } from '../../src/datapath/client-table.ts';

@@ -40,7 +40,10 @@ function packetOf(src: string, sport: number, dst: string, dport: number): Packe
   return packet;
 }
 
-/** Client number n asks VIP:6000, every other one over IPv6; there are more of them than one address has ports. */
+/**
+ * Client number n asks VIP:6000, every other one over IPv6; there are more of them than one address has
+ * ports.
+ */
 export function request(n: number): Packet {
   const host = 2 + Math.floor(n / 50_000);
   const client = n % 2 === 0 ? `192.0.2.${host}` : `fd00:1::${host.toString(16)}`;

@@ -1,4 +1,5 @@
-// Whose lport a new session gets where none is free, against lists: whatever opened, answered, moved or ended before.
+// Whose lport a new session gets where none is free, against lists: whatever opened, answered, moved or ended
+// before.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';

@@ -1,4 +1,5 @@
-// Writes capture files as tcpdump and Wireshark do, in every variant that a reader must know. Imports nothing of src/.
+// Writes capture files as tcpdump and Wireshark do, in every variant that a reader must know. Imports nothing
+// of src/.
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -43,7 +44,9 @@ export function pcap(frames: readonly Uint8Array[], how: Written = {}): Uint8Arr
   return concat(header, ...records);
 }
 
-/** One section and one interface, with nanoseconds if asked for; a statistics block between, to be skipped. */
+/**
+ * One section and one interface, with nanoseconds if asked for; a statistics block between, to be skipped.
+ */
 export function pcapng(frames: readonly Uint8Array[], how: Written = {}): Uint8Array {
   const { isLittle = true, isNano = false, linkType = RAW } = how;
   const word = words(isLittle);

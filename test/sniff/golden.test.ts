@@ -1,5 +1,5 @@
-// Packets that real receivers accepted (test/vectors), as `uoa-proxy sniff` and tshark with docker/wireshark/uoa.lua read
-// them from a capture file.
+// Packets that real receivers accepted (test/vectors), as `uoa-proxy sniff` and tshark with
+// docker/wireshark/uoa.lua read them from a capture file.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { uoaProxy } from '../cli/program.ts';

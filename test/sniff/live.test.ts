@@ -1,5 +1,5 @@
-// `uoa-proxy sniff` beside the real proxy: what it shows on the real server's interface while sessions begin, with room
-// for the UOA and without, and a real server that sends echo ACKs.
+// `uoa-proxy sniff` beside the real proxy: what it shows on the real server's interface while sessions begin,
+// with room for the UOA and without, and a real server that sends echo ACKs.
 import assert from 'node:assert/strict';
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';

@@ -1,4 +1,5 @@
-// What two readers say about a capture file: `uoa-proxy sniff --json`, run as a person would, and tshark with our script.
+// What two readers say about a capture file: `uoa-proxy sniff --json`, run as a person would, and tshark with
+// our script.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';

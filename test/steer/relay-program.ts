@@ -34,7 +34,10 @@ export interface RelaySpec {
   vips: { ip: string; port: number }[];
   lips: { ip: string; first: number; last: number }[];
   rips: string[];
-  /** New addresses by the old destination; with `spread` one packet after the other to so many addresses from `dst` on. */
+  /**
+   * New addresses by the old destination; with `spread` one packet after the other to so many addresses from
+   * `dst` on.
+   */
   rewrite: Record<string, { src: string; dst: string; spread?: number }>;
   /** Microseconds of work to add per packet processed. */
   burdenUs?: number;
@@ -45,13 +48,22 @@ export interface RelaySpec {
   /** Bytes of a ring per port; without it packet I/O is pcap. */
   ring?: number | undefined;
   busyPoll?: boolean;
-  /** With rings for known sources, those of packets that are relayed, by the steering program; else by a filter. */
+  /**
+   * With rings for known sources, those of packets that are relayed, by the steering program; else by a
+   * filter.
+   */
   known?: boolean;
-  /** After a failure another ring I/O goes on with the same rings and counters, as when a datapath process ended. */
+  /**
+   * After a failure another ring I/O goes on with the same rings and counters, as when a datapath process
+   * ended.
+   */
   succeeds?: boolean;
   /** Fail whenever this many frames more are counted as received, right after that. */
   failEvery?: number;
-  /** Say { waiting } and begin with this many packets in the ring, the first as if a process had ended before it read it. */
+  /**
+   * Say { waiting } and begin with this many packets in the ring, the first as if a process had ended before
+   * it read it.
+   */
   succeedsAt?: number;
 }
 export interface RelayReport {
@@ -251,7 +263,10 @@ function failing(array: Float64Array, every: number): Float64Array {
   });
 }
 
-/** The same counters, each of whose reads takes its time: fetching a packet is slowed down, without a hook in src. */
+/**
+ * The same counters, each of whose reads takes its time: fetching a packet is slowed down, without a hook in
+ * src.
+ */
 function slowly(array: Float64Array, burdenUs: number): Float64Array {
   return new Proxy(array, {
     get(target, key) {
@@ -265,7 +280,9 @@ function burn(us: number) {
   if (us > 0) for (const end = performance.now() + us / 1000; performance.now() < end; );
 }
 
-/** A number that is another one for each address of a test: an IPv6 address's ends, the whole IPv4 address. */
+/**
+ * A number that is another one for each address of a test: an IPv6 address's ends, the whole IPv4 address.
+ */
 function keyOf(address: Buffer): number {
   return address.length === 4 ? address.readInt32BE(0) : address.readInt32BE(0) ^ address.readInt32BE(12);
 }

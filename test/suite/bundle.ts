@@ -1,6 +1,6 @@
-// Puts test files together with all that they import of this package, in one go, as JavaScript. A file then loads a few
-// chunks instead of a hundred files by the hook of typescript.mjs: a third of what all unit tests take. Packages, and
-// programs that tests start, stay where they are: import.meta.url is that of the source.
+// Puts test files together with all that they import of this package, in one go, as JavaScript. A file then
+// loads a few chunks instead of a hundred files by the hook of typescript.mjs: a third of what all unit tests
+// take. Packages, and programs that tests start, stay where they are: import.meta.url is that of the source.
 import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createRequire, SourceMap } from 'node:module';
 import { join, relative, resolve } from 'node:path';
@@ -22,7 +22,10 @@ export interface Bundle {
   remove(): void;
 }
 
-/** Of test files of the package in `root`, by their paths in it. Rejects when one cannot be read as TypeScript. */
+/**
+ * Of test files of the package in `root`, by their paths in it. Rejects when one cannot be read as
+ * TypeScript.
+ */
 export async function bundle(root: string, paths: readonly string[]): Promise<Bundle> {
   mkdirSync(join(root, '.cache'), { recursive: true });
   const folder = mkdtempSync(join(resolve(root), '.cache', 'bundle-'));

@@ -1,16 +1,20 @@
-// Which test files there are and what each needs. A unit test runs anywhere: without root, without a network, with no more
-// than npm's packages. All others are net tests. Which a file is follows from what it and its helpers say, so a new file
-// needs no entry here; what says too little fails among the unit tests (unprivileged.ts).
+// Which test files there are and what each needs. A unit test runs anywhere: without root, without a network,
+// with no more than npm's packages. All others are net tests. Which a file is follows from what it and its
+// helpers say, so a new file needs no entry here; what says too little fails among the unit tests
+// (unprivileged.ts).
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, normalize } from 'node:path';
 
-/** Said by a file that makes namespaces, loads BPF, changes cgroups, owners or privileges, or runs a packaged program. */
+/**
+ * Said by a file that makes namespaces, loads BPF, changes cgroups, owners or privileges, or runs a packaged
+ * program.
+ */
 const NEEDS_ROOT_OR_PACKAGES =
   /lab\/namespace\.ts'|\bnetns\b|sys\/libbpf\.ts'|\b(clang|unshare|setpriv|l?chownSync|promtool|python3|systemd-analyze|tcpdump|tshark|zsh)\b/;
 
 /**
- * Net tests that run with nothing beside them, at the end: they fill rings and queues as fast as the machine can, or change
- * what the whole machine shares.
+ * Net tests that run with nothing beside them, at the end: they fill rings and queues as fast as the machine
+ * can, or change what the whole machine shares.
  */
 const ALONE: Readonly<Record<string, string>> = {
   'test/bench/network.test.ts':
@@ -22,8 +26,9 @@ const ALONE: Readonly<Record<string, string>> = {
 };
 
 /**
- * Unit tests that take longest, in this order, most of them because they wait (for seconds that are configured, or shown
- * once a second): they begin first, so that the others run meanwhile and none of these is left for the end.
+ * Unit tests that take longest, in this order, most of them because they wait (for seconds that are
+ * configured, or shown once a second): they begin first, so that the others run meanwhile and none of these
+ * is left for the end.
  */
 const LONG: readonly string[] = [
   'test/cli/top-json.test.ts',
@@ -42,12 +47,15 @@ const LONG: readonly string[] = [
   'test/service/scheduler.test.ts',
 ];
 
-/** Packet I/Os over which end-to-end tests run besides ring with one worker, which is the default of a small machine. */
+/**
+ * Packet I/Os over which end-to-end tests run besides ring with one worker, which is the default of a small
+ * machine.
+ */
 const OTHER_IO = ['{"mode":"ring","workers":2}', '{"mode":"pcap"}'];
 
 /**
- * Those that depend on how packets are taken in, shared out and sent run over all of them; the others (metrics, host,
- * dialect opp) would only repeat what these show.
+ * Those that depend on how packets are taken in, shared out and sent run over all of them; the others
+ * (metrics, host, dialect opp) would only repeat what these show.
  */
 const OVER_EVERY_IO = /\/(families|fragments|forwarding|forgery|edges|reload|accounting)\.test\.ts$/;
 

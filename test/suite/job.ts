@@ -1,4 +1,5 @@
-// One test file, or another command, as a process of its own: run to its end, judged, and what it left behind removed.
+// One test file, or another command, as a process of its own: run to its end, judged, and what it left behind
+// removed.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readdirSync, readFileSync } from 'node:fs';
@@ -90,7 +91,10 @@ export async function runJob(job: Job, limitMs = LIMIT_MS): Promise<Outcome> {
   };
 }
 
-/** What node's spec reporter says at its end; zeros when it says nothing. A test that is still to be written counts as skipped. */
+/**
+ * What node's spec reporter says at its end; zeros when it says nothing. A test that is still to be written
+ * counts as skipped.
+ */
 export function readSummary(output: string): Count {
   const last = (what: string): number =>
     Number(

@@ -1,5 +1,5 @@
-// The test suite: each file in a process of its own, several at once, and what each took. What fails does not keep the
-// rest from being run; it is shown whole, and named at the end with the command that runs it alone.
+// The test suite: each file in a process of its own, several at once, and what each took. What fails does not
+// keep the rest from being run; it is shown whole, and named at the end with the command that runs it alone.
 // Arguments: unit, net, or both. The last line is the count: N passed, N failed, N skipped.
 import { rmSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
@@ -90,7 +90,8 @@ async function runOne(job: Job, tell: (output: string) => string): Promise<void>
     failures.push(job.command);
     console.log(tell(output).replace(/^/gm, '    | '));
   } else {
-    // Skipped tests, with the reason behind a #, and what tests say of themselves, as how long something took.
+    // Skipped tests, with the reason behind a #, and what tests say of themselves, as how long something
+    // took.
     for (const line of output.match(TOLD) ?? []) console.log(`    | ${line.trim()}`);
   }
 }

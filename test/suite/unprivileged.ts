@@ -1,5 +1,5 @@
-// What a unit test is run with: no capability, also for root, and no program of a Debian package. So a test that needs them
-// and is taken for a unit test fails, on every machine.
+// What a unit test is run with: no capability, also for root, and no program of a Debian package. So a test
+// that needs them and is taken for a unit test fails, on every machine.
 import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -25,7 +25,9 @@ const PACKAGED_PROGRAMS = [
 ];
 const DROP_ALL = ['setpriv', '--bounding-set=-all', '--inh-caps=-all', '--ambient-caps=-all'];
 
-/** Makes a folder with programs of these names that only complain. Returns its path; whoever asks removes it. */
+/**
+ * Makes a folder with programs of these names that only complain. Returns its path; whoever asks removes it.
+ */
 export function stubPackages(): string {
   const folder = mkdtempSync(join(tmpdir(), 'uoa-tests-'));
   for (const name of PACKAGED_PROGRAMS) {

@@ -1,4 +1,5 @@
-// CPU limits: of trees of files as the kernel shows them to a host, a container and a pod, and of a real cgroup.
+// CPU limits: of trees of files as the kernel shows them to a host, a container and a pod, and of a real
+// cgroup.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -86,7 +87,10 @@ for (const { name, cgroup, files, quota } of ROWS) {
   });
 }
 
-/** Runs a program in a new cgroup with a limit of one and a half processors, below one without. Exit code 77: it cannot. */
+/**
+ * Runs a program in a new cgroup with a limit of one and a half processors, below one without. Exit code 77:
+ * it cannot.
+ */
 const IN_CGROUP = `set -e
   mount -t tmpfs none /sys/fs/cgroup
   if [ "$1" = 1 ]; then

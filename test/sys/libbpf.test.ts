@@ -1,5 +1,5 @@
-// libbpf as far as we call it, with small programs of this test: values set before loading, shared maps, a map of maps, test
-// runs, and what its errors say.
+// libbpf as far as we call it, with small programs of this test: values set before loading, shared maps, a
+// map of maps, test runs, and what its errors say.
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';

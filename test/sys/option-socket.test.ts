@@ -9,7 +9,8 @@ import { openOptionSocket, openRawReceiver } from '../../src/sys/option-socket.t
 // 31, length 8, port 40000, 198.51.100.7: the option as public receivers read it.
 const UOA = Uint8Array.from([0x1f, 0x08, 0x9c, 0x40, 0xc6, 0x33, 0x64, 0x07]);
 const ADDRESS = '127.77.0.1';
-// A destination options header as it is received: next header 17 (UDP), 24 bytes long, option 31 with 20 bytes of data.
+// A destination options header as it is received: next header 17 (UDP), 24 bytes long, option 31 with 20
+// bytes of data.
 const UOA6 = Uint8Array.from([
   ...[0x11, 0x02, 0x1f, 0x14, 0x9c, 0x40],
   ...[0x20, 0x01, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7],

@@ -1,4 +1,5 @@
-// A program for tests: a parent that starts itself as a child, which asks to die with it. The child prints its process id.
+// A program for tests: a parent that starts itself as a child, which asks to die with it. The child prints
+// its process id.
 import { fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { dieWithParent } from '../../src/sys/process.ts';

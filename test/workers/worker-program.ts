@@ -1,5 +1,6 @@
-// A program for tests: a datapath process that only talks. Starts when the file that its plan names is there, and answers a
-// new plan by what that says: `late` at the next one only, and then with a refusal; `never` not at all.
+// A program for tests: a datapath process that only talks. Starts when the file that its plan names is there,
+// and answers a new plan by what that says: `late` at the next one only, and then with a refusal; `never` not
+// at all.
 import { existsSync, writeFileSync } from 'node:fs';
 import type { FromWorker, ToWorker } from '../../src/worker-protocol.ts';
 

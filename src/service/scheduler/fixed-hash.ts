@@ -1,6 +1,7 @@
-// The hash of sh and mh: the same in every process and proxy, so that all choose alike. HalfSipHash-1-3 with a fixed,
-// public key, which spreads addresses evenly but keeps nobody from choosing some that meet: who knows the config can
-// aim at one real server, as with any scheduler by client address that several proxies share.
+// The hash of sh and mh: the same in every process and proxy, so that all choose alike. HalfSipHash-1-3 with
+// a fixed, public key, which spreads addresses evenly but keeps nobody from choosing some that meet: who
+// knows the config can aim at one real server, as with any scheduler by client address that several proxies
+// share.
 import { hashTuple } from '../../session/tuple-hash.ts';
 import { ADDRESS_WORDS } from '../../wire/address.ts';
 
@@ -19,8 +20,8 @@ export function hashAddress(address: Int32Array): number {
 }
 
 /**
- * Hash of a text as int32; another one for each `variant`. Its UTF-16 code units, eight at a time and filled up with 0,
- * each block keyed with the hash of the one before.
+ * Hash of a text as int32; another one for each `variant`. Its UTF-16 code units, eight at a time and filled
+ * up with 0, each block keyed with the hash of the one before.
  */
 export function hashText(text: string, variant: number): number {
   let hash = KEY0;

@@ -1,5 +1,5 @@
-// Least connection: the real server with the fewest sessions; the weight only says whether it takes part. Of several
-// with as few, the next in turn.
+// Least connection: the real server with the fewest sessions; the weight only says whether it takes part. Of
+// several with as few, the next in turn.
 import type { ServerSet } from './scheduler.ts';
 import { WeightedLeastConnection } from './wlc.ts';
 

@@ -1,13 +1,15 @@
-// Maglev hashing (Eisenbud and others, "Maglev: A Fast and Reliable Software Network Load Balancer", NSDI 2016, 3.4): a
-// client address always gets the same real server, in every proxy with the same real servers in whatever order, and when
-// one comes or goes hardly any other client moves. Every real server has its own order of the table's slots, from a hash
-// of its key; in turns, by weight, each takes the first of its order that is still free.
+// Maglev hashing (Eisenbud and others, "Maglev: A Fast and Reliable Software Network Load Balancer", NSDI
+// 2016, 3.4): a client address always gets the same real server, in every proxy with the same real servers in
+// whatever order, and when one comes or goes hardly any other client moves. Every real server has its own
+// order of the table's slots, from a hash of its key; in turns, by weight, each takes the first of its order
+// that is still free.
 import { hashAddress, hashText } from './fixed-hash.ts';
 import type { Scheduler, ServerSet } from './scheduler.ts';
 
 /**
- * A prime, so that every step but 0 visits all slots. The same for any number of real servers, or clients would move when
- * that number changes: 655 of equal weight are within 1 % of each other, 4,096 have 16 or 17 slots each.
+ * A prime, so that every step but 0 visits all slots. The same for any number of real servers, or clients
+ * would move when that number changes: 655 of equal weight are within 1 % of each other, 4,096 have 16 or 17
+ * slots each.
  */
 const SLOTS = 65_537;
 /** No index: there are fewer real servers. */
@@ -46,8 +48,8 @@ export class Maglev implements Scheduler {
   }
 
   /**
-   * Fills the table anew if the weights changed relative to each other. About 3 ms for 2 to 4,096 real servers; the first
-   * time in a process, not yet compiled, up to 30 ms (Node 20, x86-64).
+   * Fills the table anew if the weights changed relative to each other. About 3 ms for 2 to 4,096 real
+   * servers; the first time in a process, not yet compiled, up to 30 ms (Node 20, x86-64).
    */
   update(): void {
     let heaviest = 0;
@@ -64,10 +66,11 @@ export class Maglev implements Scheduler {
   }
 
   /**
-   * In each round the heaviest have a turn; who has a third of their weight has one in every third round. Turn n is in
-   * round (n + 1/2) * heaviest / weight, which rounds everyone's slots to the nearest, but the first turn in the first
-   * round: however light, it gets a slot. Who has a turn is kept in a queue per round, so that many light ones cost
-   * nothing in the rounds that are not theirs. Weights in the same proportions give the same table.
+   * In each round the heaviest have a turn; who has a third of their weight has one in every third round.
+   * Turn n is in round (n + 1/2) * heaviest / weight, which rounds everyone's slots to the nearest, but the
+   * first turn in the first round: however light, it gets a slot. Who has a turn is kept in a queue per
+   * round, so that many light ones cost nothing in the rounds that are not theirs. Weights in the same
+   * proportions give the same table.
    */
   #fill(): void {
     const table = this.#table.fill(FREE);

@@ -1,5 +1,5 @@
-// By weight and chance: needs no memory of what others chose, so many proxies in front of the same real servers do not
-// fall into step.
+// By weight and chance: needs no memory of what others chose, so many proxies in front of the same real
+// servers do not fall into step.
 import type { Scheduler, ServerSet } from './scheduler.ts';
 import { Shares } from './shares.ts';
 

@@ -1,5 +1,5 @@
-// Round robin: each real server in turn; the weight only says whether it takes part. The turn is in memory that all datapaths
-// of the service share, so that several give each as much as one would.
+// Round robin: each real server in turn; the weight only says whether it takes part. The turn is in memory
+// that all datapaths of the service share, so that several give each as much as one would.
 import type { Scheduler, ServerSet } from './scheduler.ts';
 
 export class RoundRobin implements Scheduler {

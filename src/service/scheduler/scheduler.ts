@@ -1,5 +1,5 @@
-// How a service chooses the real server of a new session. A scheduler is asked once per session, holds only its own
-// turn or table, and never chooses a real server of weight 0.
+// How a service chooses the real server of a new session. A scheduler is asked once per session, holds only
+// its own turn or table, and never chooses a real server of weight 0.
 
 /** The real servers to choose from, by index. */
 export interface ServerSet {
@@ -22,8 +22,8 @@ export interface Share {
 
 export interface Scheduler {
   /**
-   * Index of the real server for a new session of the client at words 0 to 3 (wire/address.ts), but not `except`; -1 when
-   * all other weights are 0.
+   * Index of the real server for a new session of the client at words 0 to 3 (wire/address.ts), but not
+   * `except`; -1 when all other weights are 0.
    */
   pick(client: Int32Array, except?: number): number;
   /** Called after weights changed. */

@@ -1,5 +1,6 @@
-// Source hashing: a client address always gets the same real server, by weight, as long as no weight changes; a change
-// moves about half of all clients (mh moves hardly more than it must). Depends on the order of the real servers.
+// Source hashing: a client address always gets the same real server, by weight, as long as no weight changes;
+// a change moves about half of all clients (mh moves hardly more than it must). Depends on the order of the
+// real servers.
 import { hashAddress } from './fixed-hash.ts';
 import type { Scheduler, ServerSet } from './scheduler.ts';
 import { Shares } from './shares.ts';

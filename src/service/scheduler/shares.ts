@@ -22,8 +22,8 @@ export class Shares {
   }
 
   /**
-   * Index of the real server at a fraction of the line without `except`, from 0 to less than 1; -1 when all weights on it
-   * are 0.
+   * Index of the real server at a fraction of the line without `except`, from 0 to less than 1; -1 when all
+   * weights on it are 0.
    */
   at(fraction: number, except: number): number {
     const left = except < 0 ? 0 : this.#weights[except];

@@ -1,5 +1,5 @@
-// Weighted least connection: the real server with the fewest sessions per weight. Of several with as few, the next in
-// turn, so that idle ones are all used. A pick among 4,096 takes 14 us.
+// Weighted least connection: the real server with the fewest sessions per weight. Of several with as few, the
+// next in turn, so that idle ones are all used. A pick among 4,096 takes 14 us.
 import type { Scheduler, ServerSet } from './scheduler.ts';
 
 export class WeightedLeastConnection implements Scheduler {

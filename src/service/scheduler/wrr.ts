@@ -1,8 +1,8 @@
 // Smooth weighted round robin. A pick raises the credit of each real server by its weight, takes the one with
-// the most credit, and takes the sum of all weights off that one's credit. Weights 5, 1, 1 give a a b a c a a,
-// not a a a a a b c. From equal credits, as many picks as the sum of the weights give each exactly its weight.
-// A pick among 4,096 takes 10 us. Each of several datapaths begins at another place of the round, so that
-// together they do not favour those that come first.
+// the most credit, and takes the sum of all weights off that one's credit. Weights 5, 1, 1 give a a b a c a
+// a, not a a a a a b c. From equal credits, as many picks as the sum of the weights give each exactly its
+// weight. A pick among 4,096 takes 10 us. Each of several datapaths begins at another place of the round, so
+// that together they do not favour those that come first.
 import type { Scheduler, ServerSet } from './scheduler.ts';
 
 /** Turns per real server of a longer round that a datapath may begin behind the first. */
@@ -39,9 +39,10 @@ export class WeightedRoundRobin implements Scheduler {
   }
 
   /**
-   * The turns go on where they were: to begin anew at each change would favour the first real servers where weights change
-   * often. But a credit counts in the weights it was gained with, so none stays larger than a round of the new ones: a
-   * real server that had 1,000 and has 1 would otherwise wait for a thousand rounds. Who comes back starts from the mean.
+   * The turns go on where they were: to begin anew at each change would favour the first real servers where
+   * weights change often. But a credit counts in the weights it was gained with, so none stays larger than a
+   * round of the new ones: a real server that had 1,000 and has 1 would otherwise wait for a thousand rounds.
+   * Who comes back starts from the mean.
    */
   update(): void {
     const sum = this.#weights.reduce((total, weight) => total + weight, 0);

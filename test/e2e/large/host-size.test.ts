@@ -1,6 +1,6 @@
-// A host of the size that the documents allow: 1,000 services with a VIP and a LIP each, which the proxy adds and removes, half
-// of them IPv6, and 4,096 real servers. What start, reload, changes of the host and stop took is printed, not asserted:
-// it is the machine's.
+// A host of the size that the documents allow: 1,000 services with a VIP and a LIP each, which the proxy adds
+// and removes, half of them IPv6, and 4,096 real servers. What start, reload, changes of the host and stop
+// took is printed, not asserted: it is the machine's.
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { IO, type Rig, startRig, until } from '../harness.ts';

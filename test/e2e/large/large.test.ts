@@ -1,6 +1,6 @@
-// The size that the documents allow, all at once: 400 services, 4,096 real servers, 61,440 pairs of LIP and real server, of
-// which 2,000 have the sessions, 1,000,000 sessions. Each step is done by the real program, under live clients, and what it
-// took is printed; that is not asserted, because it is the machine's.
+// The size that the documents allow, all at once: 400 services, 4,096 real servers, 61,440 pairs of LIP and
+// real server, of which 2,000 have the sessions, 1,000,000 sessions. Each step is done by the real program,
+// under live clients, and what it took is printed; that is not asserted, because it is the machine's.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
@@ -36,11 +36,14 @@ const MIB = 1 << 20;
 
 const PAIRS = LIPS.length * SERVERS;
 /**
- * A worker: a small one's 80 MiB, 1 KiB for each pair of LIP and real server, 2 KiB more for each that has sessions, and 200
- * bytes for each session's place in the index and in the order of use.
+ * A worker: a small one's 80 MiB, 1 KiB for each pair of LIP and real server, 2 KiB more for each that has
+ * sessions, and 200 bytes for each session's place in the index and in the order of use.
  */
 const WORKER_MIB = 80 + (1024 * PAIRS + 2048 * LEGS_WITH_SESSIONS + 200 * MAX) / MIB;
-/** The control plane: 200 MiB, and 2 KiB for each pair, of the plans before and after a reload, and as much that is garbage. */
+/**
+ * The control plane: 200 MiB, and 2 KiB for each pair, of the plans before and after a reload, and as much
+ * that is garbage.
+ */
 const CONTROL_MIB = 200 + (4 * 2048 * PAIRS) / MIB;
 /** What they share: the records, and counters, persistence and the like. */
 const SHARED_MIB = 40 + (64 * MAX) / MIB;

@@ -1,5 +1,6 @@
-// A config of the size that docs/config.md allows, and the state file of a proxy that had a million sessions by it, written
-// by the code that saves them. Of its real servers two are alive: those of the first service and of the last.
+// A config of the size that docs/config.md allows, and the state file of a proxy that had a million sessions
+// by it, written by the code that saves them. Of its real servers two are alive: those of the first service
+// and of the last.
 import {
   CLIENT,
   CPORT_SERVICE,
@@ -67,7 +68,9 @@ export function moreServices(live: { ip: string; port: number }): LargeService[]
 /** Of an IPv6 client that the state file has a session of. */
 export const SAVED_CLIENT = '2001:db8::1:86a0';
 
-/** Half of the clients are over IPv6; every second real server that is away has sessions, by one of its LIPs. */
+/**
+ * Half of the clients are over IPv6; every second real server that is away has sessions, by one of its LIPs.
+ */
 export function writeState(path: string, services: readonly LargeService[], workers: number): void {
   let leg = 0;
   const planned = services.map(
