@@ -110,22 +110,20 @@ for (const { name, dialect, full, ...pair } of [PAIRS[4], PAIRS[6]]) {
   });
 }
 
-test('a rule of the host that keeps packets from layer 2 is in the log at the start, once, and they are counted', async (t) => {
+test('packets that a rule of the host decides about leave at layer 2 as others do', async (t) => {
   const rig = await startRig(t, {
     io: { mode: 'ring', workers: 2 },
     beforeProxy: (topology) => {
       topology.exec('lb', 'ip rule add not fwmark 7 lookup 100 pref 50'.split(' '));
     },
   });
-  const told = () =>
-    rig.proxy.log.split('\n').filter((line) => /"level":"warn".*the IPv4 rule 50 decides/.test(line));
-  await until('it is told', () => told().length > 0);
   const servers = await rig.startServers();
   const { answered } = await rig.clients({ portsPerAddress: 10, count: 300, sizes: [64] });
   assert.equal(answered, 300);
-  assert.ok((await rig.metric('io_sent_total')) >= 600);
-  assert.equal(await rig.metric('io_sent_by_ip_total'), await rig.metric('io_sent_total'));
-  assert.equal(told().length, 1);
+  const sent = await rig.metric('io_sent_total');
+  assert.ok(sent >= 600);
+  // Those that come before a neighbor is known, and one per neighbor now and then.
+  assert.ok((await rig.metric('io_sent_by_ip_total')) < sent / 2);
   await Promise.all(servers.map((server) => server.end()));
 });
 
