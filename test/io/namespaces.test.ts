@@ -17,8 +17,9 @@ async function startMaker(t: TestContext) {
   const program = `
     import { namespace } from '${module}';
     const name = namespace({ after() {} }, 'm');
-    (await import('node:child_process')).spawn('ip', ['netns', 'exec', name, 'sleep', '1000'], { stdio: 'ignore' });
-    console.log(name);
+    const inside = ['netns', 'exec', name, 'sh', '-c', 'echo; exec sleep 1000 >/dev/null'];
+    const { stdout } = (await import('node:child_process')).spawn('ip', inside, { stdio: ['ignore', 'pipe', 'ignore'] });
+    stdout.once('data', () => console.log(name));
     setInterval(() => {}, 1000);`;
   const argv = ['--import', import.meta.resolve('tsx'), '--input-type=module', '-e', program];
   const maker = spawn(process.execPath, argv, { stdio: ['ignore', 'pipe', 'inherit'] });
@@ -52,7 +53,7 @@ test('a namespace is gone when its test ends, with what runs in it', async (t) =
   let name = '';
   await t.test('inner', (inner) => {
     name = namespace(inner, 'n');
-    sh(`ip netns exec ${name} sleep 1000 >/dev/null 2>&1 &`);
+    sh(`ip netns exec ${name} sh -c 'sleep 1000 >/dev/null 2>&1 &'`);
   });
   assert.equal(isThere(name), false);
 });
