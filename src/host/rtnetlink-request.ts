@@ -4,7 +4,7 @@ import { setImmediate as turnOfOthers } from 'node:timers/promises';
 import { ATTRIBUTE_LEN, FLAG, HEADER_LEN, MESSAGE, TYPE_MASK } from '../route/rtnetlink.ts';
 import { IoError } from '../sys/io-error.ts';
 import { SysError } from '../sys/libc.ts';
-import { NetlinkSocket, NOTHING, OVERRUN } from '../sys/netlink.ts';
+import { explainNetlink, NetlinkSocket, NOTHING, OVERRUN } from '../sys/netlink.ts';
 import { startHint } from './child-failure.ts';
 
 /** NLM_F_ACK, and for what is to be made: NLM_F_CREATE and NLM_F_EXCL. */
@@ -88,13 +88,8 @@ export class Rtnetlink {
     try {
       this.#socket = new NetlinkSocket([], BUFFER_BYTES);
     } catch (error) {
-      if (!(error instanceof SysError)) throw error;
-      throw new IoError(
-        `the kernel cannot be asked for interfaces and addresses: ${error.message}`,
-        startHint(error.code) ??
-          'the kernel must offer NETLINK_ROUTE sockets; a seccomp profile may forbid them',
-        error,
-      );
+      const hint = error instanceof SysError ? startHint(error.code) : undefined;
+      throw explainNetlink('the kernel cannot be asked for interfaces and addresses', error, hint);
     }
   }
 

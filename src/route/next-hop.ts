@@ -2,8 +2,7 @@
 // interfaces. What cannot leave so is answered with -1: the packet is to go through the IP layer, which
 // decides itself, resolves the neighbor, and so makes it known here.
 
-import { IoError } from '../sys/io-error.ts';
-import { SysError } from '../sys/libc.ts';
+import { explainNetlink } from '../sys/netlink.ts';
 import { TO } from './hop-cache.ts';
 import { Neighbors } from './neighbors.ts';
 import { type Route, Routes } from './routes.ts';
@@ -51,12 +50,7 @@ export class NextHops {
       );
     } catch (error) {
       this.#routes.close();
-      if (!(error instanceof SysError)) throw error;
-      throw new IoError(
-        `the kernel's routes cannot be followed: ${error.message}`,
-        'the kernel must offer NETLINK_ROUTE sockets; a seccomp profile may forbid them',
-        error,
-      );
+      throw explainNetlink("the kernel's routes cannot be followed", error);
     }
     this.#read();
   }

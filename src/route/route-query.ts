@@ -2,9 +2,7 @@
 // What an ICMP error taught the kernel about a destination is no part of what counts here: anybody can forge
 // one.
 
-import { IoError } from '../sys/io-error.ts';
-import { SysError } from '../sys/libc.ts';
-import { NetlinkSocket, NOTHING } from '../sys/netlink.ts';
+import { explainNetlink, NetlinkSocket, NOTHING } from '../sys/netlink.ts';
 import { isV4 } from '../wire/address.ts';
 import {
   AF_INET,
@@ -44,12 +42,7 @@ export class RouteQuery {
     try {
       this.#socket = new NetlinkSocket([], BUFFER_BYTES);
     } catch (error) {
-      if (!(error instanceof SysError)) throw error;
-      throw new IoError(
-        `the kernel's routes cannot be asked for: ${error.message}`,
-        'the kernel must offer NETLINK_ROUTE sockets; a seccomp profile may forbid them',
-        error,
-      );
+      throw explainNetlink("the kernel's routes cannot be asked for", error);
     }
   }
 

@@ -1,5 +1,7 @@
 // A netlink socket to the kernel's routing tables (netlink(7), NETLINK_ROUTE), non-blocking. What the
 // messages mean is not known here; that a datagram came from the kernel, and came whole, is.
+
+import { IoError } from './io-error.ts';
 import {
   addressOf,
   bindSocket,
@@ -113,4 +115,13 @@ export class NetlinkSocket {
   close(): void {
     close(this.fd);
   }
+}
+
+/** A SysError of the constructor as an IoError, in words: `what` cannot be done. Any other error as it is. */
+export function explainNetlink(
+  what: string,
+  error: unknown,
+  hint = 'the kernel must offer NETLINK_ROUTE sockets; a seccomp profile may forbid them',
+): unknown {
+  return error instanceof SysError ? new IoError(`${what}: ${error.message}`, hint, error) : error;
 }
