@@ -101,9 +101,13 @@ export function readPair(pair: Int32Array, { view }: Frame, off: number): void {
     ipv6.readAddresses(pair, view, off);
     return;
   }
-  pair.fill(0);
-  pair[2] = pair[TO + 2] = V4_MAPPED;
+  pair[0] = 0;
+  pair[1] = 0;
+  pair[2] = V4_MAPPED;
   pair[3] = ipv4.src(view, off);
+  pair[TO] = 0;
+  pair[TO + 1] = 0;
+  pair[TO + 2] = V4_MAPPED;
   pair[TO + 3] = ipv4.dst(view, off);
 }
 

@@ -19,11 +19,17 @@ const FIRST_BITS = 8;
 const MAX_BITS = 18;
 
 export class HopCache {
+  readonly #maxBits: number;
   #bits = FIRST_BITS;
   #entries = new Int32Array(1 << (FIRST_BITS + ENTRY_BITS));
   /** Entries are zero at first, which is no generation. */
   #generation = 1;
   #count = 0;
+
+  /** Takes up to 2^maxBits entries of 64 bytes. */
+  constructor(maxBits = MAX_BITS) {
+    this.#maxBits = maxBits;
+  }
 
   /** Forgets everything. */
   clear(): void {
@@ -57,7 +63,7 @@ export class HopCache {
 
   /** Puts in what was found for a pair that is not there, in the place of another if need be. */
   put(pair: Int32Array, found: number): void {
-    if (this.#count++ > 1 << (this.#bits - 1) && this.#bits < MAX_BITS) this.#grow();
+    if (this.#count++ > 1 << (this.#bits - 1) && this.#bits < this.#maxBits) this.#grow();
     const entries = this.#entries;
     const first = this.#placeOf(pair);
     let entry = first + ((this.#count & (WAYS - 1)) << ENTRY_BITS);

@@ -86,6 +86,8 @@ export class Routes {
   #leastOfRoutes = Infinity;
   /** There may be rules or routes for some sources only. */
   isBySource = false;
+  /** Another one, when an answer of `find` may not be right any more. */
+  version = 0;
 
   /** Throws an IoError. */
   constructor(neighbors: Neighbors, nowMs: number, maxPrefixes = MAX_PREFIXES) {
@@ -143,6 +145,7 @@ export class Routes {
 
   /** Forgets what the kernel said. */
   clear(): void {
+    this.version = (this.version + 1) | 0;
     this.#kept = [NOWHERE, NOWHERE];
     this.#indexOf = new Map();
     this.#endsAt = undefined;
@@ -253,6 +256,7 @@ export class Routes {
     }
     const isChanged = (words: Int32Array, at: number) =>
       before.find(words, at) !== NONE || changed.find(words, at) !== NONE;
+    this.version = (this.version + 1) | 0;
     this.#byDestination.forget(isChanged);
   }
 
