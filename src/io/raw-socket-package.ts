@@ -4,7 +4,8 @@
 import os from 'node:os';
 import { IPPROTO_RAW, RAW_SOCKET_OPTIONS, type RawSocket } from '../sys/raw-socket.ts';
 import { SO_SNDBUF, SO_SNDBUFFORCE, SOL_SOCKET } from '../sys/socket-buffer.ts';
-import { ADDRESS_WORDS, formatAddress } from '../wire/address.ts';
+import { ADDRESS_WORDS, formatAddress, isSameAddress } from '../wire/address.ts';
+import { hashAddress } from '../wire/hash.ts';
 import { loadOptional } from './optional-package.ts';
 
 interface NativeSocket {
@@ -26,6 +27,8 @@ interface RawPackage {
 }
 
 const CACHE_BITS = 12;
+/** Where in a pair the destination is. */
+const TO = ADDRESS_WORDS;
 
 const { errno } = os.constants;
 /**
@@ -95,19 +98,12 @@ class SocketOfPackage implements RawSocket {
 
   /** The package wants the destination as text: a direct-mapped cache spares making it for each packet. */
   #textOf(pair: Int32Array): string {
-    const a = pair[4];
-    const b = pair[5];
-    const c = pair[6];
-    const d = pair[7];
-    // Addresses of a subnet differ in their ends, those of a provider's customers in their beginnings.
-    let mixed = Math.imul(a, 0x85ebca6b) ^ Math.imul(b, 0xc2b2ae35) ^ Math.imul(c, 0x27d4eb2f) ^ d;
-    mixed = Math.imul(mixed ^ (mixed >>> 15), 0x9e3779b1);
-    const slot = mixed >>> (32 - CACHE_BITS);
+    const slot = hashAddress(pair, TO, 0) >>> (32 - CACHE_BITS);
     const cached = this.#cachedAddresses;
     const at = slot * ADDRESS_WORDS;
-    if (cached[at] !== a || cached[at + 1] !== b || cached[at + 2] !== c || cached[at + 3] !== d) {
-      for (let i = 0; i < ADDRESS_WORDS; i++) cached[at + i] = pair[4 + i]!;
-      this.#cachedText[slot] = formatAddress(pair, 4);
+    if (!isSameAddress(cached, at, pair, TO)) {
+      for (let i = 0; i < ADDRESS_WORDS; i++) cached[at + i] = pair[TO + i];
+      this.#cachedText[slot] = formatAddress(pair, TO);
     }
     return this.#cachedText[slot];
   }

@@ -1,6 +1,7 @@
 // The machines on the links and their Ethernet addresses, as the kernel's neighbor tables have them (arp(7)),
 // and the links themselves. Each neighbor, also one that packets are only meant for, has a slot, whose number
 // is what the rest of the program calls a hop. One slot is one cache line.
+import { hashAddress } from '../wire/hash.ts';
 import type { LinkMessage, NeighborMessage } from './rtnetlink.ts';
 
 // Words of a slot.
@@ -261,9 +262,6 @@ export class Neighbors {
   }
 
   #bucketOf(interfaceIndex: number, words: Int32Array, at: number): number {
-    let mixed = Math.imul(words[at] ^ Math.imul(words[at + 1], 0x85ebca6b), 0xc2b2ae35);
-    mixed = Math.imul(mixed ^ words[at + 2], 0x27d4eb2f) ^ words[at + 3] ^ (interfaceIndex << 24);
-    mixed = Math.imul(mixed ^ (mixed >>> 15), 0x9e3779b1);
-    return (mixed ^ (mixed >>> 16)) & (this.#buckets.length - 1);
+    return hashAddress(words, at, interfaceIndex) & (this.#buckets.length - 1);
   }
 }

@@ -3,6 +3,7 @@
 // the kernel's own queue holds, and one that did not answer three packets until the kernel gives it up again.
 // One entry of the table is half a cache line.
 import { ADDRESS_WORDS } from '../wire/address.ts';
+import { hashAddress } from '../wire/hash.ts';
 
 // Words of an entry. It counts until its time is over; then the next packet is the first again.
 const INTERFACE = ADDRESS_WORDS;
@@ -56,7 +57,7 @@ export class Unresolved {
 
   #find(interfaceIndex: number, words: Int32Array, at: number, nowMs: number): number {
     const entries = this.#entries;
-    const first = this.#bucketOf(words, at);
+    const first = this.#bucketOf(interfaceIndex, words, at);
     for (let entry = first; entry < first + (WAYS << ENTRY_BITS); entry += 1 << ENTRY_BITS) {
       if (
         entries[entry + INTERFACE] === interfaceIndex &&
@@ -73,7 +74,7 @@ export class Unresolved {
 
   #put(interfaceIndex: number, words: Int32Array, at: number, nowMs: number, left: number): void {
     const entries = this.#entries;
-    const first = this.#bucketOf(words, at);
+    const first = this.#bucketOf(interfaceIndex, words, at);
     let place = first;
     for (let entry = first; entry < first + (WAYS << ENTRY_BITS); entry += 1 << ENTRY_BITS) {
       if (this.#lasts(entry, nowMs) < this.#lasts(place, nowMs)) place = entry;
@@ -90,10 +91,7 @@ export class Unresolved {
     return ms > 0 && ms <= ASKING_MS ? ms : 0;
   }
 
-  #bucketOf(words: Int32Array, at: number): number {
-    let mixed = Math.imul(words[at] ^ Math.imul(words[at + 1], 0x85ebca6b), 0xc2b2ae35);
-    mixed = Math.imul(mixed ^ words[at + 2], 0x27d4eb2f) ^ words[at + 3];
-    mixed = Math.imul(mixed ^ (mixed >>> 15), 0x9e3779b1);
-    return ((mixed ^ (mixed >>> 16)) & ((1 << BUCKET_BITS) - 1)) * (WAYS << ENTRY_BITS);
+  #bucketOf(interfaceIndex: number, words: Int32Array, at: number): number {
+    return (hashAddress(words, at, interfaceIndex) & ((1 << BUCKET_BITS) - 1)) * (WAYS << ENTRY_BITS);
   }
 }

@@ -2,6 +2,7 @@
 // are, without allocation. Open addressing, at most half full. Who asks may choose what is asked, not what is
 // in it, so no key is needed.
 import { ADDRESS_WORDS, isSameAddress } from './address.ts';
+import { hashAddress } from './hash.ts';
 
 /** The port of an address of which the port does not matter. */
 export const ANY_PORT = -1;
@@ -37,11 +38,7 @@ export class EndpointTable {
   /** Where it is, or would be. */
   #find(words: Int32Array, at: number, port: number): number {
     const entries = this.#entries;
-    let mixed = Math.imul(words[at], 0x85ebca6b) ^ Math.imul(words[at + 1], 0xc2b2ae35);
-    mixed ^= Math.imul(words[at + 2], 0x27d4eb2f) ^ words[at + 3] ^ (port << 16);
-    mixed = Math.imul(mixed ^ (mixed >>> 15), 0x9e3779b1);
-    mixed = Math.imul(mixed ^ (mixed >>> 13), 0x85ebca6b);
-    let entry = (mixed >>> this.#shift) << ENTRY_BITS;
+    let entry = (hashAddress(words, at, port) >>> this.#shift) << ENTRY_BITS;
     while (
       entries[entry + VALUE] !== 0 &&
       !(entries[entry + PORT] === port && isSameAddress(entries, entry, words, at))
