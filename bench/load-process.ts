@@ -2,9 +2,9 @@
 // network and makes the load by test runs of them (BPF_PROG_TEST_RUN). Told what to do by load.ts. Its
 // programs end with it.
 import { setTimeout as sleep } from 'node:timers/promises';
-import { mapArrayMap } from '../src/sys/libbpf.ts';
 import { interfaceIndex } from '../src/sys/packet-socket.ts';
 import { dieWithParent } from '../src/sys/process.ts';
+import { mapSharedMemory } from '../src/sys/shared-memory.ts';
 import { CONTROL, CONTROL_LEN, HISTOGRAM_BUCKETS, HISTOGRAM_SHIFT } from './bpf/control.ts';
 import { attach, emptyFrame, loadSinks, loadSource, MAX_BATCH, runLive } from './bpf/programs.ts';
 import type { End, Ends, FromLoad, Outcome, Shot, ToLoad } from './load-protocol.ts';
@@ -40,7 +40,7 @@ class Network {
     this.#ends = ends;
     const { programFd, controlFd } = loadSinks(ends.port);
     this.#controlFd = controlFd;
-    this.#words = new BigUint64Array(mapArrayMap(controlFd, CONTROL_LEN), 0, CONTROL_LEN / 8);
+    this.#words = new BigUint64Array(mapSharedMemory(controlFd, CONTROL_LEN));
     this.#clientIndex = attachAt(ends.client, programFd('client'));
     attachAt(ends.wan, programFd('wan'));
     attachAt(ends.lan, programFd('lan'));

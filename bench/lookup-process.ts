@@ -34,7 +34,7 @@ const RIP = 0x0a02_000b;
 const FIRST_LIP = 0x0a02_00c8;
 const PORT = 6000;
 /** Tuples of no session have clients from here on. */
-const STRANGERS = 0x1000_0000;
+const UNKNOWN_CLIENTS = 0x1000_0000;
 
 dieWithParent();
 const input = JSON.parse(process.argv.at(-1) ?? '{}') as LookupInput;
@@ -52,7 +52,7 @@ function measure({ sessions, rounds, lookups }: LookupInput): LookupFigures {
     const lip = FIRST_LIP + Math.floor(session / LPORTS_PER_LIP);
     setTuple(packet, RIP, lip, PORT, LPORTS.first + (session % LPORTS_PER_LIP));
   };
-  const unknown = (session: number): void => inbound(STRANGERS + session);
+  const unknown = (session: number): void => inbound(UNKNOWN_CLIENTS + session);
   for (let session = 0; session < sessions; session++) {
     inbound(session);
     const leg = legs[Math.floor(session / LPORTS_PER_LIP)];

@@ -82,9 +82,9 @@ async function main(): Promise<void> {
   if (unknown !== undefined) throw new Error(`--only ${unknown}: there is ${PARTS.join(', ')}`);
   const names = values.forwarder.flatMap((name) => name.split(','));
   const forwarders = names.filter(isForwarderKey);
-  const stranger = names.find((name) => !isForwarderKey(name));
-  if (stranger !== undefined)
-    throw new Error(`--forwarder ${stranger}: there is ${Object.keys(FORWARDERS).join(', ')}`);
+  const noForwarder = names.find((name) => !isForwarderKey(name));
+  if (noForwarder !== undefined)
+    throw new Error(`--forwarder ${noForwarder}: there is ${Object.keys(FORWARDERS).join(', ')}`);
   const numbers = (option: keyof typeof DEFAULTS): number[] =>
     parseNumbers(option, values[option] ?? DEFAULTS[option][quick ? 1 : 0]);
   const number = (option: keyof typeof DEFAULTS): number => numbers(option)[0];

@@ -36,7 +36,7 @@ const LPORTS_PER_LIP = LPORTS.last - LPORTS.first + 1;
 const FIRST_CIP = 0x0b00_0000; // 11.0.0.0
 const VIP = ipv4(10, 1, 0, 100);
 const RIP = ipv4(10, 2, 0, 2);
-const STRANGER = ipv4(10, 2, 0, 3);
+const OTHER_HOST = ipv4(10, 2, 0, 3);
 const VPORT = 6000;
 const VERSION_TOS = 0x4500_0000;
 const TTL_UDP = 0x4011_0000;
@@ -129,7 +129,7 @@ export class SessionLoad {
 
   /** A packet to a LIP:lport from a machine that has no session there. */
   stampStray(i: number): void {
-    this.#stamp(STRANGER, this.#lips[0], VPORT, LPORTS.first + (i % LPORTS_PER_LIP));
+    this.#stamp(OTHER_HOST, this.#lips[0], VPORT, LPORTS.first + (i % LPORTS_PER_LIP));
   }
 
   /** The real server's echo ACK of session i: empty, with the option that the proxy sent. */

@@ -2,7 +2,7 @@
 // what both must agree on.
 import type { DatapathPlan } from './datapath/plan.ts';
 import { IO_COUNTERS, type IoPort, type IoStart, ioRows } from './io/packet-io.ts';
-import type { SteeringPlan } from './steer/steering.ts';
+import type { SteeringSpec } from './steer/steering.ts';
 
 /**
  * File descriptors in a datapath process: what these messages come by (Node's channel); the shared memory;
@@ -34,7 +34,7 @@ export interface WorkerReplan {
   plan: WorkerPlan;
   io: IoStart;
   /** Which worker a packet belongs to; undefined for one worker. */
-  steering: SteeringPlan | undefined;
+  steering: SteeringSpec | undefined;
 }
 
 /**

@@ -10,7 +10,7 @@ import type { IoOptions, PacketIo } from './io/packet-io.ts';
 import { NextHops } from './route/next-hop.ts';
 import { Paths } from './route/paths.ts';
 import { HandOver } from './steer/hand-over.ts';
-import { Owners, type SteeringPlan } from './steer/steering.ts';
+import { Owners, type SteeringSpec } from './steer/steering.ts';
 import { IoError } from './sys/io-error.ts';
 import { dieWithParent } from './sys/process.ts';
 import { preferMainThread } from './sys/scheduling.ts';
@@ -157,7 +157,7 @@ function mapAll(buffer: ArrayBuffer, { plan, memoryOff }: WorkerStart): Datapath
 function openHandOver(
   { plan, steering }: WorkerStart,
   memories: readonly DatapathMemory[],
-): { inbox: HandOver; siblings: Siblings; steer(steering: SteeringPlan): void } | undefined {
+): { inbox: HandOver; siblings: Siblings; steer(steering: SteeringSpec): void } | undefined {
   if (plan.worker === undefined || steering === undefined) return undefined;
   const self = plan.worker.worker;
   const sendFds = Array.from({ length: plan.worker.workers }, (_, worker) => FIRST_OUTBOX_FD + worker);
@@ -170,7 +170,7 @@ function openHandOver(
     handOver: (worker, frame, off, end, portIndex, largestFragment) =>
       inbox.handOver(worker, frame, off, end, portIndex, largestFragment),
   };
-  const steer = (other: SteeringPlan) => {
+  const steer = (other: SteeringSpec) => {
     owners = new Owners(other);
   };
   return { inbox, siblings, steer };

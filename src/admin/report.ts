@@ -4,7 +4,7 @@ import { COUNTER, type CounterName, counterRow, dropColumn } from '../datapath/c
 import { SERVER_COUNTER, type ServerCounterName, serverRow } from '../datapath/server-cells.ts';
 import { DROP, DROP_REASONS, type DropReason } from '../datapath/verdict.ts';
 import { IO_COLUMN, IO_COUNTERS, type IoCounterName } from '../io/packet-io.ts';
-import type { LimitsPlan, RealServerPlan, ServicePlan } from '../service/plan.ts';
+import type { Limits, RealServerPlan, ServicePlan } from '../service/plan.ts';
 import type { AdminSources, ServerState } from './sources.ts';
 
 type Gauge = 'sessionsOneway' | 'sessionsNormal';
@@ -43,7 +43,7 @@ export interface ServiceReport {
   scheduler: string;
   persistenceMs: number;
   onDown: string;
-  limits: LimitsPlan;
+  limits: Limits;
   uoa: { maxTrials: number; unifiedType: number; onUnsupported: string };
   realServers: ServerReport[];
   sessions: SessionCounts;

@@ -23,8 +23,8 @@ import { HostWatch } from './host-watch.ts';
 import {
   addressesOf,
   draftServices,
+  inspectHostFor,
   isAnyWholeWithout,
-  planHostOf,
   randomSeed,
   spaciousCapacity,
   withoutServicesThatAreOut,
@@ -34,7 +34,7 @@ import { watchPulse } from './pulse.ts';
 import { Reloader } from './reload.ts';
 import type { Runtime } from './runtime.ts';
 import { holdStateFile, SavedSessions, saveState } from './saved-sessions.ts';
-import { ServerBoard } from './server-board.ts';
+import { ServerStates } from './server-states.ts';
 import { inSlices } from './slices.ts';
 import { wantedWorkers } from './worker-count.ts';
 import { makeWorkerSpecs } from './worker-specs.ts';
@@ -84,7 +84,7 @@ export class ControlPlane {
     reread: () => Promise<Config>,
     undo: Undo,
   ): Promise<ControlPlane> {
-    const host = withoutServicesThatAreOut(config, await planHostOf(config), log);
+    const host = withoutServicesThatAreOut(config, await inspectHostFor(config), log);
     const vips = config.services.flatMap(({ vip }) => vip);
     for (const line of defaultRoutesAstray(host.ports, vips)) log.warn(line);
     const drafts = draftServices(config, host);
@@ -115,13 +115,13 @@ export class ControlPlane {
     // What comes from now on waits; where the start fails it was looked at only.
     io.start();
     workers.launch();
-    const board = new ServerBoard(memories[0].common, log);
-    board.update(services);
+    const serverStates = new ServerStates(memories[0].common, log);
+    serverStates.update(services);
     const hostSetup = new HostSetup(log);
     const totals = new Totals(memories, services);
-    const runtime = { log, io, layout, steeringKey, memories, totals, hostSetup, board, workers };
+    const runtime = { log, io, layout, steeringKey, memories, totals, hostSetup, serverStates, workers };
     const health = new HealthWatch(
-      board,
+      serverStates,
       () => {
         totals.refresh();
         return totals.servers;
@@ -188,7 +188,7 @@ export class ControlPlane {
   }
 
   adminSources(version: string): Omit<AdminSources, 'logLinesLost'> {
-    const { board, workers, io, memories, totals } = this.#runtime;
+    const { serverStates, workers, io, memories, totals } = this.#runtime;
     const reloader = this.#reloader;
     /** The same until a change: there may be 65,535, and a scrape reads them twice. */
     let legs = { of: reloader.services, list: withCapacity(reloader.services) };
@@ -202,7 +202,7 @@ export class ControlPlane {
         if (legs.of !== of) legs = { of, list: withCapacity(of) };
         return legs.list;
       },
-      serverState: (index) => board.stateOf(index),
+      serverState: (index) => serverStates.stateOf(index),
       counters: totals.counters,
       counterSums: totals.columns,
       legsInUse: totals.legsInUse,
@@ -227,19 +227,19 @@ export class ControlPlane {
         reload: () => reloader.reload(),
         drain: (timeoutMs) => this.#drain.begin(timeoutMs),
         cancelDrain: () => this.#drain.cancel(),
-        drainServer: (service, rs) => board.drain(this.#serverIndex(service, rs)),
-        enableServer: (service, rs) => board.enable(this.#serverIndex(service, rs)),
-        setWeight: (service, rs, weight) => board.setWeight(this.#serverIndex(service, rs), weight),
+        drainServer: (service, rs) => serverStates.drain(this.#serverIndex(service, rs)),
+        enableServer: (service, rs) => serverStates.enable(this.#serverIndex(service, rs)),
+        setWeight: (service, rs, weight) => serverStates.setWeight(this.#serverIndex(service, rs), weight),
       },
     };
   }
 
   #readinessNow(): { ready: boolean; reason: string } {
     if (!this.#readiness.ready) return this.#readiness;
-    const { board, workers } = this.#runtime;
+    const { serverStates, workers } = this.#runtime;
     const { config, host } = this.#reloader;
     const count = config.services.length;
-    const outages = board.outages();
+    const outages = serverStates.outages();
     const troubles = [
       ...(this.#drain.isOn ? ['draining: no new sessions'] : []),
       ...portsDown(host.ports),

@@ -1,5 +1,5 @@
 // Joins the health checks (src/health) with what the datapaths count of each real server, and tells the
-// server board.
+// server states.
 import { isDeepStrictEqual } from 'node:util';
 import type { Logger } from 'pino';
 import type { Config } from '../config/schema.ts';
@@ -9,7 +9,7 @@ import { Passive, type TrafficFailure } from '../health/passive.ts';
 import type { HealthConfig } from '../health/probe.ts';
 import { type ServicePlan, serverName } from '../service/plan.ts';
 import { configsIn } from './planning.ts';
-import type { ServerBoard } from './server-board.ts';
+import type { ServerStates } from './server-states.ts';
 
 const OBSERVE_MS = 1000;
 /** What does not change is said again after this long. */
@@ -27,7 +27,7 @@ interface Observed {
 }
 
 export class HealthWatch {
-  readonly #board: ServerBoard;
+  readonly #serverStates: ServerStates;
   readonly #monitor: Monitor;
   readonly #read: () => Float64Array;
   readonly #log: Logger;
@@ -36,14 +36,14 @@ export class HealthWatch {
   readonly #timer: NodeJS.Timeout;
 
   /** `read` returns the rows of server-cells.ts, up to date. */
-  constructor(board: ServerBoard, read: () => Float64Array, log: Logger) {
-    this.#board = board;
+  constructor(serverStates: ServerStates, read: () => Float64Array, log: Logger) {
+    this.#serverStates = serverStates;
     this.#read = read;
     this.#log = log;
     this.#monitor = new Monitor(
       ({ key }, state, reason) => {
         const index = this.#indexByKey.get(key);
-        if (index !== undefined) board.setHealth(index, state, reason);
+        if (index !== undefined) serverStates.setHealth(index, state, reason);
         // What ends from before it went down must not take it out once more.
         if (state === 'up') this.#observed.find((one) => one.key === key)?.passive.forget();
       },
@@ -82,7 +82,7 @@ export class HealthWatch {
     this.#monitor.update(targets);
     // A service with another address has other numbers, but the same real servers.
     for (const [key, { state, reason }] of this.#monitor.status())
-      this.#board.setHealth(this.#indexByKey.get(key)!, state, reason);
+      this.#serverStates.setHealth(this.#indexByKey.get(key)!, state, reason);
   }
 
   async stop(): Promise<void> {
@@ -112,12 +112,12 @@ export class HealthWatch {
    */
   #onFailure(observed: Observed, { isSilence, reason }: TrafficFailure): void {
     const { key, index, service, rs, health } = observed;
-    if (!isSilence || health.type === 'none' || this.#board.hasOther(index)) {
+    if (!isSilence || health.type === 'none' || this.#serverStates.hasOther(index)) {
       this.#monitor.fail(key, reason);
       return;
     }
     const nowMs = performance.now();
-    if (this.#board.stateOf(index).state !== 'up' || nowMs - observed.sparedAtMs < REPEAT_MS) return;
+    if (this.#serverStates.stateOf(index).state !== 'up' || nowMs - observed.sparedAtMs < REPEAT_MS) return;
     observed.sparedAtMs = nowMs;
     const why = 'its check succeeds, and no other one takes new sessions';
     this.#log.warn({ service, rs, reason }, `real server ${rs} of ${service} stays up (${why}): ${reason}`);

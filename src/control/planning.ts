@@ -4,7 +4,7 @@ import type { Logger } from 'pino';
 import type { Config, ServiceConfig } from '../config/schema.ts';
 import { targetsOf } from '../config/targets.ts';
 import type { GuardSpec } from '../host/guard.ts';
-import { type HostPlan, planHost } from '../host/host.ts';
+import { type HostFacts, inspectHost } from '../host/host.ts';
 import type { IoHost } from '../io/io-mode.ts';
 import { complaintAbout } from '../io/modes.ts';
 import { type IoPort, SIDE } from '../io/packet-io.ts';
@@ -18,7 +18,7 @@ import {
   type ServicePlan,
   serverName,
 } from '../service/plan.ts';
-import { steeringPlan } from '../steer/steering.ts';
+import { steeringSpec } from '../steer/steering.ts';
 import { IoError } from '../sys/io-error.ts';
 import { familyOf } from '../wire/address.ts';
 import type { WorkerPlan, WorkerReplan } from '../worker-protocol.ts';
@@ -62,7 +62,7 @@ export function neededAddresses({ services }: Pick<Config, 'services'>): { vips:
  * from being served. Logs them, and throws an IoError when that is true of every service. What is left in
  * `missing` is to be added.
  */
-export function withoutServicesThatAreOut(config: Config, host: HostPlan, log: Logger): HostPlan {
+export function withoutServicesThatAreOut(config: Config, host: HostFacts, log: Logger): HostFacts {
   const absent = config.io.assignAddresses ? [] : host.missing;
   const out = new Set([...host.troubles, ...absent].map(({ ip }) => ip));
   if (isAnyWholeWithout(config, out)) {
@@ -82,8 +82,8 @@ export const isAnyWholeWithout = (config: Config, ips: ReadonlySet<string>): boo
   });
 
 /** `ports` are those of the proxy that is at work. Throws an IoError. */
-export function planHostOf(config: Config, ports?: readonly IoPort[]): Promise<HostPlan> {
-  return planHost({
+export function inspectHostFor(config: Config, ports?: readonly IoPort[]): Promise<HostFacts> {
+  return inspectHost({
     wan: config.io.wan,
     lan: config.io.lan,
     ...neededAddresses(config),
@@ -92,7 +92,7 @@ export function planHostOf(config: Config, ports?: readonly IoPort[]): Promise<H
   });
 }
 
-export function draftServices(config: Config, host: HostPlan): ServiceDraft[] {
+export function draftServices(config: Config, host: HostFacts): ServiceDraft[] {
   const lans = host.ports.filter(({ side }) => (side & SIDE.lan) !== 0);
   // For sessions of one that cannot be reached any more.
   const lanMtu = Math.min(LEN_MAX, ...lans.map(({ mtu }) => mtu));
@@ -173,7 +173,7 @@ export interface MemoryLayout {
 /** One per worker: its share of the sessions, and every `workers`-th lport. */
 export function workerPlans(
   config: Config,
-  host: HostPlan,
+  host: HostFacts,
   services: readonly ServicePlan[],
   { capacity, workers, sharedSeed }: MemoryLayout,
 ): WorkerPlan[] {
@@ -196,12 +196,12 @@ export function workerPlans(
 /** The same with the rest that each worker goes by; `io` is the packet I/O, or a change of it. */
 export function workerReplans(
   config: Config,
-  host: HostPlan,
+  host: HostFacts,
   services: readonly ServicePlan[],
   { layout, steeringKey }: { layout: MemoryLayout; steeringKey: readonly number[] },
   io: Pick<IoHost, 'describe'>,
 ): WorkerReplan[] {
-  const steering = steeringPlan(addressesOf(config), layout.workers, steeringKey);
+  const steering = steeringSpec(addressesOf(config), layout.workers, steeringKey);
   return workerPlans(config, host, services, layout).map((plan, worker) => ({
     plan,
     io: io.describe(worker),

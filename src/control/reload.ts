@@ -9,7 +9,7 @@ import { configWarnings } from '../config/rules.ts';
 import type { Config } from '../config/schema.ts';
 import { type LegPlan, legPlans } from '../datapath/plan.ts';
 import { SERVER_COUNTER, serverRow } from '../datapath/server-cells.ts';
-import { type HostPlan, isTurnedOff } from '../host/host.ts';
+import { type HostFacts, isTurnedOff } from '../host/host.ts';
 import type { MissingAddress, Trouble } from '../host/host-addresses.ts';
 import { hostChanges } from '../host/host-changes.ts';
 import { numberServices } from '../service/numbering.ts';
@@ -24,8 +24,8 @@ import {
   addressesOf,
   draftServices,
   drainTimeoutsIn,
+  inspectHostFor,
   neededAddresses,
-  planHostOf,
   withLeaving,
   workerReplans,
 } from './planning.ts';
@@ -39,14 +39,14 @@ interface Names {
 /** What the start began with. */
 interface AtWork {
   config: Config;
-  host: HostPlan;
+  host: HostFacts;
   services: readonly ServicePlan[];
   replans: readonly WorkerReplan[];
 }
 
 export class Reloader {
   config: Config;
-  host: HostPlan;
+  host: HostFacts;
   services: readonly ServicePlan[];
   readonly #runtime: Runtime;
   readonly #health: HealthWatch;
@@ -182,7 +182,7 @@ export class Reloader {
    * What is wrong with an address that the config at work has, too, is said and left to be as it is: it must
    * not keep other changes from taking effect. What is wrong with a new one refuses the config: the problems.
    */
-  #withoutOldTroubles(config: Config, found: HostPlan): HostPlan | string[] {
+  #withoutOldTroubles(config: Config, found: HostFacts): HostFacts | string[] {
     const { log } = this.#runtime;
     const { vips, lips } = neededAddresses(this.config);
     const old = new Set([...vips, ...lips]);
@@ -199,7 +199,7 @@ export class Reloader {
   }
 
   /** What the config says, with the real servers that are leaving. */
-  #drafts(config: Config, host: HostPlan): ServiceDraft[] {
+  #drafts(config: Config, host: HostFacts): ServiceDraft[] {
     const drainTimeoutOf = drainTimeoutsIn(config);
     const isLeaving = (service: ServicePlan, index: number): boolean =>
       !this.#leave.isOver(index, drainTimeoutOf(service));
@@ -212,7 +212,7 @@ export class Reloader {
    */
   async followHost(): Promise<Followed> {
     const { config, host: before } = this;
-    let found: HostPlan;
+    let found: HostFacts;
     try {
       found = await this.#lookAtHost(config);
     } catch (error) {
@@ -258,9 +258,9 @@ export class Reloader {
   }
 
   /** Addresses that will go with the change to this config are not this host's own any more. */
-  async #lookAtHost(config: Config): Promise<HostPlan> {
+  async #lookAtHost(config: Config): Promise<HostFacts> {
     const going = new Set(this.#runtime.hostSetup.obsolete(addressesOf(config)).map(({ ip }) => ip));
-    const host = await planHostOf(config, this.host.ports);
+    const host = await inspectHostFor(config, this.host.ports);
     return { ...host, own: host.own.filter((ip) => !going.has(ip)) };
   }
 
@@ -295,11 +295,11 @@ export class Reloader {
   /** Resolves with what is to be said of the sessions that it ended. */
   async #apply(
     config: Config,
-    host: HostPlan,
+    host: HostFacts,
     drafts: readonly ServiceDraft[],
     canLack?: HostSetupSpec['canLack'],
   ): Promise<string[]> {
-    const { board, io, layout, log, memories, hostSetup, totals, workers } = this.#runtime;
+    const { serverStates, io, layout, log, memories, hostSetup, totals, workers } = this.#runtime;
     const services = numberServices(drafts, this.services, layout.capacity);
     const addresses = addressesOf(config);
     const { missing } = host;
@@ -311,7 +311,7 @@ export class Reloader {
       change.undo();
       throw error;
     });
-    board.announce(services);
+    serverStates.announce(services);
     totals.expect(services);
     const replans = workerReplans(config, host, services, this.#runtime, change);
     const losses = this.#losses(services);
@@ -322,7 +322,7 @@ export class Reloader {
     } catch (error) {
       // Some may have it already.
       await workers.replan(this.#replans).catch((left: Error) => log.error(left.message));
-      board.update(this.services);
+      serverStates.update(this.services);
       change.undo();
       await prepared.rollBack();
       throw error;
@@ -332,7 +332,7 @@ export class Reloader {
     this.host = { ...host, missing: [] };
     this.services = services;
     totals.follow(services);
-    board.update(services);
+    serverStates.update(services);
     for (const { service, rs, sessions } of losses)
       log.warn({ service, rs, sessions }, `real server ${rs} of ${service} is gone: sessions end with it`);
     this.#noteLeaving();

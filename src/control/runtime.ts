@@ -6,7 +6,7 @@ import type { IoHost } from '../io/io-mode.ts';
 import type { Workers } from '../workers.ts';
 import type { HostSetup } from './host-setup.ts';
 import type { MemoryLayout } from './planning.ts';
-import type { ServerBoard } from './server-board.ts';
+import type { ServerStates } from './server-states.ts';
 
 export interface Runtime {
   readonly log: Logger;
@@ -17,6 +17,6 @@ export interface Runtime {
   readonly memories: readonly DatapathMemory[];
   readonly totals: Totals;
   readonly hostSetup: HostSetup;
-  readonly board: ServerBoard;
+  readonly serverStates: ServerStates;
   readonly workers: Workers;
 }

@@ -8,7 +8,7 @@ import type { ServicePlan } from '../service/plan.ts';
 import { type RestoredSession, type RestoredSessions, writeRecords } from '../session/restored-sessions.ts';
 import { SESSION_WORDS, vipAt } from '../session/session.ts';
 import { type LoadedSessions, loadSessions, saveSessions } from '../session/state-file.ts';
-import { Owners, STEERING_KEY_WORDS, type SteeringPlan } from '../steer/steering.ts';
+import { Owners, STEERING_KEY_WORDS, type SteeringSpec } from '../steer/steering.ts';
 import { type FileLock, lockFile } from '../sys/file-lock.ts';
 import { WholeFile } from '../sys/whole-file.ts';
 import { familyOf, isV4, parseAddressInto } from '../wire/address.ts';
@@ -58,7 +58,7 @@ export class SavedSessions {
   write(
     memories: readonly DatapathMemory[],
     { sessions: { onewayShare } }: Config,
-    steering: SteeringPlan | undefined,
+    steering: SteeringSpec | undefined,
     sharedSeed: readonly [number, number],
   ): void {
     const { sessions, dropped } = this.#loaded;
@@ -133,7 +133,7 @@ export function holdStateFile({ sessions: { stateFile } }: Config, log: Logger):
  * number of them it is lost.
  */
 function ownersOf(
-  steering: SteeringPlan,
+  steering: SteeringSpec,
   services: readonly ServicePlan[],
   before: number,
 ): (session: RestoredSession) => number {

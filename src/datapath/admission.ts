@@ -8,7 +8,7 @@
 // makes a client of the service. That prefix counts, not the plan's, so a successor with another plan can
 // take the session off.
 import { ClientRules } from '../service/client-rules.ts';
-import type { LimitsPlan, ServicePlan } from '../service/plan.ts';
+import type { Limits, ServicePlan } from '../service/plan.ts';
 import {
   CLIENT,
   FLAG_COUNTED,
@@ -27,7 +27,7 @@ import { BUCKET_WORDS, type CommonMemory } from './memory.ts';
 import { DROP, VERDICT, type Verdict } from './verdict.ts';
 
 /** What admission knows of a service. */
-export type AdmissionPlan = Pick<ServicePlan, 'index' | 'limits' | 'allow' | 'deny'>;
+export type ServiceAccess = Pick<ServicePlan, 'index' | 'limits' | 'allow' | 'deny'>;
 
 export class Admission {
   readonly #clients: ClientTable;
@@ -45,7 +45,7 @@ export class Admission {
    * `worker`; `counters` are those of all datapaths. `takeOver` must come first.
    */
   constructor(
-    services: readonly AdmissionPlan[],
+    services: readonly ServiceAccess[],
     { clients, buckets }: Pick<CommonMemory, 'clients' | 'buckets'>,
     clientPrefixes: Float64Array,
     counters: readonly Float64Array[],
@@ -78,7 +78,7 @@ export class Admission {
    * of a service that is gone. Where another prefix makes a client, or sessions are to be counted from now
    * on, it counts the service's sessions anew: 0.4 s at 1,000,000.
    */
-  update(services: readonly AdmissionPlan[], records: Int32Array, slots: number): void {
+  update(services: readonly ServiceAccess[], records: Int32Array, slots: number): void {
     const before = this.#services;
     const after = byIndex(services, (plan) => new AccessPolicy(plan, this.#buckets, before[plan.index]));
     this.#services = after;
@@ -251,7 +251,7 @@ const isCounted = (records: Int32Array, base: number): boolean =>
 
 /** The lists and limits of one service. */
 class AccessPolicy {
-  readonly limits: LimitsPlan;
+  readonly limits: Limits;
   readonly rules: ClientRules | undefined;
   readonly isGuarded: boolean;
   readonly bucket: Bucket;
@@ -260,7 +260,7 @@ class AccessPolicy {
 
   /** `before` is the same service until now. */
   constructor(
-    { index, limits, allow, deny }: AdmissionPlan,
+    { index, limits, allow, deny }: ServiceAccess,
     buckets: Int32Array,
     before: AccessPolicy | undefined,
   ) {
@@ -298,8 +298,8 @@ const isLimitNew = (before: AccessPolicy | undefined, after: AccessPolicy | unde
   before?.limits.sessionsPerClient === 0 && after !== undefined && after.limits.sessionsPerClient > 0;
 
 function byIndex(
-  services: readonly AdmissionPlan[],
-  make: (plan: AdmissionPlan) => AccessPolicy,
+  services: readonly ServiceAccess[],
+  make: (plan: ServiceAccess) => AccessPolicy,
 ): (AccessPolicy | undefined)[] {
   const policies: (AccessPolicy | undefined)[] = [];
   for (const plan of services) policies[plan.index] = make(plan);

@@ -1,12 +1,12 @@
-// What became different on a host since it was planned for, in words for the log. Pure.
-import type { HostPlan } from './host.ts';
+// What became different on a host since it was inspected, in words for the log. Pure.
+import type { HostFacts } from './host.ts';
 
 /**
  * One line for each difference that matters to the proxy; none: `after` would change nothing. `served` are
- * the VIPs and LIPs: they come and go with the proxy itself, and are asked for by `missing`. Both plans have
- * the same ports.
+ * the VIPs and LIPs: they come and go with the proxy itself, and are asked for by `missing`. Both have the
+ * same ports.
  */
-export function hostChanges(before: HostPlan, after: HostPlan, served: ReadonlySet<string>): string[] {
+export function hostChanges(before: HostFacts, after: HostFacts, served: ReadonlySet<string>): string[] {
   const lines: string[] = [];
   for (const [index, { name, mac, mtu }] of after.ports.entries()) {
     const old = before.ports[index];

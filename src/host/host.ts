@@ -35,7 +35,8 @@ export interface HostRequest {
   ports?: readonly IoPort[] | undefined;
 }
 
-export interface HostPlan {
+/** What a plan needs to know of the host, as it was when it was looked at. */
+export interface HostFacts {
   /** Each interface once; SIDE.both where clients and real servers are on the same. */
   ports: IoPort[];
   /**
@@ -62,7 +63,7 @@ export interface HostPlan {
  * Looks at the host. What is wrong with one real server, VIP or LIP is said of that one. What is wrong with
  * an interface is thrown as an IoError, or said where the proxy is at work and has to go on.
  */
-export async function planHost(request: HostRequest): Promise<HostPlan> {
+export async function inspectHost(request: HostRequest): Promise<HostFacts> {
   const vips = [...new Set(request.vips)];
   const lips = [...new Set(request.lips)];
   const troubles: Trouble[] = [];
@@ -139,7 +140,7 @@ const isCaptured = (name: string, side: number, ports: readonly IoPort[] | undef
   name !== '' &&
   (ports === undefined || ports.some((port) => port.name === name && (port.side & side) !== 0));
 
-interface Reach extends Pick<HostPlan, 'mtuTowards' | 'unreachable' | 'onHost'> {
+interface Reach extends Pick<HostFacts, 'mtuTowards' | 'unreachable' | 'onHost'> {
   /** Interfaces that lead to real servers. */
   devices: Set<string>;
 }

@@ -24,7 +24,7 @@ export interface IoRequest {
   readonly capture: CaptureSpec;
   /** Workers that there shall be, at most IoMode.workersMax. */
   readonly workers: number;
-  /** See SteeringPlan. */
+  /** See SteeringSpec. */
   readonly steeringKey: readonly number[];
   /** Bytes of the kernel's buffer per port. */
   readonly bufferSize: number;

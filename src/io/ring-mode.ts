@@ -2,10 +2,9 @@
 // workers and keeps them, so that a worker's successor finds what waits in them, and says which packets come
 // in by which: by the steering program, or where that cannot be had, to one worker by a capture filter.
 import { type KernelSteering, openKernelSteering } from '../steer/kernel-steering.ts';
-import { type KnownPlan, KnownSources, planKnown } from '../steer/known-sources.ts';
+import { KnownSources, type KnownSpec, knownSpec } from '../steer/known-sources.ts';
 import { randomSteeringKey } from '../steer/steering.ts';
-import { IoError } from '../sys/io-error.ts';
-import { SysError } from '../sys/libc.ts';
+import { explain, IoError } from '../sys/io-error.ts';
 import type { RingSocket } from '../sys/packet-ring.ts';
 import { captureFilters, sayComplaints } from './capture-program.ts';
 import { type CaptureSpec, capturedByBoth, type IoHost, type IoMode, type IoRequest } from './io-mode.ts';
@@ -18,7 +17,7 @@ export interface RingStart extends IoStart {
   /** See SteeredRings.sockets; the descriptors are those of the rings, in this order, ... */
   readonly rings: readonly { readonly frameBytes: number; readonly frames: number }[];
   /** ... and where known sources have rings of their own, that of their table. */
-  readonly known: KnownPlan | undefined;
+  readonly known: KnownSpec | undefined;
   readonly busyPoll: boolean;
 }
 
@@ -36,7 +35,7 @@ export const ringMode: IoMode<RingStart> = {
 
 function complaintAbout({ ports, vips, lips }: CaptureSpec): string | undefined {
   try {
-    loadSteering(ports.length, 1, randomSteeringKey(), planKnown(1)).close();
+    loadSteering(ports.length, 1, randomSteeringKey(), knownSpec(1)).close();
     return undefined;
   } catch (error) {
     if (!(error instanceof IoError)) throw error;
@@ -52,7 +51,7 @@ function complaintAbout({ ports, vips, lips }: CaptureSpec): string | undefined 
 interface Way {
   /** Of each worker. */
   readonly sockets: readonly (readonly RingSocket[])[];
-  readonly known: { plan: KnownPlan; fd: number } | undefined;
+  readonly known: { spec: KnownSpec; fd: number } | undefined;
   start(): void;
   /** Lets in these packets and no others. Throws an IoError, with what was let in before. */
   letIn(capture: CaptureSpec): void;
@@ -65,7 +64,7 @@ function hostOf({ capture, busyPoll, log }: IoRequest, way: Way): IoHost<RingSta
   let atWork = capture;
   const describe = (worker: number): RingStart => {
     const rings = way.sockets[worker].map(({ frameBytes, frames }) => ({ frameBytes, frames }));
-    return { mode: 'ring', rings, known: way.known?.plan, busyPoll };
+    return { mode: 'ring', rings, known: way.known?.spec, busyPoll };
   };
   way.settle();
   return {
@@ -111,11 +110,11 @@ function openSteered({
   log,
 }: IoRequest): Way | undefined {
   const { ports } = capture;
-  const plan = planKnown(maxSessions);
+  const known = knownSpec(maxSessions);
   const letIn = (spec: CaptureSpec) => explained(() => steering.change(spec));
   let steering: KernelSteering;
   try {
-    steering = loadSteering(ports.length, workers, steeringKey, plan);
+    steering = loadSteering(ports.length, workers, steeringKey, known);
   } catch (error) {
     if (!(error instanceof IoError)) throw error;
     const loss = workers === 1 ? '' : `one worker instead of ${workers}, and `;
@@ -131,7 +130,7 @@ function openSteered({
     const rings = openSteeredRings({ ports, bufferSize, workers, programs });
     return {
       sockets: rings.sockets,
-      known: { plan, fd: steering.knownFd },
+      known: { spec: known, fd: steering.knownFd },
       start: () => explained(() => rings.start()),
       letIn,
       settle: () => {},
@@ -176,11 +175,11 @@ function explained<T>(doIt: () => T): T {
   try {
     return doIt();
   } catch (error) {
-    if (!(error instanceof SysError)) throw error;
-    const hint =
-      error.code === 'EPERM'
-        ? 'give the process CAP_BPF'
-        : 'the kernel may be too old, or have too little memory for it';
-    throw new IoError(`the steering program does not work: ${error.message}`, hint, error);
+    throw explain(error, 'the steering program does not work', steeringHint);
   }
 }
+
+const steeringHint = (code: string): string =>
+  code === 'EPERM'
+    ? 'give the process CAP_BPF'
+    : 'the kernel may be too old, or have too little memory for it';

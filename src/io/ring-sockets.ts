@@ -1,12 +1,11 @@
 // Opens the receive rings of all workers. The control plane holds them, so that a successor of a worker
-// inherits its rings. Steered ones are two per worker and port, one for anybody and one for known sources:
-// what a flood of strangers makes overflow is not what the others come by. They are the members of a fanout
-// group per port, which the kernel numbers by the order in which they joined: src/bpf/steering.bpf.c says who
-// is who. Where it cannot be loaded, there is one worker with a ring per port, and a capture filter says what
-// comes in.
+// inherits its rings. Steered ones are two per worker and port, one for anybody and one for known sources: a
+// flood of unknown sources overflows only theirs. The rings of a port are the members of a fanout group,
+// which the kernel numbers by the order in which they joined: src/bpf/steering.bpf.c says who is who. Where
+// it cannot be loaded, there is one worker with a ring per port, and a capture filter says what comes in.
 
-import { IoError } from '../sys/io-error.ts';
-import { close as closeFd, SysError } from '../sys/libc.ts';
+import { explain, IoError } from '../sys/io-error.ts';
+import { close as closeFd } from '../sys/libc.ts';
 import { openRing, openSink, type RingSocket, setFanoutProgram } from '../sys/packet-ring.ts';
 import { interfaceIndex } from '../sys/packet-socket.ts';
 import { type CaptureFilter, replaceFilter } from './capture-program.ts';
@@ -21,8 +20,8 @@ const JUMBO_FRAME_BYTES = 16_384;
 const MIN_FRAMES = 256;
 /** struct tpacket2_hdr, sockaddr_ll, virtio_net_hdr and link header as the kernel aligns them. */
 const BEFORE_PACKET = 90;
-/** Rings of a worker on a port. */
-const LANES = 2;
+/** Of a worker on a port: for anybody, and for known sources. */
+const RINGS = 2;
 
 interface RingsOptions {
   readonly ports: readonly IoPort[];
@@ -69,8 +68,8 @@ export function openSteeredRings({
   try {
     // The order in which the program counts them.
     for (const port of ports) sinks.push(open(port, () => openSink(interfaceIndex(port.name))));
-    const bytes = bufferSize / workers / LANES;
-    for (let lane = 0; lane < LANES; lane++)
+    const bytes = bufferSize / workers / RINGS;
+    for (let ring = 0; ring < RINGS; ring++)
       for (const own of sockets)
         for (const [index, port] of ports.entries())
           own.push(open(port, () => openPortRing(port, bytes, sinks[index].group)));
@@ -139,13 +138,15 @@ function open<T>({ name }: IoPort, doIt: () => T): T {
   try {
     return doIt();
   } catch (error) {
-    if (!(error instanceof SysError)) throw error;
-    const hint =
-      error.code === 'EPERM'
-        ? 'a packet socket needs CAP_NET_RAW: run as root or give the process that capability'
-        : error.code === 'ENOMEM' || error.code === 'ENOBUFS'
-          ? 'the kernel has no memory for the ring: lower io.bufferSize'
-          : 'io.mode: pcap may work here';
-    throw new IoError(`cannot receive on ${name}: ${error.message}`, hint, error);
+    throw explain(error, `cannot receive on ${name}`, openHint);
   }
+}
+
+function openHint(code: string): string {
+  if (code === 'EPERM')
+    return 'a packet socket needs CAP_NET_RAW: run as root or give the process that capability';
+  const hasNoMemory = code === 'ENOMEM' || code === 'ENOBUFS';
+  return hasNoMemory
+    ? 'the kernel has no memory for the ring: lower io.bufferSize'
+    : 'io.mode: pcap may work here';
 }

@@ -120,8 +120,8 @@ class RingIo implements PacketIo {
   #work(): boolean {
     const nowMs = this.#nowMs();
     let total = 0;
-    // In equal shares: a busy real server sends more than a known source may, and its answers are among the
-    // strangers then.
+    // In equal shares: a busy real server sends more than a known source may, and its answers come by the
+    // ring of the unknown ones then.
     for (const ring of this.#rings) {
       total += ring.process(nowMs);
       if (this.#closed) return true;

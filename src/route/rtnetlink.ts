@@ -27,7 +27,7 @@ export const MESSAGE = {
  * objects.
  */
 export const GROUPS: readonly number[] = [1, 3, 5, 7, 8, 11, 19, 32];
-/** What tells of all that planHost looks at: the same without neighbors, and IPv6 addresses and MTUs. */
+/** What tells of all that inspectHost looks at: the same without neighbors, and IPv6 addresses and MTUs. */
 export const HOST_GROUPS: readonly number[] = [1, 5, 7, 8, 9, 11, 12, 19, 32];
 
 /** struct nlmsghdr: length (4), type (2), flags (2), sequence (4), port (4). */

@@ -28,7 +28,7 @@ export interface RealServerPlan extends RealServerDraft {
   readonly legs: readonly { readonly index: number; readonly lip: string }[];
 }
 
-export interface LimitsPlan {
+export interface Limits {
   /** 0 is no limit, here and below. */
   sessions: number;
   sessionsPerClient: number;
@@ -58,7 +58,7 @@ interface ServiceBase {
   idleRefreshMs: number;
   unifiedType: ServiceConfig['uoa']['unifiedType'];
   onUnsupported: ServiceConfig['uoa']['onUnsupported'];
-  limits: LimitsPlan;
+  limits: Limits;
   /** Prefixes as address/length; with both empty every client is served. */
   allow: readonly string[];
   deny: readonly string[];

@@ -3,7 +3,7 @@
 
 import { createMap, loadObject, MAP_TYPE, updateMap, updateMapBatch } from '../sys/libbpf.ts';
 import { close as closeFd } from '../sys/libc.ts';
-import { type KnownPlan, openKnown, PORT_FACTOR, type SourceHash, startOn } from './known-sources.ts';
+import { type KnownSpec, openKnown, PORT_FACTOR, type SourceHash, startOn } from './known-sources.ts';
 import { ADDRESS_LEN, addressEntries, ENDPOINT_LEN, type SteeredAddresses } from './steering-addresses.ts';
 
 const OBJECT = new URL('../bpf/steering.bpf.o', import.meta.url);
@@ -31,7 +31,7 @@ export function openKernelSteering(
   ports: number,
   workers: number,
   key: readonly number[],
-  known: KnownPlan,
+  known: KnownSpec,
 ): KernelSteering {
   const undo: (() => void)[] = [];
   const close = () => {
@@ -75,7 +75,7 @@ function putAddresses(plans: number, addresses: SteeredAddresses): void {
 }
 
 /** `settings` of the program. */
-function settingsOf(port: number, workers: number, key: readonly number[], known: KnownPlan): Uint8Array {
+function settingsOf(port: number, workers: number, key: readonly number[], known: KnownSpec): Uint8Array {
   const sourceHash = (hash: SourceHash) => [startOn(hash, port), ...hash.factors.slice(0, PORT_FACTOR + 1)];
   return words([workers, ...key, known.buckets - 1, ...sourceHash(known.place), ...sourceHash(known.tag)]);
 }

@@ -5,12 +5,13 @@
 // another, who comes in as an unknown source once more and is noted again. The bucket's last word is the
 // kernel's: it counts the packets of its sources, and who sends too many comes in among the unknown ones.
 import { randomBytes } from 'node:crypto';
-import { IoError } from '../sys/io-error.ts';
-import { BPF_F_MMAPABLE, createMap, MAP_TYPE, mapArrayMap } from '../sys/libbpf.ts';
+import { explain } from '../sys/io-error.ts';
+import { BPF_F_MMAPABLE, createMap, MAP_TYPE } from '../sys/libbpf.ts';
+import { mapSharedMemory } from '../sys/shared-memory.ts';
 import { ADDRESS_WORDS, V4_MAPPED } from '../wire/address.ts';
+import { mix } from '../wire/hash.ts';
 import * as ipv4 from '../wire/ipv4.ts';
 import * as ipv6 from '../wire/ipv6.ts';
-import { mix } from './steering.ts';
 
 /** Halves of an address (IPv6); behind their factors those of the UDP port and of the interface. */
 const HALVES = 8;
@@ -36,7 +37,7 @@ export interface SourceHash {
 }
 
 /** What the kernel's program and all workers have in common. Plain data. */
-export interface KnownPlan {
+export interface KnownSpec {
   /** A power of two. */
   readonly buckets: number;
   readonly place: SourceHash;
@@ -44,7 +45,7 @@ export interface KnownPlan {
 }
 
 /** For so many sources at a time: three times as many have a place. */
-export function planKnown(sources: number): KnownPlan {
+export function knownSpec(sources: number): KnownSpec {
   let buckets = MIN_BUCKETS;
   while (buckets < sources && buckets < MAX_BUCKETS) buckets *= 2;
   return { buckets, place: randomHash(), tag: randomHash() };
@@ -60,7 +61,7 @@ export const startOn = ({ start, factors }: SourceHash, portIndex: number): numb
   (start + Math.imul(factors[INTERFACE_FACTOR], portIndex)) | 0;
 
 /** Opens its memory, an array map. Throws a BpfError. */
-export const openKnown = ({ buckets }: KnownPlan): number =>
+export const openKnown = ({ buckets }: KnownSpec): number =>
   createMap(MAP_TYPE.array, 'known', {
     keyLen: 4,
     valueLen: BUCKET_LEN,
@@ -69,7 +70,7 @@ export const openKnown = ({ buckets }: KnownPlan): number =>
   });
 
 export class KnownSources {
-  readonly #plan: KnownPlan;
+  readonly #spec: KnownSpec;
   readonly #tags: Int32Array;
   /** The place in a full bucket that is taken next. */
   #turn = 0;
@@ -78,17 +79,13 @@ export class KnownSources {
   #tag = 0;
 
   /** `fd` is what openKnown opened. Throws an IoError. */
-  constructor(plan: KnownPlan, fd: number) {
-    this.#plan = plan;
+  constructor(spec: KnownSpec, fd: number) {
+    this.#spec = spec;
     try {
-      this.#tags = new Int32Array(mapArrayMap(fd, plan.buckets * BUCKET_LEN));
+      this.#tags = new Int32Array(mapSharedMemory(fd, spec.buckets * BUCKET_LEN));
     } catch (error) {
-      const why = error instanceof Error ? error.message : String(error);
-      throw new IoError(
-        `the table of known sources cannot be mapped: ${why}`,
-        'take CAP_BPF from the process',
-        error,
-      );
+      const what = 'the table of known sources cannot be mapped';
+      throw explain(error, what, () => 'take CAP_BPF from the process');
     }
   }
 
@@ -128,18 +125,18 @@ export class KnownSources {
   }
 
   #begin(port: number, portIndex: number): void {
-    const { place, tag } = this.#plan;
+    const { place, tag } = this.#spec;
     this.#place = startOn(place, portIndex) + Math.imul(place.factors[PORT_FACTOR], port);
     this.#tag = startOn(tag, portIndex) + Math.imul(tag.factors[PORT_FACTOR], port);
   }
 
   #add(factor: number, half: number): void {
-    this.#place = (this.#place + Math.imul(this.#plan.place.factors[factor], half)) | 0;
-    this.#tag = (this.#tag + Math.imul(this.#plan.tag.factors[factor], half)) | 0;
+    this.#place = (this.#place + Math.imul(this.#spec.place.factors[factor], half)) | 0;
+    this.#tag = (this.#tag + Math.imul(this.#spec.tag.factors[factor], half)) | 0;
   }
 
   #end(): void {
-    this.#place = mix(this.#place | 0) & (this.#plan.buckets - 1);
+    this.#place = mix(this.#place | 0) & (this.#spec.buckets - 1);
     if (this.#tag === 0) this.#tag = 1;
   }
 

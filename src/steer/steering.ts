@@ -5,6 +5,7 @@
 import { randomBytes } from 'node:crypto';
 import type { LipPorts, VipPort } from '../host/port-ranges.ts';
 import { ADDRESS_WORDS } from '../wire/address.ts';
+import { mix } from '../wire/hash.ts';
 import { PortsByAddress } from '../wire/ports-by-address.ts';
 
 /** One word to start with, and an odd factor for each half of the four address words and for the port. */
@@ -13,17 +14,7 @@ export const STEERING_KEY_WORDS = 2 + 2 * ADDRESS_WORDS;
 const ADDRESS_KEY = 1;
 const PORT_KEY = 1 + 2 * ADDRESS_WORDS;
 
-/** Shifts and factors that mix the sum: MurmurHash3's 32-bit finalizer. */
-const MIX = { shifts: [16, 13, 16], factors: [0x85ebca6b, 0xc2b2ae35] } as const;
-
-/** Spreads what is consecutive: uint32 of an int32, by MIX. */
-export function mix(word: number): number {
-  let sum = Math.imul(word ^ (word >>> MIX.shifts[0]), MIX.factors[0]);
-  sum = Math.imul(sum ^ (sum >>> MIX.shifts[1]), MIX.factors[1]);
-  return (sum ^ (sum >>> MIX.shifts[2])) >>> 0;
-}
-
-export interface SteeringPlan {
+export interface SteeringSpec {
   readonly workers: number;
   /** See randomSteeringKey; all workers and programs of a process have the same. */
   readonly key: readonly number[];
@@ -41,18 +32,18 @@ export function randomSteeringKey(): number[] {
 }
 
 /** Undefined for one worker. */
-export const steeringPlan = (
-  { vips, lips }: Pick<SteeringPlan, 'vips' | 'lips'>,
+export const steeringSpec = (
+  { vips, lips }: Pick<SteeringSpec, 'vips' | 'lips'>,
   workers: number,
   key: readonly number[],
-): SteeringPlan | undefined => (workers === 1 ? undefined : { workers, key, vips, lips });
+): SteeringSpec | undefined => (workers === 1 ? undefined : { workers, key, vips, lips });
 
 export class Owners {
   readonly #workers: number;
   readonly #key: Int32Array;
   readonly #locals: PortsByAddress;
 
-  constructor({ workers, key, vips, lips }: SteeringPlan) {
+  constructor({ workers, key, vips, lips }: SteeringSpec) {
     this.#workers = workers;
     this.#key = Int32Array.from(key);
     const vipAddresses = new Set(vips.map(({ ip }) => ip));
@@ -83,6 +74,6 @@ export class Owners {
       sum = (sum + Math.imul(key[at], word >>> 16)) | 0;
       sum = (sum + Math.imul(key[at + 1], word & 0xffff)) | 0;
     }
-    return mix(sum);
+    return mix(sum) >>> 0;
   }
 }

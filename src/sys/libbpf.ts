@@ -6,13 +6,11 @@ import { fileURLToPath } from 'node:url';
 import koffi from 'koffi';
 import { IoError } from './io-error.ts';
 import { addressOf, lastErrno, type Pointer, SysError } from './libc.ts';
-import { mapSharedMemory } from './shared-memory.ts';
 
 const EAGAIN = 11;
 /** libbpf itself tries five times in a row, which signals that come often outlast. */
 const LOAD_ATTEMPTS = 20;
 const LOG_LEN = 1 << 20;
-const PAGE_LEN = 4096;
 /** The verifier says last why it refuses. */
 const LAST_WORDS = 2000;
 /** Errors from here on are libbpf's own (enum libbpf_errno). */
@@ -124,13 +122,6 @@ export function createMap(
   options.writeUInt32LE(flags, 28);
   const fd = library().bpf_map_create(type, name, keyLen, valueLen, entries, options);
   return check(fd, `bpf_map_create of ${name}`);
-}
-
-/**
- * The values of an array made with BPF_F_MMAPABLE as memory of this process, for its life. Throws a SysError.
- */
-export function mapArrayMap(fd: number, byteLength: number): ArrayBuffer {
-  return mapSharedMemory(fd, Math.ceil(byteLength / PAGE_LEN) * PAGE_LEN);
 }
 
 /** Puts `value` in the place of what the key leads to, in one step. Throws a BpfError. */

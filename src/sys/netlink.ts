@@ -1,7 +1,7 @@
 // A netlink socket to the kernel's routing tables (netlink(7), NETLINK_ROUTE), non-blocking. What the
 // messages mean is not known here; that a datagram came from the kernel, and came whole, is.
 
-import { IoError } from './io-error.ts';
+import { explain } from './io-error.ts';
 import {
   addressOf,
   bindSocket,
@@ -123,5 +123,5 @@ export function explainNetlink(
   error: unknown,
   hint = 'the kernel must offer NETLINK_ROUTE sockets; a seccomp profile may forbid them',
 ): unknown {
-  return error instanceof SysError ? new IoError(`${what}: ${error.message}`, hint, error) : error;
+  return explain(error, what, () => hint);
 }

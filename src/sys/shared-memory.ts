@@ -19,9 +19,9 @@ export function createSharedMemory(name: string, byteLength: number): { fd: numb
 }
 
 /**
- * Maps the first `byteLength` bytes of a memory file, for the life of the process: an ArrayBuffer cannot be
- * told that its memory went away, so there is no unmap. Not a SharedArrayBuffer, but Atomics work on its
- * views all the same.
+ * Maps the first `byteLength` bytes of a memory file, or of the values of a BPF array map made with
+ * BPF_F_MMAPABLE, for the life of the process: an ArrayBuffer cannot be told that its memory went away, so
+ * there is no unmap. Not a SharedArrayBuffer, but Atomics work on its views all the same. Throws a SysError.
  */
 export function mapSharedMemory(fd: number, byteLength: number): ArrayBuffer {
   const address = mmap(null, byteLength, PROT_READ_WRITE, MAP_SHARED, fd, 0);

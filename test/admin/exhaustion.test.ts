@@ -160,7 +160,7 @@ test('that few lports are left is said before there are none, of each LIP and re
   services.push({ ...plan, name: 'other', index: 1, realServers: [{ ...server('10.2.0.11', 3) }] });
   Object.assign((services[2].realServers[0] as { legs: object[] }).legs[0], { lip: '10.2.0.200' });
   legsInUse.set([40, 71, 71, 31]);
-  assert.deepEqual(pass(2000), [], '71 of the 90 that strangers get');
+  assert.deepEqual(pass(2000), [], '71 of the 90 that new clients get');
   legsInUse.set([41, 71, 71, 31]);
   const line = (names: string) =>
     `service game: few lports are left for new clients (${names}): ` +

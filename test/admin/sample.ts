@@ -13,7 +13,7 @@ import {
 } from '../../src/admin/server.ts';
 import type { ServerState } from '../../src/admin/sources.ts';
 import { parseConfig } from '../../src/config/load.ts';
-import { ServerBoard } from '../../src/control/server-board.ts';
+import { ServerStates } from '../../src/control/server-states.ts';
 import { COUNTER_COLUMNS, counterCells } from '../../src/datapath/counters.ts';
 import type { CommonMemory } from '../../src/datapath/memory.ts';
 import { SERVER_COLUMNS } from '../../src/datapath/server-cells.ts';
@@ -114,8 +114,8 @@ export async function startSample(
       .realServers.find(({ ip, port }) => rs.includes(ip) && rs.endsWith(`:${port}`))!.index;
   // What an operator may change, and how a real server is then, is up to the real thing.
   const cells = { control: new Int32Array(8), weights: new Int32Array(4) } as unknown as CommonMemory;
-  const board = new ServerBoard(cells, pino({ level: 'silent' }));
-  board.update(services);
+  const serverStates = new ServerStates(cells, pino({ level: 'silent' }));
+  serverStates.update(services);
   const counters = new Float64Array(counterCells(2));
   const counterSums = new Float64Array(COUNTER_COLUMNS);
   const sources: AdminSources = {
@@ -171,20 +171,20 @@ export async function startSample(
       },
       drainServer(service, rs) {
         const index = serverIndex(service, rs);
-        board.drain(index);
-        states[index] = board.stateOf(index);
+        serverStates.drain(index);
+        states[index] = serverStates.stateOf(index);
         done.push(`drain ${service} ${rs}`);
       },
       enableServer(service, rs) {
         const index = serverIndex(service, rs);
-        board.enable(index);
-        states[index] = board.stateOf(index);
+        serverStates.enable(index);
+        states[index] = serverStates.stateOf(index);
         done.push(`enable ${service} ${rs}`);
       },
       setWeight(service, rs, weight) {
         const index = serverIndex(service, rs);
-        board.setWeight(index, weight);
-        states[index] = board.stateOf(index);
+        serverStates.setWeight(index, weight);
+        states[index] = serverStates.stateOf(index);
         done.push(`weight ${service} ${rs} ${weight}`);
       },
     },

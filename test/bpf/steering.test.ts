@@ -7,8 +7,8 @@ import { describe, type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import fc from 'fast-check';
 import { openKernelSteering, SINK } from '../../src/steer/kernel-steering.ts';
-import { KnownSources, planKnown } from '../../src/steer/known-sources.ts';
-import { Owners, type SteeringPlan } from '../../src/steer/steering.ts';
+import { KnownSources, knownSpec } from '../../src/steer/known-sources.ts';
+import { Owners, type SteeringSpec } from '../../src/steer/steering.ts';
 import type { SteeredAddresses } from '../../src/steer/steering-addresses.ts';
 import { testRun } from '../../src/sys/libbpf.ts';
 import { icmp4, ipv4 } from '../packets/builder.ts';
@@ -31,8 +31,8 @@ import {
   KEY,
   leg,
   ownerOf,
-  planFor,
   service,
+  specFor,
 } from '../steer/steering-cases.ts';
 
 const WORKERS = 3;
@@ -47,13 +47,13 @@ const ETHERTYPE = (packet: Uint8Array) => ((packet[0] ?? 0) >> 4 === 6 ? '86dd' 
 const frameOf = (packet: Uint8Array, to = TO_US, type = ETHERTYPE(packet)) =>
   concat(unhex(`${to} 02000000eeee ${type}`), packet);
 
-/** The program of the second of two ports with this plan at work. */
-function load(t: TestContext, { workers, key, vips, lips }: SteeringPlan) {
-  const plan = planKnown(1000);
-  const steering = openKernelSteering(2, workers, key, plan);
+/** The program of the second of two ports with these addresses at work. */
+function load(t: TestContext, { workers, key, vips, lips }: SteeringSpec) {
+  const spec = knownSpec(1000);
+  const steering = openKernelSteering(2, workers, key, spec);
   t.after(() => steering.close());
   steering.change({ vips, lips });
-  const known = new KnownSources(plan, steering.knownFd);
+  const known = new KnownSources(spec, steering.knownFd);
   const program = steering.programs[PORT_INDEX];
   return {
     steering,
@@ -90,8 +90,8 @@ const from = ({ remote, remotePort, local, localPort }: Ends) => ({
 });
 
 describe('a packet of the proxy goes to the worker that ownerOf names', () => {
-  const assertOwned = (got: (packet: Uint8Array) => number, cases: readonly Case[], plan: SteeringPlan) => {
-    const owners = new Owners(plan);
+  const assertOwned = (got: (packet: Uint8Array) => number, cases: readonly Case[], spec: SteeringSpec) => {
+    const owners = new Owners(spec);
     const wrong = cases.flatMap(({ ends, packet }) => {
       const [wanted, ring] = [FIRST + ownerOf(owners, ends), got(packet)];
       return ring === wanted ? [] : [{ ends, packet: hex(packet), wanted, ring }];
@@ -105,22 +105,22 @@ describe('a packet of the proxy goes to the worker that ownerOf names', () => {
   ] as const) {
     test(`datagrams and ICMP errors of both families to ${name}, in any dress`, (t) => {
       for (const workers of [1, 2, WORKERS]) {
-        const plan = planFor(workers);
-        assertOwned(load(t, plan).run, fc.sample(caseOf(side), { seed, numRuns: 600 }), plan);
+        const spec = specFor(workers);
+        assertOwned(load(t, spec).run, fc.sample(caseOf(side), { seed, numRuns: 600 }), spec);
       }
     });
   }
 
   test('and of its two rings to the one for known sources, by the interface where they are known', (t) => {
     for (const workers of [1, WORKERS]) {
-      const plan = planFor(workers);
-      const owners = new Owners(plan);
-      const { run, note } = load(t, plan);
+      const spec = specFor(workers);
+      const owners = new Owners(spec);
+      const { run, note } = load(t, spec);
       const cases = fc.sample(fc.oneof(caseOf(leg), caseOf(service)), { seed, numRuns: 600 });
       const known = cases.map(({ packet }) => packet).filter((_, index) => index % 2 === 0);
       for (const packet of known) note(packet, 0);
-      const strangers = cases.map(({ packet }) => run(packet));
-      assert.ok(strangers.every((ring) => ring >= FIRST && ring < FIRST + workers));
+      const unknown = cases.map(({ packet }) => run(packet));
+      assert.ok(unknown.every((ring) => ring >= FIRST && ring < FIRST + workers));
       for (const packet of known) note(packet);
       const sources = new Set(known.map(sourceOf));
       const wanted = cases.map(({ ends, packet }) => {
@@ -141,22 +141,22 @@ describe('a packet of the proxy goes to the worker that ownerOf names', () => {
       `10.${64 + (n >> 16)}.${(n >> 8) & 255}.${n & 255}`,
       `fd00:1::${n.toString(16)}`,
     ];
-    const plan: SteeringPlan = {
+    const spec: SteeringSpec = {
       workers: WORKERS,
       key: KEY,
       vips: numbers(1000).flatMap((n) => at(2 * n).map((ip) => ({ ip, port: 6000 + n }))),
       lips: numbers(2048).flatMap((n) => at(2 * n + 1).map((ip) => ({ ip, first: 5000, last: 5999 }))),
     };
     const cases = [
-      ...plan.vips.map(({ ip, port }) => [ip, port] as const),
-      ...plan.lips.map(({ ip }, n) => [ip, 5000 + (n % 1000)] as const),
+      ...spec.vips.map(({ ip, port }) => [ip, port] as const),
+      ...spec.lips.map(({ ip }, n) => [ip, 5000 + (n % 1000)] as const),
     ].map(([local, localPort], n) => {
       const remote = local.includes(':') ? '2001:db8::7' : '192.0.2.7';
       const ends = { local, localPort, remote, remotePort: 1000 + n };
       return { ends, packet: udp(to(ends)) };
     });
-    const { run } = load(t, plan);
-    assertOwned(run, cases, plan);
+    const { run } = load(t, spec);
+    assertOwned(run, cases, spec);
     for (const { ends } of cases) assert.equal(run(udp({ ...to(ends), dport: 4999 })), SINK);
   });
 
@@ -166,14 +166,14 @@ describe('a packet of the proxy goes to the worker that ownerOf names', () => {
       first: 20_000 + n * n * 10,
       last: 20_005 + n * n * 10,
     }));
-    const plan = { workers: WORKERS, key: KEY, vips: [{ ip: '10.1.0.100', port: 20_008 }], lips };
-    const { run } = load(t, plan);
+    const spec = { workers: WORKERS, key: KEY, vips: [{ ip: '10.1.0.100', port: 20_008 }], lips };
+    const { run } = load(t, spec);
     const ends = { local: '10.1.0.100', remote: '192.0.2.7', remotePort: 1 };
     const cases = [...lips.flatMap(({ first, last }) => [first, last]), 20_008].map((localPort) => {
       const one = { ...ends, localPort };
       return { ends: one, packet: udp(to(one)) };
     });
-    assertOwned(run, cases, plan);
+    assertOwned(run, cases, spec);
     for (const dport of [19_999, 1, 35_216, 65_535])
       assert.equal(run(udp({ ...to({ ...ends, localPort: dport }) })), SINK);
   });
@@ -183,7 +183,7 @@ describe('what has no ports', () => {
   test('all fragments of a datagram meet in one worker, and those of many datagrams in all', (t) => {
     const option = addressOption('10.1.0.2', 4000);
     const extensions = [hopByHop(Uint8Array.of(5, 2, 0, 0)), routing(), destOptions(option)];
-    const { run } = load(t, planFor(WORKERS));
+    const { run } = load(t, specFor(WORKERS));
     const kinds = numbers(60).map((id) => {
       const ports = { sport: 4000, dport: 6000, payload: new Uint8Array(3000) };
       const to4 = { src: '192.0.2.7', dst: '10.1.0.100', id, ...ports };
@@ -204,8 +204,8 @@ describe('what has no ports', () => {
   });
 
   test('what cannot be told goes to worker 0, also from a known source', (t) => {
-    const plan = planFor(WORKERS);
-    const owners = new Owners(plan);
+    const spec = specFor(WORKERS);
+    const owners = new Owners(spec);
     /** Ends that belong to another worker. */
     const not0 = (ends: Ends): Ends =>
       ownerOf(owners, ends) !== 0 ? ends : not0({ ...ends, remotePort: ends.remotePort + 1 });
@@ -244,7 +244,7 @@ describe('what has no ports', () => {
       ],
       ['about nothing', icmp6({ ...error6, body: new Uint8Array(0) })],
     ];
-    const { run, note } = load(t, plan);
+    const { run, note } = load(t, spec);
     note(udp(to(at4)));
     note(udp(to(at6)));
     const known = [at4, at6].map((ends) => FIRST + WORKERS + ownerOf(owners, ends));
@@ -300,10 +300,10 @@ describe('what is not the proxy’s goes to the sink', () => {
     'ICMP without a type': icmp4({ ...echo, type: 3 }).subarray(0, 20),
   };
   for (const [name, packet] of Object.entries(rows))
-    test(name, (t) => assert.equal(load(t, planFor(WORKERS)).run(packet), SINK));
+    test(name, (t) => assert.equal(load(t, specFor(WORKERS)).run(packet), SINK));
 
   test('what is sent to another Ethernet address, and what is no IP by its ethertype', (t) => {
-    const { runFrame } = load(t, planFor(WORKERS));
+    const { runFrame } = load(t, specFor(WORKERS));
     const packet = udp({ ...to(at4), payload: new Uint8Array(64) });
     assert.notEqual(runFrame(frameOf(packet)), SINK);
     for (const address of ['020000000001', 'ffffffffffff', '01005e000001'])
@@ -315,8 +315,8 @@ describe('what is not the proxy’s goes to the sink', () => {
 });
 
 test('other addresses take the place of those before, and none is the proxy’s until there are some', (t) => {
-  const plan = planFor(1);
-  const { steering, run } = load(t, { ...plan, vips: [], lips: [] });
+  const spec = specFor(1);
+  const { steering, run } = load(t, { ...spec, vips: [], lips: [] });
   const toVip = (dst: string) => udp({ src: '192.0.2.7', sport: 4000, dst, dport: 6000 });
   const [one, other] = [toVip('10.1.0.1'), toVip('10.1.0.2')];
   const vip = (ip: string): SteeredAddresses => ({ vips: [{ ip, port: 6000 }], lips: [] });
@@ -333,7 +333,7 @@ test('other addresses take the place of those before, and none is the proxy’s 
 });
 
 test('a known source that sends too much is anybody until it sends less', async (t) => {
-  const { run, note } = load(t, planFor(1));
+  const { run, note } = load(t, specFor(1));
   const packet = udp({ src: '192.0.2.7', sport: 4000, dst: '10.1.0.100', dport: 6000 });
   const KNOWN = FIRST + 1;
   note(packet);
@@ -350,8 +350,8 @@ test('CAP_BPF alone is enough to load it', () => {
   const source = (file: string) => new URL(`../../src/steer/${file}`, import.meta.url);
   const script = `
     import { openKernelSteering } from '${source('kernel-steering.ts')}';
-    import { planKnown } from '${source('known-sources.ts')}';
-    const steering = openKernelSteering(2, 3, ${JSON.stringify(KEY)}, planKnown(1000));
+    import { knownSpec } from '${source('known-sources.ts')}';
+    const steering = openKernelSteering(2, 3, ${JSON.stringify(KEY)}, knownSpec(1000));
     steering.change({ vips: [{ ip: '10.1.0.1', port: 53 }], lips: [] });`;
   const caps = ['--bounding-set=-all,+bpf', '--inh-caps=-all'];
   const node = [process.execPath, '--import', 'tsx', '--input-type=module', '-e', script];

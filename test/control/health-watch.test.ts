@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { describe, type TestContext, test } from 'node:test';
 import { pino } from 'pino';
 import { HealthWatch } from '../../src/control/health-watch.ts';
-import { ServerBoard } from '../../src/control/server-board.ts';
+import { ServerStates } from '../../src/control/server-states.ts';
 import { allocateMemory } from '../../src/datapath/memory.ts';
 import { SERVER_COUNTER, serverRow } from '../../src/datapath/server-cells.ts';
 import { parse, sampleService } from '../config/sample.ts';
@@ -23,9 +23,9 @@ async function stateAfter(t: TestContext, before: number, after: number): Promis
   const plan = makePlan({ service: { realServers: [realServer(IP)] } });
   const { common, servers } = allocateMemory(plan);
   const log = pino({ level: 'silent' });
-  const board = new ServerBoard(common, log);
-  board.update(plan.services);
-  const watch = new HealthWatch(board, () => servers, log);
+  const serverStates = new ServerStates(common, log);
+  serverStates.update(plan.services);
+  const watch = new HealthWatch(serverStates, () => servers, log);
   const fiveErrors = () => {
     t.mock.timers.tick(1000);
     servers[serverRow(0) + SERVER_COUNTER.unreachable] += 5;
@@ -34,10 +34,10 @@ async function stateAfter(t: TestContext, before: number, after: number): Promis
   try {
     watch.update(configOf(before), plan.services);
     fiveErrors();
-    assert.equal(board.stateOf(0).state, 'up');
+    assert.equal(serverStates.stateOf(0).state, 'up');
     watch.update(configOf(after), plan.services);
     fiveErrors();
-    return board.stateOf(0).state;
+    return serverStates.stateOf(0).state;
   } finally {
     await watch.stop();
   }
@@ -66,9 +66,9 @@ async function afterSilence(t: TestContext, health: object, ...others: RealServe
   const { common, servers } = allocateMemory(plan);
   const said: string[] = [];
   const log = pino({ base: null }, { write: (line) => void said.push(JSON.parse(line).msg) });
-  const board = new ServerBoard(common, log);
-  board.update(services);
-  const watch = new HealthWatch(board, () => servers, log);
+  const serverStates = new ServerStates(common, log);
+  serverStates.update(services);
+  const watch = new HealthWatch(serverStates, () => servers, log);
   const pass = (seconds: number) => {
     for (let second = 0; second < seconds; second++) {
       nowMs += 1000;
@@ -82,7 +82,7 @@ async function afterSilence(t: TestContext, health: object, ...others: RealServe
     pass(3);
     servers[serverRow(0) + SERVER_COUNTER.onewayEnded] += 10;
     pass(1);
-    const { state } = board.stateOf(0);
+    const { state } = serverStates.stateOf(0);
     servers[serverRow(0) + SERVER_COUNTER.onewayEnded] += 10;
     pass(20);
     return { state, said };

@@ -7,14 +7,14 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { pino } from 'pino';
 import { addressesOf, draftServices, spaciousCapacity, workerReplans } from '../../src/control/planning.ts';
-import { ServerBoard } from '../../src/control/server-board.ts';
+import { ServerStates } from '../../src/control/server-states.ts';
 import { makeWorkerSpecs } from '../../src/control/worker-specs.ts';
 import { type CaptureSpec, capturedByBoth, type IoHost, type IoMode } from '../../src/io/io-mode.ts';
 import { openIoHost, workersMax } from '../../src/io/modes.ts';
 import { type IoOptions, type IoStart, type PacketIo, SIDE } from '../../src/io/packet-io.ts';
 import { numberServices } from '../../src/service/numbering.ts';
 import { HandOver } from '../../src/steer/hand-over.ts';
-import { Owners, steeringPlan } from '../../src/steer/steering.ts';
+import { Owners, steeringSpec } from '../../src/steer/steering.ts';
 import { IoError } from '../../src/sys/io-error.ts';
 import { closeSocketPair, openSocketPair } from '../../src/sys/socket-pair.ts';
 import { ADDRESS_WORDS, parseAddressInto } from '../../src/wire/address.ts';
@@ -55,8 +55,8 @@ const queueMode: IoMode<QueueStart> = {
     let isStarted = false;
     let [atWork, letsIn] = [capture, capture];
     const workerOf = (addresses: Int32Array, sport: number, dport: number) => {
-      const plan = steeringPlan(letsIn, workers, steeringKey);
-      return plan === undefined ? 0 : new Owners(plan).ownerOf(addresses, sport, dport);
+      const spec = steeringSpec(letsIn, workers, steeringKey);
+      return spec === undefined ? 0 : new Owners(spec).ownerOf(addresses, sport, dport);
     };
     const queue: Queue = {
       mode: 'queue',
@@ -238,8 +238,8 @@ async function forwards(t: TestContext, count: number): Promise<void> {
   const goBy = { layout, steeringKey: request(count).steeringKey };
   const services = numberServices(drafts);
   const { specs, memories, close } = makeWorkerSpecs(workerReplans(config, HOST, services, goBy, io), io);
-  const board = new ServerBoard(memories[0].common, silent);
-  board.update(services);
+  const serverStates = new ServerStates(memories[0].common, silent);
+  serverStates.update(services);
   const workers = new Workers(specs, silent, { entry: ENTRY });
   t.after(async () => {
     await workers.stop();
@@ -276,9 +276,9 @@ async function forwards(t: TestContext, count: number): Promise<void> {
   const change = io.prepare(capture);
   assert.deepEqual(await exchange(6000), lports, 'workers still go by the plan before');
   const otherServices = numberServices(draftServices(other, HOST), services);
-  board.announce(otherServices);
+  serverStates.announce(otherServices);
   await workers.replan(workerReplans(other, HOST, otherServices, goBy, change));
-  board.update(otherServices);
+  serverStates.update(otherServices);
   const otherLports = await exchange(7000);
   change.commit();
   assert.equal(fromClient(6000, 5000), false, 'what only the plan before served');

@@ -1,10 +1,10 @@
 // Datapaths that share a table of clients, each with its own records, and the clients that want sessions.
-import { Admission, type AdmissionPlan } from '../../src/datapath/admission.ts';
+import { Admission, type ServiceAccess } from '../../src/datapath/admission.ts';
 import { ClientTable } from '../../src/datapath/client-table.ts';
 import { COUNTER, counterCells, counterRow } from '../../src/datapath/counters.ts';
 import { BUCKET_WORDS } from '../../src/datapath/memory.ts';
 import { VERDICT, verdictName } from '../../src/datapath/verdict.ts';
-import type { LimitsPlan } from '../../src/service/plan.ts';
+import type { Limits } from '../../src/service/plan.ts';
 import {
   CLIENT,
   CPORT_SERVICE,
@@ -21,7 +21,7 @@ import { Packet } from '../../src/wire/packet.ts';
 const SLOTS = 64;
 const SERVICES = 8;
 
-export const NO_LIMITS: LimitsPlan = {
+export const NO_LIMITS: Limits = {
   sessions: 0,
   sessionsPerClient: 0,
   newSessions: 0,
@@ -31,9 +31,9 @@ export const NO_LIMITS: LimitsPlan = {
 };
 
 export const planOf = (
-  limits: Partial<LimitsPlan>,
-  { index = 0, allow = [], deny = [] }: Partial<AdmissionPlan> = {},
-): AdmissionPlan => ({ index, limits: { ...NO_LIMITS, ...limits }, allow, deny });
+  limits: Partial<Limits>,
+  { index = 0, allow = [], deny = [] }: Partial<ServiceAccess> = {},
+): ServiceAccess => ({ index, limits: { ...NO_LIMITS, ...limits }, allow, deny });
 
 export const tableOf = (entries = 1024): Int32Array => new Int32Array(ClientTable.words(entries));
 
@@ -65,7 +65,7 @@ export class Worker {
   readonly #counters: Float64Array;
 
   constructor(
-    plans: readonly AdmissionPlan[],
+    plans: readonly ServiceAccess[],
     clients: Int32Array,
     worker = 0,
     records: Int32Array = new Int32Array(SLOTS * SESSION_WORDS),
@@ -132,7 +132,7 @@ export class Worker {
     return this.admission.isKnown(index, packetFrom(client).addresses, 0, this.now);
   }
 
-  update(plans: readonly AdmissionPlan[]): void {
+  update(plans: readonly ServiceAccess[]): void {
     this.admission.update(plans, this.records, SLOTS);
   }
 }

@@ -74,8 +74,8 @@ describe('identification', () => {
     for (const walk of WALKS.filter(({ from, to, before }) => from === to && before.length === 0)) {
       const rig = new Rig(walk.plan());
       const [one, two] = cutUp(walk.packet({ payload: PAYLOAD }), [504], 9);
-      const strangers = [cutUp(walk.packet({ payload: PAYLOAD }), [504], 10)[1], asOpp(two)];
-      for (const each of [one, ...strangers]) assert.equal(rig.receive(each, PORT.wan).verdict, 'held');
+      const others = [cutUp(walk.packet({ payload: PAYLOAD }), [504], 10)[1], asOpp(two)];
+      for (const each of [one, ...others]) assert.equal(rig.receive(each, PORT.wan).verdict, 'held');
       assert.equal(rig.receive(two, PORT.wan).verdict, 'forward');
     }
   });

@@ -48,7 +48,7 @@ const forms = (family: 4 | 6, types = FORMS): Uoa[] =>
   );
 
 /** Options with the UOA types and contents that no form has. */
-function strangers(family: 4 | 6): Uoa[] {
+function otherOptions(family: 4 | 6): Uoa[] {
   const bodies = [unhex(''), unhex('01'), unhex('0100'), pattern(6), pattern(14), pattern(34), pattern(36)];
   return [29, 30, 31].flatMap((type) =>
     bodies.map((body): Uoa => {
@@ -82,7 +82,7 @@ function elsewhere(family: 4 | 6): Uoa[] {
 /** What a client may send in the hope that it goes on. */
 function attacks(over: Pair): Uint8Array[] {
   const { client } = over;
-  const uoas = [...forms(client), ...strangers(client), ...elsewhere(client), ...OPP_LIES];
+  const uoas = [...forms(client), ...otherOptions(client), ...elsewhere(client), ...OPP_LIES];
   const payloads = [EMPTY, pattern(32), pattern(1200)];
   const single = uoas.flatMap((uoa) => payloads.map((payload) => over.fromClient({ payload }, uoa)));
   const inner = forms(client).filter((uoa) => !('option' in uoa));

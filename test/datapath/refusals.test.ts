@@ -109,14 +109,14 @@ const ONE_ARM: PlanChange = {
 };
 
 /** Neither is the real server. */
-const STRANGERS = [ROUTER, { 4: '10.2.0.11', 6: 'fd00:2::11' }, { 4: '10.1.0.2', 6: 'fd00:1::2' }];
+const OTHERS = [ROUTER, { 4: '10.2.0.11', 6: 'fd00:2::11' }, { 4: '10.1.0.2', 6: 'fd00:1::2' }];
 
 rows(
   'what another address says is no refusal, also where clients and real servers share an interface',
   COMBINATIONS.flatMap((it) =>
-    STRANGERS.flatMap((stranger) =>
+    OTHERS.flatMap((other) =>
       refusalsOf(it).map((message): Row => {
-        const src = stranger[it.pair.server];
+        const src = other[it.pair.server];
         const packet = errorAbout(it.pair.toRealServer({}, it.uoa), message, { src });
         return {
           name: `${named(message)} from ${src}, ${it.name}`,

@@ -97,7 +97,7 @@ function moveRow({ name, from, to, ip }: Move, dialect: 'ipo' | 'opp' | 'elb' | 
   const first = new Combination(dialect, from);
   const second = new Combination(dialect, to);
   const there = { dst: ip, sport: 20006 };
-  const stranger = from.fromClient({ sport: 7777 });
+  const another = from.fromClient({ sport: 7777 });
   return {
     name: `${dialect}, ${name}: it goes on from another LIP:lport, which is told the client again`,
     plan: {
@@ -111,7 +111,7 @@ function moveRow({ name, from, to, ip }: Move, dialect: 'ipo' | 'opp' | 'elb' | 
     },
     steps: [
       first.trial({ changed: { ...FIRST, ...first.counted } }),
-      { wan: stranger, verdict: 'forward' },
+      { wan: another, verdict: 'forward' },
       { lan: from.echoAck(dialect), verdict: 'consumed', changed: { uoaAcked: 1 } },
       first.plain(),
       { lan: from.fromRealServer(), verdict: 'forward', changed: NORMAL },

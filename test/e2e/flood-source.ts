@@ -14,9 +14,9 @@ import {
   XDP,
 } from '../../bench/bpf/programs.ts';
 import { enterNamespace } from '../../bench/namespace.ts';
-import { mapArrayMap } from '../../src/sys/libbpf.ts';
 import { interfaceIndex } from '../../src/sys/packet-socket.ts';
 import { dieWithParent } from '../../src/sys/process.ts';
+import { mapSharedMemory } from '../../src/sys/shared-memory.ts';
 
 export interface FloodOptions {
   fields: FrameFields;
@@ -38,7 +38,7 @@ const FLOWS = 1 << 28;
 dieWithParent();
 const { fields, namespace, device, rate, seconds } = JSON.parse(process.argv[2]) as FloodOptions;
 const { program, controlFd } = loadSource(fields, { verdict: XDP.pass });
-const words = new BigUint64Array(mapArrayMap(controlFd, CONTROL_LEN), 0, CONTROL_LEN / 8);
+const words = new BigUint64Array(mapSharedMemory(controlFd, CONTROL_LEN));
 const write = (word: keyof typeof CONTROL, value: number): void => {
   words[CONTROL[word] / 8] = BigInt(Math.round(value));
 };

@@ -22,7 +22,7 @@ const HIGHEST_RATE = 0;
 const FLOOD_PAYLOAD = 24;
 const UDP_HEADER = 8;
 const ADDRESSES = 100;
-const STRANGERS = 5;
+const NEW_CLIENTS = 5;
 const PORTS = 10;
 const CLIENTS = ADDRESSES * PORTS;
 /** How often as many new sockets come during the flood. */
@@ -126,7 +126,7 @@ async function underFlood(rig: Rig, rate: number) {
     clients,
     newcomers,
     lost: {
-      strangers: await rig.metric('io_lost_total', { sources: 'any' }),
+      unknown: await rig.metric('io_lost_total', { sources: 'any' }),
       known: await rig.metric('io_lost_total', { sources: 'known' }),
       links: lostByLinks(rig.topology),
     },
@@ -148,13 +148,13 @@ async function eachHasOneServer(rig: Rig): Promise<void> {
 }
 
 /** Clients of whom none was answered before. */
-async function strangersAreServed(rig: Rig): Promise<void> {
+async function newClientsAreServed(rig: Rig): Promise<void> {
   const servers = await rig.startServers();
   const addresses = rig.clientIps.slice(ADDRESSES);
   const count = addresses.length * PORTS;
   const load = { addresses, portsPerAddress: PORTS, count, sizes: [64], timeoutMs: 10_000 };
   const { answered, missing } = await rig.clients(load);
-  assert.deepEqual([answered, missing], [count, 0], 'strangers after the flood');
+  assert.deepEqual([answered, missing], [count, 0], 'new clients after the flood');
   await Promise.all(servers.map((server) => server.end()));
 }
 
@@ -162,7 +162,7 @@ interface Scenario {
   name: string;
   rate: number;
   options: RigOptions;
-  /** `lost`: what of the flood found no room in the strangers' ring. */
+  /** `lost`: what of the flood found no room in the ring of unknown sources. */
   check(rig: Rig, sent: number, lost: number): Promise<void>;
 }
 
@@ -205,7 +205,7 @@ const scenarios: Scenario[] = [
       for (const reason of ['lports_exhausted', 'lports_reserved'])
         assert.equal(await rig.metric('drops_total', { reason }), 0, reason);
       await eachHasOneServer(rig);
-      await strangersAreServed(rig);
+      await newClientsAreServed(rig);
     },
   },
 ];
@@ -216,7 +216,7 @@ describe(`${CLIENTS} clients and a flood of ${SECONDS} seconds`, () => {
       timeout: 180_000,
     }, async (t) => {
       const rig = await startRig(t, {
-        clients: ADDRESSES + STRANGERS,
+        clients: ADDRESSES + NEW_CLIENTS,
         servers: 2,
         io: { mode: 'ring', workers: 1 },
         beforeProxy: ignoreFlood,
@@ -235,10 +235,10 @@ describe(`${CLIENTS} clients and a flood of ${SECONDS} seconds`, () => {
       // What a link lost between two namespaces never came to the proxy, or had left it.
       assert.ok(Number(clients.missing) <= lost.links, `missing with ${lost.links} lost by links`);
       assert.ok(
-        newcomers.missing <= lost.links + lost.strangers,
-        'the first packet of a socket is a stranger',
+        newcomers.missing <= lost.links + lost.unknown,
+        'the first packet of a socket is of an unknown source',
       );
-      await check(rig, sent, lost.strangers);
+      await check(rig, sent, lost.unknown);
     });
   }
 });

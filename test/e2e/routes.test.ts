@@ -155,7 +155,7 @@ for (const io of IOS) {
 }
 
 for (const pair of [PAIRS[4], PAIRS[6]]) {
-  test(`${pair.name}: a path MTU that a stranger made the kernel believe changes nothing, also after a reload`, async (t) => {
+  test(`${pair.name}: a path MTU that an attacker made the kernel believe changes nothing, also after a reload`, async (t) => {
     const rig = await startRig(t, { pair, clients: 2, servers: 1, uoa: { dialect: pair.dialect } });
     const servers = await rig.startServers();
     const { client, lb } = rig.topology.namespaces;
@@ -165,7 +165,7 @@ for (const pair of [PAIRS[4], PAIRS[6]]) {
       device: 'eth0',
       host: lb,
       hostDevice: 'wan0',
-      stranger: isV6 ? 'fd00:1::77' : '10.1.0.77',
+      attacker: isV6 ? 'fd00:1::77' : '10.1.0.77',
       own: isV6 ? 'fd00:2::200' : '10.2.0.200',
       towards: rig.realServers[0].ip,
       mtu: isV6 ? 1280 : 600,

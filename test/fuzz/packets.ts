@@ -22,10 +22,10 @@ const family = fc.constantFrom<Family>(4, 6);
 const EMPTY = new Uint8Array(0);
 
 /**
- * Addresses that a packet may bear instead of its right ones: strangers, ours, and those that no packet
+ * Addresses that a packet may bear instead of its right ones: of other hosts, ours, and those that no packet
  * bears.
  */
-const STRANGERS = {
+const OTHERS = {
   4: [
     '10.1.0.3',
     '10.2.0.1',
@@ -232,15 +232,15 @@ const deviations = fc
   )
   .map((list): Partial<EitherFields> => Object.assign({}, ...list));
 
-const stranger = seldom(12, fc.tuple(fc.boolean(), fc.nat()));
+const otherAddress = seldom(12, fc.tuple(fc.boolean(), fc.nat()));
 
 /** A datagram that arrives on a side. */
 export const datagram = (side: Side): fc.Arbitrary<Uint8Array> =>
-  fc.tuple(flow(side), deviations, stranger).chain(([fields, change, strange]) => {
+  fc.tuple(flow(side), deviations, otherAddress).chain(([fields, change, other]) => {
     const all = { ...fields, ...change };
-    if (strange) {
-      const list = STRANGERS[familyOf(all.src)];
-      all[strange[0] ? 'src' : 'dst'] = list[strange[1] % list.length]!;
+    if (other) {
+      const list = OTHERS[familyOf(all.src)];
+      all[other[0] ? 'src' : 'dst'] = list[other[1] % list.length]!;
     }
     return seldom(3, uoa(familyOf(all.src))).map((brought) => udp(all, brought));
   });
@@ -291,7 +291,7 @@ export const errorAbout = (about: fc.Arbitrary<Uint8Array>, side: Side): fc.Arbi
       const of: Family = (packet[0] ?? 0) >> 4 === 6 ? 6 : 4;
       const right =
         side === 'wan' ? { src: AT[of].cip, dst: AT[of].vip } : { src: AT[of].rip, dst: AT[of].lip };
-      const ends = router === 0 ? { ...right, src: STRANGERS[of][1] } : right;
+      const ends = router === 0 ? { ...right, src: OTHERS[of][1] } : right;
       return KINDS[of].map(([type, code, rest]) => {
         const fields = { ...ends, type, code, rest, ...(spoil === 1 && { ttl: 1, hopLimit: 1 }) };
         if (of === 6)

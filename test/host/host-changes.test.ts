@@ -1,10 +1,10 @@
 // What is said of a host that is different from what was planned for, and what is no difference.
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import type { HostPlan } from '../../src/host/host.ts';
+import type { HostFacts } from '../../src/host/host.ts';
 import { hostChanges } from '../../src/host/host-changes.ts';
 
-const BEFORE: HostPlan = {
+const BEFORE: HostFacts = {
   ports: [
     { name: 'wan0', side: 1, mtu: 1500, mac: '02:00:00:00:00:01', loopback: false },
     { name: 'tun0', side: 2, mtu: 1400, mac: '', loopback: false },
@@ -18,9 +18,9 @@ const BEFORE: HostPlan = {
   troubles: [],
 };
 const SERVED = new Set(['10.1.0.100']);
-const [WAN, TUN] = BEFORE.ports as [HostPlan['ports'][number], HostPlan['ports'][number]];
+const [WAN, TUN] = BEFORE.ports as [HostFacts['ports'][number], HostFacts['ports'][number]];
 
-const ROWS: { name: string; after: Partial<HostPlan>; lines: string[] }[] = [
+const ROWS: { name: string; after: Partial<HostFacts>; lines: string[] }[] = [
   { name: 'nothing', after: {}, lines: [] },
   {
     name: 'Ethernet address and MTU of an interface',

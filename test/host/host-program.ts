@@ -1,7 +1,7 @@
-// A program for tests: plans the host in its namespace. Prints { plan } or { error: { message, hint } }; with
-// `assign` it also adds what is missing, prints { assigned } and removes it when its input ends. Given {
-// missing }, it only adds these.
-import { type HostRequest, planHost } from '../../src/host/host.ts';
+// A program for tests: inspects the host in its namespace. Prints { facts } or { error: { message, hint } };
+// with `assign` it also adds what is missing, prints { assigned } and removes it when its input ends. Given
+// { missing }, it only adds these.
+import { type HostRequest, inspectHost } from '../../src/host/host.ts';
 import { assignAddresses, type MissingAddress, removeAddresses } from '../../src/host/host-addresses.ts';
 import { IoError } from '../../src/sys/io-error.ts';
 
@@ -14,12 +14,12 @@ try {
     await assignAll(missing);
     process.exit(0);
   }
-  const plan = await planHost(request);
-  console.log(JSON.stringify({ plan }));
+  const facts = await inspectHost(request);
+  console.log(JSON.stringify({ facts }));
   if (assign) {
-    await assignAll(plan.missing);
-    console.log(JSON.stringify({ assigned: plan.missing.length }));
-    process.stdin.resume().once('end', () => void removeAddresses(plan.missing));
+    await assignAll(facts.missing);
+    console.log(JSON.stringify({ assigned: facts.missing.length }));
+    process.stdin.resume().once('end', () => void removeAddresses(facts.missing));
   }
 } catch (error) {
   if (!(error instanceof IoError)) throw error;

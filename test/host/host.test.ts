@@ -1,12 +1,12 @@
 // What the proxy finds out about its host, in namespaces set up as operators would.
 import assert from 'node:assert/strict';
 import test, { type TestContext } from 'node:test';
-import type { HostPlan, HostRequest } from '../../src/host/host.ts';
+import type { HostFacts, HostRequest } from '../../src/host/host.ts';
 import { namespace, sh, startProgram, threeInARow, WITHOUT_IPV6 } from '../io/namespaces.ts';
 import { forgePathMtu } from '../route/forged-mtu.ts';
 
-async function plan(t: TestContext, ns: string, request: HostRequest): Promise<HostPlan> {
-  return startProgram(t, ns, 'host/host-program.ts', request).next<HostPlan>('plan');
+async function inspect(t: TestContext, ns: string, request: HostRequest): Promise<HostFacts> {
+  return startProgram(t, ns, 'host/host-program.ts', request).next<HostFacts>('facts');
 }
 
 async function failure(
@@ -33,11 +33,11 @@ function host(t: TestContext, interfaces: Record<string, string>): string {
   return ns;
 }
 
-const sides = ({ ports }: HostPlan) => ports.map(({ name, side }) => [name, side]);
+const sides = ({ ports }: HostFacts) => ports.map(({ name, side }) => [name, side]);
 
 test('two-arm: interfaces are found from the VIP and from the route to the real server', async (t) => {
   const { lb } = threeInARow(t);
-  const found = await plan(t, lb, { vips: ['10.1.0.1'], lips: ['10.2.0.1'], rips: ['10.2.0.2'] });
+  const found = await inspect(t, lb, { vips: ['10.1.0.1'], lips: ['10.2.0.1'], rips: ['10.2.0.2'] });
   assert.deepEqual(sides(found), [
     ['wan0', 1],
     ['lan0', 2],
@@ -50,14 +50,18 @@ test('two-arm: interfaces are found from the VIP and from the route to the real 
 
 test('one-arm: one interface is both sides', async (t) => {
   const ns = host(t, { eth9: '10.1.0.1/24' });
-  const found = await plan(t, ns, { vips: ['10.1.0.1'], lips: ['10.1.0.1'], rips: ['10.1.0.2', '10.1.0.3'] });
+  const found = await inspect(t, ns, {
+    vips: ['10.1.0.1'],
+    lips: ['10.1.0.1'],
+    rips: ['10.1.0.2', '10.1.0.3'],
+  });
   assert.deepEqual(sides(found), [['eth9', 3]]);
 });
 
 test('sidecar: a server in the same namespace is reached through the loopback interface', async (t) => {
   const ns = host(t, { eth9: '10.1.0.1/24' });
   const request = { vips: ['10.1.0.1'], lips: ['127.0.0.2'], rips: ['127.0.0.1', '10.1.0.1'] };
-  const found = await plan(t, ns, request);
+  const found = await inspect(t, ns, request);
   assert.deepEqual(sides(found), [
     ['eth9', 1],
     ['lo', 2],
@@ -71,15 +75,15 @@ test('a VIP on the loopback interface is received where its subnet is, else by t
   const ns = host(t, { eth8: '10.7.0.1/24', eth9: '10.1.0.1/24' });
   sh(`ip -n ${ns} address add 10.1.0.100/32 dev lo && ip -n ${ns} address add 192.0.2.7/32 dev lo`);
   const base = { lips: ['10.7.0.1'], rips: ['10.7.0.2'] };
-  assert.deepEqual(sides(await plan(t, ns, { ...base, vips: ['10.1.0.100'] })), [
+  assert.deepEqual(sides(await inspect(t, ns, { ...base, vips: ['10.1.0.100'] })), [
     ['eth9', 1],
     ['eth8', 2],
   ]);
-  const { troubles } = await plan(t, ns, { ...base, vips: ['192.0.2.7', '10.1.0.100'] });
+  const { troubles } = await inspect(t, ns, { ...base, vips: ['192.0.2.7', '10.1.0.100'] });
   assert.match(troubles[0].text, /which interface receives packets to the VIP 192\.0\.2\.7/);
   assert.match(troubles[0].hint, /io\.wan.*eth8.*eth9/);
   sh(`ip -n ${ns} route add default via 10.1.0.254`);
-  assert.deepEqual(sides(await plan(t, ns, { ...base, vips: ['192.0.2.7'] })), [
+  assert.deepEqual(sides(await inspect(t, ns, { ...base, vips: ['192.0.2.7'] })), [
     ['eth9', 1],
     ['eth8', 2],
   ]);
@@ -88,7 +92,7 @@ test('a VIP on the loopback interface is received where its subnet is, else by t
 test('interfaces that are named are taken as they are', async (t) => {
   const ns = host(t, { eth8: '10.7.0.1/24', eth9: '10.1.0.1/24' });
   const request = { vips: ['10.1.0.1'], lips: ['10.7.0.1'], rips: ['10.7.0.2'], wan: 'eth8', lan: 'eth9' };
-  assert.deepEqual(sides(await plan(t, ns, request)), [
+  assert.deepEqual(sides(await inspect(t, ns, request)), [
     ['eth8', 1],
     ['eth9', 2],
   ]);
@@ -97,21 +101,25 @@ test('interfaces that are named are taken as they are', async (t) => {
 test('the MTU towards a real server is that of its route before that of its interface', async (t) => {
   const ns = host(t, { eth9: '10.1.0.1/24' });
   sh(`ip -n ${ns} link set eth9 mtu 1400 && ip -n ${ns} route add 10.8.0.0/24 via 10.1.0.9 mtu 1300`);
-  const { mtuTowards } = await plan(t, ns, { vips: ['10.1.0.1'], lips: [], rips: ['10.1.0.2', '10.8.0.2'] });
+  const { mtuTowards } = await inspect(t, ns, {
+    vips: ['10.1.0.1'],
+    lips: [],
+    rips: ['10.1.0.2', '10.8.0.2'],
+  });
   assert.deepEqual(mtuTowards, { '10.1.0.2': 1400, '10.8.0.2': 1300 });
 });
 
-test('a path MTU that strangers made the kernel believe is no MTU of a route, in either family', async (t) => {
+test('a path MTU that attackers made the kernel believe is no MTU of a route, in either family', async (t) => {
   const { client, lb } = threeInARow(t);
   sh(`ip -n ${lb} route add 10.8.0.0/24 via 10.2.0.2 mtu 1400`);
   sh(`ip -n ${lb} -6 route add fd00:8::/64 via fd00:2::2 mtu 1400`);
   const link = { ns: client, device: 'c0', host: lb, hostDevice: 'wan0' };
-  const v4 = { ...link, stranger: '10.1.0.77', own: '10.1.0.1', mtu: 600 };
-  const v6 = { ...link, stranger: 'fd00:1::77', own: 'fd00:1::1', mtu: 1280 };
+  const v4 = { ...link, attacker: '10.1.0.77', own: '10.1.0.1', mtu: 600 };
+  const v6 = { ...link, attacker: 'fd00:1::77', own: 'fd00:1::1', mtu: 1280 };
   for (const towards of ['10.2.0.2', '10.8.0.2']) await forgePathMtu(t, { ...v4, towards });
   for (const towards of ['fd00:2::2', 'fd00:8::2']) await forgePathMtu(t, { ...v6, towards });
   const rips = ['10.2.0.2', '10.8.0.2', 'fd00:2::2', 'fd00:8::2'];
-  const { mtuTowards } = await plan(t, lb, { vips: ['10.1.0.1'], lips: [], rips });
+  const { mtuTowards } = await inspect(t, lb, { vips: ['10.1.0.1'], lips: [], rips });
   assert.deepEqual(mtuTowards, {
     '10.2.0.2': 1500,
     '10.8.0.2': 1400,
@@ -126,31 +134,31 @@ test('a path MTU that the kernel learned, and will forget, is no MTU of the rout
   sh(`ip netns exec ${lb} sysctl -qw net.ipv4.ip_forward=1`);
   const learned = `ip netns exec ${client} ping -c 1 -W 1 -M do -s 1400 10.2.0.2; ip -n ${client} route get 10.2.0.2`;
   assert.match(sh(`for i in 1 2 3 4 5; do ${learned} | grep -m 1 'mtu 1300' && break; done`), /expires/);
-  const { mtuTowards } = await plan(t, client, { vips: ['10.1.0.2'], lips: [], rips: ['10.2.0.2'] });
+  const { mtuTowards } = await inspect(t, client, { vips: ['10.1.0.2'], lips: [], rips: ['10.2.0.2'] });
   assert.deepEqual(mtuTowards, { '10.2.0.2': 1500 });
 });
 
 test('a missing address comes with the command that adds it, which assigning runs and undoes', async (t) => {
   const { lb } = threeInARow(t);
   const request = { vips: ['10.1.0.100', '10.1.0.1'], lips: ['10.2.0.200'], rips: ['10.2.0.2'] };
-  const { missing } = await plan(t, lb, request);
+  const { missing } = await inspect(t, lb, request);
   assert.deepEqual(missing, [
     { ip: '10.1.0.100', device: 'wan0', command: 'ip address add 10.1.0.100/32 dev wan0' },
     { ip: '10.2.0.200', device: 'lan0', command: 'ip address add 10.2.0.200/32 dev lan0' },
   ]);
   const program = startProgram(t, lb, 'host/host-program.ts', { ...request, assign: true });
   assert.equal(await program.next('assigned'), 2);
-  assert.deepEqual((await plan(t, lb, request)).missing, []);
+  assert.deepEqual((await inspect(t, lb, request)).missing, []);
   sh(`ip -n ${lb} address delete 10.1.0.100/32 dev wan0`); // somebody else was faster
   await program.stop();
-  assert.equal((await plan(t, lb, request)).missing.length, 2);
+  assert.equal((await inspect(t, lb, request)).missing.length, 2);
 });
 
 test('two-arm over both families: interfaces, routes and own addresses, without link-local ones', async (t) => {
   const { lb } = threeInARow(t);
   sh(`ip -n ${lb} route add fd00:8::/64 via fd00:2::9 mtu 1400`);
   sh(`ip netns exec ${lb} sysctl -qw net.ipv6.conf.lan0.mtu=1480`);
-  const found = await plan(t, lb, {
+  const found = await inspect(t, lb, {
     vips: ['10.1.0.1', 'fd00:1::1'],
     lips: ['10.2.0.1', 'fd00:2::1'],
     rips: ['10.2.0.2', 'fd00:2::2', 'fd00:8::2'],
@@ -168,7 +176,7 @@ test('an address on the loopback interface that is none of loopback is an own on
   const { lb } = threeInARow(t);
   for (const ip of ['10.255.0.1/32', '127.0.0.9/8', 'fd00:ff::1/128'])
     sh(`ip -n ${lb} address add ${ip} dev lo`);
-  const { own } = await plan(t, lb, { vips: ['10.1.0.1'], lips: ['10.2.0.1'], rips: ['10.2.0.2'] });
+  const { own } = await inspect(t, lb, { vips: ['10.1.0.1'], lips: ['10.2.0.1'], rips: ['10.2.0.2'] });
   assert.deepEqual(own.filter((ip) => !/^(10\.[12]\.|fd00:[12]:)/.test(ip)).sort(), [
     '10.255.0.1',
     'fd00:ff::1',
@@ -179,7 +187,7 @@ test('an interface that is down is in the way of the VIPs that it has, not of ot
   const ns = host(t, { eth7: '10.6.0.1/24', eth8: '10.7.0.1/24', eth9: '10.1.0.1/24' });
   sh(`ip -n ${ns} link set eth8 down`);
   const base = { lips: ['10.1.0.1'], rips: ['10.1.0.2'] };
-  const { troubles } = await plan(t, ns, { vips: ['10.6.0.1', '10.7.0.1'], ...base });
+  const { troubles } = await inspect(t, ns, { vips: ['10.6.0.1', '10.7.0.1'], ...base });
   assert.deepEqual(
     troubles.map(({ ip, text }) => [ip, text]),
     [['10.7.0.1', 'the interface eth8 is down']],
@@ -190,7 +198,7 @@ test('first and last addresses of IPv4 subnets are broadcasts, but not in a /31,
   const eth8 = '10.7.0.1/24 10.7.0.9/24 172.31.5.1/16 10.8.0.5/30 10.8.0.10/31 10.8.0.20/32 fd00:7::1/64';
   const ns = host(t, { eth8, eth9: '10.9.192.1/18' });
   sh(`ip -n ${ns} address add 10.10.0.1/24 dev lo`);
-  const { broadcasts } = await plan(t, ns, { vips: ['10.7.0.1'], lips: ['10.7.0.9'], rips: ['10.7.0.2'] });
+  const { broadcasts } = await inspect(t, ns, { vips: ['10.7.0.1'], lips: ['10.7.0.9'], rips: ['10.7.0.2'] });
   assert.deepEqual(broadcasts, [
     ...['10.7.0.0', '10.7.0.255'],
     ...['172.31.0.0', '172.31.255.255'],
@@ -204,12 +212,12 @@ test('an IPv6 VIP is received where it is, else where its subnet is, else by the
   sh(`ip -n ${ns} route add default via 10.7.0.254`);
   const base = { lips: ['10.7.0.1'], rips: ['10.7.0.2'] };
   const wanOf = async (vip: string) => {
-    const { ports } = await plan(t, ns, { ...base, vips: [vip] });
+    const { ports } = await inspect(t, ns, { ...base, vips: [vip] });
     return ports.filter(({ side }) => side % 2 === 1).map(({ name }) => name);
   };
   assert.deepEqual(await wanOf('fd00:7::1'), ['eth8']);
   assert.deepEqual(await wanOf('fd00:1::8000:0:0:7'), ['eth9']);
-  const [trouble] = (await plan(t, ns, { ...base, vips: ['fd00:1::7'] })).troubles;
+  const [trouble] = (await inspect(t, ns, { ...base, vips: ['fd00:1::7'] })).troubles;
   assert.match(
     trouble.text,
     /which interface receives packets to the VIP fd00:1::7: .* no default route for IPv6/,
@@ -223,7 +231,7 @@ test('the default route is found where addresses of nobody are refused, and only
   const ns = host(t, { eth8: '10.7.0.1/24 fd00:7::1/64', eth9: '10.1.0.1/24 fd00:1::1/64' });
   const base = { lips: ['10.7.0.1'], rips: ['10.7.0.2'] };
   const wanOf = async (vip: string) => {
-    const { ports } = await plan(t, ns, { ...base, vips: [vip, '10.7.0.1'] });
+    const { ports } = await inspect(t, ns, { ...base, vips: [vip, '10.7.0.1'] });
     return ports.filter(({ side }) => side % 2 === 1).map(({ name }) => name);
   };
   for (const route of ['blackhole 240.0.0.0/4', 'unreachable 192.0.2.0/24', 'unreachable ::/96'])
@@ -238,7 +246,7 @@ test('the default route is found where addresses of nobody are refused, and only
 test('a missing IPv6 address comes with the command that adds it, which makes it usable at once', async (t) => {
   const { lb } = threeInARow(t);
   const request = { vips: ['fd00:1::100'], lips: ['fd00:2::200'], rips: ['fd00:2::2'] };
-  const { missing } = await plan(t, lb, request);
+  const { missing } = await inspect(t, lb, request);
   assert.deepEqual(missing, [
     { ip: 'fd00:1::100', device: 'wan0', command: 'ip address add fd00:1::100/128 dev wan0 nodad' },
     { ip: 'fd00:2::200', device: 'lan0', command: 'ip address add fd00:2::200/128 dev lan0 nodad' },
@@ -246,17 +254,17 @@ test('a missing IPv6 address comes with the command that adds it, which makes it
   const program = startProgram(t, lb, 'host/host-program.ts', { ...request, assign: true });
   assert.equal(await program.next('assigned'), 2);
   assert.equal(sh(`ip -n ${lb} address show tentative scope global`), '');
-  assert.deepEqual((await plan(t, lb, request)).missing, []);
+  assert.deepEqual((await inspect(t, lb, request)).missing, []);
   sh(`ip -n ${lb} address delete fd00:1::100/128 dev wan0`); // somebody else was faster
   await program.stop();
-  assert.equal((await plan(t, lb, request)).missing.length, 2);
+  assert.equal((await inspect(t, lb, request)).missing.length, 2);
 });
 
 test('an IPv6 address that the kernel still looks for on other hosts is not missing', async (t) => {
   const { lb } = threeInARow(t);
   sh(`ip -n ${lb} address add fd00:1::100/64 dev wan0`);
   const request = { vips: ['fd00:1::100'], lips: ['fd00:2::1'], rips: ['fd00:2::2'] };
-  const found = await plan(t, lb, request);
+  const found = await inspect(t, lb, request);
   assert.deepEqual(found.missing, []);
   assert.equal(sh(`ip -n ${lb} address show tentative scope global`), '');
 });
@@ -266,7 +274,7 @@ test('an IPv6 address that another host has is said to be', async (t) => {
   sh(`ip -n ${client} address add fd00:1::100/64 dev c0 nodad`);
   sh(`ip -n ${lb} address add fd00:1::100/64 dev wan0`);
   const request = { vips: ['fd00:1::100'], lips: ['fd00:2::1'], rips: ['fd00:2::2'] };
-  const { troubles } = await plan(t, lb, request);
+  const { troubles } = await inspect(t, lb, request);
   assert.equal(troubles[0].ip, 'fd00:1::100');
   assert.match(troubles[0].text, /fd00:1::100 of wan0 is in use by another host/);
   assert.match(troubles[0].hint, /ip address delete fd00:1::100 dev wan0/);
@@ -286,8 +294,8 @@ test('IPv6 addresses on a kernel without IPv6 are in trouble, IPv4 ones are not'
   const request = { vips: ['10.1.0.1'], lips: ['10.2.0.1'], rips: ['10.2.0.2'] };
   const start = (vips: string[]) =>
     startProgram(t, lb, 'host/host-program.ts', { ...request, vips }, WITHOUT_IPV6);
-  assert.equal((await start(['10.1.0.1']).next<HostPlan>('plan')).ports.length, 2);
-  const { troubles } = await start(['10.1.0.1', 'fd00:1::1']).next<HostPlan>('plan');
+  assert.equal((await start(['10.1.0.1']).next<HostFacts>('facts')).ports.length, 2);
+  const { troubles } = await start(['10.1.0.1', 'fd00:1::1']).next<HostFacts>('facts');
   assert.deepEqual(
     troubles.map(({ ip }) => ip),
     ['fd00:1::1'],
@@ -299,7 +307,7 @@ test('IPv6 addresses on a kernel without IPv6 are in trouble, IPv4 ones are not'
 test('real servers on this host are told apart', async (t) => {
   const { lb } = threeInARow(t);
   const request = { vips: ['10.1.0.1'], lips: ['127.0.0.2', 'fd00:2::1'], rips: ['fd00:2::2', '127.0.0.1'] };
-  const { missing, onHost } = await plan(t, lb, request);
+  const { missing, onHost } = await inspect(t, lb, request);
   assert.deepEqual([missing, onHost], [[], ['127.0.0.1']]);
 });
 
@@ -333,9 +341,11 @@ test('of a real server the route from a LIP counts, as a rule says', async (t) =
   sh(`ip -n ${ns} route add 10.9.0.0/24 via 10.8.0.2 mtu 1400 table 100`);
   sh(`ip -n ${ns} rule add from 10.8.0.1 lookup 100`);
   const request = { vips: ['10.1.0.1'], rips: ['10.9.0.2'] };
-  const { mtuTowards } = await plan(t, ns, { ...request, lips: ['10.8.0.1'] });
+  const { mtuTowards } = await inspect(t, ns, { ...request, lips: ['10.8.0.1'] });
   assert.deepEqual(mtuTowards, { '10.9.0.2': 1400 });
-  assert.deepEqual((await plan(t, ns, { ...request, lips: ['10.1.0.1'] })).mtuTowards, { '10.9.0.2': 1500 });
+  assert.deepEqual((await inspect(t, ns, { ...request, lips: ['10.1.0.1'] })).mtuTowards, {
+    '10.9.0.2': 1500,
+  });
 });
 
 test('an interface that is down is an error with the command that brings it up', async (t) => {
@@ -357,7 +367,7 @@ test('a real server that cannot be reached is said to be, with its reason, and t
   run('route add 203.0.116.0/24 via 10.1.0.2');
   const rips = ['10.2.0.2', '203.0.113.1', '2001:db8::1', '203.0.114.1', '203.0.115.1', '2001:db8:1::1'];
   const request = { vips: ['10.1.0.1'], lips: ['10.2.0.1', 'fd00:2::1'], rips: [...rips, '203.0.116.1'] };
-  const found = await plan(t, lb, { ...request, wan: 'wan0', lan: 'lan0' });
+  const found = await inspect(t, lb, { ...request, wan: 'wan0', lan: 'lan0' });
   assert.deepEqual(found.mtuTowards, { '10.2.0.2': 1500 });
   assert.deepEqual(found.unreachable, {
     '203.0.113.1': 'no route to it',
@@ -372,8 +382,8 @@ test('a real server that cannot be reached is said to be, with its reason, and t
 test('without any route to a real server the LIPs tell the interface, else that of the clients is both', async (t) => {
   const ns = host(t, { eth8: '10.7.0.1/24', eth9: '10.1.0.1/24' });
   const base = { vips: ['10.1.0.1'], rips: ['203.0.113.1'] };
-  const { unreachable, ...found } = await plan(t, ns, { ...base, lips: ['10.7.0.200'] });
-  assert.deepEqual(sides(found as HostPlan), [
+  const { unreachable, ...found } = await inspect(t, ns, { ...base, lips: ['10.7.0.200'] });
+  assert.deepEqual(sides(found as HostFacts), [
     ['eth9', 1],
     ['eth8', 2],
   ]);
@@ -382,7 +392,7 @@ test('without any route to a real server the LIPs tell the interface, else that 
     found.missing.map(({ device }) => device),
     ['eth8'],
   );
-  assert.deepEqual(sides(await plan(t, ns, { ...base, lips: ['192.0.2.200'] })), [['eth9', 3]]);
+  assert.deepEqual(sides(await inspect(t, ns, { ...base, lips: ['192.0.2.200'] })), [['eth9', 3]]);
 });
 
 test('a proxy at work keeps its interfaces, whatever became of them, and hears what is wrong', async (t) => {
@@ -390,7 +400,7 @@ test('a proxy at work keeps its interfaces, whatever became of them, and hears w
   const run = (command: string) => sh(`ip -n ${lb} ${command}`);
   const request = { vips: ['10.1.0.1'], lips: ['10.2.0.1'], rips: ['10.2.0.2', '10.9.0.2'] };
   run('route add 10.9.0.0/24 via 10.2.0.2');
-  const { ports } = await plan(t, lb, request);
+  const { ports } = await inspect(t, lb, request);
   assert.deepEqual(
     ports.map(({ name, side }) => [name, side]),
     [
@@ -407,7 +417,7 @@ test('a proxy at work keeps its interfaces, whatever became of them, and hears w
   run('address add 10.1.0.1/24 dev eth5');
   run('link set lan0 down');
   run('link set wan0 address 02:00:00:00:01:01');
-  const found = await plan(t, lb, { ...request, ports });
+  const found = await inspect(t, lb, { ...request, ports });
   assert.deepEqual(found.ports, [{ ...ports[0], mac: '02:00:00:00:01:01' }, ports[1]]);
   assert.deepEqual(found.unreachable, {
     '10.2.0.2': 'no route to it',
@@ -422,7 +432,7 @@ test('a proxy at work keeps its interfaces, whatever became of them, and hears w
   );
   run('address delete 10.1.0.1/24 dev eth5');
   run('link delete eth5');
-  const { troubles, missing } = await plan(t, lb, { ...request, ports });
+  const { troubles, missing } = await inspect(t, lb, { ...request, ports });
   assert.match(troubles[0].text, /cannot tell which interface receives packets to the VIP 10\.1\.0\.1/);
   assert.deepEqual(
     missing.map(({ ip, device }) => [ip, device]),
@@ -436,9 +446,9 @@ test('a host without iproute2 is planned for, and gets its addresses', async (t)
   const nowhere = ['env', 'PATH=/nonexistent'];
   const program = startProgram(t, lb, 'host/host-program.ts', { ...request, assign: true }, nowhere);
   assert.equal(await program.next('assigned'), 2);
-  assert.deepEqual((await plan(t, lb, request)).missing, []);
+  assert.deepEqual((await inspect(t, lb, request)).missing, []);
   await program.stop();
-  assert.equal((await plan(t, lb, request)).missing.length, 2);
+  assert.equal((await inspect(t, lb, request)).missing.length, 2);
 });
 
 /** Of both families by turns. */
@@ -459,7 +469,7 @@ test('thousands of addresses are added and removed in little more than one step'
   const program = startProgram(t, lb, 'host/host-program.ts', { ...request, assign: true });
   assert.equal(await program.next('assigned'), 2000);
   assert.equal(countOf(lb), 2000);
-  assert.deepEqual((await plan(t, lb, request)).missing, []);
+  assert.deepEqual((await inspect(t, lb, request)).missing, []);
   sh(`ip -n ${lb} address delete ${vips[0]}/32 dev wan0`); // somebody else was faster
   sh(`ip -n ${lb} address delete ${vips[1999]}/128 dev wan0`);
   await program.stop();

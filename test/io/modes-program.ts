@@ -4,7 +4,7 @@
 // how many datagrams came in, by worker and port.
 import { createInterface } from 'node:readline';
 import { pino } from 'pino';
-import { planHost } from '../../src/host/host.ts';
+import { inspectHost } from '../../src/host/host.ts';
 import type { CaptureSpec, IoChange } from '../../src/io/io-mode.ts';
 import { openIoHost, openPacketIo } from '../../src/io/modes.ts';
 import { IO_COUNTERS, ioRows, type PacketIo } from '../../src/io/packet-io.ts';
@@ -24,7 +24,13 @@ const LIP = '10.2.0.1';
 const UDP_DPORT_OFF = 20 + 2;
 
 const spec = JSON.parse(process.argv[2]) as ModesSpec;
-const { ports } = await planHost({ wan: 'wan0', lan: 'lan0', vips: [VIP], lips: [LIP], rips: ['10.2.0.2'] });
+const { ports } = await inspectHost({
+  wan: 'wan0',
+  lan: 'lan0',
+  vips: [VIP],
+  lips: [LIP],
+  rips: ['10.2.0.2'],
+});
 const nowMs = () => performance.now() | 0;
 
 const captureOf = (vports: readonly number[]): CaptureSpec => ({

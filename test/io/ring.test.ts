@@ -272,7 +272,7 @@ for (const known of [false, true]) {
     assert.equal(
       counters[LO_KNOWN].received,
       known ? 4 * sizes.length - 4 : 0,
-      'each source is a stranger once',
+      'each source is unknown once',
     );
     await relay.stop();
   });

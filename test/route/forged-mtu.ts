@@ -1,4 +1,4 @@
-// What a stranger sends to make a host's kernel believe in a narrow path: an ICMP error about a ping packet
+// What an attacker sends to make a host's kernel believe in a narrow path: an ICMP error about a ping packet
 // that it never sent.
 
 import { type Cleanup, sh, startProgram } from '../io/namespaces.ts';
@@ -6,14 +6,14 @@ import { icmp4 } from '../packets/builder.ts';
 import { icmp6 } from '../packets/builder6.ts';
 
 export interface Lie {
-  /** The stranger's namespace, and its interface on a link with the host. */
+  /** The attacker's namespace, and its interface on a link with the host. */
   ns: string;
   device: string;
   /** The host's namespace, and its interface on that link. */
   host: string;
   hostDevice: string;
-  /** Addresses of a stranger, of the host, and of whom the path leads to. */
-  stranger: string;
+  /** Addresses of an attacker, of the host, and of whom the path leads to. */
+  attacker: string;
   own: string;
   towards: string;
   mtu: number;
@@ -21,11 +21,11 @@ export interface Lie {
 
 /** Sends the lie, and resolves when the kernel of the host believes it; fails when it does not. */
 export async function forgePathMtu(t: Cleanup, lie: Lie): Promise<void> {
-  const { ns, device, host, hostDevice, stranger, own, towards, mtu } = lie;
+  const { ns, device, host, hostDevice, attacker, own, towards, mtu } = lie;
   const isIpv6 = own.includes(':');
   // Of IPv4 an answer, which the kernel takes for its own; over IPv6 any ping will do.
   const ping = { src: own, dst: towards, type: isIpv6 ? 128 : 0, code: 0, rest: 0x00010001 };
-  const error = { src: stranger, dst: own, rest: mtu };
+  const error = { src: attacker, dst: own, rest: mtu };
   const packet = isIpv6
     ? icmp6({ ...error, type: 2, code: 0, body: icmp6({ ...ping, body: new Uint8Array(1192) }) })
     : icmp4({ ...error, type: 3, code: 4, body: icmp4({ ...ping, df: true, body: new Uint8Array(520) }) });

@@ -116,10 +116,10 @@ test('what an ICMP error taught the kernel is no MTU of a way', async (t) => {
   run('rule add to 10.40.1.0/24 lookup 100');
   run('route add 10.40.1.0/24 via 10.1.0.2 mtu 1380 table 100');
   const link = { ns: peer, device: 'p1', host: ns, hostDevice: 'e1', mtu: 600 };
-  const v4 = { ...link, stranger: '10.1.0.77', own: '10.1.0.1' };
+  const v4 = { ...link, attacker: '10.1.0.77', own: '10.1.0.1' };
   await forgePathMtu(t, { ...v4, towards: '10.40.0.9' });
   await forgePathMtu(t, { ...v4, towards: '10.40.1.9' });
-  await forgePathMtu(t, { ...link, stranger: 'fd00:1::77', own: 'fd00:1::1', towards: 'fd40::9', mtu: 1280 });
+  await forgePathMtu(t, { ...link, attacker: 'fd00:1::77', own: 'fd00:1::1', towards: 'fd40::9', mtu: 1280 });
   const { paths } = await finder.paths('10.40.0.9', '10.40.1.9', 'fd40::9');
   assert.deepEqual(paths, ['e1 1400', 'e1 1380', 'e1 1400']);
 });

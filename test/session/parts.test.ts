@@ -39,10 +39,10 @@ describe('a session table under load', () => {
     const bases = [1, 2, 3].map((n) => open(n).base);
     for (const base of bases) table.markNormal(base);
     table.touch(bases[0], LATER_MS);
-    const strangers = [4, 5, 6].map((n) => open(n).base);
-    assert.deepEqual(ended, strangers.slice(0, 2), 'strangers push out each other');
+    const newcomers = [4, 5, 6].map((n) => open(n).base);
+    assert.deepEqual(ended, newcomers.slice(0, 2), 'newcomers push out each other');
     ended.length = 0;
-    table.markNormal(strangers[2]);
+    table.markNormal(newcomers[2]);
     assert.deepEqual(ended, [bases[1]]);
     assert.deepEqual([1, 2, 3, 4, 5, 6].map(has), [true, false, true, false, false, true]);
     assert.equal(table.count, 3);

@@ -2,8 +2,8 @@
 // table is compared packet by packet in steering.test.ts.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { KnownSources, openKnown, planKnown } from '../../src/steer/known-sources.ts';
-import { mapArrayMap } from '../../src/sys/libbpf.ts';
+import { KnownSources, knownSpec, openKnown } from '../../src/steer/known-sources.ts';
+import { mapSharedMemory } from '../../src/sys/shared-memory.ts';
 import { parseAddressInto } from '../../src/wire/address.ts';
 import { startEndpoint } from '../host/endpoint.ts';
 import { type Program, sh, threeInARow } from '../io/namespaces.ts';
@@ -41,10 +41,10 @@ const NEARLY = 0.99;
 
 /** A table that shows what is in it. */
 function openTable(sources: number) {
-  const plan = planKnown(sources);
-  const fd = openKnown(plan);
-  const known = new KnownSources(plan, fd);
-  const tags = new Int32Array(mapArrayMap(fd, plan.buckets * 16), 0, plan.buckets * 4);
+  const spec = knownSpec(sources);
+  const fd = openKnown(spec);
+  const known = new KnownSources(spec, fd);
+  const tags = new Int32Array(mapSharedMemory(fd, spec.buckets * 16));
   const noted = () => tags.reduce((count, tag, at) => count + Number(at % 4 !== 3 && tag !== 0), 0);
   const note = (src: string, sport: number, portIndex: number): boolean => {
     const packet = udp({ src, dst: src.includes(':') ? 'fd00::1' : '10.0.0.1', sport, dport: 6000 });
@@ -57,7 +57,7 @@ function openTable(sources: number) {
     parseAddressInto(words, 1, ip);
     known.noteClient(words, 1, port, portIndex);
   };
-  return { known, noted, note, noteClient, plan };
+  return { known, noted, note, noteClient, spec };
 }
 
 describe('the table of known sources', () => {
@@ -110,8 +110,8 @@ describe('the table of known sources', () => {
   });
 
   test('has room for three times as many as were asked for, and takes the newest when it is full', () => {
-    const { noted, noteClient, plan } = openTable(1000);
-    assert.equal(plan.buckets, 1024);
+    const { noted, noteClient, spec } = openTable(1000);
+    assert.equal(spec.buckets, 1024);
     const note = (n: number) => noteClient(`10.${n >> 16}.${(n >> 8) & 255}.${n & 255}`, 5000, WAN);
     for (let n = 0; n < 1000; n++) note(n);
     assert.ok(noted() > 950, `${noted()} of 1,000 have a place`);
@@ -125,13 +125,13 @@ describe('the table of known sources', () => {
 
   test('is as large as the sessions may be many, within bounds', () => {
     assert.deepEqual(
-      [1, 1_000_000, 100_000_000].map((sources) => planKnown(sources).buckets),
+      [1, 1_000_000, 100_000_000].map((sources) => knownSpec(sources).buckets),
       [1 << 10, 1 << 20, 1 << 22],
     );
   });
 });
 
-test('a known source that sends too much comes in among the strangers, and another one loses nothing', async (t) => {
+test('a known source that sends too much comes in among the unknown, and another one loses nothing', async (t) => {
   const row = threeInARow(t);
   const relay = await startRelay(t, row.lb, {
     ...RING,
@@ -169,7 +169,7 @@ test('a known source that sends too much comes in among the strangers, and anoth
   await relay.stop();
 });
 
-test('a flood of strangers overflows its own ring, and known sources of both families lose nothing', async (t) => {
+test('a flood of unknown sources overflows its own ring, and known sources of both families lose nothing', async (t) => {
   const strange = '10.1.0.77';
   const row = threeInARow(t);
   sh(`ip -n ${row.lb} address add ${strange}/32 dev wan0`);
@@ -190,7 +190,7 @@ test('a flood of strangers overflows its own ring, and known sources of both fam
   }
   for (const [endpoint, vip] of ends) await assertPass(endpoint, vip, [1, 2]);
   const before = (await report(relay)).counters;
-  assert.deepEqual([before[0].received, before[WAN_KNOWN].received], [2, 2], 'a stranger once');
+  assert.deepEqual([before[0].received, before[WAN_KNOWN].received], [2, 2], 'unknown once');
   const spec = { ip: strange, port: VPORT, payloadLen: 64, rate: 150_000, durationMs: 3_000 };
   const flooding = flood(t, row.client, spec);
   await reportOnce(relay, (r) => r.counters[0].lostKernel > 0);

@@ -4,7 +4,7 @@
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { installGuard } from '../../src/host/guard.ts';
-import { planHost } from '../../src/host/host.ts';
+import { inspectHost } from '../../src/host/host.ts';
 import { compileFilter } from '../../src/io/capture-program.ts';
 import { captureFilter } from '../../src/io/filter.ts';
 import {
@@ -22,7 +22,7 @@ import { BEGUN } from '../../src/io/ring-port.ts';
 import { openFilteredRings, openSteeredRings } from '../../src/io/ring-sockets.ts';
 import { NextHops } from '../../src/route/next-hop.ts';
 import { openKernelSteering } from '../../src/steer/kernel-steering.ts';
-import { KnownSources, planKnown } from '../../src/steer/known-sources.ts';
+import { KnownSources, knownSpec } from '../../src/steer/known-sources.ts';
 import { randomSteeringKey } from '../../src/steer/steering.ts';
 import { PacketRing, RING_STATUS } from '../../src/sys/packet-ring.ts';
 import { attachFilter } from '../../src/sys/socket-filter.ts';
@@ -83,7 +83,7 @@ export interface RelayReport {
 }
 
 const spec = JSON.parse(process.argv[2]) as RelaySpec;
-const { ports } = await planHost({
+const { ports } = await inspectHost({
   wan: spec.wan,
   lan: spec.lan,
   vips: spec.vips.map(({ ip }) => ip),
@@ -150,13 +150,13 @@ function openRings(bufferSize: number) {
     const { sockets, start } = openFilteredRings({ ports, bufferSize, filters });
     return { sockets, start, known: undefined };
   }
-  const plan = planKnown(1024);
-  const { programs, knownFd, change } = openKernelSteering(ports.length, 1, randomSteeringKey(), plan);
+  const known = knownSpec(1024);
+  const { programs, knownFd, change } = openKernelSteering(ports.length, 1, randomSteeringKey(), known);
   change(spec);
   const { sockets, start } = openSteeredRings({ ports, bufferSize, workers: 1, programs });
   for (const [index, { fd }] of sockets[0].entries())
     attachFilter(fd, compileFilter(ports[index % ports.length], WITHOUT_ERRORS));
-  return { sockets: sockets[0], start, known: new KnownSources(plan, knownFd) };
+  return { sockets: sockets[0], start, known: new KnownSources(known, knownFd) };
 }
 
 async function leaveBegun({ bytes, frameBytes }: PacketRing, packets: number): Promise<void> {

@@ -1,7 +1,7 @@
 // Packets for tests of steering: datagrams and ICMP errors of sessions in whatever dress they may have, as
 // arbitraries of fast-check, and the configuration that they are about.
 import fc from 'fast-check';
-import type { Owners, SteeringPlan } from '../../src/steer/steering.ts';
+import type { Owners, SteeringSpec } from '../../src/steer/steering.ts';
 import { formatAddress, parseAddressInto } from '../../src/wire/address.ts';
 import { icmp4 } from '../packets/builder.ts';
 import {
@@ -32,7 +32,7 @@ const LIPS = [
   { ip: '10.3.0.1', first: 20_000, last: 20_999 },
   { ip: 'fd00:3::1', first: 20_000, last: 20_999 },
 ];
-export const planFor = (workers: number): SteeringPlan => ({ workers, key: KEY, vips: VIPS, lips: LIPS });
+export const specFor = (workers: number): SteeringSpec => ({ workers, key: KEY, vips: VIPS, lips: LIPS });
 
 /** Both ends of a packet between a client or real server and this host. */
 export interface Ends {

@@ -9,8 +9,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { SIDE } from '../../src/io/packet-io.ts';
 import { openSteeredRings } from '../../src/io/ring-sockets.ts';
 import { openKernelSteering, SINK } from '../../src/steer/kernel-steering.ts';
-import { planKnown } from '../../src/steer/known-sources.ts';
-import type { SteeringPlan } from '../../src/steer/steering.ts';
+import { knownSpec } from '../../src/steer/known-sources.ts';
+import type { SteeringSpec } from '../../src/steer/steering.ts';
 import { bindSocket, check, socket } from '../../src/sys/libc.ts';
 import {
   CAPTURED_LEN,
@@ -31,7 +31,7 @@ const CHUNK = 500;
 const ARRIVE_WITHIN_MS = 120_000;
 
 export interface SteeringTask {
-  plan: SteeringPlan;
+  spec: SteeringSpec;
   /** Without a frame: `before` sends it. */
   packets: { frame?: string | undefined; packet: string }[];
   /** A command to run between opening the sockets and sending. */
@@ -39,7 +39,7 @@ export interface SteeringTask {
 }
 
 const { device, sender } = JSON.parse(process.argv[2]) as { device: string; sender: string };
-const port = { name: device, side: SIDE.both, mtu: 1500, mac: '', loopback: false };
+const port = { name: device, side: SIDE.packetRings, mtu: 1500, mac: '', loopback: false };
 const out = check(socket(AF_PACKET, SOCK_RAW, 0), 'socket');
 const address = linkAddress(interfaceIndex(sender));
 check(bindSocket(out, address, address.length), 'bind');
@@ -71,14 +71,14 @@ class Reader {
 }
 
 for await (const line of createInterface({ input: process.stdin })) {
-  const { plan, packets, before } = JSON.parse(line) as SteeringTask;
-  const { workers, key } = plan;
-  const steering = openKernelSteering(1, workers, key, planKnown(1));
-  steering.change(plan);
+  const { spec, packets, before } = JSON.parse(line) as SteeringTask;
+  const { workers, key } = spec;
+  const steering = openKernelSteering(1, workers, key, knownSpec(1));
+  steering.change(spec);
   const { programs } = steering;
   const rings = openSteeredRings({ ports: [port], bufferSize: BUFFER_BYTES, workers, programs });
-  const lanes = [0, 1].flatMap((lane) => rings.sockets.map((own) => new PacketRing(own[lane])));
-  const readers = lanes.map((ring) => new Reader(ring));
+  const packetRings = [0, 1].flatMap((of) => rings.sockets.map((own) => new PacketRing(own[of])));
+  const readers = packetRings.map((ring) => new Reader(ring));
   rings.start();
   if (before !== undefined) execFileSync('bash', ['-c', before]);
   const arrivals = new Map<string, number>();
@@ -97,7 +97,7 @@ for await (const line of createInterface({ input: process.stdin })) {
     }
     look(); // what came before it to others
   }
-  for (const { fd } of lanes) attachFilter(fd, DROP_ALL); // their mapping keeps them open
+  for (const { fd } of packetRings) attachFilter(fd, DROP_ALL); // their mapping keeps them open
   rings.close();
   steering.close();
   console.log(JSON.stringify({ arrivals: packets.map(({ packet }) => arrivals.get(packet) ?? -1) }));

@@ -8,7 +8,7 @@ import { Owners, randomSteeringKey } from '../../src/steer/steering.ts';
 import { type Cleanup, join, namespace, type Program, sh, startProgram } from '../io/namespaces.ts';
 import { concat, hex, unhex } from '../packets/bytes.ts';
 import { udp } from '../packets/uoa-builder.ts';
-import { type Case, caseOf, KEY, leg, ownerOf, planFor, service } from './steering-cases.ts';
+import { type Case, caseOf, KEY, leg, ownerOf, service, specFor } from './steering-cases.ts';
 import type { SteeringTask } from './steering-program.ts';
 
 const WORKERS = 3;
@@ -41,7 +41,7 @@ function startSteering(t: Cleanup, device = 'b0', setUp = ''): Link {
 type Sent = SteeringTask['packets'][number];
 
 async function arrivals(program: Program, packets: readonly Sent[], before?: string): Promise<number[]> {
-  const task: SteeringTask = { plan: planFor(WORKERS), packets: [...packets], before };
+  const task: SteeringTask = { spec: specFor(WORKERS), packets: [...packets], before };
   program.write(task);
   return program.next<number[]>('arrivals');
 }
@@ -61,7 +61,7 @@ function writeToTun(device: string, packets: readonly Uint8Array[]): string {
 
 /** Names those that another ring got than that of the worker that ownerOf says. */
 function assertOwned(cases: readonly Case[], got: readonly number[]): void {
-  const owners = new Owners(planFor(WORKERS));
+  const owners = new Owners(specFor(WORKERS));
   const wrong = cases.flatMap(({ ends, packet }, index) => {
     const ring = SINK + 1 + ownerOf(owners, ends);
     return got[index] === ring ? [] : [{ ends, packet: hex(packet), ring, got: got[index] }];
@@ -205,7 +205,7 @@ describe('10,000 clients are shared out evenly', () => {
   for (const [name, client] of Object.entries(CLIENTS)) {
     test(name, () => {
       for (const workers of [2, 3, 8]) {
-        const owners = new Owners(planFor(workers));
+        const owners = new Owners(specFor(workers));
         assertEven(
           numbers(COUNT).map((n) => ownerOfClient(owners, client(n))),
           workers,
@@ -216,12 +216,12 @@ describe('10,000 clients are shared out evenly', () => {
 
   test('those that are all of one worker are not with another key', () => {
     const client = (n: number) => [0, 0, 0xffff, 0x0a010000 + (n >> 4), 4000 + (n & 15)];
-    const known = new Owners(planFor(2));
+    const known = new Owners(specFor(2));
     const aimed = numbers(2 * COUNT)
       .map(client)
       .filter((one) => ownerOfClient(known, one) === 1);
     const key = KEY.map((word) => word ^ 0x5a5a5a5a);
-    const owners = new Owners({ ...planFor(2), key });
+    const owners = new Owners({ ...specFor(2), key });
     assertEven(
       aimed.map((one) => ownerOfClient(owners, one)),
       2,

@@ -14,12 +14,12 @@ import {
   type LoadOptions,
   loadObject,
   MAP_TYPE,
-  mapArrayMap,
   testRun,
   updateMap,
   updateMapBatch,
 } from '../../src/sys/libbpf.ts';
 import { close } from '../../src/sys/libc.ts';
+import { mapSharedMemory } from '../../src/sys/shared-memory.ts';
 
 const LOOKUP = new URL('./lookup.bpf.o', import.meta.url);
 const REFUSED = new URL('./refused.bpf.o', import.meta.url);
@@ -59,7 +59,7 @@ describe('an object', () => {
   test('shares a map with another', (t) => {
     const one = load(t);
     const other = load(t, { reuse: { '.bss': one.mapFd('.bss') } });
-    const shared = new Int32Array(mapArrayMap(one.mapFd('.bss'), 4), 0, 1);
+    const shared = new Int32Array(mapSharedMemory(one.mapFd('.bss'), 4));
     assert.deepEqual([resultOf(one, 'count'), resultOf(other, 'count'), shared[0]], [1, 2, 2]);
   });
 

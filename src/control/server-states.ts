@@ -28,7 +28,7 @@ export interface Outage {
   isServed: boolean;
 }
 
-export class ServerBoard {
+export class ServerStates {
   readonly #common: CommonMemory;
   readonly #log: Logger;
   #entries = new Map<number, Entry>();

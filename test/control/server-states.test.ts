@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { pino } from 'pino';
-import { ServerBoard } from '../../src/control/server-board.ts';
+import { ServerStates } from '../../src/control/server-states.ts';
 import { allocateMemory, CONTROL } from '../../src/datapath/memory.ts';
 import { WEIGHT_DOWN } from '../../src/datapath/server-cells.ts';
 import { numberServices } from '../../src/service/numbering.ts';
@@ -27,36 +27,36 @@ function start(...changes: ServiceChange[]) {
     { base: null, timestamp: false, formatters },
     { write: (line) => void logged.push(JSON.parse(line)) },
   );
-  const board = new ServerBoard(common, log);
+  const serverStates = new ServerStates(common, log);
   let plans = services(...changes);
-  board.update(plans);
+  serverStates.update(plans);
   return {
-    board,
+    serverStates,
     version: () => common.control[CONTROL.weightsVersion],
     weights: () => [...common.weights.subarray(0, 4)],
     weight: () => common.weights[0],
     words: (index = 0) => {
-      const { state, reason } = board.stateOf(index);
+      const { state, reason } = serverStates.stateOf(index);
       return reason === '' ? state : `${state}: ${reason}`;
     },
     /** 'warn: ...' for each line since the last time. */
     logged: () => logged.splice(0).map(({ level, msg }) => `${level}: ${msg}`),
     update: (...next: ServiceChange[]) => {
       plans = numberServices(services(...next), plans);
-      board.update(plans);
+      serverStates.update(plans);
     },
   };
 }
 
-type Act = (board: ServerBoard) => void;
-const down: Act = (board) => board.setHealth(0, 'down', 'no answer');
-const up: Act = (board) => board.setHealth(0, 'up', 'answers');
-const drain: Act = (board) => board.drain(0);
-const enable: Act = (board) => board.enable(0);
+type Act = (serverStates: ServerStates) => void;
+const down: Act = (serverStates) => serverStates.setHealth(0, 'down', 'no answer');
+const up: Act = (serverStates) => serverStates.setHealth(0, 'up', 'answers');
+const drain: Act = (serverStates) => serverStates.drain(0);
+const enable: Act = (serverStates) => serverStates.enable(0);
 const weigh =
   (weight: number): Act =>
-  (board) =>
-    board.setWeight(0, weight);
+  (serverStates) =>
+    serverStates.setWeight(0, weight);
 
 interface Transition {
   name: string;
@@ -127,20 +127,21 @@ describe('a real server', () => {
       const it = start(game(realServer(A, { weight: 7 })));
       for (const act of acts) {
         const before = it.version();
-        act(it.board);
+        act(it.serverStates);
         assert.ok(act === up || it.version() > before, 'the datapaths are told that weights changed');
       }
       assert.equal(it.weight(), weight);
       assert.equal(it.words(), words);
-      assert.equal(it.board.stateOf(0).weightSetTo, weightSetTo);
+      assert.equal(it.serverStates.stateOf(0).weightSetTo, weightSetTo);
     });
   }
 
   test('what nobody knows is removed, and changing it does nothing', () => {
     const it = start(game(realServer(A)));
-    for (const act of [(n: number) => it.board.drain(n), (n: number) => it.board.enable(n)]) act(5);
-    it.board.setWeight(5, 1);
-    it.board.setHealth(5, 'down', 'no answer');
+    for (const act of [(n: number) => it.serverStates.drain(n), (n: number) => it.serverStates.enable(n)])
+      act(5);
+    it.serverStates.setWeight(5, 1);
+    it.serverStates.setHealth(5, 'down', 'no answer');
     assert.equal(it.words(5), 'removed: not in the config');
     assert.deepEqual(it.weights(), [100, 0, 0, 0]);
     assert.deepEqual(it.logged(), []);
@@ -150,31 +151,31 @@ describe('a real server', () => {
     t.mock.timers.enable({ apis: ['Date'], now: 1000 });
     const it = start(game(realServer(A), realServer(B)));
     const says = (expected: string, atMs: number) => {
-      const { state, isDown, isDrained, isRemoved, since } = it.board.stateOf(0);
+      const { state, isDown, isDrained, isRemoved, since } = it.serverStates.stateOf(0);
       const flags = [isDown && 'isDown', isDrained && 'isDrained', isRemoved && 'isRemoved'];
       assert.equal([state, ...flags.filter(Boolean)].join(' '), expected);
       assert.equal(since.getTime(), atMs);
       t.mock.timers.tick(1000);
     };
     says('up', 1000);
-    weigh(3)(it.board);
-    enable(it.board);
+    weigh(3)(it.serverStates);
+    enable(it.serverStates);
     says('up', 1000);
-    down(it.board);
+    down(it.serverStates);
     says('down isDown', 3000);
-    drain(it.board);
+    drain(it.serverStates);
     says('down isDown isDrained', 3000);
-    enable(it.board);
+    enable(it.serverStates);
     says('down isDown', 3000);
-    drain(it.board);
-    up(it.board);
+    drain(it.serverStates);
+    up(it.serverStates);
     says('drained isDrained', 6000);
-    drain(it.board);
+    drain(it.serverStates);
     says('drained isDrained', 6000);
-    down(it.board);
+    down(it.serverStates);
     it.update(game(realServer(B), realServer(A, { isLeaving: true })));
     says('down isDown isDrained isRemoved', 8000);
-    up(it.board);
+    up(it.serverStates);
     says('removed isDrained isRemoved', 9000);
     it.update(game(realServer(B), realServer(A)));
     says('drained isDrained', 10_000);
@@ -182,9 +183,9 @@ describe('a real server', () => {
 
   test('that is down is not enabled by words alone', () => {
     const it = start(game(realServer(A), realServer(B)));
-    down(it.board);
+    down(it.serverStates);
     it.logged();
-    enable(it.board);
+    enable(it.serverStates);
     assert.deepEqual(it.logged(), ['info: real server 10.2.0.10:6000 of game enabled, but it is down']);
   });
 
@@ -195,32 +196,32 @@ describe('a real server', () => {
       status: 409,
       message: '10.2.0.10:6000 is the fallback of game: a fallback has no weight',
     };
-    for (const weight of [0, 5]) assert.throws(() => it.board.setWeight(1, weight), refused);
+    for (const weight of [0, 5]) assert.throws(() => it.serverStates.setWeight(1, weight), refused);
     assert.deepEqual([it.weights()[1], it.version(), it.logged()], [1, version, []]);
-    it.board.drain(1);
+    it.serverStates.drain(1);
     assert.equal(it.weights()[1], 0);
-    it.board.enable(1);
+    it.serverStates.enable(1);
     assert.equal(it.weights()[1], 1);
   });
 
   test('forgets the weight that was set when it becomes the fallback', () => {
     const it = start(game(realServer(A, { weight: 1 }), realServer(B)));
-    weigh(0)(it.board);
+    weigh(0)(it.serverStates);
     it.update(game(realServer(B), realServer(A, { isFallback: true, weight: 1 })));
     assert.deepEqual(it.weights(), [1, 100, 0, 0]);
   });
 
   test('says since when it is as it is: a check that says the same again changes nothing but the reason', () => {
     const it = start(game(realServer(A)));
-    const { since } = it.board.stateOf(0);
-    it.board.setHealth(0, 'up', 'answers in 1 ms');
-    assert.equal(it.board.stateOf(0).since, since);
-    it.board.setHealth(0, 'down', 'no answer');
-    const downSince = it.board.stateOf(0).since;
+    const { since } = it.serverStates.stateOf(0);
+    it.serverStates.setHealth(0, 'up', 'answers in 1 ms');
+    assert.equal(it.serverStates.stateOf(0).since, since);
+    it.serverStates.setHealth(0, 'down', 'no answer');
+    const downSince = it.serverStates.stateOf(0).since;
     assert.notEqual(downSince, since);
     const version = it.version();
-    it.board.setHealth(0, 'down', 'refused');
-    assert.equal(it.board.stateOf(0).since, downSince);
+    it.serverStates.setHealth(0, 'down', 'refused');
+    assert.equal(it.serverStates.stateOf(0).since, downSince);
     assert.equal(it.words(), 'down: refused');
     assert.equal(it.version(), version);
   });
@@ -229,9 +230,9 @@ describe('a real server', () => {
 describe('another config', () => {
   test('leaves what checks and operators said of a real server that stays', () => {
     const it = start(game(realServer(A), realServer(B), realServer(C)));
-    it.board.setHealth(0, 'down', 'no answer');
-    it.board.drain(1);
-    it.board.setWeight(2, 5);
+    it.serverStates.setHealth(0, 'down', 'no answer');
+    it.serverStates.drain(1);
+    it.serverStates.setWeight(2, 5);
     it.update(game(realServer(C), realServer(B, { mtu: 1300 }), realServer(A)));
     assert.deepEqual(it.weights(), [WEIGHT_DOWN, 0, 5, 0]);
     assert.deepEqual([it.words(0), it.words(1), it.words(2)], ['down: no answer', DRAINED, 'up']);
@@ -239,43 +240,43 @@ describe('another config', () => {
 
   test('with another weight takes the place of one that an operator set', () => {
     const it = start(game(realServer(A, { weight: 7 })));
-    it.board.setWeight(0, 3);
+    it.serverStates.setWeight(0, 3);
     it.update(game(realServer(A, { weight: 7 })));
     assert.equal(it.weight(), 3);
     it.update(game(realServer(A, { weight: 9 })));
     assert.equal(it.weight(), 9);
-    assert.equal(it.board.stateOf(0).weightSetTo, undefined);
+    assert.equal(it.serverStates.stateOf(0).weightSetTo, undefined);
   });
 
   test('with another weight gives a real server that is drained or down none before it is back', () => {
     const it = start(game(realServer(A, { weight: 7 })));
-    drain(it.board);
+    drain(it.serverStates);
     it.update(game(realServer(A, { weight: 9 })));
     assert.equal(it.weight(), 0);
-    down(it.board);
-    enable(it.board);
+    down(it.serverStates);
+    enable(it.serverStates);
     assert.equal(it.weight(), WEIGHT_DOWN);
-    up(it.board);
+    up(it.serverStates);
     assert.equal(it.weight(), 9);
   });
 
   test('that names a real server no more: it takes no new sessions, and goes down all the same', () => {
     const it = start(game(realServer(A), realServer(B)));
-    const since = it.board.stateOf(0).since;
+    const since = it.serverStates.stateOf(0).since;
     it.update(game(realServer(B), realServer(A, { isLeaving: true })));
     assert.deepEqual(it.weights(), [0, 100, 0, 0]);
     assert.equal(it.words(), 'removed: the config names it no more');
-    assert.notEqual(it.board.stateOf(0).since, since);
+    assert.notEqual(it.serverStates.stateOf(0).since, since);
     const removed = {
       status: 409,
       message: '10.2.0.10:6000 was removed from game: only the config can bring it back',
     };
-    for (const act of [weigh(50), enable, drain]) assert.throws(() => act(it.board), removed);
+    for (const act of [weigh(50), enable, drain]) assert.throws(() => act(it.serverStates), removed);
     assert.equal(it.weight(), 0);
-    down(it.board);
+    down(it.serverStates);
     assert.equal(it.weight(), WEIGHT_DOWN);
     assert.equal(it.words(), 'down: no answer');
-    up(it.board);
+    up(it.serverStates);
     it.update(game(realServer(B), realServer(A)));
     assert.deepEqual(it.weights(), [100, 100, 0, 0]);
     assert.equal(it.words(), 'up: answers');
@@ -283,7 +284,7 @@ describe('another config', () => {
 
   test('gives a real server that is new its weight, whoever had its number before', () => {
     const it = start(game(realServer(A), realServer(B)));
-    down(it.board);
+    down(it.serverStates);
     it.update(game(realServer(B)));
     assert.equal(it.words(), 'removed: not in the config');
     it.update(game(realServer(B), realServer(C, { weight: 4 })));
@@ -295,7 +296,7 @@ describe('another config', () => {
 describe('the log', () => {
   test('says each change once, in a sentence with service and real server', () => {
     const it = start(game(realServer(A, { weight: 7 }), realServer(B)));
-    for (const act of [down, down, up, up, drain, weigh(3), weigh(4), enable]) act(it.board);
+    for (const act of [down, down, up, up, drain, weigh(3), weigh(4), enable]) act(it.serverStates);
     assert.deepEqual(it.logged(), [
       'warn: real server 10.2.0.10:6000 of game is down: no answer',
       'info: real server 10.2.0.10:6000 of game is up again',
@@ -311,14 +312,14 @@ describe('the log', () => {
 
   test('says once that the last real server of a service is down, and again when it happens again', () => {
     const it = start(game(realServer(A), realServer(B)), { name: 'chat', vport: 7000 });
-    it.board.setHealth(0, 'down', '');
+    it.serverStates.setHealth(0, 'down', '');
     assert.deepEqual(errors(it), []);
-    it.board.setHealth(1, 'down', '');
+    it.serverStates.setHealth(1, 'down', '');
     assert.deepEqual(errors(it), [LAST]);
-    it.board.setHealth(1, 'down', 'still');
+    it.serverStates.setHealth(1, 'down', 'still');
     assert.deepEqual(errors(it), []);
-    it.board.setHealth(0, 'up', '');
-    it.board.setHealth(0, 'down', '');
+    it.serverStates.setHealth(0, 'up', '');
+    it.serverStates.setHealth(0, 'down', '');
     assert.deepEqual(errors(it), [LAST]);
   });
 
@@ -327,22 +328,22 @@ describe('the log', () => {
       game(realServer(A), realServer(B, { isFallback: true }), realServer(C, { isLeaving: true })),
     );
     const outages = () => it.logged().filter((line) => line.includes(': service game'));
-    it.board.setHealth(0, 'down', '');
+    it.serverStates.setHealth(0, 'down', '');
     assert.deepEqual(outages(), ['warn: service game: only the fallback']);
-    it.board.setHealth(1, 'down', '');
-    it.board.setHealth(2, 'down', '');
+    it.serverStates.setHealth(1, 'down', '');
+    it.serverStates.setHealth(2, 'down', '');
     assert.deepEqual(outages(), [LAST]);
-    it.board.setHealth(1, 'up', '');
+    it.serverStates.setHealth(1, 'up', '');
     assert.deepEqual(outages(), ['warn: service game: only the fallback']);
-    it.board.setHealth(0, 'up', '');
+    it.serverStates.setHealth(0, 'up', '');
     assert.deepEqual(outages(), ['info: service game: a real server takes new sessions again']);
   });
 
   test('says that an operator took the last real server', () => {
     const it = start(game(realServer(A), realServer(B)));
-    drain(it.board);
+    drain(it.serverStates);
     it.logged();
-    it.board.setWeight(1, 0);
+    it.serverStates.setWeight(1, 0);
     assert.deepEqual(it.logged(), [
       'info: real server 10.2.0.11:6000 of game weight 100 -> 0',
       'error: service game: no real server takes new sessions',
@@ -351,11 +352,13 @@ describe('the log', () => {
 });
 
 describe('a service has no real server for new sessions', () => {
-  const outages = ({ board }: ReturnType<typeof start>) =>
-    board.outages().map(({ service, text, isServed }) => `${service}: ${text}${isServed ? ', served' : ''}`);
-  const weight0 = (index: number) => (board: ServerBoard) => board.setWeight(index, 0);
-  const drained = (index: number) => (board: ServerBoard) => board.drain(index);
-  const isDown = (index: number) => (board: ServerBoard) => board.setHealth(index, 'down', '');
+  const outages = ({ serverStates }: ReturnType<typeof start>) =>
+    serverStates
+      .outages()
+      .map(({ service, text, isServed }) => `${service}: ${text}${isServed ? ', served' : ''}`);
+  const weight0 = (index: number) => (serverStates: ServerStates) => serverStates.setWeight(index, 0);
+  const drained = (index: number) => (serverStates: ServerStates) => serverStates.drain(index);
+  const isDown = (index: number) => (serverStates: ServerStates) => serverStates.setHealth(index, 'down', '');
   const NONE = ['game: no real server takes new sessions'];
   const FALLBACK = ['game: only the fallback, served'];
   const rows: [name: string, acts: Act[], hasFallback: boolean, expected: string[]][] = [
@@ -376,7 +379,7 @@ describe('a service has no real server for new sessions', () => {
     test(name, () => {
       const regular = [realServer(A), realServer(B)];
       const it = start(game(...regular, ...(hasFallback ? [realServer(C, { isFallback: true })] : [])));
-      for (const act of acts) act(it.board);
+      for (const act of acts) act(it.serverStates);
       assert.deepEqual(outages(it), expected);
     });
   }
@@ -386,12 +389,12 @@ describe('a service has no real server for new sessions', () => {
       name: 'chat',
       vport: 7000,
     });
-    it.board.setHealth(0, 'down', '');
-    it.board.setHealth(1, 'down', '');
+    it.serverStates.setHealth(0, 'down', '');
+    it.serverStates.setHealth(1, 'down', '');
     assert.deepEqual(outages(it), ['game: no real server is up']);
-    it.board.setHealth(3, 'down', '');
+    it.serverStates.setHealth(3, 'down', '');
     assert.deepEqual(outages(it), ['game: no real server is up', 'chat: no real server is up']);
-    it.board.setHealth(1, 'up', '');
+    it.serverStates.setHealth(1, 'up', '');
     assert.deepEqual(outages(it), ['chat: no real server is up']);
   });
 });
@@ -404,7 +407,7 @@ describe('a real server that the host cannot reach', () => {
     assert.deepEqual([it.words(0), it.words(1)], ['down: no route to it', 'up']);
     assert.deepEqual(it.weights().slice(0, 2), [WEIGHT_DOWN, 100]);
     assert.deepEqual(it.logged(), [`warn: real server ${A}:6000 of game is down: no route to it`]);
-    assert.deepEqual(it.board.outages(), []);
+    assert.deepEqual(it.serverStates.outages(), []);
   });
 
   test('goes down when the route vanishes and comes up when there is one, each said once', () => {
@@ -420,27 +423,27 @@ describe('a real server that the host cannot reach', () => {
   test('does not come up by its check, and is down by it afterwards', () => {
     const it = start(game(realServer(A, gone), realServer(B)));
     it.logged();
-    it.board.setHealth(0, 'down', 'no answer');
-    it.board.setHealth(0, 'up', 'answers');
+    it.serverStates.setHealth(0, 'down', 'no answer');
+    it.serverStates.setHealth(0, 'up', 'answers');
     assert.deepEqual([it.words(), it.logged()], ['down: no route to it', []]);
-    it.board.setHealth(0, 'down', 'no answer');
+    it.serverStates.setHealth(0, 'down', 'no answer');
     it.update(game(realServer(A), realServer(B)));
     assert.equal(it.words(), 'down: no answer');
     assert.deepEqual(it.logged(), [`warn: real server ${A}:6000 of game is down: no answer`]);
-    it.board.setHealth(0, 'up', 'answers');
+    it.serverStates.setHealth(0, 'up', 'answers');
     assert.equal(it.words(), 'up: answers');
   });
 
   test('leaves its service without one when it is the last: that says why', () => {
     const it = start(game(realServer(A, gone)));
     const text = `no real server is up (${A}:6000: no route to it)`;
-    assert.deepEqual(it.board.outages(), [{ service: 'game', text, isServed: false }]);
+    assert.deepEqual(it.serverStates.outages(), [{ service: 'game', text, isServed: false }]);
     assert.deepEqual(it.logged().slice(1), [`error: service game: ${text}`]);
   });
 
   test('an unreachable fallback takes nobody along', () => {
     const it = start(game(realServer(A), realServer(B, { isFallback: true, ...gone })));
     assert.deepEqual([it.words(0), it.words(1)], ['up', 'down: no route to it']);
-    assert.deepEqual(it.board.outages(), []);
+    assert.deepEqual(it.serverStates.outages(), []);
   });
 });
