@@ -4,9 +4,10 @@
 // Limits hold for all datapaths together. Those that judge in the same instant may each let in one too many.
 // The table of clients (client-table.ts) also knows who was answered, with or without limits.
 //
-// FLAG_COUNTED marks a session that is counted at its client. The memory of its datapath says which prefix
-// makes a client of the service. That prefix counts, not the plan's, so a successor with another plan can
-// take the session off.
+// A session that is counted at its client has FLAG_COUNTED in its record. Addresses with the same prefix are
+// one client. The length of that prefix stands in the plan, and once more in the datapath's memory. Sessions
+// are counted and taken off by the latter, so that a successor with another plan finds the client that was
+// counted.
 import { ClientRules } from '../service/client-rules.ts';
 import type { Limits, ServicePlan } from '../service/plan.ts';
 import {
@@ -26,7 +27,7 @@ import { COUNTER, counterRow } from './counters.ts';
 import { BUCKET_WORDS, type CommonMemory } from './memory.ts';
 import { DROP, VERDICT, type Verdict } from './verdict.ts';
 
-/** What admission knows of a service. */
+/** What admission must know of a service. */
 export type ServiceAccess = Pick<ServicePlan, 'index' | 'limits' | 'allow' | 'deny'>;
 
 export class Admission {

@@ -2,14 +2,14 @@
 // service. Its entry says how many sessions it has, how many more it may open now, and when it was last
 // answered.
 //
-// The table is bounded: a hash table of sets of 8. In a full set an entry without sessions makes room for a
-// newcomer: those never answered first, the oldest first. Half of a set is kept for clients that were
-// answered, so that a flood does not make all of them strangers.
+// The table is bounded: a hash table of sets of 8 entries. In a full set a newcomer takes the place of a
+// client without sessions: of the oldest that was never answered, or else of the oldest that was. A newcomer
+// that is not answered itself leaves four of the answered ones, so a flood cannot push out all of them.
 //
-// A newcomer without room gets no entry. It is not limited and not counted; `uncounted` says how many there
-// were. A limit keeps one client from taking too much. Against clients enough to fill the table it can do
-// nothing, and refusing newcomers would do the flood's work. What a service and the session table take stays
-// bounded.
+// A newcomer that finds no place gets no entry. It is not limited and not counted; `uncounted` says how many
+// sessions such clients opened. A limit keeps one client from taking too much. Against clients enough to fill
+// the table it can do nothing, and refusing newcomers would do the flood's work. What a service and the
+// session table take stays bounded.
 //
 // A set has a lock. Who makes or replaces an entry or adds a session holds it, for about 0.1 us. Who does not
 // get it soon goes on as if there were no room. Sessions are taken off without it: an entry that has some is

@@ -117,8 +117,9 @@ export class RingPort {
   }
 
   /**
-   * Where to go on follows from how many frames were ever taken in, which the counters know, also from a
-   * process that had this ring before. What it had begun is not tried again: it may be what ended it.
+   * Goes on where a process that had this ring before was. The counter of received frames, which both share,
+   * says which frame is next. Frames before that one which bear our mark are counted, and were only not given
+   * back. Those from it on the predecessor had begun: they may be what ended it, so they are not tried again.
    */
   #skipBegun(): void {
     const { counters } = this.#options;
@@ -144,8 +145,9 @@ export class RingPort {
   }
 
   /**
-   * To be called after each poll. A predecessor of this process may not have come to read a long packet that
-   * it had begun: with that the socket is ready for ever, also with an empty ring.
+   * To be called after each poll. A long packet is read from the socket's queue. If a predecessor began its
+   * frame and ended before it read the packet, that packet is still there, and the socket is ready for ever,
+   * also with an empty ring. So when it was ready for STRAY_MS without a frame, the queue is emptied.
    */
   dropStray(isReady: boolean, clock: () => number): void {
     if (!this.#mayHaveStray) return;

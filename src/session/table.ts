@@ -169,10 +169,10 @@ export class SessionTable {
   }
 
   /**
-   * Goes on with these services and legs. A service of the same index has the same vport; its VIPs may be
-   * others. A leg of the same index that `isSameLeg` has the same addresses and port; its pool may be another
-   * one. Sessions end whose service, VIP or leg is gone, and those whose lport is none of the new pool. All
-   * slots are looked at once where anything is less: 10 ms at 1,000,000, and 2 µs for each session that ends.
+   * Goes on with these services and legs, by their indexes. A service keeps its vport, and a leg that
+   * `isSameLeg` its addresses and port; VIPs and pools may be others. A session ends when its service, VIP or
+   * leg is gone, or when its lport is none of the leg's new pool. All slots are looked at, but only where
+   * something is gone: 10 ms at 1,000,000, and 2 µs for each session that ends.
    */
   reconfigure(
     services: readonly (SessionService | undefined)[],

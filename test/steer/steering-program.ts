@@ -39,7 +39,7 @@ export interface SteeringTask {
 }
 
 const { device, sender } = JSON.parse(process.argv[2]) as { device: string; sender: string };
-const port = { name: device, side: SIDE.packetRings, mtu: 1500, mac: '', loopback: false };
+const port = { name: device, side: SIDE.both, mtu: 1500, mac: '', loopback: false };
 const out = check(socket(AF_PACKET, SOCK_RAW, 0), 'socket');
 const address = linkAddress(interfaceIndex(sender));
 check(bindSocket(out, address, address.length), 'bind');

@@ -1,8 +1,8 @@
-// Smooth weighted round robin. A pick raises the credit of each real server by its weight, takes the one with
-// the most credit, and takes the sum of all weights off that one's credit. Weights 5, 1, 1 give a a b a c a
-// a, not a a a a a b c. From equal credits, as many picks as the sum of the weights give each exactly its
-// weight. A pick among 4,096 takes 10 us. Each of several datapaths begins at another place of the round, so
-// that together they do not favour those that come first.
+// Smooth weighted round robin. A pick adds to the credit of each real server its weight, chooses the one with
+// the most credit, and subtracts the sum of all weights from that one's credit. Weights 5, 1, 1 give a a b a
+// c a a, not a a a a a b c. A round has as many picks as the weights add up to; in it each real server is
+// chosen as often as its weight says. Each of several datapaths begins at another place of the round, or all
+// would begin with the same real servers. A pick among 4,096 takes 10 us.
 import type { Scheduler, ServerSet } from './scheduler.ts';
 
 /** Turns per real server of a longer round that a datapath may begin behind the first. */
@@ -39,10 +39,10 @@ export class WeightedRoundRobin implements Scheduler {
   }
 
   /**
-   * The turns go on where they were: to begin anew at each change would favour the first real servers where
-   * weights change often. But a credit counts in the weights it was gained with, so none stays larger than a
-   * round of the new ones: a real server that had 1,000 and has 1 would otherwise wait for a thousand rounds.
-   * Who comes back starts from the mean.
+   * The round goes on where it was: to begin anew at each change would favour the first real servers where
+   * weights change often. Credits were gained with the old weights. None stays larger than the sum of the new
+   * ones, or a real server that had weight 1,000 and has 1 would wait for a thousand rounds. Who comes back
+   * starts from 0. Then all are shifted until their mean is 0.
    */
   update(): void {
     const sum = this.#weights.reduce((total, weight) => total + weight, 0);
