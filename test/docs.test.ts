@@ -1,11 +1,19 @@
 // docs/operations.md names every drop reason and every metric, so that an operator finds what a dashboard
-// shows.
+// shows. What is written for people wraps where code does.
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
-import { test } from 'node:test';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { join, relative } from 'node:path';
+import { describe, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { DROP_REASONS } from '../src/datapath/verdict.ts';
 
-const operations = readFileSync(new URL('../docs/operations.md', import.meta.url), 'utf8');
+const COLUMNS = 110;
+/** What a line may begin with. */
+const MARK = /^\s*(?:[-#]+|\d+\.)\s/;
+
+const ROOT = fileURLToPath(new URL('..', import.meta.url));
+const read = (name: string): string => readFileSync(join(ROOT, name), 'utf8');
+const operations = read('docs/operations.md');
 
 test('every drop reason is documented', () => {
   assert.deepEqual(
@@ -15,9 +23,7 @@ test('every drop reason is documented', () => {
 });
 
 test('every metric is documented', () => {
-  const source = ['families', 'metrics'].map((name) =>
-    readFileSync(new URL(`../src/admin/${name}.ts`, import.meta.url), 'utf8'),
-  );
+  const source = ['families', 'metrics'].map((name) => read(`src/admin/${name}.ts`));
   const names = new Set(source.join('\n').match(/(?<=')(?:uoa_proxy_)?[a-z]+(?:_[a-z]+)+(?=')/g));
   assert.ok(names.size > 10);
   const metrics = [...names]
@@ -28,3 +34,54 @@ test('every metric is documented', () => {
     [],
   );
 });
+
+test('files that the docs name are there', () => {
+  const named = ['README.md', 'docs/architecture.md', 'docs/operations.md', 'docs/deployment.md'].flatMap(
+    (doc) => [...read(doc).matchAll(/`([\w-]+(?:\/[\w.-]+)*\.(?:ts|c|md))`/g)].map(([, name]) => name!),
+  );
+  assert.ok(named.length > 100);
+  const isThere = (name: string) =>
+    /NAME/.test(name) || ['', 'src/'].some((folder) => existsSync(join(ROOT, folder, name)));
+  assert.deepEqual(
+    named.filter((name) => !isThere(name)),
+    [],
+  );
+});
+
+describe('text wraps at 110 columns', () => {
+  const filesIn = (folder: string, recursive: boolean) =>
+    readdirSync(join(ROOT, folder), { recursive, withFileTypes: true })
+      .filter((entry) => entry.isFile())
+      .map(({ parentPath, name }) => relative(ROOT, join(parentPath, name)));
+  const files = [
+    filesIn('.', false),
+    ...['config', 'docker', 'docs', 'test'].map((one) => filesIn(one, true)),
+  ];
+  const [pages, others] = [/\.md$/, /\.(?:ya?ml|service|lua|sh)$|(?:^|\/)(?:Dockerfile|uoa-proxy)$/].map(
+    (suffix) => files.flat().filter((name) => suffix.test(name)),
+  ) as [string[], string[]];
+
+  for (const name of pages) {
+    test(`in ${name}, but for tables and code`, () => assert.deepEqual(tooLong(proseOf(read(name))), []));
+  }
+
+  for (const name of others) {
+    test(`in comments of ${name}`, () => assert.deepEqual(tooLong(commentsOf(read(name))), []));
+  }
+});
+
+function proseOf(markdown: string): string[] {
+  let isCode = false;
+  return markdown.split('\n').filter((line) => {
+    const isFence = /^ *```/.test(line);
+    if (isFence) isCode = !isCode;
+    return !isFence && !isCode && !line.startsWith('|');
+  });
+}
+
+const commentsOf = (text: string): string[] =>
+  text.split('\n').filter((line) => /^\s*-- |(?:^|\s)# /.test(line));
+
+/** But for a word, such as a link, that no line would hold. */
+const tooLong = (lines: readonly string[]): string[] =>
+  lines.filter((line) => [...line].length > COLUMNS && /\S\s+\S/.test(line.replace(MARK, '')));

@@ -1,5 +1,5 @@
--- Shows UOA (UDP Option of Address) in Wireshark and tshark: IPv4 options and IPv6 destination options 31, 30 and 29, and
--- protocol 248 between IP and UDP. Layouts: docs/wire-formats.md; use: docs/sniff.md.
+-- Shows UOA (UDP Option of Address) in Wireshark and tshark: IPv4 options and IPv6 destination options 31, 30
+-- and 29, and protocol 248 between IP and UDP. Layouts: docs/wire-formats.md; use: docs/sniff.md.
 --
 --   tshark -X lua_script:uoa.lua -r file.pcap -Y 'uoa.client == "10.1.0.2"'
 
@@ -59,8 +59,8 @@ local function address_text(range)
   return text(1, best - 1) .. "::" .. text(best + best_len, 8)
 end
 
--- What stands behind type, length and operation -> the parts of a UOA as ranges, or nil. `plain` is what the form without
--- virtual address is called where it stands.
+-- What stands behind type, length and operation -> the parts of a UOA as ranges, or nil. `plain` is what the
+-- form without virtual address is called where it stands.
 local function read_content(kind, content, plain)
   local len = content:len()
   if kind == TYPE_VNI and (len == 12 or len == 28) then
@@ -102,8 +102,8 @@ local function read_destination_option(option)
   return found
 end
 
--- Calls found(option, kind, reason) for each option that is or was meant to be a UOA; `reason` when it goes beyond the header.
--- `extra`: what a length does not count.
+-- Calls found(option, kind, reason) for each option that is or was meant to be a UOA; `reason` when it goes
+-- beyond the header. `extra`: what a length does not count.
 local function each_option(range, from, extra, ends, found)
   local at, total = from, range:len()
   while at < total do

@@ -5,7 +5,7 @@ import { isReadOver, oneOfWords, sameDialects, UOA_DIALECTS } from '../uoa/diale
 import { entries, type KeyEntry } from './key.ts';
 import { CONFIG_SCHEMA } from './schema.ts';
 
-const COLUMNS = 100;
+const COLUMNS = 110;
 
 /**
  * Every key at its default with its help. Keys without default carry an example; optional ones are commented
@@ -14,7 +14,8 @@ const COLUMNS = 100;
 export function renderFullYaml(): string {
   const lines = [
     '# Every key of the config at its default. Generated from src/config/schema.ts by `npm run docs`: do not edit.',
-    '# Required keys have no default and stand here with an example. Optional keys without default are commented out.',
+    '# Required keys have no default and stand here with an example. Optional keys without default are',
+    '# commented out.',
   ];
   const keys = [...entries(CONFIG_SCHEMA)];
   for (const [index, key] of keys.entries()) {
@@ -37,22 +38,36 @@ function yamlLine(key: KeyEntry, indent: string): string {
 }
 
 function comment(key: KeyEntry, indent: string): string[] {
-  const lines = wrap(key.help, COLUMNS - indent.length - 2);
-  if (key.kind !== 'group') lines.push(`[${key.allowed}]${key.required ? ' required' : ''}`);
-  return lines.map((line) => `${indent}# ${line}`);
+  const texts = [key.help];
+  if (key.kind !== 'group') texts.push(`[${key.allowed}]${key.required ? ' required' : ''}`);
+  return texts.flatMap((text) => wrap(text, `${indent}# `));
 }
 
-function wrap(text: string, columns: number): string[] {
+/** Each line begins with `margin`, the first one with `mark` at its end. */
+function wrap(text: string, margin: string, mark = ''): string[] {
   const lines: string[] = [];
-  let line = '';
+  let line = margin + mark;
+  let isEmpty = true;
   for (const word of text.split(' ')) {
-    if (line !== '' && line.length + 1 + word.length > columns) {
+    if (!isEmpty && line.length + 1 + word.length > COLUMNS) {
       lines.push(line);
-      line = word;
-    } else line = line === '' ? word : `${line} ${word}`;
+      line = margin + ' '.repeat(mark.length) + word;
+    } else line += isEmpty ? word : ` ${word}`;
+    isEmpty = false;
   }
   return [...lines, line];
 }
+
+/** Wraps the paragraphs and list items of a page, however they are wrapped. */
+const wrapPage = (markdown: string): string =>
+  markdown
+    .replace(/([^\n|>])\n(?: {2})?(?=[^\s|#<-])/g, '$1 ')
+    .split('\n')
+    .flatMap((line) => {
+      if (/^[|#<]/.test(line)) return line;
+      return line.startsWith('- ') ? wrap(line.slice(2), '', '- ') : wrap(line, '');
+    })
+    .join('\n');
 
 /** One row per key: path, what is allowed, default, meaning. */
 export function renderMarkdownTable(): string {
@@ -78,13 +93,13 @@ function tableDefault(key: KeyEntry): string {
 /** docs/config.md. */
 export function renderConfigPage(): string {
   const unreadOverIpv6 = oneOfWords(UOA_DIALECTS.filter((dialect) => !isReadOver(dialect, 6)));
-  return `# Config
+  return wrapPage(`# Config
 
 <!-- Generated from src/config/schema.ts by \`npm run docs\`: do not edit. -->
 
 One YAML file. \`uoa-proxy check --config FILE\` lists every problem in it with its line, and exits with 1 if there is one.
-Unknown keys are errors. The file is a regular one of at most 16 MiB. \`config/full.yaml\` holds every key at its default; the other files in \`config/\` are examples that
-work.
+Unknown keys are errors. The file is a regular one of at most 16 MiB. \`config/full.yaml\` holds every key at its default;
+the other files in \`config/\` are examples that work.
 
 An IPv6 address may be written in any notation; it is shown in its shortest one (RFC 5952). Link-local addresses and
 addresses with a zone id cannot be used.
@@ -111,5 +126,5 @@ client at its server anyway, a limit behind a lower one) is no error: \`check\` 
 
 A reload takes all keys of the file but those of \`io\`, \`admin\` and \`sessions\`, and \`log.format\`: a file that changes one of
 these is refused as a whole, with the keys that need a restart, and the config before stays.
-`;
+`);
 }

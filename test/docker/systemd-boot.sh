@@ -1,8 +1,9 @@
 #!/bin/sh
-# Becomes a systemd that runs docker/systemd/uoa-proxy.service and little else: started by systemd.test.ts in namespaces of
-# its own. The machine's files are seen copy-on-write; /sys and /proc/sys can only be read, and no other unit of the machine
-# is wanted, so that nothing of the machine is changed.
-# Arguments: the package's folder, a config, an empty folder, a name for the cgroup, Node. Output: the process id outside.
+# Becomes a systemd that runs docker/systemd/uoa-proxy.service and little else: started by systemd.test.ts in
+# namespaces of its own. The machine's files are seen copy-on-write; /sys and /proc/sys can only be read, and
+# no other unit of the machine is wanted, so that nothing of the machine is changed.
+# Arguments: the package's folder, a config, an empty folder, a name for the cgroup, Node.
+# Output: the process id outside.
 set -eu
 read -r pid _ </proc/self/stat
 package=$1 config=$2 base=$3 node=$5 root=$3/root
