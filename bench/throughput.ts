@@ -152,6 +152,10 @@ function targets(results: ReadonlyMap<Course, Samples>): Target[] {
     samplesAt(50_000, 'kernel'),
     1,
   );
+  for (const flows of [64, 10_000, 1_000_000]) {
+    const what = `ring with 1,000 services by itself with one, ${count(flows)} flows`;
+    compare(what, samplesAt(flows, 'services'), samplesAt(flows, 'ring'), 0.95);
+  }
   const many = samplesAt(1_000_000, 'ring');
   compare('ring at 1,000,000 flows by itself at 64', many, samplesAt(64, 'ring'), 0.5);
   return found;

@@ -7,6 +7,8 @@ import { proxy } from './proxy.ts';
 export const FORWARDERS = {
   ring: proxy({ mode: 'ring', opensPerSecond: 100_000 }),
   pcap: proxy({ mode: 'pcap', opensPerSecond: 50_000 }),
+  /** Only on request: with what costs nothing beside it. */
+  services: proxy({ mode: 'ring', opensPerSecond: 100_000, services: 1_000 }),
   nginx,
   kernel: kernelNat,
   /** Only on request: never asleep; with two workers, who need processors of their own. */
