@@ -24,8 +24,9 @@
  * packets in a period, or did in the one before, is anybody's until they send less. Processors may count at
  * the same time and lose some.
  *
- * What is not the proxy's costs one look-up at most, and the number of services and addresses nothing. A new
- * plan takes the place of the one before in one step: the map in `plans` is replaced.
+ * What is not the proxy's costs one look-up in the plan at most, and only UDP to another port of a VIP a
+ * second one; the number of services and addresses costs nothing. A new plan takes the place of the one before
+ * in one step: the map in `plans` is replaced.
  */
 #include "packet.h"
 
@@ -213,7 +214,7 @@ static __noinline __u32 ring_of_fragment(__u32 id, const struct ends *ends)
 /* Counts a packet of a known source; false: there are too many. */
 static __always_inline bool is_few(struct bucket *bucket)
 {
-	__u32 period = (bpf_ktime_get_coarse_ns() >> PERIOD_SHIFT) & PERIODS;
+	__u32 period = (bpf_ktime_get_ns() >> PERIOD_SHIFT) & PERIODS;
 	__u32 count = *(volatile __u32 *)&bucket->count;
 
 	if (count >> PERIOD_AT != period)

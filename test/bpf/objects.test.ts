@@ -1,5 +1,5 @@
 // The BPF objects that are checked in are what their sources say: built anew, in another folder, they are the
-// same bytes.
+// same bytes. And the kernels that the docs name have what they call.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { cpSync, readdirSync, readFileSync } from 'node:fs';
@@ -35,3 +35,34 @@ test('each object is what clang makes of its source, wherever that lies', () => 
   );
   assert.deepEqual(different, [], 'run npm run build:bpf');
 });
+
+/** The last helper of Linux 5.10 (bpf_redirect_peer): they are numbered as they came, linux/bpf.h. */
+const LAST_HELPER_5_10 = 155;
+
+test('what the proxy loads calls no helper that Linux 5.10 lacks', () => {
+  for (const path of filesOf(/\.bpf\.o$/).filter((name) => name.startsWith('src'))) {
+    const helpers = helpersOf(readFileSync(join(ROOT, path)));
+    assert.ok(helpers.size > 0);
+    assert.deepEqual(
+      [...helpers].filter((helper) => helper > LAST_HELPER_5_10),
+      [],
+      path,
+    );
+  }
+});
+
+/** The numbers of the helpers that an object's functions call (elf(5), struct bpf_insn). */
+function helpersOf(object: Buffer): Set<number> {
+  const EXECUTABLE = 4n; // SHF_EXECINSTR
+  const CALL = 0x85; // BPF_JMP | BPF_CALL, of a helper where the source register is 0
+  const helpers = new Set<number>();
+  const headers = Number(object.readBigUInt64LE(40));
+  const [headerLen, count] = [object.readUInt16LE(58), object.readUInt16LE(60)];
+  for (let header = headers; header < headers + count * headerLen; header += headerLen) {
+    if ((object.readBigUInt64LE(header + 8) & EXECUTABLE) === 0n) continue;
+    const [off, size] = [24, 32].map((field) => Number(object.readBigUInt64LE(header + field)));
+    for (let at = off; at < off + size; at += 8)
+      if (object[at] === CALL && object[at + 1] >> 4 === 0) helpers.add(object.readInt32LE(at + 4));
+  }
+  return helpers;
+}
