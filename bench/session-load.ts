@@ -71,7 +71,7 @@ export class SessionLoad {
     const { buffer } = createSharedMemory('bench', common + memoryBytes(plan, 0));
     this.memory = mapMemory(buffer, plan, 0, common);
     this.memory.common.weights.fill(100);
-    this.datapath = new Datapath(plan, this.memory, () => true, [0x1234_5678, 0x3abc_def0]);
+    this.datapath = new Datapath(plan, this.memory, () => true, { seed: [0x1234_5678, 0x3abc_def0] });
     this.#udpLen = 8 + options.payloadLen;
     this.#lips = new Int32Array(options.withAnswers ? options.sessions : 0);
     this.#lports = new Uint16Array(this.#lips.length);

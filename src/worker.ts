@@ -3,7 +3,7 @@
 import { randomBytes, randomInt } from 'node:crypto';
 import { Datapath } from './datapath/datapath.ts';
 import { type DatapathMemory, mapMemory, memoryBytes } from './datapath/memory.ts';
-import type { Siblings } from './datapath/plan.ts';
+import type { Siblings } from './datapath/options.ts';
 import type { IoMode } from './io/io-mode.ts';
 import { MODES, openPacketIo } from './io/modes.ts';
 import type { IoOptions, PacketIo } from './io/packet-io.ts';
@@ -80,16 +80,13 @@ function start(message: WorkerStart, modes: readonly IoMode[]): Running {
   const paths = new Paths(hops, plan.ports);
   let io: PacketIo;
   const handOver = openHandOver(message, memories);
-  const datapath = new Datapath(
-    plan,
-    memory,
-    (frame, off, len) => io.send(frame, off, len),
-    [seed[0], seed[1]],
-    handOver?.siblings,
-    (words, at, cport) => io.noteClient(words, at, cport),
-    paths,
-    (count) => randomInt(count),
-  );
+  const datapath = new Datapath(plan, memory, (frame, off, len) => io.send(frame, off, len), {
+    seed: [seed[0], seed[1]],
+    siblings: handOver?.siblings,
+    routing: paths,
+    onAnswered: (words, at, cport) => io.noteClient(words, at, cport),
+    drawLport: (count) => randomInt(count),
+  });
   const others =
     handOver === undefined
       ? []

@@ -255,6 +255,27 @@ describe('architecture', () => {
     assert.deepEqual(wrong, []);
   });
 
+  test('no file imports itself by way of others, not even types', () => {
+    const importsOf = new Map(
+      SOURCES.map((path) => [
+        path,
+        imports(path)
+          .filter(({ what }) => what.startsWith('.'))
+          .map(({ what }) => posix.join(posix.dirname(path), what)),
+      ]),
+    );
+    const circles: string[] = [];
+    const done = new Set<string>();
+    const look = (path: string, way: readonly string[]): void => {
+      if (way.includes(path)) circles.push([...way.slice(way.indexOf(path)), path].join(' -> '));
+      if (done.has(path)) return;
+      done.add(path);
+      for (const next of importsOf.get(path) ?? []) look(next, [...way, path]);
+    };
+    for (const path of SOURCES) look(path, []);
+    assert.deepEqual(circles, [], 'give what both need a file of its own');
+  });
+
   test('relative imports name the .ts file', () => {
     const wrong = SOURCES.flatMap((path) =>
       imports(path)

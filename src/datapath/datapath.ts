@@ -1,6 +1,5 @@
 // The datapath: receive(packet) -> Verdict. The only caller of the walks and the only counter of verdicts.
 // Knows no interface, clock or socket; never throws, logs, awaits, or allocates per packet.
-import type { SessionEvents } from '../session/events.ts';
 import { CLIENT, cportOf } from '../session/session.ts';
 import { baseOf, isInbound } from '../session/tuple-index.ts';
 import type { Frame, Send } from '../wire/frame.ts';
@@ -12,8 +11,9 @@ import { handOver } from './hand-over.ts';
 import { icmpError } from './icmp-error.ts';
 import { inbound } from './inbound.ts';
 import type { DatapathMemory } from './memory.ts';
+import type { DatapathOptions, OnAnswered } from './options.ts';
 import { outbound } from './outbound.ts';
-import type { DatapathPlan, Siblings, Ways } from './plan.ts';
+import type { DatapathPlan } from './plan.ts';
 import { reconfigure } from './reconfigure.ts';
 import { DatapathState } from './state.ts';
 import { restoreSessions } from './successor.ts';
@@ -28,12 +28,6 @@ const SETS_PER_TICK = 16;
 const SWEEP_MIN_MS = 100;
 const SWEEP_MAX_MS = 30_000;
 
-/**
- * A real server answered a client for the first time in a session: the client's address, four words at `at`,
- * and port.
- */
-export type OnAnswered = (words: Int32Array, at: number, cport: number) => void;
-
 export class Datapath {
   readonly #onAnswered: OnAnswered | undefined;
   readonly #state: DatapathState;
@@ -42,24 +36,12 @@ export class Datapath {
   #isAnswered = false;
 
   /**
-   * `memory` is written to as the plan lays it out; `send` gets whole IP packets. `seed` keys the session
-   * index and must be random where packets are hostile. `drawLport` says with which of how many lports the
-   * pool of a leg begins; random, or the first sessions after a restart get the lports of the first ones
-   * before it. `events` is told of sessions from the first one that is restored on, before this returns.
+   * `memory` is written to as the plan lays it out; `send` gets whole IP packets. Goes on with the sessions
+   * that it holds.
    */
-  constructor(
-    plan: DatapathPlan,
-    memory: DatapathMemory,
-    send: Send,
-    seed: readonly [number, number] = [0, 0],
-    siblings?: Siblings,
-    onAnswered?: OnAnswered,
-    ways?: Ways,
-    drawLport: (count: number) => number = () => 0,
-    events?: SessionEvents,
-  ) {
-    this.#onAnswered = onAnswered;
-    this.#state = new DatapathState(plan, memory, { send, seed, siblings, ways, drawLport, events });
+  constructor(plan: DatapathPlan, memory: DatapathMemory, send: Send, options: DatapathOptions = {}) {
+    this.#onAnswered = options.onAnswered;
+    this.#state = new DatapathState(plan, memory, send, options);
     restoreSessions(this.#state, plan.lportReserve > 0);
     this.#sweepMs = sweepMsOf(plan);
   }

@@ -20,16 +20,16 @@ export function mtuToRealServer({ memory }: DatapathState, base: number, leg: Le
  * `len` bytes goes anyway.
  */
 export function mtuToClient(
-  { directory, memory, ways }: DatapathState,
+  { directory, memory, routing }: DatapathState,
   base: number,
   vips: Int32Array,
   len: number,
 ): number {
-  if (ways === undefined) return directory.wanMtu;
-  if (len <= ways.leastMtu) return ways.leastMtu;
+  if (routing === undefined) return directory.wanMtu;
+  if (len <= routing.leastMtu) return routing.leastMtu;
   const { records } = memory;
   const vip = vipAt(familyOfClient(records, base));
-  return ways.mtuTowards(records, base + CLIENT, vips, vip) || directory.wanMtu;
+  return routing.mtuTowards(records, base + CLIENT, vips, vip) || directory.wanMtu;
 }
 
 /** Points state.origin at the session's client and the VIP that it called. */

@@ -70,9 +70,9 @@ export function openSession(state: DatapathState, frame: Frame, service: Service
  * Whether the packet under way came by an interface that only clients are behind, from an address that
  * packets would leave to by one that only real servers are behind.
  */
-function comesAstray({ directory, packet, underWay, ways }: DatapathState): boolean {
-  if (ways === undefined || directory.facesRealServers(underWay.portIndex)) return false;
-  const out = ways.portTowards(packet.addresses, 0, packet.addresses, 4);
+function comesAstray({ directory, packet, underWay, routing }: DatapathState): boolean {
+  if (routing === undefined || directory.facesRealServers(underWay.portIndex)) return false;
+  const out = routing.portTowards(packet.addresses, 0, packet.addresses, 4);
   return out >= 0 && (directory.ports[out].side & SIDE_WAN) === 0;
 }
 

@@ -1,8 +1,6 @@
 // Everything a datapath must know, as plain data that fits in a message, and the legs that follow from it.
 import { type Capacity, isSameService } from '../service/numbering.ts';
 import type { RealServerPlan, ServicePlan } from '../service/plan.ts';
-import type { Frame } from '../wire/frame.ts';
-import type { DatapathMemory } from './memory.ts';
 
 export interface DatapathPort {
   /** Bit 1: faces clients, bit 2: faces real servers. */
@@ -33,37 +31,6 @@ export interface DatapathPlan {
    * has them.
    */
   readonly ownAddresses?: readonly string[];
-}
-
-/** The other datapaths of the same services, when there are any: each session belongs to one of them. */
-export interface Siblings {
-  readonly self: number;
-  /** Of all datapaths, by number. */
-  readonly memories: readonly DatapathMemory[];
-  /**
-   * Whose the datagram with these addresses (eight words) and ports is; for an ICMP error those of the answer
-   * to the packet that it embeds.
-   */
-  ownerOf(addresses: Int32Array, sport: number, dport: number): number;
-  /** Passes the IP packet at frame.bytes[off, end) on; false: it could not. */
-  handOver(
-    worker: number,
-    frame: Frame,
-    off: number,
-    end: number,
-    portIndex: number,
-    largestFragment: number,
-  ): boolean;
-}
-
-/** Where packets from from[fromAt..+3] to to[toAt..+3] go, as the host's routes are at the moment. */
-export interface Ways {
-  /** IP packets of up to so many bytes go anywhere: nothing need be asked for them. */
-  readonly leastMtu: number;
-  /** Largest IP packet that goes there, bytes; 0: there is no route. */
-  mtuTowards(to: Int32Array, toAt: number, from: Int32Array, fromAt: number): number;
-  /** Index of the port that they leave by; -1: none of the plan's. */
-  portTowards(to: Int32Array, toAt: number, from: Int32Array, fromAt: number): number;
 }
 
 export const SIDE_WAN = 1;

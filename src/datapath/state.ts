@@ -2,7 +2,6 @@
 // datapath.
 import { Persistence } from '../service/persistence.ts';
 import type { Service } from '../service/service.ts';
-import type { SessionEvents } from '../session/events.ts';
 import type { Leg } from '../session/leg.ts';
 import { CLIENT, cportOf, isNormal, legOf, serviceOf } from '../session/session.ts';
 import { type SessionEnd, SessionTable } from '../session/table.ts';
@@ -19,20 +18,10 @@ import { countEnd } from './gauges.ts';
 import { IcmpSender } from './icmp-sender.ts';
 import { Loans } from './loans.ts';
 import type { DatapathMemory } from './memory.ts';
-import { type DatapathPlan, type Identities, identitiesOf, type Siblings, type Ways } from './plan.ts';
+import type { DatapathOptions, Routing, Siblings } from './options.ts';
+import { type DatapathPlan, type Identities, identitiesOf } from './plan.ts';
 import { Reassembler } from './reassembly.ts';
 import { UnderWay } from './under-way.ts';
-
-/** What is around a datapath; see Datapath. */
-export interface Surroundings {
-  readonly send: Send;
-  readonly seed: readonly [number, number];
-  readonly siblings: Siblings | undefined;
-  /** Undefined: all clients are reached as the plan says. */
-  readonly ways: Ways | undefined;
-  readonly drawLport: (count: number) => number;
-  readonly events: SessionEvents | undefined;
-}
 
 export class DatapathState {
   readonly directory: Directory;
@@ -46,7 +35,7 @@ export class DatapathState {
   readonly identifications: Identifications;
   readonly loans: Loans;
   readonly siblings: Siblings | undefined;
-  readonly ways: Ways | undefined;
+  readonly routing: Routing | undefined;
   readonly underWay: UnderWay;
   /** That of underWay. */
   readonly packet: Packet;
@@ -60,11 +49,11 @@ export class DatapathState {
   #serverOfLeg: number[] = [];
 
   /** Has no session yet, whatever the memory holds: see restoreSessions. */
-  constructor(plan: DatapathPlan, memory: DatapathMemory, around: Surroundings) {
-    const { send, seed, siblings, ways } = around;
+  constructor(plan: DatapathPlan, memory: DatapathMemory, send: Send, options: DatapathOptions) {
+    const { seed = [0, 0], siblings, routing, drawLport = () => 0, events } = options;
     this.memory = memory;
     this.siblings = siblings;
-    this.ways = ways;
+    this.routing = routing;
     this.identities = identitiesOf(plan.services);
     bookLost(memory.counters, memory.begun[0]);
     this.departures = new Departures(send, memory);
@@ -78,7 +67,7 @@ export class DatapathState {
     const all = siblings?.memories ?? [memory];
     this.persistence = new Persistence(common.persistence, sharedSeed);
     this.loans = new Loans(common.loans, sharedSeed, share.worker);
-    this.directory = new Directory(memory, all, share, this.persistence, around.drawLport);
+    this.directory = new Directory(memory, all, share, this.persistence, drawLport);
     this.directory.apply(plan);
     this.noteLegs();
     this.icmp = new IcmpSender(this.departures, memory.counters, seed, (packet) =>
@@ -96,7 +85,7 @@ export class DatapathState {
     const onewayMax = Math.max(1, Math.floor((plan.maxSessions * plan.onewayShare) / 100));
     const { services, legs } = this.directory;
     const onEnd = (base: number, end: SessionEnd) => this.#onEnd(base, end);
-    this.table = new SessionTable(memory.records, services, legs, seed, onewayMax, onEnd, around.events);
+    this.table = new SessionTable(memory.records, services, legs, seed, onewayMax, onEnd, events);
   }
 
   /** The sessions of legs that are gone have ended. */

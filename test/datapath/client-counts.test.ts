@@ -175,7 +175,7 @@ describe('a datapath ends at any write to its memory', () => {
         const world = new World();
         const { rig } = world;
         const dying = watch(rig.memory);
-        rig.datapath = new Datapath(rig.plan, dying.memory, () => true, [5, 7]);
+        rig.datapath = new Datapath(rig.plan, dying.memory, () => true, { seed: [5, 7] });
         rig.replan(after, false);
         dying.dieAfter(last);
         isWhole = dying.survives(() => work(world));

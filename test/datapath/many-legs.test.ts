@@ -65,16 +65,7 @@ for (const [lips, servers] of [
     const plan = makePlan({ maxSessions, service });
     const memory = allocateMemory(plan);
     const start = () =>
-      new Datapath(
-        plan,
-        memory,
-        () => true,
-        [1, 2],
-        undefined,
-        undefined,
-        undefined,
-        (count) => legs % count,
-      );
+      new Datapath(plan, memory, () => true, { seed: [1, 2], drawLport: (count) => legs % count });
     let datapath = start();
     const frame = new Frame(new Uint8Array(HEADROOM + 256));
     const arrive = (packet: Uint8Array, port: number): string => {
@@ -124,7 +115,7 @@ test('reloads leave nothing behind: other weights, a real server more or less, o
   };
   let plan = planOf(1, {});
   const capacity = capacityOf(plan);
-  const datapath = new Datapath(plan, allocateMemory(plan), () => true, [1, 2]);
+  const datapath = new Datapath(plan, allocateMemory(plan), () => true, { seed: [1, 2] });
   const reload = (from: number, to: number): number => {
     for (let n = from; n < to; n++) {
       plan = planOf(n, { capacity }, plan);

@@ -5,7 +5,8 @@ import assert from 'node:assert/strict';
 import { COUNTER, COUNTER_COLUMNS, counterRow, DROP_COLUMN } from '../../src/datapath/counters.ts';
 import { Datapath } from '../../src/datapath/datapath.ts';
 import { allocateMemory, CONTROL, type DatapathMemory } from '../../src/datapath/memory.ts';
-import { capacityOf, type DatapathPlan, type Ways } from '../../src/datapath/plan.ts';
+import type { Routing } from '../../src/datapath/options.ts';
+import { capacityOf, type DatapathPlan } from '../../src/datapath/plan.ts';
 import {
   SERVER_COLUMNS,
   SERVER_COUNTER,
@@ -128,7 +129,7 @@ function planService({
 export type Mtus = Record<string, number>;
 
 /** `ports`: by which of the plan's the routes to these addresses lead. */
-function waysOf(mtus: Mtus, ports: Record<string, number>): Ways {
+function routingOf(mtus: Mtus, ports: Record<string, number>): Routing {
   return {
     get leastMtu() {
       return Math.min(0xffff, ...Object.values(mtus));
@@ -186,7 +187,7 @@ export class Rig {
   private readonly startMs: number;
   private readonly guard: number;
   private readonly mtus: Mtus | undefined;
-  private readonly ways: Ways | undefined;
+  private readonly routing: Routing | undefined;
   private readonly capacity: Capacity;
   /** Not the plan that only a successor will have. */
   private isAtWork = true;
@@ -206,7 +207,7 @@ export class Rig {
     this.startMs = startMs;
     this.guard = GUARD + shift;
     this.mtus = mtus;
-    this.ways = mtus || leavesBy ? waysOf(mtus ?? {}, leavesBy ?? {}) : undefined;
+    this.routing = mtus || leavesBy ? routingOf(mtus ?? {}, leavesBy ?? {}) : undefined;
     this.datapath = this.start();
   }
 
@@ -222,12 +223,7 @@ export class Rig {
         this.sent.push(packet);
         return true;
       },
-      [0x01234567 * this.starts, 0x09abcdef],
-      undefined,
-      undefined,
-      this.ways,
-      undefined,
-      this.events,
+      { seed: [0x01234567 * this.starts, 0x09abcdef], routing: this.routing, events: this.events },
     );
   }
 

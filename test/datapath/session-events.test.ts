@@ -120,8 +120,7 @@ describe('the handshake is over', () => {
     const memory = allocateMemory(plan);
     const events = new EventWitness(memory);
     const gather = () => 'gathered' as const;
-    const none = undefined;
-    const datapath = new Datapath(plan, memory, gather, [1, 2], none, none, none, () => 0, events);
+    const datapath = new Datapath(plan, memory, gather, { seed: [1, 2], events });
     const client = () => {
       const packet = fromClient();
       const frame = new Frame(new Uint8Array(HEADROOM + packet.length));

@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { COUNTER, counterRow } from '../../src/datapath/counters.ts';
 import { Datapath } from '../../src/datapath/datapath.ts';
 import { allocateMemory, type DatapathMemory } from '../../src/datapath/memory.ts';
+import type { Siblings as DatapathSiblings } from '../../src/datapath/options.ts';
 import { verdictName } from '../../src/datapath/verdict.ts';
 import { Frame, HEADROOM } from '../../src/wire/frame.ts';
 import { hex } from '../packets/bytes.ts';
@@ -49,7 +50,7 @@ export class Siblings {
         this.sent[self].push(hex(frame.bytes.subarray(off, off + len)));
         return true;
       };
-      return new Datapath(own, memory, send, [1, 2], {
+      const siblings: DatapathSiblings = {
         self,
         memories: this.memories,
         ownerOf: (_, sport, dport) => (isLport(dport) ? dport : sport) % WORKERS,
@@ -60,7 +61,8 @@ export class Siblings {
           this.handedOver.push({ to, portIndex, largestFragment, packet });
           return true;
         },
-      });
+      };
+      return new Datapath(own, memory, send, { seed: [1, 2], siblings });
     });
   }
 

@@ -23,7 +23,7 @@ function startLine() {
         sent.push(hex(frame.bytes.subarray(off, off + len)));
         return true;
       },
-      [seed, ~seed],
+      { seed: [seed, ~seed] },
     );
     return (packet: Uint8Array, port: number, nowMs = 0) => {
       const frame = new Frame(new Uint8Array(HEADROOM + packet.length + 64));
@@ -81,15 +81,18 @@ test('what siblings and the control plane read of its sessions stands while they
   ];
   const seen: number[][] = [];
   const start = () =>
-    new Datapath(plan, memory, () => true, [1, 2], {
-      self: 0,
-      memories: [memory],
-      // Asked of each session that goes on.
-      ownerOf: () => {
-        seen.push(read());
-        return 0;
+    new Datapath(plan, memory, () => true, {
+      seed: [1, 2],
+      siblings: {
+        self: 0,
+        memories: [memory],
+        // Asked of each session that goes on.
+        ownerOf: () => {
+          seen.push(read());
+          return 0;
+        },
+        handOver: () => false,
       },
-      handOver: () => false,
     });
   const first = start();
   for (const [sport, dport] of [

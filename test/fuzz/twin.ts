@@ -59,7 +59,7 @@ class Half {
       this.attempts.push({ packet: Uint8Array.from(frame.bytes.subarray(off, off + len)), wasSent });
       return wasSent;
     };
-    this.datapath = new Datapath(plan, this.memory, send, [0x01234567, 0x09abcdef]);
+    this.datapath = new Datapath(plan, this.memory, send, { seed: [0x01234567, 0x09abcdef] });
   }
 
   receive(packet: Uint8Array, port: number, nowMs: number, refuse: number): Outcome {
