@@ -7,7 +7,7 @@ import { ClientTable } from '../datapath/client-table.ts';
 import { COUNTER, counterRow } from '../datapath/counters.ts';
 import { legPlans, poolKey } from '../datapath/plan.ts';
 import { Totals } from '../datapath/totals.ts';
-import { defaultRoutesAstray, portsDown } from '../host/host.ts';
+import { portsDown } from '../host/host.ts';
 import { openIoHost } from '../io/modes.ts';
 import { SIDE } from '../io/packet-io.ts';
 import { numberServices } from '../service/numbering.ts';
@@ -85,8 +85,7 @@ export class ControlPlane {
     undo: Undo,
   ): Promise<ControlPlane> {
     const host = withoutServicesThatAreOut(config, await inspectHostFor(config), log);
-    const vips = config.services.flatMap(({ vip }) => vip);
-    for (const line of defaultRoutesAstray(host.ports, vips)) log.warn(line);
+    for (const line of host.warnings) log.warn(line);
     const drafts = draftServices(config, host);
     const capacity = spaciousCapacity(drafts);
     const services = numberServices(drafts, [], capacity);

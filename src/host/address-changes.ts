@@ -3,8 +3,7 @@
 import { AF_INET, AF_INET6, MESSAGE } from '../route/rtnetlink.ts';
 import { IoError } from '../sys/io-error.ts';
 import { if_nametoindex } from '../sys/libc.ts';
-import { familyOf } from '../wire/address.ts';
-import { wordsOf } from './interfaces.ts';
+import { addressWords, familyOf } from '../wire/address.ts';
 import {
   ASK_FOR_ANSWER,
   type Attribute,
@@ -119,7 +118,7 @@ function addressMessage(type: number, flags: number, { ip }: AddressOn, index: n
 /** In network order, 4 or 16. */
 function bytesOf(ip: string): Uint8Array {
   const bytes = Buffer.alloc(16);
-  for (const [at, word] of wordsOf(ip).entries()) bytes.writeInt32BE(word, 4 * at);
+  for (const [at, word] of addressWords(ip).entries()) bytes.writeInt32BE(word, 4 * at);
   return familyOf(ip) === 6 ? bytes : bytes.subarray(12);
 }
 

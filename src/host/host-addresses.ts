@@ -29,23 +29,30 @@ const TENTATIVE_POLL_MS = 100;
  * neither answers for them nor routes to them. Without a link it does not end; then they are taken for what
  * they will be.
  */
-export async function settledLinks(
-  addresses: readonly string[],
-): Promise<{ links: Link[]; duplicates: Trouble[] }> {
+export async function settledLinks(addresses: readonly string[]): Promise<Link[]> {
   const wanted = new Set(addresses);
   const deadline = performance.now() + TENTATIVE_MS;
   for (;;) {
     const links = await listLinks();
-    const own = links
-      .flatMap((link) => link.addresses.map((address) => ({ ...address, device: link.name })))
-      .filter(({ ip }) => wanted.has(ip));
-    if (own.every(({ state }) => state !== 'tentative') || performance.now() > deadline)
-      return { links, duplicates: own.filter(({ state }) => state === 'duplicate').map(inUseElsewhere) };
+    const isTentative = links.some((link) =>
+      link.addresses.some(({ ip, state }) => state === 'tentative' && wanted.has(ip)),
+    );
+    if (!isTentative || performance.now() > deadline) return links;
     await sleep(TENTATIVE_POLL_MS);
   }
 }
 
-const inUseElsewhere = ({ ip, device }: { ip: string; device: string }): Trouble => ({
+/** Those of these addresses that another host has, too. */
+export function duplicatesAmong(links: readonly Link[], addresses: readonly string[]): Trouble[] {
+  const wanted = new Set(addresses);
+  return links.flatMap(({ name, addresses }) =>
+    addresses
+      .filter(({ ip, state }) => state === 'duplicate' && wanted.has(ip))
+      .map(({ ip }) => inUseElsewhere(ip, name)),
+  );
+}
+
+const inUseElsewhere = (ip: string, device: string): Trouble => ({
   ip,
   text: `the address ${ip} of ${device} is in use by another host (duplicate address detection failed)`,
   hint: `take it away there, then here: ip address delete ${ip} dev ${device}, and add it again`,
@@ -61,7 +68,8 @@ export async function assignAddresses(
   if (missing.length === 0) return { added: [], troubles: [] };
   const { added, refused } = await addAddresses(missing);
   try {
-    const { duplicates } = await settledLinks(added.map(({ ip }) => ip));
+    const ips = added.map(({ ip }) => ip);
+    const duplicates = duplicatesAmong(await settledLinks(ips), ips);
     const isDuplicate = new Set(duplicates.map(({ ip }) => ip));
     await removeAddresses(added.filter(({ ip }) => isDuplicate.has(ip)));
     return {

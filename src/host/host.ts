@@ -1,20 +1,18 @@
 // What the proxy needs to know of its host before it starts: on which interfaces clients and real servers
 // are, how large packets to each real server may be, and which VIPs and LIPs nobody would answer ARP or
 // neighbor solicitations for. Addresses of both families, in canonical text. It only looks.
-import { existsSync, readFileSync, readlinkSync } from 'node:fs';
-import { basename } from 'node:path';
+import { existsSync, readFileSync } from 'node:fs';
 import { setImmediate as turnOfOthers } from 'node:timers/promises';
 import { type IoPort, SIDE } from '../io/packet-io.ts';
 import { LEAST_MTU } from '../route/route-mtu.ts';
 import { RouteQuery } from '../route/route-query.ts';
 import { TYPE_LOCAL } from '../route/rtnetlink.ts';
 import { IoError } from '../sys/io-error.ts';
-import { if_nametoindex } from '../sys/libc.ts';
-import { familyOf, formatIpv4, isLoopback, isV4, parseIpv4 } from '../wire/address.ts';
+import { addressWords, familyOf, formatIpv4, isLoopback, isV4, parseIpv4 } from '../wire/address.ts';
 import { addAddressCommand } from './address-changes.ts';
-import { findDefaultInterface } from './default-route.ts';
-import { type MissingAddress, settledLinks, type Trouble } from './host-addresses.ts';
-import { Interfaces, type Link, type LinkAddress, wordsOf } from './interfaces.ts';
+import { duplicatesAmong, type MissingAddress, settledLinks, type Trouble } from './host-addresses.ts';
+import { Interfaces, type Link, type LinkAddress, listLinks } from './interfaces.ts';
+import { defaultRoutesAstray, findWan } from './wan.ts';
 
 const IFF_UP = 1;
 /** Some milliseconds' worth: there may be thousands of addresses, and others wait for this process. */
@@ -57,6 +55,8 @@ export interface HostFacts {
   /** VIPs and LIPs that are not local to this host. */
   missing: MissingAddress[];
   troubles: Trouble[];
+  /** What the operator should know of, and nothing waits for; at the start only. */
+  warnings: string[];
 }
 
 /**
@@ -72,9 +72,10 @@ export async function inspectHost(request: HostRequest): Promise<HostFacts> {
     troubles.push(trouble);
   };
   for (const trouble of ipv6Troubles([...vips, ...lips])) report(trouble);
-  const settled = await settledLinks([...vips, ...lips]);
-  for (const duplicate of settled.duplicates) report(duplicate);
-  const links = new Interfaces(settled.links);
+  // A proxy at work does not wait for one address while others change: the kernel announces how it ends.
+  const isAtWork = request.ports !== undefined;
+  const links = new Interfaces(await (isAtWork ? listLinks() : settledLinks([...vips, ...lips])));
+  for (const duplicate of duplicatesAmong(links.all, [...vips, ...lips])) report(duplicate);
   for (const name of [request.wan, request.lan]) if (name !== undefined) checkLink(name, links, report);
   const query = new RouteQuery();
   try {
@@ -86,7 +87,7 @@ export async function inspectHost(request: HostRequest): Promise<HostFacts> {
       else if (name !== '') report({ ip: vip, ...elsewhere(`the VIP ${vip} is reached by ${name}`) });
     }
     const reach = await reachAll(request, links, query);
-    const lans = request.ports === undefined ? lansOf(request, reach, wanOf.values(), links) : [];
+    const lans = !isAtWork ? lansOf(request, reach, wanOf.values(), links) : [];
     const ports = request.ports?.map((port) => renewed(port, links)) ?? portsOf(wanOf.values(), lans, links);
     for (const { name } of ports) {
       if (name === request.wan || name === request.lan) continue;
@@ -103,7 +104,7 @@ export async function inspectHost(request: HostRequest): Promise<HostFacts> {
     const missing: MissingAddress[] = [];
     for (const [count, ip] of [...new Set([...vips, ...lips])].entries()) {
       if (count % QUESTIONS_AT_ONCE === 0) await turnOfOthers();
-      if (links.ownerOf(ip) !== undefined || query.leadsHere(wordsOf(ip), 0)) continue;
+      if (links.ownerOf(ip) !== undefined || query.leadsHere(addressWords(ip), 0)) continue;
       const device = isVip.has(ip) ? (wanOf.get(ip) ?? ports[0]?.name ?? 'lo') : lanFor(ip, lanNames, links);
       missing.push({ ip, device, command: addAddressCommand(ip, device) });
     }
@@ -111,7 +112,7 @@ export async function inspectHost(request: HostRequest): Promise<HostFacts> {
     // A router's id stands on the loopback interface, and is no loopback address.
     const ids = links.all
       .filter(({ loopback }) => loopback)
-      .flatMap(({ addresses }) => addresses.filter(({ ip }) => !isLoopback(wordsOf(ip), 0)));
+      .flatMap(({ addresses }) => addresses.filter(({ ip }) => !isLoopback(addressWords(ip), 0)));
     const own = [...outside, ...ids];
     const broadcasts = [...new Set(outside.flatMap(broadcastsOf))];
     const { mtuTowards, unreachable, onHost } = reach;
@@ -124,6 +125,7 @@ export async function inspectHost(request: HostRequest): Promise<HostFacts> {
       broadcasts,
       missing,
       troubles,
+      warnings: isAtWork ? [] : defaultRoutesAstray(vips, ports, links, query),
     };
   } finally {
     query.close();
@@ -152,7 +154,7 @@ async function reachAll(
   query: RouteQuery,
 ): Promise<Reach> {
   const reach: Reach = { mtuTowards: {}, unreachable: {}, onHost: [], devices: new Set() };
-  const sources = lips.map(wordsOf).filter((words) => !isLoopback(words, 0));
+  const sources = lips.map(addressWords).filter((words) => !isLoopback(words, 0));
   const masters = new Set(ports?.map(({ name }) => links.masterOf(name)));
   const withIpv6 = hasIpv6();
   for (const [count, rip] of [...new Set(rips)].entries()) {
@@ -205,7 +207,7 @@ function wayTo(
   links: Interfaces,
   query: RouteQuery,
 ): { link: Link | undefined; mtu: number; isLocal: boolean } {
-  const words = wordsOf(address);
+  const words = addressWords(address);
   if (!query.askTable(words, 0, from)) return { link: undefined, mtu: 0, isLocal: false };
   const { mtu, type, interfaceIndex } = query.route;
   const isLocal = type === TYPE_LOCAL;
@@ -310,65 +312,6 @@ function operationalState(name: string): string {
   }
 }
 
-/** The bridge that an interface is a port of; '': of none. */
-function masterOf(name: string): string {
-  try {
-    return basename(readlinkSync(`/sys/class/net/${name}/master`));
-  } catch {
-    return '';
-  }
-}
-
-/**
- * Default routes of the VIPs' families out of a port that only real servers are behind: clients there are
- * none.
- */
-export function defaultRoutesAstray(ports: readonly IoPort[], vips: readonly string[]): string[] {
-  const found: string[] = [];
-  const query = new RouteQuery();
-  try {
-    for (const family of new Set(vips.map(familyOf))) {
-      const index = findDefaultInterface(family, query);
-      if (index === undefined) continue;
-      const through = ports.filter(({ name }) =>
-        [name, masterOf(name)].some((one) => if_nametoindex(one) === index),
-      );
-      if (through.length === 0 || through.some(({ side }) => (side & SIDE.wan) !== 0)) continue;
-      found.push(
-        `the IPv${family} default route leads out of ${through[0].name}, which only real servers are behind: clients that it leads to are not served (bad_source)`,
-      );
-    }
-  } finally {
-    query.close();
-  }
-  return found;
-}
-
-/**
- * The interface on which a VIP's clients arrive: the one that has the VIP; for a VIP on the loopback
- * interface (anycast, direct routing) or on none, the one whose subnet contains it; else that of the default
- * route. '' when there is none.
- */
-function findWan(
-  vip: string,
-  links: Interfaces,
-  query: RouteQuery,
-  report: (trouble: Trouble) => void,
-): string {
-  const owner = links.ownerOf(vip);
-  if (owner !== undefined && !owner.loopback) return owner.name;
-  const subnet = links.all.find((link) => links.hasInSubnet(link, vip));
-  if (subnet !== undefined) return subnet.name;
-  const device = links.numbered(findDefaultInterface(familyOf(vip), query) ?? 0);
-  if (device !== undefined) return device.name;
-  report({
-    ip: vip,
-    text: `cannot tell which interface receives packets to the VIP ${vip}: no interface has it or its subnet, and there is no default route for IPv${familyOf(vip)}`,
-    hint: `name the interface in the configuration (io.wan); this host has: ${links.names.join(', ')}`,
-  });
-  return '';
-}
-
 /**
  * The interface that should own a LIP: a real server's subnet with it, else the first towards real servers.
  */
@@ -386,7 +329,7 @@ function checkLink(name: string, links: Interfaces, report: (trouble: Trouble) =
   if (link === undefined) {
     const hint = `this host has: ${links.names.join(', ')}`;
     report({ ip: '', text: `there is no interface ${name}`, hint });
-  } else if (link.isOfVrf) {
+  } else if (links.isOfVrf(link)) {
     // Its routes are in the table of the VRF, and the proxy's sockets belong to none.
     const hint = `the proxy works outside of VRFs: ip link set ${name} nomaster, or use another interface`;
     report({ ip: '', text: `the interface ${name} is of a VRF`, hint });

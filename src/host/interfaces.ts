@@ -1,7 +1,7 @@
 // The interfaces of this network namespace with their addresses, as the kernel tells them (rtnetlink(7),
 // RTM_GETLINK and RTM_GETADDR), and which of them an address belongs to.
 import { AF_INET, AF_INET6, FLAG, MESSAGE, readAddress } from '../route/rtnetlink.ts';
-import { ADDRESS_WORDS, type Family, familyOf, formatAddress, parseAddressInto } from '../wire/address.ts';
+import { ADDRESS_WORDS, addressWords, type Family, familyOf, formatAddress } from '../wire/address.ts';
 import { attributesIn, message, Rtnetlink, textAt } from './rtnetlink-request.ts';
 
 export interface Link {
@@ -16,7 +16,7 @@ export interface Link {
   loopback: boolean;
   /** Index of the bridge or bond that it is a port of; 0 for none. */
   masterIndex: number;
-  /** It is a VRF, or belongs to one. */
+  /** It is a VRF, or a port of one. */
   isOfVrf: boolean;
   /** Of both families, but for IPv6 link-local ones. */
   addresses: LinkAddress[];
@@ -194,6 +194,12 @@ export class Interfaces {
     return link && this.numbered(link.masterIndex)?.name;
   }
 
+  /** Whether it is a VRF, or belongs to one, by way of a bridge or bond, too. */
+  isOfVrf(link: Link): boolean {
+    const master = this.numbered(link.masterIndex);
+    return link.isOfVrf || (master !== undefined && this.isOfVrf(master));
+  }
+
   /** The one that has the address, rather than a loopback interface that has it, too. */
   ownerOf(address: string): Link | undefined {
     return this.#owners.get(address);
@@ -202,7 +208,7 @@ export class Interfaces {
   /** True when one of the link's subnets of more than one address contains `address`. */
   hasInSubnet(link: Link, address: string): boolean {
     const family = familyOf(address);
-    const words = wordsOf(address);
+    const words = addressWords(address);
     return (this.#subnets.get(link) ?? []).some(
       (subnet) => subnet.family === family && hasSamePrefix(subnet.words, words, subnet.prefixLen),
     );
@@ -212,7 +218,7 @@ export class Interfaces {
 function subnetOf({ ip, prefixLen }: LinkAddress): Subnet[] {
   const family = familyOf(ip);
   const bits = family === 6 ? 128 : 32;
-  return prefixLen < bits ? [{ family, words: wordsOf(ip), prefixLen: 128 - bits + prefixLen }] : [];
+  return prefixLen < bits ? [{ family, words: addressWords(ip), prefixLen: 128 - bits + prefixLen }] : [];
 }
 
 /** Whether the first `length` of 128 bits are the same. */
@@ -222,10 +228,4 @@ function hasSamePrefix(a: Int32Array, b: Int32Array, length: number): boolean {
     const mask = bits >= 32 ? -1 : bits <= 0 ? 0 : -1 << (32 - bits);
     return ((word ^ b[index]) & mask) === 0;
   });
-}
-
-export function wordsOf(address: string): Int32Array {
-  const words = new Int32Array(ADDRESS_WORDS);
-  parseAddressInto(words, 0, address);
-  return words;
 }

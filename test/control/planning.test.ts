@@ -175,6 +175,7 @@ test('no client has an address of this host or a broadcast of its subnets', () =
     unreachable: {},
     onHost: [],
     troubles: [],
+    warnings: [],
   };
   const fixed = { capacity: spaciousCapacity([]), workers: 1, sharedSeed: [1, 2] as const };
   const [plan] = workerPlans(parse({ services: [sampleService({})] }), host, [], fixed);
@@ -183,7 +184,7 @@ test('no client has an address of this host or a broadcast of its subnets', () =
 
 describe('what the host says of real servers', () => {
   const lan = { name: 'lan0', side: 2, mtu: 1400, mac: '', loopback: false };
-  const nothing = { own: [], broadcasts: [], missing: [], troubles: [] };
+  const nothing = { own: [], broadcasts: [], missing: [], troubles: [], warnings: [] };
   const planned = (service: object, host: object) =>
     draftServices(parse({ services: [{ ...sampleService(), ...service }] }), {
       ports: [lan],
@@ -241,7 +242,7 @@ describe('a start on a host that lacks addresses', () => {
   function start(host: { missing?: object[]; troubles?: object[] }, assignAddresses = false) {
     const logged: string[] = [];
     const write = (line: string) => void logged.push((JSON.parse(line) as { msg: string }).msg);
-    const all = { ...base, missing: [], troubles: [], ...host } as Parameters<
+    const all = { ...base, missing: [], troubles: [], warnings: [], ...host } as Parameters<
       typeof withoutServicesThatAreOut
     >[1];
     const left = withoutServicesThatAreOut(config(assignAddresses), all, pino({}, { write }));

@@ -166,6 +166,7 @@ const HOST = {
   unreachable: {},
   onHost: [],
   troubles: [],
+  warnings: [],
 };
 
 const silent = pino({ enabled: false });

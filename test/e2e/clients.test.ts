@@ -97,7 +97,7 @@ test('where the default route leads to the real servers, clients behind it are n
     },
   });
   const servers = await rig.startServers();
-  assert.match(rig.proxy.log, /the IPv4 default route leads out of lan0, .* \(bad_source\)/);
+  assert.match(rig.proxy.log, /the default route from the VIP .* leads out of lan0, .* \(bad_source\)/);
   await rig.probe('from_others', { sources: [['198.18.0.1', 5000]] });
   await until('it is refused', async () => (await rig.metric('drops_total', { reason: 'bad_source' })) === 1);
   assert.deepEqual((await rig.probe('exchange', { sizes: [64] })).results, ['same'], 'others are served');

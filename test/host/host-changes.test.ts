@@ -16,6 +16,7 @@ const BEFORE: HostFacts = {
   unreachable: { '10.2.0.14': 'no route to it', '10.2.0.15': 'no route to it' },
   onHost: [],
   troubles: [],
+  warnings: [],
 };
 const SERVED = new Set(['10.1.0.100']);
 const [WAN, TUN] = BEFORE.ports as [HostFacts['ports'][number], HostFacts['ports'][number]];

@@ -1,14 +1,17 @@
 // A program for tests: inspects the host in its namespace. Prints { facts } or { error: { message, hint } };
 // with `assign` it also adds what is missing, prints { assigned } and removes it when its input ends. Given
-// { missing }, it only adds these.
+// { missing }, it only adds these. `stopsClock` keeps performance.now() where it is, so that nothing that
+// goes by it ever has waited long enough.
 import { type HostRequest, inspectHost } from '../../src/host/host.ts';
 import { assignAddresses, type MissingAddress, removeAddresses } from '../../src/host/host-addresses.ts';
 import { IoError } from '../../src/sys/io-error.ts';
 
-const { assign, missing, ...request } = JSON.parse(process.argv[2]) as HostRequest & {
+const { assign, missing, stopsClock, ...request } = JSON.parse(process.argv[2]) as HostRequest & {
   assign?: boolean;
   missing?: MissingAddress[];
+  stopsClock?: boolean;
 };
+if (stopsClock) performance.now = () => 0;
 try {
   if (missing !== undefined) {
     await assignAll(missing);

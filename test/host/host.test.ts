@@ -89,6 +89,53 @@ test('a VIP on the loopback interface is received where its subnet is, else by t
   ]);
 });
 
+test('a VIP on the loopback interface is received by the uplink that a rule says for it', async (t) => {
+  const ns = host(t, {
+    eth6: '10.6.0.1/24 fd00:6::1/64',
+    eth8: '10.7.0.1/24',
+    eth9: '10.1.0.1/24 fd00:1::1/64',
+  });
+  const base = { lips: ['10.7.0.1'], rips: ['10.7.0.2'] };
+  const rules = [
+    { vip: '192.0.2.7', other: '192.0.2.8', length: 32, uplink: '10.6.0.254', main: '10.1.0.254' },
+    { vip: '2001:db8::7', other: '2001:db8::8', length: 128, uplink: 'fd00:6::254', main: 'fd00:1::254' },
+  ];
+  for (const { vip, other, length, uplink, main } of rules) {
+    const family = length === 32 ? '-4' : '-6';
+    for (const ip of [vip, other]) sh(`ip -n ${ns} address add ${ip}/${length} dev lo`);
+    sh(`ip -n ${ns} ${family} route add default via ${uplink} table 100`);
+    sh(`ip -n ${ns} ${family} rule add from ${vip} lookup 100`);
+    const alone = await inspect(t, ns, { ...base, vips: [vip] });
+    assert.deepEqual(sides(alone), [
+      ['eth6', 1],
+      ['eth8', 2],
+    ]);
+    assert.deepEqual(alone.troubles, [], 'without a default route for others');
+    sh(`ip -n ${ns} ${family} route add default via ${main}`);
+    assert.deepEqual(sides(await inspect(t, ns, { ...base, vips: [vip, other] })), [
+      ['eth6', 1],
+      ['eth9', 1],
+      ['eth8', 2],
+    ]);
+  }
+});
+
+test("a default route out of the real servers' interface is told of where a VIP's answers take it", async (t) => {
+  const ns = host(t, { eth8: '10.7.0.1/24 fd00:7::1/64', eth9: '10.1.0.1/24 10.1.0.2/24 fd00:1::1/64' });
+  const request = { vips: ['10.1.0.1', '10.1.0.2'], lips: ['10.7.0.1'], rips: ['10.7.0.2'] };
+  const warnings = async (vips = request.vips) => (await inspect(t, ns, { ...request, vips })).warnings;
+  assert.deepEqual(await warnings(), []);
+  sh(`ip -n ${ns} route add default via 10.7.0.254`);
+  const told = (ip: string) =>
+    `the default route from the VIP ${ip} leads out of eth8, which only real servers are behind: clients that it leads to are not served (bad_source)`;
+  assert.deepEqual(await warnings(), [told('10.1.0.1 and 1 more')]);
+  sh(
+    `ip -n ${ns} route add default via 10.1.0.254 table 100 && ip -n ${ns} rule add from 10.1.0.1 lookup 100`,
+  );
+  assert.deepEqual(await warnings(), [told('10.1.0.2')]);
+  assert.deepEqual(await warnings(['10.1.0.1', 'fd00:1::1']), []);
+});
+
 test('interfaces that are named are taken as they are', async (t) => {
   const ns = host(t, { eth8: '10.7.0.1/24', eth9: '10.1.0.1/24' });
   const request = { vips: ['10.1.0.1'], lips: ['10.7.0.1'], rips: ['10.7.0.2'], wan: 'eth8', lan: 'eth9' };
@@ -269,6 +316,18 @@ test('an IPv6 address that the kernel still looks for on other hosts is not miss
   assert.equal(sh(`ip -n ${lb} address show tentative scope global`), '');
 });
 
+test('a proxy at work does not wait for an address that the kernel still looks for on other hosts', async (t) => {
+  const { lb } = threeInARow(t);
+  const request = { vips: ['fd00:1::100', 'fd00:1::1'], lips: ['fd00:2::1'], rips: ['fd00:2::2'] };
+  const { ports } = await inspect(t, lb, { ...request, vips: ['fd00:1::1'] });
+  sh(`ip netns exec ${lb} sysctl -qw net.ipv6.conf.wan0.dad_transmits=100`); // a second for each
+  sh(`ip -n ${lb} address add fd00:1::100/64 dev wan0`);
+  const patient = { ...request, ports, stopsClock: true };
+  const found = await startProgram(t, lb, 'host/host-program.ts', patient).next<HostFacts>('facts');
+  assert.deepEqual([found.missing, found.troubles], [[], []]);
+  assert.notEqual(sh(`ip -n ${lb} address show tentative scope global`), '');
+});
+
 test('an IPv6 address that another host has is said to be', async (t) => {
   const { client, lb } = threeInARow(t);
   sh(`ip -n ${client} address add fd00:1::100/64 dev c0 nodad`);
@@ -328,7 +387,11 @@ test('an interface of a VRF is an error that says so', async (t) => {
     t.skip('this kernel has no VRFs');
     return;
   }
-  for (const wan of ['eth9', 'red']) {
+  sh(
+    `ip -n ${ns} link add br0 type bridge && ip -n ${ns} link set br0 up && ip -n ${ns} link set br0 master red`,
+  );
+  sh(`ip -n ${ns} link add eth8 type veth peer name eth8p && ip -n ${ns} link set eth8 up master br0`);
+  for (const wan of ['eth9', 'red', 'br0', 'eth8']) {
     const { message, hint } = await failure(t, ns, { vips: ['10.1.0.1'], lips: [], rips: ['10.1.0.2'], wan });
     assert.equal(message, `the interface ${wan} is of a VRF`);
     assert.match(hint, /ip link set/);
