@@ -2,8 +2,8 @@
 // not a signal.
 import { keepDebuggerShut } from '../sys/debugger.ts';
 import { ignoreOperatorsSignals, ignoreStraySignals } from '../sys/signals.ts';
+import type { ReadConfig } from './load.ts';
 import type { Problem } from './problem.ts';
-import type { Config } from './schema.ts';
 
 export interface Asked {
   text: string;
@@ -11,7 +11,7 @@ export interface Asked {
 }
 
 /** What comes of it. */
-export type Parsed = { config: Config } | { problems: readonly Problem[] };
+export type Parsed = ReadConfig | { problems: readonly Problem[] };
 
 keepDebuggerShut();
 ignoreStraySignals();
@@ -23,10 +23,10 @@ process.on('message', (asked: Asked) => {
 process.once('disconnect', () => process.exit());
 
 async function parsed({ text, fileName }: Asked): Promise<Parsed> {
-  const { parseConfig } = await import('./load.ts');
+  const { readConfig } = await import('./load.ts');
   const { ConfigError } = await import('./problem.ts');
   try {
-    return { config: parseConfig(text, fileName) };
+    return readConfig(text, fileName);
   } catch (error) {
     if (error instanceof ConfigError) return { problems: error.problems };
     throw error;

@@ -6,8 +6,8 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { environmentWithoutDebugger, withoutDebugger } from '../sys/debugger.ts';
 import type { Asked, Parsed } from './aside-process.ts';
+import type { ReadConfig } from './load.ts';
 import { ConfigError } from './problem.ts';
-import type { Config } from './schema.ts';
 
 /** The largest file takes ten seconds, on a busy machine more. */
 const LIMIT_MS = 120_000;
@@ -18,14 +18,14 @@ const STAYS_MAX_CHARS = 1 << 20;
 /** The process that stayed, while nobody asks it. */
 let idle: Helper | undefined;
 
-/** As parseConfig. Rejects with a ConfigError. */
-export async function parseAside(text: string, fileName: string): Promise<Config> {
+/** As readConfig. Rejects with a ConfigError. */
+export async function readAside(text: string, fileName: string): Promise<ReadConfig> {
   const asked = { text, fileName };
   const stayed = idle;
   idle = undefined;
   // It may have ended meanwhile, by whatever.
   const parsed = (await stayed?.ask(asked).catch(() => undefined)) ?? (await askAnother(asked));
-  if ('config' in parsed) return parsed.config;
+  if ('config' in parsed) return parsed;
   throw new ConfigError(fileName, parsed.problems);
 }
 

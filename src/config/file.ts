@@ -1,6 +1,7 @@
 // The config file of a running proxy: read at the start and for each reload, and watched.
-import { parseAside } from './aside.ts';
-import { parseConfig } from './load.ts';
+import { readAside } from './aside.ts';
+import { readConfig } from './load.ts';
+import { type CheckedText, reread } from './reread.ts';
 import type { Config } from './schema.ts';
 import { contentOf, readText } from './text.ts';
 import { watchConfig } from './watch.ts';
@@ -14,6 +15,8 @@ export class ConfigFile {
   readonly path: string;
   /** What it said last, right or wrong; undefined: it could not be opened. */
   #content: string | undefined;
+  /** What was right last. */
+  #checked: CheckedText | undefined;
 
   constructor(path: string) {
     this.path = path;
@@ -22,12 +25,19 @@ export class ConfigFile {
   /** Reads and checks it. Rejects with a ConfigError. */
   async load(): Promise<Config> {
     const text = this.#read();
-    return text.length < LARGE_CHARS ? parseConfig(text, this.path) : parseAside(text, this.path);
+    return this.#check(text, text.length < LARGE_CHARS ? readConfig : readAside);
   }
 
-  /** As load; this process goes on meanwhile, however short it is. */
+  /**
+   * As load; this process goes on meanwhile, however short it is, but for where a little of it changed since it
+   * was right last. Services whose text did not change are the same objects as before.
+   */
   async reload(): Promise<Config> {
-    return parseAside(this.#read(), this.path);
+    const text = this.#read();
+    const checked = this.#checked && reread(this.#checked, text);
+    if (checked === undefined) return this.#check(text, readAside);
+    this.#checked = checked;
+    return checked.config;
   }
 
   /**
@@ -39,6 +49,12 @@ export class ConfigFile {
       if (contentOf(this.path) !== this.#content) onChange();
     };
     return watchConfig(this.path, onWritten, this.#content);
+  }
+
+  async #check(text: string, read: typeof readConfig | typeof readAside): Promise<Config> {
+    const checked = await read(text, this.path);
+    this.#checked = { ...checked, text };
+    return checked.config;
   }
 
   #read(): string {

@@ -1,5 +1,6 @@
-// A config file -> Config, or every problem in it with its path and line. The only importer of yaml.
-import { type Document, isMap, isPair, isScalar, isSeq, LineCounter, parseDocument } from 'yaml';
+// A config file -> Config, or every problem in it with its path and line. With yaml-problems.ts the only
+// importer of yaml.
+import { type Document, isMap, isPair, isScalar, isSeq, LineCounter, type Node, parseDocument } from 'yaml';
 import type * as z from 'zod';
 import { knownKeys } from './key.ts';
 import { ConfigError, type Finding, formatPath, type KeyPath, nearestKey, type Problem } from './problem.ts';
@@ -15,14 +16,28 @@ export function loadConfig(path: string): Config {
 
 /** Checks YAML text; `fileName` is for messages only. Throws ConfigError with all its problems. */
 export function parseConfig(text: string, fileName: string): Config {
+  return readConfig(text, fileName).config;
+}
+
+/** What a text says, and where its services stand in it. */
+export interface ReadConfig {
+  config: Config;
+  /** None where they do not stand in one list. */
+  places: readonly Place[];
+  /** What it says besides services, unchecked. */
+  others: object;
+}
+
+/** Offsets in a text: the first character, and the one behind the last that is no space or line break. */
+export interface Place {
+  start: number;
+  end: number;
+}
+
+/** As parseConfig. */
+export function readConfig(text: string, fileName: string): ReadConfig {
   const lines = new LineCounter();
-  const document = parseDocument(text, {
-    lineCounter: lines,
-    prettyErrors: false,
-    stringKeys: true,
-    merge: true,
-    logLevel: 'error',
-  });
+  const document = documentOf(text, lines);
   const at = (offset: number) => {
     const { line, col } = lines.linePos(offset);
     return { line, column: col };
@@ -50,13 +65,51 @@ export function parseConfig(text: string, fileName: string): Config {
     ...(result.error?.issues.flatMap(explain) ?? []),
     ...conflicts.map((finding) => withDefaults(finding, raw)),
   ];
-  if (result.success && findings.length === 0) return result.data;
+  if (result.success && findings.length === 0)
+    return { config: result.data, places: placesOfServices(document, text), others: othersIn(raw) };
   const problems = findings.map(({ path, message }): Problem => {
     const offset = offsetOf(document, path);
     return { path: formatPath(path), message, ...(offset === undefined ? {} : at(offset)) };
   });
   problems.sort((a, b) => (a.line ?? 0) - (b.line ?? 0) || (a.column ?? 0) - (b.column ?? 0));
   throw new ConfigError(fileName, problems);
+}
+
+const documentOf = (text: string, lines: LineCounter) =>
+  parseDocument(text, {
+    lineCounter: lines,
+    prettyErrors: false,
+    stringKeys: true,
+    merge: true,
+    logLevel: 'error',
+  });
+
+/**
+ * What a text says, unchecked. Undefined where anything is wrong with it as YAML, or it says something twice by an
+ * alias.
+ */
+export function readRaw(
+  text: string,
+): { services: readonly unknown[]; places: readonly Place[]; others: object } | undefined {
+  const lines = new LineCounter();
+  const document = documentOf(text, lines);
+  if (yamlProblems(document, lines).length > 0 || firstAlias(document) !== undefined) return undefined;
+  const raw = document.toJS() as { services?: unknown } | null;
+  const services = raw?.services;
+  const places = placesOfServices(document, text);
+  if (!Array.isArray(services) || services.length !== places.length) return undefined;
+  return { services, places, others: othersIn(raw) };
+}
+
+const othersIn = (raw: unknown): object => ({ ...(raw as object), services: undefined });
+
+function placesOfServices(document: Document, text: string): Place[] {
+  const services = isMap(document.contents) ? document.contents.get('services', true) : undefined;
+  if (!isSeq(services)) return [];
+  return services.items.map((item) => {
+    const [start, end] = (item as Node).range!;
+    return { start, end: start + text.slice(start, end).trimEnd().length };
+  });
 }
 
 function explain(issue: z.core.$ZodIssue): Finding[] {

@@ -1,12 +1,13 @@
 // What several keys of a config must satisfy together. Each rule reports all it finds; one pass and a few
 // maps, so that the largest config allowed is checked in well under a second.
+import { isDeepStrictEqual } from 'node:util';
 import { familyOf, formatEndpoint } from '../wire/address.ts';
 import { isLoopback } from './address.ts';
 import { type Finding, formatPath, formatValue, type KeyPath, type Problem } from './problem.ts';
 import { formatRange, type PortRange } from './reader.ts';
 import { type Config, MAX_LEGS, MAX_REAL_SERVERS, type ServiceConfig } from './schema.ts';
 import { findServiceConflicts, serviceWarnings } from './service-rules.ts';
-import { targetsOf } from './targets.ts';
+import { type Targeted, targetsOf } from './targets.ts';
 import { findMixedReceivers, findUoaConflicts } from './uoa-rules.ts';
 
 /** A service that is valid in itself, with its index in `services`. */
@@ -15,30 +16,56 @@ export interface IndexedService {
   service: ServiceConfig;
 }
 
+/** What rules between services look at. */
+type ToOthers = Targeted & Pick<ServiceConfig, 'name' | 'vip' | 'vport' | 'lips' | 'lports' | 'uoa'>;
+
+interface Indexed {
+  index: number;
+  service: ToOthers;
+}
+
 /** Every violation among `services`, which need not be all services of the file. */
-export function findConflicts(services: readonly IndexedService[]): Finding[] {
+export const findConflicts = (services: readonly IndexedService[]): Finding[] =>
+  findConflictsBetween(services, withinServices(services));
+
+/** Those that take more to see than a service by itself; `within` are those that do not. */
+export function findConflictsBetween(
+  services: readonly Indexed[],
+  within: readonly Finding[] = [],
+): Finding[] {
   const tooMany = findExcess(services);
   return [
     ...tooMany,
     ...findDuplicates(services),
     ...findLoops(services),
     ...findClaimedPorts(services),
-    ...withinServices(services, findFamilyConflicts),
-    ...withinServices(services, findUoaConflicts),
-    ...withinServices(services, findServiceConflicts),
+    ...within,
     ...findMixedReceivers(services),
     // The excess rule bounds the work of this one.
     ...(tooMany.length === 0 ? findSharedLegs(services) : []),
   ];
 }
 
-/** Findings of a rule about one service, whose paths start there. */
-function withinServices(
-  services: readonly IndexedService[],
-  rule: (service: ServiceConfig) => Finding[],
-): Finding[] {
+/** Whether one may take the place of the other as far as findConflictsBetween tells. */
+export const isSameToOthers = (a: ServiceConfig, b: ServiceConfig): boolean =>
+  a === b || isDeepStrictEqual(toOthers(a), toOthers(b));
+
+function toOthers(service: ServiceConfig): ToOthers {
+  const { name, vip, vport, lips, lports, uoa, fallback } = service;
+  const realServers = service.realServers.map(({ ip, port, dialect }) => ({ ip, port, dialect }));
+  return { name, vip, vport, lips, lports, uoa, fallback, realServers };
+}
+
+/** Those of a service by itself; paths start there. */
+export const findConflictsWithin = (service: ServiceConfig): Finding[] => [
+  ...findFamilyConflicts(service),
+  ...findUoaConflicts(service),
+  ...findServiceConflicts(service),
+];
+
+function withinServices(services: readonly IndexedService[]): Finding[] {
   return services.flatMap(({ index, service }) =>
-    rule(service).map(({ path, message, blamed }) => ({
+    findConflictsWithin(service).map(({ path, message, blamed }) => ({
       path: ['services', index, ...path],
       message,
       blamed: (blamed ?? [path]).map((inService) => ['services', index, ...inService]),
@@ -47,14 +74,14 @@ function withinServices(
 }
 
 /** Packets to a real server come from the LIPs of its family. */
-function lipsByFamily({ lips }: ServiceConfig): Record<4 | 6, string[]> {
+function lipsByFamily({ lips }: Pick<ServiceConfig, 'lips'>): Record<4 | 6, string[]> {
   return {
     4: lips.filter((lip) => familyOf(lip) === 4),
     6: lips.filter((lip) => familyOf(lip) === 6),
   };
 }
 
-function findExcess(services: readonly IndexedService[]): Finding[] {
+function findExcess(services: readonly Indexed[]): Finding[] {
   let realServers = 0;
   let legs = 0;
   for (const { service } of services) {
@@ -73,7 +100,7 @@ function findExcess(services: readonly IndexedService[]): Finding[] {
   return findings;
 }
 
-function findDuplicates(services: readonly IndexedService[]): Finding[] {
+function findDuplicates(services: readonly Indexed[]): Finding[] {
   const findings: Finding[] = [];
   const uses = () => {
     const firstPath = new Map<string, string>();
@@ -102,7 +129,7 @@ function findDuplicates(services: readonly IndexedService[]): Finding[] {
 }
 
 /** Real servers and fallbacks that are a VIP:vport: their datagrams would come back to the proxy. */
-function findLoops(services: readonly IndexedService[]): Finding[] {
+function findLoops(services: readonly Indexed[]): Finding[] {
   const findings: Finding[] = [];
   const nameByVip = new Map(
     services.flatMap(({ service: { vip, vport, name } }) =>
@@ -121,7 +148,7 @@ function findLoops(services: readonly IndexedService[]): Finding[] {
 }
 
 /** LIPs whose lports cover a port that is a service or a real server on the same address. */
-function findClaimedPorts(services: readonly IndexedService[]): Finding[] {
+function findClaimedPorts(services: readonly Indexed[]): Finding[] {
   const claims = new Map<string, Map<number, string>>();
   const claim = (ip: string, port: number, what: string) => {
     const ports = claims.get(ip) ?? new Map<number, string>();
@@ -171,7 +198,7 @@ function findFamilyConflicts(service: ServiceConfig): Finding[] {
  * Services that send from one LIP to one real server share the lports: they must agree on them, or keep
  * apart.
  */
-function findSharedLegs(services: readonly IndexedService[]): Finding[] {
+function findSharedLegs(services: readonly Indexed[]): Finding[] {
   interface User {
     index: number;
     lports: PortRange;

@@ -2,7 +2,7 @@
 // config. A fallback has the dialect of its service.
 import { formatEndpoint } from '../wire/address.ts';
 import type { KeyPath } from './problem.ts';
-import type { ServiceConfig } from './schema.ts';
+import type { RealServerConfig, ServiceConfig } from './schema.ts';
 
 type Dialect = ServiceConfig['uoa']['dialect'];
 
@@ -22,7 +22,13 @@ export interface Target {
   ipPath: KeyPath;
 }
 
-export function targetsOf({ realServers, fallback, uoa }: ServiceConfig): Target[] {
+/** Where a service says it. */
+export interface Targeted extends Pick<ServiceConfig, 'fallback'> {
+  readonly realServers: readonly Pick<RealServerConfig, 'ip' | 'port' | 'dialect'>[];
+  readonly uoa: Pick<ServiceConfig['uoa'], 'dialect'>;
+}
+
+export function targetsOf({ realServers, fallback, uoa }: Targeted): Target[] {
   const targets = realServers.map(({ ip, port, dialect }, index): Target => {
     const path = ['realServers', index];
     return {

@@ -14,7 +14,7 @@ import {
 import { type Family, familyOf } from '../wire/address.ts';
 import type { Finding, KeyPath } from './problem.ts';
 import type { ServiceConfig } from './schema.ts';
-import { type Target, targetsOf } from './targets.ts';
+import { type Target, type Targeted, targetsOf } from './targets.ts';
 
 type Dialect = Target['dialect'];
 
@@ -26,7 +26,7 @@ export function findUoaConflicts(service: ServiceConfig): Finding[] {
 /** One service of several, with its index. */
 interface Indexed {
   index: number;
-  service: ServiceConfig;
+  service: Targeted & Pick<ServiceConfig, 'uoa'>;
 }
 
 /**
@@ -36,7 +36,13 @@ interface Indexed {
 export function findMixedReceivers(services: readonly Indexed[]): Finding[] {
   const findings: Finding[] = [];
   const firstUse = new Map<string, { meaning: string; dialect: Dialect; key: KeyPath }>();
-  const use = (rip: string, dialect: Dialect, { uoa }: ServiceConfig, path: KeyPath, key: KeyPath) => {
+  const use = (
+    rip: string,
+    dialect: Dialect,
+    { uoa }: Pick<ServiceConfig, 'uoa'>,
+    path: KeyPath,
+    key: KeyPath,
+  ) => {
     const option = dialect === 'none' ? undefined : uoaOption(dialect, uoa.unifiedType);
     if (option === undefined) return;
     const { type, meaning } = option;

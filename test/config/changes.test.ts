@@ -1,7 +1,7 @@
 // What a reload would change, as the log says it.
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { describeChanges } from '../../src/config/changes.ts';
+import { describeChanges, withUnchanged } from '../../src/config/changes.ts';
 import { renderFullYaml } from '../../src/config/describe.ts';
 import { entries } from '../../src/config/key.ts';
 import { parseConfig } from '../../src/config/load.ts';
@@ -18,6 +18,21 @@ function ofServices(before: Plain, after: Plain) {
     parse({ services: [sampleService(after)] }),
   );
 }
+
+describe('a config read anew', () => {
+  it('goes on with the services that say the same, wherever they stand now', () => {
+    const [one, two, three] = ['one', 'two', 'three'].map((name, index) =>
+      sampleService({ name, vport: 6000 + index }),
+    );
+    const before = parse({ services: [one, two, three] });
+    const after = parse({ log: { level: 'warn' }, services: [three, { ...two, mtu: 1400 }, one] });
+    const config = withUnchanged(before, after);
+    assert.deepEqual(config, after);
+    assert.equal(config.services[0], before.services[2]);
+    assert.equal(config.services[1], after.services[1]);
+    assert.equal(config.services[2], before.services[0]);
+  });
+});
 
 describe('changes of a service', () => {
   const other = sampleService({ name: 'chat', vip: ['10.1.0.100', 'fd00:1::100'], vport: 7000 });

@@ -67,6 +67,23 @@ describe('a config file that is loaded again', () => {
     assert.deepEqual(await file.reload(), await file.load());
   });
 
+  it('is not read as a whole where a service of it changed', async () => {
+    writeFileSync(path('changed.yaml'), renderFullYaml());
+    const file = new ConfigFile(path('changed.yaml'));
+    const before = await file.reload();
+    writeFileSync(path('changed.yaml'), renderFullYaml().replace('weight: 100', 'weight: 7'));
+    const after = await file.reload();
+    assert.equal(after.services[0].realServers[0].weight, 7);
+    assert.equal(after.io, before.io);
+    writeFileSync(path('changed.yaml'), renderFullYaml().replace('weight: 100', 'weight: none'));
+    await assert.rejects(
+      file.reload(),
+      /line \d+: services\[0\]\.realServers\[0\]\.weight: "none" is not allowed/,
+    );
+    writeFileSync(path('changed.yaml'), renderFullYaml());
+    assert.equal((await file.reload()).services[0].realServers[0].weight, 100);
+  });
+
   it('has its problems with their lines', async () => {
     writeFileSync(path('wrong.yaml'), renderFullYaml().replace('level: info', 'level: loud'));
     await assert.rejects(new ConfigFile(path('wrong.yaml')).reload(), (error) => {
@@ -126,15 +143,21 @@ describe('a config file that is loaded again', () => {
   it('is checked by the process that checked it before, or by another where that has ended, and neither holds anything open', () => {
     writeFileSync(path('again.yaml'), renderFullYaml());
     const program = `
-      import { readFileSync } from 'node:fs';
-      import { once } from 'node:events';
+      import { readFileSync, writeFileSync } from 'node:fs';
       import { ConfigFile } from ${JSON.stringify(new URL('../../src/config/file.ts', import.meta.url))};
-      const file = new ConfigFile(${JSON.stringify(path('again.yaml'))});
+      const path = ${JSON.stringify(path('again.yaml'))};
+      const info = readFileSync(path, 'utf8');
+      const file = new ConfigFile(path);
       const children = () => readFileSync('/proc/self/task/' + process.pid + '/children', 'utf8').trim();
-      const levelAndChild = async () => [(await file.reload()).log.level, children()];
-      const [first, second] = [await levelAndChild(), await levelAndChild()];
+      const levelAndChild = async (level) => {
+        // No key of a service, so all is checked.
+        writeFileSync(path, info.replace('level: info', 'level: ' + level));
+        return [(await file.reload()).log.level, children()];
+      };
+      const [first, second] = [await levelAndChild('info'), await levelAndChild('warn')];
       process.kill(Number(second[1]), 'SIGKILL');
-      const third = await levelAndChild();
+      const third = await levelAndChild('error');
+      writeFileSync(path, info);
       const both = await Promise.all([file.reload(), file.reload()]);
       console.log(JSON.stringify({ first, second, third, both: both.map(({ log }) => log.level) }));
     `;
@@ -145,9 +168,9 @@ describe('a config file that is loaded again', () => {
     });
     const { first, second, third, both } = JSON.parse(printed) as Record<string, string[]>;
     assert.match(first.join(' '), /^info \d+$/);
-    assert.deepEqual(second, first);
-    assert.match(third.join(' '), /^info \d+$/);
-    assert.notDeepEqual(third, first);
+    assert.deepEqual(second, ['warn', first[1]]);
+    assert.match(third.join(' '), /^error \d+$/);
+    assert.notEqual(third[1], first[1]);
     assert.deepEqual(both, ['info', 'info']);
   });
 });

@@ -1,7 +1,7 @@
 // A program for tests: opens files until there may be no more, then starts what runs other programs. Prints {
 // errors }, a message and a hint of each.
 import { openSync } from 'node:fs';
-import { parseAside } from '../../src/config/aside.ts';
+import { readAside } from '../../src/config/aside.ts';
 import { execProbe } from '../../src/health/exec.ts';
 import type { HealthConfig } from '../../src/health/probe.ts';
 import { installGuard } from '../../src/host/guard.ts';
@@ -24,7 +24,7 @@ const errors: Told[] = [];
 for (const start of [
   () => listLinks(),
   () => installGuard(guard, () => {}),
-  () => parseAside('services: []', 'proxy.yaml'),
+  () => readAside('services: []', 'proxy.yaml'),
   () => check(target, new AbortController().signal),
 ]) {
   try {

@@ -1,0 +1,194 @@
+// A text of which only what changed is read again says what it says when all of it is read.
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import fc from 'fast-check';
+import { stringify } from 'yaml';
+import { readConfig } from '../../src/config/load.ts';
+import { type CheckedText, reread } from '../../src/config/reread.ts';
+import { type Plain, sampleService } from './sample.ts';
+
+const read = (text: string): CheckedText => ({ ...readConfig(text, 'a.yaml'), text });
+
+const service = (index: number, overrides: Plain = {}): Plain =>
+  sampleService({
+    name: `s${index}`,
+    vport: 6000 + index,
+    lips: [`10.2.1.${index}`],
+    realServers: [1, 2].map((host) => ({ ip: `10.2.2.${host}`, port: 7000 + index, weight: 5 })),
+    ...overrides,
+  });
+const services = Array.from({ length: 6 }, (_, index) => service(index));
+
+/** The ways in which people and programs write YAML. */
+const STYLES: Record<string, (services: Plain[]) => string> = {
+  block: (services) => stringify({ io: { wan: 'eth0' }, services, log: { level: 'debug' } }),
+  'block without indent': (services) => stringify({ services }, { indentSeq: false }),
+  'blocks in comments and empty lines': (services) =>
+    `# all\nservices:\n${services.map((one) => `\n  # A service.\n  - ${stringify(one).trim().replaceAll('\n', '\n    ')} # ends\n`).join('')}# over\n`,
+  'a map in a line': (services) =>
+    `services:\n${services.map((one) => `  - ${JSON.stringify(one).replaceAll('"', "'").replaceAll(':', ': ')}\n`).join('')}`,
+  'JSON in a line': (services) => JSON.stringify({ services, log: { level: 'debug' } }),
+  'JSON in lines': (services) => JSON.stringify({ log: { level: 'debug' }, services }, null, 2),
+};
+
+/** How many of the services are those of before. */
+const kept = (before: CheckedText, after: CheckedText): number =>
+  after.config.services.filter((one) => before.config.services.includes(one)).length;
+
+/** What `text` says when only what changed is read; that this is what it says is asserted. */
+function again(before: CheckedText, text: string): CheckedText {
+  const after = reread(before, text);
+  assert.ok(after, text);
+  assert.deepEqual(after, read(text));
+  return after;
+}
+
+describe('a text that differs little from one that was right', () => {
+  for (const [style, write] of Object.entries(STYLES)) {
+    const before = read(write(services));
+
+    it(`is read again where one service changed (${style})`, () => {
+      for (let index = 0; index < services.length; index++) {
+        const changed = services.with(index, service(index, { scheduler: 'wrr' }));
+        const after = again(before, write(changed));
+        assert.ok(kept(before, after) >= services.length - 2);
+        assert.equal(after.config.services[index].scheduler, 'wrr');
+      }
+    });
+
+    it(`is read again where several changed, one is new and one is gone (${style})`, () => {
+      const changed = [...services.toSpliced(3, 1), service(9)].with(0, service(0, { mtu: 1400 }));
+      const after = again(before, write(changed));
+      assert.ok(kept(before, after) >= services.length - 3);
+      assert.ok(kept(after, again(after, write(services))) >= services.length - 3);
+    });
+  }
+
+  it('is the text that was right where nothing changed', () => {
+    const before = read(STYLES.block(services));
+    assert.equal(reread(before, before.text), before);
+  });
+
+  const refused: [what: string, before: string, after: string][] = [
+    ['something is wrong', 'vport: 6001', 'vport: 600001'],
+    ['it is no YAML any more', 'vport: 6001', 'vport: "6001'],
+    ['services are at odds', 'vport: 6001', 'vport: 6002'],
+    ['a service is at odds with itself', 'vport: 6001', 'vport: 6001\n    health: { type: exec }'],
+    ['another key than services changed', 'level: debug', 'level: info'],
+    ['there is another key', 'vport: 6001', 'vport: 6001\nsessions: { max: 7 }'],
+    ['the list of services ends early', '  - name: s2', 'sessions:\n  - name: s2'],
+    ['an alias is used', 'name: s1', 'name: &name s1\n    health: { type: http, path: *name }'],
+  ];
+  for (const [what, from, to] of refused) {
+    it(`is left to be read as a whole where ${what}`, () => {
+      const before = read(STYLES.block(services));
+      const text = before.text.replace(from, to);
+      assert.notEqual(text, before.text);
+      assert.equal(reread(before, text), undefined);
+    });
+  }
+
+  it('is left to be read as a whole where a service takes from another one by an alias', () => {
+    const health = 'health: { type: http, path: &path /a }';
+    const text = STYLES.block(services)
+      .replace('vport: 6001', `vport: 6001\n    ${health}`)
+      .replace('vport: 6004', 'vport: 6004\n    health: { type: http, path: *path }');
+    const before = read(text);
+    assert.equal(reread(before, text.replace('&path /a', '&path /b')), undefined);
+    const other = again(read(text.replace('*path', '/b')), text.replace('*path', '/c'));
+    assert.equal(other.config.services[4].health.path, '/c');
+  });
+});
+
+/** Text as it could get among the services by a slip, or an edit that is meant. */
+const SLIPS = [
+  ...'\n -:#"\'[]{},&*!|>%5\t',
+  '\n  - ',
+  '\n    ',
+  '- ',
+  '  ',
+  '---\n',
+  '...\n',
+  '\nlog:\n  level: warn\n',
+  '\nservices:\n',
+  ': |+\n\n',
+  '&a ',
+  '*a',
+  '<<: ',
+  '"services 0 to 1"',
+  'weight: 7',
+];
+
+interface Edit {
+  at: number;
+  length: number;
+  text: string;
+}
+
+const edit: fc.Arbitrary<Edit> = fc.record({
+  at: fc.double({ min: 0, max: 1, noNaN: true }),
+  length: fc.oneof(fc.constant(0), fc.nat(3), fc.nat(200)),
+  text: fc.array(fc.constantFrom(...SLIPS), { maxLength: 2 }).map((parts) => parts.join('')),
+});
+
+const edited = (text: string, edits: readonly Edit[]): string =>
+  edits.reduce((so, { at, length, text }) => {
+    const off = Math.floor(at * so.length);
+    return so.slice(0, off) + text + so.slice(off + length);
+  }, text);
+
+function tried(text: string): CheckedText | undefined {
+  try {
+    return read(text);
+  } catch {
+    return undefined;
+  }
+}
+
+describe('whatever is done to a text that was right', () => {
+  const RUNS = 150;
+  for (const [style, write] of Object.entries(STYLES)) {
+    it(`it is read again only where it is right, and says the same (${style})`, () => {
+      const start = read(write(services));
+      fc.assert(
+        fc.property(fc.array(fc.array(edit, { minLength: 1, maxLength: 3 }), { maxLength: 4 }), (changes) => {
+          let before = start;
+          for (const change of changes) {
+            const text = edited(before.text, change);
+            const after = reread(before, text);
+            const whole = tried(text);
+            if (after !== undefined) assert.deepEqual(after, whole, text);
+            before = whole === undefined ? before : (after ?? whole);
+          }
+        }),
+        { numRuns: RUNS },
+      );
+    });
+
+    it(`services that come, go, move and change say the same (${style})`, () => {
+      const some = fc.uniqueArray(fc.nat(9), { minLength: 1, maxLength: 8 });
+      const weights = fc.array(fc.constantFrom({}, { mtu: 1400 }, { onDown: 'move' }), {
+        minLength: 10,
+        maxLength: 10,
+      });
+      let times = 0;
+      let timesQuick = 0;
+      fc.assert(
+        fc.property(fc.array(fc.tuple(some, weights), { minLength: 2, maxLength: 4 }), (plans) => {
+          let before: CheckedText | undefined;
+          for (const [indexes, overrides] of plans) {
+            const text = write(indexes.map((index) => service(index, overrides[index])));
+            const whole = read(text);
+            const after = before && reread(before, text);
+            if (after !== undefined) assert.deepEqual(after, whole, text);
+            if (before !== undefined) times++;
+            if (after !== undefined) timesQuick++;
+            before = after ?? whole;
+          }
+        }),
+        { numRuns: RUNS / 3 },
+      );
+      assert.ok(timesQuick > 0.5 * times, `${timesQuick} of ${times}`);
+    });
+  }
+});
