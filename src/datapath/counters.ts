@@ -66,6 +66,11 @@ export function counterRow(serviceIndex: number): number {
   return (1 + serviceIndex) * COUNTER_COLUMNS;
 }
 
+/** Adds one to a service's counter; serviceIndex -1 is no service. */
+export function count(counters: Float64Array, serviceIndex: number, column: number): void {
+  counters[counterRow(serviceIndex) + column]++;
+}
+
 /** Column that counts a drop verdict. */
 export function dropColumn(verdict: Verdict): number {
   return DROP_COLUMN + verdict - DROP_BASE;

@@ -1,23 +1,34 @@
 // The datapath: receive(packet) -> Verdict. The only caller of the walks and the only counter of verdicts.
 // Knows no interface, clock or socket; never throws, logs, awaits, or allocates per packet.
+import { Persistence } from '../service/persistence.ts';
 import { CLIENT, cportOf } from '../session/session.ts';
+import { SessionTable } from '../session/table.ts';
 import { baseOf, isInbound } from '../session/tuple-index.ts';
 import type { Frame, Send } from '../wire/frame.ts';
 import { isIcmpError } from '../wire/icmp-writer.ts';
-import { PARSE_FRAGMENT, PARSE_OK, PARSE_OTHER_PROTOCOL, parse } from '../wire/packet.ts';
-import { COUNTER, counterRow, dropColumn } from './counters.ts';
-import { DIRECTION } from './departures.ts';
+import { PARSE_FRAGMENT, PARSE_OK, PARSE_OTHER_PROTOCOL, Packet, parse } from '../wire/packet.ts';
+import { Admission } from './admission.ts';
+import { isAnswerable } from './answerable.ts';
+import { bookLost, COUNTER, count, counterRow, dropColumn } from './counters.ts';
+import { Departures, DIRECTION } from './departures.ts';
+import { Directory } from './directory.ts';
+import { Identifications } from './fragment.ts';
 import { handOver } from './hand-over.ts';
 import { icmpError } from './icmp-error.ts';
+import { IcmpSender } from './icmp-sender.ts';
 import { inbound } from './inbound.ts';
+import { Loans } from './loans.ts';
 import type { DatapathMemory } from './memory.ts';
 import type { DatapathOptions, OnAnswered } from './options.ts';
 import { outbound } from './outbound.ts';
-import type { DatapathPlan } from './plan.ts';
+import { PacketMetadata } from './packet-metadata.ts';
+import { type DatapathPlan, type Identities, identitiesOf } from './plan.ts';
+import { Reassembler } from './reassembly.ts';
 import { reconfigure } from './reconfigure.ts';
-import { DatapathState } from './state.ts';
+import { SessionEnds } from './session-ends.ts';
 import { restoreSessions } from './successor.ts';
 import { DROP, DROP_BASE, VERDICT, type Verdict } from './verdict.ts';
+import type { Walk } from './walk.ts';
 
 /** Of the tables of clients: of 65,536 sets each is looked at within seven minutes. */
 const SETS_PER_TICK = 16;
@@ -30,7 +41,12 @@ const SWEEP_MAX_MS = 30_000;
 
 export class Datapath {
   readonly #onAnswered: OnAnswered | undefined;
-  readonly #state: DatapathState;
+  readonly #walk: Walk;
+  readonly #ends: SessionEnds;
+  readonly #persistence: Persistence;
+  readonly #reassembler: Reassembler;
+  /** Of the plan at work. */
+  #identities: Identities;
   #sweepMs: number;
   #lastTick = 0;
   #isAnswered = false;
@@ -40,15 +56,74 @@ export class Datapath {
    * that it holds.
    */
   constructor(plan: DatapathPlan, memory: DatapathMemory, send: Send, options: DatapathOptions = {}) {
+    const { seed = [0, 0], siblings, routing, drawLport = () => 0 } = options;
+    const { sharedSeed = seed, worker: share = { worker: 0, workers: 1 } } = plan;
+    const { common, counters, records } = memory;
+    const all = siblings?.memories ?? [memory];
+    bookLost(counters, memory.begun[0]);
     this.#onAnswered = options.onAnswered;
-    this.#state = new DatapathState(plan, memory, send, options);
-    restoreSessions(this.#state, plan.lportReserve > 0);
+    this.#identities = identitiesOf(plan.services);
+    this.#persistence = new Persistence(common.persistence, sharedSeed);
+    this.#reassembler = new Reassembler(counters, seed);
+    const directory = new Directory(memory, all, share, this.#persistence, drawLport);
+    directory.apply(plan);
+    const loans = new Loans(common.loans, sharedSeed, share.worker);
+    const admission = new Admission(
+      plan.services,
+      common,
+      memory.clientPrefixes,
+      all.map((one) => one.counters),
+      share.worker,
+      sharedSeed,
+    );
+    admission.takeOver(records, memory.table[0]);
+    const ends = new SessionEnds(memory, admission, loans);
+    ends.noteLegs(directory.legs);
+    this.#ends = ends;
+    const onewayMax = Math.max(1, Math.floor((plan.maxSessions * plan.onewayShare) / 100));
+    const table = new SessionTable(
+      records,
+      directory.services,
+      directory.legs,
+      seed,
+      onewayMax,
+      (base, end) => ends.ended(base, end),
+      options.events,
+    );
+    const packet = new Packet();
+    const departures = new Departures(send, memory);
+    const metadata = new PacketMetadata(packet, counters, departures);
+    const icmp = new IcmpSender(departures, counters, seed, (about) =>
+      isAnswerable(about, directory.addresses, directory.ports[metadata.portIndex]),
+    );
+    this.#walk = {
+      table,
+      directory,
+      memory,
+      packet,
+      metadata,
+      admission,
+      loans,
+      siblings,
+      routing,
+      departures,
+      icmp,
+      identifications: new Identifications(seed),
+    };
+    restoreSessions(this.#walk, plan.lportReserve > 0);
     this.#sweepMs = sweepMsOf(plan);
   }
 
-  /** Goes on by another plan, of the same capacity; ends the sessions of what is there no more. */
+  /**
+   * Goes on by another plan, of the same capacity; ends the sessions of what is there no more. Plans in
+   * between may have been missed, so a number may stand for something else now.
+   */
   reconfigure(plan: DatapathPlan): void {
-    reconfigure(this.#state, plan);
+    const before = this.#identities.legs;
+    this.#identities = identitiesOf(plan.services, this.#identities);
+    const after = this.#identities.legs;
+    reconfigure(this.#walk, plan, (leg) => before[leg] === after[leg]);
+    this.#ends.noteLegs(this.#walk.directory.legs);
     this.#sweepMs = sweepMsOf(plan);
   }
 
@@ -58,7 +133,7 @@ export class Datapath {
   }
 
   get sessionCount(): number {
-    return this.#state.table.count;
+    return this.#walk.table.count;
   }
 
   /**
@@ -76,8 +151,8 @@ export class Datapath {
     isMerged = false,
   ): Verdict {
     this.#begin();
-    this.#state.underWay.isMerged = isMerged;
-    const verdict = this.#walk(frame, off, end, portIndex, nowMs, 0);
+    this.#walk.metadata.isMerged = isMerged;
+    const verdict = this.#judge(frame, off, end, portIndex, nowMs, 0);
     this.#count(verdict);
     return verdict;
   }
@@ -93,37 +168,37 @@ export class Datapath {
     largestFragment: number,
     nowMs: number,
   ): Verdict {
-    const { underWay } = this.#state;
+    const { metadata } = this.#walk;
     this.#begin();
-    underWay.isHandedOver = true;
-    underWay.isMerged = false;
-    const verdict = this.#walk(frame, off, end, portIndex, nowMs, largestFragment);
-    underWay.isHandedOver = false;
+    metadata.isHandedOver = true;
+    metadata.isMerged = false;
+    const verdict = this.#judge(frame, off, end, portIndex, nowMs, largestFragment);
+    metadata.isHandedOver = false;
     this.#count(verdict);
     return verdict;
   }
 
   /** What became of the packet gathered first (Sending) of which nothing was said yet. */
   settled(wasSent: boolean): void {
-    this.#state.departures.settled(wasSent);
+    this.#walk.departures.settled(wasSent);
   }
 
   /** Ends expired sessions; to be called a few times per second. */
   tick(nowMs: number): void {
-    const { table, admission, loans, persistence, reassembler } = this.#state;
+    const { table, admission, loans } = this.#walk;
     const elapsedMs = Math.max(0, (nowMs - this.#lastTick) | 0);
     this.#lastTick = nowMs;
     table.sweep(Math.ceil((table.usedSlots * elapsedMs) / this.#sweepMs), nowMs);
     admission.sweep(SETS_PER_TICK, nowMs);
-    persistence.sweep(SETS_PER_TICK, nowMs);
+    this.#persistence.sweep(SETS_PER_TICK, nowMs);
     loans.sweep(SETS_PER_TICK, nowMs);
-    reassembler.tick(nowMs);
+    this.#reassembler.tick(nowMs);
   }
 
   #begin(): void {
-    const state = this.#state;
-    state.underWay.serviceIndex = -1;
-    state.memory.begun[0]++;
+    const walk = this.#walk;
+    walk.metadata.serviceIndex = -1;
+    walk.memory.begun[0]++;
     this.#isAnswered = false;
   }
 
@@ -133,8 +208,8 @@ export class Datapath {
    */
   #count(verdict: Verdict): void {
     if (verdict === VERDICT.handedOver) return;
-    const { memory, underWay } = this.#state;
-    const { serviceIndex } = underWay;
+    const { memory, metadata } = this.#walk;
+    const { serviceIndex } = metadata;
     const { counters } = memory;
     const row = counterRow(serviceIndex);
     if (serviceIndex < 0) counters[row + COUNTER.unassignedPackets]++;
@@ -143,7 +218,7 @@ export class Datapath {
     else if (verdict === VERDICT.consumed) counters[row + COUNTER.consumed]++;
   }
 
-  #walk(
+  #judge(
     frame: Frame,
     off: number,
     end: number,
@@ -151,33 +226,34 @@ export class Datapath {
     nowMs: number,
     largestFragment: number,
   ): Verdict {
-    const state = this.#state;
-    const { packet, reassembler } = state;
-    state.underWay.portIndex = portIndex;
+    const walk = this.#walk;
+    const { packet } = walk;
+    const reassembler = this.#reassembler;
+    walk.metadata.portIndex = portIndex;
     const fault = parse(packet, frame, off, end);
     if (fault === PARSE_OK) {
       packet.largestFragment = largestFragment;
       return this.#forward(frame, portIndex, nowMs);
     }
     if (fault === PARSE_OTHER_PROTOCOL) {
-      return isIcmpError(packet, frame.view) ? icmpError(state, frame, portIndex, nowMs) : VERDICT.pass;
+      return isIcmpError(packet, frame.view) ? icmpError(walk, frame, portIndex, nowMs) : VERDICT.pass;
     }
-    if (packet.hasAddresses && !state.directory.addresses.isServed(packet.addresses, 4)) return VERDICT.pass;
+    if (packet.hasAddresses && !walk.directory.addresses.isServed(packet.addresses, 4)) return VERDICT.pass;
     if (fault !== PARSE_FRAGMENT) return DROP_BASE + fault;
 
-    if (state.underWay.isMerged) return DROP.super_packet;
+    if (walk.metadata.isMerged) return DROP.super_packet;
     // Judged here, because of what stands before an IPv6 fragment header nothing is left when the datagram is
     // whole.
     if (packet.options.sourceRoute) return DROP.source_route;
     if (packet.options.refusedOff !== 0) {
-      state.icmp.unknownOption(frame, packet, packet.options.refusedOff, -1, nowMs);
+      walk.icmp.unknownOption(frame, packet, packet.options.refusedOff, -1, nowMs);
       return DROP.unknown_ip_option;
     }
-    const verdict = reassembler.add(packet, frame, state.directory.ports[portIndex].side, nowMs);
+    const verdict = reassembler.add(packet, frame, walk.directory.ports[portIndex].side, nowMs);
     if (verdict !== VERDICT.forward) return verdict;
     // The last fragment ends here, and the datagram begins.
-    state.count(-1, COUNTER.unassignedPackets);
-    state.memory.begun[0]++;
+    count(walk.memory.counters, -1, COUNTER.unassignedPackets);
+    walk.memory.begun[0]++;
     const whole = parse(packet, reassembler.frame, reassembler.off, reassembler.end);
     if (whole === PARSE_OTHER_PROTOCOL) return VERDICT.pass;
     if (whole !== PARSE_OK) return whole === PARSE_FRAGMENT ? DROP.bad_fragment : DROP_BASE + whole;
@@ -188,45 +264,38 @@ export class Datapath {
 
   /** A whole UDP packet, parsed. */
   #forward(frame: Frame, portIndex: number, nowMs: number): Verdict {
-    const state = this.#state;
-    const { directory, packet, table, underWay } = state;
+    const walk = this.#walk;
+    const { directory, packet, table, metadata } = walk;
     let entry = table.find(packet);
     if (entry >= 0 && table.isExpired(baseOf(entry), nowMs)) {
       table.end(baseOf(entry), 'expired');
       entry = -1;
     }
     if (entry < 0) {
-      const passedOn = handOver(
-        state,
-        frame,
-        packet,
-        packet.addresses,
-        packet.sport,
-        packet.dport,
-        portIndex,
-      );
+      const passedOn = handOver(walk, frame, packet, packet.addresses, packet.sport, packet.dport, portIndex);
       if (passedOn !== VERDICT.forward) return passedOn;
     }
     const base = entry < 0 ? -1 : baseOf(entry);
-    const service = base < 0 ? directory.serviceAt(packet.addresses, 4, packet.dport) : state.serviceOf(base);
+    const service =
+      base < 0 ? directory.serviceAt(packet.addresses, 4, packet.dport) : directory.serviceOf(base);
     if (service === undefined) {
       if (!directory.addresses.isLocal(packet.addresses, 4, packet.dport)) return VERDICT.pass;
       return directory.facesRealServers(portIndex) ? DROP.no_session : DROP.wrong_interface;
     }
     if (base < 0 || isInbound(entry)) {
-      if (base < 0) underWay.concerns(service, DIRECTION.inbound);
-      else underWay.belongsTo(service, DIRECTION.inbound);
-      const verdict = inbound(state, frame, service, base, portIndex, nowMs);
-      if (!underWay.isReceived && verdict !== VERDICT.handedOver) underWay.countReceived();
+      if (base < 0) metadata.concerns(service, DIRECTION.inbound);
+      else metadata.belongsTo(service, DIRECTION.inbound);
+      const verdict = inbound(walk, frame, service, base, portIndex, nowMs);
+      if (!metadata.isReceived && verdict !== VERDICT.handedOver) metadata.countReceived();
       if (verdict === VERDICT.forward) this.#isAnswered = base >= 0 && table.isNormal(base);
       return verdict;
     }
-    underWay.belongsTo(service, DIRECTION.outbound);
+    metadata.belongsTo(service, DIRECTION.outbound);
     if (!directory.facesRealServers(portIndex)) return DROP.wrong_interface;
     const wasNormal = table.isNormal(base);
-    const verdict = outbound(state, frame, service, base, nowMs);
+    const verdict = outbound(walk, frame, service, base, nowMs);
     if (verdict === VERDICT.forward) {
-      const { records } = state.memory;
+      const { records } = walk.memory;
       if (!wasNormal) this.#onAnswered?.(records, base + CLIENT, cportOf(records, base));
       this.#isAnswered = true;
     }

@@ -8,6 +8,7 @@ import type { Share } from '../service/scheduler/scheduler.ts';
 import { type SchedulingState, Service } from '../service/service.ts';
 import type { Leg } from '../session/leg.ts';
 import { LportPool, lportsOf } from '../session/lport-pool.ts';
+import { legOf, serviceOf } from '../session/session.ts';
 import { uoaForms } from '../uoa/dialect.ts';
 import { UoaReceiver } from '../uoa/receiver.ts';
 import { addressWords, familyOf } from '../wire/address.ts';
@@ -198,6 +199,16 @@ export class Directory {
   /** Below 0: WEIGHT_DOWN. */
   weightOf({ realServerIndex }: Leg): number {
     return this.#memory.common.weights[realServerIndex];
+  }
+
+  /** The service of a session. */
+  serviceOf(base: number): Service {
+    return this.services[serviceOf(this.#memory.records, base)]!;
+  }
+
+  /** The leg of a session. */
+  legOf(base: number): Leg {
+    return this.legs[legOf(this.#memory.records, base)]!;
   }
 
   /** The service whose VIP:vport this is. */

@@ -4,34 +4,32 @@ import type { Frame } from '../wire/frame.ts';
 import * as ipv4 from '../wire/ipv4.ts';
 import { needsFragments, sendFragments } from './fragment.ts';
 import { rewrite } from './rewrite.ts';
-import type { DatapathState } from './state.ts';
 import { DROP, VERDICT, type Verdict } from './verdict.ts';
+import type { Walk } from './walk.ts';
 
 /** See rewrite; a packet that comes to IPv4 from IPv6 gets an identification. */
 export function rewritePacket(
-  state: DatapathState,
+  { packet, identifications }: Pick<Walk, 'packet' | 'identifications'>,
   frame: Frame,
   family: Family,
   addresses: Int32Array,
   sport: number,
   dport: number,
 ): void {
-  const { packet, identifications } = state;
   const id = family === 4 && packet.family === 6 ? identifications.take(4, addresses) : 0;
   rewrite(frame, packet, family, addresses, sport, dport, id);
 }
 
 /** Sends the rewritten packet, `addresses` its source and destination. */
 export function sendPacket(
-  state: DatapathState,
+  { packet, departures, identifications }: Pick<Walk, 'packet' | 'departures' | 'identifications'>,
   frame: Frame,
   mtu: number,
   addresses: Int32Array,
   serviceIndex: number,
 ): Verdict {
-  const { packet, departures } = state;
   if (needsFragments(packet, mtu)) {
-    const id = state.identifications.take(packet.family, addresses);
+    const id = identifications.take(packet.family, addresses);
     if (!sendFragments(departures, frame, packet, mtu, id, serviceIndex)) return DROP.send_failed;
     departures.fragmented(serviceIndex);
     return VERDICT.forward;

@@ -3,15 +3,19 @@
 import type { Service } from '../service/service.ts';
 import type { Leg } from '../session/leg.ts';
 import { CLIENT, cportOf, familyOfClient, learnedMtuOf, vipAt } from '../session/session.ts';
+import { Origin } from '../uoa/origin.ts';
 import type { Family } from '../wire/address.ts';
-import type { DatapathState } from './state.ts';
+import type { Walk } from './walk.ts';
+
+const origin = new Origin();
+const toClient = new Int32Array(8);
 
 /**
  * Largest IP packet that may be sent to the session's real server: its leg's MTU, or a smaller one that ICMP
  * taught.
  */
-export function mtuToRealServer({ memory }: DatapathState, base: number, leg: Leg, nowMs: number): number {
-  const learned = learnedMtuOf(memory.records, base, nowMs);
+export function mtuToRealServer(records: Int32Array, base: number, leg: Leg, nowMs: number): number {
+  const learned = learnedMtuOf(records, base, nowMs);
   return learned === 0 ? leg.mtu : Math.min(leg.mtu, learned);
 }
 
@@ -20,7 +24,7 @@ export function mtuToRealServer({ memory }: DatapathState, base: number, leg: Le
  * `len` bytes goes anyway.
  */
 export function mtuToClient(
-  { directory, memory, routing }: DatapathState,
+  { directory, memory, routing }: Pick<Walk, 'directory' | 'memory' | 'routing'>,
   base: number,
   vips: Int32Array,
   len: number,
@@ -32,9 +36,8 @@ export function mtuToClient(
   return routing.mtuTowards(records, base + CLIENT, vips, vip) || directory.wanMtu;
 }
 
-/** Points state.origin at the session's client and the VIP that it called. */
-export function pointOrigin({ memory, origin }: DatapathState, base: number, service: Service): void {
-  const { records } = memory;
+/** The session's client and the VIP that it called; holds until the next call. */
+export function originOf(records: Int32Array, base: number, service: Service): Origin {
   const { addresses } = origin;
   const family = familyOfClient(records, base);
   origin.family = family;
@@ -45,19 +48,23 @@ export function pointOrigin({ memory, origin }: DatapathState, base: number, ser
     addresses[i] = records[base + CLIENT + i];
     addresses[4 + i] = service.vips[at + i];
   }
+  return origin;
 }
 
-/** Points state.toClient from the VIP to the session's client of that family. */
-export function pointToClient(
-  { memory, toClient }: DatapathState,
+/**
+ * Source and destination of what goes to the session's client of that family: the VIP and the client; holds
+ * until the next call.
+ */
+export function addressesToClient(
+  records: Int32Array,
   base: number,
   service: Service,
   family: Family,
-): void {
-  const { records } = memory;
+): Int32Array {
   const at = vipAt(family);
   for (let i = 0; i < 4; i++) {
     toClient[i] = service.vips[at + i];
     toClient[4 + i] = records[base + CLIENT + i];
   }
+  return toClient;
 }

@@ -3,48 +3,48 @@
 // was before.
 import { HANDSHAKE, isUsed, SESSION_WORDS } from '../session/session.ts';
 import { isHandshakeOver, resumeHandshake } from '../uoa/handshake.ts';
-import type { DatapathState } from './state.ts';
+import type { Sessions } from './walk.ts';
 
 /** For handshakeChanged, before the change; without a listener it does not matter. */
-export function wasHandshakeOver(state: DatapathState, base: number): boolean {
-  return state.table.events !== undefined && isOver(state, base);
+export function wasHandshakeOver(sessions: Sessions, base: number): boolean {
+  return sessions.table.events !== undefined && isOver(sessions, base);
 }
 
 /** To be called after whatever may have ended a round of trials or begun one. */
-export function handshakeChanged(state: DatapathState, base: number, wasOver: boolean): void {
-  const { events } = state.table;
+export function handshakeChanged(sessions: Sessions, base: number, wasOver: boolean): void {
+  const { events } = sessions.table;
   if (events === undefined) return;
-  const isOverNow = isOver(state, base);
+  const isOverNow = isOver(sessions, base);
   if (isOverNow === wasOver) return;
   if (isOverNow) events.handshakeOver(base);
   else events.handshakeAgain(base);
 }
 
 /** By slot, for handshakesChanged: before another plan, whether a session's handshake is over. */
-export function handshakesOver(state: DatapathState): Uint8Array | undefined {
-  const { events, records, usedSlots } = state.table;
+export function handshakesOver(sessions: Sessions): Uint8Array | undefined {
+  const { events, records, usedSlots } = sessions.table;
   if (events === undefined) return undefined;
   const over = new Uint8Array(usedSlots);
   for (let slot = 0; slot < usedSlots; slot++) {
     const base = slot * SESSION_WORDS;
-    if (isUsed(records, base) && isOver(state, base)) over[slot] = 1;
+    if (isUsed(records, base) && isOver(sessions, base)) over[slot] = 1;
   }
   return over;
 }
 
 /** After another plan. */
-export function handshakesChanged(state: DatapathState, wereOver: Uint8Array | undefined): void {
+export function handshakesChanged(sessions: Sessions, wereOver: Uint8Array | undefined): void {
   if (wereOver === undefined) return;
-  const { records } = state.table;
+  const { records } = sessions.table;
   for (let slot = 0; slot < wereOver.length; slot++) {
     const base = slot * SESSION_WORDS;
     if (!isUsed(records, base)) continue;
-    resumeHandshake(records, base + HANDSHAKE, state.serviceOf(base));
-    handshakeChanged(state, base, wereOver[slot] !== 0);
+    resumeHandshake(records, base + HANDSHAKE, sessions.directory.serviceOf(base));
+    handshakeChanged(sessions, base, wereOver[slot] !== 0);
   }
 }
 
-function isOver(state: DatapathState, base: number): boolean {
-  if (!state.legOf(base).receiver.isTold) return true;
-  return isHandshakeOver(state.memory.records, base + HANDSHAKE, state.serviceOf(base));
+function isOver(sessions: Sessions, base: number): boolean {
+  if (!sessions.directory.legOf(base).receiver.isTold) return true;
+  return isHandshakeOver(sessions.memory.records, base + HANDSHAKE, sessions.directory.serviceOf(base));
 }

@@ -6,6 +6,7 @@ import type { Leg } from '../session/leg.ts';
 import { HANDSHAKE, learnMtu, lportOf } from '../session/session.ts';
 import { baseOf, isInbound } from '../session/tuple-index.ts';
 import { startHandshake } from '../uoa/handshake.ts';
+import type { Origin } from '../uoa/origin.ts';
 import { stripUoa } from '../uoa/strip.ts';
 import { type Family, isSameAddress } from '../wire/address.ts';
 import { Frame, HEADROOM } from '../wire/frame.ts';
@@ -16,16 +17,16 @@ import { clearRecords } from '../wire/ipv4-options.ts';
 import { IPV6_HEADER_LEN, IPV6_MTU_MIN } from '../wire/ipv6.ts';
 import { Packet } from '../wire/packet.ts';
 import { UDP_HEADER_LEN } from '../wire/udp.ts';
-import { COUNTER } from './counters.ts';
+import { COUNTER, count } from './counters.ts';
 import { DIRECTION } from './departures.ts';
-import { mtuToRealServer, pointOrigin, pointToClient } from './ends.ts';
+import { addressesToClient, mtuToRealServer, originOf } from './ends.ts';
 import { handOver } from './hand-over.ts';
 import { handshakeChanged, wasHandshakeOver } from './handshake-events.ts';
 import { ICMP_KIND } from './icmp-limit.ts';
 import { rewriteEmbedded, rewrittenLen } from './rewrite.ts';
 import { SERVER_COUNTER, serverRow } from './server-cells.ts';
-import type { DatapathState } from './state.ts';
 import { DROP, VERDICT, type Verdict } from './verdict.ts';
+import type { Walk } from './walk.ts';
 
 /** Linux' own floor (net.ipv4.route.min_pmtu): no path is narrower, but an attacker may say so. */
 const IPV4_PATH_MTU_MIN = 552;
@@ -39,9 +40,9 @@ const message: IcmpMessage = { type: 0, code: 0, rest: 0 };
 const COPY_OFF = HEADROOM + IPV4_MAX_HEADER_LEN;
 const copy = new Frame(Buffer.alloc(COPY_OFF + icmp.ICMP_MAX_LEN));
 
-/** Judges the ICMP error (icmp.isIcmpError) in state.packet. Pass when it is about no session of ours. */
-export function icmpError(state: DatapathState, frame: Frame, portIndex: number, nowMs: number): Verdict {
-  const { packet } = state;
+/** Judges the ICMP error (icmp.isIcmpError) in walk.packet. Pass when it is about no session of ours. */
+export function icmpError(walk: Walk, frame: Frame, portIndex: number, nowMs: number): Verdict {
+  const { packet } = walk;
   const { view } = frame;
   const { family, udpOff: icmpOff } = packet;
   const end = packet.off + packet.totalLen;
@@ -51,18 +52,18 @@ export function icmpError(state: DatapathState, frame: Frame, portIndex: number,
   for (let i = 0; i < 8; i++) answer.addresses[i] = embedded.addresses[i ^ 4];
   answer.sport = embedded.dport;
   answer.dport = embedded.sport;
-  const entry = state.table.find(answer);
+  const entry = walk.table.find(answer);
   if (entry < 0) {
-    const passedOn = handOver(state, frame, packet, answer.addresses, answer.sport, answer.dport, portIndex);
+    const passedOn = handOver(walk, frame, packet, answer.addresses, answer.sport, answer.dport, portIndex);
     return passedOn === VERDICT.forward ? VERDICT.pass : passedOn;
   }
 
   const base = baseOf(entry);
-  const { records } = state.memory;
-  const service = state.serviceOf(base);
+  const { counters, records, servers } = walk.memory;
+  const service = walk.directory.serviceOf(base);
   const wasInbound = !isInbound(entry);
-  state.underWay.belongsTo(service, wasInbound ? DIRECTION.outbound : DIRECTION.inbound);
-  if (wasInbound && !state.directory.facesRealServers(portIndex)) return DROP.wrong_interface;
+  walk.metadata.belongsTo(service, wasInbound ? DIRECTION.outbound : DIRECTION.inbound);
+  if (wasInbound && !walk.directory.facesRealServers(portIndex)) return DROP.wrong_interface;
   if (!icmp.icmpIntact(packet, view)) return DROP.bad_icmp;
 
   message.type = icmp.type(view, icmpOff);
@@ -71,47 +72,46 @@ export function icmpError(state: DatapathState, frame: Frame, portIndex: number,
   const embeddedTo = embeddedEnd(view, family, end);
   message.rest = usedRest(family);
   if (embeddedTo < embedded.udpOff + UDP_HEADER_LEN) return DROP.bad_icmp;
-  const leg = state.legOf(base);
-  pointOrigin(state, base, service);
+  const leg = walk.directory.legOf(base);
+  const origin = originOf(records, base, service);
   if (wasInbound) {
-    const refused = saysUnreadable(packet, leg) ? leg.receiver.choiceIn(frame, embedded, state.origin) : -1;
+    const refused = saysUnreadable(packet, leg) ? leg.receiver.choiceIn(frame, embedded, origin) : -1;
     if (refused >= 0) {
-      state.count(service.index, COUNTER.uoaUnsupported);
-      state.memory.servers[serverRow(leg.realServerIndex) + SERVER_COUNTER.refusals]++;
+      count(counters, service.index, COUNTER.uoaUnsupported);
+      servers[serverRow(leg.realServerIndex) + SERVER_COUNTER.refusals]++;
       leg.receiver.refuse(refused, nowMs);
-      const wasOver = wasHandshakeOver(state, base);
+      const wasOver = wasHandshakeOver(walk, base);
       startHandshake(records, base + HANDSHAKE, nowMs);
-      handshakeChanged(state, base, wasOver);
+      handshakeChanged(walk, base, wasOver);
       return VERDICT.consumed;
     }
   }
   if (wasInbound && isUnreachable(family) && comesFromRealServer(packet, leg))
-    state.memory.servers[serverRow(leg.realServerIndex) + SERVER_COUNTER.unreachable]++;
+    servers[serverRow(leg.realServerIndex) + SERVER_COUNTER.unreachable]++;
   const isAboutSize = isTooBig(family);
   if (isAboutSize) {
     const mtu = mtuOf(family);
     if (mtu >= embedded.totalLen) return DROP.bad_icmp;
-    if (wasInbound && mtu < mtuToRealServer(state, base, leg, nowMs)) learnMtu(records, base, mtu, nowMs);
+    if (wasInbound && mtu < mtuToRealServer(records, base, leg, nowMs)) learnMtu(records, base, mtu, nowMs);
     message.rest = mtu;
   }
 
-  const toFamily = wasInbound ? state.origin.family : leg.family;
+  const toFamily = wasInbound ? origin.family : leg.family;
   // Only a forged error is about a packet that was too long to come from IPv4 or to go there.
   if (toFamily === 4 && rewrittenLen(embedded, toFamily) > IPV4_MAX_LEN) return DROP.bad_icmp;
   forgetUoa(family);
   if (toFamily !== family && !translateIcmp(message, family)) return DROP.icmp_untranslatable;
   const len = copyEmbedded(frame, embeddedTo);
-  const { origin, toClient } = state;
   if (wasInbound) {
     // As the client sent it: from the client to the VIP.
     rewriteEmbedded(copy, embedded, toFamily, origin.addresses, origin.cport, origin.vport);
-    pointToClient(state, base, service, toFamily);
+    const toClient = addressesToClient(records, base, service, toFamily);
     const kind = isAboutSize ? ICMP_KIND.tooBig : ICMP_KIND.toClient;
-    return pass(state, kind, toFamily, toClient, len, nowMs);
+    return pass(walk, kind, toFamily, toClient, len, origin, nowMs);
   }
   rewriteEmbedded(copy, embedded, toFamily, leg.from, leg.rport, lportOf(records, base));
   const kind = isAboutSize ? ICMP_KIND.tooBig : ICMP_KIND.toRealServer;
-  return pass(state, kind, toFamily, leg.towards, len, nowMs);
+  return pass(walk, kind, toFamily, leg.towards, len, origin, nowMs);
 }
 
 /**
@@ -225,15 +225,15 @@ function copyEmbedded(frame: Frame, end: number): number {
 
 /** Sends the error about the rewritten copy, of whose datagram `len` bytes are there. */
 function pass(
-  state: DatapathState,
+  { icmp, metadata }: Pick<Walk, 'icmp' | 'metadata'>,
   kind: number,
   family: Family,
   addresses: Int32Array,
   len: number,
+  origin: Origin,
   nowMs: number,
 ): Verdict {
   const { off, headerLen } = embedded;
-  const { icmp, origin } = state;
-  const { serviceIndex } = state.underWay;
+  const { serviceIndex } = metadata;
   return icmp.pass(kind, message, family, addresses, copy, off, headerLen + len, serviceIndex, origin, nowMs);
 }

@@ -5,32 +5,40 @@ import * as ipv4 from '../wire/ipv4.ts';
 import * as ipv6 from '../wire/ipv6.ts';
 import { type Packet, sumPayload } from '../wire/packet.ts';
 import { rewrittenLen } from './rewrite.ts';
-import type { DatapathState } from './state.ts';
 import { DROP, VERDICT, type Verdict } from './verdict.ts';
+import type { Walk } from './walk.ts';
 
 /** Longest packet that the length fields can tell; of IPv6 without its fixed header. */
 const MAX_LEN = 0xffff;
 
+/** The packet, and who tells its sender. */
+type Asked = Pick<Walk, 'packet' | 'icmp'>;
+
 /** Whether the packet may be looked at: VERDICT.forward, or why not. Sums the payload. */
-export function admit(state: DatapathState, frame: Frame, serviceIndex: number, nowMs: number): Verdict {
-  const { packet } = state;
+export function admit(
+  walk: Asked & Pick<Walk, 'metadata'>,
+  frame: Frame,
+  serviceIndex: number,
+  nowMs: number,
+): Verdict {
+  const { packet } = walk;
   const { options } = packet;
-  if (state.underWay.isMerged) return DROP.super_packet;
+  if (walk.metadata.isMerged) return DROP.super_packet;
   if (options.sourceRoute) return DROP.source_route;
   if (options.refusedOff !== 0) {
-    state.icmp.unknownOption(frame, packet, options.refusedOff, serviceIndex, nowMs);
+    walk.icmp.unknownOption(frame, packet, options.refusedOff, serviceIndex, nowMs);
     return DROP.unknown_ip_option;
   }
   return sumPayload(packet, frame.view) ? VERDICT.forward : DROP.bad_udp_checksum;
 }
 
 /** TTL: VERDICT.forward, or a drop and an ICMP error to the sender. */
-export function checkTtl(state: DatapathState, frame: Frame, serviceIndex: number, nowMs: number): Verdict {
-  const { packet } = state;
+export function checkTtl(walk: Asked, frame: Frame, serviceIndex: number, nowMs: number): Verdict {
+  const { packet } = walk;
   const { view } = frame;
   const ttl = packet.family === 4 ? ipv4.ttl(view, packet.off) : ipv6.hopLimit(view, packet.off);
   if (ttl > 1) return VERDICT.forward;
-  state.icmp.timeExceeded(frame, packet, serviceIndex, nowMs);
+  walk.icmp.timeExceeded(frame, packet, serviceIndex, nowMs);
   return DROP.ttl_exceeded;
 }
 
@@ -39,21 +47,21 @@ export function checkTtl(state: DatapathState, frame: Frame, serviceIndex: numbe
  * fragmented, or a drop and an ICMP error to the sender that tells the largest packet of its own family.
  */
 export function checkMtu(
-  state: DatapathState,
+  walk: Asked,
   frame: Frame,
   family: Family,
   mtu: number,
   serviceIndex: number,
   nowMs: number,
 ): Verdict {
-  const { packet } = state;
+  const { packet } = walk;
   const len = rewrittenLen(packet, family);
   if (len <= mtu) return VERDICT.forward;
   const maxLen = family === 4 ? MAX_LEN : ipv6.IPV6_HEADER_LEN + MAX_LEN;
   if (mayFragment(frame.view, packet, family) && len <= maxLen) return VERDICT.forward;
   const growth = family === packet.family ? 0 : family === 4 ? -20 : 20;
   const allowed = packet.family === 4 ? mtu - growth : Math.max(ipv6.IPV6_MTU_MIN, mtu - growth);
-  state.icmp.tooBig(frame, packet, allowed, serviceIndex, nowMs);
+  walk.icmp.tooBig(frame, packet, allowed, serviceIndex, nowMs);
   return DROP.too_big;
 }
 

@@ -16,36 +16,40 @@ import { countSession, gaugesLike, setGauges } from './gauges.ts';
 import { affirmLoan } from './hand-over.ts';
 import { handshakeChanged } from './handshake-events.ts';
 import { VIPS_WORDS } from './memory.ts';
-import type { DatapathState } from './state.ts';
+import type { Sessions, Walk } from './walk.ts';
 
 /**
  * Restores the sessions, if there was a predecessor. Its gauges stand until all are counted: whoever reads
  * less meanwhile takes real servers and limits for free. `hasReserve`: lports are kept back for known
  * clients. To be called once, before any packet.
  */
-export function restoreSessions(state: DatapathState, hasReserve: boolean): void {
-  const { admission, directory, loans, memory, table } = state;
+export function restoreSessions(
+  sessions: Sessions & Pick<Walk, 'admission' | 'loans' | 'siblings'>,
+  hasReserve: boolean,
+): void {
+  const { admission, directory, loans, memory, table } = sessions;
   if (memory.table[0] !== 0) {
     const { counters, records } = memory;
     const { services, legs } = directory;
     const counted = gaugesLike(memory);
     table.restore(memory.table[0], {
-      isFit: (base) => isOfItsVip(state, base),
+      isFit: (base) => isOfItsVip(sessions, base),
       isKnown: (base) =>
         hasReserve &&
         admission.isKnown(serviceOf(records, base), records, base + CLIENT, records[base + LAST_SEEN]),
       onRestored: (base) => {
         const serviceIndex = serviceOf(records, base);
-        const { index, realServerIndex } = state.legOf(base);
+        const { index, realServerIndex } = directory.legOf(base);
         countSession(counted, serviceIndex, realServerIndex, index, isNormal(records, base), 1);
         admission.restored(serviceIndex, records, base);
-        affirmLoan(state, base);
-        handshakeChanged(state, base, false);
+        affirmLoan(sessions, base);
+        handshakeChanged(sessions, base, false);
       },
       onGivenUp: (base) => {
         const serviceIndex = serviceOf(records, base);
         const pool = legs[legOf(records, base)]?.pool;
-        const isRemoved = pool === undefined || !pool.has(lportOf(records, base)) || !isOfItsVip(state, base);
+        const isRemoved =
+          pool === undefined || !pool.has(lportOf(records, base)) || !isOfItsVip(sessions, base);
         if (services[serviceIndex] !== undefined && isRemoved)
           counters[counterRow(serviceIndex) + COUNTER.sessionsRemoved]++;
         admission.ended(records, base);
@@ -54,11 +58,11 @@ export function restoreSessions(state: DatapathState, hasReserve: boolean): void
     setGauges(memory, counted);
   }
   loans.affirmed();
-  noteVips(state);
+  noteVips(sessions);
 }
 
 /** Notes the VIPs of now for a successor that starts with another plan. */
-export function noteVips({ directory, memory }: DatapathState): void {
+export function noteVips({ directory, memory }: Sessions): void {
   const { vips } = memory;
   vips.fill(0);
   for (const service of directory.services)
@@ -66,7 +70,7 @@ export function noteVips({ directory, memory }: DatapathState): void {
 }
 
 /** Whether the session that a predecessor left is one of the VIP that its service has now. */
-function isOfItsVip({ directory, memory }: DatapathState, base: number): boolean {
+function isOfItsVip({ directory, memory }: Sessions, base: number): boolean {
   const { records, vips } = memory;
   const index = serviceOf(records, base);
   const service = directory.services[index];

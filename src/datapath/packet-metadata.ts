@@ -1,15 +1,14 @@
 // What is known of the packet under way besides its bytes: where it came from, whose it is, and whether it
 // was counted as received. Begins anew with each packet.
 import type { Service } from '../service/service.ts';
-import { Packet } from '../wire/packet.ts';
+import type { Packet } from '../wire/packet.ts';
 import { COUNTER, counterRow } from './counters.ts';
 import type { Departures, Direction } from './departures.ts';
 
 const RECEIVED_PACKETS = [COUNTER.inboundPackets, COUNTER.outboundPackets];
 const RECEIVED_BYTES = [COUNTER.inboundBytes, COUNTER.outboundBytes];
 
-export class UnderWay {
-  readonly packet = new Packet();
+export class PacketMetadata {
   /** The plan's port that it came by. */
   portIndex = 0;
   /** The service that it belongs to, -1 for none; see belongsTo. */
@@ -24,10 +23,12 @@ export class UnderWay {
    * It opens a session that a sibling had no lport for, to the real server of this number; -1: it does not.
    */
   lentServer = -1;
+  readonly #packet: Packet;
   readonly #counters: Float64Array;
   readonly #departures: Departures;
 
-  constructor(counters: Float64Array, departures: Departures) {
+  constructor(packet: Packet, counters: Float64Array, departures: Departures) {
+    this.#packet = packet;
     this.#counters = counters;
     this.#departures = departures;
   }
@@ -47,7 +48,7 @@ export class UnderWay {
     this.isReceived = false;
     this.serviceIndex = index;
     departures.direction = direction;
-    departures.receivedLen = this.packet.totalLen;
+    departures.receivedLen = this.#packet.totalLen;
   }
 
   countReceived(): void {
