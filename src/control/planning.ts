@@ -86,8 +86,10 @@ export function inspectHostFor(config: Config, ports?: readonly IoPort[]): Promi
   return inspectHost({
     wan: config.io.wan,
     lan: config.io.lan,
-    ...neededAddresses(config),
-    rips: config.services.flatMap((service) => targetsOf(service).map(({ ip }) => ip)),
+    services: config.services.map((service) => ({
+      ...neededAddresses({ services: [service] }),
+      rips: targetsOf(service).map(({ ip }) => ip),
+    })),
     ports,
   });
 }
@@ -96,12 +98,14 @@ export function draftServices(config: Config, host: HostFacts): ServiceDraft[] {
   const lans = host.ports.filter(({ side }) => (side & SIDE.lan) !== 0);
   // For sessions of one that cannot be reached any more.
   const lanMtu = Math.min(LEN_MAX, ...lans.map(({ mtu }) => mtu));
-  const onHost = new Set(host.onHost);
-  return config.services.map((service) =>
-    planService(service, (ip) => ({
-      mtu: host.mtuTowards[ip] ?? lanMtu,
-      unreachable: host.unreachable[ip] ?? (onHost.has(ip) ? '' : stuckLip(service.lips, ip)),
-    })),
+  return config.services.map((service, index) =>
+    planService(service, (ip) => {
+      const { mtu, unreachable, isOnHost } = host.reach[index][ip];
+      return {
+        mtu: mtu || lanMtu,
+        unreachable: unreachable || (isOnHost ? '' : stuckLip(service.lips, ip)),
+      };
+    }),
   );
 }
 

@@ -13,20 +13,20 @@ export function hostChanges(before: HostFacts, after: HostFacts, served: Readonl
     if (old.mac !== mac) lines.push(`${name}: Ethernet address ${old.mac || 'none'} -> ${mac || 'none'}`);
     if (old.mtu !== mtu) lines.push(`${name}: MTU ${old.mtu} -> ${mtu}`);
   }
-  const towards = new Map<string, string[]>();
-  for (const [rip, mtu] of Object.entries(after.mtuTowards)) {
-    const old = before.mtuTowards[rip];
-    if (old === undefined || old === mtu) continue;
-    const change = `${old} -> ${mtu}`;
-    const rips = towards.get(change);
-    if (rips === undefined) towards.set(change, [rip]);
-    else rips.push(rip);
-  }
-  for (const [change, rips] of towards) lines.push(`MTU towards ${named(rips)}: ${change}`);
-  for (const [rip, reason] of Object.entries(after.unreachable))
-    if (before.unreachable[rip] !== reason) lines.push(`real server ${rip}: ${reason}`);
-  for (const rip of Object.keys(before.unreachable))
-    if (after.unreachable[rip] === undefined) lines.push(`real server ${rip} can be reached`);
+  const towards = new Map<string, Set<string>>();
+  const servers = new Set<string>(); // one may be of several services
+  for (const [index, reach] of after.reach.entries())
+    for (const [rip, { mtu, unreachable }] of Object.entries(reach)) {
+      const old = before.reach[index][rip];
+      if (old.unreachable !== unreachable)
+        servers.add(`real server ${rip}${unreachable === '' ? ' can be reached' : `: ${unreachable}`}`);
+      else if (old.mtu !== mtu) {
+        const change = `${old.mtu} -> ${mtu}`;
+        towards.set(change, (towards.get(change) ?? new Set()).add(rip));
+      }
+    }
+  for (const [change, rips] of towards) lines.push(`MTU towards ${named([...rips])}: ${change}`);
+  lines.push(...servers);
   for (const { ip, device } of after.missing) lines.push(`address ${ip} of ${device} was gone`);
   for (const [what, old, now] of [
     ['address', before.own, after.own],

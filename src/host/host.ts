@@ -1,50 +1,31 @@
 // What the proxy needs to know of its host before it starts: on which interfaces clients and real servers
 // are, how large packets to each real server may be, and which VIPs and LIPs nobody would answer ARP or
 // neighbor solicitations for. Addresses of both families, in canonical text. It only looks.
-import { existsSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { setImmediate as turnOfOthers } from 'node:timers/promises';
 import { type IoPort, SIDE } from '../io/packet-io.ts';
-import { LEAST_MTU } from '../route/route-mtu.ts';
 import { RouteQuery } from '../route/route-query.ts';
-import { TYPE_LOCAL } from '../route/rtnetlink.ts';
 import { IoError } from '../sys/io-error.ts';
-import { addressWords, familyOf, formatIpv4, isLoopback, isV4, parseIpv4 } from '../wire/address.ts';
+import { addressWords, familyOf, formatIpv4, isLoopback, parseIpv4 } from '../wire/address.ts';
 import { addAddressCommand } from './address-changes.ts';
 import { duplicatesAmong, type MissingAddress, settledLinks, type Trouble } from './host-addresses.ts';
-import { Interfaces, type Link, type LinkAddress, listLinks } from './interfaces.ts';
+import { hasIpv6, Interfaces, type Link, type LinkAddress, listLinks } from './interfaces.ts';
+import { isCaptured, QUESTIONS_AT_ONCE, type Reach, type ReachRequest, reachAll } from './reach.ts';
 import { defaultRoutesAstray, findWan } from './wan.ts';
 
 const IFF_UP = 1;
-/** Some milliseconds' worth: there may be thousands of addresses, and others wait for this process. */
-const QUESTIONS_AT_ONCE = 256;
 
-export interface HostRequest {
+export interface HostRequest extends ReachRequest {
   /** Interface towards the clients; found from the VIPs when not given. */
   wan?: string | undefined;
-  /** Interface towards the real servers; found from the routes to them when not given. */
-  lan?: string | undefined;
-  vips: readonly string[];
-  lips: readonly string[];
-  rips: readonly string[];
-  /**
-   * Those of the proxy that is at work: other interfaces are not looked for, because rings and sockets are
-   * bound to these.
-   */
-  ports?: readonly IoPort[] | undefined;
 }
 
 /** What a plan needs to know of the host, as it was when it was looked at. */
 export interface HostFacts {
   /** Each interface once; SIDE.both where clients and real servers are on the same. */
   ports: IoPort[];
-  /**
-   * By real server address: the MTU of the route to it, else of its device; for those that can be reached.
-   */
-  mtuTowards: Record<string, number>;
-  /** By real server address: why it cannot be reached. */
-  unreachable: Record<string, string>;
-  /** Real servers that are addresses of this host. */
-  onHost: string[];
+  /** By service, in the order of the request, and real server. */
+  reach: Record<string, Reach>[];
   /** All addresses of this host but 127/8, ::1 and IPv6 link-local ones. */
   own: string[];
   /**
@@ -64,8 +45,8 @@ export interface HostFacts {
  * an interface is thrown as an IoError, or said where the proxy is at work and has to go on.
  */
 export async function inspectHost(request: HostRequest): Promise<HostFacts> {
-  const vips = [...new Set(request.vips)];
-  const lips = [...new Set(request.lips)];
+  const vips = [...new Set(request.services.flatMap((service) => service.vips))];
+  const lips = [...new Set(request.services.flatMap((service) => service.lips))];
   const troubles: Trouble[] = [];
   const report = (trouble: Trouble) => {
     if (request.ports === undefined && trouble.ip === '') throw new IoError(trouble.text, trouble.hint);
@@ -86,8 +67,8 @@ export async function inspectHost(request: HostRequest): Promise<HostFacts> {
       if (isCaptured(name, SIDE.wan, request.ports)) wanOf.set(vip, name);
       else if (name !== '') report({ ip: vip, ...elsewhere(`the VIP ${vip} is reached by ${name}`) });
     }
-    const reach = await reachAll(request, links, query);
-    const lans = !isAtWork ? lansOf(request, reach, wanOf.values(), links) : [];
+    const { reach, devices } = await reachAll(request, links, query);
+    const lans = request.lan === undefined ? lansOf(lips, devices, reach, wanOf, links) : [request.lan];
     const ports = request.ports?.map((port) => renewed(port, links)) ?? portsOf(wanOf.values(), lans, links);
     for (const { name } of ports) {
       if (name === request.wan || name === request.lan) continue;
@@ -109,18 +90,14 @@ export async function inspectHost(request: HostRequest): Promise<HostFacts> {
       missing.push({ ip, device, command: addAddressCommand(ip, device) });
     }
     const outside = links.all.filter(({ loopback }) => !loopback).flatMap(({ addresses }) => addresses);
-    // A router's id stands on the loopback interface, and is no loopback address.
-    const ids = links.all
-      .filter(({ loopback }) => loopback)
-      .flatMap(({ addresses }) => addresses.filter(({ ip }) => !isLoopback(addressWords(ip), 0)));
-    const own = [...outside, ...ids];
     const broadcasts = [...new Set(outside.flatMap(broadcastsOf))];
-    const { mtuTowards, unreachable, onHost } = reach;
+    // A router's id stands on the loopback interface, and is no loopback address.
+    const own = links.all.flatMap(({ loopback, addresses }) =>
+      addresses.filter(({ ip }) => !loopback || !isLoopback(addressWords(ip), 0)),
+    );
     return {
       ports,
-      mtuTowards,
-      unreachable,
-      onHost,
+      reach,
       own: own.map(({ ip }) => ip),
       broadcasts,
       missing,
@@ -138,106 +115,27 @@ const elsewhere = (what: string): { text: string; hint: string } => ({
   hint: 'the proxy goes by other interfaces after a restart only',
 });
 
-const isCaptured = (name: string, side: number, ports: readonly IoPort[] | undefined): boolean =>
-  name !== '' &&
-  (ports === undefined || ports.some((port) => port.name === name && (port.side & side) !== 0));
-
-interface Reach extends Pick<HostFacts, 'mtuTowards' | 'unreachable' | 'onHost'> {
-  /** Interfaces that lead to real servers. */
-  devices: Set<string>;
-}
-
-/** Which of the real servers can be reached, and how. */
-async function reachAll(
-  { rips, lips, lan, ports }: HostRequest,
-  links: Interfaces,
-  query: RouteQuery,
-): Promise<Reach> {
-  const reach: Reach = { mtuTowards: {}, unreachable: {}, onHost: [], devices: new Set() };
-  const sources = lips.map(addressWords).filter((words) => !isLoopback(words, 0));
-  const masters = new Set(ports?.map(({ name }) => links.masterOf(name)));
-  const withIpv6 = hasIpv6();
-  for (const [count, rip] of [...new Set(rips)].entries()) {
-    if (count % QUESTIONS_AT_ONCE === 0) await turnOfOthers();
-    const fail = (reason: string) => {
-      reach.unreachable[rip] = reason;
-    };
-    const family = familyOf(rip);
-    if (family === 6 && !withIpv6) {
-      fail('this kernel has no IPv6');
-      continue;
-    }
-    const from = sources.find((words) => isV4(words, 0) === (family === 4));
-    const { link, mtu, isLocal } = wayTo(rip, from, links, query);
-    if (link === undefined) {
-      fail('no route to it');
-      continue;
-    }
-    if (mtu !== 0 && mtu < LEAST_MTU[family]) {
-      fail(
-        `the MTU of the route to it is ${mtu}, less than the ${LEAST_MTU[family]} that IPv${family} needs`,
-      );
-      continue;
-    }
-    const { name } = link;
-    // What is sent over a bridge comes by its ports.
-    if (lan !== undefined && name !== lan && name !== links.masterOf(lan)) {
-      fail(`the route to it leads over ${name}, not over ${lan} (io.lan)`);
-      continue;
-    }
-    if (!isCaptured(name, SIDE.lan, ports) && !masters.has(name)) {
-      fail(`the route to it leads over ${name}, where nothing is captured until a restart`);
-      continue;
-    }
-    reach.devices.add(name);
-    const ofLink = deviceMtu(link, rip);
-    reach.mtuTowards[rip] = mtu === 0 ? ofLink : Math.min(mtu, ofLink);
-    if (isLocal) reach.onHost.push(rip);
-  }
-  return reach;
-}
-
-/**
- * The interface that packets leave by, from `from` if that is said, none where there is no route; the route's
- * own MTU, 0 where it has none.
- */
-function wayTo(
-  address: string,
-  from: Int32Array | undefined,
-  links: Interfaces,
-  query: RouteQuery,
-): { link: Link | undefined; mtu: number; isLocal: boolean } {
-  const words = addressWords(address);
-  if (!query.askTable(words, 0, from)) return { link: undefined, mtu: 0, isLocal: false };
-  const { mtu, type, interfaceIndex } = query.route;
-  const isLocal = type === TYPE_LOCAL;
-  // Only the other question says which of several gateways is taken, and that what is for this host takes the
-  // loopback interface.
-  if (!isLocal && interfaceIndex !== 0) return { link: links.numbered(interfaceIndex), mtu, isLocal };
-  const link = query.ask(words, 0, from) ? links.numbered(query.interfaceIndex) : undefined;
-  return { link, mtu, isLocal };
-}
-
 /**
  * The interfaces towards the real servers: those of the routes, and for real servers without one those that
  * the LIPs belong to, so that they are heard once they have one; where nothing tells, those of the clients.
  */
 function lansOf(
-  { lan, lips }: HostRequest,
-  { devices, unreachable }: Reach,
-  wans: Iterable<string>,
+  lips: readonly string[],
+  devices: ReadonlySet<string>,
+  reach: readonly Record<string, Reach>[],
+  wanOf: ReadonlyMap<string, string>,
   links: Interfaces,
 ): string[] {
-  if (lan !== undefined) return [lan];
   const lans = new Set(devices);
-  const families = new Set(Object.keys(unreachable).map(familyOf));
+  const servers = reach.flatMap((ofService) => Object.entries(ofService));
+  const families = new Set(servers.flatMap(([rip, { mtu }]) => (mtu === 0 ? [familyOf(rip)] : [])));
   for (const lip of lips.filter((one) => families.has(familyOf(one)))) {
     const owner = links.ownerOf(lip);
     const link =
       owner?.up && !owner.loopback ? owner : links.all.find((one) => one.up && links.hasInSubnet(one, lip));
     if (link !== undefined) lans.add(link.name);
   }
-  return lans.size > 0 || families.size === 0 ? [...lans] : [...new Set(wans)];
+  return lans.size > 0 || families.size === 0 ? [...lans] : [...new Set(wanOf.values())];
 }
 
 function portsOf(wans: Iterable<string>, lans: readonly string[], links: Interfaces): IoPort[] {
@@ -274,13 +172,6 @@ function ipv6Troubles(addresses: readonly string[]): Trouble[] {
     text: `the configuration names the IPv6 address ${ip}, but this kernel has no IPv6`,
     hint,
   }));
-}
-
-const hasIpv6 = (): boolean => existsSync('/proc/net/if_inet6');
-
-/** What the kernel sends at most on the device: for IPv6 a router may have said less than the device can. */
-function deviceMtu({ mtu, mtu6 }: Link, address: string): number {
-  return familyOf(address) === 4 || mtu6 === 0 ? mtu : Math.min(mtu, mtu6);
 }
 
 /**

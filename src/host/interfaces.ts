@@ -1,5 +1,6 @@
 // The interfaces of this network namespace with their addresses, as the kernel tells them (rtnetlink(7),
 // RTM_GETLINK and RTM_GETADDR), and which of them an address belongs to.
+import { existsSync } from 'node:fs';
 import { AF_INET, AF_INET6, FLAG, MESSAGE, readAddress } from '../route/rtnetlink.ts';
 import { ADDRESS_WORDS, addressWords, type Family, familyOf, formatAddress } from '../wire/address.ts';
 import { attributesIn, message, Rtnetlink, textAt } from './rtnetlink-request.ts';
@@ -46,6 +47,8 @@ const IFF_LOOPBACK = 8;
 const IFA = { address: 1, local: 2, flags: 8 } as const;
 const IFA_F = { duplicate: 0x08, tentative: 0x40 } as const;
 const SCOPE_LINK = 253;
+
+export const hasIpv6 = (): boolean => existsSync('/proc/net/if_inet6');
 
 /**
  * All interfaces of this network namespace with their addresses, in the kernel's order. Throws an IoError.

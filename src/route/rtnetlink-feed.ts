@@ -46,10 +46,10 @@ export class RtnetlinkFeed {
 }
 
 /**
- * Hands over all that the kernel has of one kind (getRoute, ...). False: something may be missing, because it
+ * Hands over all that the kernel has of one kind (getRoute, ...) and family, 0 for all. False: something may be missing, because it
  * changed meanwhile or the kernel is short of memory.
  */
-export function dump(request: number, onMessage: OnMessage): boolean {
+export function dump(request: number, onMessage: OnMessage, family = 0): boolean {
   let socket: NetlinkSocket;
   try {
     socket = new NetlinkSocket([], DUMP_BUFFER);
@@ -67,7 +67,7 @@ export function dump(request: number, onMessage: OnMessage): boolean {
     return !isOver;
   };
   try {
-    socket.send(dumpRequest(request, 1));
+    socket.send(dumpRequest(request, 1, family));
     while (!isOver) {
       // The kernel writes the next part before this call returns.
       const length = socket.receive();

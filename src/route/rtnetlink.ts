@@ -74,14 +74,15 @@ const IFLA_INET6_CONF = 2;
 /** Where the MTU of IPv6 is among the values of IFLA_INET6_CONF (DEVCONF_MTU6), in bytes. */
 const MTU6_OFF = 8;
 
-/** A request for everything of one kind, of all families. */
-export function dumpRequest(type: number, sequence: number): Uint8Array {
+/** A request for everything of one kind, of one family or all (0). */
+export function dumpRequest(type: number, sequence: number, family = 0): Uint8Array {
   const bodyLen = type === MESSAGE.getLink ? LINK_LEN : ROUTE_LEN; // ndmsg and fib_rule_hdr are as long as rtmsg
   const request = Buffer.from(new ArrayBuffer(HEADER_LEN + bodyLen));
   request.writeUInt32LE(request.length, 0);
   request.writeUInt16LE(type, 4);
   request.writeUInt16LE(FLAG.request | FLAG.dump, 6);
   request.writeUInt32LE(sequence, 8);
+  request[HEADER_LEN] = family;
   return request;
 }
 

@@ -11,6 +11,7 @@ import {
   withoutServicesThatAreOut,
   workerPlans,
 } from '../../src/control/planning.ts';
+import type { HostFacts } from '../../src/host/host.ts';
 import { numberServices } from '../../src/service/numbering.ts';
 import type { ServiceDraft } from '../../src/service/plan.ts';
 import { parse, sampleService } from '../config/sample.ts';
@@ -168,12 +169,10 @@ describe('the room for plans to come', () => {
 test('no client has an address of this host or a broadcast of its subnets', () => {
   const host = {
     ports: [],
-    mtuTowards: {},
+    reach: [],
     own: ['10.1.0.1'],
     broadcasts: ['10.1.0.255'],
     missing: [],
-    unreachable: {},
-    onHost: [],
     troubles: [],
     warnings: [],
   };
@@ -185,21 +184,20 @@ test('no client has an address of this host or a broadcast of its subnets', () =
 describe('what the host says of real servers', () => {
   const lan = { name: 'lan0', side: 2, mtu: 1400, mac: '', loopback: false };
   const nothing = { own: [], broadcasts: [], missing: [], troubles: [], warnings: [] };
-  const planned = (service: object, host: object) =>
+  const there = (mtu: number, isOnHost = false) => ({ mtu, unreachable: '', isOnHost });
+  const away = { mtu: 0, unreachable: 'no route to it', isOnHost: false };
+  const planned = (service: object, ofService: HostFacts['reach'][number]) =>
     draftServices(parse({ services: [{ ...sampleService(), ...service }] }), {
       ports: [lan],
-      mtuTowards: {},
-      unreachable: {},
-      onHost: [],
+      reach: [ofService],
       ...nothing,
-      ...host,
     })[0].realServers.map(({ ip, mtu, unreachable }) => [ip, mtu, unreachable]);
 
   test('one that cannot be reached has a reason, and the MTU of the interface for the sessions that it has', () => {
     const realServers = [A, B].map((ip) => ({ ip, port: 6000 }));
     const fallback = '10.2.0.19:6000';
-    const unreachable = { [B]: 'no route to it', '10.2.0.19': 'no route to it' };
-    assert.deepEqual(planned({ realServers, fallback }, { mtuTowards: { [A]: 1500 }, unreachable }), [
+    const reach = { [A]: there(1500), [B]: away, '10.2.0.19': away };
+    assert.deepEqual(planned({ realServers, fallback }, reach), [
       [A, 1500, ''],
       [B, 1400, 'no route to it'],
       ['10.2.0.19', 1400, 'no route to it'],
@@ -208,7 +206,7 @@ describe('what the host says of real servers', () => {
 
   test('a loopback LIP is good for real servers on this host, and keeps only those of its own service away', () => {
     const realServers = ['127.0.0.1', A].map((ip) => ({ ip, port: 6000 }));
-    const host = { mtuTowards: { '127.0.0.1': 65_535, [A]: 1500 }, onHost: ['127.0.0.1'] };
+    const host = { '127.0.0.1': there(65_535, true), [A]: there(1500) };
     const why = 'the LIP 127.0.0.2 cannot reach it: loopback addresses are for real servers on this host';
     assert.deepEqual(planned({ lips: ['127.0.0.2'], realServers }, host), [
       ['127.0.0.1', 65_535, ''],
@@ -237,7 +235,7 @@ describe('a start on a host that lacks addresses', () => {
     parse({ io: { assignAddresses }, services: [sampleService(), sampleService(other)] });
   const missing = (...ips: string[]) => ips.map((ip) => ({ ip, device: 'wan0', command: `add ${ip}` }));
   const trouble = (ip: string) => ({ ip, text: `${ip} is in use`, hint: 'take it away' });
-  const base = { ports: [], mtuTowards: {}, unreachable: {}, onHost: [], own: [], broadcasts: [] };
+  const base = { ports: [], reach: [], own: [], broadcasts: [] };
 
   function start(host: { missing?: object[]; troubles?: object[] }, assignAddresses = false) {
     const logged: string[] = [];

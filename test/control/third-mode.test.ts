@@ -159,12 +159,10 @@ const HOST = {
     { name: 'queue-wan', side: SIDE.wan, mtu: 1500, mac: '', loopback: false },
     { name: 'queue-lan', side: SIDE.lan, mtu: 1500, mac: '', loopback: false },
   ],
-  mtuTowards: { [RIP]: 1500 },
+  reach: Array.from({ length: 4 }, () => ({ [RIP]: { mtu: 1500, unreachable: '', isOnHost: false } })),
   own: [],
   broadcasts: [],
   missing: [],
-  unreachable: {},
-  onHost: [],
   troubles: [],
   warnings: [],
 };

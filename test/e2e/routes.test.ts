@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { LIPS, VIPS } from '../../src/lab/topology.ts';
 import { forgePathMtu } from '../route/forged-mtu.ts';
-import { IO, type Rig, startRig, until } from './harness.ts';
+import { IO, type Rig, startPython, startRig, until } from './harness.ts';
 import { PAIRS } from './pairs.ts';
 
 const IOS = [{ mode: 'ring', workers: 2 }, { mode: 'pcap' }] as const;
@@ -247,6 +247,57 @@ test('a real server and a fallback without a route are down, and everything else
   assert.equal(await rig.metric('ready'), 1);
   await Promise.all(servers.map((server) => server.end()));
 });
+
+test('a real server is up where the rule for the LIP of its own service leads to it, and down from other LIPs', async (t) => {
+  const [lip, ruled] = LIPS[4] as [string, string];
+  const vip = '10.1.0.110';
+  const rig = await startRig(t, {
+    clients: 2,
+    servers: 1,
+    lips: [lip],
+    others: [
+      { name: 'ruled', vip, vport: 6000, lips: [ruled], realServers: [{ ip: GONE, port: 6000 }] },
+      {
+        name: 'both',
+        vip,
+        vport: 6001,
+        lips: [lip, ruled],
+        lports: '1024-2047',
+        realServers: [GONE, SERVER].map((address) => ({ ip: address, port: 6001 })),
+      },
+    ],
+    beforeProxy: (topology) => {
+      topology.exec('rs', ['ip', 'address', 'add', `${GONE}/32`, 'dev', 'lo']);
+      topology.exec('lb', ['ip', 'rule', 'add', 'from', ruled, 'lookup', '100']);
+      topology.exec('lb', ['ip', 'route', 'add', GONE, 'via', SERVER, 'table', '100']);
+    },
+  });
+  const up = (service: string) =>
+    rig.metric('server_up', { service, rs: `${GONE}:${service === 'both' ? 6001 : 6000}` });
+  await until('it is up', async () => (await up('ruled')) === 1);
+  assert.equal(await up('both'), 0);
+  assert.match(await reasonOf(rig, 'both'), new RegExp(`^from the LIP ${lip}: no route to it$`));
+  const servers = await rig.startServers();
+  const server = await startPython(rig.topology, 'rs', 'server.py', { ip: GONE, port: 6000 });
+  await server.ready;
+  const load = { portsPerAddress: 4, count: 50, sizes: [64] };
+  assert.equal((await rig.clients({ ...load, vip })).answered, 50);
+  ip(rig, `rule delete from ${ruled} lookup 100`);
+  await until('the rule is gone', async () => (await up('ruled')) === 0);
+  assert.equal(await reasonOf(rig, 'ruled'), 'no route to it');
+  ip(rig, `rule add from ${ruled} lookup 100`);
+  await until('it is back', async () => (await up('ruled')) === 1);
+  assert.equal((await rig.clients({ ...load, vip })).answered, 50);
+  assert.equal((await rig.clients(load)).answered, 50);
+  await Promise.all([...servers, server].map((one) => one.end()));
+});
+
+async function reasonOf(rig: Rig, service: string): Promise<string> {
+  const { services } = JSON.parse((await rig.proxy.get('/services')).body) as {
+    services: { name: string; realServers: { reason: string }[] }[];
+  };
+  return services.find(({ name }) => name === service)!.realServers[0].reason;
+}
 
 /** The outcome of the reload that follows a change of the config file, as the log has it. */
 async function reloaded(rig: Rig, change: Parameters<Rig['rewriteConfig']>[0]): Promise<string> {

@@ -4,17 +4,25 @@ import test from 'node:test';
 import type { HostFacts } from '../../src/host/host.ts';
 import { hostChanges } from '../../src/host/host-changes.ts';
 
+/** MTUs, or why they cannot be reached. */
+function reach(servers: Record<string, number | string>): HostFacts['reach'][number] {
+  const all = { '10.2.0.14': 'no route to it', '10.2.0.15': 'no route to it', ...servers };
+  const ofOne = (said: number | string) =>
+    typeof said === 'number'
+      ? { mtu: said, unreachable: '', isOnHost: false }
+      : { mtu: 0, unreachable: said, isOnHost: false };
+  return Object.fromEntries(Object.entries(all).map(([rip, said]) => [rip, ofOne(said)]));
+}
+
 const BEFORE: HostFacts = {
   ports: [
     { name: 'wan0', side: 1, mtu: 1500, mac: '02:00:00:00:00:01', loopback: false },
     { name: 'tun0', side: 2, mtu: 1400, mac: '', loopback: false },
   ],
-  mtuTowards: { '10.2.0.11': 1400, '10.2.0.12': 1400, '10.2.0.13': 1300 },
+  reach: [reach({ '10.2.0.11': 1400, '10.2.0.12': 1400, '10.2.0.13': 1300 }), reach({ '10.2.0.11': 1400 })],
   own: ['10.1.0.1', 'fd00:1::1'],
   broadcasts: ['10.1.0.0', '10.1.0.255'],
   missing: [],
-  unreachable: { '10.2.0.14': 'no route to it', '10.2.0.15': 'no route to it' },
-  onHost: [],
   troubles: [],
   warnings: [],
 };
@@ -35,19 +43,33 @@ const ROWS: { name: string; after: Partial<HostFacts>; lines: string[] }[] = [
   },
   {
     name: 'the MTU towards several real servers, in one line',
-    after: { mtuTowards: { '10.2.0.11': 1280, '10.2.0.12': 1280, '10.2.0.13': 1300 } },
+    after: {
+      reach: [
+        reach({ '10.2.0.11': 1280, '10.2.0.12': 1280, '10.2.0.13': 1300 }),
+        reach({ '10.2.0.11': 1280 }),
+      ],
+    },
     lines: ['MTU towards 10.2.0.11, 10.2.0.12: 1400 -> 1280'],
   },
   {
     name: 'real servers that cannot be reached any more, or again, or for another reason',
     after: {
-      mtuTowards: { '10.2.0.11': 1400, '10.2.0.12': 1400, '10.2.0.14': 1500 },
-      unreachable: { '10.2.0.13': 'no route to it', '10.2.0.15': 'the route to it leads over eth2' },
+      reach: [
+        reach({
+          '10.2.0.11': 1400,
+          '10.2.0.12': 1400,
+          '10.2.0.13': 'no route to it',
+          '10.2.0.14': 1500,
+          '10.2.0.15': 'the route to it leads over eth2',
+        }),
+        reach({ '10.2.0.11': 'no route to it' }),
+      ],
     },
     lines: [
-      'real server 10.2.0.13: no route to it',
-      'real server 10.2.0.15: the route to it leads over eth2',
       'real server 10.2.0.14 can be reached',
+      'real server 10.2.0.15: the route to it leads over eth2',
+      'real server 10.2.0.13: no route to it',
+      'real server 10.2.0.11: no route to it',
     ],
   },
   {

@@ -1,24 +1,36 @@
-// A program for tests: inspects the host in its namespace. Prints { facts } or { error: { message, hint } };
+// A program for tests: inspects the host in its namespace. Prints { facts }, with what it found of the first
+// service's real servers apart, or { error: { message, hint } };
 // with `assign` it also adds what is missing, prints { assigned } and removes it when its input ends. Given
 // { missing }, it only adds these. `stopsClock` keeps performance.now() where it is, so that nothing that
 // goes by it ever has waited long enough.
-import { type HostRequest, inspectHost } from '../../src/host/host.ts';
+import { type HostFacts, type HostRequest, inspectHost } from '../../src/host/host.ts';
 import { assignAddresses, type MissingAddress, removeAddresses } from '../../src/host/host-addresses.ts';
 import { IoError } from '../../src/sys/io-error.ts';
 
-const { assign, missing, stopsClock, ...request } = JSON.parse(process.argv[2]) as HostRequest & {
-  assign?: boolean;
-  missing?: MissingAddress[];
-  stopsClock?: boolean;
-};
+export type Asked = Omit<HostRequest, 'services'> &
+  Partial<HostRequest['services'][number]> & {
+    /** Where not one that has the addresses above. */
+    services?: HostRequest['services'];
+    assign?: boolean;
+    missing?: MissingAddress[];
+    stopsClock?: boolean;
+  };
+export interface Found extends HostFacts {
+  mtuTowards: Record<string, number>;
+  unreachable: Record<string, string>;
+  onHost: string[];
+}
+
+const asked = JSON.parse(process.argv[2]) as Asked;
+const { assign, missing, stopsClock, vips = [], lips = [], rips = [], ...rest } = asked;
 if (stopsClock) performance.now = () => 0;
 try {
   if (missing !== undefined) {
     await assignAll(missing);
     process.exit(0);
   }
-  const facts = await inspectHost(request);
-  console.log(JSON.stringify({ facts }));
+  const facts = await inspectHost({ services: [{ vips, lips, rips }], ...rest });
+  console.log(JSON.stringify({ facts: withServersApart(facts) }));
   if (assign) {
     await assignAll(facts.missing);
     console.log(JSON.stringify({ assigned: facts.missing.length }));
@@ -36,4 +48,16 @@ async function assignAll(missing: readonly MissingAddress[]): Promise<void> {
   if (first === undefined) return;
   await removeAddresses(added);
   throw new IoError(first.text, first.hint);
+}
+
+function withServersApart(facts: HostFacts): Found {
+  const servers = Object.entries(facts.reach[0]);
+  const reached = servers.filter(([, { unreachable }]) => unreachable === '');
+  const others = servers.filter(([, { unreachable }]) => unreachable !== '');
+  return {
+    ...facts,
+    mtuTowards: Object.fromEntries(reached.map(([rip, { mtu }]) => [rip, mtu])),
+    unreachable: Object.fromEntries(others.map(([rip, { unreachable }]) => [rip, unreachable])),
+    onHost: reached.flatMap(([rip, { isOnHost }]) => (isOnHost ? [rip] : [])),
+  };
 }

@@ -1,18 +1,18 @@
 // What the proxy finds out about its host, in namespaces set up as operators would.
 import assert from 'node:assert/strict';
 import test, { type TestContext } from 'node:test';
-import type { HostFacts, HostRequest } from '../../src/host/host.ts';
 import { namespace, sh, startProgram, threeInARow, WITHOUT_IPV6 } from '../io/namespaces.ts';
 import { forgePathMtu } from '../route/forged-mtu.ts';
+import type { Asked, Found } from './host-program.ts';
 
-async function inspect(t: TestContext, ns: string, request: HostRequest): Promise<HostFacts> {
-  return startProgram(t, ns, 'host/host-program.ts', request).next<HostFacts>('facts');
+async function inspect(t: TestContext, ns: string, request: Asked): Promise<Found> {
+  return startProgram(t, ns, 'host/host-program.ts', request).next<Found>('facts');
 }
 
 async function failure(
   t: TestContext,
   ns: string,
-  request: HostRequest,
+  request: Asked,
 ): Promise<{ message: string; hint: string }> {
   return startProgram(t, ns, 'host/host-program.ts', request).next('error');
 }
@@ -33,7 +33,7 @@ function host(t: TestContext, interfaces: Record<string, string>): string {
   return ns;
 }
 
-const sides = ({ ports }: HostFacts) => ports.map(({ name, side }) => [name, side]);
+const sides = ({ ports }: Found) => ports.map(({ name, side }) => [name, side]);
 
 test('two-arm: interfaces are found from the VIP and from the route to the real server', async (t) => {
   const { lb } = threeInARow(t);
@@ -323,7 +323,7 @@ test('a proxy at work does not wait for an address that the kernel still looks f
   sh(`ip netns exec ${lb} sysctl -qw net.ipv6.conf.wan0.dad_transmits=100`); // a second for each
   sh(`ip -n ${lb} address add fd00:1::100/64 dev wan0`);
   const patient = { ...request, ports, stopsClock: true };
-  const found = await startProgram(t, lb, 'host/host-program.ts', patient).next<HostFacts>('facts');
+  const found = await startProgram(t, lb, 'host/host-program.ts', patient).next<Found>('facts');
   assert.deepEqual([found.missing, found.troubles], [[], []]);
   assert.notEqual(sh(`ip -n ${lb} address show tentative scope global`), '');
 });
@@ -353,8 +353,8 @@ test('IPv6 addresses on a kernel without IPv6 are in trouble, IPv4 ones are not'
   const request = { vips: ['10.1.0.1'], lips: ['10.2.0.1'], rips: ['10.2.0.2'] };
   const start = (vips: string[]) =>
     startProgram(t, lb, 'host/host-program.ts', { ...request, vips }, WITHOUT_IPV6);
-  assert.equal((await start(['10.1.0.1']).next<HostFacts>('facts')).ports.length, 2);
-  const { troubles } = await start(['10.1.0.1', 'fd00:1::1']).next<HostFacts>('facts');
+  assert.equal((await start(['10.1.0.1']).next<Found>('facts')).ports.length, 2);
+  const { troubles } = await start(['10.1.0.1', 'fd00:1::1']).next<Found>('facts');
   assert.deepEqual(
     troubles.map(({ ip }) => ip),
     ['fd00:1::1'],
@@ -398,17 +398,72 @@ test('an interface of a VRF is an error that says so', async (t) => {
   }
 });
 
-test('of a real server the route from a LIP counts, as a rule says', async (t) => {
-  const ns = host(t, { eth9: '10.1.0.1/24', eth8: '10.8.0.1/24' });
-  sh(`ip -n ${ns} route add 10.9.0.0/24 via 10.1.0.2`);
-  sh(`ip -n ${ns} route add 10.9.0.0/24 via 10.8.0.2 mtu 1400 table 100`);
-  sh(`ip -n ${ns} rule add from 10.8.0.1 lookup 100`);
-  const request = { vips: ['10.1.0.1'], rips: ['10.9.0.2'] };
-  const { mtuTowards } = await inspect(t, ns, { ...request, lips: ['10.8.0.1'] });
-  assert.deepEqual(mtuTowards, { '10.9.0.2': 1400 });
-  assert.deepEqual((await inspect(t, ns, { ...request, lips: ['10.1.0.1'] })).mtuTowards, {
-    '10.9.0.2': 1500,
-  });
+test('of a real server the routes from the LIPs of its services count, as rules say', async (t) => {
+  const ns = host(t, { eth9: '10.1.0.1/24 fd00:1::1/64', eth8: '10.8.0.1/24 fd00:8::1/64' });
+  const ways = [
+    {
+      lips: ['10.1.0.1', '10.8.0.1'],
+      rips: ['10.9.0.2', '10.9.1.2'],
+      length: 24,
+      by: ['10.1.0.2', '10.8.0.2'],
+    },
+    {
+      lips: ['fd00:1::1', 'fd00:8::1'],
+      rips: ['fd00:9::2', 'fd00:9:1::2'],
+      length: 48,
+      by: ['fd00:1::2', 'fd00:8::2'],
+    },
+  ] as const;
+  for (const { lips, rips, length, by } of ways) {
+    const run = (command: string) => sh(`ip -n ${ns} ${command}`);
+    const route = (rip: string, gateway: string, more = '') =>
+      run(`route add ${rip.replace(/2$/, length === 24 ? '0' : '')}/${length} via ${gateway} ${more}`);
+    const services = [lips.slice(0, 1), lips.slice(1), lips].map((own) => ({
+      vips: [lips[0]],
+      lips: own,
+      rips,
+    }));
+    route(rips[0], by[0]);
+    const { reach } = await inspect(t, ns, { services });
+    const [good, bad] = [
+      { mtu: 1500, unreachable: '', isOnHost: false },
+      { mtu: 0, unreachable: 'no route to it', isOnHost: false },
+    ];
+    assert.deepEqual(reach, Array(3).fill({ [rips[0]]: good, [rips[1]]: bad }));
+    route(rips[0], by[1], 'mtu 1400 table 100');
+    route(rips[1], by[1], 'table 100');
+    run(`${length === 24 ? '-4' : '-6'} rule add from ${lips[1]} lookup 100`);
+    const found = await inspect(t, ns, { services });
+    const ofBoth = { ...bad, unreachable: `from the LIP ${lips[0]}: no route to it` };
+    assert.deepEqual(found.reach, [
+      { [rips[0]]: good, [rips[1]]: bad },
+      { [rips[0]]: { ...good, mtu: 1400 }, [rips[1]]: good },
+      { [rips[0]]: { ...good, mtu: 1400 }, [rips[1]]: ofBoth },
+    ]);
+    assert.deepEqual(sides(found), [
+      ['eth9', 3],
+      ['eth8', 2],
+    ]);
+    const { reach: named } = await inspect(t, ns, { services, lan: 'eth9' });
+    const astray = 'the route to it leads over eth8, not over eth9 (io.lan)';
+    assert.equal(named[1][rips[1]].unreachable, astray);
+  }
+});
+
+test('of a real server the IPv6 route from a LIP counts, where a route is for some sources only', async (t) => {
+  const ns = host(t, { eth9: 'fd00:1::1/64 fd00:8::1/64' });
+  sh(`ip -n ${ns} route add fd00:9::/48 from fd00:1::/64 via fd00:1::2 mtu 1300`);
+  sh(`ip -n ${ns} route add fd00:9::/48 from fd00:8::/64 via fd00:1::2 mtu 1400`);
+  const services = ['fd00:1::1', 'fd00:8::1'].map((lip) => ({
+    vips: [lip],
+    lips: [lip],
+    rips: ['fd00:9::2'],
+  }));
+  const { reach } = await inspect(t, ns, { services });
+  assert.deepEqual(
+    reach.map((ofService) => ofService['fd00:9::2'].mtu),
+    [1300, 1400],
+  );
 });
 
 test('an interface that is down is an error with the command that brings it up', async (t) => {
@@ -446,7 +501,7 @@ test('without any route to a real server the LIPs tell the interface, else that 
   const ns = host(t, { eth8: '10.7.0.1/24', eth9: '10.1.0.1/24' });
   const base = { vips: ['10.1.0.1'], rips: ['203.0.113.1'] };
   const { unreachable, ...found } = await inspect(t, ns, { ...base, lips: ['10.7.0.200'] });
-  assert.deepEqual(sides(found as HostFacts), [
+  assert.deepEqual(sides(found as Found), [
     ['eth9', 1],
     ['eth8', 2],
   ]);

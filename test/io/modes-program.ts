@@ -27,9 +27,7 @@ const spec = JSON.parse(process.argv[2]) as ModesSpec;
 const { ports } = await inspectHost({
   wan: 'wan0',
   lan: 'lan0',
-  vips: [VIP],
-  lips: [LIP],
-  rips: ['10.2.0.2'],
+  services: [{ vips: [VIP], lips: [LIP], rips: ['10.2.0.2'] }],
 });
 const nowMs = () => performance.now() | 0;
 

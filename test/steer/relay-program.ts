@@ -86,9 +86,7 @@ const spec = JSON.parse(process.argv[2]) as RelaySpec;
 const { ports } = await inspectHost({
   wan: spec.wan,
   lan: spec.lan,
-  vips: spec.vips.map(({ ip }) => ip),
-  lips: spec.lips.map(({ ip }) => ip),
-  rips: spec.rips,
+  services: [{ vips: spec.vips.map(({ ip }) => ip), lips: spec.lips.map(({ ip }) => ip), rips: spec.rips }],
 });
 const counters = new Float64Array(ioRows(ports.length) * IO_COUNTERS.length);
 const relayed = ports.map(() => 0);
