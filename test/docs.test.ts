@@ -10,6 +10,12 @@ import { DROP_REASONS } from '../src/datapath/verdict.ts';
 const COLUMNS = 110;
 /** What a line may begin with. */
 const MARK = /^\s*(?:[-#]+|\d+\.)\s/;
+/** Kinds of files, and which of their lines are comments or have one. */
+const COMMENTS: [string, RegExp, RegExp][] = [
+  ['TypeScript and C', /\.(?:ts|mjs|c|h)$/, /^\s*(?:\/\*+|\*)\s|(?:^|\s)\/\/\s/],
+  ['YAML, shell and the like', /\.(?:ya?ml|service|sh)$|\/[^.]+$/, /(?:^|\s)# /],
+  ['Lua', /\.lua$/, /(?:^|\s)-- /],
+];
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const read = (name: string): string => readFileSync(join(ROOT, name), 'utf8');
@@ -54,19 +60,28 @@ describe('text wraps at 110 columns', () => {
       .filter((entry) => entry.isFile())
       .map(({ parentPath, name }) => relative(ROOT, join(parentPath, name)));
   const files = [
-    filesIn('.', false),
-    ...['config', 'docker', 'docs', 'test'].map((one) => filesIn(one, true)),
+    ...filesIn('.', false),
+    ...['.ci', 'bench', 'config', 'docker', 'docs', 'src', 'test'].flatMap((folder) => filesIn(folder, true)),
   ];
-  const [pages, others] = [/\.md$/, /\.(?:ya?ml|service|lua|sh)$|(?:^|\/)(?:Dockerfile|uoa-proxy)$/].map(
-    (suffix) => files.flat().filter((name) => suffix.test(name)),
-  ) as [string[], string[]];
 
-  for (const name of pages) {
+  for (const name of files.filter((file) => file.endsWith('.md'))) {
     test(`in ${name}, but for tables and code`, () => assert.deepEqual(tooLong(proseOf(read(name))), []));
   }
 
-  for (const name of others) {
-    test(`in comments of ${name}`, () => assert.deepEqual(tooLong(commentsOf(read(name))), []));
+  for (const [kind, suffix, comment] of COMMENTS) {
+    test(`in comments of ${kind}`, () => {
+      const all = files.filter((file) => suffix.test(file));
+      assert.ok(all.length > 0);
+      const commentsOf = (name: string) =>
+        read(name)
+          .split('\n')
+          .filter((line) => comment.test(line));
+      const found = all.map((name) => [name, tooLong(commentsOf(name))] as const);
+      assert.deepEqual(
+        found.filter(([, lines]) => lines.length > 0),
+        [],
+      );
+    });
   }
 });
 
@@ -78,9 +93,6 @@ function proseOf(markdown: string): string[] {
     return !isFence && !isCode && !line.startsWith('|');
   });
 }
-
-const commentsOf = (text: string): string[] =>
-  text.split('\n').filter((line) => /^\s*-- |(?:^|\s)# /.test(line));
 
 /** But for a word, such as a link, that no line would hold. */
 const tooLong = (lines: readonly string[]): string[] =>

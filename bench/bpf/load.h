@@ -1,6 +1,7 @@
 /*
- * What the load's programs have in common. First the memory that the programs of one network and the bench share (control.ts says what is what): all zero at first, one
- * map, .bss, for all objects of a network. Only the source writes what is not a counter.
+ * What the load's programs have in common. First the memory that the programs of one network and the bench
+ * share (control.ts says what is what): all zero at first, one map, .bss, for all objects of a network. Only
+ * the source writes what is not a counter.
  */
 #pragma once
 #include <linux/types.h>
@@ -20,7 +21,7 @@ struct control {
 /* At the begin of each payload: nanoseconds since boot when the packet was made. */
 #define STAMP_LEN 8
 
-/* The link header of Ethernet as half words, which are aligned in a frame; struct ethhdr is read byte by byte. */
+/* The link header of Ethernet as half words, aligned in a frame; struct ethhdr is read byte by byte. */
 struct link {
 	__u16 dst[3], src[3], type;
 };

@@ -1,10 +1,11 @@
 /*
- * The programs at the ends of the load's way. At both interfaces of the forwarder packets pass, and those that come in on
- * the load's side are counted. At the real server datagrams of the load are counted and end, or go back. At the client
- * the answers are counted, sorted by the time that has passed since the one in their payload, and end.
+ * The programs at the ends of the load's way. At both interfaces of the forwarder packets pass, and those
+ * that come in on the load's side are counted. At the real server datagrams of the load are counted and end,
+ * or go back. At the client the answers are counted, sorted by the time that has passed since the one in
+ * their payload, and end.
  *
- * A datagram of the load is IPv4 UDP to (or from) the port, with a payload of the length that is set. What has the port and
- * another length, a UOA that travels alone, ends too, uncounted. Everything else passes.
+ * A datagram of the load is IPv4 UDP to (or from) the port, with a payload of the length that is set. What
+ * has the port and another length, a UOA that travels alone, ends too, uncounted. Everything else passes.
  */
 #include <stddef.h>
 #include <linux/bpf.h>
@@ -50,8 +51,8 @@ static __always_inline enum match match(struct xdp_md *ctx, size_t port_off, str
 }
 
 /*
- * The forwarder needs programs at all because veth takes frames that were redirected to its peer only while it has a program
- * of its own (drivers/net/veth.c, veth_xdp_xmit).
+ * The forwarder needs programs at all because veth takes frames that were redirected to its peer only while
+ * it has a program of its own (drivers/net/veth.c, veth_xdp_xmit).
  */
 SEC("xdp") int wan(struct xdp_md *ctx __attribute__((unused)))
 {
@@ -86,7 +87,7 @@ SEC("xdp") int real_server(struct xdp_md *ctx)
 	at.ip->daddr = address;
 	at.udp->dest = at.udp->source;
 	at.udp->source = port;
-	/* A program that sends through sockets leaves the checksum to the network card, and there is none here: without one. */
+	/* Who sends through sockets leaves the checksum to the network card, and there is none: without one. */
 	at.udp->check = 0;
 	return XDP_TX;
 }

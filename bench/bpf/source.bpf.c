@@ -1,10 +1,11 @@
 /*
- * Makes the load: each run writes the headers of one UDP datagram (RFC 768, 791) over the frame it is given, which holds an
- * earlier packet, waits until that datagram is due, and lets it go. Flows follow each other in turn, told apart by source address and port; the payload begins with the time, so that the way
- * back can be measured. Flow n comes from address 11.0.0.1 + n / 16,384 and port 10,000 + n % 16,384.
+ * Makes the load: each run writes the headers of one UDP datagram (RFC 768, 791) over the frame it is given,
+ * which holds an earlier packet, waits until that datagram is due, and lets it go. Flows follow each other in
+ * turn, told apart by source address and port; the payload begins with the time, so that the way back can be
+ * measured. Flow n comes from address 11.0.0.1 + n / 16,384 and port 10,000 + n % 16,384.
  *
- * When the run's time is over, packets are only dropped; what has arrived by then is what counts, since later packets come
- * out of some queue.
+ * When the run's time is over, packets are only dropped; what has arrived by then is what counts, since later
+ * packets come out of some queue.
  */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>

@@ -1,4 +1,5 @@
-// The image's HEALTHCHECK: exit 0 when /healthz answers 200. UOA_PROXY_ADMIN is where admin.listen is not the default.
+// The image's HEALTHCHECK: exit 0 when /healthz answers 200. UOA_PROXY_ADMIN says where else than by
+// default.
 const admin = process.env.UOA_PROXY_ADMIN ?? '127.0.0.1:9464';
 try {
   const { status } = await fetch(`http://${admin}/healthz`, { signal: AbortSignal.timeout(4000) });

@@ -65,7 +65,8 @@ function register(family: Family, registry: Registry): void {
       ...options,
       collect() {
         counter.reset();
-        if (!family.labels) counter.remove(); // reset leaves a 0 there, which is wrong where there is nothing to read
+        // Reset leaves a 0 there, which is wrong where there is nothing to read.
+        if (!family.labels) counter.remove();
         family.read((value, labels = {}) => {
           if (value > 0 || !family.isSparse) counter.inc(labels, value);
         });

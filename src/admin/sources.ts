@@ -16,8 +16,10 @@ export interface AdminLeg {
 
 /** How a real server is at the moment, beyond what its plan says. */
 export interface ServerState {
-  /** up, or why it takes no new sessions: its checks failed, the config names it no more, an operator drained it; where
-   * several hold, the first of these. */
+  /**
+   * up, or why it takes no new sessions: its checks failed, the config names it no more, an operator drained
+   * it; where several hold, the first of these.
+   */
   state: 'up' | 'down' | 'drained' | 'removed';
   isDown: boolean;
   isDrained: boolean;

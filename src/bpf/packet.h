@@ -47,7 +47,7 @@ struct extension {
 /*
  * The proxy has CAP_BPF and not CAP_PERFMON, so the verifier guards against speculation and leaks: it refuses
  * an address that is computed in a loop, hence this in front of loops over arrays, and a number on the stack
- * where a pointer was saved, which the compiler does in large functions, hence __noinline. Before Linux 6.8 it
+ * where a pointer was saved, which the compiler does in large functions, hence __noinline. Before 6.8 it
  * also refuses a part of eight bytes on the stack where a number was: what a program itself keeps there has
  * eight bytes, and the compiler does likewise (-mcpu=v2).
  */

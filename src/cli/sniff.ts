@@ -33,41 +33,44 @@ interface Source {
 
 /** The arguments of `sniff [filter..]`. */
 export function withSniffOptions(command: Argv) {
-  return command
-    .parserConfiguration({ 'duplicate-arguments-array': true, 'boolean-negation': false }) // or of the filter words the last were all
-    .positional('filter', {
-      type: 'string',
-      array: true,
-      default: [] as string[],
-      defaultDescription: 'all',
-      describe: 'Kinds, dialects, addresses, ports: see docs/sniff.md',
-    })
-    .option('interface', {
-      type: 'string',
-      alias: 'i',
-      requiresArg: true,
-      describe: 'Names with commas between them, or any, the default',
-    })
-    .option('read', {
-      type: 'string',
-      alias: 'r',
-      requiresArg: true,
-      describe: 'pcap or pcapng file, - for standard input',
-    })
-    .option('json', { type: 'boolean', default: false, describe: 'One JSON object per line' })
-    .option('count', { type: 'number', requiresArg: true, describe: 'End after so many' })
-    .option('lip', {
-      type: 'string',
-      requiresArg: true,
-      describe: "The proxy's LIPs, with commas between them",
-    })
-    .check((options) => {
-      refuseWrong(options);
-      return true;
-    })
-    .example('$0 sniff -i eth0', 'As root, until Ctrl-C')
-    .example('$0 sniff -r a.pcap client 10.1.0.2', 'One client')
-    .example('$0 sniff --json carrier ack', 'Carriers, echo ACKs');
+  return (
+    command
+      // Without it only the last of the filter words would be left.
+      .parserConfiguration({ 'duplicate-arguments-array': true, 'boolean-negation': false })
+      .positional('filter', {
+        type: 'string',
+        array: true,
+        default: [] as string[],
+        defaultDescription: 'all',
+        describe: 'Kinds, dialects, addresses, ports: see docs/sniff.md',
+      })
+      .option('interface', {
+        type: 'string',
+        alias: 'i',
+        requiresArg: true,
+        describe: 'Names with commas between them, or any, the default',
+      })
+      .option('read', {
+        type: 'string',
+        alias: 'r',
+        requiresArg: true,
+        describe: 'pcap or pcapng file, - for standard input',
+      })
+      .option('json', { type: 'boolean', default: false, describe: 'One JSON object per line' })
+      .option('count', { type: 'number', requiresArg: true, describe: 'End after so many' })
+      .option('lip', {
+        type: 'string',
+        requiresArg: true,
+        describe: "The proxy's LIPs, with commas between them",
+      })
+      .check((options) => {
+        refuseWrong(options);
+        return true;
+      })
+      .example('$0 sniff -i eth0', 'As root, until Ctrl-C')
+      .example('$0 sniff -r a.pcap client 10.1.0.2', 'One client')
+      .example('$0 sniff --json carrier ack', 'Carriers, echo ACKs')
+  );
 }
 
 function refuseWrong({ interface: devices, read, count, lip, filter }: SniffArguments): void {

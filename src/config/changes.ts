@@ -14,7 +14,7 @@ export interface Changes {
 }
 
 /** Groups and keys that belong to processes, sockets and memory that stay. */
-const FIXED = ['io', 'admin', 'sessions', 'log.format'];
+const NEED_RESTART = ['io', 'admin', 'sessions', 'log.format'];
 
 const KEYS = [...entries(CONFIG_SCHEMA)];
 const TOP_KEYS = KEYS.filter(({ path, kind }) => path[0] !== 'services' && kind !== 'group');
@@ -41,7 +41,7 @@ export function describeChanges(before: Config, after: Config): Changes {
   const lines: string[] = [];
   const needsRestart: string[] = [];
   for (const change of differences(TOP_KEYS, before, after)) {
-    if (FIXED.some((name) => change.name === name || change.name.startsWith(`${name}.`)))
+    if (NEED_RESTART.some((name) => change.name === name || change.name.startsWith(`${name}.`)))
       needsRestart.push(`${change.text}: needs a restart`);
     else lines.push(change.text);
   }

@@ -67,13 +67,15 @@ export class AddressBook {
   }
 
   /**
-   * Whether a datagram to a service, which came by `port`, may come from a client with this address and port. Besides those
-   * that are no host's, it may not from where the answer would be answered in turn, so that one forged datagram would
-   * keep two servers busy for ever: a VIP:vport, a LIP:lport, a real server. The latter are clients like others when they
-   * call by themselves, which can be told by where they call from:
-   * - by an interface that only real servers are behind, or loopback, nobody forges them: they are clients by any port;
+   * Whether a datagram to a service, which came by `port`, may come from a client with this address and port.
+   * Besides those that are no host's, it may not from where the answer would be answered in turn, so that one
+   * forged datagram would keep two servers busy for ever: a VIP:vport, a LIP:lport, a real server. The latter
+   * are clients like others when they call by themselves, which can be told by where they call from:
+   * - by an interface that only real servers are behind, or loopback, nobody forges them: they are clients by
+   *   any port;
    * - by one that only clients are behind they never call: they are no clients by any port;
-   * - by one for both sides they cannot be told from who forges them: they are clients, but not by the port that they serve.
+   * - by one for both sides they cannot be told from who forges them: they are clients, but not by the port
+   *   that they serve.
    */
   mayBeClient(addresses: Int32Array, sport: number, port: DatapathPort): boolean {
     const whose = this.#whose.get(addresses, 0, ANY_PORT);

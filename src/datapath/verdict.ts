@@ -28,7 +28,7 @@ export const DROP_REASONS = [
   'unknown_ip_option', // an IPv6 option that whoever does not know it must not accept
   'bad_udp_checksum',
   'super_packet', // several in one, merged by GRO or GSO in a way that cannot be taken apart
-  'bad_source', // an address that no client has, this host's own, one whose answer would be answered in turn, or the only real server's
+  'bad_source', // no client's: an own one, one that would answer the answer, or the only real server's
   'wrong_interface', // a packet to LIP:lport from an interface that does not face the real servers
   // what we could not do with it
   'ttl_exceeded',
@@ -51,7 +51,7 @@ export const DROP_REASONS = [
   'worker_ended', // begun or held by a datapath process that ended; counted by its successor
   'handover_failed', // another worker's, which could not take it
   // fragments
-  'bad_fragment', // no data, not a multiple of 8 bytes, beyond 65,535 bytes, or behind the end of its datagram
+  'bad_fragment', // no data, not a multiple of 8 bytes, over 65,535 bytes, or behind its datagram's end
   'fragment_tiny_first', // a first piece with less than a UDP header and 40 bytes
   'fragment_overlap', // overlaps another piece of its datagram: all of it is dropped
   'fragment_duplicate', // came twice

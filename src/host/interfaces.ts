@@ -33,7 +33,8 @@ export interface LinkAddress {
 }
 
 const RTM_GETADDR = 22;
-const LINK_LEN = 16; // struct ifinfomsg: family (1), padding (1), type (2), index (4), flags (4), change mask (4)
+// struct ifinfomsg: family (1), padding (1), type (2), index (4), flags (4), change mask (4)
+const LINK_LEN = 16;
 const ADDRESS_LEN = 8; // struct ifaddrmsg: family (1), prefix length (1), flags (1), scope (1), index (4)
 const IFLA = { address: 1, name: 3, mtu: 4, master: 10, linkInfo: 18, perFamily: 26, wanted: 29 } as const;
 const IFLA_INFO = { kind: 1, slaveKind: 4 } as const;

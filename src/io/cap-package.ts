@@ -1,11 +1,14 @@
-// The package cap (libpcap), its only importer, with the types it lacks and without its ways of ending the process.
+// The package cap (libpcap), its only importer, with the types it lacks and without its ways of ending the
+// process.
 // Read in cap 0.2.1, src/binding.cc, and seen:
-// - It keeps the raw pointer of the buffer and, in libuv's list, a pointer into itself, also after close(): a Cap and
-//   its buffer that the garbage collector takes corrupt memory. `kept` holds both for the life of the process.
-// - It asserts that polling never reports an error, so an interface that goes down ends the process with SIGABRT.
-//   PollGate keeps error conditions away from it.
-// - It fetches packets one by one until the kernel's buffer is empty, all within one callback of libuv. When they
-//   arrive faster than that, only `stop` ends it (measured: 2.3 us per packet, and 340,000 packets/s at most to try with).
+// - It keeps the raw pointer of the buffer and, in libuv's list, a pointer into itself, also after close(): a
+//   Cap and its buffer that the garbage collector takes corrupt memory. `kept` holds both for the life of the
+//   process.
+// - It asserts that polling never reports an error, so an interface that goes down ends the process with
+//   SIGABRT. PollGate keeps error conditions away from it.
+// - It fetches packets one by one until the kernel's buffer is empty, all within one callback of libuv. When
+//   they arrive faster than that, only `stop` ends it (measured: 2.3 us per packet, and 340,000 packets/s at
+//   most to try with).
 
 import { IoError } from '../sys/io-error.ts';
 import { canLoad } from '../sys/libraries.ts';

@@ -57,6 +57,7 @@ const candidates = (wanted: string, modes: readonly IoMode[]): readonly IoMode[]
 
 function modeNamed(wanted: string, modes: readonly IoMode[]): IoMode {
   const mode = modes.find(({ name }) => name === wanted);
-  if (mode === undefined) throw new Error(`there is no packet I/O ${wanted}`); // the config's schema has the same names
+  // The config's schema has the same names.
+  if (mode === undefined) throw new Error(`there is no packet I/O ${wanted}`);
   return mode;
 }

@@ -56,12 +56,14 @@ export function openPackageSocket(family: 4 | 6, sendBuffer: number): RawSocket 
     if (/Address family not supported/.test((error as Error).message)) return undefined;
     throw error;
   }
-  socket.pauseRecv(); // a socket of IPPROTO_RAW receives nothing; without this it would keep the process alive
+  // A socket of IPPROTO_RAW receives nothing; without this it would keep the process alive.
+  socket.pauseRecv();
   socket.on('error', () => {}); // only its polling reports here, which was just stopped
   try {
     for (const [level, option, value] of RAW_SOCKET_OPTIONS[family]) socket.setOption(level, option, value);
     try {
-      socket.setOption(SOL_SOCKET, SO_SNDBUFFORCE, sendBuffer); // CAP_NET_ADMIN; not bound by net.core.wmem_max
+      // CAP_NET_ADMIN; not bound by net.core.wmem_max.
+      socket.setOption(SOL_SOCKET, SO_SNDBUFFORCE, sendBuffer);
     } catch {
       socket.setOption(SOL_SOCKET, SO_SNDBUF, sendBuffer);
     }

@@ -1,13 +1,13 @@
-// The three networks of the lab and the end-to-end tests, built from namespaces and veth pairs with their default
-// offloads, so that the proxy meets unfinished checksums and super packets as it does on a real host.
+// The three networks of the lab and the end-to-end tests, built from namespaces and veth pairs with their
+// default offloads, so that the proxy meets unfinished checksums and super packets as it does on a real host.
 //
 // two-arm   client eth0 10.1.0.0/24 ── wan0 lb lan0 ── 10.2.0.0/24 eth0 rs
-// one-arm   client eth0 ─┐ bridge ┌─ eth0 rs      both networks on the one link; the lb has eth0 with both addresses
+// one-arm   client eth0 ─┐ bridge ┌─ eth0 rs      both networks on one link; lb has both addresses
 //                        └ lb eth0┘
 // sidecar   client eth0 10.1.0.0/24 ── eth0 lb    the real server runs in the lb namespace
 //
-// IPv6 is beside IPv4 everywhere: fd00:1::/64 and fd00:2::/64. The last group has the digits of the last IPv4 byte, so
-// that 10.1.0.12 and fd00:1::12 are one host.
+// IPv6 is beside IPv4 everywhere: fd00:1::/64 and fd00:2::/64. The last group has the digits of the last IPv4
+// byte, so that 10.1.0.12 and fd00:1::12 are one host.
 import type { ChildProcess, SpawnOptions } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import type { Family } from '../wire/address.ts';

@@ -100,7 +100,8 @@ export class Neighbors {
     const ready = this.#slots[base + READY];
     if (ready === READINESS.always) return true;
     if (ready === READINESS.no) return false;
-    const left = (this.#slots[base + CONFIRM_AT] - nowMs) | 0; // more than was set: the clock went round meanwhile
+    // When more is left than was set, the clock went round meanwhile.
+    const left = (this.#slots[base + CONFIRM_AT] - nowMs) | 0;
     if (left > 0 && left <= this.#confirmMs) return true;
     this.#slots[base + CONFIRM_AT] = (nowMs + this.#confirmMs) | 0;
     return false;

@@ -183,7 +183,8 @@ export class Routes {
     try {
       this.#query.resolve(interfaceIndex, address);
     } catch (error) {
-      if (!(error instanceof SysError)) throw error; // it is short of memory, and is told again with the next packet
+      // With a SysError it is short of memory, and is told again with the next packet.
+      if (!(error instanceof SysError)) throw error;
     }
   }
 

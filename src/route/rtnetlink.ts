@@ -76,7 +76,8 @@ const MTU6_OFF = 8;
 
 /** A request for everything of one kind, of one family or all (0). */
 export function dumpRequest(type: number, sequence: number, family = 0): Uint8Array {
-  const bodyLen = type === MESSAGE.getLink ? LINK_LEN : ROUTE_LEN; // ndmsg and fib_rule_hdr are as long as rtmsg
+  // ndmsg and fib_rule_hdr are as long as rtmsg.
+  const bodyLen = type === MESSAGE.getLink ? LINK_LEN : ROUTE_LEN;
   const request = Buffer.from(new ArrayBuffer(HEADER_LEN + bodyLen));
   request.writeUInt32LE(request.length, 0);
   request.writeUInt16LE(type, 4);
@@ -150,7 +151,8 @@ export function readRoute(view: DataView, off: number, end: number, route: Route
   const metrics = find(RTA.metrics);
   const mtu = within(view, metrics, RTAX_MTU);
   route.mtu = mtu < 0 ? 0 : view.getUint32(mtu, true);
-  const cacheInfo = find(RTA.cacheInfo); // struct rta_cacheinfo: references (4), last use (4), expires (4), ...
+  // struct rta_cacheinfo: references (4), last use (4), expires (4), ...
+  const cacheInfo = find(RTA.cacheInfo);
   route.expiresIn = cacheInfo < 0 || lengthAt(view, cacheInfo) < 12 ? 0 : view.getInt32(cacheInfo + 8, true);
   route.isEncapsulated = findAttribute(view, off + ROUTE_LEN, end, RTA.encapsulationType, 2) >= 0;
   return true;

@@ -80,8 +80,8 @@ export interface LoadedSessions {
 }
 
 /**
- * Writes the sessions of `tables`, which are not used any more. `nowMs` is the datapath's clock, `wallMs` is the time since
- * 1970. Throws nothing.
+ * Writes the sessions of `tables`, which are not used any more. `nowMs` is the datapath's clock, `wallMs` is
+ * the time since 1970. Throws nothing.
  */
 export function saveSessions(
   file: StateFile,

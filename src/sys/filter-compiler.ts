@@ -25,7 +25,8 @@ export function loadFilterCompiler(): FilterCompiler {
   return {
     compile(filter, linkType) {
       const pcap = open(linkType, SNAP_LEN);
-      const program = Buffer.from(new ArrayBuffer(16)); // struct bpf_program: count (4), padding (4), pointer (8)
+      // struct bpf_program: count (4), padding (4), pointer (8)
+      const program = Buffer.from(new ArrayBuffer(16));
       try {
         if (compile(pcap, program, filter, 1, 0) !== 0) throw new Error(error(pcap));
         const byteLength = program.readUInt32LE(0) * INSTRUCTION_LEN;

@@ -140,7 +140,8 @@ function openBound(type: number, protocol: number, ip: string, port: number, fam
   const domain = family === 6 ? AF_INET6 : AF_INET;
   const fd = check(socket(domain, type | SOCK_NONBLOCK_CLOEXEC, protocol), 'socket');
   try {
-    setsockopt(fd, SOL_SOCKET, SO_RCVBUF, Int32Array.of(RECEIVE_BUFFER_BYTES), 4); // as far as the system allows
+    // As far as the system allows.
+    setsockopt(fd, SOL_SOCKET, SO_RCVBUF, Int32Array.of(RECEIVE_BUFFER_BYTES), 4);
     if (family === 6 && type === SOCK_DGRAM) turnOn(fd, SOL_IPV6, IPV6_V6ONLY);
     const name = Buffer.alloc(28);
     check(bindSocket(fd, name, writeSocketAddress(name, 0, ip, port)), 'bind');

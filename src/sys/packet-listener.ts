@@ -45,7 +45,8 @@ export interface PacketListener {
  * host sends over a loopback is seen once, as received. Throws a SysError: EPERM without CAP_NET_RAW.
  */
 export function listen(interfaceIndex: number, program: Uint8Array, bufferBytes: number): PacketListener {
-  const fd = check(socket(AF_PACKET, SOCK_DGRAM_NONBLOCK_CLOEXEC, 0), 'socket'); // protocol 0: nothing before it is bound
+  // Protocol 0: nothing before it is bound.
+  const fd = check(socket(AF_PACKET, SOCK_DGRAM_NONBLOCK_CLOEXEC, 0), 'socket');
   try {
     setReceiveBuffer(fd, bufferBytes);
     check(setsockopt(fd, SOL_SOCKET, SO_TIMESTAMPNS, Int32Array.of(1), 4), 'setsockopt SO_TIMESTAMPNS');

@@ -69,7 +69,8 @@ export function openPingSocket(family: 4 | 6, identifier: number, onReadable: ()
         const length = message.receive(fd);
         if (length < 0) return undefined;
         const packet = Buffer.from(message.data(length));
-        const bytes = family === 4 ? packet.subarray((packet[0] & 0x0f) * 4) : packet; // IPv4 comes with its header
+        // IPv4 comes with its header.
+        const bytes = family === 4 ? packet.subarray((packet[0] & 0x0f) * 4) : packet;
         if (bytes.length < HEADER_LEN || bytes[0] !== reply || bytes.readUInt16BE(4) !== identifier) continue;
         return { ip: message.ip, sequence: bytes.readUInt16BE(6), data: bytes.subarray(HEADER_LEN) };
       }

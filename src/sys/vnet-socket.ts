@@ -36,7 +36,8 @@ export function openVnetSocket(
   bufferBytes: number,
   onReadable: () => void,
 ): VnetSocket {
-  const fd = check(socket(AF_PACKET, SOCK_RAW_NONBLOCK_CLOEXEC, 0), 'socket'); // protocol 0: nothing before it is bound
+  // Protocol 0: nothing before it is bound.
+  const fd = check(socket(AF_PACKET, SOCK_RAW_NONBLOCK_CLOEXEC, 0), 'socket');
   try {
     check(setsockopt(fd, SOL_PACKET, PACKET_VNET_HDR, Int32Array.of(1), 4), 'setsockopt PACKET_VNET_HDR');
     setReceiveBuffer(fd, bufferBytes);

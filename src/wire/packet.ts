@@ -18,7 +18,7 @@ export const PARSE_FAULTS = [
   'truncated', // fewer bytes were captured than the IP header says
   'bad_ip_length', // IHL or total length makes no sense
   'bad_ip_checksum',
-  'bad_ip_options', // an option or IPv6 extension header beyond its bounds, or one that must be first and is not
+  'bad_ip_options', // an option or extension header beyond its bounds, or one that must be first and is not
   'mapped_address', // an IPv6 packet with an IPv4-mapped address, which no network carries
   'bad_opp', // protocol 248 whose length or inner protocol makes no sense
   'bad_udp_length', // UDP length below 8 or beyond the datagram

@@ -176,8 +176,8 @@ test('no client has an address of this host or a broadcast of its subnets', () =
     troubles: [],
     warnings: [],
   };
-  const fixed = { capacity: spaciousCapacity([]), workers: 1, sharedSeed: [1, 2] as const };
-  const [plan] = workerPlans(parse({ services: [sampleService({})] }), host, [], fixed);
+  const layout = { capacity: spaciousCapacity([]), workers: 1, sharedSeed: [1, 2] as const };
+  const [plan] = workerPlans(parse({ services: [sampleService({})] }), host, [], layout);
   assert.deepEqual(plan.ownAddresses, ['10.1.0.1', '10.1.0.255']);
 });
 

@@ -45,7 +45,8 @@ rows(
         plan: combination.plan(),
         steps: [{ wan: pair.fromClient({ payload }), verdict: 'forward', sent: [sameButId] }],
       };
-      const mtu = pair.server === 4 ? 1260 : 1280; // what fits comes from IPv6 to IPv4 without DF, as the golden packets are
+      // What fits comes from IPv6 to IPv4 without DF, as the golden packets are.
+      const mtu = pair.server === 4 ? 1260 : 1280;
       const large = combination.filling(mtu);
       const ahead: Row = {
         name: `a datagram without room for it is preceded by "${golden.name}"`,

@@ -22,7 +22,8 @@ export interface ErrorChange {
 /** An error about a packet that we sent, to the address that sent it. */
 export function errorAbout(about: Uint8Array, message: Message, change: ErrorChange = {}): Uint8Array {
   const family = familyOf(about);
-  const dst = family === 4 ? about.subarray(12, 16).join('.') : ip6Text(about.subarray(8, 24)); // of a cut packet too
+  // Of a cut packet too.
+  const dst = family === 4 ? about.subarray(12, 16).join('.') : ip6Text(about.subarray(8, 24));
   const fields = { src: ROUTER[family], dst, ...message, body: about, ...change };
   return family === 4 ? icmp4(fields) : icmp6(fields);
 }

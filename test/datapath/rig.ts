@@ -41,7 +41,8 @@ export interface PlanChange extends Partial<Omit<DatapathPlan, 'services'>> {
   services?: ServiceChange[];
 }
 
-const GUARD = 46; // with HEADROOM 64 and a 4-byte aligned buffer the IP header stands where Ethernet leaves it
+// With HEADROOM 64 and a 4-byte aligned buffer the IP header stands where Ethernet leaves it.
+const GUARD = 46;
 const FILL = 0xa5;
 const TRAFFIC = new Set([
   'inboundPackets',

@@ -102,7 +102,8 @@ test('a server behind a black hole fails, while others answer', async (t) => {
 test('an echo reply counts only from the address that was asked, and with the bytes that were sent', async (t) => {
   const { server, checks } = await network(t);
   const rules = [
-    'ip saddr 10.3.0.1 icmp type echo-reply ip saddr set 10.3.0.9', // no pseudo-header: the checksum stays right
+    // No pseudo-header: the checksum stays right.
+    'ip saddr 10.3.0.1 icmp type echo-reply ip saddr set 10.3.0.9',
     'ip saddr 10.3.0.2 icmp type echo-reply @th,64,32 set 0x0', // raw sockets of IPv4 do not check it
     'ip saddr 10.3.0.3 icmp type echo-reply @th,48,16 set 0xffff',
   ];

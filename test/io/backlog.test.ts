@@ -74,7 +74,8 @@ test('whatever the sizes and the order of coming and going, packets stay whole a
     } else if (expected.length > 0) {
       const bytes = expected.shift()!;
       assert.deepEqual(first(backlog), bytes);
-      backlog.frame.bytes.fill(0xa5, backlog.firstOff - HEADROOM, backlog.firstEnd); // its user may write to it
+      // Its user may write to it.
+      backlog.frame.bytes.fill(0xa5, backlog.firstOff - HEADROOM, backlog.firstEnd);
       backlog.shift();
     }
     assert.equal(backlog.count, expected.length);

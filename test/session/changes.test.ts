@@ -47,7 +47,8 @@ describe('a session that moves to another leg', () => {
 
   test('is lost at most itself, wherever the process ends meanwhile', () => {
     const { table, open, legs } = makeTable(4, { lports: LPORTS });
-    const sessions = [1, 2, 3, 4].map((n) => open(n)); // on legs 0, 1, 0, 1 with lports 5000, 5000, 5001, 5001
+    // On legs 0, 1, 0, 1 with lports 5000, 5000, 5001, 5001.
+    const sessions = [1, 2, 3, 4].map((n) => open(n));
     const slots = table.usedSlots;
     const written = new Int32Array(table.records);
     const states: Int32Array[] = [];

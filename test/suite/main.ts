@@ -1,6 +1,7 @@
 // The test suite: each file in a process of its own, several at once, and what each took. What fails does not
 // keep the rest from being run; it is shown whole, and named at the end with the command that runs it alone.
-// Arguments: checks (lint and types), unit, net, or several. The last line is the count: N passed, N failed, N skipped.
+// Arguments: checks (lint and types), unit, net, or several. The last line is the count: N passed, N failed,
+// N skipped.
 import { rmSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
