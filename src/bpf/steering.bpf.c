@@ -25,8 +25,8 @@
  * the same time and lose some.
  *
  * What is not the proxy's costs one look-up in the plan at most, and only UDP to another port of a VIP a
- * second one; the number of services and addresses costs nothing. A new plan takes the place of the one before
- * in one step: the map in `plans` is replaced.
+ * second one; the number of services and addresses costs nothing. A new plan takes the place of the one
+ * before in one step: the map in `plans` is replaced.
  */
 #include "packet.h"
 

@@ -22,8 +22,8 @@ const SERVICE_KEYS = below(['services', '[]'], ['realServers']);
 const SERVER_KEYS = below(['services', '[]', 'realServers', '[]'], []);
 
 /**
- * `after` with the services of `before` that say the same: who made something of one need not look at it again.
- * Both stay as they are.
+ * `after` with the services of `before` that say the same: who made something of one need not look at it
+ * again. Both stay as they are.
  */
 export function withUnchanged(before: Config, after: Config): Config {
   const known = new Set(before.services);

@@ -29,8 +29,8 @@ export class ConfigFile {
   }
 
   /**
-   * As load; this process goes on meanwhile, however short it is, but for where a little of it changed since it
-   * was right last. Services whose text did not change are the same objects as before.
+   * As load; this process goes on meanwhile, however short it is, but for where a little of it changed since
+   * it was right last. Services whose text did not change are the same objects as before.
    */
   async reload(): Promise<Config> {
     const text = this.#read();

@@ -85,8 +85,8 @@ const documentOf = (text: string, lines: LineCounter) =>
   });
 
 /**
- * What a text says, unchecked. Undefined where anything is wrong with it as YAML, or it says something twice by an
- * alias.
+ * What a text says, unchecked. Undefined where anything is wrong with it as YAML, or it says something twice
+ * by an alias.
  */
 export function readRaw(
   text: string,

@@ -16,7 +16,7 @@ const CHANGED_MAX_CHARS = 64 << 10;
 /** So many services that follow one another may be gone. */
 const GONE_MAX = 16;
 
-/** Undefined where `text` must be read as a whole. Services whose text did not change are those of `before`. */
+/** Undefined where `text` must be read as a whole. Services whose text is the same are those of `before`. */
 export function reread(before: CheckedText, text: string): CheckedText | undefined {
   if (text === before.text) return before;
   const parts = compare(before, text);
@@ -40,8 +40,8 @@ interface Parts {
 }
 
 /**
- * Each service is kept whose text stands where it did among the others, up to where the next one begins. Undefined
- * where more than the services is different, or too much.
+ * Each service is kept whose text stands where it did among the others, up to where the next one begins.
+ * Undefined where more than the services is different, or too much.
  */
 function compare({ text: before, config, places }: CheckedText, text: string): Parts | undefined {
   if (places.length !== config.services.length) return undefined;

@@ -12,8 +12,8 @@ export interface DatapathOptions {
   /** Told of each client that a real server answered for the first time in a session. */
   readonly onAnswered?: OnAnswered;
   /**
-   * Says with which of how many lports the pool of a leg begins; random, or the first sessions after a restart
-   * get the lports of the first ones before it.
+   * Says with which of how many lports the pool of a leg begins; random, or the first sessions after a
+   * restart get the lports of the first ones before it.
    */
   readonly drawLport?: (count: number) => number;
   /** Told of sessions from the first one that is restored on, before the datapath is made. */

@@ -46,8 +46,8 @@ export class RtnetlinkFeed {
 }
 
 /**
- * Hands over all that the kernel has of one kind (getRoute, ...) and family, 0 for all. False: something may be missing, because it
- * changed meanwhile or the kernel is short of memory.
+ * Hands over all that the kernel has of one kind (getRoute, ...) and family, 0 for all. False: something may
+ * be missing, because it changed meanwhile or the kernel is short of memory.
  */
 export function dump(request: number, onMessage: OnMessage, family = 0): boolean {
   let socket: NetlinkSocket;
