@@ -4,7 +4,7 @@ import { randomBytes, randomInt } from 'node:crypto';
 import { Datapath } from './datapath/datapath.ts';
 import { type DatapathMemory, mapMemory, memoryBytes } from './datapath/memory.ts';
 import type { Siblings } from './datapath/options.ts';
-import type { IoMode } from './io/io-mode.ts';
+import type { IoModes } from './io/io-mode.ts';
 import { MODES, openPacketIo } from './io/modes.ts';
 import type { IoOptions, PacketIo } from './io/packet-io.ts';
 import { NextHops } from './route/next-hop.ts';
@@ -33,7 +33,7 @@ import {
 const TICK_MS = 100;
 
 /** `modes` are the kinds of packet I/O that it can be told to open. */
-export function runWorker(modes: readonly IoMode[] = MODES): void {
+export function runWorker(modes: IoModes = MODES): void {
   dieWithParent(Number(process.argv[2]));
   preferMainThread();
   let running: Running | undefined;
@@ -64,7 +64,7 @@ interface Running {
   stop(): void;
 }
 
-function start(message: WorkerStart, modes: readonly IoMode[]): Running {
+function start(message: WorkerStart, modes: IoModes): Running {
   const { plan } = message;
   const buffer = mapSharedMemory(MEMORY_FD, message.memoryBytes);
   const memories = mapAll(buffer, message);

@@ -66,7 +66,7 @@ const MAY_IMPORT: Record<string, { of: string[]; types?: string[]; instead: stri
   bpf: { of: [], instead: 'it is C: what loads it is elsewhere' },
   sys: { of: [], instead: 'sys is the kernel interface without policy: move the policy to its caller' },
   config: {
-    of: ['wire/address.ts', 'uoa/dialect.ts', 'sys/debugger.ts', 'sys/signals.ts'],
+    of: ['wire/address.ts', 'io/mode-names.ts', 'uoa/dialect.ts', 'sys/debugger.ts', 'sys/signals.ts'],
     instead: 'config describes; what applying it means belongs to proxy.ts',
   },
   health: {
@@ -130,7 +130,7 @@ const MAY_IMPORT: Record<string, { of: string[]; types?: string[]; instead: stri
       'it speaks HTTP with a proxy that runs elsewhere, and knows no more than the types of its answers',
   },
   cli: {
-    of: ['proxy.ts', 'config', 'ctl', 'lab', 'sniff', 'version.ts', 'io/optional-package.ts'],
+    of: ['proxy.ts', 'config', 'ctl', 'lab', 'sniff', 'version.ts'],
     instead: 'a command parses its arguments and calls proxy, config, ctl, lab or sniff',
   },
   'main.ts': { of: ['cli', 'sys/debugger.ts'], instead: 'main.ts hands argv to cli, nothing else' },
@@ -274,6 +274,15 @@ describe('architecture', () => {
     };
     for (const path of SOURCES) look(path, []);
     assert.deepEqual(circles, [], 'give what both need a file of its own');
+  });
+
+  test('nobody but packet I/O knows which modes of it there are', () => {
+    // The config's docs say what a value means; a packet ring of sys is the kernel's own word.
+    const others = SOURCES.filter(
+      (path) => !['io', 'sys'].includes(room(path)) && path !== 'src/config/schema.ts',
+    );
+    const wrong = others.filter((path) => /\brings?\b|['"]pcap['"]/i.test(read(path)));
+    assert.deepEqual(wrong, [], 'ask io/modes.ts, or say it without the name of a mode');
   });
 
   test('relative imports name the .ts file', () => {

@@ -4,7 +4,6 @@ import { loadConfig } from '../config/load.ts';
 import { ConfigError, formatProblem, type Problem } from '../config/problem.ts';
 import { configWarnings } from '../config/rules.ts';
 import type { Config } from '../config/schema.ts';
-import { pcapLacks } from '../io/optional-package.ts';
 
 /**
  * Resolves with the exit code. Throws ConfigError unless `json`. Warnings go to standard error and do not
@@ -45,18 +44,18 @@ async function answerTo(path: string): Promise<Answer> {
 
 /** Of the config, of what this host lacks for it, and of its kernel where that can be asked. */
 async function warningsOf(config: Config): Promise<Problem[]> {
-  const lacks = config.io.mode === 'pcap' ? pcapLacks() : undefined;
   const warnings = configWarnings(config);
-  if (lacks !== undefined) warnings.push({ path: 'io.mode', message: `${lacks.message} (${lacks.hint})` });
-  const complaint = await captureComplaintOf(config);
+  const lack = await asked(({ lackOfIo }) => lackOfIo(config));
+  if (lack !== undefined) warnings.push({ path: 'io.mode', message: `${lack.message} (${lack.hint})` });
+  const complaint = await asked(({ captureComplaint }) => captureComplaint(config));
   if (complaint !== undefined) warnings.push({ path: 'services', message: complaint });
   return warnings;
 }
 
-async function captureComplaintOf(config: Config): Promise<string | undefined> {
+/** What the proxy says to it; undefined where it cannot be asked. */
+async function asked<T>(question: (proxy: typeof import('../proxy.ts')) => T): Promise<T | undefined> {
   try {
-    const { captureComplaint } = await import('../proxy.ts');
-    return captureComplaint(config);
+    return question(await import('../proxy.ts'));
   } catch {
     return undefined; // native packages that are missing: a config can be checked without
   }

@@ -2,6 +2,7 @@
 // error messages, config/full.yaml and docs/config.md are derived from it (`npm run docs` writes the two
 // files). What concerns several keys at once is in rules.ts.
 import type * as z from 'zod';
+import { MODE_HELP, MODE_NAMES } from '../io/mode-names.ts';
 import { aboutDialect, DEFAULT_DIALECT, UOA_DIALECTS } from '../uoa/dialect.ts';
 import { formatEndpoint } from '../wire/address.ts';
 import { addressPerFamily, endpoint, listenAddress, prefix, unicastAddress } from './address.ts';
@@ -12,7 +13,7 @@ import { duration, flag, integer, integerRange, oneOf, portRange, size, text, wo
 export const MAX_SERVICES = 1000;
 export const MAX_REAL_SERVERS = 4096;
 export const MAX_LEGS = 65_535;
-/** Each has two rings in a fanout group, and such a group has 256 at most. */
+/** Each has two members of a fanout group, which has 256 at most. */
 export const MAX_WORKERS = 64;
 
 const port = integer(1, 65535);
@@ -223,8 +224,8 @@ const service = group({
 export const CONFIG_SCHEMA = group({
   io: optionalGroup('Where packets come from and go to.', {
     mode: defaulted(
-      'Packet I/O: ring uses AF_PACKET memory-mapped rings; pcap uses libpcap and raw sockets by the npm packages cap and raw-socket, which are optional, and is slower; auto is ring where it works, else pcap.',
-      oneOf('auto', 'ring', 'pcap'),
+      `Packet I/O: ${MODE_NAMES.map((name) => `${name} ${MODE_HELP[name]}`).join('; ')}; auto is the first of these that works here.`,
+      oneOf('auto', ...MODE_NAMES),
       'auto',
     ),
     wan: optional(

@@ -6,7 +6,7 @@ import { targetsOf } from '../config/targets.ts';
 import type { GuardSpec } from '../host/guard.ts';
 import { type HostFacts, inspectHost } from '../host/host.ts';
 import type { IoHost } from '../io/io-mode.ts';
-import { complaintAbout } from '../io/modes.ts';
+import { complaintAbout, lackFor } from '../io/modes.ts';
 import { type IoPort, SIDE } from '../io/packet-io.ts';
 import { LEN_MAX } from '../route/route-mtu.ts';
 import { type Capacity, sameServiceIn } from '../service/numbering.ts';
@@ -116,6 +116,9 @@ function stuckLip(lips: readonly string[], ip: string): string {
     ? ''
     : `the LIP ${stuck} cannot reach it: loopback addresses are for real servers on this host`;
 }
+
+/** What this host lacks for the config's packet I/O, where that can be told; undefined: nothing. */
+export const lackOfIo = (config: Config): IoError | undefined => lackFor(config.io.mode);
 
 /** What would be said of packet I/O at a start on this host. Throws an IoError where that cannot be told. */
 export function captureComplaint(config: Config): string | undefined {

@@ -14,8 +14,8 @@ export interface ReachRequest {
   /** Addresses of each service. */
   services: readonly { vips: readonly string[]; lips: readonly string[]; rips: readonly string[] }[];
   /**
-   * Those of the proxy that is at work: other interfaces are not looked for, because rings and sockets are
-   * bound to these.
+   * Those of the proxy that is at work: other interfaces are not looked for, because packet I/O is bound
+   * to these.
    */
   ports?: readonly IoPort[] | undefined;
 }

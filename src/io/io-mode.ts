@@ -4,7 +4,8 @@
 // the modes.
 import type { Logger } from 'pino';
 import type { LipPorts, VipPort } from '../host/port-ranges.ts';
-import type { IoOptions, IoPort, IoStart, PacketIo } from './packet-io.ts';
+import type { IoError } from '../sys/io-error.ts';
+import type { IoOptions, IoPort, IoStart, ModeName, PacketIo, StartOf } from './packet-io.ts';
 
 /** What packets are to come in: on these ports, to these addresses. */
 export interface CaptureSpec {
@@ -37,7 +38,7 @@ export interface IoRequest {
 
 /** The control plane's half. */
 export interface IoHost<Start extends IoStart = IoStart> {
-  readonly mode: string;
+  readonly mode: Start['mode'];
   readonly workers: number;
   /** What this worker opens its packet I/O from, together with `fds`. */
   describe(worker: number): Start;
@@ -64,9 +65,10 @@ export interface IoChange<Start extends IoStart = IoStart> {
 }
 
 export interface IoMode<Start extends IoStart = IoStart> {
-  /** As in the config's io.mode and in IoStart.mode. */
-  readonly name: string;
+  readonly name: Start['mode'];
   readonly workersMax: number;
+  /** What this host lacks for it, where that can be told without opening anything; undefined: nothing. */
+  lacks(): IoError | undefined;
   /** What would be said of this capture at a start on this host; undefined: nothing. Throws an IoError. */
   complaintAbout(capture: CaptureSpec): string | undefined;
   /**
@@ -75,5 +77,7 @@ export interface IoMode<Start extends IoStart = IoStart> {
    */
   openHost(request: IoRequest): IoHost<Start>;
   /** In a worker: starts receiving. Throws an IoError, with nothing of its own left open. */
-  open(start: Start, fds: readonly number[], options: IoOptions): PacketIo<Start>;
+  readonly open: (start: Start, fds: readonly number[], options: IoOptions) => PacketIo;
 }
+
+export type IoModes = { readonly [Name in ModeName]?: IoMode<StartOf<Name>> };

@@ -1,22 +1,24 @@
 // The modes of packet I/O there are, and the choice between them. A further one is a file beside
-// ring-mode.ts, a row here, and a word in the config's io.mode.
+// ring-mode.ts, its name in mode-names.ts, and the row here that the compiler asks for then.
 import { IoError } from '../sys/io-error.ts';
-import type { CaptureSpec, IoHost, IoMode, IoRequest } from './io-mode.ts';
-import type { IoOptions, IoStart, PacketIo } from './packet-io.ts';
+import type { CaptureSpec, IoHost, IoModes, IoRequest } from './io-mode.ts';
+import type { ConfigMode } from './mode-names.ts';
+import type { IoOptions, ModeName, PacketIo, StartOf } from './packet-io.ts';
 import { pcapMode } from './pcap-mode.ts';
 import { ringMode } from './ring-mode.ts';
 
-/** In the order in which `auto` tries them. */
-export const MODES: readonly IoMode[] = [ringMode, pcapMode];
+export const MODES: Required<Pick<IoModes, ConfigMode>> = { ring: ringMode, pcap: pcapMode };
 
 const AUTO = 'auto';
+/** The config's io.mode. */
+export type WantedMode = ModeName | typeof AUTO;
 
-/** How many workers there can be at most, by the config's io.mode. */
-export const workersMax = (wanted: string, modes = MODES): number =>
+/** How many workers there can be at most. */
+export const workersMax = (wanted: WantedMode, modes: IoModes = MODES): number =>
   Math.max(...candidates(wanted, modes).map((mode) => mode.workersMax));
 
-/** `wanted` is the config's io.mode; for `auto` the log says why it is not the first. Throws an IoError. */
-export function openIoHost(wanted: string, request: IoRequest, modes = MODES): IoHost {
+/** For `auto` the log says why it is not the first. Throws an IoError. */
+export function openIoHost(wanted: WantedMode, request: IoRequest, modes: IoModes = MODES): IoHost {
   const failed: { name: string; error: IoError }[] = [];
   for (const mode of candidates(wanted, modes)) {
     try {
@@ -41,23 +43,33 @@ export function openIoHost(wanted: string, request: IoRequest, modes = MODES): I
 }
 
 /** In a worker, by what IoHost.describe and IoHost.fds gave it. Throws an IoError. */
-export const openPacketIo = (
-  start: IoStart,
+export function openPacketIo<Name extends ModeName>(
+  start: StartOf<Name>,
   fds: readonly number[],
   options: IoOptions,
-  modes = MODES,
-): PacketIo => modeNamed(start.mode, modes).open(start, fds, options);
+  modes: IoModes = MODES,
+): PacketIo {
+  return modeNamed(start.mode, modes).open(start, fds, options);
+}
+
+/** What this host lacks for the mode, where that can be told without opening anything; of `auto` nothing. */
+export const lackFor = (wanted: WantedMode, modes: IoModes = MODES): IoError | undefined =>
+  wanted === AUTO ? undefined : modeNamed(wanted, modes).lacks();
 
 /** What the first of these modes would say of this capture at a start on this host. Throws an IoError. */
-export const complaintAbout = (wanted: string, capture: CaptureSpec, modes = MODES): string | undefined =>
-  candidates(wanted, modes)[0].complaintAbout(capture);
+export const complaintAbout = (
+  wanted: WantedMode,
+  capture: CaptureSpec,
+  modes: IoModes = MODES,
+): string | undefined => candidates(wanted, modes)[0].complaintAbout(capture);
 
-const candidates = (wanted: string, modes: readonly IoMode[]): readonly IoMode[] =>
-  wanted === AUTO ? modes : [modeNamed(wanted, modes)];
+type AnyMode = NonNullable<IoModes[ModeName]>;
 
-function modeNamed(wanted: string, modes: readonly IoMode[]): IoMode {
-  const mode = modes.find(({ name }) => name === wanted);
-  // The config's schema has the same names.
-  if (mode === undefined) throw new Error(`there is no packet I/O ${wanted}`);
+const candidates = (wanted: WantedMode, modes: IoModes): readonly AnyMode[] =>
+  wanted === AUTO ? Object.values(modes) : [modeNamed(wanted, modes)];
+
+function modeNamed<Name extends ModeName>(name: Name, modes: IoModes): NonNullable<IoModes[Name]> {
+  const mode = modes[name];
+  if (mode === undefined) throw new Error(`there is no packet I/O ${name}`);
   return mode;
 }

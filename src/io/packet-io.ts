@@ -35,12 +35,15 @@ export type OnPacket = (
 ) => boolean;
 
 /**
- * What the control plane tells a worker about its packet I/O: plain data that fits in a message. A union that
- * `mode` tells apart; only the file of that mode (io-mode.ts) knows its member.
+ * By mode, what the control plane tells a worker about its packet I/O: plain data that fits in a message. The
+ * file of each mode adds its own (`declare module`), because nobody else knows it.
  */
-export interface IoStart {
-  readonly mode: string;
-}
+export interface IoStarts extends Record<never, never> {}
+
+export type ModeName = keyof IoStarts;
+export type StartOf<Name extends ModeName> = IoStarts[Name] & { readonly mode: Name };
+/** A union that `mode` tells apart. */
+export type IoStart = { [Name in ModeName]: StartOf<Name> }[ModeName];
 
 /** What the worker gives to its packet I/O, whatever the mode. */
 export interface IoOptions {
@@ -48,7 +51,7 @@ export interface IoOptions {
   onPacket: OnPacket;
   /**
    * Rows of IO_COUNTERS: one per port, in their order, one for what has no port (sending), and once more one
-   * per port for its ring of known sources; ioRows in all.
+   * per port for what comes in apart from it, of known sources; ioRows in all.
    */
   counters: Float64Array;
   /**
@@ -73,12 +76,12 @@ export interface IoOptions {
   messagesFd: number;
 }
 
-export interface PacketIo<Start extends IoStart = IoStart> {
+export interface PacketIo {
   /**
    * See Send; of the IP packet at frame.bytes[off, off + len), IPv4 or IPv6 as its version says, nothing is
    * needed any more when it returns, but received frames may go from where they are. Routing, neighbors and
-   * link header are the implementation's business. In pcap mode an IPv4 packet with the identification 0 gets
-   * one from the kernel. Why a packet was refused is counted in the I/O counters.
+   * link header are the implementation's business. Where it goes through the kernel's IP layer, an IPv4
+   * packet with the identification 0 gets one there. Why a packet was refused is counted in the I/O counters.
    */
   send(frame: Frame, off: number, len: number): Sending;
   /** Reads the kernel's loss counters into the I/O counters; called a few times per second. */
@@ -88,8 +91,11 @@ export interface PacketIo<Start extends IoStart = IoStart> {
    * does not block. Address as in wire/address.ts, at words[at], and port.
    */
   noteClient(words: Int32Array, at: number, port: number): void;
-  /** Goes by a description that took the place of the one that it was opened from. Throws an IoError. */
-  reconfigure(start: Start): void;
+  /**
+   * Goes by a description, of its own mode, that took the place of the one that it was opened from. Throws an
+   * IoError.
+   */
+  reconfigure(start: IoStart): void;
   close(): void;
 }
 

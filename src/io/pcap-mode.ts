@@ -8,6 +8,7 @@ import { openPcapIo, type PcapStart } from './pcap.ts';
 export const pcapMode: IoMode<PcapStart> = {
   name: 'pcap',
   workersMax: 1,
+  lacks: pcapLacks,
   complaintAbout: ({ ports, vips, lips }) => captureFilters(ports, vips, lips).complaint,
   openHost: (request) => openHost(request),
   open: ({ filters, bufferSize }, _fds, options) => openPcapIo({ ...options, filters, bufferSize }),

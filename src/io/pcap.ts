@@ -54,13 +54,20 @@ const IP_OFF = 80;
 const FRAME_BYTES = IP_OFF + 65_536 + 64;
 const ENOPROTOOPT = 92;
 
-export interface PcapStart extends IoStart {
+export interface PcapStart {
   readonly mode: 'pcap';
   /** One per port. */
   readonly filters: readonly CaptureFilter[];
   /** Bytes of the kernel's buffer per port. */
   readonly bufferSize: number;
 }
+
+declare module './packet-io.ts' {
+  interface IoStarts {
+    pcap: PcapStart;
+  }
+}
+
 type PcapOptions = IoOptions & Omit<PcapStart, 'mode'>;
 
 /**
@@ -68,7 +75,7 @@ type PcapOptions = IoOptions & Omit<PcapStart, 'mode'>;
  * with segmentation offloads: 64 MiB of `bufferSize` hold about 500 to 1,000 packets, however small they are.
  * Throws an IoError, with nothing left open, when a port or the raw socket cannot be opened.
  */
-export function openPcapIo(options: PcapOptions): PacketIo<PcapStart> {
+export function openPcapIo(options: PcapOptions): PacketIo {
   const lacks = pcapLacks();
   if (lacks !== undefined) throw lacks;
   return new PcapIo(options);
@@ -92,7 +99,7 @@ function openSocket(family: 4 | 6, sendBuffer: number, hops: NextHops): RawSocke
   };
 }
 
-class PcapIo implements PacketIo<PcapStart> {
+class PcapIo implements PacketIo {
   readonly #ports: Port[] = [];
   readonly #hops: NextHops;
   readonly #sender: RawSender;
@@ -128,8 +135,9 @@ class PcapIo implements PacketIo<PcapStart> {
 
   noteClient(): void {}
 
-  reconfigure({ filters }: PcapStart): void {
-    for (const [index, port] of this.#ports.entries()) port.setFilter(filters[index]);
+  reconfigure(start: IoStart): void {
+    if (start.mode !== 'pcap') throw new Error(`told of ${start.mode}`);
+    for (const [index, port] of this.#ports.entries()) port.setFilter(start.filters[index]);
   }
 
   close(): void {

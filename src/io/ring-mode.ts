@@ -8,11 +8,10 @@ import { explain, IoError } from '../sys/io-error.ts';
 import type { RingSocket } from '../sys/packet-ring.ts';
 import { captureFilters, sayComplaints } from './capture-program.ts';
 import { type CaptureSpec, capturedByBoth, type IoHost, type IoMode, type IoRequest } from './io-mode.ts';
-import type { IoStart } from './packet-io.ts';
 import { openRingIo } from './ring.ts';
 import { openFilteredRings, openSteeredRings } from './ring-sockets.ts';
 
-export interface RingStart extends IoStart {
+export interface RingStart {
   readonly mode: 'ring';
   /** See SteeredRings.sockets; the descriptors are those of the rings, in this order, ... */
   readonly rings: readonly { readonly frameBytes: number; readonly frames: number }[];
@@ -21,9 +20,16 @@ export interface RingStart extends IoStart {
   readonly busyPoll: boolean;
 }
 
+declare module './packet-io.ts' {
+  interface IoStarts {
+    ring: RingStart;
+  }
+}
+
 export const ringMode: IoMode<RingStart> = {
   name: 'ring',
   workersMax: Number.POSITIVE_INFINITY,
+  lacks: () => undefined,
   complaintAbout: (capture) => complaintAbout(capture),
   openHost: (request) => hostOf(request, openSteered(request) ?? openFiltered(request)),
   open: ({ rings, known, busyPoll }, fds, options) =>

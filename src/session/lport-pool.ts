@@ -31,7 +31,7 @@ export class LportPool {
   /** and neither are those of these places from `#passed` on, ascending. */
   #touched = NONE;
   #passed = 0;
-  /** Ring of returned ports; grows to the most that were ever returned and not yet reused. */
+  /** Circular queue of returned ports; grows to the most that were ever returned and not yet reused. */
   #returned = NONE;
   #head = 0;
   #waiting = 0;

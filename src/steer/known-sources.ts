@@ -1,6 +1,6 @@
 // Who has been answered: source addresses and ports whose packets belong to sessions that both ends have
 // used. Memory shared with the kernel, where the steering program asks for each packet, so that a flood of
-// unknown sources cannot take the room of those in the ring. A table of buckets with three tags each; a tag
+// unknown sources cannot take their room. A table of buckets with three tags each; a tag
 // is a second hash of the same source under another key. Who finds its bucket full takes the place of
 // another, who comes in as an unknown source once more and is noted again. The bucket's last word is the
 // kernel's: it counts the packets of its sources, and who sends too many comes in among the unknown ones.

@@ -11,7 +11,7 @@ import { ServerStates } from '../../src/control/server-states.ts';
 import { makeWorkerSpecs } from '../../src/control/worker-specs.ts';
 import { type CaptureSpec, capturedByBoth, type IoHost, type IoMode } from '../../src/io/io-mode.ts';
 import { openIoHost, workersMax } from '../../src/io/modes.ts';
-import { type IoOptions, type IoStart, type PacketIo, SIDE } from '../../src/io/packet-io.ts';
+import { type IoOptions, type PacketIo, SIDE, type StartOf } from '../../src/io/packet-io.ts';
 import { numberServices } from '../../src/service/numbering.ts';
 import { HandOver } from '../../src/steer/hand-over.ts';
 import { Owners, steeringSpec } from '../../src/steer/steering.ts';
@@ -25,10 +25,16 @@ import { parse, sampleService } from '../config/sample.ts';
 import { udp4 } from '../packets/builder.ts';
 import { dissect } from '../packets/dissect.ts';
 
-interface QueueStart extends IoStart {
+interface QueueStart {
   mode: 'queue';
   /** How often the worker looks for packets. */
   everyMs: number;
+}
+
+declare module '../../src/io/packet-io.ts' {
+  interface IoStarts {
+    queue: QueueStart;
+  }
 }
 
 /** What the outside has of a queue: it brings packets, and takes those that were sent. */
@@ -44,6 +50,7 @@ const opened: Queue[] = [];
 const queueMode: IoMode<QueueStart> = {
   name: 'queue',
   workersMax: 2,
+  lacks: () => undefined,
   complaintAbout: () => undefined,
   openHost({ capture, workers, steeringKey }) {
     const pairs = Array.from({ length: workers }, () => ({
@@ -103,11 +110,13 @@ const queueMode: IoMode<QueueStart> = {
   open: ({ everyMs }, fds, options) => new QueueIo(everyMs, fds, options),
 };
 
+const MODES = { queue: queueMode };
+
 const isTakenIn = ({ vips, lips }: CaptureSpec, dst: string, dport: number): boolean =>
   vips.some(({ ip, port }) => ip === dst && port === dport) ||
   lips.some(({ ip, first, last }) => ip === dst && first <= dport && dport <= last);
 
-class QueueIo implements PacketIo<QueueStart> {
+class QueueIo implements PacketIo {
   readonly #queue: HandOver;
   readonly #options: IoOptions;
   readonly #timer: NodeJS.Timeout;
@@ -145,7 +154,7 @@ class QueueIo implements PacketIo<QueueStart> {
 const ENTRY = fileURLToPath(import.meta.url);
 /** As Workers starts a datapath process. */
 const isWorker = process.argv[1] === ENTRY && process.argv[2] !== undefined && process.send !== undefined;
-if (isWorker) runWorker([queueMode]);
+if (isWorker) runWorker(MODES);
 
 const WAN = 0;
 const LAN = 1;
@@ -198,37 +207,40 @@ if (!isWorker) {
   }
 
   test('auto takes the first mode that works, and says why not those before', () => {
-    const broken = (name: string): IoMode => ({
-      ...queueMode,
+    const broken = <Name extends 'ring' | 'pcap'>(name: Name): IoMode<StartOf<Name>> => ({
       name,
+      workersMax: 1,
+      lacks: () => undefined,
+      complaintAbout: () => undefined,
       openHost: () => {
         throw new IoError(`no ${name} here`, `plug in a ${name}`);
       },
+      open: () => assert.fail('there is no host'),
     });
     const lines: string[] = [];
     const log = pino(
       {},
       { write: (line: string) => void lines.push((JSON.parse(line) as { msg: string }).msg) },
     );
-    const modes = [broken('wire'), queueMode];
+    const modes = { ring: broken('ring'), queue: queueMode };
     assert.equal(workersMax('auto', modes), 2);
     openIoHost('queue', request(1), modes).close();
     const host = openIoHost('auto', request(1, log), modes);
     host.close();
     assert.equal(host.mode, 'queue');
     assert.deepEqual(lines, [
-      'io.mode auto: queue, because wire does not work here: no wire here (plug in a wire)',
+      'io.mode auto: queue, because ring does not work here: no ring here (plug in a ring)',
     ]);
-    assert.throws(() => openIoHost('wire', request(1), modes), { message: 'no wire here' });
-    assert.throws(() => openIoHost('auto', request(1), [broken('wire'), broken('air')]), {
-      message: 'io.mode auto: wire does not work here: no wire here; and no air here',
-      hint: 'for wire: plug in a wire; for air: plug in a air',
+    assert.throws(() => openIoHost('ring', request(1), modes), { message: 'no ring here' });
+    assert.throws(() => openIoHost('auto', request(1), { ring: broken('ring'), pcap: broken('pcap') }), {
+      message: 'io.mode auto: ring does not work here: no ring here; and no pcap here',
+      hint: 'for ring: plug in a ring; for pcap: plug in a pcap',
     });
   });
 }
 
 async function forwards(t: TestContext, count: number): Promise<void> {
-  const io = openIoHost('auto', request(count), [queueMode]);
+  const io = openIoHost('auto', request(count), MODES);
   const queue = opened.at(-1)!;
   assert.equal(io, queue);
   const config = configOf(6000);

@@ -6,14 +6,14 @@ import { createInterface } from 'node:readline';
 import { pino } from 'pino';
 import { inspectHost } from '../../src/host/host.ts';
 import type { CaptureSpec, IoChange } from '../../src/io/io-mode.ts';
-import { openIoHost, openPacketIo } from '../../src/io/modes.ts';
+import { openIoHost, openPacketIo, type WantedMode } from '../../src/io/modes.ts';
 import { IO_COUNTERS, ioRows, type PacketIo } from '../../src/io/packet-io.ts';
 import { NextHops } from '../../src/route/next-hop.ts';
 import { randomSteeringKey } from '../../src/steer/steering.ts';
 import type { Frame } from '../../src/wire/frame.ts';
 
 export interface ModesSpec {
-  mode: string;
+  mode: WantedMode;
   workers: number;
   ports: readonly number[];
 }
