@@ -1,18 +1,13 @@
 // Adds addresses to interfaces and removes them (rtnetlink(7), RTM_NEWADDR and RTM_DELADDR), many with one
 // message to the kernel.
-import { AF_INET, AF_INET6, MESSAGE } from '../route/rtnetlink.ts';
+import { setImmediate as turnOfOthers } from 'node:timers/promises';
+import { AF_INET, AF_INET6, IFA, MESSAGE } from '../route/rtnetlink.ts';
 import { IoError } from '../sys/io-error.ts';
-import { if_nametoindex } from '../sys/libc.ts';
+import { if_nametoindex, SysError } from '../sys/libc.ts';
+import { explainNetlink, NetlinkSocket, NOTHING, OVERRUN } from '../sys/netlink.ts';
+import { eachMessage, FLAG, failureIn, isEnd, message, NetlinkError } from '../sys/netlink-messages.ts';
 import { addressWords, familyOf } from '../wire/address.ts';
-import {
-  ASK_FOR_ANSWER,
-  type Attribute,
-  type Failure,
-  MAKE_NEW,
-  message,
-  Rtnetlink,
-  sayFailure,
-} from './rtnetlink-request.ts';
+import { startHint } from './child-failure.ts';
 
 /** An address of a host, and the name of the interface. */
 export interface AddressOn {
@@ -20,12 +15,16 @@ export interface AddressOn {
   device: string;
 }
 
-const IFA = { address: 1, local: 2 } as const;
 /**
  * IFA_F_NODAD: the address is said to be free; while the kernel looks for another host with it, it does not
  * answer for it.
  */
 const WITHOUT_DETECTION = 2;
+const ENODEV = 19;
+const ENOBUFS = 105;
+const MESSAGES_PER_BATCH = 128;
+/** An answer takes about 1 KiB of it; without CAP_NET_ADMIN it has 208 KiB (net.core.rmem_max). */
+const BUFFER_BYTES = 1 << 20;
 const SCOPE_UNIVERSE = 0;
 const SCOPE_HOST = 254;
 
@@ -56,7 +55,9 @@ export async function addAddresses<T extends AddressOn>(
 ): Promise<{ added: T[]; refused: Refusal[] }> {
   const indexOf = interfaceIndexes(list);
   const outcomes = await change(
-    list.map((one) => addressMessage(MESSAGE.newAddress, MAKE_NEW, one, indexOf.get(one.device)!)),
+    list.map((one) =>
+      addressMessage(MESSAGE.newAddress, FLAG.create | FLAG.exclusive, one, indexOf.get(one.device)!),
+    ),
   );
   const refused = list.flatMap((one, index) => {
     const failure = indexOf.get(one.device) === 0 ? NO_DEVICE : outcomes[index];
@@ -66,7 +67,7 @@ export async function addAddresses<T extends AddressOn>(
   return { added: list.filter(({ ip }) => !isRefused.has(ip)), refused };
 }
 
-const NO_DEVICE: Failure = { code: 'ENODEV', words: '' };
+const NO_DEVICE = new NetlinkError(ENODEV);
 
 /**
  * Removes addresses; one that is not there any more, or whose interface is gone, is no error. Throws an
@@ -84,12 +85,39 @@ export async function takeAddresses(list: readonly AddressOn[]): Promise<void> {
 
 const GONE: ReadonlySet<string> = new Set(['EADDRNOTAVAIL', 'ENODEV']);
 
-async function change(messages: readonly Buffer[]): Promise<(Failure | undefined)[]> {
-  const kernel = new Rtnetlink();
+/** With one outcome for each: the failure, undefined where it was done. Throws an IoError. */
+async function change(messages: readonly Buffer[]): Promise<(NetlinkError | undefined)[]> {
+  const socket = openSocket();
+  const outcomes: (NetlinkError | undefined)[] = [];
   try {
-    return await kernel.doAll(messages);
+    for (let at = 0; at < messages.length; at += MESSAGES_PER_BATCH) {
+      if (at > 0) await turnOfOthers();
+      // The kernel has done all, and answered to each in their order, when the call returns.
+      socket.send(Buffer.concat(messages.slice(at, at + MESSAGES_PER_BATCH)));
+      while (outcomes.length < Math.min(at + MESSAGES_PER_BATCH, messages.length)) {
+        const length = socket.receive();
+        if (length === NOTHING || length === OVERRUN) throw new NetlinkError(ENOBUFS);
+        eachMessage(socket.view, length, (type, view, off, end) => {
+          if (isEnd(type)) outcomes.push(failureIn(type, view, off, end));
+          return true;
+        });
+      }
+    }
+  } catch (error) {
+    if (!(error instanceof SysError)) throw error;
+    while (outcomes.length < messages.length) outcomes.push(new NetlinkError(error.errno));
   } finally {
-    kernel.close();
+    socket.close();
+  }
+  return outcomes;
+}
+
+function openSocket(): NetlinkSocket {
+  try {
+    return new NetlinkSocket([], BUFFER_BYTES);
+  } catch (error) {
+    const hint = error instanceof SysError ? startHint(error.code) : undefined;
+    throw explainNetlink('addresses cannot be changed', error, hint);
   }
 }
 
@@ -108,11 +136,10 @@ function addressMessage(type: number, flags: number, { ip }: AddressOn, index: n
   body[3] = ip.startsWith('127.') ? SCOPE_HOST : SCOPE_UNIVERSE;
   body.writeInt32LE(index, 4);
   const value = bytesOf(ip);
-  const attributes: Attribute[] = [
+  return message(type, FLAG.acknowledge | flags, body, [
     { type: IFA.local, value },
     { type: IFA.address, value },
-  ];
-  return message(type, ASK_FOR_ANSWER | flags, body, attributes);
+  ]);
 }
 
 /** In network order, 4 or 16. */
@@ -124,7 +151,7 @@ function bytesOf(ip: string): Uint8Array {
 
 const NO_RIGHT = 'changing addresses needs CAP_NET_ADMIN: run as root, or add the addresses yourself';
 
-function notAdded({ ip, device }: AddressOn, failure: Failure): Refusal {
+function notAdded({ ip, device }: AddressOn, failure: NetlinkError): Refusal {
   const hints: Record<string, string> = {
     EPERM: NO_RIGHT,
     EACCES: `IPv6 is turned off on the interface; to turn it on: sysctl net.ipv6.conf.${device}.disable_ipv6=0`,
@@ -137,12 +164,14 @@ function notAdded({ ip, device }: AddressOn, failure: Failure): Refusal {
   };
 }
 
-function notRemoved({ ip, device }: AddressOn, failure: Failure): IoError {
+function notRemoved({ ip, device }: AddressOn, failure: NetlinkError): IoError {
   return new IoError(
     `cannot remove the address ${ip} from ${device}: ${why(device, failure)}`,
     failure.code === 'EPERM' ? NO_RIGHT : `the command for it: ip address delete ${asHost(ip)} dev ${device}`,
   );
 }
 
-const why = (device: string, failure: Failure): string =>
-  failure.code === 'ENODEV' ? `there is no interface ${device}` : sayFailure(failure);
+const why = (device: string, failure: NetlinkError): string =>
+  failure.code === 'ENODEV'
+    ? `there is no interface ${device}`
+    : [failure.code, failure.words].filter((said) => said !== '').join(', ');

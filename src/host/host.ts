@@ -1,7 +1,6 @@
 // What the proxy needs to know of its host before it starts: on which interfaces clients and real servers
 // are, how large packets to each real server may be, and which VIPs and LIPs nobody would answer ARP or
 // neighbor solicitations for. Addresses of both families, in canonical text. It only looks.
-import { readFileSync } from 'node:fs';
 import { setImmediate as turnOfOthers } from 'node:timers/promises';
 import { type IoPort, SIDE } from '../io/packet-io.ts';
 import { RouteQuery } from '../route/route-query.ts';
@@ -9,11 +8,9 @@ import { IoError } from '../sys/io-error.ts';
 import { addressWords, familyOf, formatIpv4, isLoopback, parseIpv4 } from '../wire/address.ts';
 import { addAddressCommand } from './address-changes.ts';
 import { duplicatesAmong, type MissingAddress, settledLinks, type Trouble } from './host-addresses.ts';
-import { hasIpv6, Interfaces, type Link, type LinkAddress, listLinks } from './interfaces.ts';
+import { hasIpv6, Interfaces, type Link, type LinkAddress, linkNamed, listLinks } from './interfaces.ts';
 import { isCaptured, QUESTIONS_AT_ONCE, type Reach, type ReachRequest, reachAll } from './reach.ts';
 import { defaultRoutesAstray, findWan } from './wan.ts';
-
-const IFF_UP = 1;
 
 export interface HostRequest extends ReachRequest {
   /** Interface towards the clients; found from the VIPs when not given. */
@@ -89,11 +86,11 @@ export async function inspectHost(request: HostRequest): Promise<HostFacts> {
       const device = isVip.has(ip) ? (wanOf.get(ip) ?? ports[0]?.name ?? 'lo') : lanFor(ip, lanNames, links);
       missing.push({ ip, device, command: addAddressCommand(ip, device) });
     }
-    const outside = links.all.filter(({ loopback }) => !loopback).flatMap(({ addresses }) => addresses);
+    const outside = links.all.filter(({ isLoopback }) => !isLoopback).flatMap(({ addresses }) => addresses);
     const broadcasts = [...new Set(outside.flatMap(broadcastsOf))];
     // A router's id stands on the loopback interface, and is no loopback address.
-    const own = links.all.flatMap(({ loopback, addresses }) =>
-      addresses.filter(({ ip }) => !loopback || !isLoopback(addressWords(ip), 0)),
+    const own = links.all.flatMap((link) =>
+      link.addresses.filter(({ ip }) => !link.isLoopback || !isLoopback(addressWords(ip), 0)),
     );
     return {
       ports,
@@ -132,7 +129,9 @@ function lansOf(
   for (const lip of lips.filter((one) => families.has(familyOf(one)))) {
     const owner = links.ownerOf(lip);
     const link =
-      owner?.up && !owner.loopback ? owner : links.all.find((one) => one.up && links.hasInSubnet(one, lip));
+      owner?.isUp && !owner.isLoopback
+        ? owner
+        : links.all.find((one) => one.isUp && links.hasInSubnet(one, lip));
     if (link !== undefined) lans.add(link.name);
   }
   return lans.size > 0 || families.size === 0 ? [...lans] : [...new Set(wanOf.values())];
@@ -176,32 +175,19 @@ function ipv6Troubles(addresses: readonly string[]): Trouble[] {
 
 /**
  * Those of the interfaces that cannot carry packets at the moment, each with its state as the kernel names
- * it.
+ * it. Throws a SysError.
  */
 export function portsDown(ports: readonly IoPort[]): string[] {
   return ports.flatMap(({ name }) => {
-    const state = operationalState(name);
+    const state = linkNamed(name)?.operState ?? 'gone';
     return state === 'up' || state === 'unknown' ? [] : [`${name} is ${state}`];
   });
 }
 
-/** Whether somebody turned the interface off, or it is gone: nothing can be added to it. */
-export function isTurnedOff(name: string): boolean {
-  try {
-    return (Number(readFileSync(`/sys/class/net/${name}/flags`, 'utf8')) & IFF_UP) === 0;
-  } catch {
-    return true;
-  }
-}
-
-/** RFC 2863 state from sysfs: loopback and tunnels are "unknown" and work. */
-function operationalState(name: string): string {
-  try {
-    return readFileSync(`/sys/class/net/${name}/operstate`, 'utf8').trim();
-  } catch {
-    return 'gone';
-  }
-}
+/**
+ * Whether somebody turned the interface off, or it is gone: nothing can be added to it. Throws a SysError.
+ */
+export const isTurnedOff = (name: string): boolean => !linkNamed(name)?.isUp;
 
 /**
  * The interface that should own a LIP: a real server's subnet with it, else the first towards real servers.
@@ -210,7 +196,7 @@ function lanFor(lip: string, lans: readonly string[], links: Interfaces): string
   const candidates = lans.map((name) => links.named(name)).filter((link) => link !== undefined);
   const best =
     candidates.find((link) => links.hasInSubnet(link, lip)) ??
-    candidates.find((link) => !link.loopback) ??
+    candidates.find((link) => !link.isLoopback) ??
     candidates[0];
   return best?.name ?? 'lo';
 }
@@ -224,11 +210,11 @@ function checkLink(name: string, links: Interfaces, report: (trouble: Trouble) =
     // Its routes are in the table of the VRF, and the proxy's sockets belong to none.
     const hint = `the proxy works outside of VRFs: ip link set ${name} nomaster, or use another interface`;
     report({ ip: '', text: `the interface ${name} is of a VRF`, hint });
-  } else if (!link.up) {
+  } else if (!link.isUp) {
     report({ ip: '', text: `the interface ${name} is down`, hint: `bring it up: ip link set ${name} up` });
   }
 }
 
 function toPort(link: Link, side: number): IoPort {
-  return { name: link.name, side, mtu: link.mtu, mac: link.mac, loopback: link.loopback };
+  return { name: link.name, side, mtu: link.mtu, mac: link.mac, loopback: link.isLoopback };
 }

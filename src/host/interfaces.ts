@@ -1,26 +1,34 @@
 // The interfaces of this network namespace with their addresses, as the kernel tells them (rtnetlink(7),
 // RTM_GETLINK and RTM_GETADDR), and which of them an address belongs to.
 import { existsSync } from 'node:fs';
-import { AF_INET, AF_INET6, FLAG, MESSAGE, readAddress } from '../route/rtnetlink.ts';
+import { setImmediate as turnOfOthers } from 'node:timers/promises';
+import {
+  AF_INET,
+  AF_INET6,
+  IFA,
+  IFLA,
+  LINK_LEN,
+  LinkMessage,
+  MESSAGE,
+  readAddress,
+  readLink,
+} from '../route/rtnetlink.ts';
+import { SysError } from '../sys/libc.ts';
+import { explainNetlink } from '../sys/netlink.ts';
+import { answers, answersAtOnce, FLAG, findAttribute, lengthAt, message } from '../sys/netlink-messages.ts';
 import { ADDRESS_WORDS, addressWords, type Family, familyOf, formatAddress } from '../wire/address.ts';
-import { attributesIn, message, Rtnetlink, textAt } from './rtnetlink-request.ts';
+import { startHint } from './child-failure.ts';
 
-export interface Link {
-  index: number;
-  name: string;
-  mtu: number;
-  /** Of IPv6 packets: a router may have said less than the device can. 0: it has no IPv6. */
-  mtu6: number;
-  /** Ethernet address; '' for a device without one. */
-  mac: string;
-  up: boolean;
-  loopback: boolean;
-  /** Index of the bridge or bond that it is a port of; 0 for none. */
-  masterIndex: number;
-  /** It is a VRF, or a port of one. */
-  isOfVrf: boolean;
+export class Link extends LinkMessage {
   /** Of both families, but for IPv6 link-local ones. */
-  addresses: LinkAddress[];
+  readonly addresses: LinkAddress[] = [];
+
+  /** Ethernet address as text; '' for a device without one. */
+  get mac(): string {
+    if (!this.hasMac || !(this.isEthernet || this.isLoopback)) return '';
+    const digits = (number: number, bytes: number) => (number >>> 0).toString(16).padStart(2 * bytes, '0');
+    return `${digits(this.macHigh, 4)}${digits(this.macLow, 2)}`.replace(/..(?=.)/g, '$&:');
+  }
 }
 
 export interface LinkAddress {
@@ -32,22 +40,17 @@ export interface LinkAddress {
   state: 'usable' | 'tentative' | 'duplicate';
 }
 
-const RTM_GETADDR = 22;
-// struct ifinfomsg: family (1), padding (1), type (2), index (4), flags (4), change mask (4)
-const LINK_LEN = 16;
 const ADDRESS_LEN = 8; // struct ifaddrmsg: family (1), prefix length (1), flags (1), scope (1), index (4)
-const IFLA = { address: 1, name: 3, mtu: 4, master: 10, linkInfo: 18, perFamily: 26, wanted: 29 } as const;
-const IFLA_INFO = { kind: 1, slaveKind: 4 } as const;
-const IFLA_INET6_CONF = 2;
-const MTU6_OFF = 8; // DEVCONF_MTU6, in bytes
-const SKIP_STATISTICS = 8; // RTEXT_FILTER_SKIP_STATS
-const ARPHRD_ETHERNET = 1;
-const ARPHRD_LOOPBACK = 772;
-const IFF_UP = 1;
-const IFF_LOOPBACK = 8;
-const IFA = { address: 1, local: 2, flags: 8 } as const;
+const SKIP_STATISTICS = { type: IFLA.wanted, value: Uint8Array.of(8, 0, 0, 0) }; // RTEXT_FILTER_SKIP_STATS
 const IFA_F = { duplicate: 0x08, tentative: 0x40 } as const;
 const SCOPE_LINK = 253;
+/** Of 32 KiB; some milliseconds' worth. */
+const DATAGRAMS_AT_ONCE = 8;
+/**
+ * Something changed while everything was read, again and again: then the last reading must do; the change has
+ * a notice.
+ */
+const READINGS_MAX = 10;
 
 export const hasIpv6 = (): boolean => existsSync('/proc/net/if_inet6');
 
@@ -55,95 +58,73 @@ export const hasIpv6 = (): boolean => existsSync('/proc/net/if_inet6');
  * All interfaces of this network namespace with their addresses, in the kernel's order. Throws an IoError.
  */
 export async function listLinks(): Promise<Link[]> {
-  const kernel = new Rtnetlink();
+  const askLinks = message(MESSAGE.getLink, FLAG.dump, new Uint8Array(LINK_LEN), [SKIP_STATISTICS]);
+  const askAddresses = message(MESSAGE.getAddress, FLAG.dump, new Uint8Array(ADDRESS_LEN));
   try {
-    const wanted = Uint8Array.of(SKIP_STATISTICS, 0, 0, 0);
-    const body = new Uint8Array(LINK_LEN);
-    const attributes = [{ type: IFLA.wanted, value: wanted }];
-    const links = await kernel.readAll(message(MESSAGE.getLink, FLAG.dump, body, attributes), readLink);
+    const links = await readAll(askLinks, linkOf);
     const byIndex = new Map(links.map((link) => [link.index, link]));
-    const request = message(RTM_GETADDR, FLAG.dump, new Uint8Array(ADDRESS_LEN));
-    for (const { index, ...address } of await kernel.readAll(request, readLinkAddress))
+    for (const { index, ...address } of await readAll(askAddresses, addressOf))
       byIndex.get(index)?.addresses.push(address);
     return links;
-  } finally {
-    kernel.close();
+  } catch (error) {
+    const hint = error instanceof SysError ? startHint(error.code) : undefined;
+    throw explainNetlink('the kernel cannot be asked for interfaces and addresses', error, hint);
   }
 }
 
-function readLink(view: DataView, off: number, end: number): Link | undefined {
-  if (off + LINK_LEN > end) return undefined;
-  const type = view.getUint16(off + 2, true);
-  const flags = view.getUint32(off + 8, true);
-  const link: Link = {
-    index: view.getInt32(off + 4, true),
-    name: '',
-    mtu: 0,
-    mtu6: 0,
-    mac: '',
-    up: (flags & IFF_UP) !== 0,
-    loopback: (flags & IFF_LOOPBACK) !== 0,
-    masterIndex: 0,
-    isOfVrf: false,
-    addresses: [],
-  };
-  for (const { type: attribute, at, length } of attributesIn(view, off + LINK_LEN, end)) {
-    if (attribute === IFLA.name) link.name = textAt(view, at, length);
-    else if (attribute === IFLA.mtu && length >= 4) link.mtu = view.getUint32(at, true);
-    else if (attribute === IFLA.master && length >= 4) link.masterIndex = view.getInt32(at, true);
-    else if (attribute === IFLA.linkInfo) link.isOfVrf = isOfVrf(view, at, at + length);
-    else if (attribute === IFLA.perFamily) link.mtu6 = mtuOfIpv6(view, at, at + length);
-    else if (attribute === IFLA.address && (type === ARPHRD_ETHERNET || type === ARPHRD_LOOPBACK))
-      link.mac = Array.from({ length }, (_, i) =>
-        view
-          .getUint8(at + i)
-          .toString(16)
-          .padStart(2, '0'),
-      ).join(':');
+/** The interface of a name as it is now, without addresses; undefined: there is none. Throws a SysError. */
+export function linkNamed(name: string): Link | undefined {
+  const link = new Link();
+  const attributes = [SKIP_STATISTICS, { type: IFLA.name, value: Buffer.from(`${name}\0`) }];
+  const request = message(MESSAGE.getLink, FLAG.acknowledge, new Uint8Array(LINK_LEN), attributes);
+  try {
+    answersAtOnce(request, (_, view, off, end) => readLink(view, off, end, link));
+  } catch (error) {
+    if (error instanceof SysError && error.code === 'ENODEV') return undefined;
+    throw error;
   }
   return link;
 }
 
-function isOfVrf(view: DataView, off: number, end: number): boolean {
-  for (const { type, at, length } of attributesIn(view, off, end)) {
-    const isKind = type === IFLA_INFO.kind || type === IFLA_INFO.slaveKind;
-    if (isKind && textAt(view, at, length) === 'vrf') return true;
+/** What `read` makes of the body at [off, end) of each message that answers a dump. Throws a SysError. */
+async function readAll<T>(
+  request: Uint8Array,
+  read: (view: DataView, off: number, end: number) => T | undefined,
+): Promise<T[]> {
+  for (let readings = 1; ; readings++) {
+    const found: T[] = [];
+    const steps = answers(request, (_, view, off, end) => {
+      const one = read(view, off, end);
+      if (one !== undefined) found.push(one);
+      return true;
+    });
+    let step = steps.next();
+    for (let datagrams = 1; !step.done; datagrams++) {
+      if (datagrams % DATAGRAMS_AT_ONCE === 0) await turnOfOthers();
+      step = steps.next();
+    }
+    if (step.value || readings === READINGS_MAX) return found;
   }
-  return false;
 }
 
-/** Of what the families say of the interface. */
-function mtuOfIpv6(view: DataView, off: number, end: number): number {
-  for (const family of attributesIn(view, off, end)) {
-    if (family.type !== AF_INET6) continue;
-    for (const { type, at, length } of attributesIn(view, family.at, family.at + family.length))
-      if (type === IFLA_INET6_CONF && length >= MTU6_OFF + 4) return view.getInt32(at + MTU6_OFF, true);
-  }
-  return 0;
+function linkOf(view: DataView, off: number, end: number): Link | undefined {
+  const link = new Link();
+  return readLink(view, off, end, link) ? link : undefined;
 }
 
 /** Undefined for one that is no address of ours: an IPv6 link-local one, or another family's. */
-function readLinkAddress(
-  view: DataView,
-  off: number,
-  end: number,
-): (LinkAddress & { index: number }) | undefined {
+function addressOf(view: DataView, off: number, end: number): (LinkAddress & { index: number }) | undefined {
   if (off + ADDRESS_LEN > end) return undefined;
   const family = view.getUint8(off);
   if (family !== AF_INET && (family !== AF_INET6 || view.getUint8(off + 3) === SCOPE_LINK)) return undefined;
-  let flags = view.getUint8(off + 2);
+  const find = (type: number) => findAttribute(view, off + ADDRESS_LEN, end, type);
+  // Of a tunnel `address` is the other end's.
+  const local = find(IFA.local);
+  const at = local < 0 ? find(IFA.address) : local;
   const words = new Int32Array(ADDRESS_WORDS);
-  let isKnown = false;
-  let isLocal = false;
-  for (const { type, at, length } of attributesIn(view, off + ADDRESS_LEN, end)) {
-    if (type === IFA.flags && length >= 4) flags = view.getUint32(at, true);
-    // Of a tunnel `address` is the other end's.
-    if (type === IFA.local || (type === IFA.address && !isLocal)) {
-      isKnown = readAddress(view, at, length, words);
-      isLocal = type === IFA.local;
-    }
-  }
-  if (!isKnown) return undefined;
+  if (at < 0 || !readAddress(view, at, lengthAt(view, at), words)) return undefined;
+  const more = find(IFA.flags);
+  const flags = more < 0 ? view.getUint8(off + 2) : view.getUint32(more, true);
   const state = flags & IFA_F.duplicate ? 'duplicate' : flags & IFA_F.tentative ? 'tentative' : 'usable';
   return {
     index: view.getInt32(off + 4, true),
@@ -176,7 +157,7 @@ export class Interfaces {
     this.#byIndex = new Map(all.map((link) => [link.index, link]));
     for (const link of all)
       for (const { ip } of link.addresses)
-        if (this.#owners.get(ip)?.loopback ?? true) this.#owners.set(ip, link);
+        if (this.#owners.get(ip)?.isLoopback ?? true) this.#owners.set(ip, link);
     this.#subnets = new Map(all.map((link) => [link, link.addresses.flatMap(subnetOf)]));
   }
 
@@ -195,12 +176,12 @@ export class Interfaces {
   /** Of the bridge or bond that an interface is a port of. */
   masterOf(name: string): string | undefined {
     const link = this.named(name);
-    return link && this.numbered(link.masterIndex)?.name;
+    return link && this.numbered(link.master)?.name;
   }
 
   /** Whether it is a VRF, or belongs to one, by way of a bridge or bond, too. */
   isOfVrf(link: Link): boolean {
-    const master = this.numbered(link.masterIndex);
+    const master = this.numbered(link.master);
     return link.isOfVrf || (master !== undefined && this.isOfVrf(master));
   }
 

@@ -43,7 +43,7 @@ export function findWan(
   report: (trouble: Trouble) => void,
 ): string {
   const owner = links.ownerOf(vip);
-  if (owner !== undefined && !owner.loopback) return owner.name;
+  if (owner !== undefined && !owner.isLoopback) return owner.name;
   const device = links.all.find((link) => links.hasInSubnet(link, vip)) ?? defaultLink(vip, links, query);
   if (device !== undefined) return device.name;
   report({

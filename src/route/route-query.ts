@@ -3,13 +3,11 @@
 // one.
 
 import { explainNetlink, NetlinkSocket, NOTHING } from '../sys/netlink.ts';
+import { ATTRIBUTE_LEN, FLAG, HEADER_LEN, message } from '../sys/netlink-messages.ts';
 import { isV4 } from '../wire/address.ts';
 import {
   AF_INET,
   AF_INET6,
-  ATTRIBUTE_LEN,
-  FLAG,
-  HEADER_LEN,
   MESSAGE,
   NDA,
   ROUTE_LEN,
@@ -28,14 +26,21 @@ const NEIGHBOR_USE = 1; // NTF_USE
  * Without it the kernel takes UDP for granted, over IPv4. But what goes through the IP layer has no protocol
  * that a rule could mean, and must not go another way.
  */
-const PROTOCOL_LEN = ATTRIBUTE_LEN + 4;
-const PROTOCOL_ICMP = 1;
+const PROTOCOL_ICMP = { type: RTA.ipProtocol, value: Uint8Array.of(1) };
+const DST_OFF = HEADER_LEN + ROUTE_LEN + ATTRIBUTE_LEN;
 
 export class RouteQuery {
   /** What the last question was answered with. */
   readonly route = new RouteMessage();
   readonly #socket: NetlinkSocket;
   #sequence = 0;
+  /** By family and whether a source is said; written anew for each question. */
+  readonly #requests = {
+    v4: routeRequest(true),
+    v4From: routeRequest(true, true),
+    v6: routeRequest(false),
+    v6From: routeRequest(false, true),
+  };
 
   /** Throws an IoError. */
   constructor() {
@@ -89,15 +94,14 @@ export class RouteQuery {
    */
   resolve(interfaceIndex: number, address: Int32Array): void {
     const isIpv4 = isV4(address, 0);
-    const addressLen = isIpv4 ? 4 : 16;
-    const request = Buffer.from(new ArrayBuffer(HEADER_LEN + ROUTE_LEN + ATTRIBUTE_LEN + addressLen));
-    request.writeUInt32LE(request.length, 0);
-    request.writeUInt16LE(MESSAGE.newNeighbor, 4);
-    request.writeUInt16LE(FLAG.request | FLAG.create, 6);
-    request[HEADER_LEN] = isIpv4 ? AF_INET : AF_INET6; // struct ndmsg
-    request.writeInt32LE(interfaceIndex, HEADER_LEN + 4);
-    request[HEADER_LEN + 10] = NEIGHBOR_USE;
-    writeAddress(request, HEADER_LEN + ROUTE_LEN, NDA.dst, address, 0);
+    // struct ndmsg is as long: family (1), padding (3), index (4), state (2), flags (1), type (1).
+    const body = new Uint8Array(ROUTE_LEN);
+    body[0] = isIpv4 ? AF_INET : AF_INET6;
+    new DataView(body.buffer).setInt32(4, interfaceIndex, true);
+    body[10] = NEIGHBOR_USE;
+    const dst = { type: NDA.dst, value: new Uint8Array(isIpv4 ? 4 : 16) };
+    const request = message(MESSAGE.newNeighbor, FLAG.create, body, [dst]);
+    writeAddress(request, DST_OFF, address, 0);
     this.#socket.send(request);
   }
 
@@ -115,7 +119,14 @@ export class RouteQuery {
 
   #request(to: Int32Array, toAt: number, ofTheTable: boolean, from?: Int32Array, fromAt = 0): boolean {
     this.#sequence = (this.#sequence + 1) >>> 0;
-    this.#socket.send(routeRequest(to, toAt, ofTheTable, this.#sequence, from, fromAt));
+    const { v4, v4From, v6, v6From } = this.#requests;
+    const isIpv4 = isV4(to, toAt);
+    const request = from === undefined ? (isIpv4 ? v4 : v6) : isIpv4 ? v4From : v6From;
+    request.writeUInt32LE(this.#sequence, 8);
+    request.writeUInt32LE(ofTheTable ? OF_THE_TABLE : 0, HEADER_LEN + 8);
+    const end = writeAddress(request, DST_OFF, to, toAt);
+    if (from !== undefined) writeAddress(request, end + ATTRIBUTE_LEN, from, fromAt);
+    this.#socket.send(request);
     const { view } = this.#socket;
     // The kernel has answered when the call returns; what is left of an earlier question is not looked at.
     for (let length = this.#socket.receive(); length !== NOTHING; length = this.#socket.receive()) {
@@ -127,45 +138,23 @@ export class RouteQuery {
   }
 }
 
-function routeRequest(
-  to: Int32Array,
-  toAt: number,
-  ofTheTable: boolean,
-  sequence: number,
-  from: Int32Array | undefined,
-  fromAt: number,
-): Uint8Array {
-  const isIpv4 = isV4(to, toAt);
-  const addressLen = isIpv4 ? 4 : 16;
-  const addresses = from === undefined ? 1 : 2;
-  const length =
-    HEADER_LEN + ROUTE_LEN + addresses * (ATTRIBUTE_LEN + addressLen) + (isIpv4 ? PROTOCOL_LEN : 0);
-  const request = Buffer.from(new ArrayBuffer(length));
-  request.writeUInt32LE(length, 0);
-  request.writeUInt16LE(MESSAGE.getRoute, 4);
-  request.writeUInt16LE(FLAG.request, 6);
-  request.writeUInt32LE(sequence, 8);
-  request[HEADER_LEN] = isIpv4 ? AF_INET : AF_INET6;
-  request[HEADER_LEN + 1] = addressLen * 8;
-  request.writeUInt32LE(ofTheTable ? OF_THE_TABLE : 0, HEADER_LEN + 8);
-  let end = writeAddress(request, HEADER_LEN + ROUTE_LEN, RTA.dst, to, toAt);
-  if (from !== undefined) {
-    request[HEADER_LEN + 2] = addressLen * 8;
-    end = writeAddress(request, end, RTA.src, from, fromAt);
-  }
-  if (!isIpv4) return request;
-  request.writeUInt16LE(ATTRIBUTE_LEN + 1, end);
-  request.writeUInt16LE(RTA.ipProtocol, end + 2);
-  request[end + ATTRIBUTE_LEN] = PROTOCOL_ICMP;
-  return request;
+/** What differs from one question to the next is zero. */
+function routeRequest(isIpv4: boolean, hasSource = false): Buffer {
+  const address = new Uint8Array(isIpv4 ? 4 : 16);
+  const body = new Uint8Array(ROUTE_LEN);
+  body[0] = isIpv4 ? AF_INET : AF_INET6;
+  body[1] = 8 * address.length;
+  body[2] = hasSource ? 8 * address.length : 0;
+  return message(MESSAGE.getRoute, 0, body, [
+    { type: RTA.dst, value: address },
+    ...(hasSource ? [{ type: RTA.src, value: address }] : []),
+    ...(isIpv4 ? [PROTOCOL_ICMP] : []),
+  ]);
 }
 
-/** Writes an attribute, and returns where it ends. */
-function writeAddress(request: Buffer, off: number, type: number, words: Int32Array, at: number): number {
-  const firstWord = isV4(words, at) ? 3 : 0;
-  const end = off + ATTRIBUTE_LEN + (4 - firstWord) * 4;
-  request.writeUInt16LE(end - off, off);
-  request.writeUInt16LE(type, off + 2);
-  for (let i = firstWord; i < 4; i++) request.writeInt32BE(words[at + i], end - 16 + 4 * i);
+/** Writes the value of an attribute, and returns where it ends. */
+function writeAddress(request: Buffer, off: number, words: Int32Array, at: number): number {
+  let end = off;
+  for (let i = isV4(words, at) ? 3 : 0; i < 4; i++) end = request.writeInt32BE(words[at + i], end);
   return end;
 }

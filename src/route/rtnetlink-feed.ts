@@ -3,14 +3,11 @@
 // kernel's own state.
 import { SysError } from '../sys/libc.ts';
 import { NetlinkSocket, NOTHING, OVERRUN } from '../sys/netlink.ts';
-import { dumpRequest, FLAG, GROUPS, HEADER_LEN, MESSAGE } from './rtnetlink.ts';
-
-/** Takes a message, whose body is view[off, end). Of a dump: false ends it, as if it were complete. */
-export type OnMessage = (type: number, view: DataView, off: number, end: number) => boolean;
+import { answersAtOnce, eachMessage, FLAG, message, type OnMessage } from '../sys/netlink-messages.ts';
+import { GROUPS, LINK_LEN, MESSAGE, ROUTE_LEN } from './rtnetlink.ts';
 
 /** The kernel doubles it and counts about 800 bytes per message: it holds some 40,000. */
 const CHANGES_BUFFER = 16 << 20;
-const DUMP_BUFFER = 1 << 20;
 /** Bounds the time that an update takes: a change takes about 2 us. */
 const CHANGES_PER_UPDATE = 1024;
 
@@ -49,45 +46,14 @@ export class RtnetlinkFeed {
  * Hands over all that the kernel has of one kind (getRoute, ...) and family, 0 for all. False: something may
  * be missing, because it changed meanwhile or the kernel is short of memory.
  */
-export function dump(request: number, onMessage: OnMessage, family = 0): boolean {
-  let socket: NetlinkSocket;
+export function dump(kind: number, onMessage: OnMessage, family = 0): boolean {
+  // struct ndmsg and fib_rule_hdr are as long as rtmsg.
+  const body = new Uint8Array(kind === MESSAGE.getLink ? LINK_LEN : ROUTE_LEN);
+  body[0] = family;
   try {
-    socket = new NetlinkSocket([], DUMP_BUFFER);
+    return answersAtOnce(message(kind, FLAG.dump, body), onMessage);
   } catch (error) {
     if (!(error instanceof SysError)) throw error;
     return false;
-  }
-  let isSound = true;
-  let isOver = false;
-  const take = (type: number, view: DataView, off: number, end: number): boolean => {
-    if (view.getUint16(off - HEADER_LEN + 6, true) & FLAG.interrupted) isSound = false;
-    if (type === MESSAGE.error || (type === MESSAGE.done && end >= off + 4 && view.getInt32(off, true) < 0))
-      isSound = false;
-    isOver ||= type === MESSAGE.error || type === MESSAGE.done || !onMessage(type, view, off, end);
-    return !isOver;
-  };
-  try {
-    socket.send(dumpRequest(request, 1, family));
-    while (!isOver) {
-      // The kernel writes the next part before this call returns.
-      const length = socket.receive();
-      if (length === NOTHING || length === OVERRUN) return false;
-      eachMessage(socket.view, length, take);
-    }
-  } catch (error) {
-    if (!(error instanceof SysError)) throw error;
-    return false;
-  } finally {
-    socket.close();
-  }
-  return isSound;
-}
-
-function eachMessage(view: DataView, length: number, onMessage: OnMessage): void {
-  for (let off = 0; off + HEADER_LEN <= length; ) {
-    const messageLen = view.getUint32(off, true);
-    if (messageLen < HEADER_LEN || off + messageLen > length) return;
-    if (!onMessage(view.getUint16(off + 4, true), view, off + HEADER_LEN, off + messageLen)) return;
-    off += (messageLen + 3) & ~3;
   }
 }

@@ -1,16 +1,15 @@
 // The rtnetlink messages that routing is made of (rtnetlink(7), linux/rtnetlink.h), as records that are
-// filled again for each message. Integers are in this machine's order, which is little-endian, addresses in
-// network order.
+// filled again for each message. Addresses are in network order.
+import { findAttribute, findWithin, lengthAt, textAt } from '../sys/netlink-messages.ts';
 import { V4_MAPPED } from '../wire/address.ts';
 
 export const MESSAGE = {
-  error: 2,
-  done: 3,
   newLink: 16,
   deleteLink: 17,
   getLink: 18,
   newAddress: 20,
   deleteAddress: 21,
+  getAddress: 22,
   newRoute: 24,
   deleteRoute: 25,
   getRoute: 26,
@@ -30,30 +29,24 @@ export const GROUPS: readonly number[] = [1, 3, 5, 7, 8, 11, 19, 32];
 /** What tells of all that inspectHost looks at: the same without neighbors, and IPv6 addresses and MTUs. */
 export const HOST_GROUPS: readonly number[] = [1, 5, 7, 8, 9, 11, 12, 19, 32];
 
-/** struct nlmsghdr: length (4), type (2), flags (2), sequence (4), port (4). */
-export const HEADER_LEN = 16;
-export const FLAG = { request: 1, interrupted: 0x10, dump: 0x300, create: 0x400 } as const;
-
 export const TYPE_UNICAST = 1;
 export const TYPE_LOCAL = 2;
-export const ETHERNET = 1; // ARPHRD_ETHER
 
 export const AF_INET = 2;
 export const AF_INET6 = 10;
 export const ROUTE_LEN = 12; // struct rtmsg
 const NEIGHBOR_LEN = 12; // struct ndmsg
-const LINK_LEN = 16; // struct ifinfomsg
+export const LINK_LEN = 16; // struct ifinfomsg
 const ROUTE_IS_CLONED = 0x200; // RTM_F_CLONED
 const NEIGHBOR_IS_PROXY = 8; // NTF_PROXY
 export const V4_PREFIX = 96; // bits that the v4-mapped form puts before an IPv4 address
 /** NUD_FAILED. */
 const STATE_FAILED = 0x20;
+const ARPHRD_ETHER = 1;
 const IFF_UP = 1;
+const IFF_LOOPBACK = 8;
 const IFF_RUNNING = 0x40;
 const IFF_NOARP = 0x80;
-
-export const ATTRIBUTE_LEN = 4; // struct rtattr: length (2), type (2)
-export const TYPE_MASK = 0x3fff; // without NLA_F_NESTED and NLA_F_NET_BYTEORDER
 
 /** Of routes; a rule names its destination by the same number (FRA_DST). */
 export const RTA = {
@@ -69,23 +62,21 @@ export const RTA = {
 } as const;
 const RTAX_MTU = 2;
 export const NDA = { dst: 1, linkAddress: 2 } as const;
-const IFLA = { address: 1, name: 3, mtu: 4, master: 10, perFamily: 26 } as const;
+export const IFA = { address: 1, local: 2, flags: 8 } as const;
+export const IFLA = {
+  address: 1,
+  name: 3,
+  mtu: 4,
+  master: 10,
+  operState: 16,
+  linkInfo: 18,
+  perFamily: 26,
+  wanted: 29,
+} as const;
+const IFLA_INFO = { kind: 1, slaveKind: 4 } as const;
 const IFLA_INET6_CONF = 2;
 /** Where the MTU of IPv6 is among the values of IFLA_INET6_CONF (DEVCONF_MTU6), in bytes. */
 const MTU6_OFF = 8;
-
-/** A request for everything of one kind, of one family or all (0). */
-export function dumpRequest(type: number, sequence: number, family = 0): Uint8Array {
-  // ndmsg and fib_rule_hdr are as long as rtmsg.
-  const bodyLen = type === MESSAGE.getLink ? LINK_LEN : ROUTE_LEN;
-  const request = Buffer.from(new ArrayBuffer(HEADER_LEN + bodyLen));
-  request.writeUInt32LE(request.length, 0);
-  request.writeUInt16LE(type, 4);
-  request.writeUInt16LE(FLAG.request | FLAG.dump, 6);
-  request.writeUInt32LE(sequence, 8);
-  request[HEADER_LEN] = family;
-  return request;
-}
 
 export class RouteMessage {
   isV4 = false;
@@ -149,7 +140,7 @@ export function readRoute(view: DataView, off: number, end: number, route: Route
   if (gateway >= 0 && !readAddress(view, gateway, lengthAt(view, gateway), route.gateway)) return false;
   if (via >= 0 && !readAddress(view, via + 2, lengthAt(view, via) - 2, route.gateway)) return false;
   const metrics = find(RTA.metrics);
-  const mtu = within(view, metrics, RTAX_MTU);
+  const mtu = findWithin(view, metrics, RTAX_MTU);
   route.mtu = mtu < 0 ? 0 : view.getUint32(mtu, true);
   // struct rta_cacheinfo: references (4), last use (4), expires (4), ...
   const cacheInfo = find(RTA.cacheInfo);
@@ -193,13 +184,19 @@ export function readNeighbor(view: DataView, off: number, end: number, neighbor:
   return dst >= 0 && readAddress(view, dst, lengthAt(view, dst), neighbor.address);
 }
 
+/** IF_OPER_ (RFC 2863), as sysfs words it. Loopback and tunnels are "unknown", and work. */
+const OPER_STATES = ['unknown', 'notpresent', 'down', 'lowerlayerdown', 'testing', 'dormant', 'up'] as const;
+
 export class LinkMessage {
   index = 0;
+  name = '';
+  isLoopback = false;
   isEthernet = false;
   /** IFF_UP: somebody turned it on. */
   isUp = false;
   /** IFF_RUNNING as well: it has a carrier. */
   isRunning = false;
+  operState: (typeof OPER_STATES)[number] = 'unknown';
   /** Neighbors there are asked for their Ethernet addresses, in either family. */
   asksNeighbors = false;
   /** What follows is there only when the message says it: some announce a change of something else. */
@@ -212,18 +209,28 @@ export class LinkMessage {
   mtu6 = 0;
   /** Index of the bridge, bond or VRF that it is a port of; 0: of none. */
   master = 0;
+  /** It is a VRF, or a port of one. */
+  isOfVrf = false;
 }
 
 /** As readRoute, of a message about an interface. What a bridge says about its ports is none. */
 export function readLink(view: DataView, off: number, end: number, link: LinkMessage): boolean {
   if (off + LINK_LEN > end || view.getUint8(off) !== 0) return false;
-  link.isEthernet = view.getUint16(off + 2, true) === ETHERNET;
+  link.isEthernet = view.getUint16(off + 2, true) === ARPHRD_ETHER;
   link.index = view.getInt32(off + 4, true);
   const flags = view.getUint32(off + 8, true);
   link.isUp = (flags & IFF_UP) !== 0;
+  link.isLoopback = (flags & IFF_LOOPBACK) !== 0;
   link.isRunning = link.isUp && (flags & IFF_RUNNING) !== 0;
   link.asksNeighbors = link.isEthernet && (flags & IFF_NOARP) === 0;
-  const find = (type: number) => findAttribute(view, off + LINK_LEN, end, type);
+  const find = (type: number, leastLen?: number) => findAttribute(view, off + LINK_LEN, end, type, leastLen);
+  link.name = textAt(view, find(IFLA.name, 1));
+  const operState = find(IFLA.operState, 1);
+  link.operState = OPER_STATES[operState < 0 ? 0 : view.getUint8(operState)] ?? 'unknown';
+  const info = find(IFLA.linkInfo);
+  link.isOfVrf = [IFLA_INFO.kind, IFLA_INFO.slaveKind].some(
+    (type) => textAt(view, findWithin(view, info, type)) === 'vrf',
+  );
   const mac = find(IFLA.address);
   link.hasMac = mac >= 0 && lengthAt(view, mac) === 6;
   if (link.hasMac) {
@@ -235,34 +242,11 @@ export function readLink(view: DataView, off: number, end: number, link: LinkMes
   const master = find(IFLA.master);
   link.master = master < 0 ? 0 : view.getInt32(master, true);
   const families = find(IFLA.perFamily);
-  const ipv6 = within(view, families, AF_INET6);
-  const conf = within(view, ipv6, IFLA_INET6_CONF);
+  const ipv6 = findWithin(view, families, AF_INET6);
+  const conf = findWithin(view, ipv6, IFLA_INET6_CONF);
   link.mtu6 = conf < 0 || lengthAt(view, conf) < MTU6_OFF + 4 ? 0 : view.getInt32(conf + MTU6_OFF, true);
   return true;
 }
-
-/**
- * Where the value of the first attribute of a type begins among those at [off, end); -1: there is none of 4
- * bytes or more.
- */
-function findAttribute(view: DataView, off: number, end: number, type: number, leastLen = 4): number {
-  for (let at = off; at + ATTRIBUTE_LEN <= end; ) {
-    const attributeLen = view.getUint16(at, true);
-    if (attributeLen < ATTRIBUTE_LEN || at + attributeLen > end) return -1;
-    const isIt = (view.getUint16(at + 2, true) & TYPE_MASK) === type;
-    if (isIt && attributeLen >= ATTRIBUTE_LEN + leastLen) return at + ATTRIBUTE_LEN;
-    at += (attributeLen + 3) & ~3;
-  }
-  return -1;
-}
-
-/** The same among the attributes that are the value of another. */
-const within = (view: DataView, value: number, type: number): number =>
-  value < 0 ? -1 : findAttribute(view, value, value + lengthAt(view, value), type);
-
-/** Of the value that findAttribute found, bytes. */
-const lengthAt = (view: DataView, value: number): number =>
-  view.getUint16(value - ATTRIBUTE_LEN, true) - ATTRIBUTE_LEN;
 
 export function clear(words: Int32Array, isV4: boolean): void {
   words[0] = 0;

@@ -558,6 +558,19 @@ test('a proxy at work keeps its interfaces, whatever became of them, and hears w
   );
 });
 
+test('what ports are down is asked of the kernel: sysfs may be that of another namespace', async (t) => {
+  const ns = host(t, { eth6: '10.6.0.1/24', eth8: '10.7.0.1/24', eth9: '10.1.0.1/24' });
+  sh(`ip -n ${ns} link set eth6 down && ip -n ${ns} link set eth8p down`);
+  const port = { side: 3, mtu: 1500, mac: '02:00:00:00:00:01', loopback: false };
+  const ports = ['lo', 'eth5', 'eth6', 'eth8', 'eth9'].map((name) => ({ ...port, name }));
+  const request = { vips: ['10.1.0.1'], lips: ['10.1.0.1'], rips: ['10.1.0.2'], ports };
+  const withoutSysfs = ['bash', '-c', 'mount -t tmpfs none /sys && exec "$@"', 'bash'];
+  const program = startProgram(t, ns, 'host/host-program.ts', request, withoutSysfs);
+  const { down, turnedOff } = await program.next<Found>('facts');
+  assert.deepEqual(down, ['eth5 is gone', 'eth6 is down', 'eth8 is lowerlayerdown']);
+  assert.deepEqual(turnedOff, ['eth5', 'eth6']);
+});
+
 test('a host without iproute2 is planned for, and gets its addresses', async (t) => {
   const { lb } = threeInARow(t);
   const request = { vips: ['10.1.0.100', 'fd00:1::100'], lips: ['10.2.0.1'], rips: ['10.2.0.2'] };

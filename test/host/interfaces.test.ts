@@ -1,20 +1,10 @@
 // Which interface is what, among links as the kernel tells them.
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { Interfaces, type Link } from '../../src/host/interfaces.ts';
+import { Interfaces, Link } from '../../src/host/interfaces.ts';
 
-const link = (index: number, name: string, masterIndex: number, isOfVrf = false): Link => ({
-  index,
-  name,
-  mtu: 1500,
-  mtu6: 1500,
-  mac: '02:00:00:00:00:01',
-  up: true,
-  loopback: false,
-  masterIndex,
-  isOfVrf,
-  addresses: [],
-});
+const link = (index: number, name: string, master: number, isOfVrf = false): Link =>
+  Object.assign(new Link(), { index, name, master, isOfVrf });
 
 test('an interface is of a VRF by way of the bridge or bond that it is a port of', () => {
   const red = link(9, 'red', 0, true);
