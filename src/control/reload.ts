@@ -19,7 +19,7 @@ import { endingSessions } from './ending-sessions.ts';
 import type { HealthWatch } from './health-watch.ts';
 import type { HostSetupSpec } from './host-setup.ts';
 import type { Followed } from './host-watch.ts';
-import { Leave } from './leave.ts';
+import { LeavingServers } from './leaving-servers.ts';
 import {
   addressesOf,
   draftServices,
@@ -53,7 +53,7 @@ export class Reloader {
   readonly #reread: () => Promise<Config>;
   /** What the datapaths go by. */
   #replans: readonly WorkerReplan[];
-  readonly #leave = new Leave(
+  readonly #leaving = new LeavingServers(
     (index) => this.#sessionsOf(index),
     () => this.#takeOutThoseWhoLeft(),
   );
@@ -87,12 +87,12 @@ export class Reloader {
   start(): void {
     this.host = { ...this.host, missing: [] };
     this.#health.update(this.config, this.services);
-    this.#leave.start();
+    this.#leaving.start();
   }
 
   async stop(): Promise<void> {
     this.#isStopped = true;
-    this.#leave.stop();
+    this.#leaving.stop();
     await this.#turn;
   }
 
@@ -203,7 +203,7 @@ export class Reloader {
   #drafts(config: Config, host: HostFacts): ServiceDraft[] {
     const drainTimeoutOf = drainTimeoutsIn(config);
     const isLeaving = (service: ServicePlan, index: number): boolean =>
-      !this.#leave.isOver(index, drainTimeoutOf(service));
+      !this.#leaving.isOver(index, drainTimeoutOf(service));
     return withLeaving(draftServices(config, host), this.services, isLeaving);
   }
 
@@ -272,7 +272,7 @@ export class Reloader {
     const turn = this.#turn.then(async () => {
       let isLess = false;
       const stays = ({ index, isLeaving }: RealServerPlan): boolean => {
-        const isOver = isLeaving && this.#leave.isOver(index);
+        const isOver = isLeaving && this.#leaving.isOver(index);
         isLess ||= isOver;
         return !isOver;
       };
@@ -358,7 +358,7 @@ export class Reloader {
     for (const service of this.services)
       for (const { index, isLeaving } of service.realServers)
         if (isLeaving) timeouts.set(index, drainTimeoutOf(service));
-    this.#leave.note(timeouts);
+    this.#leaving.note(timeouts);
   }
 
   #sessionsOf(realServerIndex: number): number {

@@ -7,8 +7,8 @@ import { isSameAddress } from '../wire/address.ts';
 import type { Packet } from '../wire/packet.ts';
 import type { SessionEvents } from './events.ts';
 import type { Leg } from './leg.ts';
-import { LportHeirs } from './lport-heirs.ts';
 import { type LportPool, NO_SLOT } from './lport-pool.ts';
+import { LportTransfer } from './lport-transfer.ts';
 import { oldestFirst } from './oldest-first.ts';
 import { Recency } from './recency.ts';
 import {
@@ -186,7 +186,7 @@ export class SessionTable {
       index.legs.some((one, i) => one !== undefined && legs[i]?.pool !== one.pool);
     if (isLess) {
       const { records } = this;
-      const heirs = new LportHeirs();
+      const transfer = new LportTransfer();
       for (let base = 0; base < this.#neverUsed * SESSION_WORDS; base += SESSION_WORDS) {
         if (!isUsed(records, base)) continue;
         const service = services[serviceOf(records, base)];
@@ -195,10 +195,10 @@ export class SessionTable {
           service !== undefined &&
           this.#isSameVip(base, service) &&
           pool !== undefined &&
-          (pool === this.#poolOf(base) || heirs.claim(pool, lportOf(records, base)));
+          (pool === this.#poolOf(base) || transfer.claim(pool, lportOf(records, base)));
         if (!isStaying) this.end(base, 'removed');
       }
-      this.#changePools(legs, heirs);
+      this.#changePools(legs, transfer);
     }
     index.services = services;
     index.legs = all;
@@ -212,12 +212,12 @@ export class SessionTable {
   /**
    * Sessions, which are all of `legs`, and resting lports go from the pools of the legs to those of `legs`.
    */
-  #changePools(legs: readonly (Leg | undefined)[], heirs: LportHeirs): void {
+  #changePools(legs: readonly (Leg | undefined)[], transfer: LportTransfer): void {
     const before = new Set<LportPool>();
     for (const [i, leg] of this.#index.legs.entries()) {
       const pool = legs[i]?.pool;
       if (leg === undefined || pool === undefined || pool === leg.pool) continue;
-      heirs.inherit(pool, leg.pool);
+      transfer.inherit(pool, leg.pool);
       before.add(leg.pool);
     }
     const { records } = this;
@@ -231,7 +231,7 @@ export class SessionTable {
         }
       }
     }
-    heirs.takeOver();
+    transfer.takeOver();
   }
 
   /** Of a session without an answer; `isKnown`: its client is, also if it was not before. */
@@ -251,7 +251,7 @@ export class SessionTable {
     { onRestored, onGivenUp = () => {}, isFit = () => true, isKnown = () => false }: Restoring,
   ): void {
     const { records } = this;
-    const heirs = new LportHeirs();
+    const transfer = new LportTransfer();
     const restored = new Uint32Array(slots);
     const seen = new Int32Array(slots);
     let count = 0;
@@ -260,7 +260,7 @@ export class SessionTable {
     for (let slot = 0; slot < slots; slot++) {
       const base = slot * SESSION_WORDS;
       const hasRoom = isNormal(records, base) ? normal < this.#normal.max : count - normal < this.#oneway.max;
-      if (!hasRoom || !isFit(base) || !this.#takeOver(base, heirs)) {
+      if (!hasRoom || !isFit(base) || !this.#takeOver(base, transfer)) {
         if ((records[base + LPORT_FLAGS] & FLAGS) !== 0) onGivenUp(base);
         records.fill(0, base, base + SESSION_WORDS);
         records[base + NEXT] = this.#freeHead;
@@ -281,17 +281,17 @@ export class SessionTable {
       this.#partOf(base).add(slot);
       if (!isNormal(records, base)) this.#unanswered.add(this.#poolOf(base), slot, isKnown(base));
     }
-    heirs.takeOver();
+    transfer.takeOver();
   }
 
   /** Whether the record is that of a session whose lport is nobody else's. */
-  #takeOver(base: number, heirs: LportHeirs): boolean {
+  #takeOver(base: number, transfer: LportTransfer): boolean {
     const { records } = this;
     const { services, legs } = this.#index;
     if (!isUsed(records, base) || services[serviceOf(records, base)] === undefined) return false;
     const pool = legs[legOf(records, base)]?.pool;
     if (pool === undefined || this.#index.hasLportOf(base)) return false;
-    return heirs.claim(pool, lportOf(records, base));
+    return transfer.claim(pool, lportOf(records, base));
   }
 
   /** Notes a forwarded packet of the session. */

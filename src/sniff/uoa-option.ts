@@ -5,8 +5,8 @@ import { formatEndpoint } from '../wire/address.ts';
 import { addressText } from './endpoint.ts';
 
 /**
- * `ipo` is what elb is over IPv4, too; `vni` is option type 29 of ByteDance's receiver, which no dialect of
- * ours sends.
+ * A list of its own, not the table of uoa/dialect.ts: see above. `ipo` is what elb is over IPv4, too; `vni`
+ * is option type 29 of ByteDance's receiver, which no dialect of ours sends.
  */
 export const SEEN_DIALECTS = ['ipo', 'opp', 'elb', 'unified', 'vni'] as const;
 export type SeenDialect = (typeof SEEN_DIALECTS)[number];

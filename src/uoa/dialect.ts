@@ -1,6 +1,7 @@
 // The table of dialects: all that is known of one besides its bytes, which are in a file of its own. Config,
-// docs, admin, lab and datapath read it; so a new dialect is a file here and a row. Layouts:
-// docs/wire-formats.md.
+// docs, admin, lab and datapath read it; so a new dialect is a file here and a row. Who reads captures is to
+// be taught it apart (sniff/uoa-option.ts, docker/wireshark/uoa.lua): witnesses share nothing with what they
+// see. Layouts: docs/wire-formats.md.
 import type { Family } from '../wire/address.ts';
 import { elbOverIpv6 } from './elb.ts';
 import type { UoaForms } from './form.ts';

@@ -9,8 +9,8 @@ import { Datapath } from '../../src/datapath/datapath.ts';
 import { allocateMemory } from '../../src/datapath/memory.ts';
 import { capacityOf, type DatapathPlan } from '../../src/datapath/plan.ts';
 import { verdictName } from '../../src/datapath/verdict.ts';
-import { LportHeirs } from '../../src/session/lport-heirs.ts';
 import { LportPool } from '../../src/session/lport-pool.ts';
+import { LportTransfer } from '../../src/session/lport-transfer.ts';
 import { Frame, HEADROOM } from '../../src/wire/frame.ts';
 import { withHeaderChecksum } from '../packets/builder.ts';
 import { u16 } from '../packets/bytes.ts';
@@ -136,9 +136,9 @@ test('a pool that takes over from one without resting lports takes nothing for i
     after: new LportPool(1024, 65_535),
   }));
   const before = reachable();
-  const heirs = new LportHeirs();
-  for (const { before, after } of pools) heirs.inherit(after, before);
-  heirs.takeOver();
+  const transfer = new LportTransfer();
+  for (const { before, after } of pools) transfer.inherit(after, before);
+  transfer.takeOver();
   const left = reachable() - before;
   assert.ok(left < 32 * pools.length, `${left} bytes for ${pools.length} pools`);
   assert.equal(pools.at(-1)!.after.take(), 1024);

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { mock, type TestContext, test } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
-import { Leave } from '../../src/control/leave.ts';
+import { LeavingServers } from '../../src/control/leaving-servers.ts';
 
 function start(t: TestContext) {
   const sessions = new Map<number, number>();
@@ -10,15 +10,15 @@ function start(t: TestContext) {
   const calls: ((isDone: boolean) => void)[] = [];
   let nowMs = 5_000_000;
   const takeOut = () => new Promise<boolean>((resolve) => calls.push(resolve));
-  const leave = new Leave(
+  const leaving = new LeavingServers(
     (index) => sessions.get(index) ?? 0,
     takeOut,
     () => nowMs,
   );
   mock.timers.enable({ apis: ['setInterval'] });
-  leave.start();
+  leaving.start();
   t.after(() => {
-    leave.stop();
+    leaving.stop();
     mock.timers.reset();
   });
   /** How many calls there were in these seconds. */
@@ -35,51 +35,55 @@ function start(t: TestContext) {
     calls[call](isDone);
     await setImmediate();
   };
-  return { leave, sessions, end, pass };
+  return { leaving, sessions, end, pass };
 }
 
 test('a real server leaves when its sessions are over, or its time is, which begins once', async (t) => {
-  const { leave, sessions, end, pass } = start(t);
+  const { leaving, sessions, end, pass } = start(t);
   sessions.set(1, 5).set(2, 5);
-  leave.note(
+  leaving.note(
     new Map([
       [1, 10_000],
       [2, 3_600_000],
     ]),
   );
   assert.equal(await pass(9), 0);
-  leave.note(
+  leaving.note(
     new Map([
       [1, 10_000],
       [2, 3_600_000],
     ]),
   );
   assert.equal(await pass(1), 1);
-  assert.deepEqual([leave.isOver(1), leave.isOver(2)], [true, false]);
-  leave.note(new Map([[2, 3_600_000]]));
+  assert.deepEqual([leaving.isOver(1), leaving.isOver(2)], [true, false]);
+  leaving.note(new Map([[2, 3_600_000]]));
   await end(0, true);
   assert.equal(await pass(10), 0);
   sessions.set(2, 0);
   assert.equal(await pass(1), 1);
-  assert.deepEqual([leave.isOver(7, 1000), leave.isOver(2, 1000)], [true, true], 'without sessions at once');
+  assert.deepEqual(
+    [leaving.isOver(7, 1000), leaving.isOver(2, 1000)],
+    [true, true],
+    'without sessions at once',
+  );
   sessions.set(7, 1);
-  assert.equal(leave.isOver(7, 1000), false, 'it is about to leave');
+  assert.equal(leaving.isOver(7, 1000), false, 'it is about to leave');
 });
 
 test('what is under way is not begun again, however long it takes', async (t) => {
-  const { leave, end, pass } = start(t);
-  leave.note(new Map([[1, 10_000]]));
+  const { leaving, end, pass } = start(t);
+  leaving.note(new Map([[1, 10_000]]));
   assert.equal(await pass(60), 1);
   await end(0, true);
   assert.equal(await pass(1), 1, 'it is still there');
-  leave.note(new Map());
+  leaving.note(new Map());
   await end(1, true);
   assert.equal(await pass(60), 0);
 });
 
 test('what failed is tried again after half a minute', async (t) => {
-  const { leave, end, pass } = start(t);
-  leave.note(new Map([[1, 0]]));
+  const { leaving, end, pass } = start(t);
+  leaving.note(new Map([[1, 0]]));
   assert.equal(await pass(1), 1);
   await end(0, false);
   assert.equal(await pass(29), 0);

@@ -1,8 +1,8 @@
-// How lports that are in use, or rest, go from earlier owners to new pools: those of a process that goes on
+// Lports that are in use, or rest, go from earlier owners to new pools: those of a process that goes on
 // with another one's records, or of a plan with other ranges.
 import type { LportPool } from './lport-pool.ts';
 
-export class LportHeirs {
+export class LportTransfer {
   /** By new pool: lports of sessions that go on. */
   readonly #inUse = new Map<LportPool, number[]>();
   /** By new pool: those whose ports it may have. */

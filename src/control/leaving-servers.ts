@@ -1,11 +1,11 @@
-// The leave of real servers that the config names no more: they keep their sessions until these are over, or
-// their time is.
+// Real servers that are leaving, because the config names them no more: they keep their sessions until these
+// are over, or their time is.
 
 const POLL_MS = 1000;
 /** What failed would fail again at once. */
 const RETRY_MS = 30_000;
 
-export class Leave {
+export class LeavingServers {
   /** Until when, by index of the real server. */
   readonly #until = new Map<number, number>();
   readonly #sessionsOf: (realServerIndex: number) => number;
@@ -16,8 +16,8 @@ export class Leave {
   #notBefore = Number.NEGATIVE_INFINITY;
 
   /**
-   * `takeOut` takes those out whose leave `isOver`, never rejects, and resolves with whether that went well;
-   * it is called again only when it has resolved. `nowMs` is monotonic.
+   * `takeOut` takes out those of which `isOver` is true, never rejects, and resolves with whether that went
+   * well; it is called again only when it has resolved. `nowMs` is monotonic.
    */
   constructor(
     sessionsOf: (realServerIndex: number) => number,
