@@ -244,10 +244,21 @@ function overlapsPartly(a: PortRange, b: PortRange): boolean {
   return !isSame(a, b) && a.first <= b.last && b.first <= a.last;
 }
 
+/** What serviceWarnings said of each service, with how many sessions. */
+const warned = new WeakMap<ServiceConfig, { max: number; findings: Finding[] }>();
+
+function warningsOf(service: ServiceConfig, max: number): Finding[] {
+  const known = warned.get(service);
+  if (known?.max === max) return known.findings;
+  const findings = serviceWarnings(service, max);
+  warned.set(service, { max, findings });
+  return findings;
+}
+
 /** What is allowed but probably not meant. */
 export function configWarnings(config: Config): Problem[] {
   const warnings: Finding[] = config.services.flatMap((service, index) =>
-    serviceWarnings(service, config.sessions.max).map(({ path, message }) => ({
+    warningsOf(service, config.sessions.max).map(({ path, message }) => ({
       path: ['services', index, ...path],
       message,
     })),

@@ -159,7 +159,7 @@ export class ControlPlane {
     const unwatch = watchPulse(workers, pulses, log);
     undo.push(async () => unwatch());
     this.#saved?.forget();
-    this.#reloader.start();
+    this.#reloader.start(() => this.#hostWatch.isAsFollowed());
     undo.push(async () => this.#reloader.stop());
     this.#hostWatch.start();
     undo.push(async () => this.#hostWatch.stop());

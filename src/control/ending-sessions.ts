@@ -14,7 +14,7 @@ export function endingSessions(
 ): string[] {
   const fates: LegFate[] = [];
   const nowOf = sameServiceIn(after);
-  for (const service of before) {
+  for (const service of without(before, after)) {
     const now = nowOf(service);
     const staying = fateOf(service, now);
     const serversNow = new Map(now?.realServers.map((server) => [server.index, server]));
@@ -42,6 +42,28 @@ export function endingSessions(
     }
   }
   return [...counts].map(([line, count]) => `${line}: ${count} session${count === 1 ? ' ends' : 's end'}`);
+}
+
+/** Real servers that `after` has no more, although they have sessions: drainTimeout is over, or 0s. */
+export function lostServers(
+  before: readonly ServicePlan[],
+  after: readonly ServicePlan[],
+  sessionsOf: (realServerIndex: number) => number,
+): { service: string; rs: string; sessions: number }[] {
+  // A number belongs to one service only, before and after.
+  const numbers = without(after, before).flatMap(({ realServers }) => realServers.map(({ index }) => index));
+  const stays = new Set(numbers);
+  return without(before, after).flatMap(({ name, realServers }) =>
+    realServers
+      .filter(({ index }) => !stays.has(index) && sessionsOf(index) > 0)
+      .map((one) => ({ service: name, rs: serverName(one), sessions: sessionsOf(one.index) })),
+  );
+}
+
+/** Those that are not in both as they are. */
+function without(services: readonly ServicePlan[], others: readonly ServicePlan[]): ServicePlan[] {
+  const known = new Set(others);
+  return services.filter((service) => !known.has(service));
 }
 
 /**

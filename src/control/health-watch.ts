@@ -7,7 +7,7 @@ import { SERVER_COUNTER, serverRow } from '../datapath/server-cells.ts';
 import { type HealthTarget, Monitor } from '../health/monitor.ts';
 import { Passive, type TrafficFailure } from '../health/passive.ts';
 import type { HealthConfig } from '../health/probe.ts';
-import { type ServicePlan, serverName } from '../service/plan.ts';
+import { isNumberedAs, type ServicePlan, serverName } from '../service/plan.ts';
 import { configsIn } from './planning.ts';
 import type { ServerStates } from './server-states.ts';
 
@@ -26,6 +26,16 @@ interface Observed {
   sparedAtMs: number;
 }
 
+/** A service with what the config says of its health; undefined when it names it no more. */
+interface Watched {
+  service: ServicePlan;
+  health: HealthConfig | undefined;
+}
+
+/** Whether what is watched of one goes on as what was watched of the other. */
+const isWatchedAlike = (a: Watched, b: Watched): boolean =>
+  isDeepStrictEqual(a.health, b.health) && isNumberedAs(a.service, b.service);
+
 export class HealthWatch {
   readonly #serverStates: ServerStates;
   readonly #monitor: Monitor;
@@ -33,6 +43,7 @@ export class HealthWatch {
   readonly #log: Logger;
   #indexByKey = new Map<string, number>();
   #observed: Observed[] = [];
+  #watched: readonly Watched[] = [];
   readonly #timer: NodeJS.Timeout;
 
   /** `read` returns the rows of server-cells.ts, up to date. */
@@ -57,13 +68,21 @@ export class HealthWatch {
 
   /** Real servers that are leaving are checked on: their sessions may have to move. */
   update(config: Config, services: readonly ServicePlan[]): void {
+    const configOf = configsIn(config);
+    const watched = services.map((service) => ({ service, health: configOf(service)?.health }));
+    const isSame =
+      watched.length === this.#watched.length &&
+      watched.every((one, at) => isWatchedAlike(one, this.#watched[at]));
+    this.#watched = watched;
+    if (!isSame) this.#change(watched);
+  }
+
+  #change(watched: readonly Watched[]): void {
     const targets: HealthTarget[] = [];
     const before = new Map(this.#observed.map((one) => [one.key, one]));
     this.#observed = [];
     this.#indexByKey = new Map();
-    const configOf = configsIn(config);
-    for (const service of services) {
-      const health = configOf(service)?.health;
+    for (const { service, health } of watched) {
       if (health === undefined) continue;
       for (const { index, ip, port } of service.realServers) {
         const rs = serverName({ ip, port });

@@ -5,6 +5,7 @@ import type { Logger } from 'pino';
 import { type Guard, type GuardSpec, installGuard } from '../host/guard.ts';
 import { assignAddresses, type MissingAddress, removeAddresses } from '../host/host-addresses.ts';
 import { checkBoundSockets } from '../host/ownership.ts';
+import { isSameAddresses } from '../host/port-ranges.ts';
 import { IoError } from '../sys/io-error.ts';
 import { StartError } from './start-error.ts';
 
@@ -56,7 +57,10 @@ export class HostSetup {
     const { vips, lips, missing } = spec;
     if (missing.length > 0 && !spec.assignAddresses) throw notOnThisHost(missing);
     const before = this.#spec;
-    const bound = await checkBoundSockets(without(vips, before.vips), without(lips, before.lips));
+    const isSame = isSameAddresses(spec, before);
+    const bound = isSame
+      ? []
+      : await checkBoundSockets(without(vips, before.vips), without(lips, before.lips));
     for (const text of bound) this.#log.warn(text);
     const rollBacks: (() => Promise<void>)[] = [];
     const rollBack = async () => {
@@ -65,7 +69,7 @@ export class HostSetup {
     };
     try {
       // Before the addresses are there and until they are gone, or the kernel answers for them.
-      const guard = isSameSpec(spec, before)
+      const guard = isSame
         ? undefined
         : await installGuard({ vips, lips }, (message) => this.#log.error(message), [this.guardTable]);
       rollBacks.push(async () => guard?.remove());
@@ -132,6 +136,3 @@ function without<T>(all: readonly T[], others: readonly T[]): T[] {
   const known = new Set(others.map((one) => JSON.stringify(one)));
   return all.filter((one) => !known.has(JSON.stringify(one)));
 }
-
-const isSameSpec = (a: GuardSpec, b: GuardSpec): boolean =>
-  JSON.stringify([a.vips, a.lips]) === JSON.stringify([b.vips, b.lips]);

@@ -77,10 +77,21 @@ export class HostWatch {
     this.#socket = undefined;
   }
 
+  /** Whether nothing was announced since the last look began, that is over, and nothing was wrong with it. */
+  isAsFollowed(): boolean {
+    if (this.#socket === undefined || this.#isLooking) return false;
+    this.#noteNotices();
+    return this.#dueAt === Infinity && this.#trouble === '';
+  }
+
+  #noteNotices(): void {
+    if (this.#hasNotices()) this.#dueAt = performance.now();
+  }
+
   async #look(): Promise<void> {
     const start = performance.now();
-    if (this.#hasNotices()) this.#dueAt = start;
-    if (this.#isLooking || start < Math.max(this.#dueAt, this.#restUntil)) return;
+    this.#noteNotices();
+    if (this.#isLooking || performance.now() < Math.max(this.#dueAt, this.#restUntil)) return;
     this.#dueAt = Infinity;
     this.#isLooking = true;
     let restMs = 0;

@@ -1,5 +1,6 @@
 // From a config and a host to the plans of the datapaths.
 import { randomBytes } from 'node:crypto';
+import { isDeepStrictEqual } from 'node:util';
 import type { Logger } from 'pino';
 import type { Config, ServiceConfig } from '../config/schema.ts';
 import { targetsOf } from '../config/targets.ts';
@@ -9,7 +10,7 @@ import type { IoHost } from '../io/io-mode.ts';
 import { complaintAbout, lackFor } from '../io/modes.ts';
 import { type IoPort, SIDE } from '../io/packet-io.ts';
 import { LEN_MAX } from '../route/route-mtu.ts';
-import { type Capacity, sameServiceIn } from '../service/numbering.ts';
+import { type Capacity, isMadeOf, sameServiceIn } from '../service/numbering.ts';
 import {
   lipsTowards,
   planService,
@@ -38,14 +39,19 @@ export const addressesOf = (config: Config): GuardSpec => ({
 
 /** What the config says of a service; undefined when it names it no more. */
 export function configsIn({ services }: Config): (service: ServicePlan) => ServiceConfig | undefined {
-  const find = sameServiceIn(services.map((config) => ({ ...config, vips: config.vip, config })));
+  const find = sameServiceIn(
+    services.map((config) => ({ name: config.name, vport: config.vport, vips: config.vip, config })),
+  );
   return (service) => find(service)?.config;
 }
 
 /** How long the real servers that a service names no more keep their sessions, ms. */
 export function drainTimeoutsIn(config: Config): (service: ServicePlan) => number {
-  const configOf = configsIn(config);
-  return (service) => configOf(service)?.drainTimeout ?? 0;
+  let configOf: ReturnType<typeof configsIn> | undefined;
+  return (service) => {
+    configOf ??= configsIn(config); // hardly ever needed
+    return configOf(service)?.drainTimeout ?? 0;
+  };
 }
 
 /** What must be an address of the host: not the LIPs of a family that their service has no real server of. */
@@ -94,19 +100,42 @@ export function inspectHostFor(config: Config, ports?: readonly IoPort[]): Promi
   });
 }
 
+/** Whether the same is asked of the host for both. */
+export const needsTheSame = (a: Config, b: Config): boolean =>
+  a.services.length === b.services.length &&
+  a.services.every(
+    (one, at) => one === b.services[at] || isDeepStrictEqual(needsOf(one), needsOf(b.services[at])),
+  );
+
+const needsOf = (service: ServiceConfig) => ({
+  vip: service.vip,
+  lips: service.lips,
+  rips: targetsOf(service).map(({ ip }) => ip),
+});
+
+/** What was drafted last of each service, and the look at the host that it was drafted on. */
+const drafted = new WeakMap<ServiceConfig, { on: HostFacts['reach'][number]; draft: ServiceDraft }>();
+
+/** A service of which another look at the host says the same has the same draft. */
 export function draftServices(config: Config, host: HostFacts): ServiceDraft[] {
   const lans = host.ports.filter(({ side }) => (side & SIDE.lan) !== 0);
   // For sessions of one that cannot be reached any more.
   const lanMtu = Math.min(LEN_MAX, ...lans.map(({ mtu }) => mtu));
-  return config.services.map((service, index) =>
-    planService(service, (ip) => {
-      const { mtu, unreachable, isOnHost } = host.reach[index][ip];
+  return config.services.map((service, index) => {
+    const on = host.reach[index];
+    const last = drafted.get(service);
+    if (last?.on === on) return last.draft;
+    const anew = planService(service, (ip) => {
+      const { mtu, unreachable, isOnHost } = on[ip];
       return {
         mtu: mtu || lanMtu,
         unreachable: unreachable || (isOnHost ? '' : stuckLip(service.lips, ip)),
       };
-    }),
-  );
+    });
+    const draft = last !== undefined && isDeepStrictEqual(last.draft, anew) ? last.draft : anew;
+    drafted.set(service, { on, draft });
+    return draft;
+  });
 }
 
 /** Why a real server on another host cannot be sent to from all of these LIPs; '': it can. */
@@ -147,7 +176,7 @@ export function withLeaving(
   const oldOf = sameServiceIn(before);
   for (const [at, draft] of drafts.entries()) {
     const old = oldOf(draft);
-    if (old === undefined) continue;
+    if (old === undefined || isMadeOf(old, draft)) continue;
     const names = new Set(draft.realServers.map(serverName));
     const isFree = ({ ip, port }: RealServerPlan) =>
       !all.some((other, index) => index !== at && isInTheWay(other, draft, ip, port));
@@ -155,7 +184,7 @@ export function withLeaving(
       .filter((one) => !names.has(serverName(one)) && lipsTowards(draft.lips, one.ip).length > 0)
       .filter((one) => stays(old, one.index) && isFree(one))
       .map(({ index: _, legs: __, ...server }) => ({ ...server, isFallback: false, isLeaving: true }));
-    all[at] = { ...draft, realServers: [...draft.realServers, ...leaving] };
+    if (leaving.length > 0) all[at] = { ...draft, realServers: [...draft.realServers, ...leaving] };
   }
   return all;
 }

@@ -13,9 +13,9 @@ import { type HostFacts, isTurnedOff } from '../host/host.ts';
 import type { MissingAddress, Trouble } from '../host/host-addresses.ts';
 import { hostChanges } from '../host/host-changes.ts';
 import { numberServices } from '../service/numbering.ts';
-import { type RealServerPlan, type ServiceDraft, type ServicePlan, serverName } from '../service/plan.ts';
+import type { RealServerPlan, ServiceDraft, ServicePlan } from '../service/plan.ts';
 import type { WorkerReplan } from '../worker-protocol.ts';
-import { endingSessions } from './ending-sessions.ts';
+import { endingSessions, lostServers } from './ending-sessions.ts';
 import type { HealthWatch } from './health-watch.ts';
 import type { HostSetupSpec } from './host-setup.ts';
 import type { Followed } from './host-watch.ts';
@@ -26,6 +26,7 @@ import {
   drainTimeoutsIn,
   inspectHostFor,
   neededAddresses,
+  needsTheSame,
   withLeaving,
   workerReplans,
 } from './planning.ts';
@@ -66,6 +67,7 @@ export class Reloader {
   #last: { ok: boolean; at: Date } | undefined;
   #lastChange: ReloadOutcome['lastChange'];
   #isStopped = false;
+  #isHostAsFollowed = () => false;
   #names: { of: readonly ServicePlan[]; names: Names } | undefined;
 
   constructor(
@@ -83,8 +85,12 @@ export class Reloader {
     this.#replans = replans;
   }
 
-  /** When the proxy serves. */
-  start(): void {
+  /**
+   * When the proxy serves. `isHostAsFollowed` says whether nothing became different on the host since
+   * `followHost` looked at it last, and nothing was wrong then.
+   */
+  start(isHostAsFollowed: () => boolean): void {
+    this.#isHostAsFollowed = isHostAsFollowed;
     this.host = { ...this.host, missing: [] };
     this.#health.update(this.config, this.services);
     this.#leaving.start();
@@ -158,7 +164,10 @@ export class Reloader {
     const { lines, needsRestart } = describeChanges(this.config, config);
     if (needsRestart.length > 0) return { ok: false, lines: needsRestart };
     for (const { path, message } of configWarnings(config)) log.warn({ path }, message);
-    const found = await this.#lookAtHost(config);
+    const found =
+      this.#isHostAsFollowed() && needsTheSame(this.config, config)
+        ? { ...this.host, troubles: [] }
+        : await this.#lookAtHost(config);
     const host = this.#withoutOldTroubles(config, found);
     if (Array.isArray(host)) return { ok: false, lines: host };
     const narrow = config.services.find(
@@ -171,9 +180,12 @@ export class Reloader {
         lines: [`service ${narrow.name}: fewer lports than the ${workers} workers: needs a restart`],
       };
     }
-    const { vips, lips } = neededAddresses(this.config);
-    const old = new Set([...vips, ...lips]);
-    const canLack = (ips: ReadonlySet<string>) => [...ips].every((ip) => old.has(ip));
+    const before = this.config;
+    const canLack = (ips: ReadonlySet<string>) => {
+      const { vips, lips } = neededAddresses(before);
+      const old = new Set([...vips, ...lips]);
+      return [...ips].every((ip) => old.has(ip));
+    };
     const ending = await this.#apply(config, host, this.#drafts(config, host), canLack);
     log.level = config.log.level;
     return { ok: true, lines: [...lines, ...ending] };
@@ -184,6 +196,7 @@ export class Reloader {
    * not keep other changes from taking effect. What is wrong with a new one refuses the config: the problems.
    */
   #withoutOldTroubles(config: Config, found: HostFacts): HostFacts | string[] {
+    if (found.troubles.length === 0 && found.missing.length === 0) return found;
     const { log } = this.#runtime;
     const { vips, lips } = neededAddresses(this.config);
     const old = new Set([...vips, ...lips]);
@@ -276,10 +289,10 @@ export class Reloader {
         isLess ||= isOver;
         return !isOver;
       };
-      const drafts = this.services.map((service) => ({
-        ...service,
-        realServers: service.realServers.filter(stays),
-      }));
+      const drafts = this.services.map((service) => {
+        const realServers = service.realServers.filter(stays);
+        return realServers.length === service.realServers.length ? service : { ...service, realServers };
+      });
       if (this.#isStopped || !isLess) return true;
       return await this.#apply(this.config, this.host, drafts).then(
         () => true,
@@ -315,7 +328,7 @@ export class Reloader {
     serverStates.announce(services);
     totals.expect(services);
     const replans = workerReplans(config, host, services, this.#runtime, change);
-    const losses = this.#losses(services);
+    const losses = lostServers(this.services, services, (index) => this.#sessionsOf(index));
     const ending = endingSessions(memories, this.services, services);
     try {
       await workers.replan(replans);
@@ -340,16 +353,6 @@ export class Reloader {
     this.#health.update(config, services);
     await prepared.commit();
     return ending;
-  }
-
-  /** Real servers that `next` has no more, although they have sessions: drainTimeout is over, or 0s. */
-  #losses(next: readonly ServicePlan[]): { service: string; rs: string; sessions: number }[] {
-    const stays = new Set(next.flatMap(({ realServers }) => realServers.map(({ index }) => index)));
-    return this.services.flatMap(({ name, realServers }) =>
-      realServers
-        .filter(({ index }) => !stays.has(index) && this.#sessionsOf(index) > 0)
-        .map((one) => ({ service: name, rs: serverName(one), sessions: this.#sessionsOf(one.index) })),
-    );
   }
 
   #noteLeaving(): void {

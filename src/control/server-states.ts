@@ -32,6 +32,8 @@ export class ServerStates {
   readonly #common: CommonMemory;
   readonly #log: Logger;
   #entries = new Map<number, Entry>();
+  /** Those that `update` was given last. */
+  #services: ReadonlySet<ServicePlan> = new Set();
   /** Outages as they were logged last, by service. */
   #said = new Map<string, string>();
 
@@ -43,7 +45,12 @@ export class ServerStates {
   /** What was said of a real server that stays goes on, but for a weight where the config now has another. */
   update(services: readonly ServicePlan[]): void {
     const entries = new Map<number, Entry>();
-    for (const { name, realServers } of services) {
+    for (const service of services) {
+      const { name, realServers } = service;
+      if (this.#services.has(service)) {
+        for (const { index } of realServers) entries.set(index, this.#entries.get(index)!);
+        continue;
+      }
       for (const plan of realServers) {
         const rs = serverName(plan);
         const known = this.#entries.get(plan.index);
@@ -60,6 +67,7 @@ export class ServerStates {
       }
     }
     this.#entries = entries;
+    this.#services = new Set(services);
     this.#write();
     this.#sayOutages();
   }
@@ -69,13 +77,16 @@ export class ServerStates {
    * away.
    */
   announce(services: readonly ServicePlan[]): void {
-    for (const { name, realServers } of services) {
-      for (const plan of realServers) {
-        if (!this.#entries.has(plan.index))
-          this.#entries.set(plan.index, newEntry(name, serverName(plan), plan));
+    let isAnyNew = false;
+    for (const service of services) {
+      if (this.#services.has(service)) continue;
+      for (const plan of service.realServers) {
+        if (this.#entries.has(plan.index)) continue;
+        this.#entries.set(plan.index, newEntry(service.name, serverName(plan), plan));
+        isAnyNew = true;
       }
     }
-    this.#write();
+    if (isAnyNew) this.#write();
   }
 
   /** What a check says. Logged when it is news. */

@@ -2,7 +2,7 @@
 // the rows of the shared memory only go up and are used anew for others, so what a row had counted before is
 // taken off, and what a name had counted under another number, or before it was gone for a while, is added.
 // So no counter of a name goes back.
-import { type ServicePlan, serverName } from '../service/plan.ts';
+import { isNumberedAs, type ServicePlan, serverName } from '../service/plan.ts';
 import { COUNTER, COUNTER_COLUMNS, counterRow } from './counters.ts';
 import type { DatapathMemory } from './memory.ts';
 import { SERVER_COLUMNS, SERVER_COUNTER, serverRow } from './server-cells.ts';
@@ -24,6 +24,8 @@ export class Totals {
   readonly #memories: readonly DatapathMemory[];
   readonly #services: NamedRows;
   readonly #servers: NamedRows;
+  /** What the rows stand for. */
+  #named: readonly ServicePlan[] = [];
 
   /** All of the same plan, which names `services`. */
   constructor(memories: readonly DatapathMemory[], services: readonly ServicePlan[]) {
@@ -62,6 +64,7 @@ export class Totals {
 
   /** To be called before the datapaths get a plan with these: what is new in it begins at 0. */
   expect(services: readonly ServicePlan[]): void {
+    if (isNamedTheSame(this.#named, services)) return;
     this.refresh();
     this.#services.expect(rowsOfServices(services));
     this.#servers.expect(rowsOfServers(services));
@@ -69,6 +72,9 @@ export class Totals {
 
   /** To be called when all datapaths have that plan. */
   follow(services: readonly ServicePlan[]): void {
+    const isNamed = isNamedTheSame(this.#named, services);
+    this.#named = services;
+    if (isNamed) return;
     this.refresh();
     this.#services.follow(rowsOfServices(services));
     this.#servers.follow(rowsOfServers(services));
@@ -140,6 +146,10 @@ class NamedRows {
       if (!this.#gauges.includes(column)) yield row + column;
   }
 }
+
+/** Whether all rows stand for what they stood for. */
+const isNamedTheSame = (before: readonly ServicePlan[], after: readonly ServicePlan[]): boolean =>
+  before.length === after.length && after.every((service, at) => isNumberedAs(before[at], service));
 
 const rowsOfServices = (services: readonly ServicePlan[]): Map<string, number> =>
   new Map(services.map(({ name, index }) => [name, counterRow(index)]));

@@ -51,7 +51,7 @@ export class Monitor {
     let started = 0;
     for (const target of targets) {
       const before = this.#checkers.get(target.key);
-      if (before !== undefined && isDeepStrictEqual(before.target, target)) continue;
+      if (before !== undefined && isSameTarget(before.target, target)) continue;
       if (before !== undefined) this.#stop(before);
       const isSameServer = before?.target.ip === target.ip && before.target.port === target.port;
       const status = isSameServer ? before.status : undefined;
@@ -87,3 +87,10 @@ export class Monitor {
     void stopping.finally(() => this.#stopping.delete(stopping));
   }
 }
+
+/** Thousands share the health of their service, mostly as the same object as before. */
+const isSameTarget = (a: HealthTarget, b: HealthTarget): boolean =>
+  a.service === b.service &&
+  a.ip === b.ip &&
+  a.port === b.port &&
+  (a.health === b.health || isDeepStrictEqual(a.health, b.health));

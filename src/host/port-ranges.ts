@@ -13,9 +13,26 @@ export interface LipPorts {
   first: number;
   last: number;
 }
+export interface Addresses {
+  readonly vips: readonly VipPort[];
+  readonly lips: readonly LipPorts[];
+}
 export interface AddressPorts {
   ip: string;
   ranges: PortRange[];
+}
+
+/** Whether both have the same, in the same order. */
+export function isSameAddresses(a: Addresses, b: Addresses): boolean {
+  if (a === b) return true;
+  if (a.vips.length !== b.vips.length || a.lips.length !== b.lips.length) return false;
+  return (
+    a.vips.every(({ ip, port }, at) => ip === b.vips[at].ip && port === b.vips[at].port) &&
+    a.lips.every(
+      ({ ip, first, last }, at) =>
+        ip === b.lips[at].ip && first === b.lips[at].first && last === b.lips[at].last,
+    )
+  );
 }
 
 /** Merges services' addresses, in the order in which each address appears first. */

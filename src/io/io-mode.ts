@@ -2,8 +2,9 @@
 // the half of the control plane, which holds what must outlive a worker and says who is let in; it describes
 // to each worker, in plain data and file descriptors, what the other half makes a PacketIo of. modes.ts lists
 // the modes.
+import { isDeepStrictEqual } from 'node:util';
 import type { Logger } from 'pino';
-import type { LipPorts, VipPort } from '../host/port-ranges.ts';
+import { isSameAddresses, type LipPorts, type VipPort } from '../host/port-ranges.ts';
 import type { IoError } from '../sys/io-error.ts';
 import type { IoOptions, IoPort, IoStart, ModeName, PacketIo, StartOf } from './packet-io.ts';
 
@@ -13,6 +14,10 @@ export interface CaptureSpec {
   readonly vips: readonly VipPort[];
   readonly lips: readonly LipPorts[];
 }
+
+/** Whether both let in the same. */
+export const isSameCapture = (a: CaptureSpec, b: CaptureSpec): boolean =>
+  isDeepStrictEqual(a.ports, b.ports) && isSameAddresses(a, b);
 
 /** What comes in by either; the ports are those of `after`. */
 export const capturedByBoth = (before: CaptureSpec, after: CaptureSpec): CaptureSpec => ({

@@ -1,7 +1,7 @@
 // Packet I/O through libpcap as a mode (io-mode.ts): the one worker opens everything itself, and the control
 // plane only makes the filters.
 import { type CaptureFilter, captureFilters, sayComplaints } from './capture-program.ts';
-import type { CaptureSpec, IoHost, IoMode, IoRequest } from './io-mode.ts';
+import { type CaptureSpec, type IoHost, type IoMode, type IoRequest, isSameCapture } from './io-mode.ts';
 import { pcapLacks } from './optional-package.ts';
 import { openPcapIo, type PcapStart } from './pcap.ts';
 
@@ -20,6 +20,7 @@ function openHost({ capture, bufferSize, log }: IoRequest): IoHost<PcapStart> {
   const say = sayComplaints(log);
   const filtersOf = ({ ports, vips, lips }: CaptureSpec) => captureFilters(ports, vips, lips);
   const startWith = (filters: readonly CaptureFilter[]): PcapStart => ({ mode: 'pcap', filters, bufferSize });
+  let captured = capture;
   let atWork = filtersOf(capture);
   say(atWork);
   return {
@@ -30,10 +31,11 @@ function openHost({ capture, bufferSize, log }: IoRequest): IoHost<PcapStart> {
     start: () => {},
     // The worker takes over plan and filters at once: nothing comes in between.
     prepare: (wanted) => {
-      const next = filtersOf(wanted);
+      const next = isSameCapture(captured, wanted) ? atWork : filtersOf(wanted);
       return {
         describe: () => startWith(next.filters),
         commit: () => {
+          captured = wanted;
           atWork = next;
           say(next);
         },

@@ -7,7 +7,14 @@ import { randomSteeringKey } from '../steer/steering.ts';
 import { explain, IoError } from '../sys/io-error.ts';
 import type { RingSocket } from '../sys/packet-ring.ts';
 import { captureFilters, sayComplaints } from './capture-program.ts';
-import { type CaptureSpec, capturedByBoth, type IoHost, type IoMode, type IoRequest } from './io-mode.ts';
+import {
+  type CaptureSpec,
+  capturedByBoth,
+  type IoHost,
+  type IoMode,
+  type IoRequest,
+  isSameCapture,
+} from './io-mode.ts';
 import { openRingIo } from './ring.ts';
 import { openFilteredRings, openSteeredRings } from './ring-sockets.ts';
 
@@ -83,6 +90,7 @@ function hostOf({ capture, busyPoll, log }: IoRequest, way: Way): IoHost<RingSta
     },
     start: () => way.start(),
     prepare: (wanted) => {
+      if (isSameCapture(atWork, wanted)) return { describe, commit: () => {}, undo: () => {} };
       way.letIn(capturedByBoth(atWork, wanted));
       return {
         describe,

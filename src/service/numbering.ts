@@ -15,21 +15,34 @@ export class CapacityError extends Error {
   override readonly name = 'CapacityError';
 }
 
-/** Gives numbers to `drafts`; `before` is the plan that they follow. Throws a CapacityError. */
+/** What each plan was made of. */
+const draftOf = new WeakMap<ServicePlan, ServiceDraft>();
+
+/** Whether a plan says what the draft says, because it was made of it; false: that is not known. */
+export const isMadeOf = (plan: ServicePlan, draft: ServiceDraft): boolean =>
+  plan === draft || draftOf.get(plan) === draft;
+
+/**
+ * Gives numbers to `drafts`; `before` is the plan that they follow, and a service of it that was made of the
+ * same draft goes on as the same object. Throws a CapacityError.
+ */
 export function numberServices(
   drafts: readonly ServiceDraft[],
   before: readonly ServicePlan[] = [],
   capacity: Capacity = { services: 0xffff, realServers: 0xffff, legs: 0xffff },
 ): ServicePlan[] {
+  const oldOf = sameServiceIn(before);
+  const olds = drafts.map((draft) => oldOf(draft));
+  if (olds.every((old, at) => old !== undefined && isMadeOf(old, drafts[at]))) return olds as ServicePlan[];
   refuseMoreThan(capacity, drafts);
-  const beforeLegs = before.flatMap(({ realServers }) => realServers.flatMap(({ legs }) => legs));
   const beforeServers = before.flatMap(({ realServers }) => realServers);
+  const beforeLegs = beforeServers.flatMap(({ legs }) => legs);
   const serviceNumbers = new Numbers(WORDS.services, before, capacity.services);
   const serverNumbers = new Numbers(WORDS.realServers, beforeServers, capacity.realServers);
   const legNumbers = new Numbers(WORDS.legs, beforeLegs, capacity.legs);
-  const oldOf = sameServiceIn(before);
-  return drafts.map((draft) => {
-    const old = oldOf(draft);
+  return drafts.map((draft, at) => {
+    const old = olds[at];
+    if (old !== undefined && isMadeOf(old, draft)) return old;
     const oldServers = new Map(old?.realServers.map((one) => [serverName(one), one]));
     const realServers = draft.realServers.map((server): RealServerPlan => {
       const oldServer = oldServers.get(serverName(server));
@@ -40,7 +53,9 @@ export function numberServices(
       }));
       return { ...server, index: oldServer?.index ?? serverNumbers.next(), legs };
     });
-    return { ...draft, index: old?.index ?? serviceNumbers.next(), realServers };
+    const plan = { ...draft, index: old?.index ?? serviceNumbers.next(), realServers };
+    draftOf.set(plan, draft);
+    return plan;
   });
 }
 
@@ -90,17 +105,20 @@ export function sameServiceIn<T extends Identity>(services: readonly T[]): (one:
 
 class Numbers {
   readonly #what: string;
-  readonly #taken: ReadonlySet<number>;
+  readonly #before: readonly { index: number }[];
+  /** Made when the first one is asked for: most plans need none. */
+  #taken: ReadonlySet<number> | undefined;
   readonly #max: number;
   #next = 0;
 
-  constructor(what: string, taken: readonly { index: number }[], max: number) {
+  constructor(what: string, before: readonly { index: number }[], max: number) {
     this.#what = what;
-    this.#taken = new Set(taken.map(({ index }) => index));
+    this.#before = before;
     this.#max = max;
   }
 
   next(): number {
+    this.#taken ??= new Set(this.#before.map(({ index }) => index));
     while (this.#taken.has(this.#next)) this.#next++;
     if (this.#next >= this.#max)
       throw new CapacityError(

@@ -140,3 +140,14 @@ export const serverName = ({ ip, port }: { ip: string; port: number }): string =
 /** LIPs that a real server is sent to from. */
 export const lipsTowards = (lips: readonly string[], ip: string): readonly string[] =>
   lips.filter((lip) => familyOf(lip) === familyOf(ip));
+
+/** Whether both have the same name and real servers, in the same order, and call them by the same numbers. */
+export const isNumberedAs = (a: ServicePlan, b: ServicePlan): boolean =>
+  a === b ||
+  (a.name === b.name &&
+    a.index === b.index &&
+    a.realServers.length === b.realServers.length &&
+    a.realServers.every(({ ip, port, index }, at) => {
+      const other = b.realServers[at];
+      return ip === other.ip && port === other.port && index === other.index;
+    }));

@@ -4,6 +4,7 @@ import test from 'node:test';
 import pino from 'pino';
 import { HostWatch } from '../../src/control/host-watch.ts';
 import { until } from '../e2e/harness.ts';
+import { namespace, sh, startProgram } from '../io/namespaces.ts';
 
 test('what cannot be followed is said once and tried again, until it can', async (t) => {
   const lines: string[] = [];
@@ -53,4 +54,24 @@ test('of many changes some are logged, and the number of the others', async (t) 
   watch.start();
   await until('it is logged', () => lines.length > 0);
   assert.deepEqual(lines[0].changes, [...changes.slice(0, 20), 'and 480 more']);
+});
+
+test('the host is as followed when a look is over, until something changes', async (t) => {
+  const ns = namespace(t, 'w');
+  const program = startProgram(t, ns, 'control/host-watch-program.ts');
+  const isAsFollowed = async (): Promise<boolean> => {
+    program.write('ask');
+    return program.next<boolean>('asFollowed');
+  };
+  await program.next('looking'); // once at the start
+  assert.equal(await isAsFollowed(), false);
+  program.write('go on');
+  await until('it is', isAsFollowed);
+  sh(`ip netns exec ${ns} ip address add 10.9.0.1/32 dev lo`);
+  assert.equal(await isAsFollowed(), false);
+  await program.next('looking');
+  assert.equal(await isAsFollowed(), false);
+  program.write('go on');
+  await until('it is again', isAsFollowed);
+  await program.stop();
 });
