@@ -6,7 +6,7 @@ import { IoError } from '../sys/io-error.ts';
 import { if_nametoindex, SysError } from '../sys/libc.ts';
 import { explainNetlink, NetlinkSocket, NOTHING, OVERRUN } from '../sys/netlink.ts';
 import { eachMessage, FLAG, failureIn, isEnd, message, NetlinkError } from '../sys/netlink-messages.ts';
-import { addressWords, familyOf } from '../wire/address.ts';
+import { addressBytes, familyOf } from '../wire/address.ts';
 import { startHint } from './child-failure.ts';
 
 /** An address of a host, and the name of the interface. */
@@ -135,18 +135,11 @@ function addressMessage(type: number, flags: number, { ip }: AddressOn, index: n
   body[2] = isIpv6 ? WITHOUT_DETECTION : 0;
   body[3] = ip.startsWith('127.') ? SCOPE_HOST : SCOPE_UNIVERSE;
   body.writeInt32LE(index, 4);
-  const value = bytesOf(ip);
+  const value = addressBytes(ip).subarray(isIpv6 ? 0 : 12);
   return message(type, FLAG.acknowledge | flags, body, [
     { type: IFA.local, value },
     { type: IFA.address, value },
   ]);
-}
-
-/** In network order, 4 or 16. */
-function bytesOf(ip: string): Uint8Array {
-  const bytes = Buffer.alloc(16);
-  for (const [at, word] of addressWords(ip).entries()) bytes.writeInt32BE(word, 4 * at);
-  return familyOf(ip) === 6 ? bytes : bytes.subarray(12);
 }
 
 const NO_RIGHT = 'changing addresses needs CAP_NET_ADMIN: run as root, or add the addresses yourself';

@@ -1,8 +1,8 @@
 // Takes a datagram out of dialect opp as a receiver module does, and builds the echo ACK in the same form.
 // What comes out is what a program would get from its UDP socket, had the kernel a module.
 import { type Dissected, dissect, udpChecksum } from '../sniff/dissect.ts';
-import { mappedFromText } from '../sniff/endpoint.ts';
 import type { Uoa } from '../sniff/uoa-option.ts';
+import { addressBytes } from '../wire/address.ts';
 
 const UDP_HEADER_LEN = 8;
 
@@ -31,7 +31,7 @@ export function encapsulateAck({ dstIp, srcIp, dport, sport, uoa }: OppDatagram)
   view.setUint16(0, dport);
   view.setUint16(2, sport);
   view.setUint16(4, UDP_HEADER_LEN);
-  const sum = udpChecksum(mappedFromText(dstIp), mappedFromText(srcIp), ack.subarray(oppLen));
+  const sum = udpChecksum(addressBytes(dstIp), addressBytes(srcIp), ack.subarray(oppLen));
   view.setUint16(6, sum || 0xffff);
   return ack;
 }

@@ -2,7 +2,8 @@
 // hold what it learned from the UOA against the truth. Layout, big endian: magic 4, sequence 4, CIP 16 (IPv4
 // in its mapped form), cport 2, then random bytes.
 import { randomFillSync } from 'node:crypto';
-import { endpointText, MAPPED_LEN, mappedFromText } from '../sniff/endpoint.ts';
+import { endpointText, MAPPED_LEN } from '../sniff/endpoint.ts';
+import { addressBytes } from '../wire/address.ts';
 
 const MAGIC = 0x754f4131;
 const CIP_OFF = 8;
@@ -16,7 +17,7 @@ export function makePayload(len: number, sequence: number, ip: string, port: num
   if (len < MARK_LEN) return payload;
   payload.writeUInt32BE(MAGIC, 0);
   payload.writeUInt32BE(sequence >>> 0, 4);
-  payload.set(mappedFromText(ip), CIP_OFF);
+  payload.set(addressBytes(ip), CIP_OFF);
   payload.writeUInt16BE(port, CPORT_OFF);
   return payload;
 }

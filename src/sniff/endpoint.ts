@@ -1,5 +1,5 @@
 // Addresses as they are read from packets: 4 or 16 bytes, or the 16 bytes of the IPv4-mapped form.
-import { ADDRESS_WORDS, formatAddress, formatEndpoint, parseAddressInto } from '../wire/address.ts';
+import { ADDRESS_WORDS, formatAddress, formatEndpoint } from '../wire/address.ts';
 
 export const MAPPED_LEN = 16;
 
@@ -11,14 +11,6 @@ export function toMapped(address: Uint8Array): Uint8Array {
   const mapped = new Uint8Array(MAPPED_LEN);
   if (address.length === IPV4_LEN) mapped.set([0xff, 0xff], MAPPED_LEN - IPV4_LEN - 2);
   mapped.set(address, MAPPED_LEN - address.length);
-  return mapped;
-}
-
-export function mappedFromText(text: string): Uint8Array {
-  parseAddressInto(words, 0, text);
-  const mapped = new Uint8Array(MAPPED_LEN);
-  const view = new DataView(mapped.buffer);
-  for (const [index, word] of words.entries()) view.setInt32(index * 4, word);
   return mapped;
 }
 

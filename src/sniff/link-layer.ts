@@ -3,7 +3,7 @@
 import { ETHERTYPE_IPV4, ETHERTYPE_IPV6 } from '../wire/ethernet.ts';
 
 /** 802.1Q, 802.1ad, and what was used before that. */
-const VLAN_TYPES = [0x8100, 0x88a8, 0x9100];
+export const VLAN_TYPES = [0x8100, 0x88a8, 0x9100] as const;
 const VLAN_TAG_LEN = 4;
 
 /**
@@ -40,7 +40,7 @@ export function ipOffset(linkType: number, frame: Uint8Array): number {
 export function behindTags(bytes: Uint8Array, etherType: number, at: number): number {
   let type = etherType;
   let off = at;
-  while (VLAN_TYPES.includes(type) && off + VLAN_TAG_LEN <= bytes.length) {
+  while (VLAN_TYPES.some((one) => one === type) && off + VLAN_TAG_LEN <= bytes.length) {
     type = readType(bytes, off + 2);
     off += VLAN_TAG_LEN;
   }

@@ -8,9 +8,11 @@ import { ALL_INTERFACES, listen, type PacketListener } from '../sys/packet-liste
 import { interfaceIndex } from '../sys/packet-socket.ts';
 import { encodeProgram } from '../sys/socket-filter.ts';
 import { type Waitable, waiting } from '../sys/waitable.ts';
+import { ETHERTYPE_IPV4, ETHERTYPE_IPV6 } from '../wire/ethernet.ts';
 import { CaptureError } from './capture-error.ts';
 import type { CapturedPacket } from './captured-packet.ts';
-import { behindTags } from './link-layer.ts';
+import { PROTOCOL_OPP } from './dissect.ts';
+import { behindTags, VLAN_TYPES } from './link-layer.ts';
 
 /** Stands for every interface. */
 export const ANY = 'any';
@@ -173,19 +175,19 @@ const [HALF, BYTE, EQUAL, GREATER, RETURN] = [0x28, 0x30, 0x15, 0x25, 0x06];
 /** IPv4 with options or protocol 248; IPv6 with 248 or an extension header; whatever has a VLAN tag. */
 const CANDIDATES = encodeProgram([
   [HALF, ANCILLARY_PROTOCOL],
-  [EQUAL, 0x0800, 4, 0],
-  [EQUAL, 0x86dd, 7, 0],
-  [EQUAL, 0x8100, 12, 0],
-  [EQUAL, 0x88a8, 11, 0],
-  [EQUAL, 0x9100, 10, 11],
+  [EQUAL, ETHERTYPE_IPV4, 4, 0],
+  [EQUAL, ETHERTYPE_IPV6, 7, 0],
+  [EQUAL, VLAN_TYPES[0], 12, 0],
+  [EQUAL, VLAN_TYPES[1], 11, 0],
+  [EQUAL, VLAN_TYPES[2], 10, 11],
   // IPv4: protocol, length of the header
   [BYTE, 9],
-  [EQUAL, 248, 8, 0],
+  [EQUAL, PROTOCOL_OPP, 8, 0],
   [BYTE, 0],
   [GREATER, 0x45, 6, 7],
   // IPv6: next header
   [BYTE, 6],
-  [EQUAL, 248, 4, 0],
+  [EQUAL, PROTOCOL_OPP, 4, 0],
   [EQUAL, 60, 3, 0],
   [EQUAL, 44, 2, 0],
   [EQUAL, 43, 1, 0],

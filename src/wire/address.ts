@@ -52,6 +52,14 @@ export function addressWords(text: string): Int32Array {
   return words;
 }
 
+/** The 16 bytes of a textual address, IPv4 in its v4-mapped form. Throws RangeError on anything else. */
+export function addressBytes(text: string): Uint8Array {
+  const bytes = new Uint8Array(4 * ADDRESS_WORDS);
+  const view = new DataView(bytes.buffer);
+  for (const [index, word] of addressWords(text).entries()) view.setInt32(4 * index, word);
+  return bytes;
+}
+
 /**
  * The one way to write an address, of the several that RFC 4291, 2.2 allows. Throws RangeError when it is
  * none.
