@@ -9,7 +9,7 @@ import { type HostFacts, inspectHost } from '../host/host.ts';
 import type { IoHost } from '../io/io-mode.ts';
 import { complaintAbout, lackFor } from '../io/modes.ts';
 import { type IoPort, SIDE } from '../io/packet-io.ts';
-import { LEN_MAX } from '../route/route-mtu.ts';
+import { LEN_MAX } from '../route/paths.ts';
 import { type Capacity, isMadeOf, sameServiceIn } from '../service/numbering.ts';
 import {
   lipsTowards,

@@ -1,7 +1,7 @@
 // Whether and how packets get from the LIPs of each service to its real servers, as the kernel routes them.
 import { setImmediate as turnOfOthers } from 'node:timers/promises';
 import { type IoPort, SIDE } from '../io/packet-io.ts';
-import { LEAST_MTU } from '../route/route-mtu.ts';
+import { LEAST_MTU } from '../route/paths.ts';
 import type { RouteQuery } from '../route/route-query.ts';
 import { AF_INET, AF_INET6, MESSAGE, RouteMessage, readPrefix, TYPE_LOCAL } from '../route/rtnetlink.ts';
 import { dump } from '../route/rtnetlink-feed.ts';

@@ -1,8 +1,8 @@
 // Sends whole IP packets through one raw socket per family: the kernel routes them, finds the neighbor and
 // writes the link header. Each call is sent or counted in one column of errors; nothing waits here.
 
-import { PAIR_WORDS, TO } from '../route/hop-cache.ts';
 import type { NextHops } from '../route/next-hop.ts';
+import { PAIR_WORDS, TO } from '../route/pair-table.ts';
 import { IoError } from '../sys/io-error.ts';
 import { SysError } from '../sys/libc.ts';
 import type { RawSocket } from '../sys/raw-socket.ts';

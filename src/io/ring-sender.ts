@@ -2,8 +2,8 @@
 // through the IP layer (raw-sender.ts), which finds it. Packets of a receive ring are sent from where they
 // are; what lies in other frames is copied, because those are used again before the batch goes out.
 
-import { PAIR_WORDS } from '../route/hop-cache.ts';
 import type { NextHops } from '../route/next-hop.ts';
+import { PAIR_WORDS } from '../route/pair-table.ts';
 import { addressOf, poll } from '../sys/libc.ts';
 import type { PacketRing } from '../sys/packet-ring.ts';
 import { type MemoryStart, memoryStart, SendBatch } from '../sys/send-batch.ts';
@@ -85,11 +85,10 @@ export class RingSender {
     const pair = this.#pair;
     const isIpv6 = view.getUint8(off) >>> 4 === 6;
     readPair(pair, frame, off);
-    const hops = this.#hops;
-    const hop = hops.find(pair, this.#nowMs);
+    const hop = this.#hops.find(pair, this.#nowMs);
     const ring = this.#ringFrames.indexOf(frame);
-    const fits = hop >= 0 && len <= hops.mtuOf(hop) && (ring >= 0 || len <= COPY_BYTES - ETHERNET_HEADER_LEN);
-    if (!fits || !this.#select(hops.interfaceIndexOf(hop))) {
+    const isShort = ring >= 0 || len <= COPY_BYTES - ETHERNET_HEADER_LEN;
+    if (hop === undefined || !isShort || len > hop.link.mtu || !this.#select(hop.interfaceIndex)) {
       if (!this.#raw.admits(pair, this.#nowMs)) return false;
       this.flush(); // or it would overtake
       return this.#raw.sendAdmitted(frame, off, len, pair);
@@ -97,14 +96,14 @@ export class RingSender {
     const ethertype = isIpv6 ? ETHERTYPE_IPV6 : ETHERTYPE_IPV4;
     const batch = this.#batch;
     if (ring >= 0) {
-      hops.writeHeader(hop, view, off, ethertype);
+      hop.writeHeader(view, off, ethertype);
       const start = this.#ringStarts[ring];
       batch.add(start, off - ETHERNET_HEADER_LEN, len + ETHERNET_HEADER_LEN);
     } else {
       const at = batch.count * COPY_BYTES;
       const { bytes } = this.#arena;
       for (let i = 0; i < len; i++) bytes[at + ETHERNET_HEADER_LEN + i] = frame.bytes[off + i]!;
-      hops.writeHeader(hop, this.#arena.view, at + ETHERNET_HEADER_LEN, ethertype);
+      hop.writeHeader(this.#arena.view, at + ETHERNET_HEADER_LEN, ethertype);
       batch.add(this.#arenaStart, at, len + ETHERNET_HEADER_LEN);
     }
     // The next fragment's header will be written over the end of this one.

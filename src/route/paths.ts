@@ -2,11 +2,16 @@
 
 import type { IoPort } from '../io/packet-io.ts';
 import { interfaceIndex } from '../sys/packet-socket.ts';
-import { ADDRESS_WORDS, isV4 } from '../wire/address.ts';
-import { PAIR_WORDS, TO } from './hop-cache.ts';
+import { ADDRESS_WORDS, type Family, isV4 } from '../wire/address.ts';
 import type { NextHops } from './next-hop.ts';
-import { effectiveMtu } from './route-mtu.ts';
+import { PAIR_WORDS, TO } from './pair-table.ts';
 import type { Route } from './routes.ts';
+
+/** Longest packet that IPv4 can tell; the loopback interface's MTU is larger. */
+export const LEN_MAX = 0xffff;
+
+/** Every link carries so much (RFC 791, 3.2; RFC 8200, 5). */
+export const LEAST_MTU: Readonly<Record<Family, number>> = { 4: 68, 6: 1280 };
 
 export class Paths {
   readonly #hops: NextHops;
@@ -27,16 +32,17 @@ export class Paths {
 
   /** Largest IP packet that goes from from[fromAt..+3] to to[toAt..+3], bytes; 0: there is no route. */
   mtuTowards(to: Int32Array, toAt: number, from: Int32Array, fromAt: number): number {
-    const { isRouted, interfaceIndex, mtu } = this.#routeTo(to, toAt, from, fromAt);
+    const { isRouted, link, mtu } = this.#routeTo(to, toAt, from, fromAt);
     if (!isRouted) return 0;
     const isIpv4 = isV4(to, toAt);
-    return effectiveMtu(mtu, this.#hops.mtuOfLink(interfaceIndex, isIpv4), isIpv4);
+    const ofLink = isIpv4 ? link.mtu : link.mtu6;
+    return Math.min(LEN_MAX, Math.max(Math.min(mtu || ofLink, ofLink), LEAST_MTU[isIpv4 ? 4 : 6]));
   }
 
   /** Index of the port that such packets leave by; -1: of none. */
   portTowards(to: Int32Array, toAt: number, from: Int32Array, fromAt: number): number {
-    const { isRouted, interfaceIndex } = this.#routeTo(to, toAt, from, fromAt);
-    return isRouted ? this.#portOf(interfaceIndex) : -1;
+    const { isRouted, link } = this.#routeTo(to, toAt, from, fromAt);
+    return isRouted ? this.#portOf(link.index) : -1;
   }
 
   /**
@@ -49,7 +55,7 @@ export class Paths {
     if (own >= 0) return own;
     let behind = -1;
     for (let i = 0; i < ports.length; i++) {
-      if (this.#hops.masterOfLink(ports[i]) !== interfaceIndex) continue;
+      if (this.#hops.linkOf(ports[i]).master !== interfaceIndex) continue;
       if (behind >= 0) return -1;
       behind = i;
     }
@@ -58,8 +64,8 @@ export class Paths {
 
   #routeTo(to: Int32Array, toAt: number, from: Int32Array, fromAt: number): Route {
     for (let i = 0; i < ADDRESS_WORDS; i++) {
-      this.#pair[i] = from[fromAt + i]!;
-      this.#pair[TO + i] = to[toAt + i]!;
+      this.#pair[i] = from[fromAt + i];
+      this.#pair[TO + i] = to[toAt + i];
     }
     return this.#hops.routeOf(this.#pair);
   }

@@ -1,13 +1,14 @@
 // Which route packets from a source to a destination take. The kernel is asked, and what it said is kept
 // until it announces a change that may concern it: by source and class of destinations where its tables have
-// few prefixes, else by source and destination. So rules, tables, several gateways and dead ones are its own
-// affair.
+// few prefixes, else by source and destination. A class is all destinations with the same longest prefix, of
+// those that the kernel's routes and rules name in any table. So rules, tables, several gateways and dead
+// ones are its own affair.
 
 import { SysError } from '../sys/libc.ts';
-import { PrefixTrie } from '../wire/prefix-trie.ts';
-import { HopCache, TO } from './hop-cache.ts';
-import type { Neighbors } from './neighbors.ts';
-import { PrefixClasses } from './prefix-classes.ts';
+import { addressWords, familyOf } from '../wire/address.ts';
+import { type Link, type Neighbor, type Neighbors, NO_LINK } from './neighbors.ts';
+import { PAIR_WORDS, PairTable, TO } from './pair-table.ts';
+import { PrefixSet } from './prefix-set.ts';
 import { RouteQuery } from './route-query.ts';
 import { MESSAGE, RouteMessage, readPrefix, readRoute } from './rtnetlink.ts';
 import { dump } from './rtnetlink-feed.ts';
@@ -16,46 +17,66 @@ import { dump } from './rtnetlink-feed.ts';
 export interface Route {
   /** They go somewhere: to this host, or out of it. */
   readonly isRouted: boolean;
-  readonly interfaceIndex: number;
+  readonly link: Link;
   /** What the route itself says, bytes; 0: nothing. */
   readonly mtu: number;
-  /** They may leave at layer 2, to the gateway (a hop), or with -1 to the destination itself. */
+  /** They may leave at layer 2, to the gateway, or without one to the destination itself. */
   readonly isDirect: boolean;
+  readonly gateway: Neighbor | undefined;
   /** Why not, for the operator; '' where there is nothing to tell. */
   readonly whyNot: string;
-  readonly gateway: number;
   /**
    * Of several gateways the kernel took this one; for a packet that goes through the IP layer it may take
    * another.
    */
   readonly isPicked: boolean;
+  /** Of a class: the kernel must be asked about each of its destinations. Only `mtu` counts. */
+  readonly isOpen: boolean;
 }
 
-const NONE = -1;
 const NOWHERE: Route = {
   isRouted: false,
-  interfaceIndex: 0,
+  link: NO_LINK,
   mtu: 0,
   isDirect: false,
+  gateway: undefined,
   whyNot: '',
-  gateway: NONE,
   isPicked: false,
+  isOpen: false,
 };
-/** In #kept: there is no route; the kernel is to be asked about each destination of the class. */
+const NONE = -1;
+/** In #kept: there is no route. */
 const NO_ROUTE = 0;
-const EACH = 1;
+/** With more an interface that comes and goes is likely, and all are asked for anew. */
+const MAX_KEPT = 1 << 12;
+/** Room for 256 pairs at first, and for 4 million at most: a quarter of it is well used. */
+const FIRST_BITS = 8;
+const MAX_BITS = 22;
 
+/**
+ * What the kernel treats in its own way without a route for it: this network, groups, every host; links' own
+ * addresses; and all the rest.
+ */
+const SPECIAL = (
+  [
+    ['0.0.0.0', 96 + 8],
+    ['224.0.0.0', 96 + 4],
+    ['255.255.255.255', 128],
+    ['0.0.0.0', 96],
+    ['::1', 127],
+    ['fe80::', 10],
+    ['ff00::', 8],
+    ['::', 0],
+  ] as const
+).map(([text, prefixLen]) => ({ dst: addressWords(text), prefixLen, isV4: familyOf(text) === 4 }));
 /** They are read in 30 ms, and take 1 MB. */
 const MAX_PREFIXES = 1 << 14;
 const READ_AGAIN_MS = 250;
-const TOO_MANY_MS = 60_000;
-/**
- * There is no more than one flush in this time. After it the kernel has made each change that it announced
- * before making it.
- */
-const FLUSH_EVERY_MS = 200;
-/** With more changes at once everything is asked anew. */
-const MAX_CHANGED = 1_000;
+/** Then their number may have become small: who waits for it has lost nothing but a little time. */
+const TOO_MANY_MS = 600_000;
+/** An epoch lasts so long at least. */
+const EPOCH_MS = 200;
+const MAX_CLASS = 0x3fff_ffff;
 const LONGEST_MS = 100_000_000;
 
 export class Routes {
@@ -63,21 +84,21 @@ export class Routes {
   readonly #maxPrefixes: number;
   readonly #query = new RouteQuery();
   /** Undefined: there are too many prefixes, or they could not be read. */
-  #classes: PrefixClasses | undefined;
-  /** Indices of #kept: up to 16 MiB each, as they are used. */
-  readonly #byClass = new HopCache();
-  readonly #byDestination = new HopCache();
-  readonly #classKey = new Int32Array(8);
-  #kept: Route[] = [NOWHERE, NOWHERE];
+  #classes: PrefixSet | undefined;
+  #lastClass = 0;
+  readonly #classKey = new Int32Array(PAIR_WORDS);
+  /** By source and class, or destination: an index of #kept, and in which epoch it was right. */
+  #known = new PairTable(FIRST_BITS, MAX_BITS);
+  #kept: Route[] = [NOWHERE];
   #indexOf = new Map<string, number>();
-  /** Prefixes whose routes changed since the last flush; undefined: all may have. */
-  #changed: PrefixTrie | undefined = new PrefixTrie();
-  #changedBefore: PrefixTrie | undefined = new PrefixTrie();
-  #changes = 0;
-  /** A flush follows at `#flushAt`; the one after the last change is the second for it. */
-  #isDirty = false;
-  #isSettled = true;
-  #flushAt: number | undefined;
+  /** What was right before this epoch is no more, of prefixes and of everything. */
+  #changed = new PrefixSet(MAX_PREFIXES);
+  #allChanged = 0;
+  /** Another one, when an answer of `find` may not be right any more. */
+  epoch = 0;
+  /** Epochs follow each other until this one. */
+  #lastEpoch = 0;
+  #epochBegan: number; // ms
   /** Undefined: there is nothing to do. */
   #readAt: number | undefined;
   #endsAt: number | undefined;
@@ -86,13 +107,12 @@ export class Routes {
   #leastOfRoutes = Infinity;
   /** There may be rules or routes for some sources only. */
   isBySource = false;
-  /** Another one, when an answer of `find` may not be right any more. */
-  version = 0;
 
   /** Throws an IoError. */
   constructor(neighbors: Neighbors, nowMs: number, maxPrefixes = MAX_PREFIXES) {
     this.#neighbors = neighbors;
     this.#nowMs = nowMs;
+    this.#epochBegan = (nowMs - EPOCH_MS) | 0;
     this.#maxPrefixes = maxPrefixes;
   }
 
@@ -108,74 +128,158 @@ export class Routes {
    */
   find(pair: Int32Array): Route {
     const classes = this.#classes;
-    if (classes !== undefined) {
-      const key = this.#classKey;
-      for (let i = 0; i < TO; i++) key[i] = pair[i]!;
-      key[TO + 3] = classes.find(pair, TO);
-      const route = this.#findIn(this.#byClass, key, pair);
-      if (route !== EACH) return this.#kept[route];
+    if (classes === undefined) return this.#findBy(pair, pair);
+    const key = this.#classKey;
+    for (let i = 0; i < TO; i++) key[i] = pair[i];
+    key[TO + 2] = NONE; // no address is so
+    key[TO + 3] = classes.find(pair, TO);
+    const route = this.#findBy(key, pair);
+    return route.isOpen ? this.#findBy(pair, pair, route) : route;
+  }
+
+  #findBy(key: Int32Array, pair: Int32Array, ofClass?: Route): Route {
+    const known = this.#known;
+    const entry = known.find(key);
+    if (entry >= 0 && this.#isRight(known.stamp(entry), pair)) {
+      known.setStamp(entry, this.epoch);
+      return this.#kept[known.value(entry)];
     }
-    return this.#kept[this.#findIn(this.#byDestination, pair, pair)];
+    const found = this.#ask(pair, key !== pair, ofClass);
+    if (found === NONE) return NOWHERE;
+    this.#known.set(key, found, this.epoch);
+    return this.#kept[found];
+  }
+
+  /** Whether what was right in that epoch still is. */
+  #isRight(epoch: number, pair: Int32Array): boolean {
+    return epoch === this.epoch || (epoch >= this.#allChanged && epoch >= this.#changed.find(pair, TO));
+  }
+
+  /** An index of #kept; NONE: the kernel could not be asked, and the next packet asks again. */
+  #ask(pair: Int32Array, isForClass: boolean, ofClass: Route | undefined): number {
+    const query = this.#query;
+    try {
+      if (ofClass !== undefined)
+        return query.ask(pair, TO, pair, 0) ? this.#keep(ofClass.mtu, true) : NO_ROUTE;
+      // The table's route: what an ICMP error made the kernel believe of one destination is no part of it.
+      if (!query.askTable(pair, TO, pair, 0)) return NO_ROUTE;
+      const { mtu, expiresIn, interfaceIndex } = query.route;
+      if (expiresIn > 0)
+        this.#endsAt = earlier(this.#endsAt, this.#nowMs + Math.min(10 * expiresIn, LONGEST_MS));
+      // Which of several gateways, and by which interface to this host, only the other question tells.
+      const isOpen = interfaceIndex === 0 || query.isLocal;
+      if (isOpen && isForClass) return this.#indexFor({ ...NOWHERE, mtu, isOpen });
+      return isOpen && !query.ask(pair, TO, pair, 0) ? NO_ROUTE : this.#keep(mtu, isOpen);
+    } catch (error) {
+      if (!(error instanceof SysError)) throw error;
+      return NONE; // it is short of memory
+    }
+  }
+
+  /** Keeps what the query found. */
+  #keep(mtu: number, isPicked: boolean): number {
+    const { route, isLocal } = this.#query;
+    const link = this.#neighbors.linkOf(route.interfaceIndex);
+    let whyNot = '';
+    if (route.isEncapsulated) whyNot = 'have an encapsulation';
+    else if (!isLocal && !link.isEthernet) whyNot = 'lead over an interface without Ethernet';
+    const isDirect = !isLocal && whyNot === '';
+    // A new neighbor may give all of them other numbers, and so empty #kept.
+    const gateway =
+      isDirect && route.hasGateway
+        ? this.#neighbors.findOrMake(route.interfaceIndex, route.gateway)
+        : undefined;
+    if (gateway !== undefined) gateway.isGateway = true;
+    return this.#indexFor({ ...NOWHERE, isRouted: true, link, mtu, isDirect, gateway, whyNot, isPicked });
+  }
+
+  #indexFor(route: Route): number {
+    const { link, mtu, isDirect, gateway, whyNot, isPicked, isOpen } = route;
+    const key = [link.index, mtu, isDirect, gateway?.number, whyNot, isPicked, isOpen].join();
+    let index = this.#indexOf.get(key);
+    if (index === undefined) {
+      if (this.#kept.length === MAX_KEPT) this.forget();
+      index = this.#kept.push(route) - 1;
+      this.#indexOf.set(key, index);
+    }
+    return index;
   }
 
   /** Does what its time has come for, after all changes until now were taken in. */
   update(nowMs: number): void {
     this.#nowMs = nowMs;
     if (isOver(this.#readAt, nowMs)) this.read();
-    if (isOver(this.#endsAt, nowMs)) this.onAnyChange();
-    const isResting = this.#flushAt !== undefined && !isOver(this.#flushAt, nowMs);
-    if ((this.#isDirty || !this.#isSettled) && !isResting) this.#flush();
+    if (isOver(this.#endsAt, nowMs)) {
+      this.#endsAt = undefined;
+      this.onAnyChange();
+    }
+    if (this.epoch < this.#lastEpoch && (nowMs - this.#epochBegan) >>> 0 >= EPOCH_MS) this.#nextEpoch();
+  }
+
+  #nextEpoch(): void {
+    this.epoch++;
+    this.#epochBegan = this.#nowMs;
   }
 
   /** Reads which prefixes there are. */
   read(): void {
-    const classes = new PrefixClasses(this.#maxPrefixes);
+    const classes = new PrefixSet(this.#maxPrefixes + SPECIAL.length);
+    for (const prefix of SPECIAL) classes.set(prefix, this.#newClass());
     let hasRoom = true;
     this.#leastOfRoutes = Infinity;
     this.isBySource = false;
     const take = (type: number, view: DataView, off: number, end: number) => {
-      hasRoom = this.#takePrefix(classes, type, view, off, end);
+      hasRoom = !this.#readMessage(type, view, off, end) || classes.set(this.#message, this.#newClass());
       return hasRoom;
     };
     const isSound = dump(MESSAGE.getRule, take) && hasRoom && dump(MESSAGE.getRoute, take) && hasRoom;
     this.#classes = isSound ? classes : undefined;
     this.#readAt = isSound ? undefined : (this.#nowMs + (hasRoom ? READ_AGAIN_MS : TOO_MANY_MS)) | 0;
-    this.clear();
   }
 
-  /** Forgets what the kernel said. */
-  clear(): void {
-    this.version = (this.version + 1) | 0;
-    this.#kept = [NOWHERE, NOWHERE];
-    this.#indexOf = new Map();
-    this.#endsAt = undefined;
-    this.#byClass.clear();
-    this.#byDestination.clear();
-  }
-
-  isGateway(hop: number): boolean {
-    return this.#kept.some(({ gateway }) => gateway === hop);
+  /** Also of a class that was read before: what was found for that has no meaning any more. */
+  #newClass(): number {
+    this.#lastClass = (this.#lastClass + 1) & MAX_CLASS;
+    return this.#lastClass;
   }
 
   /** Takes in a message about a route or a rule that comes or goes. */
   onChange(type: number, view: DataView, off: number, end: number): void {
-    const hadRoom = this.#classes !== undefined;
-    if (!this.#takePrefix(this.#classes, type, view, off, end) && hadRoom) {
+    const isSound = this.#readMessage(type, view, off, end);
+    const isOfRoute = type === MESSAGE.newRoute || type === MESSAGE.deleteRoute;
+    const hadClasses = this.#classes !== undefined;
+    if (isSound && this.#classes?.set(this.#message, this.#newClass()) === false) {
       this.#classes = undefined;
       this.#readAt = (this.#nowMs + TOO_MANY_MS) | 0;
-      this.onAnyChange();
     }
-    const message = this.#message;
-    if (this.#changes++ === MAX_CHANGED || !readPrefix(view, off, end, message)) this.#changed = undefined;
-    const changed = this.#changed;
-    changed?.setValue(changed.insert(message.dst, message.prefixLen, message.isV4), 0);
-    this.#isDirty = true;
+    // A rule may be for all that is not in its prefix.
+    const isWithin = isOfRoute && isSound && !hadClasses;
+    if (!isWithin || !this.#changed.set(this.#message, this.#markChange())) this.onAnyChange();
   }
 
   /** Something changed with which routes may go, or become others, without a word. */
   onAnyChange(): void {
-    this.#changed = undefined;
-    this.#isDirty = true;
+    this.#allChanged = this.#markChange();
+    this.#changed = new PrefixSet(MAX_PREFIXES);
+  }
+
+  /**
+   * The epoch from which on what is right stays so. The next one begins very soon. Because the kernel
+   * announces some changes before it makes them, what it says in that is asked for once more in the one
+   * after.
+   */
+  #markChange(): number {
+    this.#lastEpoch = this.epoch + 2;
+    return this.#lastEpoch;
+  }
+
+  /** Forgets what the kernel said: neighbors or links are others. */
+  forget(): void {
+    this.onAnyChange();
+    this.#nextEpoch();
+    this.#kept = [NOWHERE];
+    this.#indexOf = new Map();
+    this.#known = new PairTable(FIRST_BITS, MAX_BITS);
   }
 
   /** Has the kernel ask a neighbor for its Ethernet address, or whether it still has it. */
@@ -192,92 +296,15 @@ export class Routes {
     this.#query.close();
   }
 
-  #findIn(cache: HopCache, key: Int32Array, pair: Int32Array): number {
-    const known = cache.get(key);
-    if (known !== NONE) return known;
-    const found = this.#ask(pair, key !== pair);
-    if (found === NONE) return NO_ROUTE;
-    cache.put(key, found);
-    return found;
-  }
-
-  /** NONE: the kernel could not be asked, and the next packet asks again. */
-  #ask(pair: Int32Array, isForClass: boolean): number {
-    const query = this.#query;
-    try {
-      // The table's route: what an ICMP error made the kernel believe of one destination is no part of it.
-      if (!query.askTable(pair, TO, pair, 0)) return NO_ROUTE;
-      const { mtu, expiresIn, interfaceIndex } = query.route;
-      if (expiresIn > 0)
-        this.#endsAt = earlier(this.#endsAt, this.#nowMs + Math.min(10 * expiresIn, LONGEST_MS));
-      // Which of several gateways, and by which interface to this host, only the other question tells.
-      const isOpen = interfaceIndex === 0 || query.isLocal;
-      if (isOpen && isForClass) return EACH;
-      if (isOpen && !query.ask(pair, TO, pair, 0)) return NO_ROUTE;
-      return this.#keep(mtu, isOpen);
-    } catch (error) {
-      if (!(error instanceof SysError)) throw error;
-      return NONE; // it is short of memory
-    }
-  }
-
-  #keep(mtu: number, isPicked: boolean): number {
-    const { route, isLocal } = this.#query;
-    const { interfaceIndex, isEncapsulated, hasGateway, gateway } = route;
-    const isEthernet = this.#neighbors.isEthernet(interfaceIndex);
-    let whyNot = '';
-    if (isEncapsulated) whyNot = 'have an encapsulation';
-    else if (!isLocal && !isEthernet) whyNot = 'lead over an interface without Ethernet';
-    const isDirect = !isLocal && whyNot === '';
-    // A new neighbor may give all of them other numbers, and so clear #kept.
-    const hop = isDirect && hasGateway ? this.#neighbors.findOrMake(interfaceIndex, gateway) : NONE;
-    const key = `${interfaceIndex} ${mtu} ${whyNot} ${isDirect} ${hop} ${isPicked}`;
-    let index = this.#indexOf.get(key);
-    if (index === undefined) {
-      index =
-        this.#kept.push({ isRouted: true, interfaceIndex, mtu, isDirect, whyNot, gateway: hop, isPicked }) -
-        1;
-      this.#indexOf.set(key, index);
-    }
-    return index;
-  }
-
-  /** Each change is flushed for twice: the kernel announces some before it makes them. */
-  #flush(): void {
-    const [before, changed] = [this.#changedBefore, this.#changed];
-    this.#changedBefore = changed;
-    this.#changed = new PrefixTrie();
-    this.#changes = 0;
-    this.#isSettled = !this.#isDirty;
-    this.#isDirty = false;
-    this.#flushAt = this.#isSettled ? undefined : (this.#nowMs + FLUSH_EVERY_MS) | 0;
-    if (before === undefined || changed === undefined || this.#classes !== undefined) {
-      this.clear();
-      return;
-    }
-    const isChanged = (words: Int32Array, at: number) =>
-      before.find(words, at) !== NONE || changed.find(words, at) !== NONE;
-    this.version = (this.version + 1) | 0;
-    this.#byDestination.forget(isChanged);
-  }
-
-  /** False: there are too many prefixes. */
-  #takePrefix(
-    classes: PrefixClasses | undefined,
-    type: number,
-    view: DataView,
-    off: number,
-    end: number,
-  ): boolean {
+  /** Reads which prefix a message is about; false: none. */
+  #readMessage(type: number, view: DataView, off: number, end: number): boolean {
     const message = this.#message;
-    if (type === MESSAGE.newRoute) {
-      if (!readRoute(view, off, end, message)) return true;
-      if (message.mtu > 0) this.#leastOfRoutes = Math.min(this.#leastOfRoutes, message.mtu);
-    } else if (!readPrefix(view, off, end, message)) {
-      return true;
-    }
+    const read = type === MESSAGE.newRoute ? readRoute : readPrefix;
+    if (!read(view, off, end, message)) return false;
+    if (type === MESSAGE.newRoute && message.mtu > 0)
+      this.#leastOfRoutes = Math.min(this.#leastOfRoutes, message.mtu);
     if (message.isBySource) this.isBySource = true;
-    return classes?.add(message.dst, message.prefixLen, message.isV4) ?? false;
+    return true;
   }
 }
 

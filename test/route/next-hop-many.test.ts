@@ -225,8 +225,31 @@ test('with more prefixes than are kept a change of one counts, and of what it do
   assert.deepEqual(await finder.macs(...addresses), [by2, by2, by4]);
   run('rule add to 203.0.113.0/24 unreachable');
   assert.deepEqual(await finder.macs(...addresses), [by2, '', by4]);
+  run('rule add not to 198.51.100.0/24 unreachable');
+  assert.deepEqual(await finder.macs(...addresses), [by2, '', by4]);
+  run('rule delete to 203.0.113.0/24 unreachable');
+  run('rule delete not to 198.51.100.0/24 unreachable');
+  assert.deepEqual(await finder.macs(...addresses), [by2, by2, by4]);
+  run('rule add not to 198.51.100.0/24 unreachable');
+  assert.deepEqual(await finder.macs(...addresses), [by2, '', by4]);
   run('link set e1 down');
   assert.deepEqual(await finder.macs(...addresses), ['', '', '']);
+  await finder.program.stop();
+});
+
+test('where there stay more prefixes than are kept, nothing is asked anew as time goes by', async (t) => {
+  const { ns } = routedHost(t, 1);
+  for (const host of HOSTS) addNeighbor(ns, 1, host);
+  sh(`ip -n ${ns} route add default via 10.1.0.2`);
+  const finder = await startFinder(t, ns, { maxPrefixes: 4 });
+  await finder.macs('198.51.100.1', '203.0.113.1');
+  await finder.macs('198.51.100.1', '203.0.113.1');
+  const asked = await finder.asked();
+  for (let minutes = 0; minutes < 30; minutes++) await finder.find(['198.51.100.1'], 60_000);
+  await finder.macs('198.51.100.1', '203.0.113.1');
+  assert.equal(await finder.asked(), asked);
+  sh(`ip -n ${ns} route replace default via 10.1.0.3`);
+  assert.deepEqual(await finder.macs('198.51.100.1'), [macOf(1, 3)]);
   await finder.program.stop();
 });
 

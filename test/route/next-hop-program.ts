@@ -6,6 +6,7 @@ import { createInterface } from 'node:readline';
 import koffi from 'koffi';
 import { IO_COUNTERS, SIDE } from '../../src/io/packet-io.ts';
 import { RawSender } from '../../src/io/raw-sender.ts';
+import type { Neighbor } from '../../src/route/neighbors.ts';
 import { NextHops } from '../../src/route/next-hop.ts';
 import { Paths } from '../../src/route/paths.ts';
 import { RouteQuery } from '../../src/route/route-query.ts';
@@ -126,10 +127,10 @@ function pathTo(ip: string, from: string | undefined, times: number): Towards {
 
 function hopTo(ip: string, from: string | undefined, nowMs: number, times: number): Hop | null {
   setPair(ip, from);
-  let hop = -1;
+  let hop: Neighbor | undefined;
   for (let left = times; left > 0; left--) hop = hops.find(pair, nowMs);
-  if (hop < 0) return null;
-  hops.writeHeader(hop, view, 16, ETHERTYPE);
+  if (hop === undefined) return null;
+  hop.writeHeader(view, 16, ETHERTYPE);
   if (view.getUint16(14) !== ETHERTYPE) throw new Error('no ethertype');
-  return { device: hops.interfaceIndexOf(hop), dst: macAt(2), src: macAt(8), mtu: hops.mtuOf(hop) };
+  return { device: hop.interfaceIndex, dst: macAt(2), src: macAt(8), mtu: hop.link.mtu };
 }

@@ -1,0 +1,39 @@
+// What is kept for pairs of a source and a destination, however many there are.
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { PAIR_WORDS, PairTable, TO } from '../../src/route/pair-table.ts';
+
+const pair = new Int32Array(PAIR_WORDS);
+
+function pairOf(n: number): Int32Array {
+  pair.set([0, 0, 0xffff, 0xc0000201 | 0], 0);
+  pair.set([0, 0, 0xffff, 0x14000000 + n], TO);
+  return pair;
+}
+
+test('almost all of 300,000 pairs are at hand in a table for a million, with both their numbers', () => {
+  const table = new PairTable(8, 20);
+  const pairs = 300_000;
+  for (let n = 0; n < pairs; n++) table.set(pairOf(n), n, -n);
+  for (let n = 0; n < pairs; n++) if (table.find(pairOf(n)) < 0) table.set(pairOf(n), n, -n);
+  let found = 0;
+  for (let n = 0; n < pairs; n++) {
+    const entry = table.find(pairOf(n));
+    if (entry < 0) continue;
+    found++;
+    if (table.value(entry) !== n || table.stamp(entry) !== -n) assert.fail(`pair ${n} has another's numbers`);
+  }
+  assert.ok(found > 0.98 * pairs, `${found} of ${pairs}`);
+  assert.ok(table.find(pairOf(pairs)) < 0);
+});
+
+test('more pairs than there is room for take the places of others, and the last one is there', () => {
+  const table = new PairTable(8);
+  for (let n = 0; n < 10_000; n++) {
+    table.set(pairOf(n), n, 7);
+    assert.equal(table.value(table.find(pairOf(n))), n);
+  }
+  table.set(pairOf(9_999), 5, 6);
+  const entry = table.find(pairOf(9_999));
+  assert.deepEqual([table.value(entry), table.stamp(entry)], [5, 6]);
+});
