@@ -13,11 +13,7 @@ const MARK = /^\s*(?:[-#]+|\d+\.)\s/;
 /** Kinds of files, and which of their lines are comments or have one. */
 const COMMENTS: [string, RegExp, RegExp][] = [
   ['TypeScript and C', /\.(?:ts|mjs|c|h)$/, /^\s*(?:\/\*+|\*)\s|(?:^|\s)\/\/\s/],
-  [
-    'YAML, shell and the like',
-    /\.(?:ya?ml|service|sh)$|^(?:\.ci|docker|src)\/(?:.*\/)?[^./]+$/,
-    /(?:^|\s)# /,
-  ],
+  ['YAML, shell and the like', /\.(?:ya?ml|service|sh)$|\/[^./]+$/, /(?:^|\s)# /],
   ['Lua', /\.lua$/, /(?:^|\s)-- /],
 ];
 
