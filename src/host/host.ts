@@ -5,6 +5,7 @@ import { setImmediate as turnOfOthers } from 'node:timers/promises';
 import { type IoPort, SIDE } from '../io/packet-io.ts';
 import { RouteQuery } from '../route/route-query.ts';
 import { IoError } from '../sys/io-error.ts';
+import { SysError } from '../sys/libc.ts';
 import { addressWords, familyOf, formatIpv4, isLoopback, parseIpv4 } from '../wire/address.ts';
 import { addAddressCommand } from './address-changes.ts';
 import { duplicatesAmong, type MissingAddress, settledLinks, type Trouble } from './host-addresses.ts';
@@ -175,12 +176,17 @@ function ipv6Troubles(addresses: readonly string[]): Trouble[] {
 
 /**
  * Those of the interfaces that cannot carry packets at the moment, each with its state as the kernel names
- * it. Throws a SysError.
+ * it.
  */
 export function portsDown(ports: readonly IoPort[]): string[] {
   return ports.flatMap(({ name }) => {
-    const state = linkNamed(name)?.operState ?? 'gone';
-    return state === 'up' || state === 'unknown' ? [] : [`${name} is ${state}`];
+    try {
+      const state = linkNamed(name)?.operState ?? 'gone';
+      return state === 'up' || state === 'unknown' ? [] : [`${name} is ${state}`];
+    } catch (error) {
+      if (!(error instanceof SysError)) throw error;
+      return [`${name} is in an unknown state: ${error.message}`]; // no descriptor is to be had, or no memory
+    }
   });
 }
 

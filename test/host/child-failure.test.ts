@@ -23,11 +23,14 @@ test('the cause is what it said, or how it ended when it said nothing', async ()
 test('where no file may be opened any more, each that needs one says so', async (t) => {
   const few = ['bash', '-c', 'ulimit -n 128 && exec "$@"', 'bash'];
   const program = startProgram(t, namespace(t, 'd'), 'host/descriptors-program.ts', {}, few);
-  const [host, guard, config, check] = await program.next<Told[]>('errors');
+  const [host, guard, config, check, addresses, ports] = await program.next<Told[]>('errors');
   assert.match(host.message, /^the kernel cannot be asked for interfaces and addresses: .* EMFILE$/);
   assert.match(host.hint, /LimitNOFILE/);
   assert.match(guard.message, /^cannot install the guard: spawn sh EMFILE$/);
   assert.match(guard.hint, /LimitNOFILE/);
   assert.match(config.message, /cannot be checked: spawn \S+ EMFILE/);
+  assert.match(addresses.message, /^addresses cannot be changed: .* EMFILE$/);
+  assert.match(addresses.hint, /LimitNOFILE/);
+  assert.match(ports.message, /^\["lo is in an unknown state: .* EMFILE"\]$/);
   assert.match(check.message, /health\.command true cannot be run: spawn true EMFILE/);
 });

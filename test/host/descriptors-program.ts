@@ -4,7 +4,9 @@ import { openSync } from 'node:fs';
 import { readAside } from '../../src/config/aside.ts';
 import { execProbe } from '../../src/health/exec.ts';
 import type { HealthConfig } from '../../src/health/probe.ts';
+import { addAddresses } from '../../src/host/address-changes.ts';
 import { installGuard } from '../../src/host/guard.ts';
+import { portsDown } from '../../src/host/host.ts';
 import { listLinks } from '../../src/host/interfaces.ts';
 
 export interface Told {
@@ -26,6 +28,8 @@ for (const start of [
   () => installGuard(guard, () => {}),
   () => readAside('services: []', 'proxy.yaml'),
   () => check(target, new AbortController().signal),
+  () => addAddresses([{ ip: '10.1.0.1', device: 'lo' }]),
+  () => portsDown([{ name: 'lo', side: 3, mtu: 1500, mac: '', loopback: true }]),
 ]) {
   try {
     errors.push({ message: JSON.stringify(await start()), hint: '' });
