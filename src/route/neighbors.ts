@@ -179,6 +179,12 @@ export class Neighbors {
     this.#findLeastMtu();
   }
 
+  setMtu6({ index, mtu6 }: LinkMessage): void {
+    const link = this.#links.get(index);
+    if (link !== undefined) link.mtu6 = Math.min(link.mtu, mtu6);
+    this.#findLeastMtu();
+  }
+
   deleteLink(index: number): void {
     this.linkOf(index).isUsable = false;
     this.#links.delete(index);

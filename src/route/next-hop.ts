@@ -6,7 +6,15 @@ import { explainNetlink } from '../sys/netlink.ts';
 import { type Link, type Neighbor, Neighbors } from './neighbors.ts';
 import { PairTable, TO } from './pair-table.ts';
 import { type Route, Routes } from './routes.ts';
-import { isClonedRoute, LinkMessage, MESSAGE, NeighborMessage, readLink, readNeighbor } from './rtnetlink.ts';
+import {
+  isClonedRoute,
+  LinkMessage,
+  MESSAGE,
+  NeighborMessage,
+  readLink,
+  readMtu6,
+  readNeighbor,
+} from './rtnetlink.ts';
 import { dump, RtnetlinkFeed } from './rtnetlink-feed.ts';
 import { Unresolved } from './unresolved.ts';
 
@@ -195,6 +203,7 @@ export class NextHops {
     const neighbor = this.#neighbor;
     const link = this.#link;
     if (type === MESSAGE.newLink && readLink(view, off, end, link)) neighbors.setLink(link);
+    else if (type === MESSAGE.newLink && readMtu6(view, off, end, link)) neighbors.setMtu6(link);
     else if (type === MESSAGE.deleteLink && readLink(view, off, end, link)) neighbors.deleteLink(link.index);
     else if (type === MESSAGE.deleteNeighbor && readNeighbor(view, off, end, neighbor))
       neighbors.delete(neighbor);

@@ -3,7 +3,14 @@
 // one.
 
 import { explainNetlink, NetlinkSocket, NOTHING } from '../sys/netlink.ts';
-import { ATTRIBUTE_LEN, FLAG, HEADER_LEN, message } from '../sys/netlink-messages.ts';
+import {
+  ATTRIBUTE_LEN,
+  FLAG,
+  failureIn,
+  HEADER_LEN,
+  message,
+  NetlinkError,
+} from '../sys/netlink-messages.ts';
 import { isV4 } from '../wire/address.ts';
 import {
   AF_INET,
@@ -22,6 +29,9 @@ import {
 const OF_THE_TABLE = 0x2000;
 const BUFFER_BYTES = 64 << 10;
 const NEIGHBOR_USE = 1; // NTF_USE
+/** The kernel says so where it has no memory to answer with. */
+const ENOMEM = 12;
+const ENOBUFS = 105;
 /**
  * Without it the kernel takes UDP for granted, over IPv4. But what goes through the IP layer has no protocol
  * that a rule could mean, and must not go another way.
@@ -131,10 +141,14 @@ export class RouteQuery {
     // The kernel has answered when the call returns; what is left of an earlier question is not looked at.
     for (let length = this.#socket.receive(); length !== NOTHING; length = this.#socket.receive()) {
       if (length < HEADER_LEN || view.getUint32(8, true) !== this.#sequence) continue;
-      if (view.getUint16(4, true) !== MESSAGE.newRoute) return false;
-      return readRoute(view, HEADER_LEN, Math.min(length, view.getUint32(0, true)), this.route);
+      const type = view.getUint16(4, true);
+      const end = Math.min(length, view.getUint32(0, true));
+      if (type === MESSAGE.newRoute) return readRoute(view, HEADER_LEN, end, this.route);
+      const failure = failureIn(type, view, HEADER_LEN, end);
+      if (failure?.errno === ENOMEM || failure?.errno === ENOBUFS) throw failure;
+      return false; // unreachable, prohibited, ...
     }
-    return false;
+    throw new NetlinkError(ENOBUFS);
   }
 }
 

@@ -22,11 +22,11 @@ export const MESSAGE = {
 } as const;
 
 /**
- * RTNLGRP_ numbers: link, neighbors, IPv4 addresses, routes and rules, IPv6 routes and rules, nexthop
+ * RTNLGRP_ numbers: link, neighbors, IPv4 addresses, routes and rules, IPv6 routes, MTUs and rules, nexthop
  * objects.
  */
-export const GROUPS: readonly number[] = [1, 3, 5, 7, 8, 11, 19, 32];
-/** What tells of all that inspectHost looks at: the same without neighbors, and IPv6 addresses and MTUs. */
+export const GROUPS: readonly number[] = [1, 3, 5, 7, 8, 11, 12, 19, 32];
+/** What tells of all that inspectHost looks at: the same without neighbors, and IPv6 addresses. */
 export const HOST_GROUPS: readonly number[] = [1, 5, 7, 8, 9, 11, 12, 19, 32];
 
 export const TYPE_UNICAST = 1;
@@ -68,6 +68,7 @@ export const IFLA = {
   name: 3,
   mtu: 4,
   master: 10,
+  protocolInfo: 12,
   operState: 16,
   linkInfo: 18,
   perFamily: 26,
@@ -241,11 +242,21 @@ export function readLink(view: DataView, off: number, end: number, link: LinkMes
   link.mtu = mtu < 0 ? 0 : view.getInt32(mtu, true);
   const master = find(IFLA.master);
   link.master = master < 0 ? 0 : view.getInt32(master, true);
-  const families = find(IFLA.perFamily);
-  const ipv6 = findWithin(view, families, AF_INET6);
-  const conf = findWithin(view, ipv6, IFLA_INET6_CONF);
-  link.mtu6 = conf < 0 || lengthAt(view, conf) < MTU6_OFF + 4 ? 0 : view.getInt32(conf + MTU6_OFF, true);
+  link.mtu6 = mtu6In(view, findWithin(view, find(IFLA.perFamily), AF_INET6));
   return true;
+}
+
+/** As readLink, of a message about IPv6 on an interface: reads only `index` and `mtu6`. */
+export function readMtu6(view: DataView, off: number, end: number, link: LinkMessage): boolean {
+  if (off + LINK_LEN > end || view.getUint8(off) !== AF_INET6) return false;
+  link.index = view.getInt32(off + 4, true);
+  link.mtu6 = mtu6In(view, findAttribute(view, off + LINK_LEN, end, IFLA.protocolInfo));
+  return link.mtu6 > 0;
+}
+
+function mtu6In(view: DataView, ofIpv6: number): number {
+  const conf = findWithin(view, ofIpv6, IFLA_INET6_CONF);
+  return conf < 0 || lengthAt(view, conf) < MTU6_OFF + 4 ? 0 : view.getInt32(conf + MTU6_OFF, true);
 }
 
 export function clear(words: Int32Array, isV4: boolean): void {

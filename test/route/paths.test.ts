@@ -2,7 +2,9 @@
 // the same.
 import assert from 'node:assert/strict';
 import test, { type TestContext } from 'node:test';
-import { sh } from '../io/namespaces.ts';
+import { setTimeout } from 'node:timers/promises';
+import { sh, startProgram } from '../io/namespaces.ts';
+import { icmp6 } from '../packets/builder6.ts';
 import { forgePathMtu } from './forged-mtu.ts';
 import { type Finder, routedHost, startFinder } from './next-hop.ts';
 
@@ -77,6 +79,30 @@ test('the MTU of IPv6 that a router announced counts for IPv6 only', async (t) =
   sh(`ip netns exec ${ns} sysctl -qw net.ipv6.conf.e1.mtu=1400`);
   run('link set e1 txqueuelen 900'); // the sysctl is set without a word: any other change tells of it
   assert.deepEqual((await finder.paths('10.1.0.9', 'fd00:1::9')).paths, ['e1 1500', 'e1 1400']);
+});
+
+test('the MTU that a router announces counts at once, and the port of a bridge stays one', async (t) => {
+  const { ns, peer, run, finder } = await host(t);
+  sh(`ip netns exec ${ns} sysctl -qw net.ipv6.conf.e1.accept_ra=2`);
+  run('link add br9 type bridge');
+  run('link set e2 master br9');
+  run('address add 10.99.0.1/24 dev br9');
+  run('link set br9 up');
+  const look = async () => (await finder.paths('fd00:1::9', '10.1.0.9', '10.99.0.9')).paths;
+  assert.deepEqual(await look(), ['e1 1500', 'e1 1500', 'e2 1500']);
+  const advertisement = icmp6({
+    ...{ src: 'fe80::99', dst: 'ff02::1', hopLimit: 255, type: 134, code: 0 },
+    // Both timers unspecified; the option MTU (RFC 4861, 4.6.4).
+    body: Uint8Array.of(...Array(8).fill(0), 5, 1, 0, 0, 0, 0, 1400 >> 8, 1400 & 0xff),
+  });
+  const frames = [`33330000000102000000009986dd${Buffer.from(advertisement).toString('hex')}`];
+  await startProgram(t, peer, 'io/frame-program.ts', { device: 'p1', frames }).next('done');
+  const mtu6 = () => sh(`ip netns exec ${ns} sysctl -n net.ipv6.conf.e1.mtu`).trim();
+  for (let tries = 0; mtu6() !== '1400'; tries++) {
+    assert.ok(tries < 100, 'the kernel takes it in');
+    await setTimeout(50);
+  }
+  assert.deepEqual(await look(), ['e1 1400', 'e1 1500', 'e2 1500']);
 });
 
 test('several gateways and rules count, and their changes', async (t) => {
