@@ -96,7 +96,7 @@ export class Neighbor {
 }
 
 export class Neighbors {
-  readonly #onReplaced: () => void;
+  readonly #onRenumbered: () => void;
   readonly #links = new Map<number, Link>();
   #all: Neighbor[] = [];
   /** Numbers by address and interface. */
@@ -105,9 +105,9 @@ export class Neighbors {
   /** The least of all interfaces that are up. */
   leastMtu = Infinity;
 
-  /** `onReplaced` is told that neighbors have other numbers, and that some, or links, are no more. */
-  constructor(onReplaced: () => void) {
-    this.#onReplaced = onReplaced;
+  /** `onRenumbered` is told that neighbors have other numbers. */
+  constructor(onRenumbered: () => void) {
+    this.#onRenumbered = onRenumbered;
   }
 
   /** The neighbor of this number. */
@@ -189,7 +189,6 @@ export class Neighbors {
     this.linkOf(index).isUsable = false;
     this.#links.delete(index);
     this.#findLeastMtu();
-    this.#onReplaced();
   }
 
   #findLeastMtu(): void {
@@ -205,14 +204,14 @@ export class Neighbors {
     this.#makeRoom();
   }
 
-  /** Drops neighbors that the kernel knows no more, and sees that there is room for as many as are left. */
+  /** Drops neighbors that nobody knows any more, and sees that there is room for as many as are left. */
   #makeRoom(): void {
-    const left = this.#all.filter(({ state }) => state !== 0);
+    const left = this.#all.filter(({ state, isGateway }) => state !== 0 || isGateway);
     this.#capacity = Math.max(FIRST_CAPACITY, 2 * left.length);
     this.#all = [];
     this.#numbers = new EndpointTable();
     for (const neighbor of left) this.#add(neighbor);
-    this.#onReplaced();
+    this.#onRenumbered();
   }
 
   #add(neighbor: Neighbor): void {

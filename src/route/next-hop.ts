@@ -31,10 +31,12 @@ const READ_AGAIN_MS = 250;
 const RECENT_BITS = 10;
 
 export class NextHops {
-  readonly #neighbors = new Neighbors(() => this.#routes.forget());
+  readonly #neighbors = new Neighbors(() => {
+    this.#recent = new PairTable(RECENT_BITS);
+  });
   readonly #routes: Routes;
   /** By pair: the number of its hop, and in which epoch of the routes it was that. */
-  readonly #recent = new PairTable(RECENT_BITS);
+  #recent = new PairTable(RECENT_BITS);
   readonly #feed: RtnetlinkFeed;
   readonly #unresolved = new Unresolved();
   #readAt: number | undefined;
@@ -164,6 +166,7 @@ export class NextHops {
   #read(): void {
     this.#readAt = undefined;
     this.#neighbors.clear();
+    this.#routes.forget();
     const take = (type: number, view: DataView, off: number, end: number) => this.#take(type, view, off, end);
     if (!dump(MESSAGE.getLink, take) || !dump(MESSAGE.getNeighbor, take)) this.#readSoon();
     this.#routes.read();
@@ -204,8 +207,10 @@ export class NextHops {
     const link = this.#link;
     if (type === MESSAGE.newLink && readLink(view, off, end, link)) neighbors.setLink(link);
     else if (type === MESSAGE.newLink && readMtu6(view, off, end, link)) neighbors.setMtu6(link);
-    else if (type === MESSAGE.deleteLink && readLink(view, off, end, link)) neighbors.deleteLink(link.index);
-    else if (type === MESSAGE.deleteNeighbor && readNeighbor(view, off, end, neighbor))
+    else if (type === MESSAGE.deleteLink && readLink(view, off, end, link)) {
+      neighbors.deleteLink(link.index);
+      this.#routes.forget();
+    } else if (type === MESSAGE.deleteNeighbor && readNeighbor(view, off, end, neighbor))
       neighbors.delete(neighbor);
     else if (type === MESSAGE.newNeighbor && readNeighbor(view, off, end, neighbor)) {
       neighbors.set(neighbor, this.#nowMs);

@@ -48,7 +48,7 @@ const NONE = -1;
 /** In #kept: there is no route. */
 const NO_ROUTE = 0;
 /** With more an interface that comes and goes is likely, and all are asked for anew. */
-const MAX_KEPT = 1 << 12;
+const MAX_KEPT = 1 << 14;
 /** Room for 256 pairs at first, and for 4 million at most: a quarter of it is well used. */
 const FIRST_BITS = 8;
 const MAX_BITS = 22;
@@ -184,7 +184,6 @@ export class Routes {
     if (route.isEncapsulated) whyNot = 'have an encapsulation';
     else if (!isLocal && !link.isEthernet) whyNot = 'lead over an interface without Ethernet';
     const isDirect = !isLocal && whyNot === '';
-    // A new neighbor may give all of them other numbers, and so empty #kept.
     const gateway =
       isDirect && route.hasGateway
         ? this.#neighbors.findOrMake(route.interfaceIndex, route.gateway)
@@ -195,7 +194,7 @@ export class Routes {
 
   #indexFor(route: Route): number {
     const { link, mtu, isDirect, gateway, whyNot, isPicked, isOpen } = route;
-    const key = [link.index, mtu, isDirect, gateway?.number, whyNot, isPicked, isOpen].join();
+    const key = [link.index, mtu, isDirect, gateway?.address, whyNot, isPicked, isOpen].join();
     let index = this.#indexOf.get(key);
     if (index === undefined) {
       if (this.#kept.length === MAX_KEPT) this.forget();
@@ -273,7 +272,7 @@ export class Routes {
     return this.#lastEpoch;
   }
 
-  /** Forgets what the kernel said: neighbors or links are others. */
+  /** Forgets what the kernel said: links and neighbors are others. */
   forget(): void {
     this.onAnyChange();
     this.#nextEpoch();
