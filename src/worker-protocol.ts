@@ -1,6 +1,7 @@
 // What the control plane (proxy.ts, workers.ts) and the datapath processes (worker.ts) say to each other, and
 // what both must agree on.
 import type { DatapathPlan } from './datapath/plan.ts';
+import { isSameAddresses } from './host/port-ranges.ts';
 import { IO_COUNTERS, type IoPort, type IoStart, ioRows } from './io/packet-io.ts';
 import type { SteeringSpec } from './steer/steering.ts';
 
@@ -40,9 +41,78 @@ export interface WorkerReplan {
 /**
  * Answered by `planned` or `failed` with its number: an answer may come when nobody waits for it any more.
  */
-export interface ReplanRequest extends WorkerReplan {
+export interface ReplanRequest extends ReplanChange {
   kind: 'replan';
   request: number;
+}
+
+/**
+ * A WorkerReplan as what is different from the one that the worker goes by: of a thousand services mostly one
+ * changes, and all are a megabyte.
+ */
+export interface ReplanChange {
+  plan: Omit<WorkerPlan, 'services' | 'ownAddresses'>;
+  services: ListChange<WorkerPlan['services'][number]>;
+  ownAddresses: ListChange<string>;
+  io: IoStart;
+  steering: SteeringSpec | undefined | 'same';
+}
+
+/** Stretches of the list before, and between them what is new. */
+type ListChange<T> = (Stretch | T[])[];
+
+interface Stretch {
+  from: number;
+  count: number;
+}
+
+/** Services that are the same objects in both are not told of again. Without `before` all is new. */
+export function changeBetween(before: WorkerReplan | undefined, after: WorkerReplan): ReplanChange {
+  const { services, ownAddresses = [], ...plan } = after.plan;
+  const { io, steering } = after;
+  const isSteeredTheSame =
+    before?.steering !== undefined && steering !== undefined && isSameAddresses(before.steering, steering);
+  return {
+    plan,
+    services: listChange(before?.plan.services ?? [], services),
+    ownAddresses: listChange(before?.plan.ownAddresses ?? [], ownAddresses),
+    io,
+    steering: isSteeredTheSame ? 'same' : steering, // key and workers stay as they are
+  };
+}
+
+/** What `change` makes of `before`; what stays is the same object. */
+export function withChange(before: WorkerReplan, change: ReplanChange): WorkerReplan {
+  const { plan, io, steering } = change;
+  const services = changedList(before.plan.services, change.services);
+  const ownAddresses = changedList(before.plan.ownAddresses ?? [], change.ownAddresses);
+  return {
+    plan: { ...plan, services, ownAddresses },
+    io,
+    steering: steering === 'same' ? before.steering : steering,
+  };
+}
+
+function listChange<T>(before: readonly T[], after: readonly T[]): ListChange<T> {
+  const places = new Map(before.map((item, at) => [item, at]));
+  const change: ListChange<T> = [];
+  for (const item of after) {
+    const at = places.get(item);
+    const last = change.at(-1);
+    if (at === undefined) {
+      if (Array.isArray(last)) last.push(item);
+      else change.push([item]);
+    } else if (last !== undefined && !Array.isArray(last) && last.from + last.count === at) last.count++;
+    else change.push({ from: at, count: 1 });
+  }
+  return change;
+}
+
+function changedList<T>(before: readonly T[], change: ListChange<T>): readonly T[] {
+  const [first] = change;
+  if (change.length === 1 && 'from' in first && first.from === 0 && first.count === before.length)
+    return before;
+  return change.flatMap((part) => ('from' in part ? before.slice(part.from, part.from + part.count) : part));
 }
 
 export type ToWorker = WorkerStart | ReplanRequest | { kind: 'stop' };

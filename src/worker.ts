@@ -24,9 +24,11 @@ import {
   MEMORY_FD,
   MESSAGES_FD,
   nowMs,
+  type ReplanChange,
   type ToWorker,
   type WorkerReplan,
   type WorkerStart,
+  withChange,
 } from './worker-protocol.ts';
 
 /** How often expiry and the kernel's loss counters are looked after. */
@@ -60,12 +62,13 @@ export function runWorker(modes: IoModes = MODES): void {
 }
 
 interface Running {
-  replan(message: WorkerReplan): void;
+  replan(change: ReplanChange): void;
   stop(): void;
 }
 
 function start(message: WorkerStart, modes: IoModes): Running {
   const { plan } = message;
+  let goesBy: WorkerReplan = message;
   const buffer = mapSharedMemory(MEMORY_FD, message.memoryBytes);
   const memories = mapAll(buffer, message);
   const self = plan.worker?.worker ?? 0;
@@ -123,10 +126,13 @@ function start(message: WorkerStart, modes: IoModes): Running {
     memory.pulse[0]++;
   }, TICK_MS);
   return {
-    replan: ({ plan, io: start, steering }) => {
-      io.reconfigure(start);
-      if (steering !== undefined) handOver?.steer(steering);
-      datapath.reconfigure(plan);
+    replan: (change) => {
+      const before = goesBy.steering;
+      goesBy = withChange(goesBy, change);
+      const { steering } = goesBy;
+      io.reconfigure(goesBy.io);
+      if (steering !== undefined && steering !== before) handOver?.steer(steering);
+      datapath.reconfigure(goesBy.plan);
     },
     stop: () => {
       clearInterval(timer);

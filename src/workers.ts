@@ -7,7 +7,14 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import type { Logger } from 'pino';
 import { environmentWithoutDebugger, withoutDebugger } from './sys/debugger.ts';
-import type { FromWorker, ReplanRequest, ToWorker, WorkerReplan, WorkerStart } from './worker-protocol.ts';
+import {
+  changeBetween,
+  type FromWorker,
+  type ReplanRequest,
+  type ToWorker,
+  type WorkerReplan,
+  type WorkerStart,
+} from './worker-protocol.ts';
 
 /** How long a datapath process may take to start: the records of millions of sessions are a few seconds. */
 const START_TIMEOUT_MS = 120_000;
@@ -78,6 +85,8 @@ export class Workers {
   /** Processes that load their code, wait to be told what to do, or do not forward yet, by worker. */
   readonly #starting: (ChildProcess | undefined)[];
   #nextRequest = 1;
+  /** What each process goes by, and by which request. */
+  readonly #known = new WeakMap<ChildProcess, { request: number; replan: WorkerReplan | undefined }>();
   /** Or given up: none is started any more. */
   #stopping = false;
   #giveUp: (exitCode: number) => void = () => {};
@@ -183,9 +192,10 @@ export class Workers {
     this.#starting[index] = child;
     try {
       await this.#untilReady(child, spec.start);
+      this.#known.set(child, { request: 0, replan: spec.start });
       for (let known = spec; known !== this.#specs[index]; ) {
         known = this.#specs[index]!; // it changed meanwhile
-        await this.#ask(child, replanOf(known));
+        await this.#ask(child, known.start);
       }
     } catch (error) {
       await stopChild(child);
@@ -265,9 +275,18 @@ export class Workers {
     }
   }
 
-  #ask(child: ChildProcess, plan: WorkerReplan): Promise<void> {
-    const message: ReplanRequest = { kind: 'replan', request: this.#nextRequest++, ...plan };
-    return ask(child, message, this.#replanTimeoutMs);
+  async #ask(child: ChildProcess, { plan, io, steering }: WorkerReplan): Promise<void> {
+    const replan = { plan, io, steering };
+    const request = this.#nextRequest++;
+    const message: ReplanRequest = {
+      kind: 'replan',
+      request,
+      ...changeBetween(this.#known.get(child)?.replan, replan),
+    };
+    // Until it answers, and where it does not, nobody knows what it goes by.
+    this.#known.set(child, { request, replan: undefined });
+    await ask(child, message, this.#replanTimeoutMs);
+    if (this.#known.get(child)?.request === request) this.#known.set(child, { request, replan });
   }
 
   /** Returns how often it ended of late. */
@@ -301,8 +320,6 @@ function launch({ fds }: WorkerSpec, entry: string): ChildProcess {
   child.on('error', () => {}); // whoever waits for it listens, too
   return child;
 }
-
-const replanOf = ({ start: { plan, io, steering } }: WorkerSpec): WorkerReplan => ({ plan, io, steering });
 
 /** Resolves when the worker has it; also when it ends, because its successor starts with it. */
 async function ask(child: ChildProcess, message: ReplanRequest, timeoutMs: number): Promise<void> {

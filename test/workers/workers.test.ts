@@ -10,6 +10,8 @@ import { pino } from 'pino';
 import type { WorkerReplan, WorkerStart } from '../../src/worker-protocol.ts';
 import { Workers } from '../../src/workers.ts';
 
+/** Nobody reads it. */
+const PLAN = { services: [] };
 const entry = fileURLToPath(new URL('./worker-program.ts', import.meta.url));
 
 /** `file`: see worker-program.ts. */
@@ -17,13 +19,13 @@ function make(t: TestContext) {
   const folder = mkdtempSync(join(tmpdir(), 'uoa-workers-'));
   t.after(() => rmSync(folder, { recursive: true }));
   const file = join(folder, 'go');
-  const start = { kind: 'start', io: ['', file] } as unknown as WorkerStart;
+  const start = { kind: 'start', plan: PLAN, io: ['', file] } as unknown as WorkerStart;
   const options = { entry, replanTimeoutMs: 3000 };
   const workers = new Workers([{ start, fds: [] }], pino({ level: 'silent' }), options);
   t.after(() => workers.stop());
   return { workers, file };
 }
-const replan = (...io: string[]) => [{ io } as unknown as WorkerReplan];
+const replan = (...io: string[]) => [{ plan: PLAN, io } as unknown as WorkerReplan];
 
 test('a late answer about one plan is not taken for the answer about the next', async (t) => {
   const { workers, file } = make(t);
