@@ -14,7 +14,7 @@ import { debuggerAddress } from './sys/debugger.ts';
 import { ignoreStraySignals } from './sys/signals.ts';
 import { packageVersion } from './version.ts';
 
-export { captureComplaint, lackOfIo } from './control/planning.ts';
+export { captureRefusal, lackOfIo } from './control/planning.ts';
 export { StartError } from './control/start-error.ts';
 
 export interface Proxy {

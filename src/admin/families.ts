@@ -46,7 +46,7 @@ export const SERVICE_FAMILIES: readonly ServiceFamily[] = [
   },
   {
     name: 'passed_packets_total',
-    help: 'Of them, left to the host, because they are for no service; with a coarse capture filter they may be for any address.',
+    help: 'Of them, left to the host, because they are for no service.',
     series: { passed: {} },
   },
   {

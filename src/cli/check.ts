@@ -12,6 +12,8 @@ import type { Config } from '../config/schema.ts';
 export async function check(path: string, { json }: { json: boolean }): Promise<number> {
   if (json) return await checkAsJson(path);
   const config = loadConfig(path);
+  const refusals = await refusalsOf(config);
+  if (refusals.length > 0) throw new ConfigError(path, refusals);
   for (const warning of await warningsOf(config))
     process.stderr.write(`warning: ${formatProblem(warning)}\n`);
   process.stdout.write(`OK: ${summary(config)}\n`);
@@ -35,21 +37,27 @@ async function checkAsJson(path: string): Promise<number> {
 async function answerTo(path: string): Promise<Answer> {
   try {
     const config = loadConfig(path);
-    return { ok: true, config: count(config), problems: [], warnings: await warningsOf(config) };
+    const problems = await refusalsOf(config);
+    const ok = problems.length === 0;
+    return { ok, config: ok ? count(config) : null, problems, warnings: await warningsOf(config) };
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
     return { ok: false, config: null, problems: error.problems, warnings: [] };
   }
 }
 
-/** Of the config, of what this host lacks for it, and of its kernel where that can be asked. */
+/** Of the config, and of what this host lacks for it. */
 async function warningsOf(config: Config): Promise<Problem[]> {
   const warnings = configWarnings(config);
   const lack = await asked(({ lackOfIo }) => lackOfIo(config));
   if (lack !== undefined) warnings.push({ path: 'io.mode', message: `${lack.message} (${lack.hint})` });
-  const complaint = await asked(({ captureComplaint }) => captureComplaint(config));
-  if (complaint !== undefined) warnings.push({ path: 'services', message: complaint });
   return warnings;
+}
+
+/** What this process could not do for the config on this kernel, where that can be asked. */
+async function refusalsOf(config: Config): Promise<Problem[]> {
+  const refusal = await asked(({ captureRefusal }) => captureRefusal(config));
+  return refusal === undefined ? [] : [{ path: 'services', message: `${refusal.message} (${refusal.hint})` }];
 }
 
 /** What the proxy says to it; undefined where it cannot be asked. */

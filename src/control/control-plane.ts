@@ -22,6 +22,7 @@ import { HostSetup } from './host-setup.ts';
 import { HostWatch } from './host-watch.ts';
 import {
   addressesOf,
+  captureOf,
   draftServices,
   inspectHostFor,
   isAnyWholeWithout,
@@ -95,7 +96,7 @@ export class ControlPlane {
     const saved = SavedSessions.load(config, services, log);
     const steeringKey = saved?.steeringKey(wanted) ?? randomSteeringKey();
     const io = openIoHost(config.io.mode, {
-      capture: { ...addressesOf(config), ports: host.ports },
+      capture: captureOf(config, host.ports),
       workers: wanted,
       steeringKey,
       bufferSize: config.io.bufferSize,

@@ -6,8 +6,8 @@ import type { Config, ServiceConfig } from '../config/schema.ts';
 import { targetsOf } from '../config/targets.ts';
 import type { GuardSpec } from '../host/guard.ts';
 import { type HostFacts, inspectHost } from '../host/host.ts';
-import type { IoHost } from '../io/io-mode.ts';
-import { complaintAbout, lackFor } from '../io/modes.ts';
+import type { CaptureSpec, IoHost } from '../io/io-mode.ts';
+import { lackFor, refusalOf } from '../io/modes.ts';
 import { type IoPort, SIDE } from '../io/packet-io.ts';
 import { LEN_MAX } from '../route/paths.ts';
 import { type Capacity, isMadeOf, sameServiceIn } from '../service/numbering.ts';
@@ -149,9 +149,18 @@ function stuckLip(lips: readonly string[], ip: string): string {
 /** What this host lacks for the config's packet I/O, where that can be told; undefined: nothing. */
 export const lackOfIo = (config: Config): IoError | undefined => lackFor(config.io.mode);
 
-/** What would be said of packet I/O at a start on this host. Throws an IoError where that cannot be told. */
-export function captureComplaint(config: Config): string | undefined {
-  const { vips, lips } = addressesOf(config);
+/** What is to come in for this config. */
+export const captureOf = (config: Config, ports: readonly IoPort[]): CaptureSpec => ({
+  ...addressesOf(config),
+  services: config.services.length,
+  ports,
+});
+
+/**
+ * Why packet I/O would refuse this config at a start on this host; undefined: it would not. Throws an IoError
+ * where that cannot be told.
+ */
+export function captureRefusal(config: Config): IoError | undefined {
   const port = {
     name: config.io.wan ?? 'wan',
     side: SIDE.both,
@@ -159,7 +168,7 @@ export function captureComplaint(config: Config): string | undefined {
     mac: '02:00:00:00:00:00',
     loopback: false,
   };
-  return complaintAbout(config.io.mode, { ports: [port], vips, lips });
+  return refusalOf(config.io.mode, captureOf(config, [port]));
 }
 
 /**

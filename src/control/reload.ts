@@ -22,6 +22,7 @@ import type { Followed } from './host-watch.ts';
 import { LeavingServers } from './leaving-servers.ts';
 import {
   addressesOf,
+  captureOf,
   draftServices,
   drainTimeoutsIn,
   inspectHostFor,
@@ -319,7 +320,7 @@ export class Reloader {
     const { missing } = host;
     // An answer to a new LIP may come before all datapaths have the plan: what is old and what is new comes
     // in meanwhile.
-    const change = io.prepare({ ...addresses, ports: host.ports });
+    const change = io.prepare(captureOf(config, host.ports));
     const spec = { ...addresses, missing, assignAddresses: config.io.assignAddresses, canLack };
     const prepared = await hostSetup.prepare(spec).catch((error: unknown) => {
       change.undo();

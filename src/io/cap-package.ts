@@ -15,7 +15,7 @@ import { canLoad } from '../sys/libraries.ts';
 import { ignoreOutgoing, packetSocketFds } from '../sys/packet-socket.ts';
 import { gatePolling } from '../sys/poll-gate.ts';
 import { attachFilter, DROP_ALL, readFilter, upTo } from '../sys/socket-filter.ts';
-import { type CaptureFilter, ROOM_FOR_FILTERS, replaceFilter } from './capture-program.ts';
+import { replaceFilter } from './capture-program.ts';
 import { loadOptional } from './optional-package.ts';
 
 interface CapObject {
@@ -43,7 +43,7 @@ export interface Capture {
   /** Keeps frames out that are longer, link header included. Throws an IoError. */
   setMax(length: number): void;
   /** In the place of the one at work; nothing that passes both is lost. Throws an IoError. */
-  setFilter(filter: CaptureFilter): void;
+  setFilter(filter: Uint8Array): void;
   close(): void;
 }
 
@@ -57,6 +57,9 @@ const LINKS: Record<string, { headerLen: number; protocolOff: number }> = {
   RAW: { headerLen: 0, protocolOff: -1 },
 };
 
+/** A short filter, since libpcap compiles it in the worker; it runs it itself on the first packets, too. */
+const ANY_IP = 'ip or ip6';
+
 const kept: unknown[] = [];
 
 /**
@@ -66,7 +69,7 @@ const kept: unknown[] = [];
  */
 export function openCapture(
   device: string,
-  filter: CaptureFilter,
+  filter: Uint8Array,
   bufferSize: number,
   buffer: Buffer,
   onFrame: (byteLength: number) => void,
@@ -83,8 +86,8 @@ export function openCapture(
   kept.push(handle, buffer);
   let linkType: string;
   try {
-    // What it lets in more than the other is passed over, until that takes its place.
-    linkType = handle.open(device, filter.coarseText, bufferSize, buffer);
+    // What it lets in more than `filter`, until that takes its place, is passed over.
+    linkType = handle.open(device, ANY_IP, bufferSize, buffer);
   } catch (error) {
     throw explainOpen(device, error);
   }
@@ -112,10 +115,7 @@ export function openCapture(
   // libpcap runs a filter itself, for each packet of the interface, when the kernel does not take it.
   if (readFilter(gate.fd).length === 0) {
     close();
-    throw new IoError(
-      `the kernel takes no capture filter for ${device}`,
-      `it may have no room for it: ${ROOM_FOR_FILTERS}`,
-    );
+    throw new IoError(`the kernel takes no capture filter for ${device}`, 'see net.core.optmem_max');
   }
   if (!ignoreOutgoing(gate.fd)) {
     close();
@@ -124,8 +124,8 @@ export function openCapture(
   let atWork = filter;
   let isStopped = false;
   let maxLength = ANY_LENGTH;
-  const setFilter = (wanted: CaptureFilter) => {
-    if (!isStopped) replaceFilter(gate.fd, atWork, wanted, (program) => upTo(maxLength, program));
+  const setFilter = (wanted: Uint8Array) => {
+    if (!isStopped) replaceFilter(gate.fd, wanted, (program) => upTo(maxLength, program));
     atWork = wanted;
   };
   try {

@@ -1,12 +1,8 @@
-// The capture filter of a port in libpcap's language (pcap-filter(7)): what is addressed to this host's
-// Ethernet address and concerns a service. Pure. The kernel runs it, so what it keeps out costs this process
-// nothing. And a coarser one that is short for any number of services, for kernels that do not take the
-// other: what it lets in too, the datapath passes over.
+// The capture filter in libpcap's language (pcap-filter(7)): what concerns a service. Pure. The kernel runs
+// it, so what it keeps out costs this process nothing.
 
 import { type AddressPorts, type LipPorts, mergePorts, ofFamily, type VipPort } from '../host/port-ranges.ts';
-import { ADDRESS_WORDS, type Family, formatAddress, parseAddressInto } from '../wire/address.ts';
 import { PROTOCOL_OPP } from '../wire/ipv4.ts';
-import type { IoPort } from './packet-io.ts';
 
 type Range = AddressPorts['ranges'][number];
 
@@ -14,46 +10,23 @@ type Range = AddressPorts['ranges'][number];
  * Takes in, of each family that has an address here: UDP to VIP:vport and LIP:lports; and, to any VIP or LIP,
  * whatever has no ports where a filter finds them, so that the datapath looks closer: protocol 248, ICMP
  * errors, IPv4 fragments of UDP (the first one too: datagrams are put together), and IPv6 packets that begin
- * with a fragment header or another extension header. The capture is promiscuous, hence the test for the
- * port's own Ethernet address. What this host sends is kept out by PACKET_IGNORE_OUTGOING and not by
- * `inbound`: libpcap runs the filter itself on the first packet, cannot tell the direction there, and loses
- * it. Services whose addresses have the same ports share a term.
+ * with a fragment header or another extension header. What this host sends is kept out by
+ * PACKET_IGNORE_OUTGOING and not by `inbound`: libpcap runs a filter itself on the first packet, cannot tell
+ * the direction there, and loses it. Services whose addresses have the same ports share a term.
  *
  * The kernel takes at most 4,096 instructions. measured (libpcap 1.10, tcpdump -d), IPv4: 399 VIPs with a
  * vport each of its own, or 1,142 VIPs with the same vport, or 2,152 vports of one VIP. IPv6: 615, 1,139,
  * 2,146. Pairs of both: 241, 598.
  */
-export function captureFilter(port: IoPort, vips: readonly VipPort[], lips: readonly LipPorts[]): string {
-  return filterOf(port, vips, lips, { 4: ipv4Filter, 6: ipv6Filter });
-}
-
-/** More than MAX_NETS networks are more than this filter compares: then larger ones. */
-const MAX_NETS = 32;
-const ADDRESS_BITS = { 4: 32, 6: 128 } as const;
-
-/**
- * Takes in what captureFilter does, and of the networks that hold the addresses all of UDP: at most MAX_NETS
- * of each family, as small as that allows. measured: at most 450 instructions.
- */
-export function coarseFilter(port: IoPort, vips: readonly VipPort[], lips: readonly LipPorts[]): string {
-  return filterOf(port, vips, lips, {
-    4: (own) => `(ip and (udp or ip proto ${PROTOCOL_OPP} or (${ICMP_ERROR})) and ${nets(own, 4)})`,
-    6: (own) => `(ip6 and ${any(['ip6[6] = 17', ...IPV6_LOOKS_CLOSER, ICMPV6_ERROR])} and ${nets(own, 6)})`,
-  });
-}
-
-function filterOf(
-  port: IoPort,
-  vips: readonly VipPort[],
-  lips: readonly LipPorts[],
-  filters: Record<Family, (addresses: readonly AddressPorts[]) => string>,
-): string {
+export function captureFilter(vips: readonly VipPort[], lips: readonly LipPorts[]): string {
   const addresses = mergePorts(vips, lips);
-  const families = ([4, 6] as const).flatMap((family) => {
-    const own = ofFamily(addresses, family);
-    return own.length === 0 ? [] : [filters[family](own)];
-  });
-  return (port.mac === '' ? '' : `ether dst ${port.mac} and `) + any(families);
+  const filters = { 4: ipv4Filter, 6: ipv6Filter };
+  return any(
+    ([4, 6] as const).flatMap((family) => {
+      const own = ofFamily(addresses, family);
+      return own.length === 0 ? [] : [filters[family](own)];
+    }),
+  );
 }
 
 /** Unreachable, time exceeded, parameter problem. */
@@ -101,27 +74,6 @@ function groupByPorts(addresses: readonly AddressPorts[], test: (range: Range) =
 
 function hosts(addresses: readonly AddressPorts[]): string {
   return `dst host ${any(addresses.map(({ ip }) => ip))}`;
-}
-
-function nets(addresses: readonly AddressPorts[], family: Family): string {
-  return `dst net ${any(smallestNets(addresses, family))}`;
-}
-
-/** At most MAX_NETS networks of one size that hold all the addresses. */
-function smallestNets(addresses: readonly AddressPorts[], family: Family): string[] {
-  for (let length = ADDRESS_BITS[family]; ; length--) {
-    const found = new Set(addresses.map(({ ip }) => `${firstOfNet(ip, length, family)}/${length}`));
-    if (found.size <= MAX_NETS) return [...found];
-  }
-}
-
-function firstOfNet(ip: string, length: number, family: Family): string {
-  const words = new Int32Array(ADDRESS_WORDS);
-  parseAddressInto(words, 0, ip);
-  const first = family === 4 ? ADDRESS_WORDS - 1 : 0;
-  for (let word = first, left = length; word < ADDRESS_WORDS; word++, left -= 32)
-    words[word] &= left >= 32 ? -1 : left <= 0 ? 0 : -1 << (32 - left);
-  return formatAddress(words, 0);
 }
 
 function any(terms: readonly string[]): string {

@@ -8,8 +8,9 @@ import { isSameAddresses, type LipPorts, type VipPort } from '../host/port-range
 import type { IoError } from '../sys/io-error.ts';
 import type { IoOptions, IoPort, IoStart, ModeName, PacketIo, StartOf } from './packet-io.ts';
 
-/** What packets are to come in: on these ports, to these addresses. */
+/** What packets are to come in: on these ports, to these addresses of so many services. */
 export interface CaptureSpec {
+  readonly services: number;
   readonly ports: readonly IoPort[];
   readonly vips: readonly VipPort[];
   readonly lips: readonly LipPorts[];
@@ -21,6 +22,7 @@ export const isSameCapture = (a: CaptureSpec, b: CaptureSpec): boolean =>
 
 /** What comes in by either; the ports are those of `after`. */
 export const capturedByBoth = (before: CaptureSpec, after: CaptureSpec): CaptureSpec => ({
+  services: before.services + after.services,
   ports: after.ports,
   vips: [...before.vips, ...after.vips],
   lips: [...before.lips, ...after.lips],
@@ -52,8 +54,8 @@ export interface IoHost<Start extends IoStart = IoStart> {
   /** Lets packets in: they wait for the workers from now on. Throws an IoError. */
   start(): void;
   /**
-   * For a change of the plan: lets in what comes by the capture at work and by this one, since workers take
-   * over a plan one after the other. Throws an IoError, with nothing changed.
+   * For a change of the plan: where there may be several workers, which take it over one after the other,
+   * lets in what comes by the capture at work and by this one. Throws an IoError, with nothing changed.
    */
   prepare(capture: CaptureSpec): IoChange<Start>;
   close(): void;
@@ -74,8 +76,11 @@ export interface IoMode<Start extends IoStart = IoStart> {
   readonly workersMax: number;
   /** What this host lacks for it, where that can be told without opening anything; undefined: nothing. */
   lacks(): IoError | undefined;
-  /** What would be said of this capture at a start on this host; undefined: nothing. Throws an IoError. */
-  complaintAbout(capture: CaptureSpec): string | undefined;
+  /**
+   * Why openHost and a change would refuse this capture on this host; undefined: they would not. Throws an
+   * IoError where that cannot be told.
+   */
+  refusalOf(capture: CaptureSpec): IoError | undefined;
   /**
    * In the control plane; nothing comes in yet. Throws an IoError, with nothing left open, where the mode
    * does not work.

@@ -6,7 +6,7 @@ import { packetStatistics } from '../sys/packet-socket.ts';
 import { longerThan } from '../sys/socket-filter.ts';
 import { openVnetSocket, type VnetSocket } from '../sys/vnet-socket.ts';
 import { Frame, HEADROOM } from '../wire/frame.ts';
-import { type CaptureFilter, replaceFilter } from './capture-program.ts';
+import { replaceFilter } from './capture-program.ts';
 import { type OnPart, takeApart } from './segments.ts';
 
 /** What is merged on a link of this MTU or a larger one is mostly longer. */
@@ -29,7 +29,6 @@ export class LargePackets {
   readonly #max: number;
   readonly #onReceived: (isLost: boolean) => void;
   readonly #onPart: OnPart;
-  #filter: CaptureFilter;
   #closed = false;
 
   /**
@@ -39,7 +38,7 @@ export class LargePackets {
   constructor(
     interfaceIndex: number,
     { mtu, linkHeaderLen, bufferSize }: { mtu: number; linkHeaderLen: number; bufferSize: number },
-    filter: CaptureFilter,
+    filter: Uint8Array,
     onReceived: (isLost: boolean) => void,
     onPart: OnPart,
   ) {
@@ -49,7 +48,6 @@ export class LargePackets {
     this.#onPart = onPart;
     this.#frame = new Frame(Buffer.from(new ArrayBuffer(IP_OFF + MAX_LEN)));
     this.#room = this.#frame.bytes.subarray(IP_OFF - linkHeaderLen - VNET_HEADER_LEN);
-    this.#filter = filter;
     this.#socket = openVnetSocket(interfaceIndex, bufferSize, () => this.#turn());
     try {
       this.setFilter(filter);
@@ -59,9 +57,8 @@ export class LargePackets {
     }
   }
 
-  setFilter(filter: CaptureFilter): void {
-    replaceFilter(this.#socket.fd, this.#filter, filter, (program) => longerThan(this.#max, program));
-    this.#filter = filter;
+  setFilter(filter: Uint8Array): void {
+    replaceFilter(this.#socket.fd, filter, (program) => longerThan(this.#max, program));
   }
 
   /** How many the kernel lost since the last call. */

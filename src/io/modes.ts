@@ -1,6 +1,7 @@
 // The modes of packet I/O there are, and the choice between them. A further one is a file beside
 // ring-mode.ts, its name in mode-names.ts, and the row here that the compiler asks for then.
 import { IoError } from '../sys/io-error.ts';
+import { NoRoomError } from './capture-program.ts';
 import type { CaptureSpec, IoHost, IoModes, IoRequest } from './io-mode.ts';
 import type { ConfigMode } from './mode-names.ts';
 import type { IoOptions, ModeName, PacketIo, StartOf } from './packet-io.ts';
@@ -30,7 +31,7 @@ export function openIoHost(wanted: WantedMode, request: IoRequest, modes: IoMode
         request.log.warn(`io.mode auto: ${mode.name}, because ${reasons.join(', and ')}`);
       return host;
     } catch (error) {
-      if (wanted !== AUTO || !(error instanceof IoError)) throw error;
+      if (wanted !== AUTO || !(error instanceof IoError) || error instanceof NoRoomError) throw error;
       failed.push({ name: mode.name, error });
     }
   }
@@ -56,12 +57,12 @@ export function openPacketIo<Name extends ModeName>(
 export const lackFor = (wanted: WantedMode, modes: IoModes = MODES): IoError | undefined =>
   wanted === AUTO ? undefined : modeNamed(wanted, modes).lacks();
 
-/** What the first of these modes would say of this capture at a start on this host. Throws an IoError. */
-export const complaintAbout = (
+/** See IoMode.refusalOf; for `auto` of the first, since none has room for what another has none for. */
+export const refusalOf = (
   wanted: WantedMode,
   capture: CaptureSpec,
   modes: IoModes = MODES,
-): string | undefined => candidates(wanted, modes)[0].complaintAbout(capture);
+): IoError | undefined => candidates(wanted, modes)[0].refusalOf(capture);
 
 type AnyMode = NonNullable<IoModes[ModeName]>;
 

@@ -15,7 +15,6 @@ import { ETHERTYPE_IPV4, ETHERTYPE_IPV6 } from '../wire/ethernet.ts';
 import { Frame } from '../wire/frame.ts';
 import { Backlog } from './backlog.ts';
 import { ANY_LENGTH, type Capture, openCapture } from './cap-package.ts';
-import type { CaptureFilter } from './capture-program.ts';
 import { LargePackets, largeFrom } from './large-packets.ts';
 import { pcapLacks } from './optional-package.ts';
 import {
@@ -57,7 +56,7 @@ const ENOPROTOOPT = 92;
 export interface PcapStart {
   readonly mode: 'pcap';
   /** One per port. */
-  readonly filters: readonly CaptureFilter[];
+  readonly filters: readonly Uint8Array[];
   /** Bytes of the kernel's buffer per port. */
   readonly bufferSize: number;
 }
@@ -307,7 +306,7 @@ class Port {
     return now < this.#sliceEnd;
   }
 
-  setFilter(filter: CaptureFilter): void {
+  setFilter(filter: Uint8Array): void {
     this.#capture.setFilter(filter);
     this.#large?.setFilter(filter);
   }

@@ -1,12 +1,13 @@
 // Packet I/O through the kernel's rings as a mode (io-mode.ts). The control plane opens the rings of all
 // workers and keeps them, so that a worker's successor finds what waits in them, and says which packets come
-// in by which: by the steering program, or where that cannot be had, to one worker by a capture filter.
+// in by which: by the steering program, or where that cannot be had, by capture filters to one worker.
 import { type KernelSteering, openKernelSteering } from '../steer/kernel-steering.ts';
 import { KnownSources, type KnownSpec, knownSpec } from '../steer/known-sources.ts';
 import { randomSteeringKey } from '../steer/steering.ts';
 import { explain, IoError } from '../sys/io-error.ts';
 import type { RingSocket } from '../sys/packet-ring.ts';
-import { captureFilters, sayComplaints } from './capture-program.ts';
+import { captureFilters, type Remedy, refusalBy } from './capture-program.ts';
+import { filteredHost } from './filtered-host.ts';
 import {
   type CaptureSpec,
   capturedByBoth,
@@ -16,7 +17,7 @@ import {
   isSameCapture,
 } from './io-mode.ts';
 import { openRingIo } from './ring.ts';
-import { openFilteredRings, openSteeredRings } from './ring-sockets.ts';
+import { applyFilters, openFilteredRings, openSteeredRings } from './ring-sockets.ts';
 
 export interface RingStart {
   readonly mode: 'ring';
@@ -25,6 +26,8 @@ export interface RingStart {
   /** ... and where known sources have rings of their own, that of their table. */
   readonly known: KnownSpec | undefined;
   readonly busyPoll: boolean;
+  /** Without the steering program: one per ring. */
+  readonly filters: readonly Uint8Array[] | undefined;
 }
 
 declare module './packet-io.ts' {
@@ -37,71 +40,92 @@ export const ringMode: IoMode<RingStart> = {
   name: 'ring',
   workersMax: Number.POSITIVE_INFINITY,
   lacks: () => undefined,
-  complaintAbout: (capture) => complaintAbout(capture),
-  openHost: (request) => hostOf(request, openSteered(request) ?? openFiltered(request)),
-  open: ({ rings, known, busyPoll }, fds, options) =>
+  refusalOf: (capture) => {
+    try {
+      loadSteering(capture.ports.length, 1, randomSteeringKey(), knownSpec(1)).close();
+      return undefined;
+    } catch (error) {
+      const remedy = remedyFor(error);
+      return refusalBy(() => captureFilters(capture, remedy));
+    }
+  },
+  openHost: (request) => openHost(request),
+  open: ({ rings, known, busyPoll, filters }, fds, options) =>
     openRingIo(
-      { ...options, known: known && new KnownSources(known, fds[rings.length]), busyPoll },
+      { ...options, known: known && new KnownSources(known, fds[rings.length]), busyPoll, filters },
       rings.map((ring, index) => ({ fd: fds[index], ...ring })),
     ),
 };
 
-function complaintAbout({ ports, vips, lips }: CaptureSpec): string | undefined {
+function openHost(request: IoRequest): IoHost<RingStart> {
+  const { capture, workers, steeringKey, maxSessions, log } = request;
+  const known = knownSpec(maxSessions);
+  let steering: KernelSteering;
   try {
-    loadSteering(ports.length, 1, randomSteeringKey(), knownSpec(1)).close();
-    return undefined;
+    steering = loadSteering(capture.ports.length, workers, steeringKey, known);
   } catch (error) {
-    if (!(error instanceof IoError)) throw error;
-    const { complaint } = captureFilters(ports, vips, lips);
-    return (
-      complaint &&
-      `${complaint}; with the steering program it would not, but ${error.message} (${error.hint})`
+    const remedy = remedyFor(error);
+    const { message, hint } = error as IoError;
+    const loss = workers === 1 ? '' : `one worker instead of ${workers}, and `;
+    log.warn(
+      `${loss}a flood may cost clients with sessions packets: known sources have no rings of their own, ` +
+        `${message} (${hint})`,
     );
+    return openFiltered(request, remedy);
+  }
+  try {
+    return openSteered(request, steering, known);
+  } catch (error) {
+    steering.close();
+    throw error;
   }
 }
 
-/** The rings, and what says who gets what. */
-interface Way {
-  /** Of each worker. */
-  readonly sockets: readonly (readonly RingSocket[])[];
-  readonly known: { spec: KnownSpec; fd: number } | undefined;
-  start(): void;
-  /** Lets in these packets and no others. Throws an IoError, with what was let in before. */
-  letIn(capture: CaptureSpec): void;
-  /** Called when a plan is at work for good. */
-  settle(): void;
-  close(): void;
+/** Where there are filters for want of the steering program. Throws any other error on. */
+function remedyFor(error: unknown): Remedy {
+  if (!(error instanceof IoError)) throw error;
+  return { because: `; a filter is needed because ${error.message}`, instead: error.hint };
 }
 
-function hostOf({ capture, busyPoll, log }: IoRequest, way: Way): IoHost<RingStart> {
+const describeRings = (sockets: readonly RingSocket[]): RingStart['rings'] =>
+  sockets.map(({ frameBytes, frames }) => ({ frameBytes, frames }));
+
+/** Throws an IoError. */
+function openSteered(
+  { capture, workers, bufferSize, busyPoll, log }: IoRequest,
+  steering: KernelSteering,
+  known: KnownSpec,
+): IoHost<RingStart> {
+  const letIn = (spec: CaptureSpec) => explained(() => steering.change(spec));
+  letIn(capture);
+  const { ports } = capture;
+  const rings = openSteeredRings({ ports, bufferSize, workers, programs: steering.programs });
   let atWork = capture;
-  const describe = (worker: number): RingStart => {
-    const rings = way.sockets[worker].map(({ frameBytes, frames }) => ({ frameBytes, frames }));
-    return { mode: 'ring', rings, known: way.known?.spec, busyPoll };
-  };
-  way.settle();
+  const describe = (worker: number): RingStart => ({
+    mode: 'ring',
+    rings: describeRings(rings.sockets[worker]),
+    known,
+    busyPoll,
+    filters: undefined,
+  });
   return {
     mode: 'ring',
-    workers: way.sockets.length,
+    workers,
     describe,
-    fds: (worker) => {
-      const rings = way.sockets[worker].map(({ fd }) => fd);
-      return way.known === undefined ? rings : [...rings, way.known.fd];
-    },
-    start: () => way.start(),
+    fds: (worker) => [...rings.sockets[worker].map(({ fd }) => fd), steering.knownFd],
+    start: () => explained(() => rings.start()),
     prepare: (wanted) => {
       if (isSameCapture(atWork, wanted)) return { describe, commit: () => {}, undo: () => {} };
-      way.letIn(capturedByBoth(atWork, wanted));
+      letIn(capturedByBoth(atWork, wanted));
       return {
         describe,
         commit: () => {
-          way.letIn(wanted);
+          letIn(wanted);
           atWork = wanted;
-          way.settle();
         },
         undo: () => {
           try {
-            way.letIn(atWork);
+            letIn(atWork);
           } catch (error) {
             if (!(error instanceof IoError)) throw error;
             const { message, hint } = error;
@@ -110,75 +134,25 @@ function hostOf({ capture, busyPoll, log }: IoRequest, way: Way): IoHost<RingSta
         },
       };
     },
-    close: () => way.close(),
+    close: () => {
+      rings.close();
+      steering.close();
+    },
   };
-}
-
-/** Undefined where the steering program cannot be had, which is said. Throws an IoError. */
-function openSteered({
-  capture,
-  workers,
-  steeringKey,
-  bufferSize,
-  maxSessions,
-  log,
-}: IoRequest): Way | undefined {
-  const { ports } = capture;
-  const known = knownSpec(maxSessions);
-  const letIn = (spec: CaptureSpec) => explained(() => steering.change(spec));
-  let steering: KernelSteering;
-  try {
-    steering = loadSteering(ports.length, workers, steeringKey, known);
-  } catch (error) {
-    if (!(error instanceof IoError)) throw error;
-    const loss = workers === 1 ? '' : `one worker instead of ${workers}, and `;
-    log.warn(
-      `${loss}a flood may cost clients with sessions packets: known sources have no rings of their own, ` +
-        `${error.message} (${error.hint})`,
-    );
-    return undefined;
-  }
-  try {
-    letIn(capture);
-    const { programs } = steering;
-    const rings = openSteeredRings({ ports, bufferSize, workers, programs });
-    return {
-      sockets: rings.sockets,
-      known: { spec: known, fd: steering.knownFd },
-      start: () => explained(() => rings.start()),
-      letIn,
-      settle: () => {},
-      close: () => {
-        rings.close();
-        steering.close();
-      },
-    };
-  } catch (error) {
-    steering.close();
-    throw error;
-  }
 }
 
 /** Throws an IoError. */
-function openFiltered({ capture, bufferSize, log }: IoRequest): Way {
-  const { ports } = capture;
-  const filtersOf = ({ ports, vips, lips }: CaptureSpec) => captureFilters(ports, vips, lips);
-  const say = sayComplaints(log);
-  let atWork = filtersOf(capture);
-  const rings = openFilteredRings({ ports, bufferSize, filters: atWork.filters });
-  return {
-    sockets: [rings.sockets],
-    known: undefined,
-    start: () => rings.start(),
-    letIn: (spec) => {
-      const filters = filtersOf(spec);
-      rings.change(filters.filters);
-      atWork = filters;
-    },
-    settle: () => say(atWork),
-    close: () => rings.close(),
-  };
-}
+const openFiltered = ({ capture, bufferSize, busyPoll }: IoRequest, remedy: Remedy): IoHost<RingStart> =>
+  filteredHost('ring', capture, remedy, () => {
+    const { sockets, close } = openFilteredRings({ ports: capture.ports, bufferSize });
+    const rings = describeRings(sockets);
+    return {
+      startWith: (filters) => ({ mode: 'ring', rings, known: undefined, busyPoll, filters }),
+      fds: sockets.map(({ fd }) => fd),
+      start: (filters) => applyFilters(sockets, filters),
+      close,
+    };
+  });
 
 /** Throws an IoError. */
 const loadSteering = (...given: Parameters<typeof openKernelSteering>): KernelSteering =>

@@ -52,6 +52,8 @@ export interface RingOptions extends IoOptions {
   known: KnownSources | undefined;
   /** Never wait for packets, look for them: lower latency, all of a processor. */
   busyPoll: boolean;
+  /** What the rings let in, one per ring, where that is this process's to say. */
+  filters: readonly Uint8Array[] | undefined;
 }
 
 export class RingPort {

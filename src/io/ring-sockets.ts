@@ -4,11 +4,11 @@
 // which the kernel numbers by the order in which they joined: src/bpf/steering.bpf.c says who is who. Where
 // it cannot be loaded, there is one worker with a ring per port, and a capture filter says what comes in.
 
-import { explain, IoError } from '../sys/io-error.ts';
+import { explain } from '../sys/io-error.ts';
 import { close as closeFd } from '../sys/libc.ts';
 import { openRing, openSink, type RingSocket, setFanoutProgram } from '../sys/packet-ring.ts';
 import { interfaceIndex } from '../sys/packet-socket.ts';
-import { type CaptureFilter, replaceFilter } from './capture-program.ts';
+import { replaceFilter } from './capture-program.ts';
 import type { IoPort } from './packet-io.ts';
 
 /**
@@ -40,13 +40,6 @@ export interface SteeredRings {
 export interface FilteredRings {
   /** One per port. */
   readonly sockets: readonly RingSocket[];
-  /** Lets packets in. Throws an IoError. */
-  start(): void;
-  /**
-   * Puts others in the place of those at work; nothing that both let in is lost. Throws an IoError, with the
-   * old ones at work.
-   */
-  change(filters: readonly CaptureFilter[]): void;
   close(): void;
 }
 
@@ -83,12 +76,8 @@ export function openSteeredRings({
   return { sockets, start, close };
 }
 
-/** The same for one worker. */
-export function openFilteredRings({
-  ports,
-  bufferSize,
-  filters,
-}: RingsOptions & { filters: readonly CaptureFilter[] }): FilteredRings {
+/** The same for one worker; applyFilters lets packets in. */
+export function openFilteredRings({ ports, bufferSize }: RingsOptions): FilteredRings {
   const sockets: RingSocket[] = [];
   const close = () => {
     for (const { fd } of sockets) closeFd(fd);
@@ -99,31 +88,12 @@ export function openFilteredRings({
     close();
     throw error;
   }
-  let atWork = filters;
-  const attach = (before: readonly CaptureFilter[], wanted: readonly CaptureFilter[]) => {
-    for (const [index, { fd }] of sockets.entries()) replaceFilter(fd, before[index], wanted[index]);
-  };
-  const change = (wanted: readonly CaptureFilter[]) => {
-    try {
-      attach(atWork, wanted);
-    } catch (error) {
-      const left = attempt(() => attach(wanted, atWork));
-      const { message, hint } = error as IoError;
-      throw new IoError(`${message}${left}`, hint, error);
-    }
-    atWork = wanted;
-  };
-  return { sockets, start: () => attach(atWork, atWork), change, close };
+  return { sockets, close };
 }
 
-/** What to add to a message when it fails. */
-function attempt(putBack: () => void): string {
-  try {
-    putBack();
-    return '';
-  } catch {
-    return ', nor put back: some are the old ones and some are new';
-  }
+/** One filter per ring: nothing that the one before lets in, too, is lost. Throws an IoError. */
+export function applyFilters(sockets: readonly RingSocket[], filters: readonly Uint8Array[]): void {
+  for (const [index, { fd }] of sockets.entries()) replaceFilter(fd, filters[index]);
 }
 
 function openPortRing({ name, mtu }: IoPort, bytes: number, group: number | undefined): RingSocket {

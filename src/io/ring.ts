@@ -7,10 +7,11 @@ import { poll } from '../sys/libc.ts';
 import type { RingSocket } from '../sys/packet-ring.ts';
 import { openRawSocket } from '../sys/raw-socket.ts';
 import type { Frame, Sending } from '../wire/frame.ts';
-import { IO_COUNTERS, type IoOptions, type PacketIo } from './packet-io.ts';
+import { IO_COUNTERS, type IoOptions, type IoStart, type PacketIo } from './packet-io.ts';
 import { RawSender } from './raw-sender.ts';
 import { type RingOptions, RingPort } from './ring-port.ts';
 import { RingSender } from './ring-sender.ts';
+import { applyFilters } from './ring-sockets.ts';
 
 const ROW = IO_COUNTERS.length;
 const SEND_BUFFER_BYTES = 8 << 20;
@@ -31,6 +32,7 @@ export function openRingIo(options: RingOptions, sockets: readonly RingSocket[])
 }
 
 class RingIo implements PacketIo {
+  readonly #sockets: readonly RingSocket[];
   /** Those that anybody's packets come by, one per port, and behind them those for known sources. */
   readonly #rings: RingPort[] = [];
   readonly #hops: NextHops;
@@ -48,6 +50,7 @@ class RingIo implements PacketIo {
 
   constructor(options: RingOptions, sockets: readonly RingSocket[]) {
     const { ports, counters } = options;
+    this.#sockets = sockets;
     this.#nowMs = options.nowMs;
     this.#busyPoll = options.busyPoll;
     const row = ports.length * ROW;
@@ -57,6 +60,7 @@ class RingIo implements PacketIo {
     this.#others = options.others;
     this.#pollFds = new Int32Array((sockets.length + this.#others.length + 2) * POLLFD_WORDS);
     try {
+      if (options.filters !== undefined) applyFilters(sockets, options.filters);
       for (const [index, socket] of sockets.entries()) {
         const ring = new RingPort(options, socket, index, this.#sender);
         this.#rings.push(ring);
@@ -87,8 +91,10 @@ class RingIo implements PacketIo {
     for (const ring of this.#rings) ring.noteClient(words, at, port);
   }
 
-  /** Rings and filters are the control plane's. */
-  reconfigure(): void {}
+  reconfigure(start: IoStart): void {
+    if (start.mode !== 'ring') throw new Error(`told of ${start.mode}`);
+    if (start.filters !== undefined) applyFilters(this.#sockets, start.filters);
+  }
 
   close(): void {
     if (this.#closed) return;

@@ -32,6 +32,16 @@ export function encodeProgram(instructions: readonly Instruction[]): Uint8Array 
 /** Lets no packet pass: BPF_RET | BPF_K, 0. Packets that it stops are counted nowhere. */
 export const DROP_ALL: Uint8Array = new Uint8Array(new ArrayBuffer(INSTRUCTION_LEN)).fill(0x06, 0, 1);
 
+/** Lets everything pass: BPF_RET | BPF_K, any length. */
+export const TAKE_ALL: Uint8Array = new Uint8Array(Buffer.from('06000000ffffffff', 'hex'));
+
+/**
+ * `program` for what the kernel takes as sent to this host (packet(7), PACKET_HOST), whatever the Ethernet
+ * address.
+ */
+export const toThisHost = (program: Uint8Array): Uint8Array =>
+  new Uint8Array(Buffer.concat([IF_TO_HOST, DROP_ALL, program]));
+
 /** `program` for packets of at most `max` bytes, link header included. */
 export const upTo = (max: number, program: Uint8Array): Uint8Array =>
   new Uint8Array(Buffer.concat([LOAD_LENGTH, ifGreater(max, 0, 1), DROP_ALL, program]));
@@ -42,6 +52,8 @@ export const longerThan = (max: number, program: Uint8Array): Uint8Array =>
     Buffer.concat([LOAD_LENGTH, ifGreater(max, 1, 0), DROP_ALL, UNLESS_VLAN, DROP_ALL, program]),
   );
 
+/** If the packet's type (SKF_AD_PKTTYPE) is PACKET_HOST, over the next instruction. */
+const IF_TO_HOST = Buffer.from('2000000004f0ffff' + '1500010000000000', 'hex');
 /** A = the packet's length. */
 const LOAD_LENGTH = Buffer.from('8000000000000000', 'hex');
 /** If the number of the tag (SKF_AD_VLAN_TAG, 0 without one) is 0, over the next instruction. */

@@ -6,7 +6,7 @@ import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { pino } from 'pino';
-import { addressesOf, draftServices, spaciousCapacity, workerReplans } from '../../src/control/planning.ts';
+import { captureOf, draftServices, spaciousCapacity, workerReplans } from '../../src/control/planning.ts';
 import { ServerStates } from '../../src/control/server-states.ts';
 import { makeWorkerSpecs } from '../../src/control/worker-specs.ts';
 import { type CaptureSpec, capturedByBoth, type IoHost, type IoMode } from '../../src/io/io-mode.ts';
@@ -51,7 +51,7 @@ const queueMode: IoMode<QueueStart> = {
   name: 'queue',
   workersMax: 2,
   lacks: () => undefined,
-  complaintAbout: () => undefined,
+  refusalOf: () => undefined,
   openHost({ capture, workers, steeringKey }) {
     const pairs = Array.from({ length: workers }, () => ({
       in: openSocketPair(1 << 20),
@@ -181,7 +181,7 @@ const configOf = (...vports: number[]) =>
   parse({ services: vports.map((vport) => sampleService({ name: `game-${vport}`, vport })) });
 
 function request(workers: number, log = silent) {
-  const capture = { ...addressesOf(configOf(6000)), ports: HOST.ports };
+  const capture = captureOf(configOf(6000), HOST.ports);
   const steeringKey = Array.from({ length: 10 }, (_, n) => 2 * n + 1);
   return { capture, workers, steeringKey, bufferSize: 1, busyPoll: false, maxSessions: 1000, log };
 }
@@ -211,7 +211,7 @@ if (!isWorker) {
       name,
       workersMax: 1,
       lacks: () => undefined,
-      complaintAbout: () => undefined,
+      refusalOf: () => undefined,
       openHost: () => {
         throw new IoError(`no ${name} here`, `plug in a ${name}`);
       },
@@ -281,7 +281,7 @@ async function forwards(t: TestContext, count: number): Promise<void> {
   assert.equal(new Set(lports.map((lport) => lport % count)).size, count, 'each worker has some');
 
   const other = configOf(7000);
-  const capture = { ...addressesOf(other), ports: HOST.ports };
+  const capture = captureOf(other, HOST.ports);
   io.prepare(capture).undo();
   assert.equal(fromClient(7000, 5000), false, 'undone');
   const change = io.prepare(capture);

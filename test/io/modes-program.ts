@@ -33,6 +33,7 @@ const nowMs = () => performance.now() | 0;
 
 const captureOf = (vports: readonly number[]): CaptureSpec => ({
   ports,
+  services: vports.length,
   vips: vports.map((port) => ({ ip: VIP, port })),
   lips: [{ ip: LIP, first: 20_000, last: 20_100 }],
 });

@@ -10,14 +10,20 @@ import { sh, startProgram, threeInARow } from './namespaces.ts';
 const COUNT = 16;
 const [OLD, NEW] = [6000, 7000];
 
-for (const spec of [
+const WITHOUT_BPF = ['setpriv', '--bounding-set=-bpf,-sys_admin', '--inh-caps=-bpf,-sys_admin'];
+
+const ROWS: (ModesSpec & { under?: readonly string[] })[] = [
   { mode: 'ring', workers: 1, ports: [OLD] },
   { mode: 'ring', workers: 2, ports: [OLD] },
+  { mode: 'ring', workers: 2, ports: [OLD], under: WITHOUT_BPF },
   { mode: 'pcap', workers: 1, ports: [OLD] },
-] satisfies ModesSpec[]) {
-  test(`what ${spec.mode} lets in, of ${spec.workers}, follows a change, and stays when that is undone`, async (t) => {
+];
+for (const { under = [], ...spec } of ROWS) {
+  const isFiltered = spec.mode === 'pcap' || under === WITHOUT_BPF;
+  const name = `${spec.mode}${under === WITHOUT_BPF ? ' without CAP_BPF' : ''}`;
+  test(`what ${name} lets in, of ${spec.workers}, follows a change, and stays when that is undone`, async (t) => {
     const { client, lb } = threeInARow(t);
-    const program = startProgram(t, lb, 'io/modes-program.ts', spec);
+    const program = startProgram(t, lb, 'io/modes-program.ts', spec, under);
     assert.equal(await program.next('ready'), spec.mode);
     const tell = async (command: readonly number[] | 'commit' | 'undo') => {
       program.write(command);
@@ -54,9 +60,9 @@ for (const spec of [
     await tell('commit');
     await sendAndExpect({ [OLD]: COUNT, [NEW]: COUNT });
     await tell([NEW]);
-    // Where the kernel lets in for several workers, those that take over the plan later still get what the
-    // old one serves.
-    if (spec.mode === 'ring') await sendAndExpect({ [OLD]: COUNT, [NEW]: COUNT });
+    // Where there may be several workers, those that take over the plan later still get what the old one
+    // serves; one that is behind a filter takes over both at once.
+    await sendAndExpect({ [OLD]: isFiltered ? 0 : COUNT, [NEW]: COUNT });
     await tell('commit');
     await sendAndExpect({ [OLD]: 0, [NEW]: COUNT });
     for (const ofWorker of await report()) assert.ok(ofWorker[NEW] > 0, 'each worker gets some');

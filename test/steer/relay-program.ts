@@ -19,7 +19,7 @@ import {
 import { openPcapIo } from '../../src/io/pcap.ts';
 import { openRingIo } from '../../src/io/ring.ts';
 import { BEGUN } from '../../src/io/ring-port.ts';
-import { openFilteredRings, openSteeredRings } from '../../src/io/ring-sockets.ts';
+import { applyFilters, openFilteredRings, openSteeredRings } from '../../src/io/ring-sockets.ts';
 import { NextHops } from '../../src/route/next-hop.ts';
 import { openKernelSteering } from '../../src/steer/kernel-steering.ts';
 import { KnownSources, knownSpec } from '../../src/steer/known-sources.ts';
@@ -105,9 +105,7 @@ const guard = await installGuard(spec, (message) => failures.push(message));
 // The tests count datagrams; ports where nobody listens any more would add errors about them.
 const WITHOUT_ERRORS = 'not icmp and not icmp6';
 const filters = ports.map((port) => {
-  const coarseText = `${captureFilter(port, spec.vips, spec.lips)} and ${WITHOUT_ERRORS}`;
-  const program = compileFilter(port, coarseText);
-  return { coarseText, coarse: program, program };
+  return compileFilter(port, `${captureFilter(spec.vips, spec.lips)} and ${WITHOUT_ERRORS}`);
 });
 const rings = spec.ring === undefined ? undefined : openRings(spec.ring);
 const options: Omit<IoOptions, 'hops'> = {
@@ -123,6 +121,7 @@ const options: Omit<IoOptions, 'hops'> = {
 const ringOptions = {
   known: rings?.known,
   busyPoll: spec.busyPoll ?? false,
+  filters: undefined,
 };
 const open = (): PacketIo => {
   const onIpLayer = (message: string) => failures.push(message);
@@ -145,8 +144,8 @@ if (spec.succeeds) {
 /** Of one worker: steered with rings for known sources, else filtered. */
 function openRings(bufferSize: number) {
   if (!spec.known) {
-    const { sockets, start } = openFilteredRings({ ports, bufferSize, filters });
-    return { sockets, start, known: undefined };
+    const { sockets } = openFilteredRings({ ports, bufferSize });
+    return { sockets, start: () => applyFilters(sockets, filters), known: undefined };
   }
   const known = knownSpec(1024);
   const { programs, knownFd, change } = openKernelSteering(ports.length, 1, randomSteeringKey(), known);

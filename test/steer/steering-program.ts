@@ -1,13 +1,15 @@
-// A program for tests: the rings of several workers on `device`, steered by the kernel. For each line it
-// gets, it opens them anew, sends Ethernet frames on `sender`, the last of which must arrive, and says which
-// member of the fanout group each came to: { arrivals }, -1 for one that came to no ring. Frames and the IP
-// packets as which they arrive are given as hexadecimal digits; where two are alike, they are one.
+// A program for tests: the rings of several workers on `device`, steered by the kernel, or with `isFiltered`
+// the ring of one, behind the capture filter that takes the steering program's place. For each line it gets,
+// it opens them anew, sends Ethernet frames on `sender`, the last of which must arrive, and says which member
+// of the fanout group each came to: { arrivals }, -1 for one that came to no ring. Frames and the IP packets
+// as which they arrive are given as hexadecimal digits; where two are alike, they are one.
 import { execFileSync } from 'node:child_process';
-import { writeSync } from 'node:fs';
+import { readFileSync, writeSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { captureFilters } from '../../src/io/capture-program.ts';
 import { SIDE } from '../../src/io/packet-io.ts';
-import { openSteeredRings } from '../../src/io/ring-sockets.ts';
+import { applyFilters, openFilteredRings, openSteeredRings } from '../../src/io/ring-sockets.ts';
 import { openKernelSteering, SINK } from '../../src/steer/kernel-steering.ts';
 import { knownSpec } from '../../src/steer/known-sources.ts';
 import type { SteeringSpec } from '../../src/steer/steering.ts';
@@ -38,8 +40,13 @@ export interface SteeringTask {
   before?: string | undefined;
 }
 
-const { device, sender } = JSON.parse(process.argv[2]) as { device: string; sender: string };
-const port = { name: device, side: SIDE.both, mtu: 1500, mac: '', loopback: false };
+const { device, sender, isFiltered } = JSON.parse(process.argv[2]) as {
+  device: string;
+  sender: string;
+  isFiltered?: boolean;
+};
+const mac = readFileSync(`/sys/class/net/${device}/address`, 'utf8').trim();
+const port = { name: device, side: SIDE.both, mtu: 1500, mac, loopback: false };
 const out = check(socket(AF_PACKET, SOCK_RAW, 0), 'socket');
 const address = linkAddress(interfaceIndex(sender));
 check(bindSocket(out, address, address.length), 'bind');
@@ -70,16 +77,33 @@ class Reader {
   }
 }
 
-for await (const line of createInterface({ input: process.stdin })) {
-  const { spec, packets, before } = JSON.parse(line) as SteeringTask;
+/** In the order of the fanout group's members. */
+function openSteered(spec: SteeringSpec) {
   const { workers, key } = spec;
   const steering = openKernelSteering(1, workers, key, knownSpec(1));
   steering.change(spec);
   const { programs } = steering;
   const rings = openSteeredRings({ ports: [port], bufferSize: BUFFER_BYTES, workers, programs });
-  const packetRings = [0, 1].flatMap((of) => rings.sockets.map((own) => new PacketRing(own[of])));
+  const close = () => {
+    rings.close();
+    steering.close();
+  };
+  return { sockets: [0, 1].flatMap((of) => rings.sockets.map((own) => own[of])), start: rings.start, close };
+}
+
+function openFiltered({ vips, lips }: SteeringSpec) {
+  const { sockets, close } = openFilteredRings({ ports: [port], bufferSize: BUFFER_BYTES });
+  const capture = { services: 1, ports: [port], vips, lips };
+  const filters = captureFilters(capture, { because: '', instead: '' });
+  return { sockets, start: () => applyFilters(sockets, filters), close };
+}
+
+for await (const line of createInterface({ input: process.stdin })) {
+  const { spec, packets, before } = JSON.parse(line) as SteeringTask;
+  const { sockets, start, close } = isFiltered ? openFiltered(spec) : openSteered(spec);
+  const packetRings = sockets.map((one) => new PacketRing(one));
   const readers = packetRings.map((ring) => new Reader(ring));
-  rings.start();
+  start();
   if (before !== undefined) execFileSync('bash', ['-c', before]);
   const arrivals = new Map<string, number>();
   const look = () => {
@@ -98,7 +122,6 @@ for await (const line of createInterface({ input: process.stdin })) {
     look(); // what came before it to others
   }
   for (const { fd } of packetRings) attachFilter(fd, DROP_ALL); // their mapping keeps them open
-  rings.close();
-  steering.close();
+  close();
   console.log(JSON.stringify({ arrivals: packets.map(({ packet }) => arrivals.get(packet) ?? -1) }));
 }

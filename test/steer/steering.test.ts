@@ -30,12 +30,15 @@ interface Link {
 }
 
 /** A program that tells where packets arrive on `device` that are sent on a0, b0's other end. */
-function startSteering(t: Cleanup, device = 'b0', setUp = ''): Link {
+function startSteering(t: Cleanup, device = 'b0', setUp = '', isFiltered = false): Link {
   const ns = namespace(t, 'f');
   join({ ns, device: 'a0', addresses: [] }, { ns, device: 'b0', addresses: [] });
   sh(`ip -n ${ns} link set b0 address ${MAC}`);
   if (setUp !== '') sh(setUp.replaceAll('ip ', `ip -n ${ns} `));
-  return { ns, program: startProgram(t, ns, 'steer/steering-program.ts', { device, sender: 'a0' }) };
+  return {
+    ns,
+    program: startProgram(t, ns, 'steer/steering-program.ts', { device, sender: 'a0', isFiltered }),
+  };
 }
 
 type Sent = SteeringTask['packets'][number];
@@ -100,54 +103,52 @@ describe('the kernel gives a packet to a ring of the worker that ownerOf names',
 
 const numbered = (sport: number) => udp({ src: '192.0.2.7', sport, dst: '10.1.0.100', dport: 6000 });
 
-describe('what the kernel takes comes in, whatever its Ethernet address', () => {
-  /** Whether each arrives; all are sent from another source port. */
-  async function come(program: Program, frames: readonly [mac: string, tag?: string][], before?: string) {
-    const packets = frames.map(([mac, tag], n) => {
-      const packet = numbered(1000 + n);
-      return { frame: frameOf(packet, mac, tag), packet: hex(packet) };
+/** Whether each arrives; all are sent from another source port. */
+async function come(program: Program, frames: readonly [mac: string, tag?: string][], before?: string) {
+  const packets = frames.map(([mac, tag], n) => {
+    const packet = numbered(1000 + n);
+    return { frame: frameOf(packet, mac, tag), packet: hex(packet) };
+  });
+  return (await arrivals(program, packets, before)).map((ring) => ring !== -1);
+}
+
+for (const isFiltered of [false, true])
+  describe(`${isFiltered ? 'by filter, ' : ''}what the kernel takes comes in, whatever its Ethernet address`, () => {
+    const BROADCAST = 'ff:ff:ff:ff:ff:ff';
+    const STRANGE: [string][] = [['02:00:00:00:12:34'], [BROADCAST], ['01:00:5e:00:00:01']];
+
+    test('not what is for another host, also on a promiscuous interface', async (t) => {
+      const { program } = startSteering(t, 'b0', 'ip link set b0 promisc on', isFiltered);
+      assert.deepEqual(await come(program, [...STRANGE, [MAC]]), [false, false, false, true]);
+      await program.stop();
     });
-    return (await arrivals(program, packets, before)).map((ring) => ring !== -1);
-  }
 
-  const BROADCAST = 'ff:ff:ff:ff:ff:ff';
-  const STRANGE: [string][] = [['02:00:00:00:12:34'], [BROADCAST], ['01:00:5e:00:00:01']];
+    test('of an interface that was given another one', async (t) => {
+      const { program } = startSteering(t, 'b0', '', isFiltered);
+      const change = `ip link set b0 address ${OTHER_MAC}`;
+      assert.deepEqual(await come(program, [[MAC], [OTHER_MAC]], change), [false, true]);
+      await program.stop();
+    });
 
-  test('not what is for another host, also on a promiscuous interface', async (t) => {
-    const { program } = startSteering(t, 'b0', 'ip link set b0 promisc on');
-    assert.deepEqual(await come(program, [...STRANGE, [MAC]]), [false, false, false, true]);
-    await program.stop();
+    test('of a bridge and of its port', async (t) => {
+      const bridge = `ip link add br0 address ${OTHER_MAC} type bridge; ip link set b0 master br0; ip link set br0 up`;
+      const { program } = startSteering(t, 'br0', bridge, isFiltered);
+      const came = await come(program, [...STRANGE, [MAC], [OTHER_MAC]]);
+      assert.deepEqual(came, [false, false, false, true, true]);
+      await program.stop();
+    });
+
+    test('of a macvlan, as VRRP has one for its virtual address', async (t) => {
+      const VRRP = '00:00:5e:00:01:33';
+      const macvlan = `ip link add vrrp.51 link b0 address ${VRRP} type macvlan mode private; ip link set vrrp.51 up`;
+      const { program } = startSteering(t, 'vrrp.51', macvlan, isFiltered);
+      assert.deepEqual(await come(program, [...STRANGE, [MAC], [VRRP]]), [false, false, false, false, true]);
+      await program.stop();
+    });
   });
 
-  test('of an interface that was given another one', async (t) => {
-    const { program } = startSteering(t);
-    const change = `ip link set b0 address ${OTHER_MAC}`;
-    assert.deepEqual(await come(program, [[MAC], [OTHER_MAC]], change), [false, true]);
-    await program.stop();
-  });
-
-  test('of a bridge and of its port', async (t) => {
-    const bridge = `ip link add br0 address ${OTHER_MAC} type bridge; ip link set b0 master br0; ip link set br0 up`;
-    const { program } = startSteering(t, 'br0', bridge);
-    assert.deepEqual(await come(program, [...STRANGE, [MAC], [OTHER_MAC]]), [
-      false,
-      false,
-      false,
-      true,
-      true,
-    ]);
-    await program.stop();
-  });
-
-  test('of a macvlan, as VRRP has one for its virtual address', async (t) => {
-    const VRRP = '00:00:5e:00:01:33';
-    const macvlan = `ip link add vrrp.51 link b0 address ${VRRP} type macvlan mode private; ip link set vrrp.51 up`;
-    const { program } = startSteering(t, 'vrrp.51', macvlan);
-    assert.deepEqual(await come(program, [...STRANGE, [MAC], [VRRP]]), [false, false, false, false, true]);
-    await program.stop();
-  });
-
-  test('and no VLAN’s, but for what has only a priority', async (t) => {
+describe('of what the kernel takes there comes in', () => {
+  test('no VLAN’s, but for what has only a priority', async (t) => {
     const { program } = startSteering(t);
     const frames: [string, string?][] = [[MAC, '8100 0005 '], [MAC, '8100 e000 '], [MAC]];
     assert.deepEqual(await come(program, frames), [false, true, true]);

@@ -26,7 +26,7 @@ function replan(services: readonly number[], own: readonly number[], mtu: number
       services: services.map((index) => SERVICES[index]),
       ownAddresses: own.map((last) => `10.9.0.${last}`),
     },
-    io: { mode: 'ring', rings: [], known: undefined, busyPoll: false },
+    io: { mode: 'ring', rings: [], known: undefined, busyPoll: false, filters: undefined },
     steering: steering(own),
   };
 }
