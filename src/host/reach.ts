@@ -92,8 +92,9 @@ export async function reachAll(
         const worst = ofService[rip];
         if (worst !== undefined && worst.mtu <= one.mtu) continue;
         const isOfOneLip = one.unreachable !== '' && from.length > 1;
-        const unreachable = isOfOneLip ? `from the LIP ${lip}: ${one.unreachable}` : one.unreachable;
-        ofService[rip] = { ...one, unreachable };
+        ofService[rip] = isOfOneLip
+          ? { ...one, unreachable: `from the LIP ${lip}: ${one.unreachable}` }
+          : one;
       }
     }
     reach.push(ofService);
