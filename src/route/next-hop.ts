@@ -89,7 +89,8 @@ export class NextHops {
    * The hop for a packet between these addresses, until the next call; undefined: send it through the IP
    * layer. That is also the answer once every few seconds for each neighbor in use.
    *
-   * measured (busy machine): 8 ns, and 50 ns for a pair that is not one of the recent ones.
+   * measured (busy machine): 14 ns, and 50 to 90 ns for a pair that is not one of the recent ones. With many
+   * destinations that the kernel must be asked about one by one 0.6 us, when a million are in use.
    */
   find(pair: Int32Array, nowMs: number): Neighbor | undefined {
     const recent = this.#recent;
