@@ -23,6 +23,12 @@ const NONE = -1;
 
 export class Link {
   isUp = false;
+  /** It has a carrier, too. */
+  isRunning = false;
+  /** A route that is kept leads over it, or may. */
+  isUsed = false;
+  /** A route of the kernel leads over it, or may. */
+  isNamed = false;
   isEthernet = false;
   isUsable = false;
   /** Packets wait until their neighbor has said its Ethernet address. */
@@ -56,7 +62,7 @@ export class Neighbor {
   macHigh = 0;
   macLow = 0;
   confirmAt = 0; // ms
-  /** A route leads over it. */
+  /** A route that is kept leads over it. */
   isGateway = false;
 
   constructor(number: number, link: Link, interfaceIndex: number, address: Int32Array) {
@@ -158,10 +164,31 @@ export class Neighbors {
     return this.#links.get(index) ?? NO_LINK;
   }
 
-  /** Takes in what an interface is. */
-  setLink(message: LinkMessage): void {
+  /** Notes which interfaces a route of the kernel leads over. */
+  name(interfaces: readonly number[]): void {
+    for (const index of interfaces) this.linkOf(index).isNamed = true;
+  }
+
+  /** It is not known over which they lead. */
+  nameAll(): void {
+    for (const link of this.#links.values()) link.isNamed = true;
+  }
+
+  /** Notes that no route is kept any more. */
+  release(): void {
+    for (const link of this.#links.values()) link.isUsed = false;
+    for (const neighbor of this.#all) neighbor.isGateway = false;
+  }
+
+  /**
+   * Takes in what an interface is. True: routes may lead elsewhere now, because it is in use, or it comes
+   * back and the kernel's routes over it with it.
+   */
+  setLink(message: LinkMessage): boolean {
     const link = this.#links.get(message.index) ?? new Link(message.index);
     this.#links.set(message.index, link);
+    const comesBack = link.isNamed && message.isRunning && !link.isRunning;
+    link.isRunning = message.isRunning;
     link.isUp = message.isUp;
     link.isEthernet = message.isEthernet;
     link.isUsable = message.isEthernet && message.isRunning;
@@ -177,18 +204,25 @@ export class Neighbors {
     link.mtu6 = Math.min(mtu, isOld ? message.mtu6 || link.mtu6 || mtu : mtu);
     link.mtu = mtu;
     this.#findLeastMtu();
+    return link.isUsed || comesBack;
   }
 
-  setMtu6({ index, mtu6 }: LinkMessage): void {
+  /** As setLink. */
+  setMtu6({ index, mtu6 }: LinkMessage): boolean {
     const link = this.#links.get(index);
-    if (link !== undefined) link.mtu6 = Math.min(link.mtu, mtu6);
+    if (link === undefined) return false;
+    link.mtu6 = Math.min(link.mtu, mtu6);
     this.#findLeastMtu();
+    return link.isUsed;
   }
 
-  deleteLink(index: number): void {
-    this.linkOf(index).isUsable = false;
+  /** True: it was in use. */
+  deleteLink(index: number): boolean {
+    const link = this.linkOf(index);
+    link.isUsable = false;
     this.#links.delete(index);
     this.#findLeastMtu();
+    return link.isUsed;
   }
 
   #findLeastMtu(): void {

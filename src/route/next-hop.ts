@@ -195,10 +195,12 @@ export class NextHops {
           this.#onFailed(neighbor);
         return true;
       case MESSAGE.deleteNeighbor:
+      case MESSAGE.newLink:
+      case MESSAGE.deleteLink:
         return this.#take(type, view, off, end);
-      default: // interfaces, addresses, nexthop objects
+      default: // addresses, nexthop objects
         this.#routes.onAnyChange();
-        return this.#take(type, view, off, end);
+        return true;
     }
   }
 
@@ -206,11 +208,12 @@ export class NextHops {
     const neighbors = this.#neighbors;
     const neighbor = this.#neighbor;
     const link = this.#link;
-    if (type === MESSAGE.newLink && readLink(view, off, end, link)) neighbors.setLink(link);
-    else if (type === MESSAGE.newLink && readMtu6(view, off, end, link)) neighbors.setMtu6(link);
-    else if (type === MESSAGE.deleteLink && readLink(view, off, end, link)) {
-      neighbors.deleteLink(link.index);
-      this.#routes.forget();
+    if (type === MESSAGE.newLink && readLink(view, off, end, link)) {
+      if (neighbors.setLink(link)) this.#routes.onAnyChange();
+    } else if (type === MESSAGE.newLink && readMtu6(view, off, end, link)) {
+      if (neighbors.setMtu6(link)) this.#routes.onAnyChange();
+    } else if (type === MESSAGE.deleteLink && readLink(view, off, end, link)) {
+      if (neighbors.deleteLink(link.index)) this.#routes.forget();
     } else if (type === MESSAGE.deleteNeighbor && readNeighbor(view, off, end, neighbor))
       neighbors.delete(neighbor);
     else if (type === MESSAGE.newNeighbor && readNeighbor(view, off, end, neighbor)) {

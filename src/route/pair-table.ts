@@ -17,16 +17,19 @@ const ENTRY_WORDS = 1 << ENTRY_BITS;
 /** Entries among which one pair may be: a set. They are used one after the other. */
 const WAYS = 4;
 const SET_WORDS = WAYS * ENTRY_WORDS;
+const NOTHING = new Int32Array(0);
 
 export class PairTable {
   readonly #maxLength: number;
   #entries: Int32Array;
+  /** As it was before it grew: what is looked for moves over, one by one, so that growing takes no time. */
+  #old: Int32Array = NOTHING;
   /** Pairs that came since it grew. */
   #count = 0;
 
   /**
    * Has room for 2^bits entries of 64 bytes, and for twice as many each time that half of them were used, up
-   * to 2^maxBits.
+   * to 2^maxBits. Whom nobody looked for meanwhile is then forgotten.
    */
   constructor(bits: number, maxBits = bits) {
     this.#entries = new Int32Array(1 << (bits + ENTRY_BITS));
@@ -35,7 +38,8 @@ export class PairTable {
 
   /** The entry of the pair, for the functions below until one is set; less than 0: none. */
   find(pair: Int32Array): number {
-    return search(this.#entries, pair, 0, this.#count);
+    const entry = search(this.#entries, pair, this.#count);
+    return entry < 0 && this.#old.length > 0 ? this.#move(pair, entry) : entry;
   }
 
   value(entry: number): number {
@@ -52,45 +56,53 @@ export class PairTable {
 
   /** Sets both numbers of a pair, in the place of another one's if need be. */
   set(pair: Int32Array, value: number, stamp: number): void {
-    const entries = this.#entries;
     const found = this.find(pair);
-    const entry = found < 0 ? ~found : found;
-    entries[entry + VALUE] = value;
-    entries[entry + STAMP] = stamp;
-    if (found >= 0) return;
-    for (let i = 0; i < PAIR_WORDS; i++) entries[entry + i] = pair[i];
-    entries[entry + IS_USED] = 1;
-    this.#count++;
-    if (this.#count << (ENTRY_BITS + 1) >= entries.length && entries.length < this.#maxLength) this.#grow();
+    if (found < 0) this.#put(~found, pair, value, stamp);
+    else {
+      this.#entries[found + VALUE] = value;
+      this.#entries[found + STAMP] = stamp;
+    }
+    const { length } = this.#entries;
+    if (this.#count >= length >>> (ENTRY_BITS + 2)) this.#old = NOTHING; // as many as it had
+    if (this.#count < length >>> (ENTRY_BITS + 1) || length === this.#maxLength) return;
+    this.#old = this.#entries;
+    this.#entries = new Int32Array(2 * length); // the memory is cleared page by page, when it is used
+    this.#count = 0;
   }
 
-  #grow(): void {
-    const old = this.#entries;
-    const entries = new Int32Array(2 * old.length);
-    this.#count = 0;
-    for (let entry = 0; entry < old.length; entry += ENTRY_WORDS) {
-      if (old[entry + IS_USED] === 0) continue;
-      const place = ~search(entries, old, entry, this.#count++);
-      for (let i = 0; i <= IS_USED; i++) entries[place + i] = old[entry + i];
-    }
-    this.#entries = entries;
+  /** Moves what the table had before it grew to its place now; the entry, or less than 0: it had none. */
+  #move(pair: Int32Array, place: number): number {
+    const old = this.#old;
+    const entry = search(old, pair, 0);
+    if (entry < 0) return place;
+    this.#put(~place, pair, old[entry + VALUE], old[entry + STAMP]);
+    return ~place;
+  }
+
+  #put(entry: number, pair: Int32Array, value: number, stamp: number): void {
+    const entries = this.#entries;
+    for (let i = 0; i < PAIR_WORDS; i++) entries[entry + i] = pair[i];
+    entries[entry + VALUE] = value;
+    entries[entry + STAMP] = stamp;
+    entries[entry + IS_USED] = 1;
+    this.#count++;
   }
 }
 
-/** The entry of the pair words[at..at+7], else ~ of that where it has its place: by `turn` in a full set. */
-function search(entries: Int32Array, words: Int32Array, at: number, turn: number): number {
-  const source = words[at + TO - 1] ^ words[at + 1];
-  const first = hashAddress(words, at + TO, source) & (entries.length - 1) & -SET_WORDS;
+/** The entry of the pair, else ~ of that where it has its place: by `turn` in a full set. */
+function search(entries: Int32Array, pair: Int32Array, turn: number): number {
+  const source = pair[TO - 1] ^ pair[1];
+  const first = hashAddress(pair, TO, source) & (entries.length - 1) & -SET_WORDS;
   for (let entry = first; entry < first + SET_WORDS; entry += ENTRY_WORDS) {
     if (
-      entries[entry + 7] === words[at + 7] &&
-      entries[entry + 3] === words[at + 3] &&
-      entries[entry + 6] === words[at + 6] &&
-      entries[entry + 5] === words[at + 5] &&
-      entries[entry + 4] === words[at + 4] &&
-      entries[entry + 2] === words[at + 2] &&
-      entries[entry + 1] === words[at + 1] &&
-      entries[entry] === words[at]
+      entries[entry + 7] === pair[7] &&
+      entries[entry + 3] === pair[3] &&
+      entries[entry + 6] === pair[6] &&
+      entries[entry + 5] === pair[5] &&
+      entries[entry + 4] === pair[4] &&
+      entries[entry + 2] === pair[2] &&
+      entries[entry + 1] === pair[1] &&
+      entries[entry] === pair[0]
     )
       return entry;
     if (entries[entry + IS_USED] === 0) return ~entry;

@@ -28,6 +28,12 @@ export class PrefixSet {
     return this.#count <= this.#max;
   }
 
+  /** The same, also for the longer prefixes within this one: they are none any more. */
+  setWithin(prefix: Prefix, number: number): boolean {
+    this.#count -= this.#trie.clearWithin(this.#trie.insert(prefix.dst, prefix.prefixLen, prefix.isV4));
+    return this.set(prefix, number);
+  }
+
   /** That of the longest prefix around the address words[at..at+3]; -1: there is none. */
   find(words: Int32Array, at: number): number {
     return this.#trie.find(words, at);

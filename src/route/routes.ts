@@ -10,7 +10,7 @@ import { type Link, type Neighbor, type Neighbors, NO_LINK } from './neighbors.t
 import { PAIR_WORDS, PairTable, TO } from './pair-table.ts';
 import { PrefixSet } from './prefix-set.ts';
 import { RouteQuery } from './route-query.ts';
-import { MESSAGE, RouteMessage, readPrefix, readRoute } from './rtnetlink.ts';
+import { MESSAGE, RouteMessage, readPrefix, readRoute, TYPE_LOCAL } from './rtnetlink.ts';
 import { dump } from './rtnetlink-feed.ts';
 
 /** What the kernel says of some packets. */
@@ -88,11 +88,12 @@ export class Routes {
   #lastClass = 0;
   readonly #classKey = new Int32Array(PAIR_WORDS);
   /** By source and class, or destination: an index of #kept, and in which epoch it was right. */
-  #known = new PairTable(FIRST_BITS, MAX_BITS);
+  readonly #known = new PairTable(FIRST_BITS, MAX_BITS);
   #kept: Route[] = [NOWHERE];
   #indexOf = new Map<string, number>();
-  /** What was right before this epoch is no more, of prefixes and of everything. */
+  /** What was right before this epoch is no more: to prefixes, from prefixes, and of everything. */
   #changed = new PrefixSet(MAX_PREFIXES);
+  #changedSources = new PrefixSet(MAX_PREFIXES);
   #allChanged = 0;
   /** Another one, when an answer of `find` may not be right any more. */
   epoch = 0;
@@ -105,8 +106,8 @@ export class Routes {
   #nowMs: number;
   readonly #message = new RouteMessage();
   #leastOfRoutes = Infinity;
-  /** There may be rules or routes for some sources only. */
-  isBySource = false;
+  /** There may be rules or routes for some sources only. True where not all could be read. */
+  isBySource = true;
 
   /** Throws an IoError. */
   constructor(neighbors: Neighbors, nowMs: number, maxPrefixes = MAX_PREFIXES) {
@@ -152,18 +153,26 @@ export class Routes {
 
   /** Whether what was right in that epoch still is. */
   #isRight(epoch: number, pair: Int32Array): boolean {
-    return epoch === this.epoch || (epoch >= this.#allChanged && epoch >= this.#changed.find(pair, TO));
+    if (epoch === this.epoch) return true;
+    const changed = Math.max(this.#changed.find(pair, TO), this.#changedSources.find(pair, 0));
+    return epoch >= this.#allChanged && epoch >= changed;
   }
 
   /** An index of #kept; NONE: the kernel could not be asked, and the next packet asks again. */
   #ask(pair: Int32Array, isForClass: boolean, ofClass: Route | undefined): number {
+    if (this.#kept.length === MAX_KEPT) this.forget();
     const query = this.#query;
     try {
       if (ofClass !== undefined)
         return query.ask(pair, TO, pair, 0) ? this.#keep(ofClass.mtu, true) : NO_ROUTE;
       // The table's route: what an ICMP error made the kernel believe of one destination is no part of it.
       if (!query.askTable(pair, TO, pair, 0)) return NO_ROUTE;
-      const { mtu, expiresIn, interfaceIndex } = query.route;
+      const { mtu, expiresIn, interfaceIndex, interfaces } = query.route;
+      for (const index of interfaces) {
+        const link = this.#neighbors.linkOf(index);
+        if (link === NO_LINK) return NONE; // the kernel's word of it is on its way
+        link.isUsed = true;
+      }
       if (expiresIn > 0)
         this.#endsAt = earlier(this.#endsAt, this.#nowMs + Math.min(10 * expiresIn, LONGEST_MS));
       // Which of several gateways, and by which interface to this host, only the other question tells.
@@ -176,10 +185,13 @@ export class Routes {
     }
   }
 
-  /** Keeps what the query found. */
+  /** Keeps what the query found, as #ask. */
   #keep(mtu: number, isPicked: boolean): number {
     const { route, isLocal } = this.#query;
     const link = this.#neighbors.linkOf(route.interfaceIndex);
+    // The kernel told that it goes, or will tell that it comes; nobody asks anew because of one not in use.
+    if (!isLocal && !link.isUp) return NONE;
+    link.isUsed = true;
     let whyNot = '';
     if (route.isEncapsulated) whyNot = 'have an encapsulation';
     else if (!isLocal && !link.isEthernet) whyNot = 'lead over an interface without Ethernet';
@@ -197,7 +209,6 @@ export class Routes {
     const key = [link.index, mtu, isDirect, gateway?.address, whyNot, isPicked, isOpen].join();
     let index = this.#indexOf.get(key);
     if (index === undefined) {
-      if (this.#kept.length === MAX_KEPT) this.forget();
       index = this.#kept.push(route) - 1;
       this.#indexOf.set(key, index);
     }
@@ -233,6 +244,10 @@ export class Routes {
     };
     const isSound = dump(MESSAGE.getRule, take) && hasRoom && dump(MESSAGE.getRoute, take) && hasRoom;
     this.#classes = isSound ? classes : undefined;
+    if (!isSound) {
+      this.isBySource = true;
+      this.#neighbors.nameAll();
+    }
     this.#readAt = isSound ? undefined : (this.#nowMs + (hasRoom ? READ_AGAIN_MS : TOO_MANY_MS)) | 0;
   }
 
@@ -246,20 +261,25 @@ export class Routes {
   onChange(type: number, view: DataView, off: number, end: number): void {
     const isSound = this.#readMessage(type, view, off, end);
     const isOfRoute = type === MESSAGE.newRoute || type === MESSAGE.deleteRoute;
-    const hadClasses = this.#classes !== undefined;
     if (isSound && this.#classes?.set(this.#message, this.#newClass()) === false) {
       this.#classes = undefined;
       this.#readAt = (this.#nowMs + TOO_MANY_MS) | 0;
     }
-    // A rule may be for all that is not in its prefix.
-    const isWithin = isOfRoute && isSound && !hadClasses;
-    if (!isWithin || !this.#changed.set(this.#message, this.#markChange())) this.onAnyChange();
+    const mark = this.#markChange();
+    // A rule may be for all that is not in its prefix. By a local route sources become this host's.
+    const isWithin =
+      isOfRoute &&
+      isSound &&
+      this.#changed.setWithin(this.#message, mark) &&
+      (this.#message.type !== TYPE_LOCAL || this.#changedSources.setWithin(this.#message, mark));
+    if (!isWithin) this.onAnyChange();
   }
 
   /** Something changed with which routes may go, or become others, without a word. */
   onAnyChange(): void {
     this.#allChanged = this.#markChange();
     this.#changed = new PrefixSet(MAX_PREFIXES);
+    this.#changedSources = new PrefixSet(MAX_PREFIXES);
   }
 
   /**
@@ -272,13 +292,13 @@ export class Routes {
     return this.#lastEpoch;
   }
 
-  /** Forgets what the kernel said: links and neighbors are others. */
+  /** Forgets what the kernel said: links are others. What #known has is of an epoch too early. */
   forget(): void {
     this.onAnyChange();
     this.#nextEpoch();
     this.#kept = [NOWHERE];
     this.#indexOf = new Map();
-    this.#known = new PairTable(FIRST_BITS, MAX_BITS);
+    this.#neighbors.release();
   }
 
   /** Has the kernel ask a neighbor for its Ethernet address, or whether it still has it. */
@@ -302,10 +322,14 @@ export class Routes {
     if (!read(view, off, end, message)) return false;
     if (type === MESSAGE.newRoute && message.mtu > 0)
       this.#leastOfRoutes = Math.min(this.#leastOfRoutes, message.mtu);
+    if (type === MESSAGE.newRoute && !isOfLink(message)) this.#neighbors.name(message.interfaces);
     if (message.isBySource) this.isBySource = true;
     return true;
   }
 }
+
+/** Within fe80::/10 or ff00::/8, which every interface has. */
+const isOfLink = ({ dst }: RouteMessage): boolean => dst[0] >>> 25 === 0x7f;
 
 const isOver = (at: number | undefined, nowMs: number): boolean =>
   at !== undefined && ((nowMs - at) | 0) >= 0;

@@ -56,6 +56,7 @@ export const RTA = {
   gateway: 5,
   metrics: 8,
   cacheInfo: 12,
+  multipath: 9,
   via: 18,
   encapsulationType: 21,
   ipProtocol: 27,
@@ -89,6 +90,8 @@ export class RouteMessage {
   readonly gateway = new Int32Array(4);
   /** 0: the message names none, or several. */
   interfaceIndex = 0;
+  /** All that it names. */
+  readonly interfaces: number[] = [];
   isEncapsulated = false;
   /** It is for some sources only. */
   isBySource = false;
@@ -117,6 +120,7 @@ export function readPrefix(view: DataView, off: number, end: number, route: Rout
   const isV4 = family === AF_INET;
   if (length > (isV4 ? 32 : 128)) return false;
   route.isV4 = isV4;
+  route.type = view.getUint8(off + 7);
   route.isBySource = view.getUint8(off + 2) > 0;
   route.prefixLen = isV4 ? length + V4_PREFIX : length;
   clear(route.dst, isV4);
@@ -130,10 +134,16 @@ export function readPrefix(view: DataView, off: number, end: number, route: Rout
  */
 export function readRoute(view: DataView, off: number, end: number, route: RouteMessage): boolean {
   if (!readPrefix(view, off, end, route)) return false;
-  route.type = view.getUint8(off + 7);
   const find = (type: number) => findAttribute(view, off + ROUTE_LEN, end, type);
   const oif = find(RTA.oif);
   route.interfaceIndex = oif < 0 ? 0 : view.getInt32(oif, true);
+  route.interfaces.length = 0;
+  if (oif >= 0) route.interfaces.push(route.interfaceIndex);
+  // struct rtnexthop: length (2), flags (1), weight (1), interface (4); attributes follow.
+  const legs = find(RTA.multipath);
+  const legsEnd = legs < 0 ? 0 : legs + lengthAt(view, legs);
+  for (let leg = legs; leg >= 0 && leg + 8 <= legsEnd; leg += Math.max(8, view.getUint16(leg, true) + 3) & -4)
+    route.interfaces.push(view.getInt32(leg + 4, true));
   const gateway = find(RTA.gateway);
   const via = find(RTA.via); // struct rtvia: family (2), address
   route.hasGateway = gateway >= 0 || via >= 0;

@@ -189,12 +189,29 @@ export class PrefixTrie {
       const only = left + right;
       if (only !== 0) this.#adopt(parent, only);
       else this.#nodes[(parent << NODE_BITS) + CHILD + this.#sideOf(parent, node)] = 0;
-      this.#touch(node);
-      this.#nodes[node << NODE_BITS] = this.#free;
-      this.#free = node;
-      this.#size--;
+      this.#giveBack(node);
       node = only === 0 ? parent : 0;
     }
+  }
+
+  /** Gives back all longer prefixes within a node's own; returns how many of them had a value. */
+  clearWithin(node: number): number {
+    let cleared = 0;
+    for (let side = 0; side < 2; side++) {
+      const child = this.#child(node, side);
+      if (child === 0) continue;
+      cleared += this.clearWithin(child) + (this.value(child) === NONE ? 0 : 1);
+      this.#giveBack(child);
+      this.#nodes[(node << NODE_BITS) + CHILD + side] = 0;
+    }
+    return cleared;
+  }
+
+  #giveBack(node: number): void {
+    this.#touch(node);
+    this.#nodes[node << NODE_BITS] = this.#free;
+    this.#free = node;
+    this.#size--;
   }
 
   /** Makes a node without value; `parent` gets it as its child, in the place of what was there. */

@@ -1,6 +1,7 @@
 // Next hops among many routes, compared with what the kernel itself says (ip route get).
 import assert from 'node:assert/strict';
 import test from 'node:test';
+import { until } from '../e2e/harness.ts';
 import { sh } from '../io/namespaces.ts';
 import { addAddresses, addNeighbor, macOf, routedHost, startFinder } from './next-hop.ts';
 
@@ -223,6 +224,15 @@ test('with more prefixes than are kept a change of one counts, and of what it do
   assert.equal(await finder.asked(), asked + 2);
   run('route delete 198.51.100.0/24');
   assert.deepEqual(await finder.macs(...addresses), [by2, by2, by4]);
+  run('route replace default via 10.1.0.4');
+  run('-6 route delete 2001:db8::/32');
+  assert.deepEqual(await finder.macs(...addresses), [by4, by4, by2]);
+  run('route add 198.51.0.0/16 via 10.1.0.3');
+  run('-6 route replace default via fd00:1::4');
+  assert.deepEqual(await finder.macs(...addresses), [by3, by4, by4]);
+  run('route delete 198.51.0.0/16');
+  run('route replace default via 10.1.0.2');
+  assert.deepEqual(await finder.macs(...addresses), [by2, by2, by4]);
   run('rule add to 203.0.113.0/24 unreachable');
   assert.deepEqual(await finder.macs(...addresses), [by2, '', by4]);
   run('rule add not to 198.51.100.0/24 unreachable');
@@ -267,4 +277,109 @@ test('with few prefixes the kernel is asked once for all destinations between th
   );
   assert.equal(await finder.asked(), asked);
   await finder.program.stop();
+});
+
+for (const maxPrefixes of [4, 1_000]) {
+  const name = `where each destination is asked about and ${maxPrefixes} prefixes are kept`;
+
+  test(`${name}, other links, gateways and prefixes make it ask nothing anew`, async (t) => {
+    const { ns } = routedHost(t, 3);
+    const run = (text: string) => sh(`ip -n ${ns} ${text}`);
+    for (const network of NETWORKS) for (const host of HOSTS) addNeighbor(ns, network, host);
+    run('route add default nexthop via 10.1.0.2 nexthop via 10.1.0.3');
+    run('route add 20.0.0.0/8 via 10.3.0.2');
+    run('route add 21.0.0.0/8 via 10.1.0.4');
+    const finder = await startFinder(t, ns, { maxPrefixes });
+    const addresses = Array.from({ length: 40 }, (_, n) => `198.51.100.${n}`);
+    const macs = await finder.macs(...addresses, '20.0.0.1', '21.0.0.1');
+    let asked = await finder.asked();
+    const assertUnasked = async (what: string) => {
+      for (let epochs = 0; epochs < 3; epochs++) {
+        assert.deepEqual(await finder.macs(...addresses), macs.slice(0, 40), what);
+        assert.equal(await finder.asked(), asked, what);
+      }
+    };
+    await assertUnasked('at first');
+    run('link add v1 type veth peer name v2');
+    run('link set v1 up');
+    run('link set v2 up');
+    await assertUnasked('a link comes');
+    run('link delete v1');
+    await assertUnasked('it goes');
+    run('link set e2 down');
+    await assertUnasked('one goes down that no route in use leads over');
+    run('route add 203.0.113.0/24 via 10.1.0.4');
+    run('route replace 203.0.113.0/24 via 10.1.0.2');
+    run('route delete 203.0.113.0/24');
+    await assertUnasked('other prefixes change');
+    run('link set e3 down');
+    assert.deepEqual(await finder.macs(...addresses), macs.slice(0, 40));
+    assert.ok((await finder.asked()) > asked, 'one goes down that a route in use leads over');
+    run('route delete 21.0.0.0/8');
+    run('link delete e3');
+    await finder.macs(...addresses);
+    await finder.macs(...addresses);
+    asked = await finder.asked();
+    run('neighbor change 10.1.0.4 dev e1 nud failed');
+    await assertUnasked('a gateway of before does not answer');
+    addNeighbor(ns, 1, 4);
+    run('route replace default via 10.1.0.4');
+    assert.deepEqual(
+      await finder.macs(...addresses),
+      addresses.map(() => macOf(1, 4)),
+    );
+    await finder.program.stop();
+  });
+
+  test(`${name}, a source that becomes an address of this host is one that rules mean`, async (t) => {
+    const { ns } = routedHost(t, 1);
+    for (const host of HOSTS) addNeighbor(ns, 1, host);
+    sh(`ip -n ${ns} link set lo up && ip -n ${ns} route add default via 10.1.0.2`);
+    sh(`ip -n ${ns} rule add from 10.9.0.0/16 lookup 200`);
+    sh(`ip -n ${ns} route add default via 10.1.0.3 table 200`);
+    const finder = await startFinder(t, ns, { maxPrefixes });
+    const from = async () => finder.macsFrom('10.9.0.1', '198.51.100.1');
+    assert.deepEqual(await from(), [macOf(1, 2)]);
+    sh(`ip -n ${ns} route add local 10.9.0.0/16 dev lo`);
+    assert.deepEqual(await from(), [macOf(1, 3)]);
+    sh(`ip -n ${ns} route delete local 10.9.0.0/16 dev lo`);
+    assert.deepEqual(await from(), [macOf(1, 2)]);
+    await finder.program.stop();
+  });
+}
+
+test('a link that comes back with a better route is gone over, whether a route in use led there or not', async (t) => {
+  const { ns, peer } = routedHost(t, 2);
+  for (const network of [1, 2]) for (const host of HOSTS) addNeighbor(ns, network, host);
+  for (const link of ['all', 'e1', 'e2'])
+    sh(`ip netns exec ${ns} sysctl -qw net.ipv4.conf.${link}.ignore_routes_with_linkdown=1`);
+  sh(`ip -n ${ns} route add default via 10.1.0.2 metric 10`);
+  sh(`ip -n ${ns} route add default via 10.2.0.2 metric 20`);
+  sh(`ip -n ${peer} link set p1 down`);
+  for (const maxPrefixes of [4, 1_000]) {
+    const finder = await startFinder(t, ns, { maxPrefixes });
+    await until('the other way', async () => (await finder.macs('198.51.100.1'))[0] === macOf(2, 2));
+    sh(`ip -n ${peer} link set p1 up`);
+    await until('the other way', async () => (await finder.macs('198.51.100.1'))[0] === macOf(1, 2));
+    sh(`ip -n ${peer} link set p1 down`);
+    await until('the other way', async () => (await finder.macs('198.51.100.1'))[0] === macOf(2, 2));
+    await finder.program.stop();
+  }
+});
+
+test('where not all routes can be read, some may be for some sources only', async (t) => {
+  const { ns } = routedHost(t, 1);
+  for (const [maxPrefixes, isBySource] of [
+    [1_000, false],
+    [4, true],
+  ] as const) {
+    const finder = await startFinder(t, ns, { maxPrefixes });
+    assert.equal(await finder.isBySource(), isBySource);
+    sh(`ip -n ${ns} -6 route add 2001:db8:1::/48 from 2001:db8:2::/48 via fd00:1::2`);
+    assert.equal(await finder.isBySource(), true);
+    await finder.find([], 700_000); // it tries to read them again
+    assert.equal(await finder.isBySource(), true);
+    await finder.program.stop();
+    sh(`ip -n ${ns} -6 route delete 2001:db8:1::/48 from 2001:db8:2::/48`);
+  }
 });

@@ -45,6 +45,7 @@ export interface Answer {
   told: string[];
   paths: Towards[];
   leastMtu: number;
+  isBySource: boolean;
 }
 
 const ENOUGH_UPDATES = 2_000;
@@ -54,7 +55,11 @@ const ETHERTYPE = 0x86dd;
 const options = JSON.parse(process.argv[2]) as { maxPrefixes?: number; ports?: string[] };
 const told: string[] = [];
 let asked = 0;
-const { askTable } = RouteQuery.prototype;
+const { ask, askTable } = RouteQuery.prototype;
+RouteQuery.prototype.ask = function (...question) {
+  asked++;
+  return ask.apply(this, question);
+};
 RouteQuery.prototype.askTable = function (...question) {
   asked++;
   return askTable.apply(this, question);
@@ -103,6 +108,7 @@ createInterface({ input: process.stdin })
       told,
       paths: (question.paths ?? []).map((ip) => pathTo(ip, from, times)),
       leastMtu: paths.leastMtu,
+      isBySource: hops.isBySource,
     };
     console.log(JSON.stringify({ found }));
   })

@@ -62,6 +62,8 @@ export interface Finder {
   paths(...addresses: string[]): Promise<{ paths: string[]; leastMtu: number }>;
   /** How often the kernel was asked about a route so far. */
   asked(): Promise<number>;
+  /** Rules or routes may mean some sources only. */
+  isBySource(): Promise<boolean>;
   /** What the operator was told so far of routes through the IP layer. */
   told(): Promise<string[]>;
 }
@@ -87,6 +89,7 @@ export async function startFinder(t: Cleanup, ns: string, options: object = {}):
       return { paths: paths.map(({ port, mtu }) => `${port} ${mtu}`.trim()), leastMtu };
     },
     asked: async () => (await ask([])).asked,
+    isBySource: async () => (await ask([])).isBySource,
     told: async () => (await ask([])).told,
   };
 }

@@ -15,7 +15,8 @@ test('almost all of 300,000 pairs are at hand in a table for a million, with bot
   const table = new PairTable(8, 20);
   const pairs = 300_000;
   for (let n = 0; n < pairs; n++) table.set(pairOf(n), n, -n);
-  for (let n = 0; n < pairs; n++) if (table.find(pairOf(n)) < 0) table.set(pairOf(n), n, -n);
+  for (let rounds = 0; rounds < 2; rounds++)
+    for (let n = 0; n < pairs; n++) if (table.find(pairOf(n)) < 0) table.set(pairOf(n), n, -n);
   let found = 0;
   for (let n = 0; n < pairs; n++) {
     const entry = table.find(pairOf(n));
@@ -36,4 +37,23 @@ test('more pairs than there is room for take the places of others, and the last 
   table.set(pairOf(9_999), 5, 6);
   const entry = table.find(pairOf(9_999));
   assert.deepEqual([table.value(entry), table.stamp(entry)], [5, 6]);
+});
+
+test('pairs that are looked for stay at hand while it grows, and others need not', () => {
+  const table = new PairTable(8, 16);
+  const used = 50;
+  let misses = 0;
+  for (let n = 0; n < 20_000; n++) {
+    table.set(pairOf(n), n, n + 1);
+    const again = n % used;
+    const entry = table.find(pairOf(again));
+    if (entry >= 0)
+      assert.deepEqual([table.value(entry), table.stamp(entry)], [again, again + 1], `after ${n}`);
+    else {
+      misses++; // too many have the same few places
+      table.set(pairOf(again), again, again + 1);
+    }
+  }
+  assert.ok(misses < 200, `${misses}`);
+  assert.ok(table.find(pairOf(used)) < 0, 'one that was not looked for since it was small');
 });

@@ -86,6 +86,7 @@ test('a route is read', () => {
     prefixLen: 96 + 24,
     hasGateway: true,
     interfaceIndex: 3,
+    interfaces: [3],
     isEncapsulated: false,
     isBySource: false,
     expiresIn: 0,

@@ -39,7 +39,12 @@ const prefix = fc
     const words = isV4 ? Int32Array.of(0, 0, 0xffff, d) : Int32Array.of(a, b, c, d);
     return { words, length: isV4 ? 96 + (length % 33) : length, isV4 };
   });
-const step = fc.record({ prefix, value: fc.constantFrom(NONE, NONE, FINAL, 0, 1, 2, 3) });
+const step = fc.record({
+  prefix,
+  value: fc.constantFrom(NONE, NONE, FINAL, 0, 1, 2, 3),
+  /** Drop the longer prefixes within it. */
+  clears: fc.constantFrom(false, false, false, true),
+});
 
 function keyOf({ words, length, isV4 }: Prefix): string {
   const masked = [...words].map((value, i) => {
@@ -58,9 +63,17 @@ test('the longest prefix counts, but for a final one, while prefixes come and go
           trie.setValue(trie.insert(Int32Array.of(0, 0, 0xffff, 0xc6000000 | i), 128, true), 9);
       }
       const model: Model = new Map();
-      for (const { prefix, value } of steps) {
+      for (const { prefix, value, clears } of steps) {
         const node = trie.insert(prefix.words, prefix.length, prefix.isV4);
         assert.equal(trie.nodeOf(prefix.words, prefix.length, prefix.isV4), node);
+        if (clears) {
+          const within = [...model].filter(
+            ([, { words, length, isV4 }]) => length > prefix.length && covers(prefix, words, isV4),
+          );
+          const cleared = trie.clearWithin(node);
+          if (!isLarge) assert.equal(cleared, within.length);
+          for (const [key] of within) model.delete(key);
+        }
         trie.setValue(node, value);
         if (value === NONE) {
           trie.prune(node);
