@@ -24,6 +24,8 @@ export interface ReadConfig {
   config: Config;
   /** None where they do not stand in one list. */
   places: readonly Place[];
+  /** Whether that list stands in brackets, in which indentation says nothing. */
+  isFlow: boolean;
   /** What it says besides services, unchecked. */
   others: object;
 }
@@ -66,7 +68,7 @@ export function readConfig(text: string, fileName: string): ReadConfig {
     ...conflicts.map((finding) => withDefaults(finding, raw)),
   ];
   if (result.success && findings.length === 0)
-    return { config: result.data, places: placesOfServices(document, text), others: othersIn(raw) };
+    return { config: result.data, ...placesOfServices(document, text), others: othersIn(raw) };
   const problems = findings.map(({ path, message }): Problem => {
     const offset = offsetOf(document, path);
     return { path: formatPath(path), message, ...(offset === undefined ? {} : at(offset)) };
@@ -90,26 +92,27 @@ const documentOf = (text: string, lines: LineCounter) =>
  */
 export function readRaw(
   text: string,
-): { services: readonly unknown[]; places: readonly Place[]; others: object } | undefined {
+): (Omit<ReadConfig, 'config'> & { services: readonly unknown[] }) | undefined {
   const lines = new LineCounter();
   const document = documentOf(text, lines);
   if (yamlProblems(document, lines).length > 0 || firstAlias(document) !== undefined) return undefined;
   const raw = document.toJS() as { services?: unknown } | null;
   const services = raw?.services;
-  const places = placesOfServices(document, text);
+  const { places, isFlow } = placesOfServices(document, text);
   if (!Array.isArray(services) || services.length !== places.length) return undefined;
-  return { services, places, others: othersIn(raw) };
+  return { services, places, isFlow, others: othersIn(raw) };
 }
 
 const othersIn = (raw: unknown): object => ({ ...(raw as object), services: undefined });
 
-function placesOfServices(document: Document, text: string): Place[] {
+function placesOfServices(document: Document, text: string): Pick<ReadConfig, 'places' | 'isFlow'> {
   const services = isMap(document.contents) ? document.contents.get('services', true) : undefined;
-  if (!isSeq(services)) return [];
-  return services.items.map((item) => {
+  if (!isSeq(services)) return { places: [], isFlow: false };
+  const places = services.items.map((item) => {
     const [start, end] = (item as Node).range!;
     return { start, end: start + text.slice(start, end).trimEnd().length };
   });
+  return { places, isFlow: services.flow === true };
 }
 
 function explain(issue: z.core.$ZodIssue): Finding[] {

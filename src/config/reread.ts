@@ -43,7 +43,7 @@ interface Parts {
  * Each service is kept whose text stands where it did among the others, up to where the next one begins.
  * Undefined where more than the services is different, or too much.
  */
-function compare({ text: before, config, places }: CheckedText, text: string): Parts | undefined {
+function compare({ text: before, config, places, isFlow }: CheckedText, text: string): Parts | undefined {
   if (places.length !== config.services.length) return undefined;
   const head = before.slice(0, places[0].start);
   const tail = before.slice(places[places.length - 1].end);
@@ -56,9 +56,11 @@ function compare({ text: before, config, places }: CheckedText, text: string): P
     (index < pieces.length - 1 || at + pieces[index].length === end) &&
     text.startsWith(pieces[index], at) &&
     !pieces[index].includes(ALIAS);
+  const isAsIndented = (index: number, at: number) =>
+    isFlow || isSameLead(before, places[index].start, text, at);
   const find = (index: number, from: number): number => {
     const at = text.slice(from, from + CHANGED_MAX_CHARS).indexOf(pieces[index]);
-    return at >= 0 && isAt(index, from + at) ? from + at : -1;
+    return at >= 0 && isAt(index, from + at) && isAsIndented(index, from + at) ? from + at : -1;
   };
   const between: Part[] = [];
   let changed = 0;
@@ -75,8 +77,9 @@ function compare({ text: before, config, places }: CheckedText, text: string): P
     for (; next < pieces.length && next <= index + GONE_MAX && goesTo < 0; next++) goesTo = find(next, at);
     const upTo = goesTo < 0 ? end : goesTo;
     changed += upTo - at;
-    if (changed > CHANGED_MAX_CHARS) return undefined;
-    between.push({ kind: 'new', at, text: text.slice(at, upTo) });
+    const instead = text.slice(at, upTo);
+    if (changed > CHANGED_MAX_CHARS || PROPERTY.test(instead)) return undefined;
+    between.push({ kind: 'new', at, text: instead });
     at = upTo;
     index = goesTo < 0 ? pieces.length : next - 1;
   }
@@ -85,6 +88,19 @@ function compare({ text: before, config, places }: CheckedText, text: string): P
 
 /** What begins an alias in YAML: its value would depend on another service. */
 const ALIAS = '*';
+/** What begins a tag or an anchor, which a word can have and the service that it stands for cannot. */
+const PROPERTY = /(?<![A-Za-z0-9])[!&]/;
+
+/**
+ * Whether a block begins in the same column of a line like the one before. Behind anything but spaces and one
+ * dash its indentation would follow from more than this line.
+ */
+function isSameLead(before: string, beforeAt: number, text: string, at: number): boolean {
+  const lead = leadOf(before, beforeAt);
+  return /^ *- +$/.test(lead) && lead === leadOf(text, at);
+}
+
+const leadOf = (text: string, at: number): string => text.slice(text.lastIndexOf('\n', at - 1) + 1, at);
 
 /** Where the next one begins; of the last one where it ends. */
 const nextOf = (places: readonly Place[], index: number): number =>
@@ -92,7 +108,8 @@ const nextOf = (places: readonly Place[], index: number): number =>
 
 /**
  * Reads the new parts, with a word in the place of each kept one: where this is sound, and each word is a
- * service of its own, so is the whole text, because what is kept was a service in the same surroundings.
+ * service of its own, so is the whole text, because what is kept was a service in the same surroundings: in
+ * the same list, in the same column unless columns say nothing, with the same behind it, and no property.
  */
 function merge(
   { text: before, config, places: oldPlaces, others }: CheckedText,
@@ -115,7 +132,7 @@ function merge(
     const part = between[next];
     if (part === undefined) return undefined;
     if (part.kind === 'kept') {
-      if (raw !== wordFor(part)) return undefined;
+      if (raw !== wordFor(part) || start !== begins[next]) return undefined;
       const shift = part.at - oldPlaces[part.first].start;
       for (let kept = part.first; kept <= part.last; kept++) {
         services.push(config.services[kept]);

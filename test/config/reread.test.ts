@@ -100,6 +100,54 @@ describe('a text that differs little from one that was right', () => {
   });
 });
 
+describe('what stands around a service that stayed the same', () => {
+  const said: [what: string, before: string | RegExp, after: string][] = [
+    ['its map begins further right than its keys', '- name: s1', '-  name: s1'],
+    ['its map begins further left than its keys', '  - name: s1', ' - name: s1'],
+    ['it begins further left than the others, like its keys', '  - name: s1', '  -name: s1'],
+    ['a tab stands in the place of a space', '- name: s1', '-\tname: s1'],
+    ['a tab stands before it', '- name: s1', '- \tname: s1'],
+    ['a tab begins its line', '  - name: s1', '\t- name: s1'],
+    ['it stands in a list of its own', '- name: s1', '- - name: s1'],
+    ['it is a key', '- name: s1', '- ? name: s1'],
+    ['it is the value of a key', '- name: s1', '- a: name: s1'],
+    ['its map is to be a string', '- name: s1', '- !!str\n    name: s1'],
+    ['its map is to be what nobody knows', '- name: s1', '- !service\n    name: s1'],
+    ['its tag begins at the line before', '  - name: s1', '  - !!str\n  - name: s1'],
+    ['its first key gets an anchor', '- name: s1', '- &a name: s1'],
+    ['its map gets an anchor', '- name: s1', '- &a\n    name: s1'],
+    ['it begins in a line of its own', '- name: s1', '-\n    name: s1'],
+    ['it begins in a line of its own, elsewhere', '- name: s1', '-\n     name: s1'],
+    ['another document begins', '  - name: s1', '---\n  - name: s1'],
+    ['the document ends', '  - name: s1', '...\n  - name: s1'],
+    ['its first key is in a comment', '- name: s1', '- # name: s1'],
+    ['all before it is a block of text', '  - name: s1', '    note: |\n  - name: s1'],
+    ['a block of text before it is indented little', '  - name: s1', '    note: |1\n  - name: s1'],
+    ['a quote before it is open', 'weight: 5\n  - name: s1', 'weight: "5\n  - name: s1'],
+    ['a quote opens before it and closes behind', '5\n  - name: s1', "'5\n  - name: s1'"],
+    ['it follows a mark of byte order', '  - name: s1', '\ufeff  - name: s1'],
+    ['a mark of byte order stands in its line', '  - name: s1', '  - \ufeffname: s1'],
+    ['its line ends as on Windows', 'name: s1\n', 'name: s1\r\n'],
+    ['the line before it ends as on Windows', '\n  - name: s1', '\r\n  - name: s1'],
+    ['the line before it ends with a line feed too few', '\n  - name: s1', '\r  - name: s1'],
+    ['a space that is none stands before it', '  - name: s1', '  -\u00a0name: s1'],
+    ['the key of its list stands twice', '  - name: s1', 'services:\n  - name: s1'],
+    ['it is in brackets', '- name: s1', '- [ name: s1'],
+    ['all lists are indented more', /^ {2}- /gm, '   - '],
+    ['all services are indented more', /^ {2}(- | {2})/gm, '   $1'],
+    ['no service is indented', /^ {2}(- | {2})/gm, '$1'],
+  ];
+  for (const [what, from, to] of said) {
+    it(`counts where ${what}`, () => {
+      const before = read(STYLES.block(services));
+      const text = before.text.replace(from, to);
+      assert.notEqual(text, before.text);
+      const after = reread(before, text);
+      if (after !== undefined) assert.deepEqual(after, tried(text), text);
+    });
+  }
+});
+
 /** Text as it could get among the services by a slip, or an edit that is meant. */
 const SLIPS = [
   ...'\n -:#"\'[]{},&*!|>%5\t',
@@ -114,26 +162,38 @@ const SLIPS = [
   ': |+\n\n',
   '&a ',
   '*a',
+  '!!str\n    ',
+  '! ',
+  '\n     ',
+  '\r\n',
+  '\ufeff',
   '<<: ',
   '"services 0 to 1"',
   'weight: 7',
 ];
 
 interface Edit {
-  at: number;
+  /** A share of the text, or so many characters before a service's name. */
+  at: number | { service: number; back: number };
   length: number;
   text: string;
 }
 
 const edit: fc.Arbitrary<Edit> = fc.record({
-  at: fc.double({ min: 0, max: 1, noNaN: true }),
+  at: fc.oneof(
+    fc.double({ min: 0, max: 1, noNaN: true }),
+    fc.record({ service: fc.nat(6), back: fc.integer({ min: -5, max: 5 }) }),
+  ),
   length: fc.oneof(fc.constant(0), fc.nat(3), fc.nat(200)),
   text: fc.array(fc.constantFrom(...SLIPS), { maxLength: 2 }).map((parts) => parts.join('')),
 });
 
 const edited = (text: string, edits: readonly Edit[]): string =>
   edits.reduce((so, { at, length, text }) => {
-    const off = Math.floor(at * so.length);
+    const off =
+      typeof at === 'number'
+        ? Math.floor(at * so.length)
+        : Math.max(0, so.indexOf(`s${at.service}`) - 'name: '.length - at.back);
     return so.slice(0, off) + text + so.slice(off + length);
   }, text);
 
