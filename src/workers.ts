@@ -195,7 +195,7 @@ export class Workers {
       await this.#untilReady(child, spec.start);
       this.#known.set(child, { request: 0, replan: spec.start });
       for (let known = spec; known !== this.#specs[index]; ) {
-        known = this.#specs[index]!; // it changed meanwhile
+        known = this.#specs[index]; // it changed meanwhile
         await this.#ask(child, known.start);
       }
     } catch (error) {

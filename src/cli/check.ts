@@ -49,15 +49,25 @@ async function answerTo(path: string): Promise<Answer> {
 /** Of the config, and of what this host lacks for it. */
 async function warningsOf(config: Config): Promise<Problem[]> {
   const warnings = configWarnings(config);
+  const refusal = await asked(({ captureRefusal }) => captureRefusal(config));
+  if (refusal?.isForRights) {
+    const message = `run would refuse it with the rights that this check has: ${refusal.message} (${refusal.hint})`;
+    warnings.push({ path: 'services', message });
+  }
   const lack = await asked(({ lackOfIo }) => lackOfIo(config));
   if (lack !== undefined) warnings.push({ path: 'io.mode', message: `${lack.message} (${lack.hint})` });
   return warnings;
 }
 
-/** What this process could not do for the config on this kernel, where that can be asked. */
+/**
+ * What the proxy could not do for the config on this kernel, where that can be asked. What it needs a right
+ * for, which this process lacks and the service may have, is a warning.
+ */
 async function refusalsOf(config: Config): Promise<Problem[]> {
   const refusal = await asked(({ captureRefusal }) => captureRefusal(config));
-  return refusal === undefined ? [] : [{ path: 'services', message: `${refusal.message} (${refusal.hint})` }];
+  return refusal === undefined || refusal.isForRights
+    ? []
+    : [{ path: 'services', message: `${refusal.message} (${refusal.hint})` }];
 }
 
 /** What the proxy says to it; undefined where it cannot be asked. */

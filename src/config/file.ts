@@ -1,5 +1,6 @@
 // The config file of a running proxy: read at the start and for each reload, and watched.
 import { readAside } from './aside.ts';
+import { withUnchanged } from './changes.ts';
 import { readConfig } from './load.ts';
 import { type CheckedText, reread } from './reread.ts';
 import type { Config } from './schema.ts';
@@ -30,7 +31,7 @@ export class ConfigFile {
 
   /**
    * As load; this process goes on meanwhile, however short it is, but for where a little of it changed since
-   * it was right last. Services whose text did not change are the same objects as before.
+   * it was right last. Services that say the same as then are the same objects.
    */
   async reload(): Promise<Config> {
     const text = this.#read();
@@ -53,8 +54,10 @@ export class ConfigFile {
 
   async #check(text: string, read: typeof readConfig | typeof readAside): Promise<Config> {
     const checked = await read(text, this.path);
-    this.#checked = { ...checked, text };
-    return checked.config;
+    const config =
+      this.#checked === undefined ? checked.config : withUnchanged(this.#checked.config, checked.config);
+    this.#checked = { ...checked, config, text };
+    return config;
   }
 
   #read(): string {

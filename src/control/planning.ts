@@ -8,6 +8,7 @@ import type { GuardSpec } from '../host/guard.ts';
 import { type HostFacts, inspectHost } from '../host/host.ts';
 import type { CaptureSpec, IoHost } from '../io/io-mode.ts';
 import { lackFor, refusalOf } from '../io/modes.ts';
+import type { NoRoomError } from '../io/no-room.ts';
 import { type IoPort, SIDE } from '../io/packet-io.ts';
 import { LEN_MAX } from '../route/paths.ts';
 import { type Capacity, isMadeOf, sameServiceIn } from '../service/numbering.ts';
@@ -160,7 +161,7 @@ export const captureOf = (config: Config, ports: readonly IoPort[]): CaptureSpec
  * Why packet I/O would refuse this config at a start on this host; undefined: it would not. Throws an IoError
  * where that cannot be told.
  */
-export function captureRefusal(config: Config): IoError | undefined {
+export function captureRefusal(config: Config): NoRoomError | undefined {
   const port = {
     name: config.io.wan ?? 'wan',
     side: SIDE.both,

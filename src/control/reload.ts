@@ -3,7 +3,7 @@
 // and what is old is taken away.
 
 import type { ReloadOutcome } from '../admin/sources.ts';
-import { describeChanges, withUnchanged } from '../config/changes.ts';
+import { describeChanges } from '../config/changes.ts';
 import { ConfigError, formatProblem } from '../config/problem.ts';
 import { configWarnings } from '../config/rules.ts';
 import type { Config } from '../config/schema.ts';
@@ -158,10 +158,9 @@ export class Reloader {
     return outcome;
   }
 
-  async #reload(wanted: Config): Promise<ReloadOutcome> {
+  async #reload(config: Config): Promise<ReloadOutcome> {
     if (this.#isStopped) return { ok: false, lines: ['the proxy is stopping'] };
     const { log } = this.#runtime;
-    const config = withUnchanged(this.config, wanted);
     const { lines, needsRestart } = describeChanges(this.config, config);
     if (needsRestart.length > 0) return { ok: false, lines: needsRestart };
     for (const { path, message } of configWarnings(config)) log.warn({ path }, message);

@@ -149,8 +149,8 @@ function ownersOf(
     const { vips, vport } = byIndex[service];
     const at = vipAt(isV4(client, 0) ? 4 : 6);
     for (let i = 0; i < 4; i++) {
-      addresses[i] = client[i]!;
-      addresses[4 + i] = vips[at + i]!;
+      addresses[i] = client[i];
+      addresses[4 + i] = vips[at + i];
     }
     const owner = owners.ownerOf(addresses, cport, vport);
     const ofLport = lport % steering.workers;

@@ -8,6 +8,7 @@ import { SysError } from '../sys/libc.ts';
 import { attachFilter, canAttachBeside, readFilter, TAKE_ALL, toThisHost } from '../sys/socket-filter.ts';
 import { captureFilter } from './filter.ts';
 import type { CaptureSpec } from './io-mode.ts';
+import { NoRoomError } from './no-room.ts';
 import type { IoPort } from './packet-io.ts';
 
 /** What is put in front of a program later on (sys/socket-filter.ts). */
@@ -27,14 +28,13 @@ const OPTMEM = 'net.core.optmem_max';
 const AMPLE_OPTMEM = 262_144;
 const MAKE_ROOM = `make room with sysctl -w ${OPTMEM}=${AMPLE_OPTMEM}`;
 
-/** There are more services and addresses than a filter has room for, in any mode. */
-export class NoRoomError extends IoError {}
-
 /** Why there is a filter, and what to do instead. */
 export interface Remedy {
   /** What the message ends with, or ''. */
   readonly because: string;
   readonly instead: string;
+  /** See NoRoomError. */
+  readonly isForRights?: boolean;
 }
 
 /** One program per port. Throws a NoRoomError, and an IoError when libpcap does not compile. */
@@ -49,6 +49,7 @@ export function captureFilters(capture: CaptureSpec, remedy: Remedy): Uint8Array
         `are too many for a capture filter: ${lack.text}${fit === 0 ? '' : `; for some ${fit} such services there is room`}` +
         remedy.because,
       `${remedy.instead}, or ${lack.isMemory ? `${MAKE_ROOM}, or ` : ''}have fewer services, VIPs and LIPs`,
+      remedy.isForRights,
     );
   });
 }

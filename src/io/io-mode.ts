@@ -6,6 +6,7 @@ import { isDeepStrictEqual } from 'node:util';
 import type { Logger } from 'pino';
 import { isSameAddresses, type LipPorts, type VipPort } from '../host/port-ranges.ts';
 import type { IoError } from '../sys/io-error.ts';
+import type { NoRoomError } from './no-room.ts';
 import type { IoOptions, IoPort, IoStart, ModeName, PacketIo, StartOf } from './packet-io.ts';
 
 /** What packets are to come in: on these ports, to these addresses of so many services. */
@@ -80,7 +81,7 @@ export interface IoMode<Start extends IoStart = IoStart> {
    * Why openHost and a change would refuse this capture on this host; undefined: they would not. Throws an
    * IoError where that cannot be told.
    */
-  refusalOf(capture: CaptureSpec): IoError | undefined;
+  refusalOf(capture: CaptureSpec): NoRoomError | undefined;
   /**
    * In the control plane; nothing comes in yet. Throws an IoError, with nothing left open, where the mode
    * does not work.

@@ -1,9 +1,9 @@
 // The modes of packet I/O there are, and the choice between them. A further one is a file beside
 // ring-mode.ts, its name in mode-names.ts, and the row here that the compiler asks for then.
 import { IoError } from '../sys/io-error.ts';
-import { NoRoomError } from './capture-program.ts';
 import type { CaptureSpec, IoHost, IoModes, IoRequest } from './io-mode.ts';
 import type { ConfigMode } from './mode-names.ts';
+import { NoRoomError } from './no-room.ts';
 import type { IoOptions, ModeName, PacketIo, StartOf } from './packet-io.ts';
 import { pcapMode } from './pcap-mode.ts';
 import { ringMode } from './ring-mode.ts';
@@ -62,7 +62,7 @@ export const refusalOf = (
   wanted: WantedMode,
   capture: CaptureSpec,
   modes: IoModes = MODES,
-): IoError | undefined => candidates(wanted, modes)[0].refusalOf(capture);
+): NoRoomError | undefined => candidates(wanted, modes)[0].refusalOf(capture);
 
 type AnyMode = NonNullable<IoModes[ModeName]>;
 

@@ -5,6 +5,7 @@ import { type KernelSteering, openKernelSteering } from '../steer/kernel-steerin
 import { KnownSources, type KnownSpec, knownSpec } from '../steer/known-sources.ts';
 import { randomSteeringKey } from '../steer/steering.ts';
 import { explain, IoError } from '../sys/io-error.ts';
+import { SysError } from '../sys/libc.ts';
 import type { RingSocket } from '../sys/packet-ring.ts';
 import { captureFilters, type Remedy, refusalBy } from './capture-program.ts';
 import { filteredHost } from './filtered-host.ts';
@@ -84,7 +85,8 @@ function openHost(request: IoRequest): IoHost<RingStart> {
 /** Where there are filters for want of the steering program. Throws any other error on. */
 function remedyFor(error: unknown): Remedy {
   if (!(error instanceof IoError)) throw error;
-  return { because: `; a filter is needed because ${error.message}`, instead: error.hint };
+  const isForRights = error.cause instanceof SysError && error.cause.code === 'EPERM';
+  return { because: `; a filter is needed because ${error.message}`, instead: error.hint, isForRights };
 }
 
 const describeRings = (sockets: readonly RingSocket[]): RingStart['rings'] =>

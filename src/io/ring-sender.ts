@@ -102,7 +102,7 @@ export class RingSender {
     } else {
       const at = batch.count * COPY_BYTES;
       const { bytes } = this.#arena;
-      for (let i = 0; i < len; i++) bytes[at + ETHERNET_HEADER_LEN + i] = frame.bytes[off + i]!;
+      for (let i = 0; i < len; i++) bytes[at + ETHERNET_HEADER_LEN + i] = frame.bytes[off + i];
       hop.writeHeader(this.#arena.view, at + ETHERNET_HEADER_LEN, ethertype);
       batch.add(this.#arenaStart, at, len + ETHERNET_HEADER_LEN);
     }

@@ -80,7 +80,7 @@ export class RestoredSessions {
       const at = place * SAVED_WORDS;
       const flags = saved[at + SAVED.legFlags];
       const leg = this.#legs[flags >>> 16]!;
-      for (let i = 0; i < 4; i++) session.client[i] = saved[at + SAVED.client + i]!;
+      for (let i = 0; i < 4; i++) session.client[i] = saved[at + SAVED.client + i];
       session.cport = saved[at + SAVED.ports] >>> 16;
       session.lport = saved[at + SAVED.ports] & 0xffff;
       session.service = leg.service;
@@ -160,14 +160,14 @@ export function writeRecords(
     putRecord(memories[owner].records, slots[owner]++ * SESSION_WORDS, session);
     outcome.written++;
   });
-  for (const [i, { table }] of memories.entries()) table[0] = slots[i]!;
+  for (const [i, { table }] of memories.entries()) table[0] = slots[i];
   return outcome;
 }
 
 /** A handshake that is not done starts afresh. What ICMP taught of the path is forgotten. */
 function putRecord(records: Int32Array, base: number, session: RestoredSession): void {
   const { client, lastSeenMs } = session;
-  for (let i = 0; i < 4; i++) records[base + CLIENT + i] = client[i]!;
+  for (let i = 0; i < 4; i++) records[base + CLIENT + i] = client[i];
   records[base + CPORT_SERVICE] = (session.cport << 16) | session.service;
   records[base + LEG_MTU] = session.leg;
   records[base + LAST_SEEN] = lastSeenMs;

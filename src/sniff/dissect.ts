@@ -120,7 +120,7 @@ function walkIpv6(bytes: Uint8Array, wireLen: number): Walk | undefined {
       if (next === NEXT_DESTINATION_OPTIONS) walk.add(findInDestinationOptions(header), isThere);
       if (!isThere) return walk;
     }
-    next = bytes[at]!;
+    next = bytes[at];
     at += len;
   }
   walkUpper(walk, next, at);
@@ -136,7 +136,7 @@ function walkUpper(walk: Walk, protocol: number, at: number): void {
     walk.isCandidate = true;
     if (!walk.reaches(at + OPP_HEADER_LEN)) return;
     const oppLen = word(bytes, at + 2);
-    inner = bytes[at + 1]!;
+    inner = bytes[at + 1];
     udpOff += oppLen;
     if (!walk.reaches(udpOff)) return;
     walk.add(readOppHeader(bytes.subarray(at, udpOff)), true);

@@ -46,7 +46,7 @@ export class HandOver {
     const len = end - off;
     out.writeInt32LE(portIndex, 0);
     out.writeInt32LE(largestFragment, 4);
-    for (let i = 0; i < len; i++) out[HEADER_LEN + i] = frame.bytes[off + i]!;
+    for (let i = 0; i < len; i++) out[HEADER_LEN + i] = frame.bytes[off + i];
     return Number(sendTo(this.#sendFds[worker], out, HEADER_LEN + len, MSG_DONTWAIT)) >= 0;
   }
 

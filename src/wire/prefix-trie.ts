@@ -218,7 +218,7 @@ export class PrefixTrie {
   #make(words: Int32Array, length: number, parent: number): number {
     let node = this.#free;
     if (node !== 0) {
-      this.#free = this.#nodes[node << NODE_BITS]!;
+      this.#free = this.#nodes[node << NODE_BITS];
     } else {
       if (this.#used === this.#parents.length) this.#grow();
       node = this.#used++;

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { renderFullYaml } from '../../src/config/describe.ts';
 import { ConfigFile } from '../../src/config/file.ts';
+import { sampleService } from './sample.ts';
 
 const LIMIT_MS = 60_000;
 
@@ -46,6 +47,31 @@ async function levels(between: string | undefined, after: string): Promise<strin
     rmSync(folder, { recursive: true, force: true });
   }
 }
+
+describe('a config file that is loaded again', () => {
+  it('has the same objects for services that stayed, also after all of it was read', async (t) => {
+    const folder = mkdtempSync(join(tmpdir(), 'uoa-proxy-file-'));
+    t.after(() => rmSync(folder, { recursive: true, force: true }));
+    const path = join(folder, 'app.yaml');
+    const write = (level: string, onDown: string) => {
+      const services = [6000, 6001].map((vport) => sampleService({ name: `s${vport}`, vport }));
+      writeFileSync(
+        path,
+        JSON.stringify({ log: { level }, services: [services[0], { ...services[1], onDown }] }),
+      );
+    };
+    write('info', 'keep');
+    const file = new ConfigFile(path);
+    const { services: atStart } = await file.load();
+    write('debug', 'move'); // another key than services: all of it is read
+    const { services: whole } = await file.reload();
+    write('debug', 'reset');
+    const { services: quick } = await file.reload();
+    assert.equal(whole[0], atStart[0]);
+    assert.equal(quick[0], atStart[0]);
+    assert.deepEqual([whole[1].onDown, quick[1].onDown], ['move', 'reset']);
+  });
+});
 
 describe('the watch of a loaded config file', () => {
   it('notices once what changed before it began, and what changes later', async () => {

@@ -2,8 +2,9 @@
 // test/e2e/many-services.test.ts.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { captureFilters, NoRoomError, refusalBy } from '../../src/io/capture-program.ts';
+import { captureFilters, refusalBy } from '../../src/io/capture-program.ts';
 import type { CaptureSpec } from '../../src/io/io-mode.ts';
+import { NoRoomError } from '../../src/io/no-room.ts';
 import { SIDE } from '../../src/io/packet-io.ts';
 
 const REMEDY = { because: '; there is one for want of a better way', instead: 'get one' };
