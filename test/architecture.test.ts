@@ -18,6 +18,7 @@ const EVERYTHING = [
   'io',
   'route',
   'steer',
+  'fast',
   'host',
   'sys',
   'config',
@@ -58,6 +59,10 @@ const MAY_IMPORT: Record<string, { of: string[]; types?: string[]; instead: stri
   steer: {
     of: ['host/port-ranges.ts', 'io/packet-io.ts', 'sys', 'wire'],
     instead: 'steer says who gets a packet; who receives it is in io',
+  },
+  fast: {
+    of: ['sys', 'wire'],
+    instead: 'fast is what the kernel forwards by; who decides that is in the composition root',
   },
   host: {
     of: ['route', 'io/packet-io.ts', 'sys', 'wire'],

@@ -1,7 +1,8 @@
 // Loads the programs of the load: those at the ends of its way (sinks.bpf.c), and for each kind of frame the
 // one that makes it (source.bpf.c). Whatever is made here belongs to this process's descriptors and is gone
 // with the process.
-import { attachXdp, loadObject, testRun } from '../../src/sys/libbpf.ts';
+import { attachXdp } from '../../src/sys/bpf-attachment.ts';
+import { loadObject, testRun } from '../../src/sys/libbpf.ts';
 import { STAMP_LEN } from './control.ts';
 
 const HEADERS_LEN = 14 + 20 + 8;

@@ -1,38 +1,29 @@
-// libbpf (libbpf.so.1) through koffi: BPF programs from the objects that src/bpf/build makes, their maps,
-// links and test runs. What is made here belongs to descriptors, and is gone with the last process that holds
-// one, or with the socket or link that it was given to.
+// BPF programs from the objects that src/bpf/build makes, their maps and test runs, by libbpf. What is made
+// here belongs to descriptors, and is gone with the last process that holds one, or with the socket or link
+// that it was given to.
 import { basename } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import koffi from 'koffi';
-import { IoError } from './io-error.ts';
-import { addressOf, lastErrno, type Pointer, SysError } from './libc.ts';
+import { BpfError, check, isNull, library, memoryOf, structOf } from './libbpf-library.ts';
+import { addressOf, lastErrno, type Pointer } from './libc.ts';
 
 const EAGAIN = 11;
+const ENOENT = 2;
 /** libbpf itself tries five times in a row, which signals that come often outlast. */
 const LOAD_ATTEMPTS = 20;
 const LOG_LEN = 1 << 20;
+/** At least as many as may share a bucket, which come together. */
+const READ_ENTRIES = 4096;
 /** The verifier says last why it refuses. */
 const LAST_WORDS = 2000;
-/** Errors from here on are libbpf's own (enum libbpf_errno). */
-const LIBBPF_ERRNO = 4000;
 
 /** enum bpf_map_type. */
-export const MAP_TYPE = { hash: 1, array: 2 } as const;
+export const MAP_TYPE = { hash: 1, array: 2, perCpuArray: 6, deviceHash: 25 } as const;
+/** Memory for a hash map's entries is taken when they are put. */
+export const BPF_F_NO_PREALLOC = 1;
 /** An array's values can be mapped as memory. */
 export const BPF_F_MMAPABLE = 1 << 10;
 /** Of bpf_map_update_elem: whether the key is there or not. */
 const BPF_ANY = 0n;
-const ATTACH_TYPE_XDP = 37;
-
-type Bytes = Uint8Array | null;
-
-/** A failure of libbpf or of the kernel below it: `code` is EPERM where CAP_BPF is missing. */
-export class BpfError extends SysError {
-  constructor(call: string, errno: number, details: string) {
-    super(call, errno);
-    this.message += `${errno < LIBBPF_ERRNO ? '' : ` (${sayError(errno)})`}${details}`;
-  }
-}
 
 /** What is decided before an object is loaded, by the names of its maps. */
 export interface LoadOptions {
@@ -134,23 +125,91 @@ export function updateMap(fd: number, key: Uint8Array, value: Uint8Array): void 
  * put already.
  */
 export function updateMapBatch(fd: number, keys: Uint8Array, values: Uint8Array, count: number): void {
-  if (count === 0) return;
+  const { errno } = putBatch(fd, keys, values, count);
+  if (errno !== 0) throw new BpfError('bpf_map_update_batch', errno, '');
+}
+
+/** How far a batch came, and why not farther: 0 where it came to its end. */
+export interface BatchEnd {
+  done: number;
+  errno: number;
+}
+
+/** The same, and says which were put: the first `done`. */
+export function putBatch(fd: number, keys: Uint8Array, values: Uint8Array, count: number): BatchEnd {
+  return runBatch(count, (counter) => library().bpf_map_update_batch(fd, keys, values, counter, null));
+}
+
+/** Takes out `count` keys, which follow one another, up to the first that is not there (ENOENT). */
+export function deleteBatch(fd: number, keys: Uint8Array, count: number): BatchEnd {
+  return runBatch(count, (counter) => library().bpf_map_delete_batch(fd, keys, counter, null));
+}
+
+function runBatch(count: number, call: (counter: Uint8Array) => number): BatchEnd {
+  if (count === 0) return { done: 0, errno: 0 };
   const counter = memoryOf(4);
   counter.writeUInt32LE(count);
-  check(library().bpf_map_update_batch(fd, keys, values, counter, null), 'bpf_map_update_batch');
+  const result = call(counter);
+  if (result === 0) return { done: count, errno: 0 };
+  // A kernel that refuses the call as such says nothing about the count.
+  const done = counter.readUInt32LE();
+  return { done: done < count ? done : 0, errno: -result };
+}
+
+/** False: it was not there. Throws a BpfError. */
+export function deleteFromMap(fd: number, key: Uint8Array): boolean {
+  const result = library().bpf_map_delete_elem(fd, key);
+  if (result === -ENOENT) return false;
+  check(result, 'bpf_map_delete_elem');
+  return true;
 }
 
 /**
- * Attaches an XDP program to an interface of the current namespace, for as long as the returned link is open.
+ * What the key leads to, of a map per CPU that of each possible one; undefined: nothing. Throws a BpfError.
  */
-export function attachXdp(program: number, interfaceIndex: number, flags: number): number {
-  // struct bpf_link_create_opts up to flags
-  const options = structOf(16);
-  options.writeUInt32LE(flags, 8);
-  return check(
-    library().bpf_link_create(program, interfaceIndex, ATTACH_TYPE_XDP, options),
-    'bpf_link_create',
-  );
+export function lookUpInMap(fd: number, key: Uint8Array, valueLen: number): Buffer | undefined {
+  const value = memoryOf(valueLen);
+  const result = library().bpf_map_lookup_elem(fd, key, value);
+  if (result === -ENOENT) return undefined;
+  check(result, 'bpf_map_lookup_elem');
+  return value;
+}
+
+/** Values of a map per CPU follow one another, so many. */
+export const possibleCpus = (): number =>
+  check(library().libbpf_num_possible_cpus(), 'libbpf_num_possible_cpus');
+
+/**
+ * Hands over all entries of a hash map, many at a time, in memory that is used again. What changes meanwhile
+ * may be missed, or come twice. Throws a BpfError.
+ */
+export function readHashMap(
+  fd: number,
+  keyLen: number,
+  valueLen: number,
+  take: (keys: Buffer, values: Buffer, count: number) => void,
+): void {
+  const keys = memoryOf(READ_ENTRIES * keyLen);
+  const values = memoryOf(READ_ENTRIES * valueLen);
+  const counter = memoryOf(4);
+  const reached = memoryOf(4); // a bucket
+  for (let after: Buffer | null = null, isLast = false; !isLast; after = reached) {
+    counter.writeUInt32LE(READ_ENTRIES);
+    const result: number = library().bpf_map_lookup_batch(fd, after, reached, keys, values, counter, null);
+    isLast = result === -ENOENT;
+    if (!isLast) check(result, 'bpf_map_lookup_batch');
+    take(keys, values, counter.readUInt32LE());
+  }
+}
+
+/** What a map was made with. Throws a BpfError. */
+export function describeMap(fd: number): { type: number; keyLen: number; valueLen: number; entries: number } {
+  const info = memoryOf(24); // struct bpf_map_info up to map_flags
+  const length = memoryOf(4);
+  length.writeUInt32LE(info.length);
+  check(library().bpf_obj_get_info_by_fd(fd, info, length), 'bpf_obj_get_info_by_fd');
+  const [type, keyLen, valueLen, entries] = [0, 8, 12, 16].map((at) => info.readUInt32LE(at));
+  return { type, keyLen, valueLen, entries };
 }
 
 export interface TestRun {
@@ -195,104 +254,4 @@ function openOptions(log: Buffer): Buffer {
   options.writeBigUInt64LE(addressOf(log), 56);
   options.writeBigUInt64LE(BigInt(log.length), 64);
   return options;
-}
-
-/** A structure of libbpf's: its own length, by which libraries of other versions know it, then zero bytes. */
-function structOf(byteLength: number): Buffer {
-  const bytes = memoryOf(byteLength);
-  bytes.writeBigUInt64LE(BigInt(byteLength));
-  return bytes;
-}
-
-/** Zero bytes that stay where they are. */
-const memoryOf = (byteLength: number): Buffer => Buffer.from(new ArrayBuffer(byteLength));
-
-/** A negative result is the number of an error. */
-function check(result: number, call: string): number {
-  if (result < 0) throw new BpfError(call, -result, '');
-  return result;
-}
-
-const isNull = (pointer: Pointer | null): boolean => pointer === null || BigInt(pointer) === 0n;
-
-type Library = ReturnType<typeof bindAll>;
-let loaded: Library | undefined;
-
-/** Loads libbpf when it is asked for the first time. Throws an IoError. */
-function library(): Library {
-  if (loaded !== undefined) return loaded;
-  try {
-    loaded = bindAll(koffi.load('libbpf.so.1'));
-  } catch (error) {
-    throw new IoError(
-      `libbpf cannot be loaded: ${error instanceof Error ? error.message : String(error)}`,
-      'install the Debian package libbpf1',
-      error,
-    );
-  }
-  // What it would print to stderr says less than the verifier's words.
-  loaded.libbpf_set_print(null);
-  return loaded;
-}
-
-function bindAll(lib: ReturnType<typeof koffi.load>) {
-  const bind = <T extends (...args: never[]) => number | Pointer>(definition: string): T =>
-    lib.func(definition) as unknown as T;
-  return {
-    libbpf_set_print: bind<(print: null) => Pointer>('intptr_t libbpf_set_print(void *print)'),
-    libbpf_strerror: bind<(errno: number, text: Bytes, length: number) => number>(
-      'int libbpf_strerror(int errno, void *text, size_t length)',
-    ),
-    bpf_object__open_file: bind<(path: string, options: Bytes) => Pointer>(
-      'intptr_t bpf_object__open_file(const char *path, const void *options)',
-    ),
-    bpf_object__load: bind<(object: Pointer) => number>('int bpf_object__load(intptr_t object)'),
-    bpf_object__close: bind<(object: Pointer) => number>('void bpf_object__close(intptr_t object)'),
-    bpf_object__find_map_by_name: bind<(object: Pointer, name: string) => Pointer>(
-      'intptr_t bpf_object__find_map_by_name(intptr_t object, const char *name)',
-    ),
-    bpf_object__find_program_by_name: bind<(object: Pointer, name: string) => Pointer>(
-      'intptr_t bpf_object__find_program_by_name(intptr_t object, const char *name)',
-    ),
-    bpf_program__fd: bind<(program: Pointer) => number>('int bpf_program__fd(intptr_t program)'),
-    bpf_map__fd: bind<(map: Pointer) => number>('int bpf_map__fd(intptr_t map)'),
-    bpf_map__set_initial_value: bind<(map: Pointer, value: Bytes, length: number) => number>(
-      'int bpf_map__set_initial_value(intptr_t map, const void *value, size_t length)',
-    ),
-    bpf_map__reuse_fd: bind<(map: Pointer, fd: number) => number>(
-      'int bpf_map__reuse_fd(intptr_t map, int fd)',
-    ),
-    bpf_map_create: bind<
-      (
-        type: number,
-        name: string,
-        keyLen: number,
-        valueLen: number,
-        entries: number,
-        options: Bytes,
-      ) => number
-    >(
-      'int bpf_map_create(int type, const char *name, uint32_t keyLen, uint32_t valueLen, uint32_t entries, const void *options)',
-    ),
-    bpf_map_update_elem: bind<(fd: number, key: Bytes, value: Bytes, flags: bigint) => number>(
-      'int bpf_map_update_elem(int fd, const void *key, const void *value, uint64_t flags)',
-    ),
-    bpf_map_update_batch: bind<
-      (fd: number, keys: Bytes, values: Bytes, count: Bytes, options: null) => number
-    >(
-      'int bpf_map_update_batch(int fd, const void *keys, const void *values, void *count, const void *options)',
-    ),
-    bpf_link_create: bind<(program: number, target: number, type: number, options: Bytes) => number>(
-      'int bpf_link_create(int program, int target, int type, const void *options)',
-    ),
-    bpf_prog_test_run_opts: bind<(program: number, options: Bytes) => number>(
-      'int bpf_prog_test_run_opts(int program, void *options)',
-    ),
-  };
-}
-
-function sayError(errno: number): string {
-  const text = memoryOf(128);
-  library().libbpf_strerror(errno, text, text.length);
-  return text.toString('latin1', 0, text.indexOf(0));
 }

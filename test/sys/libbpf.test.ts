@@ -8,7 +8,6 @@ import { join } from 'node:path';
 import { describe, type TestContext, test } from 'node:test';
 import { pathToFileURL } from 'node:url';
 import {
-  BpfError,
   type BpfObject,
   createMap,
   type LoadOptions,
@@ -18,6 +17,7 @@ import {
   updateMap,
   updateMapBatch,
 } from '../../src/sys/libbpf.ts';
+import { BpfError } from '../../src/sys/libbpf-library.ts';
 import { close } from '../../src/sys/libc.ts';
 import { mapSharedMemory } from '../../src/sys/shared-memory.ts';
 

@@ -1,0 +1,143 @@
+/*
+ * What the fast path is told, and what it tells: maps that processes write (src/fast/layout.ts has the same
+ * layouts, and makes the maps, of the sizes that it chooses) and that outlive them where they are pinned.
+ * Whoever changes a layout changes its version there.
+ *
+ * A tick is 2^27 ns (134 ms) of the monotonic clock; ticks are compared with wrap-around (18 years).
+ */
+#pragma once
+#include <linux/bpf.h>
+#include <linux/types.h>
+#include <bpf/bpf_helpers.h>
+
+#define TICK_SHIFT 27
+/* `idle` counts these: 2^30 ns. */
+#define IDLE_SHIFT 3
+
+/* A row of an interface, in which bits are set for whom it faces. */
+#define FACES_CLIENTS 1
+#define FACES_REAL_SERVERS 2
+
+/* An interface. The program of each has the number of its row. */
+struct port {
+	__u32 alive_until; /* tick; dead-man: who forwards in the background renews it. 0: switched off */
+	__u32 mac_head; /* its Ethernet address as it stands in a frame */
+	__u16 mac_tail;
+	__u16 faces;
+	__u32 ifindex;
+};
+
+/* One direction of a session; rows of clients' packets are even, those of real servers' odd. */
+struct activity {
+	__u64 counts; /* packets << PACKETS_SHIFT, IP bytes; one word, so that it is exact with one addition */
+	__u32 seen; /* tick of the last packet */
+	__u32 generation; /* of what the row is for: entries of another one are over */
+};
+#define PACKETS_SHIFT 38
+
+/* Where packets go to at layer 2. */
+struct way {
+	__u32 ifindex; /* 0: nowhere now */
+	__u32 mtu; /* largest IP packet, bytes */
+	__u32 macs[3]; /* destination and source as they stand in a frame */
+};
+
+/* A next hop. It is changed in one step: the other way is written, then `current`. */
+struct hop {
+	__u32 confirm_at; /* tick from which on a packet is to go by the kernel's IP layer */
+	__u32 current; /* 0 or 1 */
+	struct way ways[2];
+};
+/* After one such packet it is so long until the next: at least 5 s. */
+#define CONFIRM_TICKS 38
+
+/* What becomes of packets with the ends that are the key: one of the two directions of a session. */
+struct hot {
+	__be32 ports; /* source and destination to write */
+	__u16 difference; /* of the UDP checksum, as it stands in memory */
+	__u16 hop;
+	__u32 row; /* of `activity` */
+	__u16 generation;
+	__u16 idle; /* clients' packets after such a silence are not forwarded; 0: all are */
+};
+
+/*
+ * Words of eight bytes, also where less would do: the verifier wants them on the stack (packet.h). Source
+ * and destination address, then the ports in the lower half.
+ */
+struct key4 {
+	__u64 addresses;
+	__u64 ports;
+};
+
+struct key6 {
+	__u64 addresses[4];
+	__u64 ports;
+};
+
+struct hot4 {
+	__u64 addresses; /* to write */
+	struct hot to;
+};
+
+struct hot6 {
+	__u64 addresses[4];
+	struct hot to;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1);
+	__type(key, struct key4);
+	__type(value, struct hot4);
+} hot4 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1);
+	__type(key, struct key6);
+	__type(value, struct hot6);
+} hot6 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct activity);
+} activity SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct hop);
+} hops SEC(".maps");
+
+/* A row for each interface. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct port);
+} control SEC(".maps");
+
+/* Interfaces that XDP may redirect to, by their ifindex. */
+struct {
+	__uint(type, BPF_MAP_TYPE_DEVMAP_HASH);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u32);
+} ports SEC(".maps");
+
+/* Packets that were left to the slow path, by reason. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} passed SEC(".maps");

@@ -1,0 +1,99 @@
+// Next hops as the programs know them: the map `hops`, as memory of this process. A hop is changed in one
+// step, so that no packet goes to half of one and half of another.
+import { mapSharedMemory } from '../sys/shared-memory.ts';
+import { HOP_LEN, macBytes } from './layout.ts';
+
+const WORDS = HOP_LEN / 4;
+const CONFIRM_AT = 0;
+const CURRENT = 1;
+const WAYS = 2;
+// Words of a way.
+const WAY_WORDS = 5;
+const IFINDEX = 0;
+const MTU = 1;
+const MACS = 2;
+
+export interface Way {
+  readonly interfaceIndex: number;
+  /** Largest IP packet, bytes. */
+  readonly mtu: number;
+  /** Ethernet addresses, six bytes. */
+  readonly destination: Uint8Array;
+  readonly source: Uint8Array;
+}
+
+export class Hops {
+  readonly #words: Int32Array;
+  readonly #count: number;
+
+  /** Of a map with so many. Throws a SysError. */
+  constructor(fd: number, count: number) {
+    this.#count = count;
+    this.#words = new Int32Array(mapSharedMemory(fd, count * HOP_LEN), 0, count * WORDS);
+  }
+
+  get count(): number {
+    return this.#count;
+  }
+
+  /** Packets by this hop go so from now on. To be told again where it is the same costs little. */
+  set(hop: number, way: Way): void {
+    const words = this.#words;
+    const base = this.#baseOf(hop);
+    const current = Atomics.load(words, base + CURRENT) & 1;
+    const now = base + WAYS + current * WAY_WORDS;
+    const next = base + WAYS + (1 - current) * WAY_WORDS;
+    const macs = macWords(way);
+    const wanted = [way.interfaceIndex, way.mtu, ...macs];
+    if (wanted.every((word, at) => words[now + at] === (word | 0))) return;
+    for (const [at, word] of wanted.entries()) Atomics.store(words, next + at, word | 0);
+    Atomics.store(words, base + CURRENT, 1 - current);
+  }
+
+  /** Packets by this hop go the slow way until it is set again. */
+  clear(hop: number): void {
+    this.set(hop, NOWHERE);
+  }
+
+  /** Undefined where it is not set. */
+  get(hop: number): Way | undefined {
+    const words = this.#words;
+    const base = this.#baseOf(hop);
+    const at = base + WAYS + (Atomics.load(words, base + CURRENT) & 1) * WAY_WORDS;
+    const interfaceIndex = words[at + IFINDEX]!;
+    if (interfaceIndex === 0) return undefined;
+    const macs = new Uint8Array(Int32Array.from(words.subarray(at + MACS, at + WAY_WORDS)).buffer);
+    return { interfaceIndex, mtu: words[at + MTU]!, destination: macs.slice(0, 6), source: macs.slice(6) };
+  }
+
+  /** From `tick` on, one packet goes the slow way, and then one each 5 s. Now, where it is not said. */
+  confirmAt(hop: number, tick: number): void {
+    Atomics.store(this.#words, this.#baseOf(hop) + CONFIRM_AT, tick);
+  }
+
+  #baseOf(hop: number): number {
+    if (!(hop >= 0 && hop < this.#count)) throw new RangeError(`hop ${hop} of ${this.#count}`);
+    return hop * WORDS;
+  }
+}
+
+const NOWHERE: Way = {
+  interfaceIndex: 0,
+  mtu: 0,
+  destination: new Uint8Array(6),
+  source: new Uint8Array(6),
+};
+
+function macWords({ destination, source }: Way): number[] {
+  const bytes = Uint8Array.of(...destination, ...source);
+  if (bytes.length !== 12) throw new RangeError('an Ethernet address has six bytes');
+  return [...new Int32Array(bytes.buffer)];
+}
+
+/** A way with addresses as text. */
+export const wayOf = (interfaceIndex: number, mtu: number, destination: string, source: string): Way => ({
+  interfaceIndex,
+  mtu,
+  destination: macBytes(destination),
+  source: macBytes(source),
+});
