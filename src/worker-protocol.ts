@@ -1,6 +1,7 @@
 // What the control plane (proxy.ts, workers.ts) and the datapath processes (worker.ts) say to each other, and
 // what both must agree on.
 import type { DatapathPlan } from './datapath/plan.ts';
+import type { FastPathSizes } from './fast/layout.ts';
 import { isSameAddresses } from './host/port-ranges.ts';
 import { IO_COUNTERS, type IoPort, type IoStart, ioRows } from './io/packet-io.ts';
 import type { SteeringSpec } from './steer/steering.ts';
@@ -28,7 +29,19 @@ export interface WorkerStart extends WorkerReplan {
   memoryBytes: number;
   /** How many descriptors its packet I/O has. */
   ioFds: number;
+  /** Its part of the fast path, whose descriptors are behind those: FAST_MAPS, in this order. */
+  fast: FastPart | undefined;
 }
+
+/** What a worker has of the fast path's maps: as many sessions as of its plan, and hops. */
+export interface FastPart {
+  readonly sizes: FastPathSizes;
+  readonly firstSession: number;
+  readonly firstHop: number;
+  readonly hops: number;
+}
+
+export const FAST_MAPS = ['hot4', 'hot6', 'activity', 'hops'] as const;
 
 /** What takes the place of the plan at work; ports and memory stay. */
 export interface WorkerReplan {

@@ -4,6 +4,11 @@ import { randomBytes, randomInt } from 'node:crypto';
 import { Datapath } from './datapath/datapath.ts';
 import { type DatapathMemory, mapMemory, memoryBytes } from './datapath/memory.ts';
 import type { Siblings } from './datapath/options.ts';
+import { Activity } from './fast/activity.ts';
+import { HopRows } from './fast/hop-rows.ts';
+import { Hops } from './fast/hops.ts';
+import { HotEntries } from './fast/hot-entries.ts';
+import { HotSessions } from './fast/hot-sessions.ts';
 import type { IoModes } from './io/io-mode.ts';
 import { MODES, openPacketIo } from './io/modes.ts';
 import type { IoOptions, PacketIo } from './io/packet-io.ts';
@@ -16,6 +21,8 @@ import { dieWithParent } from './sys/process.ts';
 import { preferMainThread } from './sys/scheduling.ts';
 import { mapSharedMemory } from './sys/shared-memory.ts';
 import {
+  FAST_MAPS,
+  type FastPart,
   FIRST_OUTBOX_FD,
   type FromWorker,
   firstIoFd,
@@ -83,13 +90,16 @@ function start(message: WorkerStart, modes: IoModes): Running {
   const paths = new Paths(hops, plan.ports);
   let io: PacketIo;
   const handOver = openHandOver(message, memories);
+  const hot = message.fast && openHot(message, message.fast, hops);
   const datapath = new Datapath(plan, memory, (frame, off, len) => io.send(frame, off, len), {
     seed: [seed[0], seed[1]],
     siblings: handOver?.siblings,
     routing: paths,
     onAnswered: (words, at, cport) => io.noteClient(words, at, cport),
     drawLport: (count) => randomInt(count),
+    ...(hot && { events: hot, onForwarded: (base: number) => hot.note(base) }),
   });
+  hot?.follow(datapath.sessions, clock.nowMs());
   const others =
     handOver === undefined
       ? []
@@ -121,6 +131,7 @@ function start(message: WorkerStart, modes: IoModes): Running {
   };
   io = openPacketIo(message.io, ioFds(message), options, modes);
   const timer = setInterval(() => {
+    hot?.tick(clock.nowMs()); // first: what it forwarded keeps sessions from expiring
     datapath.tick(clock.nowMs());
     io.poll();
     memory.pulse[0]++;
@@ -139,6 +150,18 @@ function start(message: WorkerStart, modes: IoModes): Running {
       io.close();
     },
   };
+}
+
+/** What this worker has of the fast path. */
+function openHot({ plan, ioFds }: WorkerStart, part: FastPart, nextHops: NextHops): HotSessions {
+  const first = firstIoFd(plan.worker?.workers ?? 1) + ioFds;
+  const fdOf = (name: (typeof FAST_MAPS)[number]) => first + FAST_MAPS.indexOf(name);
+  const { sizes, firstSession, firstHop } = part;
+  const activity = new Activity(fdOf('activity'), sizes.sessions);
+  const rows = new HopRows(nextHops, new Hops(fdOf('hops'), sizes.hops), firstHop, part.hops);
+  const entries = new HotEntries({ hot4: fdOf('hot4'), hot6: fdOf('hot6') }, (row) => hot.refused(row));
+  const hot: HotSessions = new HotSessions(activity, entries, rows, plan.maxSessions, firstSession);
+  return hot;
 }
 
 function ioFds({ plan, ioFds }: WorkerStart): number[] {

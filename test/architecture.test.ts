@@ -61,8 +61,17 @@ const MAY_IMPORT: Record<string, { of: string[]; types?: string[]; instead: stri
     instead: 'steer says who gets a packet; who receives it is in io',
   },
   fast: {
-    of: ['sys', 'wire'],
-    instead: 'fast is what the kernel forwards by; who decides that is in the composition root',
+    of: [
+      'datapath/counters.ts',
+      'datapath/server-cells.ts',
+      'route/next-hop.ts',
+      'session/session.ts',
+      'sys',
+      'uoa/handshake.ts',
+      'wire',
+    ],
+    types: ['datapath', 'route', 'session'],
+    instead: 'fast is what the kernel forwards by; who makes its parts is the composition root',
   },
   host: {
     of: ['route', 'io/packet-io.ts', 'sys', 'wire'],
@@ -107,7 +116,7 @@ const MAY_IMPORT: Record<string, { of: string[]; types?: string[]; instead: stri
   },
   'version.ts': { of: [], instead: 'it reads one number' },
   'worker-protocol.ts': {
-    of: ['datapath', 'io', 'route', 'steer', 'host'],
+    of: ['datapath', 'fast', 'io', 'route', 'steer', 'host'],
     instead: 'messages are data: behaviour belongs to proxy or worker',
   },
   'workers.ts': {

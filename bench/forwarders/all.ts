@@ -9,6 +9,7 @@ export const FORWARDERS = {
   pcap: proxy({ mode: 'pcap', opensPerSecond: 50_000 }),
   /** Only on request: with what costs nothing beside it. */
   services: proxy({ mode: 'ring', opensPerSecond: 100_000, services: 1_000 }),
+  tc: proxy({ mode: 'ring', io: 'fastPath: tc', opensPerSecond: 100_000 }),
   nginx,
   kernel: kernelNat,
   /** Only on request: never asleep; with two workers, who need processors of their own. */

@@ -40,6 +40,11 @@ export const SERVICE_FAMILIES: readonly ServiceFamily[] = [
     series: { inboundForwarded: { direction: 'inbound' }, outboundForwarded: { direction: 'outbound' } },
   },
   {
+    name: 'fast_path_forwarded_packets_total',
+    help: 'Of those sent on, by the fast path in the kernel; counted up to a second late.',
+    series: { inboundFast: { direction: 'inbound' }, outboundFast: { direction: 'outbound' } },
+  },
+  {
     name: 'consumed_packets_total',
     help: 'Of them, ended here on purpose: echo ACKs, replies to carriers, ICMP errors about a UOA.',
     series: { consumed: {} },
@@ -54,6 +59,12 @@ export const SERVICE_FAMILIES: readonly ServiceFamily[] = [
     help: 'Sessions now, by state.',
     type: 'gauge',
     series: { sessionsOneway: { state: 'oneway' }, sessionsNormal: { state: 'normal' } },
+  },
+  {
+    name: 'fast_path_sessions',
+    help: 'Of these, forwarded by the fast path in the kernel.',
+    type: 'gauge',
+    series: { sessionsHot: {} },
   },
   { name: 'sessions_created_total', help: 'Sessions opened.', series: { sessionsCreated: {} } },
   {

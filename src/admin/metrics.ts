@@ -302,6 +302,17 @@ function processFamilies(sources: AdminSources): Family[] {
       read: (put) => put(1, { version: sources.version, node: process.version, io_mode: sources.ioMode }),
     },
     {
+      name: 'fast_path_passed_total',
+      help: 'Packets that came by the fast path in the kernel and were left to the datapath, by reason.',
+      type: 'counter',
+      labels: ['reason'],
+      isSparse: true,
+      read: (put) => {
+        for (const [reason, count] of Object.entries(sources.fastPath()?.passed ?? {}))
+          put(count, { reason });
+      },
+    },
+    {
       name: 'clients_uncounted_total',
       help: 'Sessions not limited or counted by client, because the table of clients had no room.',
       type: 'counter',

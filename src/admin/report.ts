@@ -58,6 +58,8 @@ export interface StatsReport {
   reason: string;
   draining: boolean;
   ioMode: string;
+  /** 'xdp', 'tc' or 'off'. */
+  fastPath: string;
   services: number;
   workers: { pid: number | null; restarts: number }[];
   reloads: { succeeded: number; failed: number; last: { ok: boolean; at: string } | null };
@@ -148,6 +150,7 @@ export function reportStats(sources: AdminSources): StatsReport {
     reason,
     draining: sources.isDraining(),
     ioMode: sources.ioMode,
+    fastPath: sources.fastPath()?.kind ?? 'off',
     services: sources.services().length,
     workers: sources.workers().map(({ pid, restarts }) => ({ pid: pid ?? null, restarts })),
     reloads: { succeeded, failed, last: last ? { ok: last.ok, at: last.at.toISOString() } : null },

@@ -99,6 +99,10 @@ export interface AdminSources {
   refresh(): void;
   /** See IoHost.mode. */
   ioMode: string;
+  /**
+   * Where the fast path takes packets, and how many it left to the datapath, by reason; undefined: it is off.
+   */
+  fastPath(): { kind: string; passed: Readonly<Record<string, number>> } | undefined;
   /** `reason` says in words why it is not ready, or what it serves. */
   readiness(): { ready: boolean; reason: string };
   /** Sessions that found no room in the table of clients (datapath/client-table.ts). */

@@ -41,8 +41,11 @@
 /* One less hop limit, as a difference of the word that has it in its second byte in memory. */
 #define ONE_HOP_LESS (__u16)~0x0100
 
-/* Which row of `control` is the interface's, fixed for the life of a program. */
-const volatile __u32 port_row;
+/* Fixed for the life of a program. */
+const volatile struct {
+	__u32 port_row; /* which row of `control` is the interface's */
+	__u32 is_steered; /* tc: rings get packets of the interface, see hot-entries.h */
+} settings;
 
 /* A packet under way. Of `skb` and `xdp` one is there, known when this is compiled. */
 struct frame {
@@ -383,7 +386,7 @@ static __always_inline enum reason forward6(struct frame *frame)
 /* Forwards the packet, or says why not. */
 static __always_inline enum reason forward(struct frame *frame)
 {
-	__u64 index = port_row;
+	__u64 index = settings.port_row;
 	enum reason reason;
 	__be16 type;
 
@@ -438,11 +441,27 @@ static __always_inline bool has_headers(const struct __sk_buff *skb)
 	return data <= end;
 }
 
+/* Takes the steering program's word about the packet, which is the last one that it saw here. */
+static __always_inline bool is_offered(void)
+{
+	__u64 first = 0;
+	__u64 *word = bpf_map_lookup_elem(&offered, &first);
+
+	if (!word || !*word)
+		return false;
+	*word = 0;
+	return true;
+}
+
 SEC("tc") int fast_path_tc(struct __sk_buff *skb)
 {
 	struct frame frame = { .skb = skb };
 	enum reason reason;
 
+	if (settings.is_steered && !is_offered()) {
+		count(NOT_HOT);
+		return TC_ACT_UNSPEC;
+	}
 	/* The driver may have put less than the headers where they can be read. */
 	if (!has_headers(skb))
 		bpf_skb_pull_data(skb, skb->len < HEADERS6_LEN ? skb->len : HEADERS6_LEN);
@@ -452,6 +471,10 @@ SEC("tc") int fast_path_tc(struct __sk_buff *skb)
 	if (reason == FORWARDED)
 		return bpf_redirect(frame.to_ifindex, 0);
 	count(reason);
+	if (settings.is_steered) {
+		skb->mark = SLOW;
+		return bpf_redirect(skb->ifindex, BPF_F_INGRESS);
+	}
 	return TC_ACT_UNSPEC; /* on to others' programs behind */
 }
 

@@ -9,6 +9,7 @@
 #include <linux/bpf.h>
 #include <linux/types.h>
 #include <bpf/bpf_helpers.h>
+#include "hot-entries.h"
 
 #define TICK_SHIFT 27
 /* `idle` counts these: 2^30 ns. */
@@ -50,56 +51,6 @@ struct hop {
 };
 /* After one such packet it is so long until the next: at least 5 s. */
 #define CONFIRM_TICKS 38
-
-/* What becomes of packets with the ends that are the key: one of the two directions of a session. */
-struct hot {
-	__be32 ports; /* source and destination to write */
-	__u16 difference; /* of the UDP checksum, as it stands in memory */
-	__u16 hop;
-	__u32 row; /* of `activity` */
-	__u16 generation;
-	__u16 idle; /* clients' packets after such a silence are not forwarded; 0: all are */
-};
-
-/*
- * Words of eight bytes, also where less would do: the verifier wants them on the stack (packet.h). Source
- * and destination address, then the ports in the lower half.
- */
-struct key4 {
-	__u64 addresses;
-	__u64 ports;
-};
-
-struct key6 {
-	__u64 addresses[4];
-	__u64 ports;
-};
-
-struct hot4 {
-	__u64 addresses; /* to write */
-	struct hot to;
-};
-
-struct hot6 {
-	__u64 addresses[4];
-	struct hot to;
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 1);
-	__type(key, struct key4);
-	__type(value, struct hot4);
-} hot4 SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 1);
-	__type(key, struct key6);
-	__type(value, struct hot6);
-} hot6 SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

@@ -24,10 +24,13 @@
  * packets in a period, or did in the one before, is anybody's until they send less. Processors may count at
  * the same time and lose some.
  *
+ * Where a fast path is at tc (hot-entries.h), packets of hot sessions go to the sink, too.
+ *
  * What is not the proxy's costs one look-up in the plan at most, and only UDP to another port of a VIP a
  * second one; the number of services and addresses costs nothing. A new plan takes the place of the one
  * before in one step: the map in `plans` is replaced.
  */
+#include "hot-entries.h"
 #include "packet.h"
 
 #define SINK 0
@@ -62,6 +65,8 @@ const volatile struct {
 	__u32 bucket_mask;
 	struct source_hash place;
 	struct source_hash tag;
+	/* Packets of hot sessions are for the fast path at tc. */
+	__u32 has_fast_path;
 } settings;
 
 /* Key of a plan: a VIP with its vport, or with port 0 any address of the proxy. IPv4 is v4-mapped. */
@@ -265,6 +270,43 @@ static __noinline bool is_known(const struct endpoint *source)
 	return false;
 }
 
+/* Whether packets with these ends are hot, by their entry alone. */
+static __noinline bool is_hot(const struct ends *ends)
+{
+	__u64 ports = (__u64)ends->local.port << 16 | ends->client.port;
+
+	if (is_ipv4(&ends->client)) {
+		struct key4 key = {
+			.addresses = ends->local.address[1] >> 32 << 32 | ends->client.address[1] >> 32,
+			.ports = ports,
+		};
+
+		return bpf_map_lookup_elem(&hot4, &key);
+	}
+	struct key6 key = {
+		.addresses = { ends->client.address[0], ends->client.address[1], ends->local.address[0],
+			       ends->local.address[1] },
+		.ports = ports,
+	};
+
+	return bpf_map_lookup_elem(&hot6, &key);
+}
+
+/* Leaves a packet to the fast path at tc, if it is hot and not back from there. */
+static __noinline bool offer(struct __sk_buff *skb, const struct ends *ends)
+{
+	__u64 first = 0;
+	__u64 *word;
+
+	if (skb->mark == SLOW || !is_hot(ends))
+		return false;
+	word = bpf_map_lookup_elem(&offered, &first);
+	if (!word)
+		return false;
+	*word = 1;
+	return true;
+}
+
 /* UDP to an address of the proxy: VIP:vport, LIP:lport, or a port that is not the proxy's. */
 static __noinline __u32 steer_udp(struct __sk_buff *skb, void *plan, struct ends *ends,
 				       const struct address *local, __u32 at)
@@ -283,6 +325,9 @@ static __noinline __u32 steer_udp(struct __sk_buff *skb, void *plan, struct ends
 			return SINK;
 		is_to_lip = true;
 	}
+	/* Without one the verifier takes this out. */
+	if (settings.has_fast_path && offer(skb, ends))
+		return SINK;
 	ring = ring_of(ends, is_to_lip);
 	return is_known(&ends->client) ? ring + settings.workers : ring;
 }
@@ -434,7 +479,14 @@ int steering(struct __sk_buff *skb)
 {
 	__u32 first = 0;
 	void *plan;
+	__u64 *word;
 
+	/* Also of a packet that is nobody's: what was offered before it was not taken. */
+	if (settings.has_fast_path) {
+		word = bpf_map_lookup_elem(&offered, &first);
+		if (word)
+			*word = 0;
+	}
 	if (skb->pkt_type != PACKET_HOST || (skb->vlan_present && skb->vlan_tci & VLAN_ID))
 		return SINK;
 	plan = bpf_map_lookup_elem(&plans, &first);

@@ -253,6 +253,11 @@ export const CONFIG_SCHEMA = group({
       flag(),
       false,
     ),
+    fastPath: defaulted(
+      'ring: forward busy sessions that need no decision by a BPF program in the kernel: xdp (native), tc, or auto: xdp where all interfaces are cards, else tc.',
+      oneOf('off', 'auto', 'xdp', 'tc'),
+      'off',
+    ),
     bufferSize: defaulted("The kernel's capture buffer per interface.", size('1MiB', '2GiB'), '64MiB'),
   }),
   admin: optionalGroup('HTTP: metrics, health, and what uoa-proxy ctl asks for and changes.', {

@@ -17,6 +17,7 @@ import { randomSteeringKey } from '../steer/steering.ts';
 import { nowMs } from '../worker-protocol.ts';
 import { Workers } from '../workers.ts';
 import { Drain } from './drain.ts';
+import { FastPath } from './fast-path.ts';
 import { HealthWatch } from './health-watch.ts';
 import { HostSetup } from './host-setup.ts';
 import { HostWatch } from './host-watch.ts';
@@ -95,6 +96,9 @@ export class ControlPlane {
     undo.push(async () => stateLock?.release());
     const saved = SavedSessions.load(config, services, log);
     const steeringKey = saved?.steeringKey(wanted) ?? randomSteeringKey();
+    const sessions = Math.ceil(config.sessions.max / wanted);
+    let fast = FastPath.open(config.io.fastPath, host.ports, wanted, sessions, log);
+    undo.push(async () => fast?.close());
     const io = openIoHost(config.io.mode, {
       capture: captureOf(config, host.ports),
       workers: wanted,
@@ -102,12 +106,18 @@ export class ControlPlane {
       bufferSize: config.io.bufferSize,
       busyPoll: config.io.busyPoll,
       maxSessions: config.sessions.max,
+      hot: fast?.steered,
       log,
     });
     undo.push(async () => io.close());
+    if (fast !== undefined && !io.isSteered) {
+      log.warn('no fast path: packets come in by capture filters, which do not know it');
+      fast.close();
+      fast = undefined;
+    } else if (fast?.attach(host.ports, log) === false) fast = undefined;
     const layout = { capacity, workers: io.workers, sharedSeed: randomSeed() };
     const replans = workerReplans(config, host, services, { layout, steeringKey }, io);
-    const { specs, memories, close } = makeWorkerSpecs(replans, io);
+    const { specs, memories, close } = makeWorkerSpecs(replans, io, fast);
     undo.push(async () => close());
     saved?.write(memories, config, replans[0].steering, layout.sharedSeed);
     const workers = new Workers(specs, log);
@@ -119,7 +129,18 @@ export class ControlPlane {
     serverStates.update(services);
     const hostSetup = new HostSetup(log);
     const totals = new Totals(memories, services);
-    const runtime = { log, io, layout, steeringKey, memories, totals, hostSetup, serverStates, workers };
+    const runtime = {
+      log,
+      io,
+      fast,
+      layout,
+      steeringKey,
+      memories,
+      totals,
+      hostSetup,
+      serverStates,
+      workers,
+    };
     const health = new HealthWatch(
       serverStates,
       () => {
@@ -188,7 +209,7 @@ export class ControlPlane {
   }
 
   adminSources(version: string): Omit<AdminSources, 'logLinesLost'> {
-    const { serverStates, workers, io, memories, totals } = this.#runtime;
+    const { serverStates, workers, io, fast, memories, totals } = this.#runtime;
     const reloader = this.#reloader;
     /** The same until a change: there may be 65,535, and a scrape reads them twice. */
     let legs = { of: reloader.services, list: withCapacity(reloader.services) };
@@ -211,6 +232,7 @@ export class ControlPlane {
       refresh: () => totals.refresh(),
       ports: reloader.host.ports,
       ioMode: io.mode,
+      fastPath: () => fast && { kind: fast.kind, passed: fast.passed() },
       readiness: () => this.#readinessNow(),
       clientsUncounted: () => ClientTable.uncounted(memories[0].common.clients),
       isDraining: () => this.#drain.isOn,

@@ -4,6 +4,7 @@ import type { DatapathMemory } from '../datapath/memory.ts';
 import type { Totals } from '../datapath/totals.ts';
 import type { IoHost } from '../io/io-mode.ts';
 import type { Workers } from '../workers.ts';
+import type { FastPath } from './fast-path.ts';
 import type { HostSetup } from './host-setup.ts';
 import type { MemoryLayout } from './planning.ts';
 import type { ServerStates } from './server-states.ts';
@@ -11,6 +12,8 @@ import type { ServerStates } from './server-states.ts';
 export interface Runtime {
   readonly log: Logger;
   readonly io: IoHost;
+  /** Undefined where there is none. */
+  readonly fast: FastPath | undefined;
   readonly layout: MemoryLayout;
   readonly steeringKey: readonly number[];
   /** One per worker. */

@@ -6,6 +6,7 @@ import { createSharedMemory } from '../sys/shared-memory.ts';
 import { closeSocketPair, openSocketPair, type SocketPair } from '../sys/socket-pair.ts';
 import { ioCells, type WorkerReplan } from '../worker-protocol.ts';
 import type { WorkerSpec } from '../workers.ts';
+import type { FastPath } from './fast-path.ts';
 
 /** What may wait for one worker from the others: some dozens of the largest datagrams. */
 const HANDOVER_BYTES = 4 << 20;
@@ -20,7 +21,11 @@ export interface WorkerSpecs {
 }
 
 /** `replans` has what each worker goes by. Throws a SysError. */
-export function makeWorkerSpecs(replans: readonly WorkerReplan[], io: IoHost): WorkerSpecs {
+export function makeWorkerSpecs(
+  replans: readonly WorkerReplan[],
+  io: IoHost,
+  fast: FastPath | undefined,
+): WorkerSpecs {
   const [{ plan }] = replans as readonly [WorkerReplan];
   const cells = ioCells(plan.ports.length);
   const common = commonBytes(plan);
@@ -38,8 +43,9 @@ export function makeWorkerSpecs(replans: readonly WorkerReplan[], io: IoHost): W
         memoryOff: memoryOff(worker),
         memoryBytes: allBytes,
         ioFds: ioFds.length,
+        fast: fast?.partOf(worker),
       },
-      fds: [fd, ...handOverFds(pairs, worker), ...ioFds],
+      fds: [fd, ...handOverFds(pairs, worker), ...ioFds, ...(fast?.fds ?? [])],
     };
   });
   const memories = replans.map((own, worker) => mapMemory(buffer, own.plan, cells, memoryOff(worker)));

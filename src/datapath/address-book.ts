@@ -47,6 +47,11 @@ export class AddressBook {
     return whose >= 0 && (whose & SERVED) !== 0;
   }
 
+  /** Whether the address is anybody's that this proxy knows. */
+  isAnybodys(addresses: Int32Array, at: number): boolean {
+    return this.#whose.get(addresses, at, ANY_PORT) >= 0;
+  }
+
   /** Index of the service whose VIP:vport this is; -1: none's. */
   serviceAt(addresses: Int32Array, at: number, port: number): number {
     return this.#services.get(addresses, at, port);

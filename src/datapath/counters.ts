@@ -41,6 +41,9 @@ const NAMED = [
   'datagramsReassembled', // from fragments
   'datagramsFragmented', // sent in fragments
   'fragmentsSent',
+  'sessionsHot', // gauge: those of them that the fast path forwards
+  'inboundFast', // of those forwarded, by the fast path
+  'outboundFast',
   'handedOver', // passed on to the worker that they belong to
 ] as const;
 

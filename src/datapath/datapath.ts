@@ -28,7 +28,7 @@ import { reconfigure } from './reconfigure.ts';
 import { SessionEnds } from './session-ends.ts';
 import { restoreSessions } from './successor.ts';
 import { DROP, DROP_BASE, VERDICT, type Verdict } from './verdict.ts';
-import type { Walk } from './walk.ts';
+import type { Sessions, Walk } from './walk.ts';
 
 /** Of the tables of clients: of 65,536 sets each is looked at within seven minutes. */
 const SETS_PER_TICK = 16;
@@ -41,6 +41,7 @@ const SWEEP_MAX_MS = 30_000;
 
 export class Datapath {
   readonly #onAnswered: OnAnswered | undefined;
+  readonly #onForwarded: ((base: number) => void) | undefined;
   readonly #walk: Walk;
   readonly #ends: SessionEnds;
   readonly #persistence: Persistence;
@@ -62,6 +63,7 @@ export class Datapath {
     const all = siblings?.memories ?? [memory];
     bookLost(counters, memory.begun[0]);
     this.#onAnswered = options.onAnswered;
+    this.#onForwarded = options.onForwarded;
     this.#identities = identitiesOf(plan.services);
     this.#persistence = new Persistence(common.persistence, sharedSeed);
     this.#reassembler = new Reassembler(counters, seed);
@@ -125,6 +127,11 @@ export class Datapath {
     reconfigure(this.#walk, plan, (leg) => before[leg] === after[leg]);
     this.#ends.noteLegs(this.#walk.directory.legs);
     this.#sweepMs = sweepMsOf(plan);
+  }
+
+  /** The sessions that there are. */
+  get sessions(): Sessions {
+    return this.#walk;
   }
 
   /** Whether the packet received last was forwarded in a session that both ends have used. */
@@ -287,7 +294,10 @@ export class Datapath {
       else metadata.belongsTo(service, DIRECTION.inbound);
       const verdict = inbound(walk, frame, service, base, portIndex, nowMs);
       if (!metadata.isReceived && verdict !== VERDICT.handedOver) metadata.countReceived();
-      if (verdict === VERDICT.forward) this.#isAnswered = base >= 0 && table.isNormal(base);
+      if (verdict === VERDICT.forward && base >= 0) {
+        this.#isAnswered = table.isNormal(base);
+        this.#onForwarded?.(base);
+      }
       return verdict;
     }
     metadata.belongsTo(service, DIRECTION.outbound);
@@ -298,6 +308,7 @@ export class Datapath {
       const { records } = walk.memory;
       if (!wasNormal) this.#onAnswered?.(records, base + CLIENT, cportOf(records, base));
       this.#isAnswered = true;
+      this.#onForwarded?.(base);
     }
     return verdict;
   }

@@ -16,6 +16,8 @@ export interface DatapathOptions {
    * restart get the lports of the first ones before it.
    */
   readonly drawLport?: (count: number) => number;
+  /** Told of each packet that was forwarded in a session that was there before it. */
+  readonly onForwarded?: (base: number) => void;
   /** Told of sessions from the first one that is restored on, before the datapath is made. */
   readonly events?: SessionEvents;
 }

@@ -49,6 +49,8 @@ export interface AttachOptions {
   interfaceIndex: number;
   /** Of `control`, see PortRows. */
   row: number;
+  /** Packet sockets get what comes in there, too: at tc only what the steering program left is forwarded. */
+  isSteered?: boolean;
   /** Not by tcx, as where the kernel does not have it. */
   withoutTcx?: boolean;
   /** Names the filter there: the same in each process of a proxy, another for another proxy; 1 by default. */
@@ -71,9 +73,11 @@ export interface Attachment {
 export function loadFastPath(
   { fds }: FastPathMaps,
   row: number,
+  isSteered = false,
 ): { programs: Record<FastPathKind, number>; close(): void } {
-  const readOnly = Buffer.alloc(4);
+  const readOnly = Buffer.alloc(8); // `settings`
   readOnly.writeUInt32LE(row);
+  readOnly.writeUInt32LE(isSteered ? 1 : 0, 4);
   const object: BpfObject = loadObject(OBJECT, { readOnly, reuse: fds });
   return {
     programs: { xdp: object.programFd(PROGRAM.xdp), tc: object.programFd(PROGRAM.tc) },
@@ -87,8 +91,8 @@ export function loadFastPath(
  * the program cannot be loaded.
  */
 export function attach(maps: FastPathMaps, options: AttachOptions): Attachment {
-  const { kind, interfaceIndex, row } = options;
-  const loaded = loadFastPath(maps, row);
+  const { kind, interfaceIndex, row, isSteered } = options;
+  const loaded = loadFastPath(maps, row, isSteered);
   try {
     const program = loaded.programs[kind];
     if (kind === 'xdp') return attachByXdp(maps, program, interfaceIndex);

@@ -57,7 +57,16 @@ const INDEX_LEN = 4;
 const IFINDEX_LEN = 4;
 const COUNTER_LEN = 8;
 
-export const MAP_NAMES = ['hot4', 'hot6', 'activity', 'hops', 'control', 'ports', 'passed'] as const;
+export const MAP_NAMES = [
+  'hot4',
+  'hot6',
+  'activity',
+  'hops',
+  'control',
+  'ports',
+  'passed',
+  'offered',
+] as const;
 export type MapName = (typeof MAP_NAMES)[number];
 
 export interface MapLayout {
@@ -101,6 +110,13 @@ export function layoutOf({ sessions, hops, ports }: FastPathSizes): Record<MapNa
       keyLen: INDEX_LEN,
       valueLen: COUNTER_LEN,
       entries: FAST_PATH_REASONS.length + 1,
+      flags: 0,
+    },
+    offered: {
+      type: MAP_TYPE.perCpuArray,
+      keyLen: INDEX_LEN,
+      valueLen: COUNTER_LEN,
+      entries: 1,
       flags: 0,
     },
   };

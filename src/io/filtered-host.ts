@@ -25,6 +25,7 @@ export function filteredHost<Start extends IoStart>(
   return {
     mode,
     workers: 1,
+    isSteered: false,
     describe: () => startWith(atWork),
     fds: () => fds,
     start: () => start(atWork),

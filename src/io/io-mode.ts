@@ -5,6 +5,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { Logger } from 'pino';
 import { isSameAddresses, type LipPorts, type VipPort } from '../host/port-ranges.ts';
+import type { HotMaps } from '../steer/kernel-steering.ts';
 import type { IoError } from '../sys/io-error.ts';
 import type { NoRoomError } from './no-room.ts';
 import type { IoOptions, IoPort, IoStart, ModeName, PacketIo, StartOf } from './packet-io.ts';
@@ -41,6 +42,8 @@ export interface IoRequest {
   readonly busyPoll: boolean;
   /** Of all workers together. */
   readonly maxSessions: number;
+  /** Packets of hot sessions are to be left to the fast path at tc, whose maps these are. */
+  readonly hot?: HotMaps | undefined;
   readonly log: Logger;
 }
 
@@ -48,6 +51,8 @@ export interface IoRequest {
 export interface IoHost<Start extends IoStart = IoStart> {
   readonly mode: Start['mode'];
   readonly workers: number;
+  /** Packets can be left to a fast path. */
+  readonly isSteered: boolean;
   /** What this worker opens its packet I/O from, together with `fds`. */
   describe(worker: number): Start;
   /** Descriptors that a worker inherits, in the order in which its half counts on them. */

@@ -59,11 +59,11 @@ export const ringMode: IoMode<RingStart> = {
 };
 
 function openHost(request: IoRequest): IoHost<RingStart> {
-  const { capture, workers, steeringKey, maxSessions, log } = request;
+  const { capture, workers, steeringKey, maxSessions, hot, log } = request;
   const known = knownSpec(maxSessions);
   let steering: KernelSteering;
   try {
-    steering = loadSteering(capture.ports.length, workers, steeringKey, known);
+    steering = loadSteering(capture.ports.length, workers, steeringKey, known, hot);
   } catch (error) {
     const remedy = remedyFor(error);
     const { message, hint } = error as IoError;
@@ -113,6 +113,7 @@ function openSteered(
   return {
     mode: 'ring',
     workers,
+    isSteered: true,
     describe,
     fds: (worker) => [...rings.sockets[worker].map(({ fd }) => fd), steering.knownFd],
     start: () => explained(() => rings.start()),

@@ -45,6 +45,7 @@ export class NextHops {
   readonly #link = new LinkMessage();
   readonly #onIpLayer: NextHopOptions['onIpLayer'];
   readonly #told = new Set<string>();
+  #changes = 0;
 
   /** Reads interfaces, neighbors and prefixes. Throws an IoError. */
   constructor({ nowMs, maxPrefixes, onIpLayer }: NextHopOptions) {
@@ -143,6 +144,27 @@ export class NextHops {
     return gateway ?? this.#neighbors.find(link.index, pair, TO);
   }
 
+  /** The neighbor that packets between these addresses go to at layer 2, ready or not; undefined: to none. */
+  neighborOf(pair: Int32Array): Neighbor | undefined {
+    const route = this.#routes.find(pair);
+    return route.isDirect ? this.#hopBy(route, pair) : undefined;
+  }
+
+  /** The neighbor that has this address; undefined: the kernel never had it. */
+  neighborAt(interfaceIndex: number, address: Int32Array): Neighbor | undefined {
+    return this.#neighbors.find(interfaceIndex, address, 0);
+  }
+
+  /** Another number when neighborOf may say another one. */
+  get epoch(): number {
+    return this.#routes.epoch;
+  }
+
+  /** Another number when a neighbor or an interface may be another. */
+  get changes(): number {
+    return this.#changes;
+  }
+
   /** The route of packets between these addresses, whatever is known of the neighbor. */
   routeOf(pair: Int32Array): Route {
     return this.#routes.find(pair);
@@ -165,6 +187,7 @@ export class NextHops {
 
   /** Reads everything anew. */
   #read(): void {
+    this.#changes++;
     this.#readAt = undefined;
     this.#neighbors.clear();
     this.#routes.forget();
@@ -178,6 +201,7 @@ export class NextHops {
   }
 
   #onChange(type: number, view: DataView, off: number, end: number): boolean {
+    this.#changes++;
     const neighbor = this.#neighbor;
     switch (type) {
       case MESSAGE.newRoute:

@@ -27,3 +27,13 @@ export interface SessionEvents {
   /** The session ends, whatever the cause. Its record, service and leg are still whole. */
   ended(base: number): void;
 }
+
+/** What SessionTable.restore asks and tells, with the base of a record. */
+export interface Restoring {
+  onRestored(base: number): void;
+  /** It is not taken over, and has any of FLAGS. */
+  onGivenUp?(base: number): void;
+  isFit?(base: number): boolean;
+  /** Of one without an answer, as for `open`; asked when all are restored. */
+  isKnown?(base: number): boolean;
+}

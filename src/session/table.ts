@@ -5,7 +5,7 @@
 import { startHandshake } from '../uoa/handshake.ts';
 import { isSameAddress } from '../wire/address.ts';
 import type { Packet } from '../wire/packet.ts';
-import type { SessionEvents } from './events.ts';
+import type { Restoring, SessionEvents } from './events.ts';
 import type { Leg } from './leg.ts';
 import { type LportPool, NO_SLOT } from './lport-pool.ts';
 import { LportTransfer } from './lport-transfer.ts';
@@ -40,16 +40,6 @@ import { Unanswered } from './unanswered.ts';
  * server is none any more. `reset`: the caller ended it.
  */
 export type SessionEnd = 'expired' | 'evicted' | 'displaced' | 'removed' | 'reset';
-
-/** What SessionTable.restore asks and tells, with the base of a record. */
-export interface Restoring {
-  onRestored(base: number): void;
-  /** It is not taken over, and has any of FLAGS. */
-  onGivenUp?(base: number): void;
-  isFit?(base: number): boolean;
-  /** Of one without an answer, as for `open`; asked when all are restored. */
-  isKnown?(base: number): boolean;
-}
 
 /** A session becomes the most recently used at most this often (as a power of two of milliseconds). */
 const TOUCH_SHIFT = 10;
@@ -326,9 +316,19 @@ export class SessionTable {
     return isNormal(this.records, base);
   }
 
+  /** The service of a session: of one that ends by another plan, still that of the plan before. */
+  serviceOf(base: number): SessionService {
+    return this.#index.services[serviceOf(this.records, base)]!;
+  }
+
+  /** As serviceOf. */
+  legOf(base: number): Leg {
+    return this.#index.legs[legOf(this.records, base)]!;
+  }
+
   isExpired(base: number, nowMs: number): boolean {
     const { records } = this;
-    const service = this.#index.services[serviceOf(records, base)]!;
+    const service = this.serviceOf(base);
     const timeoutMs = isNormal(records, base) ? service.normalMs : service.onewayMs;
     return ((nowMs - records[base + LAST_SEEN]) | 0) >= timeoutMs;
   }
@@ -386,7 +386,7 @@ export class SessionTable {
   }
 
   #poolOf(base: number): LportPool {
-    return this.#index.legs[legOf(this.records, base)]!.pool;
+    return this.legOf(base).pool;
   }
 }
 

@@ -26,12 +26,20 @@ export interface KernelSteering {
   close(): void;
 }
 
+/** Maps of the fast path at tc (src/bpf/hot-entries.h), to which packets of hot sessions are left. */
+export interface HotMaps {
+  readonly hot4: number;
+  readonly hot6: number;
+  readonly offered: number;
+}
+
 /** `key` is the steering key. Nothing is the proxy's yet. Throws a BpfError, or an IoError without libbpf. */
 export function openKernelSteering(
   ports: number,
   workers: number,
   key: readonly number[],
   known: KnownSpec,
+  hot?: HotMaps,
 ): KernelSteering {
   const undo: (() => void)[] = [];
   const close = () => {
@@ -44,8 +52,8 @@ export function openKernelSteering(
     let plans = -1;
     for (let port = 0; port < ports; port++) {
       const object = loadObject(OBJECT, {
-        readOnly: settingsOf(port, workers, key, known),
-        reuse: { known: knownFd, ...(port === 0 ? {} : { plans }) },
+        readOnly: settingsOf(port, workers, key, known, hot !== undefined),
+        reuse: { known: knownFd, ...reuseOf(hot), ...(port === 0 ? {} : { plans }) },
       });
       undo.push(() => object.close());
       programs.push(object.programFd(PROGRAM));
@@ -57,6 +65,9 @@ export function openKernelSteering(
     throw error;
   }
 }
+
+const reuseOf = (hot: HotMaps | undefined): Record<string, number> =>
+  hot === undefined ? {} : { hot4: hot.hot4, hot6: hot.hot6, offered: hot.offered };
 
 /** The kernel waits for the programs that look at the map before. */
 function putAddresses(plans: number, addresses: SteeredAddresses): void {
@@ -75,9 +86,16 @@ function putAddresses(plans: number, addresses: SteeredAddresses): void {
 }
 
 /** `settings` of the program. */
-function settingsOf(port: number, workers: number, key: readonly number[], known: KnownSpec): Uint8Array {
+function settingsOf(
+  port: number,
+  workers: number,
+  key: readonly number[],
+  known: KnownSpec,
+  hasFastPath: boolean,
+): Uint8Array {
   const sourceHash = (hash: SourceHash) => [startOn(hash, port), ...hash.factors.slice(0, PORT_FACTOR + 1)];
-  return words([workers, ...key, known.buckets - 1, ...sourceHash(known.place), ...sourceHash(known.tag)]);
+  const hashes = [known.buckets - 1, ...sourceHash(known.place), ...sourceHash(known.tag)];
+  return words([workers, ...key, ...hashes, hasFastPath ? 1 : 0]);
 }
 
 const words = (values: readonly number[]): Uint8Array => new Uint8Array(Int32Array.from(values).buffer);

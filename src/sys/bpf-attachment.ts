@@ -14,6 +14,8 @@ const EEXIST = 17;
 const ENOENT = 2;
 const EINVAL = 22;
 
+const BPF_F_BEFORE = 1 << 3;
+
 /** XDP_FLAGS_DRV_MODE: by the driver or not at all. */
 export const XDP_NATIVE = 1 << 2;
 
@@ -26,9 +28,11 @@ export function attachXdp(program: number, interfaceIndex: number, flags: number
   return createLink(program, interfaceIndex, ATTACH_TYPE_XDP, flags);
 }
 
-/** The same for tc ingress, behind those that are there (tcx, Linux 6.6; before it the error is EINVAL). */
+/**
+ * The same for tc ingress, in front of those that are there (tcx, Linux 6.6; before it the error is EINVAL).
+ */
 export function attachTcx(program: number, interfaceIndex: number): number {
-  return createLink(program, interfaceIndex, ATTACH_TYPE_TCX_INGRESS, 0);
+  return createLink(program, interfaceIndex, ATTACH_TYPE_TCX_INGRESS, BPF_F_BEFORE);
 }
 
 function createLink(program: number, interfaceIndex: number, type: number, flags: number): number {

@@ -131,6 +131,26 @@ export function takesEmptyReply(words: Int32Array, at: number, nowMs: number): b
   return true;
 }
 
+/** Whether an empty reply may answer a carrier, as takesEmptyReply. */
+export function awaitsEmptyReply(words: Int32Array, at: number, nowMs: number): boolean {
+  for (let slot = at + CARRIERS; slot < at + CARRIERS + CARRIER_SLOTS; slot++)
+    if (words[slot] !== 0 && age(nowMs, words[slot]) <= CARRIER_REPLY_MS) return true;
+  return false;
+}
+
+/** Whether the next packet of a client whose round is over begins another one, for its age. */
+export const isRefreshDue = (
+  words: Int32Array,
+  at: number,
+  { refreshMs }: UoaPolicy,
+  nowMs: number,
+): boolean => refreshMs > 0 && age(nowMs, words[at + UOA_SENT_AT]) >= refreshMs;
+
+/** A packet of the client was forwarded elsewhere, at this time. */
+export function noteInbound(words: Int32Array, at: number, atMs: number): void {
+  if (((atMs - words[at + LAST_INBOUND]) | 0) > 0) words[at + LAST_INBOUND] = atMs;
+}
+
 /** An echo ACK came. True when it ended the round; false when it was a repetition. */
 export function onEchoAck(words: Int32Array, at: number): boolean {
   if ((words[at + PROGRESS] & DONE) !== 0) return false;

@@ -139,6 +139,7 @@ export async function startSample(
       counterSums.fill(0);
       for (const [cell, count] of counters.entries()) counterSums[cell % COUNTER_COLUMNS] += count;
     },
+    fastPath: () => undefined,
     ioMode: 'pcap',
     readiness: () => ({ ready: true, reason: 'serving 2 services' }),
     clientsUncounted: () => 0,

@@ -29,7 +29,14 @@ describe('a config that is as small as can be', () => {
     const { vip, vport, lips, realServers } = sampleService();
     const config = parse({ services: [{ vip, vport, lips, realServers }] });
     assert.deepEqual(config, {
-      io: { mode: 'auto', assignAddresses: false, workers: 'auto', busyPoll: false, bufferSize: 67_108_864 },
+      io: {
+        mode: 'auto',
+        assignAddresses: false,
+        workers: 'auto',
+        busyPoll: false,
+        fastPath: 'off',
+        bufferSize: 67_108_864,
+      },
       admin: { listen: { host: '127.0.0.1', port: 9464 }, hosts: [] },
       log: { level: 'info', format: 'auto' },
       sessions: { max: 1_000_000, onewayShare: 25, lportReserve: 10 },
@@ -92,6 +99,7 @@ describe('each key', () => {
     ['io.workers', 'auto', 'auto'],
     ['io.workers', 64, 64],
     ['io.busyPoll', true, true],
+    ['io.fastPath', 'tc', 'tc'],
     ['io.wan', 'eth0.100', 'eth0.100'],
     ['io.bufferSize', '1MiB', 1_048_576],
     ['io.bufferSize', '16MB', 16_000_000],
@@ -178,6 +186,7 @@ describe('each key', () => {
     ['io.workers', 0, /expected auto \| integer 1\.\.64/],
     ['io.workers', 65, /expected auto \| integer 1\.\.64/],
     ['io.busyPoll', 1, /expected true \| false/],
+    ['io.fastPath', 'on', /expected off \| auto \| xdp \| tc/],
     ['io.wan', 'a-name-too-long-for-linux', /expected interface name \(1 to 15/],
     ['io.lan', '..', /expected interface name/],
     ['io.assignAddresses', 'yes', /expected true \| false/],

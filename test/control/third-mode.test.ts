@@ -68,6 +68,7 @@ const queueMode: IoMode<QueueStart> = {
     const queue: Queue = {
       mode: 'queue',
       workers,
+      isSteered: false,
       describe: () => start,
       fds: (worker) => [pairs[worker].in.receiveFd, pairs[worker].out.sendFd],
       start: () => {
@@ -248,7 +249,11 @@ async function forwards(t: TestContext, count: number): Promise<void> {
   const layout = { capacity: spaciousCapacity(drafts), workers: io.workers, sharedSeed: [1, 2] as const };
   const goBy = { layout, steeringKey: request(count).steeringKey };
   const services = numberServices(drafts);
-  const { specs, memories, close } = makeWorkerSpecs(workerReplans(config, HOST, services, goBy, io), io);
+  const { specs, memories, close } = makeWorkerSpecs(
+    workerReplans(config, HOST, services, goBy, io),
+    io,
+    undefined,
+  );
   const serverStates = new ServerStates(memories[0].common, silent);
   serverStates.update(services);
   const workers = new Workers(specs, silent, { entry: ENTRY });

@@ -31,6 +31,7 @@ export { MAIN };
 export interface IoUnderTest {
   mode?: 'ring' | 'pcap' | 'auto';
   workers?: number;
+  fastPath?: 'off' | 'auto' | 'xdp' | 'tc';
   /** Where not the topology's. */
   wan?: string;
   lan?: string;
