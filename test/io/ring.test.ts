@@ -203,6 +203,7 @@ test('another gateway takes effect', async (t) => {
   };
   for (const hex of ['aa01', 'aa02', 'aa03']) await arrives(servers[0], hex);
   sh(`ip -n ${row.lb} route replace ${rip} via 10.3.0.2`);
+  await sleep(1_000); // at once, or 0.2 s after another change that was taken in
   for (const hex of ['bb01', 'bb02', 'bb03']) await arrives(servers[1], hex);
   await relay.stop();
 });
