@@ -361,10 +361,12 @@ export class Witness {
     const fields = ['-e', 'ip.checksum.status', '-e', 'udp.checksum.status'];
     // tshark: 0 is bad, 1 good; the others are not there, or cannot be told.
     const lines = await this.#tshark('-Y', 'udp', '-T', 'fields', '-E', 'separator=,', ...fields);
-    return {
-      good: lines.filter((line) => line.endsWith(',1')).length,
-      bad: lines.filter((line) => line.split(',').includes('0')).length,
-    };
+    const bad = lines.filter((line) => line.split(',').includes('0')).length;
+    if (bad > 0) {
+      const which = 'ip.checksum.status == 0 or udp.checksum.status == 0';
+      console.log((await this.#tshark('-Y', which, '-c', '3', '-V', '-x')).slice(0, 200).join('\n'));
+    }
+    return { good: lines.filter((line) => line.endsWith(',1')).length, bad };
   }
 
   async #tshark(...options: string[]): Promise<string[]> {
