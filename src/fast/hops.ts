@@ -32,10 +32,6 @@ export class Hops {
     this.#words = new Int32Array(mapSharedMemory(fd, count * HOP_LEN), 0, count * WORDS);
   }
 
-  get count(): number {
-    return this.#count;
-  }
-
   /** Packets by this hop go so from now on. To be told again where it is the same costs little. */
   set(hop: number, way: Way): void {
     const words = this.#words;

@@ -123,10 +123,6 @@ export class HotSessions implements SessionEvents {
     return this.#count;
   }
 
-  isHot(base: number): boolean {
-    return this.#placeOf[base / SESSION_WORDS] !== 0;
-  }
-
   /** The datapath forwarded a packet of the session. */
   note(base: number): void {
     const slot = base / SESSION_WORDS;
@@ -265,17 +261,17 @@ export class HotSessions implements SessionEvents {
     const activity = this.#activity;
     if (activity.fold(session, INBOUND)) {
       const seenMs = (nowMs - activity.silenceMs(session, INBOUND, tick)) | 0;
-      this.#count1(base, COUNTER.inboundPackets, SERVER_COUNTER.inboundPackets, seenMs);
+      this.#countForwarded(base, COUNTER.inboundPackets, SERVER_COUNTER.inboundPackets, seenMs);
       noteInbound(this.#sessions.memory.records, base + HANDSHAKE, seenMs);
     }
     if (activity.fold(session, OUTBOUND)) {
       const seenMs = (nowMs - activity.silenceMs(session, OUTBOUND, tick)) | 0;
-      this.#count1(base, COUNTER.outboundPackets, SERVER_COUNTER.outboundPackets, seenMs);
+      this.#countForwarded(base, COUNTER.outboundPackets, SERVER_COUNTER.outboundPackets, seenMs);
     }
   }
 
   /** Of the direction whose columns these are; columns of bytes follow those of packets. */
-  #count1(base: number, column: number, serverColumn: number, seenMs: number): void {
+  #countForwarded(base: number, column: number, serverColumn: number, seenMs: number): void {
     const { memory, table } = this.#sessions;
     const { counters, records, servers } = memory;
     const { packets, bytes } = this.#activity;
