@@ -25,6 +25,7 @@ import {
 export type PerFamily<T> = Readonly<Record<Family, T>>;
 export type TopologyKind = 'two-arm' | 'one-arm' | 'sidecar';
 export type Role = 'client' | 'lb' | 'rs';
+type Namespaces = Readonly<Record<Role, string> & { bridge?: string }>;
 
 export interface TopologyOptions {
   kind: TopologyKind;
@@ -56,8 +57,8 @@ const MAX_SERVERS = 100;
 
 export class Topology {
   readonly kind: TopologyKind;
-  /** Names of the namespaces; in a sidecar, rs is the lb's. */
-  readonly namespaces: Record<Role, string>;
+  /** Names of the namespaces; in a sidecar, rs is the lb's. Only a one-arm network has a bridge. */
+  readonly namespaces: Namespaces;
   readonly clientIps: PerFamily<readonly string[]>;
   readonly serverIps: PerFamily<readonly string[]>;
   /** The lb's interfaces towards clients and towards real servers. */
@@ -67,7 +68,7 @@ export class Topology {
   readonly scratch: string;
   readonly #all: readonly string[];
 
-  constructor(options: TopologyOptions, namespaces: Record<Role, string>, all: readonly string[]) {
+  constructor(options: TopologyOptions, namespaces: Namespaces, all: readonly string[]) {
     this.kind = options.kind;
     this.namespaces = namespaces;
     this.clientIps = clientAddresses(options);
@@ -121,12 +122,13 @@ export function buildTopology(options: TopologyOptions): Topology {
     const lb = make('lb');
     const rs = options.kind === 'sidecar' ? lb : make('rs');
     const lanMtu = options.lanMtu ?? 1500;
+    let bridge: string | undefined;
     if (options.kind === 'two-arm') {
       connect(lb, 'wan0', client, 'eth0', 1500);
       connect(lb, 'lan0', rs, 'eth0', lanMtu);
       configure(lb, { wan0: [LB_WAN_IPS], lan0: [LB_LAN_IPS] });
     } else if (options.kind === 'one-arm') {
-      const bridge = make('bridge');
+      bridge = make('bridge');
       const withoutDelay = ['stp_state', '0', 'forward_delay', '0'];
       run(['ip', '-n', bridge, 'link', 'add', 'br0', 'type', 'bridge', ...withoutDelay]);
       connect(bridge, 'tolb', lb, 'eth0', 1500);
@@ -143,7 +145,7 @@ export function buildTopology(options: TopologyOptions): Topology {
     }
     configure(client, { eth0: [clientAddresses(options)] }, LB_WAN_IPS);
     if (rs !== lb) configure(rs, { eth0: [serverAddresses(options)] }, LB_LAN_IPS);
-    return new Topology(options, { client, lb, rs }, made);
+    return new Topology(options, { client, lb, rs, ...(bridge && { bridge }) }, made);
   } catch (error) {
     for (const name of made) removeNamespace(name);
     throw error;

@@ -342,7 +342,8 @@ test('a worker that is killed takes nothing with it uncounted, and no counter go
   if (isWhole)
     assert.equal(
       books.sum('io_received', { interface: 'wan0' }) +
-        books.sum('io_lost', { interface: 'wan0', where: 'kernel' }),
+        books.sum('io_lost', { interface: 'wan0', where: 'kernel' }) +
+        books.sum('fast_path_forwarded_packets', { direction: 'inbound' }),
       sent,
     );
   assert.deepEqual(await watched.end(), []);

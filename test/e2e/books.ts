@@ -78,8 +78,9 @@ export class Books {
     // Over all, services that are gone too.
     const { counters: c, io } = this.#stats;
     const received = c.inboundPackets + c.outboundPackets + c.unassignedPackets;
-    check('all', received, io.judged + c.datagramsReassembled);
-    const forwarded = c.inboundForwarded + c.outboundForwarded;
+    const fast = c.inboundFast + c.outboundFast;
+    check('all', received, io.judged + c.datagramsReassembled + fast);
+    const forwarded = c.inboundForwarded + c.outboundForwarded - fast;
     const whole = forwarded - c.datagramsFragmented + c.uoaCarrier;
     check('sent', io.sent, whole + c.fragmentsSent + c.icmpSent);
     return faults;

@@ -4,7 +4,7 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, existsSync, openSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { TestContext } from 'node:test';
@@ -24,6 +24,8 @@ import {
   VPORT,
 } from '../../src/lab/topology.ts';
 import { MAIN } from '../cli/program.ts';
+import { watch } from './witness.ts';
+import { prepareXdpPeers } from './xdp-peers.ts';
 
 export { MAIN };
 
@@ -250,6 +252,8 @@ export async function startRig(t: TestContext, options: RigOptions = {}): Promis
   const { kind = 'two-arm', clients = 3, servers = 2, uoa = {}, pair = { client: 4, server: 4 } } = options;
   const topology = buildTopology({ ...options, kind, clients, servers });
   t.after(() => topology.remove());
+  const io = options.io ?? IO;
+  if (io.fastPath === 'xdp') prepareXdpPeers(topology, python);
   options.beforeProxy?.(topology);
   const isSidecar = kind === 'sidecar';
   const vips = isSidecar ? LB_WAN_IPS : VIPS;
@@ -261,7 +265,7 @@ export async function startRig(t: TestContext, options: RigOptions = {}): Promis
   const vip = isDual ? [vips[4], vips[6]] : vips[4];
   // JSON is YAML.
   const config = JSON.stringify({
-    io: { wan: topology.wan, lan: topology.lan, assignAddresses: !isSidecar, ...(options.io ?? IO) },
+    io: { wan: topology.wan, lan: topology.lan, assignAddresses: !isSidecar, ...io },
     log: { format: 'json' },
     ...options.config,
     // Where it goes with the test, also after SIGKILL.
@@ -273,10 +277,17 @@ export async function startRig(t: TestContext, options: RigOptions = {}): Promis
   });
   const rig = new Rig(topology, pair, vips[pair.client], realServers, config, options.under ?? []);
   await rig.proxy.ready();
-  const io = options.io ?? IO;
-  // `auto` must not settle for less unseen.
+  // Neither may settle for less unseen.
   assert.match(rig.proxy.log, io.mode === 'pcap' ? /"io":"pcap"/ : /"io":"ring"/);
+  assert.match(rig.proxy.log, fastPathSaid(io, isSidecar));
   return rig;
+}
+
+/** What the log has of the fast path. Interface lo has no XDP. */
+function fastPathSaid({ fastPath = 'off' }: IoUnderTest, isSidecar: boolean): RegExp {
+  if (fastPath === 'off') return /^(?!.*fast path: )/s;
+  if (fastPath === 'xdp') return isSidecar ? /"msg":"no fast path: / : /"msg":"fast path: xdp at /;
+  return /"msg":"fast path: (tcx|clsact) at /;
 }
 
 export interface PythonProgram {
@@ -326,106 +337,6 @@ export function startPython(
       return await result;
     },
   };
-}
-
-export class Witness {
-  readonly #child: ChildProcess;
-  readonly #path: string;
-
-  /** Use Rig.watch. */
-  constructor(child: ChildProcess, path: string) {
-    this.#child = child;
-    this.#path = path;
-  }
-
-  /** Ends the capture. */
-  async stop(): Promise<void> {
-    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
-    // What tcpdump has not read yet when it is told to end is lost: it must wait for more, and have written
-    // nothing since.
-    const waits = () => / S /.test(readFileSync(`/proc/${this.#child.pid}/stat`, 'latin1'));
-    for (let size = -1; size !== statSync(this.#path).size || !waits(); await sleep(300))
-      size = statSync(this.#path).size;
-    this.#child.kill('SIGINT');
-    await once(this.#child, 'exit');
-  }
-
-  /** One line per captured packet that matches tshark's display filter, at most 20 of `count`. */
-  async matching(displayFilter: string): Promise<{ count: number; lines: string[] }> {
-    const lines = await this.#tshark('-Y', displayFilter);
-    return { count: lines.length, lines: lines.slice(0, 20) };
-  }
-
-  /** UDP datagrams whose checksum verifies, and packets where that of UDP or of the IPv4 header does not. */
-  async checksums(): Promise<{ good: number; bad: number }> {
-    const fields = ['-e', 'ip.checksum.status', '-e', 'udp.checksum.status'];
-    // tshark: 0 is bad, 1 good; the others are not there, or cannot be told.
-    const lines = await this.#tshark('-Y', 'udp', '-T', 'fields', '-E', 'separator=,', ...fields);
-    const bad = lines.filter((line) => line.split(',').includes('0')).length;
-    if (bad > 0) {
-      const which = 'ip.checksum.status == 0 or udp.checksum.status == 0';
-      console.log((await this.#tshark('-Y', which, '-c', '3', '-V', '-x')).slice(0, 200).join('\n'));
-    }
-    return { good: lines.filter((line) => line.endsWith(',1')).length, bad };
-  }
-
-  async #tshark(...options: string[]): Promise<string[]> {
-    await this.stop();
-    const checks = ['-o', 'ip.check_checksum:TRUE', '-o', 'udp.check_checksum:TRUE'];
-    const argv = ['-n', '-r', this.#path, ...checks, ...options];
-    const result = spawnSync('tshark', argv, { encoding: 'utf8', maxBuffer: 1 << 28 });
-    assert.equal(result.status, 0, `tshark: ${result.stderr}`);
-    return result.stdout.split('\n').filter(Boolean);
-  }
-
-  /** Fails when a captured packet matches, and shows it. */
-  async none(displayFilter: string, message: string): Promise<void> {
-    const { count, lines } = await this.matching(displayFilter);
-    assert.equal(count, 0, `${message}:\n${lines.join('\n')}`);
-  }
-}
-
-let captures = 0;
-
-async function watch(
-  topology: Topology,
-  role: Role,
-  device: string,
-  filter: string,
-  direction: string,
-  snapLen: number,
-) {
-  const path = join(topology.scratch, `capture-${captures++}.pcap`);
-  const file = openSync(path, 'w');
-  // Written by descriptor, because tcpdump gives up its privileges before it opens a file.
-  const argv = [
-    'tcpdump',
-    '-i',
-    device,
-    '-n',
-    '--immediate-mode',
-    '-U',
-    '-B',
-    '65536',
-    '-s',
-    String(snapLen),
-    '-Q',
-    direction,
-    '-w',
-    '-',
-    filter,
-  ];
-  const child = topology.spawn(role, argv, { stdio: ['ignore', file, 'pipe'] });
-  closeSync(file);
-  let said = '';
-  await new Promise<void>((resolve, reject) => {
-    child.stderr?.on('data', (chunk) => {
-      said += chunk;
-      if (said.includes('listening on')) resolve();
-    });
-    child.once('exit', () => reject(new Error(`tcpdump on ${device}: ${said}`)));
-  });
-  return new Witness(child, path);
 }
 
 exitOnSignals();
