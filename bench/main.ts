@@ -12,10 +12,20 @@ import { describeMachine } from './machine.ts';
 import { measureMemory } from './memory.ts';
 import { measureOverload } from './overload.ts';
 import { measureSessions } from './sessions.ts';
+import { measureSuperPackets } from './super-packets.ts';
 import { formatTarget, type Target } from './table.ts';
 import { measureThroughput } from './throughput.ts';
 
-const PARTS = ['throughput', 'overload', 'latency', 'sessions', 'memory', 'lookup', 'datapath'] as const;
+const PARTS = [
+  'throughput',
+  'super',
+  'overload',
+  'latency',
+  'sessions',
+  'memory',
+  'lookup',
+  'datapath',
+] as const;
 type Part = (typeof PARTS)[number];
 
 const USAGE = `npm run bench -- [options]
@@ -101,6 +111,7 @@ async function main(): Promise<void> {
   const measure: Record<Part, () => Promise<Target[] | undefined>> = {
     throughput: () =>
       measureThroughput({ forwarders, payloads, flows: numbers('flows'), rounds, seconds: seconds / 2 }),
+    super: () => measureSuperPackets({ forwarders, rounds, seconds }),
     overload: () => measureOverload({ forwarders, rounds, seconds, searchSteps: quick ? 2 : 6 }),
     latency: () => measureLatency({ forwarders, rates: numbers('rate'), rounds, seconds: 2 * seconds }),
     sessions: () =>

@@ -58,6 +58,11 @@ export class Network {
     }
   }
 
+  /** For a client that is a socket: it finds the VIP whether somebody has that address or not. */
+  fixVip(): void {
+    fixNeighbor(this.client, 'eth0', VIP, macOf(this.lb, 'wan0'));
+  }
+
   /** Runs a command where the forwarder is. */
   exec(argv: readonly string[], input?: string): string {
     return run(inNamespace(this.lb, argv), input);
