@@ -104,9 +104,9 @@ export class Books {
 }
 
 export async function readBooks(rig: Rig): Promise<Books> {
-  const { status, body } = await rig.proxy.get('/metrics');
+  const { status, body } = await rig.get('/metrics');
   assert.equal(status, 200, '/metrics answers');
-  const stats = await rig.proxy.get('/stats');
+  const stats = await rig.get('/stats');
   assert.equal(stats.status, 200, '/stats answers');
   return new Books(body, JSON.parse(stats.body) as Stats);
 }

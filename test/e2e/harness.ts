@@ -24,6 +24,7 @@ import {
   VPORT,
 } from '../../src/lab/topology.ts';
 import { MAIN } from '../cli/program.ts';
+import { askSocket } from './admin.ts';
 import { watch } from './witness.ts';
 import { prepareXdpPeers } from './xdp-peers.ts';
 
@@ -40,6 +41,7 @@ export interface IoUnderTest {
 }
 export const IO: IoUnderTest = { mode: 'auto', workers: 1, ...JSON.parse(process.env.UOA_TEST_IO ?? '{}') };
 
+const ADMIN_SOCKET = 'admin.sock';
 const PROGRAMS = fileURLToPath(new URL('./programs/', import.meta.url));
 
 export type Answer = Record<string, unknown> & { event: string };
@@ -191,9 +193,14 @@ export class Rig {
     return startPython(this.topology, 'client', 'probe.py', command, given);
   }
 
+  /** What the admin socket of the running proxy answers; see askSocket. */
+  async get(path: string): Promise<{ status: number; body: string }> {
+    return await askSocket(join(this.topology.scratch, ADMIN_SOCKET), path);
+  }
+
   /** Sum of the series of a metric whose labels contain `labels`; the name is without prefix. */
   async metric(name: string, labels: Record<string, string> = {}): Promise<number> {
-    const { status, body } = await this.proxy.get('/metrics');
+    const { status, body } = await this.get('/metrics');
     assert.equal(status, 200, '/metrics answers');
     const wanted = Object.entries(labels).map(([key, value]) => `${key}="${value}"`);
     return body
@@ -269,7 +276,7 @@ export async function startRig(t: TestContext, options: RigOptions = {}): Promis
     log: { format: 'json' },
     ...options.config,
     // Where it goes with the test, also after SIGKILL.
-    admin: { socket: join(topology.scratch, 'admin.sock'), ...(options.config?.admin ?? {}) },
+    admin: { socket: join(topology.scratch, ADMIN_SOCKET), ...(options.config?.admin ?? {}) },
     services: [
       { name: 'test', vip, vport: VPORT, lips, uoa, realServers, ...options.service },
       ...(options.others ?? []),
