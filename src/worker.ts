@@ -97,7 +97,10 @@ function start(message: WorkerStart, modes: IoModes): Running {
     routing: paths,
     onAnswered: (words, at, cport) => io.noteClient(words, at, cport),
     drawLport: (count) => randomInt(count),
-    ...(hot && { events: hot, onForwarded: (base: number) => hot.note(base) }),
+    ...(hot && {
+      events: hot,
+      onForwarded: (base: number, isFromItsSide: boolean) => hot.note(base, isFromItsSide),
+    }),
   });
   hot?.follow(datapath.sessions, clock.nowMs());
   const others =
@@ -160,7 +163,14 @@ function openHot({ plan, ioFds }: WorkerStart, part: FastPart, nextHops: NextHop
   const activity = new Activity(fdOf('activity'), sizes.sessions);
   const rows = new HopRows(nextHops, new Hops(fdOf('hops'), sizes.hops), firstHop, part.hops);
   const entries = new HotEntries({ hot4: fdOf('hot4'), hot6: fdOf('hot6') }, (row) => hot.refused(row));
-  const hot: HotSessions = new HotSessions(activity, entries, rows, plan.maxSessions, firstSession);
+  const hot: HotSessions = new HotSessions(
+    activity,
+    entries,
+    rows,
+    plan.maxSessions,
+    firstSession,
+    (message) => tell({ kind: 'warning', message }),
+  );
   return hot;
 }
 

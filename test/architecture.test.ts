@@ -65,6 +65,7 @@ const MAY_IMPORT: Record<string, { of: string[]; types?: string[]; instead: stri
       'datapath/counters.ts',
       'datapath/server-cells.ts',
       'route/next-hop.ts',
+      'session/hot-state.ts',
       'session/session.ts',
       'sys',
       'uoa/handshake.ts',

@@ -19,7 +19,7 @@ import { IcmpSender } from './icmp-sender.ts';
 import { inbound } from './inbound.ts';
 import { Loans } from './loans.ts';
 import type { DatapathMemory } from './memory.ts';
-import type { DatapathOptions, OnAnswered } from './options.ts';
+import type { DatapathOptions, OnAnswered, OnForwarded } from './options.ts';
 import { outbound } from './outbound.ts';
 import { PacketMetadata } from './packet-metadata.ts';
 import { type DatapathPlan, type Identities, identitiesOf } from './plan.ts';
@@ -41,7 +41,7 @@ const SWEEP_MAX_MS = 30_000;
 
 export class Datapath {
   readonly #onAnswered: OnAnswered | undefined;
-  readonly #onForwarded: ((base: number) => void) | undefined;
+  readonly #onForwarded: OnForwarded | undefined;
   readonly #walk: Walk;
   readonly #ends: SessionEnds;
   readonly #persistence: Persistence;
@@ -296,7 +296,7 @@ export class Datapath {
       if (!metadata.isReceived && verdict !== VERDICT.handedOver) metadata.countReceived();
       if (verdict === VERDICT.forward && base >= 0) {
         this.#isAnswered = table.isNormal(base);
-        this.#onForwarded?.(base);
+        this.#onForwarded?.(base, directory.facesClients(portIndex));
       }
       return verdict;
     }
@@ -308,7 +308,7 @@ export class Datapath {
       const { records } = walk.memory;
       if (!wasNormal) this.#onAnswered?.(records, base + CLIENT, cportOf(records, base));
       this.#isAnswered = true;
-      this.#onForwarded?.(base);
+      this.#onForwarded?.(base, true);
     }
     return verdict;
   }

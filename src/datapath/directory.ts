@@ -21,6 +21,7 @@ import {
   poolKey,
   realServerLegs,
   SIDE_LAN,
+  SIDE_WAN,
 } from './plan.ts';
 import { SERVER_COUNTER, serverRow } from './server-cells.ts';
 
@@ -194,6 +195,10 @@ export class Directory {
 
   facesRealServers(portIndex: number): boolean {
     return (this.ports[portIndex].side & SIDE_LAN) !== 0;
+  }
+
+  facesClients(portIndex: number): boolean {
+    return (this.ports[portIndex].side & SIDE_WAN) !== 0;
   }
 
   /** Below 0: WEIGHT_DOWN. */

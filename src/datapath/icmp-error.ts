@@ -92,7 +92,10 @@ export function icmpError(walk: Walk, frame: Frame, portIndex: number, nowMs: nu
   if (isAboutSize) {
     const mtu = mtuOf(family);
     if (mtu >= embedded.totalLen) return DROP.bad_icmp;
-    if (wasInbound && mtu < mtuToRealServer(records, base, leg, nowMs)) learnMtu(records, base, mtu, nowMs);
+    if (wasInbound && mtu < mtuToRealServer(records, base, leg, nowMs)) {
+      learnMtu(records, base, mtu, nowMs);
+      walk.table.events?.narrowed(base);
+    }
     message.rest = mtu;
   }
 

@@ -26,6 +26,8 @@ export interface CommonMemory {
   readonly turns: Int32Array;
   /** Per service: the bucket of its new sessions (bucket.ts). */
   readonly buckets: Int32Array;
+  /** Per service: not 0 where its sessions are to go by no fast path. */
+  readonly fastPathOff: Int32Array;
   /** datapath/loans.ts */
   readonly loans: Int32Array;
 }
@@ -62,6 +64,8 @@ export interface DatapathMemory {
   readonly io: Float64Array;
   /** SESSION_WORDS int32 per session. */
   readonly records: Int32Array;
+  /** By session: whether the fast path forwards it, or why not (session/hot-state.ts). */
+  readonly hotStates: Uint8Array;
 }
 
 const CELL = Float64Array.BYTES_PER_ELEMENT;
@@ -85,14 +89,14 @@ export function commonBytes(plan: DatapathPlan): number {
     capacityOf(plan).realServers +
     Persistence.words(clientEntries(plan)) +
     ClientTable.words(clientEntries(plan)) +
-    (1 + BUCKET_WORDS) * capacityOf(plan).services +
+    (2 + BUCKET_WORDS) * capacityOf(plan).services +
     Loans.words(workersOf(plan));
   return roundUp(words * WORD);
 }
 
 /** Bytes of one datapath's part, for a plan and `ioCells` counters of the packet I/O. */
 export function memoryBytes(plan: DatapathPlan, ioCells: number): number {
-  return headBytes(plan, ioCells) + plan.maxSessions * SESSION_WORDS * WORD;
+  return headBytes(plan, ioCells) + recordBytes(plan) + roundUp(plan.maxSessions);
 }
 
 export function mapCommon(buffer: ArrayBuffer, plan: DatapathPlan): CommonMemory {
@@ -109,6 +113,7 @@ export function mapCommon(buffer: ArrayBuffer, plan: DatapathPlan): CommonMemory
     clients: words(ClientTable.words(clientEntries(plan))),
     turns: words(capacityOf(plan).services),
     buckets: words(BUCKET_WORDS * capacityOf(plan).services),
+    fastPathOff: words(capacityOf(plan).services),
     loans: words(Loans.words(workersOf(plan))),
   };
 }
@@ -121,6 +126,7 @@ export function mapMemory(
   byteOffset: number,
 ): DatapathMemory {
   const { services, realServers, legs } = capacityOf(plan);
+  const recordsAt = byteOffset + headBytes(plan, ioCells);
   let at = byteOffset;
   const cells = (count: number): Float64Array => {
     const view = new Float64Array(buffer, at, count);
@@ -144,7 +150,8 @@ export function mapMemory(
     begun: cells(1),
     pulse: cells(1),
     io: cells(ioCells),
-    records: new Int32Array(buffer, byteOffset + headBytes(plan, ioCells), plan.maxSessions * SESSION_WORDS),
+    records: new Int32Array(buffer, recordsAt, plan.maxSessions * SESSION_WORDS),
+    hotStates: new Uint8Array(buffer, recordsAt + recordBytes(plan), plan.maxSessions),
   };
 }
 
@@ -159,6 +166,8 @@ export function allocateMemory(plan: DatapathPlan, ioCells = 0): DatapathMemory 
 
 /** Up to a cache line, so that a session record never straddles two. */
 const roundUp = (bytes: number): number => Math.ceil(bytes / LINE) * LINE;
+
+const recordBytes = ({ maxSessions }: DatapathPlan): number => maxSessions * SESSION_WORDS * WORD;
 
 function headBytes(plan: DatapathPlan, ioCells: number): number {
   const { services, realServers, legs } = capacityOf(plan);

@@ -16,11 +16,16 @@ export interface DatapathOptions {
    * restart get the lports of the first ones before it.
    */
   readonly drawLport?: (count: number) => number;
-  /** Told of each packet that was forwarded in a session that was there before it. */
-  readonly onForwarded?: (base: number) => void;
+  /**
+   * Told of each packet that was forwarded in a session that was there before it; `isFromItsSide`: it came by
+   * an interface that faces who sends such packets.
+   */
+  readonly onForwarded?: OnForwarded;
   /** Told of sessions from the first one that is restored on, before the datapath is made. */
   readonly events?: SessionEvents;
 }
+
+export type OnForwarded = (base: number, isFromItsSide: boolean) => void;
 
 /** The client's address, four words at `at`, and port. */
 export type OnAnswered = (words: Int32Array, at: number, cport: number) => void;

@@ -1,37 +1,34 @@
 // Which sessions the kernel forwards by itself (src/bpf/fast-path.bpf.c), and what it did for them. A session
 // becomes hot when it is busy and nothing about its packets is left to decide; each second its counters, its
 // last packet and whether it is still so are looked at. All else, the first packet after a change too, is the
-// datapath's.
+// datapath's. A kernel that refuses a change of its maps costs the fast path for a while, never the datapath.
 import { COUNTER, COUNTER_COLUMNS, counterRow } from '../datapath/counters.ts';
-import { SERVER_COUNTER, serverRow, WEIGHT_DOWN } from '../datapath/server-cells.ts';
 import type { Sessions } from '../datapath/walk.ts';
 import type { SessionEvents } from '../session/events.ts';
-import {
-  CLIENT,
-  cportOf,
-  familyOfClient,
-  HANDSHAKE,
-  isNormal,
-  isUsed,
-  LAST_SEEN,
-  learnedMtuOf,
-  lportOf,
-  SESSION_WORDS,
-  serviceOf,
-  vipAt,
-} from '../session/session.ts';
-import { awaitsEmptyReply, isHandshakeOver, isRefreshDue, noteInbound } from '../uoa/handshake.ts';
-import { type Activity, INBOUND, OUTBOUND } from './activity.ts';
+import { HOT_STATE } from '../session/hot-state.ts';
+import { isUsed, LAST_SEEN, SESSION_WORDS, serviceOf } from '../session/session.ts';
+import { BpfError } from '../sys/libbpf-library.ts';
+import type { Activity } from './activity.ts';
+import { BUSY_PACKETS, BusySessions } from './busy-sessions.ts';
+import { fitnessOf, idleMsOf } from './fitness.ts';
+import { Forwarded } from './forwarded.ts';
+import { Holds } from './holds.ts';
 import type { Ends, HotEntries } from './hot-entries.ts';
 import { nowTick } from './layout.ts';
+import { PacketEnds } from './packet-ends.ts';
 
-/** So many packets of both directions in about a second are a busy session: a DNS query never is one. */
-const BUSY_PACKETS = 8;
 /** Without a packet for so long a session is hot no more. */
 const COLD_MS = 10_000;
 const PERIOD_MS = 1_000;
-/** Sessions that wait for the next tick. */
-const QUEUE = 4_096;
+/**
+ * What was not read yet when a session became hot still comes to the datapath: that is not held against it.
+ */
+const FIRST_LOOKS = 2;
+/** Looks after which a session has shown that it gains by being hot. */
+const STEADY_LOOKS = 60;
+/** After the kernel refused something. */
+const TRY_AGAIN_MS = 60_000;
+const MOST_LEFT = 0xffff;
 
 /** Rows of the map `hops`. */
 export interface HopRows {
@@ -47,54 +44,75 @@ export interface HopRows {
   update(): void;
 }
 
-interface MutableEnds extends Ends {
-  sport: number;
-  dport: number;
-}
-
-const ends = (): MutableEnds => ({ addresses: new Int32Array(8), sport: 0, dport: 0 });
-
 export class HotSessions implements SessionEvents {
   readonly #activity: Activity;
   readonly #entries: HotEntries;
   readonly #hops: HopRows;
   /** Of the maps' sessions the first of this worker. */
   readonly #firstSession: number;
+  readonly #onFailure: (message: string) => void;
+  readonly #forwarded: Forwarded;
   #sessions!: Sessions;
-  /** By slot: packets since the last look, roughly. */
-  readonly #packets: Uint8Array;
-  readonly #queue = new Int32Array(QUEUE);
-  #queued = 0;
+  /** Those that are not hot. */
+  readonly #busy: BusySessions;
   /** Slots of hot sessions, and by slot the place there plus 1; 0: it is not hot. */
   readonly #hot: Int32Array;
   readonly #placeOf: Int32Array;
-  /** By slot: the two hops' rows, and of which version they are. */
+  /** By slot of a hot one: packets that came to the datapath all the same, since the last look; and looks. */
+  readonly #left: Uint16Array;
+  readonly #looks: Uint8Array;
+  /** By slot: what its entries say of hops and idle time, and of which version that is. */
   readonly #hopOf: Uint16Array;
+  readonly #idleOf: Int32Array;
   readonly #versionOf: Int32Array;
+  readonly #holds: Holds;
+  /** See DatapathMemory.hotStates. */
+  #states: Uint8Array;
   /** Slots of sessions for which there was no room. */
   readonly #refused: number[] = [];
   #count = 0;
   #lookAt = 0;
-  #forgetAt = 0;
-  #lastTickMs: number | undefined;
-  #isOn = true;
-  /** Of a session under way: as its client's packets come and go on, and as its real server's do. */
-  readonly #fromClient = ends();
-  readonly #toServer = ends();
-  readonly #fromServer = ends();
-  readonly #toClient = ends();
+  /** Of the last tick. */
+  #nowMs = 0;
+  /** Goes up when hops or the plan may be others. */
+  #version = 0;
+  #hopsVersion = -1;
+  #services: unknown;
+  /** When the kernel refused something; undefined: all is well. */
+  #failedAt: number | undefined;
+  /** Of a session under way. */
+  readonly #ends = new PacketEnds();
+  #inboundHop = 0;
+  #outboundHop = 0;
 
-  /** For `max` sessions, which are those from `firstSession` on of the maps. */
-  constructor(activity: Activity, entries: HotEntries, hops: HopRows, max: number, firstSession: number) {
+  /**
+   * For `max` sessions, which are those from `firstSession` on of the maps. `onFailure` is told, once, when
+   * the kernel refuses what is asked of it.
+   */
+  constructor(
+    activity: Activity,
+    entries: HotEntries,
+    hops: HopRows,
+    max: number,
+    firstSession: number,
+    onFailure: (message: string) => void = () => {},
+  ) {
     this.#activity = activity;
     this.#entries = entries;
     this.#hops = hops;
     this.#firstSession = firstSession;
-    this.#packets = new Uint8Array(max);
+    this.#onFailure = onFailure;
+    this.#busy = new BusySessions(max);
+    this.#forwarded = new Forwarded(activity, firstSession);
     this.#hot = new Int32Array(max);
     this.#placeOf = new Int32Array(max);
+    this.#left = new Uint16Array(max);
+    this.#looks = new Uint8Array(max);
     this.#hopOf = new Uint16Array(2 * max);
+    this.#idleOf = new Int32Array(max);
     this.#versionOf = new Int32Array(max);
+    this.#holds = new Holds(max);
+    this.#states = new Uint8Array(max);
   }
 
   /**
@@ -103,12 +121,15 @@ export class HotSessions implements SessionEvents {
    */
   follow(sessions: Sessions, nowMs: number): void {
     this.#sessions = sessions;
-    const { counters, records } = sessions.memory;
+    this.#nowMs = nowMs;
+    const { counters, hotStates, records } = sessions.memory;
+    this.#states = hotStates;
     for (let row = COUNTER.sessionsHot; row < counters.length; row += COUNTER_COLUMNS) counters[row] = 0;
+    hotStates.fill(HOT_STATE.quiet);
     const left: Ends[] = [];
     this.#entries.read(({ addresses, sport, dport }, _to, { row }) => {
       const slot = (row >>> 1) - this.#firstSession;
-      if (slot < 0 || slot >= this.#packets.length) return;
+      if (slot < 0 || slot >= this.#hot.length) return;
       left.push({ addresses: addresses.slice(), sport, dport });
       this.#activity.end(this.#firstSession + slot);
       const base = slot * SESSION_WORDS;
@@ -123,33 +144,55 @@ export class HotSessions implements SessionEvents {
     return this.#count;
   }
 
-  /** The datapath forwarded a packet of the session. */
-  note(base: number): void {
+  /** The datapath forwarded a packet of the session; see DatapathOptions.onForwarded. */
+  note(base: number, isFromItsSide: boolean): void {
     const slot = base / SESSION_WORDS;
-    if (++this.#packets[slot] !== BUSY_PACKETS) return;
-    // A hot session that the datapath sees so often is left to it, until it is put anew.
-    if (this.#placeOf[slot] !== 0) {
-      this.#takeOut(base);
-      return;
-    }
-    if (this.#queued < QUEUE) this.#queue[this.#queued++] = slot;
-    else this.#packets[slot]--;
+    if (!isFromItsSide) {
+      this.#noteWrongSide(base);
+    } else if (this.#placeOf[slot] !== 0) {
+      if (this.#left[slot] < MOST_LEFT) this.#left[slot]++;
+    } else this.#busy.note(slot);
+  }
+
+  /** The programs leave such packets to the datapath. */
+  #noteWrongSide(base: number): void {
+    const slot = base / SESSION_WORDS;
+    this.#holds.renew(slot, this.#nowMs);
+    if (this.#placeOf[slot] !== 0) this.#takeOut(base, HOT_STATE.wrong_side);
+    else this.#states[slot] = HOT_STATE.wrong_side;
   }
 
   restored(): void {}
   answered(): void {}
-  handshakeOver(): void {}
+
+  handshakeOver(base: number): void {
+    const slot = base / SESSION_WORDS;
+    if (this.#states[slot] === HOT_STATE.uoa) this.#states[slot] = HOT_STATE.quiet;
+  }
 
   handshakeAgain(base: number): void {
-    this.#takeOut(base);
+    this.#takeOut(base, HOT_STATE.uoa);
   }
 
   moved(base: number): void {
-    this.#takeOut(base);
+    this.#takeOut(base, HOT_STATE.quiet);
+  }
+
+  narrowed(base: number): void {
+    this.#takeOut(base, HOT_STATE.mtu);
+  }
+
+  wasUsed(base: number, nowMs: number): boolean {
+    if (this.#placeOf[base / SESSION_WORDS] === 0) return false;
+    return this.#fold(base, nowTick(), nowMs) > 0;
   }
 
   ended(base: number): void {
-    this.#takeOut(base);
+    const slot = base / SESSION_WORDS;
+    this.#takeOut(base, HOT_STATE.quiet);
+    this.#states[slot] = HOT_STATE.quiet;
+    this.#busy.clear(slot);
+    this.#holds.release(slot);
   }
 
   /** An entry for this row had no room in its map: its session is taken out when all are put. */
@@ -157,195 +200,192 @@ export class HotSessions implements SessionEvents {
     this.#refused.push((row >>> 1) - this.#firstSession);
   }
 
+  /** To be called some times per second. */
+  tick(nowMs: number): void {
+    const elapsedMs = Math.min(PERIOD_MS, (nowMs - this.#nowMs) | 0);
+    this.#nowMs = nowMs;
+    if (elapsedMs < 0) return;
+    this.#busy.forget(elapsedMs);
+    const busy = this.#busy.take();
+    if (!this.#works(nowMs)) return;
+    this.#hops.update();
+    const { services } = this.#sessions.directory;
+    if (this.#hops.version !== this.#hopsVersion || services !== this.#services) this.#version++;
+    this.#hopsVersion = this.#hops.version;
+    this.#services = services;
+    const tick = nowTick();
+    for (let left = Math.ceil((this.#count * elapsedMs) / PERIOD_MS); left > 0 && this.#count > 0; left--) {
+      if (this.#lookAt >= this.#count) this.#lookAt = 0;
+      const slot = this.#hot[this.#lookAt];
+      this.#look(slot, tick, nowMs);
+      // Another one stands there where it was taken out.
+      if (this.#hot[this.#lookAt] === slot) this.#lookAt++;
+    }
+    for (let i = 0; i < busy.length; i++) this.#promote(busy[i], tick, nowMs);
+    this.#guard(() => this.#flush());
+  }
+
   #flush(): void {
     this.#entries.flush();
     while (this.#refused.length > 0) {
-      for (const slot of this.#refused.splice(0)) this.#takeOut(slot * SESSION_WORDS);
+      for (const slot of this.#refused.splice(0)) {
+        this.#holds.hold(slot, this.#nowMs);
+        this.#takeOut(slot * SESSION_WORDS, HOT_STATE.no_room);
+      }
       this.#entries.flush();
     }
   }
 
-  /** Off: nothing is hot, and nothing becomes so. */
-  switch(isOn: boolean): void {
-    this.#isOn = isOn;
-    if (isOn) return;
-    while (this.#count > 0) this.#takeOut(this.#hot[this.#count - 1] * SESSION_WORDS);
-    this.#flush();
+  /** Whether entries can be changed: not for a while after the kernel refused to. */
+  #works(nowMs: number): boolean {
+    if (this.#failedAt === undefined) return true;
+    if (((nowMs - this.#failedAt) | 0) < TRY_AGAIN_MS) return false;
+    this.#failedAt = undefined;
+    this.#guard(() => this.#takeOutOver());
+    return this.#failedAt === undefined;
   }
 
-  /** To be called some times per second. Throws a BpfError. */
-  tick(nowMs: number): void {
-    const elapsedMs = Math.min(PERIOD_MS, (nowMs - (this.#lastTickMs ?? nowMs)) | 0);
-    this.#lastTickMs = nowMs;
-    if (elapsedMs < 0) return;
-    this.#forget(elapsedMs);
-    this.#hops.update();
-    const tick = nowTick();
-    for (let left = Math.ceil((this.#count * elapsedMs) / PERIOD_MS); left > 0 && this.#count > 0; left--) {
-      if (this.#lookAt >= this.#count) this.#lookAt = 0;
-      this.#look(this.#hot[this.#lookAt++], tick, nowMs);
+  /** Entries of ours that could not be taken out when their sessions were. */
+  #takeOutOver(): void {
+    const over: Ends[] = [];
+    this.#entries.read(({ addresses, sport, dport }, _to, { row }) => {
+      const slot = (row >>> 1) - this.#firstSession;
+      if (slot < 0 || slot >= this.#hot.length) return;
+      if (this.#placeOf[slot] === 0) over.push({ addresses: addresses.slice(), sport, dport });
+    });
+    for (const ends of over) this.#entries.remove(ends);
+    this.#entries.flush();
+  }
+
+  /** Changes entries. Where the kernel refuses that nothing is hot any more: memory says so by itself. */
+  #guard(change: () => void): void {
+    if (this.#failedAt !== undefined) return;
+    try {
+      change();
+    } catch (error) {
+      if (!(error instanceof BpfError)) throw error;
+      if (this.#failedAt !== undefined) return; // within a change that failed
+      this.#failedAt = this.#nowMs;
+      this.#refused.length = 0;
+      this.#sessions.memory.counters[counterRow(-1) + COUNTER.fastPathFailures]++;
+      while (this.#count > 0) this.#takeOut(this.#hot[this.#count - 1] * SESSION_WORDS, HOT_STATE.failed);
+      this.#onFailure(
+        `the fast path rests for ${TRY_AGAIN_MS / 1000} s, its sessions go by the datapath: ${error.message}`,
+      );
     }
-    if (this.#isOn) for (let i = 0; i < this.#queued; i++) this.#promote(this.#queue[i], tick, nowMs);
-    this.#queued = 0;
-    this.#flush();
-  }
-
-  /** What sessions had of packets counts for a second. */
-  #forget(elapsedMs: number): void {
-    const packets = this.#packets;
-    const end = this.#forgetAt + Math.ceil((packets.length * elapsedMs) / PERIOD_MS);
-    packets.fill(0, this.#forgetAt, end);
-    this.#forgetAt = end >= packets.length ? 0 : end;
   }
 
   #promote(slot: number, tick: number, nowMs: number): void {
     const { memory } = this.#sessions;
     const base = slot * SESSION_WORDS;
-    if (this.#placeOf[slot] !== 0 || !isUsed(memory.records, base) || !this.#isFit(base, nowMs)) return;
-    this.#readEnds(base);
-    if (!this.#put(base, tick)) return;
+    if (this.#placeOf[slot] !== 0 || !isUsed(memory.records, base)) return;
+    if (this.#holds.isHeld(slot, nowMs)) return;
+    let state = fitnessOf(this.#sessions, base, nowMs);
+    if (state === HOT_STATE.hot) state = this.#findHops(base);
+    this.#states[slot] = state;
+    if (state !== HOT_STATE.hot) return;
     this.#hot[this.#count++] = slot;
     this.#placeOf[slot] = this.#count;
+    this.#looks[slot] = 0;
+    this.#left[slot] = 0;
     memory.counters[counterRow(serviceOf(memory.records, base)) + COUNTER.sessionsHot]++;
+    this.#put(base, this.#activity.start(this.#firstSession + slot, tick));
   }
 
-  /** Puts both entries, of #readEnds; false: there is a hop that is none of layer 2. */
-  #put(base: number, tick: number): boolean {
-    const { directory } = this.#sessions;
-    const slot = base / SESSION_WORDS;
-    const inbound = this.#hops.rowOf(this.#toServer.addresses);
-    const outbound = this.#hops.rowOf(this.#toClient.addresses);
-    if (inbound < 0 || outbound < 0) return false;
+  /** The ends of the session, and its two hops: HOT_STATE.hot, or why one of them is none for it. */
+  #findHops(base: number): number {
+    const hops = this.#hops;
+    const ends = this.#ends;
+    ends.read(this.#sessions, base);
+    this.#inboundHop = hops.rowOf(ends.toServer.addresses);
+    this.#outboundHop = hops.rowOf(ends.toClient.addresses);
+    if (this.#inboundHop < 0 || this.#outboundHop < 0) return HOT_STATE.no_hop;
     // The programs know the interfaces' MTU only.
-    const { mtu } = directory.legOf(base);
-    if (mtu < this.#hops.mtuOf(inbound) || !this.#hops.isWhole(this.#toClient.addresses)) return false;
-    const session = this.#firstSession + slot;
-    const generation = this.#activity.start(session, tick);
-    const { idleRefreshMs, maxTrials } = directory.serviceOf(base);
-    const idleMs = maxTrials > 0 && directory.legOf(base).receiver.isTold ? idleRefreshMs : 0;
-    const row = 2 * session;
+    const { mtu } = this.#sessions.directory.legOf(base);
+    const isWhole = mtu >= hops.mtuOf(this.#inboundHop) && hops.isWhole(ends.toClient.addresses);
+    return isWhole ? HOT_STATE.hot : HOT_STATE.mtu;
+  }
+
+  /** Puts both entries, of #findHops, or others in their place, between two packets. */
+  #put(base: number, generation: number): void {
+    const slot = base / SESSION_WORDS;
+    const row = 2 * (this.#firstSession + slot);
+    const idleMs = idleMsOf(this.#sessions, base);
+    const [inbound, outbound] = [this.#inboundHop, this.#outboundHop];
     this.#hopOf[2 * slot] = inbound;
     this.#hopOf[2 * slot + 1] = outbound;
-    this.#versionOf[slot] = this.#hops.version;
-    this.#entries.put(this.#fromClient, this.#toServer, { hop: inbound, row, generation, idleMs });
-    this.#entries.put(this.#fromServer, this.#toClient, {
-      hop: outbound,
-      row: row + 1,
-      generation,
-      idleMs: 0,
+    this.#idleOf[slot] = idleMs;
+    this.#versionOf[slot] = this.#version;
+    const { fromClient, toServer, fromServer, toClient } = this.#ends;
+    this.#guard(() => {
+      this.#entries.put(fromClient, toServer, { hop: inbound, row, generation, idleMs });
+      this.#entries.put(fromServer, toClient, { hop: outbound, row: row + 1, generation, idleMs: 0 });
     });
-    return true;
   }
 
   /** Counts what a hot session had, and takes it out if it is to be hot no more. */
   #look(slot: number, tick: number, nowMs: number): void {
     const base = slot * SESSION_WORDS;
-    this.#fold(base, tick, nowMs);
-    const { records } = this.#sessions.memory;
-    const silenceMs = (nowMs - records[base + LAST_SEEN]) | 0;
-    if (silenceMs >= COLD_MS || !this.#isFit(base, nowMs)) {
-      this.#takeOut(base);
+    const forwarded = this.#fold(base, tick, nowMs);
+    const left = this.#left[slot];
+    this.#left[slot] = 0;
+    const looks = Math.min(STEADY_LOOKS + 1, this.#looks[slot] + 1);
+    this.#looks[slot] = looks;
+    const { directory, memory } = this.#sessions;
+    const silenceMs = (nowMs - memory.records[base + LAST_SEEN]) | 0;
+    const state = fitnessOf(this.#sessions, base, nowMs);
+    if (state !== HOT_STATE.hot) this.#takeOut(base, state);
+    else if (silenceMs >= Math.min(COLD_MS, directory.serviceOf(base).normalMs))
+      this.#takeOut(base, HOT_STATE.quiet);
+    else if (looks > FIRST_LOOKS && left >= BUSY_PACKETS && left > forwarded) {
+      this.#holds.hold(slot, nowMs);
+      this.#takeOut(base, HOT_STATE.left);
+    } else {
+      if (looks === STEADY_LOOKS) this.#holds.release(slot);
+      if (this.#versionOf[slot] !== this.#version) this.#goOn(base);
+    }
+  }
+
+  /** Hops or the plan may be others than when its entries were put. */
+  #goOn(base: number): void {
+    const slot = base / SESSION_WORDS;
+    const state = this.#findHops(base);
+    if (state !== HOT_STATE.hot) {
+      this.#takeOut(base, state);
       return;
     }
-    if (this.#versionOf[slot] === this.#hops.version) return;
-    this.#readEnds(base);
     const isSame =
-      this.#hops.rowOf(this.#toServer.addresses) === this.#hopOf[2 * slot] &&
-      this.#hops.rowOf(this.#toClient.addresses) === this.#hopOf[2 * slot + 1];
-    if (isSame) this.#versionOf[slot] = this.#hops.version;
-    else if (!this.#put(base, tick)) this.#takeOut(base);
+      this.#inboundHop === this.#hopOf[2 * slot] &&
+      this.#outboundHop === this.#hopOf[2 * slot + 1] &&
+      this.#idleOf[slot] === idleMsOf(this.#sessions, base);
+    if (isSame) this.#versionOf[slot] = this.#version;
+    else this.#put(base, this.#activity.generationOf(this.#firstSession + slot));
   }
 
-  #fold(base: number, tick: number, nowMs: number): void {
-    const session = this.#firstSession + base / SESSION_WORDS;
-    const activity = this.#activity;
-    if (activity.fold(session, INBOUND)) {
-      const seenMs = (nowMs - activity.silenceMs(session, INBOUND, tick)) | 0;
-      this.#countForwarded(base, COUNTER.inboundPackets, SERVER_COUNTER.inboundPackets, seenMs);
-      noteInbound(this.#sessions.memory.records, base + HANDSHAKE, seenMs);
-    }
-    if (activity.fold(session, OUTBOUND)) {
-      const seenMs = (nowMs - activity.silenceMs(session, OUTBOUND, tick)) | 0;
-      this.#countForwarded(base, COUNTER.outboundPackets, SERVER_COUNTER.outboundPackets, seenMs);
-    }
-  }
-
-  /** Of the direction whose columns these are; columns of bytes follow those of packets. */
-  #countForwarded(base: number, column: number, serverColumn: number, seenMs: number): void {
-    const { memory, table } = this.#sessions;
-    const { counters, records, servers } = memory;
-    const { packets, bytes } = this.#activity;
-    const isInbound = column === COUNTER.inboundPackets;
-    const row = counterRow(serviceOf(records, base));
-    const server = serverRow(table.legOf(base).realServerIndex);
-    counters[row + column] += packets;
-    counters[row + column + 1] += bytes;
-    counters[row + (isInbound ? COUNTER.inboundForwarded : COUNTER.outboundForwarded)] += packets;
-    counters[row + (isInbound ? COUNTER.inboundFast : COUNTER.outboundFast)] += packets;
-    memory.begun[0] += packets;
-    servers[server + serverColumn] += packets;
-    servers[server + serverColumn + 1] += bytes;
-    if (((seenMs - records[base + LAST_SEEN]) | 0) > 0) table.touch(base, seenMs);
+  /** Returns how many packets were forwarded since. */
+  #fold(base: number, tick: number, nowMs: number): number {
+    return this.#forwarded.fold(this.#sessions, base, tick, nowMs);
   }
 
   /** Its packets are the datapath's from now on. Its record, service and leg are still whole. */
-  #takeOut(base: number): void {
+  #takeOut(base: number, state: number): void {
     const slot = base / SESSION_WORDS;
     const place = this.#placeOf[slot];
     if (place === 0) return;
     const { memory } = this.#sessions;
     this.#activity.end(this.#firstSession + slot);
-    this.#fold(base, nowTick(), this.#lastTickMs ?? memory.records[base + LAST_SEEN]);
-    this.#readEnds(base);
-    this.#entries.remove(this.#fromClient);
-    this.#entries.remove(this.#fromServer);
-    memory.counters[counterRow(serviceOf(memory.records, base)) + COUNTER.sessionsHot]--;
+    this.#fold(base, nowTick(), this.#nowMs);
     const last = this.#hot[--this.#count];
     this.#hot[place - 1] = last;
     this.#placeOf[last] = place;
     this.#placeOf[slot] = 0;
-    this.#packets[slot] = 0;
-  }
-
-  /** Nothing about the session's packets is to be decided, nor will be soon. */
-  #isFit(base: number, nowMs: number): boolean {
-    const { directory, memory } = this.#sessions;
-    const { records } = memory;
-    if (!isNormal(records, base) || learnedMtuOf(records, base, nowMs) !== 0) return false;
-    const service = directory.serviceOf(base);
-    const leg = directory.legOf(base);
-    if (leg.family !== familyOfClient(records, base)) return false;
-    // Of the proxy's own and of real servers each datagram is judged by where it came from.
-    if (directory.addresses.isAnybodys(records, base + CLIENT)) return false;
-    if (directory.weightOf(leg) === WEIGHT_DOWN && service.onDown !== 'keep') return false;
-    if (awaitsEmptyReply(records, base + HANDSHAKE, nowMs)) return false;
-    if (!leg.receiver.isTold) return true;
-    return (
-      isHandshakeOver(records, base + HANDSHAKE, service) &&
-      !(service.maxTrials > 0 && isRefreshDue(records, base + HANDSHAKE, service, nowMs))
-    );
-  }
-
-  #readEnds(base: number): void {
-    const { memory, table } = this.#sessions;
-    const { records } = memory;
-    const [service, leg] = [table.serviceOf(base), table.legOf(base)];
-    const vip = vipAt(familyOfClient(records, base));
-    const [fromClient, toServer, fromServer, toClient] = [
-      this.#fromClient,
-      this.#toServer,
-      this.#fromServer,
-      this.#toClient,
-    ];
-    for (let i = 0; i < 4; i++) {
-      fromClient.addresses[i] = toClient.addresses[4 + i] = records[base + CLIENT + i];
-      fromClient.addresses[4 + i] = toClient.addresses[i] = service.vips[vip + i];
-    }
-    toServer.addresses.set(leg.towards);
-    fromServer.addresses.set(leg.from);
-    fromClient.sport = toClient.dport = cportOf(records, base);
-    fromClient.dport = toClient.sport = service.vport;
-    toServer.sport = fromServer.dport = lportOf(records, base);
-    toServer.dport = fromServer.sport = leg.rport;
+    this.#busy.clear(slot);
+    this.#states[slot] = state;
+    memory.counters[counterRow(serviceOf(memory.records, base)) + COUNTER.sessionsHot]--;
+    this.#guard(() => {
+      this.#ends.read(this.#sessions, base);
+      this.#entries.remove(this.#ends.fromClient);
+      this.#entries.remove(this.#ends.fromServer);
+    });
   }
 }

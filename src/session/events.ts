@@ -1,6 +1,7 @@
 // What happens to sessions, for who keeps something beside the table that must follow them (a forwarding path
 // in the kernel). Plain functions, called in the order of what happens; they must not come back into the
-// table. Without a listener an event costs the test of a field, where it happens and nowhere else.
+// table, but for what wasUsed says. Without a listener an event costs the test of a field, where it happens
+// and nowhere else.
 
 export interface SessionEvents {
   /**
@@ -24,6 +25,13 @@ export interface SessionEvents {
    * handshake begins anew, without `handshakeAgain`.
    */
   moved(base: number): void;
+  /** An ICMP error taught that packets to its real server must be shorter. */
+  narrowed(base: number): void;
+  /**
+   * Asked before a session ends for its silence, or as the one that was used least recently: whether packets
+   * of it went on that the table was not told of. Then it is told of the last one now (SessionTable.touch).
+   */
+  wasUsed(base: number, nowMs: number): boolean;
   /** The session ends, whatever the cause. Its record, service and leg are still whole. */
   ended(base: number): void;
 }

@@ -3,7 +3,6 @@
 // takes the place of one of them, in the table and, where no lport is free, at its leg: a flood that no real
 // server answers ends no session that has seen both directions, and keeps nobody else out.
 import { startHandshake } from '../uoa/handshake.ts';
-import { isSameAddress } from '../wire/address.ts';
 import type { Packet } from '../wire/packet.ts';
 import type { Restoring, SessionEvents } from './events.ts';
 import type { Leg } from './leg.ts';
@@ -17,7 +16,6 @@ import {
   FLAG_NORMAL,
   FLAG_USED,
   FLAGS,
-  familyOfClient,
   forgetOldMtu,
   HANDSHAKE,
   isNormal,
@@ -30,9 +28,8 @@ import {
   NEXT,
   SESSION_WORDS,
   serviceOf,
-  vipAt,
 } from './session.ts';
-import { inboundEntry, outboundEntry, type SessionService, TupleIndex } from './tuple-index.ts';
+import { inboundEntry, lacksVipOf, outboundEntry, type SessionService, TupleIndex } from './tuple-index.ts';
 import { Unanswered } from './unanswered.ts';
 
 /**
@@ -43,6 +40,8 @@ export type SessionEnd = 'expired' | 'evicted' | 'displaced' | 'removed' | 'rese
 
 /** A session becomes the most recently used at most this often (as a power of two of milliseconds). */
 const TOUCH_SHIFT = 10;
+/** So many of those least recently used are asked whether they are in use after all, before one ends. */
+const ASKED_MAX = 8;
 /** What sessions without an answer can always have: one slot of so many (as a power of two), 3 %. */
 const KEPT_SHIFT = 5;
 
@@ -111,8 +110,9 @@ export class SessionTable {
     nowMs: number,
     isKnown = false,
   ): number {
-    if (this.#oneway.count === this.#oneway.max) this.#evict(this.#oneway);
-    else if (this.count === this.max) this.#evict(this.#oneway.count > 0 ? this.#oneway : this.#normal);
+    if (this.#oneway.count === this.#oneway.max) this.#evict(this.#oneway, nowMs);
+    else if (this.count === this.max)
+      this.#evict(this.#oneway.count > 0 ? this.#oneway : this.#normal, nowMs);
     const slot = this.#takeSlot();
     const base = slot * SESSION_WORDS;
     const { records } = this;
@@ -183,7 +183,7 @@ export class SessionTable {
         const pool = legs[legOf(records, base)]?.pool;
         const isStaying =
           service !== undefined &&
-          this.#isSameVip(base, service) &&
+          index.isSameVip(base, service) &&
           pool !== undefined &&
           (pool === this.#poolOf(base) || transfer.claim(pool, lportOf(records, base)));
         if (!isStaying) this.end(base, 'removed');
@@ -192,11 +192,6 @@ export class SessionTable {
     }
     index.services = services;
     index.legs = all;
-  }
-
-  #isSameVip(base: number, { vips }: SessionService): boolean {
-    const at = vipAt(familyOfClient(this.records, base));
-    return isSameAddress(this.#index.services[serviceOf(this.records, base)]!.vips, at, vips, at);
   }
 
   /**
@@ -306,7 +301,7 @@ export class SessionTable {
     const slot = base / SESSION_WORDS;
     this.#oneway.delete(slot);
     this.#unanswered.delete(this.#poolOf(base), slot);
-    if (this.#normal.count === this.#normal.max) this.#evict(this.#normal);
+    if (this.#normal.count === this.#normal.max) this.#evict(this.#normal, this.records[base + LAST_SEEN]);
     this.records[base + LPORT_FLAGS] |= FLAG_NORMAL;
     this.#normal.add(slot);
     this.events?.answered(base);
@@ -327,10 +322,14 @@ export class SessionTable {
   }
 
   isExpired(base: number, nowMs: number): boolean {
-    const { records } = this;
-    const service = this.serviceOf(base);
-    const timeoutMs = isNormal(records, base) ? service.normalMs : service.onewayMs;
-    return ((nowMs - records[base + LAST_SEEN]) | 0) >= timeoutMs;
+    if (!this.#isSilent(base, nowMs)) return false;
+    return this.events?.wasUsed(base, nowMs) !== true || this.#isSilent(base, nowMs);
+  }
+
+  #isSilent(base: number, nowMs: number): boolean {
+    const { normalMs, onewayMs } = this.serviceOf(base);
+    const silenceMs = (nowMs - this.records[base + LAST_SEEN]) | 0;
+    return silenceMs >= (isNormal(this.records, base) ? normalMs : onewayMs);
   }
 
   /** Ends the session: its lport returns to the pool, its slot is free. */
@@ -355,8 +354,13 @@ export class SessionTable {
     return this.#neverUsed;
   }
 
-  #evict(part: Recency): void {
-    this.#release(part.pop(), 'evicted');
+  #evict(part: Recency, nowMs: number): void {
+    let slot = part.pop();
+    for (let n = 0; n < ASKED_MAX && this.events?.wasUsed(slot * SESSION_WORDS, nowMs) === true; n++) {
+      part.add(slot);
+      slot = part.pop();
+    }
+    this.#release(slot, 'evicted');
   }
 
   #release(slot: number, cause: SessionEnd): void {
@@ -388,11 +392,4 @@ export class SessionTable {
   #poolOf(base: number): LportPool {
     return this.legOf(base).pool;
   }
-}
-
-/** Whether sessions of `before` may have a VIP that `after` has not. */
-function lacksVipOf(after: SessionService | undefined, before: SessionService): boolean {
-  if (after === undefined) return true;
-  const isOther = (at: number): boolean => !isSameAddress(before.vips, at, after.vips, at);
-  return isOther(vipAt(4)) || isOther(vipAt(6));
 }

@@ -72,6 +72,12 @@ export class TupleIndex {
     return this.#find(from, family, (rport << 16) | lportOf(this.#records, base)) >= 0;
   }
 
+  /** Whether the session's client calls the same VIP in a service that takes the place of its service. */
+  isSameVip(base: number, { vips }: SessionService): boolean {
+    const at = vipAt(familyOfClient(this.#records, base));
+    return isSameAddress(this.services[serviceOf(this.#records, base)]!.vips, at, vips, at);
+  }
+
   link(entry: number): void {
     const bucket = this.#bucketOf(entry);
     this.#records[baseOf(entry) + NEXT + (entry & 1)] = this.#heads[bucket];
@@ -141,4 +147,11 @@ export class TupleIndex {
     const { from, family, rport } = this.legs[legOf(records, base)]!;
     return this.#bucket(from, family, (rport << 16) | lportOf(records, base));
   }
+}
+
+/** Whether sessions of `before` may have a VIP that `after` has not. */
+export function lacksVipOf(after: SessionService | undefined, before: SessionService): boolean {
+  if (after === undefined) return true;
+  const isOther = (at: number): boolean => !isSameAddress(before.vips, at, after.vips, at);
+  return isOther(vipAt(4)) || isOther(vipAt(6));
 }

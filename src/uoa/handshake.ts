@@ -146,6 +146,10 @@ export const isRefreshDue = (
   nowMs: number,
 ): boolean => refreshMs > 0 && age(nowMs, words[at + UOA_SENT_AT]) >= refreshMs;
 
+/** Whether the present round is told in this choice: with another one the next packet begins a round. */
+export const isToldIn = (words: Int32Array, at: number, choice: number): boolean =>
+  words[at + PROGRESS] >> CHOICE_SHIFT === choice;
+
 /** A packet of the client was forwarded elsewhere, at this time. */
 export function noteInbound(words: Int32Array, at: number, atMs: number): void {
   if (((atMs - words[at + LAST_INBOUND]) | 0) > 0) words[at + LAST_INBOUND] = atMs;

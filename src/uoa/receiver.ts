@@ -36,17 +36,24 @@ export class UoaReceiver {
     return this.#choices.length > 0;
   }
 
-  /** What is sent now, as an index for `formsOf`; -1: no UOA. */
+  /** What is sent now, as an index for `formsOf`; -1: no UOA. A refused one is on trial with it. */
   choice(nowMs: number): number {
+    const index = this.choiceAt(nowMs);
+    if (index < 0) return index;
+    const choice = this.#choices[index];
+    if (choice.isRefused) {
+      choice.isRefused = false;
+      choice.isOnTrial = true;
+      choice.triedAt = nowMs;
+    }
+    return index;
+  }
+
+  /** What `choice` is, for who sends nothing by it. */
+  choiceAt(nowMs: number): number {
     for (let index = 0; index < this.#choices.length; index++) {
       const choice = this.#choices[index];
-      if (choice.isRefused && !isOver(choice.refusedAt, REFUSED_MS, nowMs)) continue;
-      if (choice.isRefused) {
-        choice.isRefused = false;
-        choice.isOnTrial = true;
-        choice.triedAt = nowMs;
-      }
-      return index;
+      if (!choice.isRefused || isOver(choice.refusedAt, REFUSED_MS, nowMs)) return index;
     }
     return -1;
   }

@@ -63,6 +63,14 @@ export class EventWitness implements SessionEvents {
     this.#of(base).isOver = false;
   }
 
+  narrowed(base: number): void {
+    this.#note('narrowed', base);
+  }
+
+  wasUsed(): boolean {
+    return false;
+  }
+
   ended(base: number): void {
     this.#note('ended', base, true);
     this.#known.delete(base);
