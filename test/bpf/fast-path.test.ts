@@ -3,6 +3,7 @@
 // compared with a packet that is built anew. What needs interfaces is in test/fast/live.test.ts.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { describe, test } from 'node:test';
 import { INBOUND, OUTBOUND } from '../../src/fast/activity.ts';
 import type { FastPathKind } from '../../src/fast/attachment.ts';
@@ -464,6 +465,13 @@ describe('a packet is left to the slow path as it came', () => {
         assert.deepEqual([run(OUTBOUND), run(INBOUND), run(INBOUND)], ['redirect', 'idle', 'idle']);
       }
     }
+  });
+
+  test('reasons have the names of reason.h, in its order', () => {
+    const header = readFileSync(new URL('../../src/bpf/reason.h', import.meta.url), 'utf8');
+    const members = [...header.matchAll(/^\t([A-Z_]+),/gm)].map(([, name]) => name!.toLowerCase());
+    assert.deepEqual(members, ['forwarded', ...FAST_PATH_REASONS]);
+    assert.match(header, /^\tREASONS\n\};/m);
   });
 
   test('every reason has a row', () => {

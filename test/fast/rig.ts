@@ -5,7 +5,7 @@ import { type FastPathKind, loadFastPath } from '../../src/fast/attachment.ts';
 import { Hops, type Way, wayOf } from '../../src/fast/hops.ts';
 import { type Ends, HotEntries } from '../../src/fast/hot-entries.ts';
 import { type FastPathReason, macBytes, nowTick } from '../../src/fast/layout.ts';
-import { openMaps } from '../../src/fast/maps.ts';
+import { clearHot, openMaps } from '../../src/fast/maps.ts';
 import { readPassed } from '../../src/fast/passed.ts';
 import { PortRows } from '../../src/fast/port-rows.ts';
 import { testRun, updateMap } from '../../src/sys/libbpf.ts';
@@ -121,7 +121,9 @@ export function openRig(t: Cleanup, sessions = 16) {
   const ports = new PortRows(fds.control, 2);
   const now = nowTick();
   /** Whom the interface faces. */
+  let facesClients = true;
   const face = (clients: boolean, realServers: boolean) => {
+    facesClients = clients;
     const mac = macBytes(PORT_MAC);
     ports.set(ROW, { interfaceIndex: PORT, mac, facesClients: clients, facesRealServers: realServers });
     ports.switchOn(ROW, now + 10_000);
@@ -140,6 +142,7 @@ export function openRig(t: Cleanup, sessions = 16) {
   updateMap(fds.ports, device, device);
 
   const passed = () => readPassed(fds.passed);
+  let counts = passed();
   return {
     maps,
     hot,
@@ -150,6 +153,11 @@ export function openRig(t: Cleanup, sessions = 16) {
     way,
     passed,
     refused,
+    get facesClients() {
+      return facesClients;
+    },
+    /** Takes all entries out. */
+    clear: () => clearHot(maps),
     /** Makes a session hot in this slot, with its last packets so many ticks ago. */
     add(session: TestSession, slot = 0, { idleMs = 0, silence = 0 } = {}): void {
       const generation = activity.start(slot, nowTick() - silence);
@@ -163,12 +171,13 @@ export function openRig(t: Cleanup, sessions = 16) {
      * What a program does with a frame, and that it counts it for that. `gsoSize`: of a super packet, at tc.
      */
     run(kind: FastPathKind, data: Uint8Array, { gsoSize = 0, flags = 0 } = {}): Ran {
-      const before = passed();
+      const before = counts;
       const context = Buffer.alloc(CONTEXT_LEN);
       context.writeUInt32LE(gsoSize, GSO_SIZE);
       const run = { data, room: data.length, flags, ...(gsoSize > 0 ? { context } : {}) };
       const { result, data: frame } = testRun(loaded.programs[kind], run);
       const after = passed();
+      counts = after;
       const counted = (Object.keys(after) as FastPathReason[]).flatMap((reason) =>
         new Array<FastPathReason>(after[reason] - before[reason]).fill(reason),
       );

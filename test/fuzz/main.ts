@@ -3,14 +3,16 @@ import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { openFastPath } from './fast-path.ts';
 import { CORPUS, corpus, fromJson, type Input, toJson } from './input.ts';
 import { minimized, withoutIdleSteps } from './minimize.ts';
 import { describeFailure } from './report.ts';
-import { attempt, type Failure, Search } from './search.ts';
-import { Violation } from './sequence.ts';
+import { attempt, type Failure, type Run, Search } from './search.ts';
+import { runInput, Violation } from './sequence.ts';
 
 const HELP = `npm run fuzz -- [SECONDS] [--seed N] [--update]
 npm run fuzz -- --replay FILE
+npm run fuzz -- --fast-path ..
 
 Sends sequences of valid, forged and broken packets through two datapaths at once and judges every outcome: nothing throws,
 nothing outside the packet is read or written, what is sent is well-formed and tells nobody but the real server, and that
@@ -20,6 +22,7 @@ only the true address of its session, and everything kept is given back. Starts 
   --seed N       where to begin; the same seed draws the same inputs. Default: the time
   --update       keep in the corpus what failed, and the shortest input for each verdict and counter that it does not reach yet
   --replay FILE  judge one input and show what happens
+  --fast-path    compare a datapath alone with one behind the fast path's programs (as root): what leaves must be the same
   --help         this
 
 Exit code 1 when a property does not hold; the input is then minimized, shown, and written to a file to replay.`;
@@ -37,6 +40,7 @@ function main(): number {
       seed: { type: 'string' },
       update: { type: 'boolean', default: false },
       replay: { type: 'string' },
+      'fast-path': { type: 'boolean', default: false },
       help: { type: 'boolean', default: false },
     },
   });
@@ -46,12 +50,14 @@ function main(): number {
     console.log(HELP);
     return values.help ? 0 : 2;
   }
-  if (values.replay !== undefined) return replay(fromJson(readFileSync(values.replay, 'utf8')));
-  return search(seconds, seed, values.update);
+  // What it opens goes with the process.
+  const run = values['fast-path'] ? openFastPath({ after: () => {} }) : runInput;
+  if (values.replay !== undefined) return replay(fromJson(readFileSync(values.replay, 'utf8')), run);
+  return search(seconds, seed, values.update, run);
 }
 
-function replay(input: Input): number {
-  const reached = attempt(input);
+function replay(input: Input, run: Run): number {
+  const reached = attempt(input, run);
   if (reached instanceof Violation) {
     console.log(describeFailure({ input, violation: reached }));
     return 1;
@@ -60,10 +66,10 @@ function replay(input: Input): number {
   return 0;
 }
 
-function search(seconds: number, seed: number, isUpdated: boolean): number {
+function search(seconds: number, seed: number, isUpdated: boolean, run: Run): number {
   const began = performance.now();
   const elapsedMs = () => performance.now() - began;
-  const found = new Search(seed);
+  const found = new Search(seed, run);
   const failures = new Map<string, Failure>();
   const note = (failure: Failure) => {
     const kind = kindOf(failure.violation);
@@ -85,8 +91,8 @@ function search(seconds: number, seed: number, isUpdated: boolean): number {
     console.log(summary(found, shown, failures.size));
   }
   console.log(`\nVerdicts: ${verdictTable(found.verdicts)}\n${summary(found, elapsedMs(), failures.size)}`);
-  for (const failure of failures.values()) showFailure(failure, isUpdated);
-  if (isUpdated) keepFeatures(found, kept);
+  for (const failure of failures.values()) showFailure(failure, isUpdated, run);
+  if (isUpdated) keepFeatures(found, kept, run);
   if (failures.size === 0) console.log('Every property held.');
   return failures.size === 0 ? 0 : 1;
 }
@@ -112,13 +118,13 @@ function kindOf({ message }: Violation): string {
   return (message.split('\n')[0] ?? '').replace(/\b[0-9a-f]*\d[0-9a-f]*\b/g, '#');
 }
 
-function showFailure({ input, violation }: Failure, isKept: boolean): void {
+function showFailure({ input, violation }: Failure, isKept: boolean, run: Run): void {
   const kind = kindOf(violation);
   const small = minimized(input, (candidate) => {
-    const reached = attempt(candidate);
+    const reached = attempt(candidate, run);
     return reached instanceof Violation && kindOf(reached) === kind;
   });
-  const again = attempt(small);
+  const again = attempt(small, run);
   const failure = again instanceof Violation ? { input: small, violation: again } : { input, violation };
   const name = `failed-${fileName(kind)}.json`;
   const path = isKept ? CORPUS + name : join(mkdtempSync(join(tmpdir(), 'uoa-fuzz-')), name);
@@ -127,14 +133,14 @@ function showFailure({ input, violation }: Failure, isKept: boolean): void {
 }
 
 /** Adds to the corpus what reaches verdicts and counters that the corpus did not. */
-function keepFeatures(found: Search, kept: Set<string>): void {
+function keepFeatures(found: Search, kept: Set<string>, run: Run): void {
   for (const [feature, input] of found.features) {
     if (kept.has(feature)) continue;
     const small = withoutIdleSteps(input, (candidate) => {
-      const reached = attempt(candidate);
+      const reached = attempt(candidate, run);
       return !(reached instanceof Violation) && reached.features.has(feature);
     });
-    const reached = attempt(small);
+    const reached = attempt(small, run);
     if (!(reached instanceof Violation)) for (const one of reached.features) kept.add(one);
     const path = `${CORPUS}reaches-${fileName(feature)}.json`;
     writeFileSync(path, toJson(small));

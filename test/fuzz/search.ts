@@ -7,6 +7,9 @@ import { type Reached, runInput, Violation } from './sequence.ts';
 
 const POOL_MAX = 400;
 
+/** Throws a Violation. */
+export type Run = (input: Input) => Reached;
+
 export interface Failure {
   input: Input;
   violation: Violation;
@@ -21,16 +24,19 @@ export class Search {
   packets = 0;
   readonly #pool: Input[] = [];
   readonly #seed: number;
+  readonly #run: Run;
   #batch = 0;
 
-  constructor(seed: number) {
+  /** What `run` says of inputs: whether the datapath holds every property, where it is not given. */
+  constructor(seed: number, run: Run = runInput) {
     this.#seed = seed;
+    this.#run = run;
   }
 
   /** Judges an input that is given; the failure, if it is one. */
   judge(input: Input): Failure | undefined {
     this.inputs++;
-    const reached = attempt(input);
+    const reached = attempt(input, this.#run);
     if (reached instanceof Violation) return { input, violation: reached };
     this.#note(input, reached);
     return undefined;
@@ -61,9 +67,9 @@ export class Search {
 }
 
 /** What an input reaches, or the property that it breaks. */
-export function attempt(input: Input): Reached | Violation {
+export function attempt(input: Input, run: Run = runInput): Reached | Violation {
   try {
-    return runInput(input);
+    return run(input);
   } catch (error) {
     if (error instanceof Violation) return error;
     throw error;

@@ -5,6 +5,7 @@ import assert from 'node:assert/strict';
 import { COUNTER, COUNTER_COLUMNS, DROP_COLUMN } from '../../src/datapath/counters.ts';
 import { Datapath } from '../../src/datapath/datapath.ts';
 import { allocateMemory, type DatapathMemory } from '../../src/datapath/memory.ts';
+import type { DatapathOptions } from '../../src/datapath/options.ts';
 import type { DatapathPlan } from '../../src/datapath/plan.ts';
 import { DROP_REASONS, verdictName } from '../../src/datapath/verdict.ts';
 import { Frame, HEADROOM } from '../../src/wire/frame.ts';
@@ -34,7 +35,7 @@ const GUARD = 46;
 const COUNTER_NAMES = Object.keys(COUNTER);
 
 /** One datapath with the bytes that surround its packets. */
-class Half {
+export class Half {
   readonly memory: DatapathMemory;
   readonly datapath: Datapath;
   private readonly fill: number;
@@ -45,7 +46,7 @@ class Half {
   private attempts: Attempt[] = [];
   private refuse = 0;
 
-  constructor(plan: DatapathPlan, fill: number, guard: number) {
+  constructor(plan: DatapathPlan, fill: number, guard: number, options: DatapathOptions = {}) {
     this.fill = fill;
     this.guard = guard;
     this.memory = allocateMemory(plan);
@@ -59,7 +60,7 @@ class Half {
       this.attempts.push({ packet: Uint8Array.from(frame.bytes.subarray(off, off + len)), wasSent });
       return wasSent;
     };
-    this.datapath = new Datapath(plan, this.memory, send, { seed: [0x01234567, 0x09abcdef] });
+    this.datapath = new Datapath(plan, this.memory, send, { ...options, seed: [0x01234567, 0x09abcdef] });
   }
 
   receive(packet: Uint8Array, port: number, nowMs: number, refuse: number): Outcome {
@@ -85,6 +86,14 @@ class Half {
     this.attempts = [];
     this.datapath.tick(nowMs);
     return { verdict: 'tick', attempts: this.attempts, ...this.changes() };
+  }
+
+  /** A counter now, over all services. */
+  total(name: keyof typeof COUNTER): number {
+    const { counters } = this.memory;
+    let sum = 0;
+    for (let cell = COUNTER[name]; cell < counters.length; cell += COUNTER_COLUMNS) sum += counters[cell];
+    return sum;
   }
 
   private changes(): Pick<Outcome, 'changed' | 'drops'> {
@@ -122,23 +131,20 @@ export class Twin {
 
   /** A counter now, over all services. */
   total(name: keyof typeof COUNTER): number {
-    const { counters } = this.guarded.memory;
-    let sum = 0;
-    for (let cell = COUNTER[name]; cell < counters.length; cell += COUNTER_COLUMNS) sum += counters[cell];
-    return sum;
+    return this.guarded.total(name);
   }
 
   receive(packet: Uint8Array, port: number, nowMs: number, refuse = 0): Outcome {
     const one = this.guarded.receive(packet, port, nowMs, refuse);
     if (mayBeIcmp(packet)) smear();
     const other = this.exact.receive(packet, port, nowMs, refuse);
-    assertSameOutcome(one, other);
+    assertSameOutcome(one, other, OUTSIDE);
     return one;
   }
 
   tick(nowMs: number): Outcome {
     const one = this.guarded.tick(nowMs);
-    assertSameOutcome(one, this.exact.tick(nowMs));
+    assertSameOutcome(one, this.exact.tick(nowMs), OUTSIDE);
     return one;
   }
 }
@@ -146,10 +152,16 @@ export class Twin {
 /** Only what embeds a packet goes through the shared buffer. */
 const mayBeIcmp = (packet: Uint8Array): boolean => packet[9] === 1 || (packet[0] ?? 0) >> 4 === 6;
 
-function assertSameOutcome(one: Outcome, other: Outcome): void {
-  const told = 'bytes outside the packet change what is done with it';
-  assert.equal(other.verdict, one.verdict, told);
+const OUTSIDE = 'bytes outside the packet change what is done with it';
+
+function assertSameOutcome(one: Outcome, other: Outcome, told: string): void {
   assert.deepEqual(other.changed, one.changed, told);
+  assertSameReaction(one, other, told);
+}
+
+/** Verdict, drops and what is sent. */
+export function assertSameReaction(one: Outcome, other: Outcome, told: string): void {
+  assert.equal(other.verdict, one.verdict, told);
   assert.deepEqual(other.drops, one.drops, told);
   assert.equal(other.attempts.length, one.attempts.length, told);
   for (const [index, { packet }] of one.attempts.entries()) {
