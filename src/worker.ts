@@ -151,6 +151,7 @@ function start(message: WorkerStart, modes: IoModes): Running {
     stop: () => {
       clearInterval(timer);
       io.close();
+      datapath.noteForNext();
     },
   };
 }

@@ -18,7 +18,7 @@ const EPILOGUE = `A service is called as in its config (name, or VIP:PORT withou
 
 Exit codes: 0 it is done; 1 it is not, and standard error says why.
 
-Changes last until the proxy ends; the config file is never written. All of it is described in docs/ctl.md.`;
+Changes last until the proxy ends, those of real servers over a restart where there is a sessions.stateFile; the config file is never written. All of it is described in docs/ctl.md.`;
 
 const COLUMNS = `WEIGHT: share of new sessions; 0/100 is 0 now, 100 in the config. A fallback has 0 until it is needed.
 

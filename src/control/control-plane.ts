@@ -35,7 +35,7 @@ import {
 import { watchPulse } from './pulse.ts';
 import { Reloader } from './reload.ts';
 import type { Runtime } from './runtime.ts';
-import { holdStateFile, SavedSessions, saveState } from './saved-sessions.ts';
+import { holdStateFile, rememberServers, SavedSessions, saveState } from './saved-sessions.ts';
 import { ServerStates } from './server-states.ts';
 import { inSlices } from './slices.ts';
 import { wantedWorkers } from './worker-count.ts';
@@ -56,14 +56,12 @@ export class ControlPlane {
   readonly ended: Promise<End>;
   readonly #runtime: Runtime;
   readonly #reloader: Reloader;
-  readonly #saved: SavedSessions | undefined;
   #readiness = { ready: false, reason: 'starting' };
   readonly #drain: Drain;
   readonly #hostWatch: HostWatch;
   #end: (end: End) => void = () => {};
 
-  private constructor(runtime: Runtime, reloader: Reloader, saved: SavedSessions | undefined) {
-    this.#saved = saved;
+  private constructor(runtime: Runtime, reloader: Reloader) {
     this.#runtime = runtime;
     this.#reloader = reloader;
     this.#hostWatch = new HostWatch(() => reloader.followHost(), runtime.log);
@@ -119,7 +117,7 @@ export class ControlPlane {
     const replans = workerReplans(config, host, services, { layout, steeringKey }, io);
     const { specs, memories, close } = makeWorkerSpecs(replans, io, fast);
     undo.push(async () => close());
-    saved?.write(memories, config, replans[0].steering, layout.sharedSeed);
+    saved?.write(memories, config, layout.sharedSeed, replans[0].steering);
     const workers = new Workers(specs, log);
     undo.push(() => workers.stop());
     // What comes from now on waits; where the start fails it was looked at only.
@@ -127,6 +125,7 @@ export class ControlPlane {
     workers.launch();
     const serverStates = new ServerStates(memories[0].common, log);
     serverStates.update(services);
+    if (saved !== undefined) serverStates.restore(saved.servers);
     const hostSetup = new HostSetup(log);
     const totals = new Totals(memories, services);
     const runtime = {
@@ -151,7 +150,7 @@ export class ControlPlane {
     );
     undo.push(() => health.stop());
     const reloader = new Reloader(runtime, health, reread, { config, host, services, replans });
-    return new ControlPlane(runtime, reloader, saved);
+    return new ControlPlane(runtime, reloader);
   }
 
   get services(): readonly ServicePlan[] {
@@ -172,15 +171,19 @@ export class ControlPlane {
     const prepared = await hostSetup.prepare(spec);
     undo.push(() => hostSetup.end());
     await prepared.commit();
+    const { serverStates, steeringKey } = this.#runtime;
     undo.push(async () => {
       await workers.stop();
-      saveState(this.#reloader.config, this.#reloader.services, memories, this.#runtime.steeringKey, log);
+      serverStates.tellSet(() => {});
+      const { services } = this.#reloader;
+      const state = { services, memories, steeringKey, servers: serverStates.set };
+      saveState(this.#reloader.config, state, log);
     });
     await workers.start();
     const pulses = memories.map(({ pulse }) => pulse);
     const unwatch = watchPulse(workers, pulses, log);
     undo.push(async () => unwatch());
-    this.#saved?.forget();
+    serverStates.tellSet((set) => rememberServers(this.#reloader.config, set, log));
     this.#reloader.start(() => this.#hostWatch.isAsFollowed());
     undo.push(async () => this.#reloader.stop());
     this.#hostWatch.start();

@@ -1,13 +1,16 @@
 // Sessions over a restart: read before anything is opened, written into the memory of the datapaths before
-// they start, and saved when they have stopped.
+// they start, and saved when they have stopped. With them goes what an operator set of real servers, which
+// the file holds in between as well, for the start after a crash.
 import type { Logger } from 'pino';
 import type { Config } from '../config/schema.ts';
-import type { DatapathMemory } from '../datapath/memory.ts';
+import { Loans } from '../datapath/loans.ts';
+import { type DatapathMemory, LPORT_ARC_CELLS } from '../datapath/memory.ts';
 import { Persistence } from '../service/persistence.ts';
 import type { ServicePlan } from '../service/plan.ts';
 import { type RestoredSession, type RestoredSessions, writeRecords } from '../session/restored-sessions.ts';
 import { SESSION_WORDS, vipAt } from '../session/session.ts';
-import { type LoadedSessions, loadSessions, saveSessions } from '../session/state-file.ts';
+import { encodeSessions, type LoadedSessions, loadSessions, saveSessions } from '../session/state-file.ts';
+import { lportsFrom, type SavedServer } from '../session/state-notes.ts';
 import { Owners, STEERING_KEY_WORDS, type SteeringSpec } from '../steer/steering.ts';
 import { type FileLock, lockFile } from '../sys/file-lock.ts';
 import { WholeFile } from '../sys/whole-file.ts';
@@ -16,18 +19,11 @@ import { nowMs } from '../worker-protocol.ts';
 import { StartError } from './start-error.ts';
 
 export class SavedSessions {
-  readonly #file: WholeFile;
   readonly #loaded: LoadedSessions;
   readonly #services: readonly ServicePlan[];
   readonly #log: Logger;
 
-  private constructor(
-    file: WholeFile,
-    loaded: LoadedSessions,
-    services: readonly ServicePlan[],
-    log: Logger,
-  ) {
-    this.#file = file;
+  constructor(loaded: LoadedSessions, services: readonly ServicePlan[], log: Logger) {
     this.#loaded = loaded;
     this.#services = services;
     this.#log = log;
@@ -40,11 +36,20 @@ export class SavedSessions {
     log: Logger,
   ): SavedSessions | undefined {
     if (stateFile === undefined) return undefined;
-    const file = new WholeFile(stateFile);
-    const loaded = loadSessions(file, services, { wallMs: Date.now() }, nowMs());
-    if (!('problem' in loaded)) return new SavedSessions(file, loaded, services, log);
+    const loaded = loadSessions(new WholeFile(stateFile), services, { wallMs: Date.now() }, nowMs());
+    if (!('problem' in loaded)) {
+      // Nothing is wrong with a file that had none.
+      if (loaded.outOfTime !== '' && loaded.dropped.expired > 0)
+        log.warn(`saved sessions: those in ${stateFile} are left out: ${loaded.outOfTime}`);
+      return new SavedSessions(loaded, services, log);
+    }
     if (!loaded.isMissing) log.warn(`saved sessions: ${loaded.problem}`);
     return undefined;
+  }
+
+  /** What an operator set. */
+  get servers(): readonly SavedServer[] {
+    return this.#loaded.servers;
   }
 
   /** By which `workers` shared out the sessions; undefined when another number of them did. */
@@ -54,33 +59,102 @@ export class SavedSessions {
     return [...new Int32Array(key.slice().buffer)];
   }
 
-  /** Into memory that no datapath has used yet. */
+  /**
+   * Into memory that no datapath has used yet. The worker of a session is that of its lport. By the hash of
+   * its client, packets may come to another one: this one finds a loan (datapath/loans.ts), which must be
+   * there before the first of them is judged.
+   */
   write(
     memories: readonly DatapathMemory[],
     { sessions: { onewayShare } }: Config,
-    steering: SteeringSpec | undefined,
     sharedSeed: readonly [number, number],
+    steering: SteeringSpec | undefined,
   ): void {
     const { sessions, dropped } = this.#loaded;
-    const ownerOf =
-      steering === undefined ? () => 0 : ownersOf(steering, this.#services, this.#loaded.workers);
+    const workers = memories.length;
     const tables = memories.map(({ records, table }) => {
       const max = records.length / SESSION_WORDS;
       return { records, table, onewayMax: Math.max(1, Math.floor((max * onewayShare) / 100)) };
     });
-    const outcome = writeRecords(sessions, tables, ownerOf);
+    const isReachable =
+      steering === undefined
+        ? undefined
+        : lendTo(memories[0].common.loans, sharedSeed, new Owners(steering), this.#services);
+    const outcome = writeRecords(sessions, tables, ({ lport }) => lport % workers, isReachable);
     const persistence = new Persistence(memories[0].common.persistence, sharedSeed);
     notePersistence(persistence, this.#services, sessions);
-    this.#log.info({ ...outcome, ...dropped }, `saved sessions: ${outcome.written} go on`);
+    this.#writeArcs(memories);
+    const { written } = outcome;
+    if (written > 0 || dropped.gone > 0 || dropped.expired > 0 || outcome.withoutRoom > 0)
+      this.#log.info({ ...outcome, ...dropped }, `saved sessions: ${written} go on`);
   }
 
-  /** They are at work: later they would only be wrong. */
-  forget(): void {
-    try {
-      this.#file.remove();
-    } catch (error) {
-      this.#log.warn(`saved sessions: ${this.#file.path} cannot be removed: ${(error as Error).message}`);
+  /** Where new sessions find their lports: behind those that were in use. */
+  #writeArcs(memories: readonly DatapathMemory[]): void {
+    const { arcs } = this.#loaded;
+    if (arcs.size === 0) return;
+    for (const { realServers, lports } of this.#services) {
+      for (const { index } of realServers.flatMap(({ legs }) => legs)) {
+        const found = arcs.get(index);
+        if (found === undefined) continue;
+        for (const [worker, { lportArcs }] of memories.entries())
+          lportArcs[LPORT_ARC_CELLS * index + 1] = Math.max(
+            0,
+            lportsFrom(found, worker, memories.length, lports),
+          );
+      }
     }
+  }
+}
+
+/** Makes the loan of a session, if it needs one; false: there is no room for it. */
+function lendTo(
+  words: Int32Array,
+  sharedSeed: readonly [number, number],
+  owners: Owners,
+  services: readonly ServicePlan[],
+): (session: RestoredSession, owner: number) => boolean {
+  const addresses = new Int32Array(8);
+  const byIndex: { vips: Int32Array; vport: number }[] = [];
+  for (const { index, vips, vport } of services) {
+    const words = new Int32Array(8);
+    for (const vip of vips) parseAddressInto(words, vipAt(familyOf(vip)), vip);
+    byIndex[index] = { vips: words, vport };
+  }
+  const loansOf: Loans[] = [];
+  return ({ client, cport, service }, owner) => {
+    const { vips, vport } = byIndex[service];
+    const at = vipAt(isV4(client, 0) ? 4 : 6);
+    for (let i = 0; i < 4; i++) {
+      addresses[i] = client[i];
+      addresses[4 + i] = vips[at + i];
+    }
+    if (owners.ownerOf(addresses, cport, vport) === owner) return true;
+    loansOf[owner] ??= new Loans(words, sharedSeed, owner);
+    return loansOf[owner].affirm(addresses, 0, cport, service);
+  };
+}
+
+/**
+ * From a start on the file says only what an operator set, so that it outlives a crash; where that is nothing
+ * there is no file. Its sessions are at work: later they would only be wrong.
+ */
+export function rememberServers(
+  { sessions: { stateFile } }: Config,
+  servers: readonly SavedServer[],
+  log: Logger,
+): void {
+  if (stateFile === undefined) return;
+  const file = new WholeFile(stateFile);
+  try {
+    if (servers.length === 0) {
+      file.remove();
+      return;
+    }
+    const meta = { workers: 1, key: new Uint8Array(0), wallMs: Date.now(), servers };
+    file.write(encodeSessions([], [], meta, nowMs()).parts);
+  } catch (error) {
+    log.warn(`saved sessions: ${stateFile} is not what it should be: ${(error as Error).message}`);
   }
 }
 
@@ -127,50 +201,30 @@ export function holdStateFile({ sessions: { stateFile } }: Config, log: Logger):
   );
 }
 
-/**
- * The worker of a session is that of its lport. The hash of its client names the same one, or else it was
- * lent to that worker (datapath/loans.ts), if `before` as many workers shared the sessions; with another
- * number of them it is lost.
- */
-function ownersOf(
-  steering: SteeringSpec,
-  services: readonly ServicePlan[],
-  before: number,
-): (session: RestoredSession) => number {
-  const owners = new Owners(steering);
-  const addresses = new Int32Array(8);
-  const byIndex: { vips: Int32Array; vport: number }[] = [];
-  for (const { index, vips, vport } of services) {
-    const words = new Int32Array(8);
-    for (const vip of vips) parseAddressInto(words, vipAt(familyOf(vip)), vip);
-    byIndex[index] = { vips: words, vport };
-  }
-  return ({ client, cport, service, lport }) => {
-    const { vips, vport } = byIndex[service];
-    const at = vipAt(isV4(client, 0) ? 4 : 6);
-    for (let i = 0; i < 4; i++) {
-      addresses[i] = client[i];
-      addresses[4 + i] = vips[at + i];
-    }
-    const owner = owners.ownerOf(addresses, cport, vport);
-    const ofLport = lport % steering.workers;
-    return ofLport === owner || before === steering.workers ? ofLport : -1;
-  };
+/** What is saved of datapaths that have stopped. */
+export interface State {
+  services: readonly ServicePlan[];
+  memories: readonly DatapathMemory[];
+  steeringKey: readonly number[];
+  servers: readonly SavedServer[];
 }
 
-/** The datapaths must have stopped. Says in the log what became of it. */
-export function saveState(
-  { sessions: { stateFile } }: Config,
-  services: readonly ServicePlan[],
-  memories: readonly DatapathMemory[],
-  steeringKey: readonly number[],
-  log: Logger,
-): void {
+/** Says in the log what became of it. */
+export function saveState({ sessions: { stateFile } }: Config, state: State, log: Logger): void {
   if (stateFile === undefined) return;
-  const tables = memories.map(({ records, table }) => ({ records, slots: table[0] }));
-  const key = new Uint8Array(Int32Array.from(steeringKey).buffer);
-  const meta = { workers: memories.length, key, wallMs: Date.now() };
-  const outcome = saveSessions(new WholeFile(stateFile), tables, services, meta, nowMs());
+  const { tables, meta } = savedOf(state);
+  const outcome = saveSessions(new WholeFile(stateFile), tables, state.services, meta, nowMs());
   if ('problem' in outcome) log.error(`sessions are not saved: ${outcome.problem}`);
   else log.info({ ...outcome, file: stateFile }, `${outcome.saved} sessions saved`);
+}
+
+function savedOf({ memories, steeringKey, servers }: State) {
+  const tables = memories.map(({ records, table }) => ({ records, slots: table[0] }));
+  const key = new Uint8Array(Int32Array.from(steeringKey).buffer);
+  const arcOf = (leg: number): [number, number][] | undefined => {
+    const at = LPORT_ARC_CELLS * leg;
+    const arcs = memories.map(({ lportArcs }): [number, number] => [lportArcs[at], lportArcs[at + 1]]);
+    return arcs.some(([, next]) => next !== 0) ? arcs : undefined;
+  };
+  return { tables, meta: { workers: memories.length, key, wallMs: Date.now(), servers, arcOf } };
 }

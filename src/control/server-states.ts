@@ -6,6 +6,7 @@ import { OperationError, type ServerState } from '../admin/sources.ts';
 import { CONTROL, type CommonMemory } from '../datapath/memory.ts';
 import { WEIGHT_DOWN } from '../datapath/server-cells.ts';
 import { type RealServerPlan, type ServicePlan, serverName } from '../service/plan.ts';
+import type { SavedServer } from '../session/state-notes.ts';
 
 interface Entry {
   service: string;
@@ -31,6 +32,9 @@ export interface Outage {
 export class ServerStates {
   readonly #common: CommonMemory;
   readonly #log: Logger;
+  #onSet: (set: readonly SavedServer[]) => void = () => {};
+  /** What it was told last. */
+  #told = '';
   #entries = new Map<number, Entry>();
   /** Those that `update` was given last. */
   #services: ReadonlySet<ServicePlan> = new Set();
@@ -68,6 +72,62 @@ export class ServerStates {
     }
     this.#entries = entries;
     this.#services = new Set(services);
+    this.#write();
+    this.#sayOutages();
+    this.#tellSet();
+  }
+
+  /** Tells what an operator has set, now and when it is another, also by a change of the config. */
+  tellSet(onSet: (set: readonly SavedServer[]) => void): void {
+    this.#onSet = onSet;
+    this.#told = '';
+    this.#tellSet();
+  }
+
+  #tellSet(): void {
+    const { set } = this;
+    const text = JSON.stringify(set);
+    if (text === this.#told) return;
+    this.#told = text;
+    this.#onSet(set);
+  }
+
+  /** What an operator set, and did not take back, of real servers that the config names. */
+  get set(): SavedServer[] {
+    return [...this.#entries.values()]
+      .filter(
+        ({ plan, isDrained, weightSetTo }) => !plan.isLeaving && (isDrained || weightSetTo !== undefined),
+      )
+      .map(({ service, rs, plan, isDrained, weightSetTo }) => {
+        return { service, rs, isDrained, configured: plan.weight, weight: weightSetTo ?? null };
+      });
+  }
+
+  /** Sets what was set in a process before this one; logs it, and what does not fit any more. */
+  restore(saved: readonly SavedServer[]): void {
+    const byName = new Map(
+      [...this.#entries.values()].map((entry) => [`${entry.service} ${entry.rs}`, entry]),
+    );
+    for (const { service, rs, isDrained, configured, weight } of saved) {
+      const entry = byName.get(`${service} ${rs}`);
+      const what = [...(isDrained ? ['drained'] : []), ...(weight === null ? [] : [`weight ${weight}`])];
+      const before = `real server ${rs} of ${service}, ${what.join(' and ')} by an operator before the restart`;
+      if (entry === undefined) {
+        this.#log.warn({ service, rs }, `${before}: is dropped, the config does not name it`);
+        continue;
+      }
+      const hasOther = weight !== null && (entry.plan.weight !== configured || entry.plan.isFallback);
+      if (hasOther)
+        this.#log.warn(
+          { service, rs },
+          `${before}: weight ${weight} is dropped, the config has another one now (${entry.plan.weight})`,
+        );
+      changing(entry, () => {
+        entry.isDrained = isDrained;
+        entry.weightSetTo = hasOther ? undefined : (weight ?? undefined);
+      });
+      if (isDrained || !hasOther) this.#log.info({ service, rs }, `${before}: still so`);
+    }
     this.#write();
     this.#sayOutages();
   }
@@ -196,6 +256,7 @@ export class ServerStates {
     this.#log.info({ service, rs }, `real server ${rs} of ${service} ${what}${but}`);
     this.#write();
     this.#sayOutages();
+    this.#tellSet();
   }
 
   #write(): void {

@@ -190,6 +190,11 @@ export class Datapath {
     this.#walk.departures.settled(wasSent);
   }
 
+  /** Notes in the memory, before it ends for good, what only this process knows and the next one needs. */
+  noteForNext(): void {
+    this.#walk.directory.noteLports();
+  }
+
   /** Ends expired sessions; to be called a few times per second. */
   tick(nowMs: number): void {
     const { table, admission, loans } = this.#walk;
@@ -198,7 +203,7 @@ export class Datapath {
     table.sweep(Math.ceil((table.usedSlots * elapsedMs) / this.#sweepMs), nowMs);
     admission.sweep(SETS_PER_TICK, nowMs);
     this.#persistence.sweep(SETS_PER_TICK, nowMs);
-    loans.sweep(SETS_PER_TICK, nowMs);
+    loans.sweep(nowMs);
     this.#reassembler.tick(nowMs);
   }
 

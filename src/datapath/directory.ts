@@ -13,7 +13,7 @@ import { uoaForms } from '../uoa/dialect.ts';
 import { UoaReceiver } from '../uoa/receiver.ts';
 import { addressWords, familyOf } from '../wire/address.ts';
 import { AddressBook } from './address-book.ts';
-import type { DatapathMemory } from './memory.ts';
+import { type DatapathMemory, LPORT_ARC_CELLS } from './memory.ts';
 import {
   type DatapathPlan,
   type DatapathPort,
@@ -111,7 +111,7 @@ export class Directory {
           const pool =
             pools.get(key) ??
             this.#pools.get(key) ??
-            new LportPool(first, last, plan.worker, this.#drawLport);
+            new LportPool(first, last, plan.worker, this.#drawLport, takeNext(this.#memory, legPlan.index));
           pools.set(key, pool);
           const sharers = sharing.get(key) ?? [];
           sharing.set(key, sharers);
@@ -138,6 +138,15 @@ export class Directory {
     this.legs = legs;
     this.services = services;
     this.addresses = new AddressBook(plan);
+  }
+
+  /** Notes in the memory where each pool stands, for who goes on with these legs. */
+  noteLports(): void {
+    const { lportArcs } = this.#memory;
+    for (const leg of this.legs) {
+      const arc = leg?.pool.arc;
+      if (arc !== undefined) lportArcs.set([arc.first, arc.next], LPORT_ARC_CELLS * leg!.index);
+    }
   }
 
   /** That of the plan before, where all that it says is the same: packets wait while thousands are made. */
@@ -220,6 +229,14 @@ export class Directory {
   serviceAt(addresses: Int32Array, at: number, port: number): Service | undefined {
     return this.services[this.addresses.serviceAt(addresses, at, port)];
   }
+}
+
+/** Where the earlier owner of a leg's pool stopped, for once: a successor after a crash begins elsewhere. */
+function takeNext({ lportArcs }: DatapathMemory, leg: number): number {
+  const at = LPORT_ARC_CELLS * leg + 1;
+  const next = lportArcs[at];
+  lportArcs[at] = 0;
+  return next === 0 ? -1 : next;
 }
 
 /** Lports, of which each datapath has its share, and the legs that take from them. */

@@ -64,13 +64,16 @@ export function passTo(
   return VERDICT.handedOver;
 }
 
-/** A restored session: the packets of its client may come to a sibling. */
+/**
+ * A restored session: the packets of its client may come to a sibling, which must know of it. False: they
+ * would not find it, because there is no room for its loan.
+ */
 export function affirmLoan(
   { directory, loans, memory, siblings }: Pick<Walk, 'directory' | 'loans' | 'memory' | 'siblings'>,
   base: number,
-): void {
+): boolean {
   const service = directory.serviceOf(base);
   const { addresses, cport, vport } = originOf(memory.records, base, service);
   const owner = siblings?.ownerOf(addresses, cport, vport);
-  if (owner !== siblings?.self) loans.affirm(addresses, 0, cport, service.index);
+  return owner === siblings?.self || loans.affirm(addresses, 0, cport, service.index);
 }

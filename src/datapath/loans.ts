@@ -1,8 +1,9 @@
 // Clients whose sessions are with another datapath than their packets come to: theirs had no lport left
-// towards the real server, another one had. In memory that all datapaths share: a hash table of small sets,
-// bounded. An entry stays as long as the session. One whose session was never opened, because the packet was
-// lost on the way, goes when it is old; one whose session ended with a datapath goes when its successor
-// starts.
+// towards the real server, another one had; or their session began under another number of datapaths. In
+// memory that all datapaths share: a hash table of small sets, with an entry for each session that there may
+// be, whose pages are taken from the system when they are needed first. An entry stays as long as the
+// session. One whose session was never opened, because the packet was lost on the way, goes when it is old;
+// one whose session ended with a datapath goes when its successor starts.
 //
 // An entry is taken by a compare-and-exchange of its holder, written, and then named; so nobody reads half of
 // one.
@@ -14,7 +15,9 @@ const HEADER = 16;
 
 const WAYS = 8;
 const ENTRY_WORDS = 8;
-const SETS = 2048;
+const SETS_MIN = 2048;
+/** A sweep looks at all in so many calls. */
+const CALLS_PER_SWEEP = 128;
 // Words of an entry, after the client's address.
 /** cport in the upper half, service index in the lower. */
 const CPORT_SERVICE = 4;
@@ -35,6 +38,7 @@ const NO_SERVER = -1;
 
 export class Loans {
   readonly #words: Int32Array;
+  readonly #sets: number;
   readonly #seed: readonly [number, number];
   readonly #self: number;
   readonly #key = new Int32Array(8);
@@ -44,8 +48,10 @@ export class Loans {
   /** Entries of sessions that a predecessor had, until they are affirmed. */
   readonly #inherited = new Set<number>();
 
-  static words(workers: number): number {
-    return workers > 1 ? HEADER + SETS * SET_WORDS : 0;
+  /** For `sessions` of all workers together. */
+  static words(workers: number, sessions: number): number {
+    if (workers === 1) return 0;
+    return HEADER + Math.max(SETS_MIN, Math.ceil(sessions / WAYS)) * SET_WORDS;
   }
 
   /**
@@ -56,9 +62,11 @@ export class Loans {
     this.#words = words;
     this.#seed = seed;
     this.#self = self;
+    this.#sets = Math.floor(words.length / SET_WORDS);
+    if (this.isEmpty) return;
     for (let entry = HEADER; entry < words.length; entry += ENTRY_WORDS) {
       // What a predecessor was about to write.
-      Atomics.compareExchange(words, entry + HOLDER, -(self + 1), 0);
+      this.#free(entry, -(self + 1));
       if (Atomics.load(words, entry + HOLDER) === self + 1) this.#inherited.add(entry);
     }
   }
@@ -76,13 +84,13 @@ export class Loans {
     this.#inherited.clear();
   }
 
-  /** Forgets what was lost on the way, of the next `sets` sets in turn. */
-  sweep(sets: number, nowMs: number): void {
+  /** Forgets what was lost on the way, in the next part of the table. */
+  sweep(nowMs: number): void {
     if (this.isEmpty) return;
     const words = this.#words;
-    for (let n = Math.min(sets, SETS); n > 0; n--) {
+    for (let n = Math.ceil(this.#sets / CALLS_PER_SWEEP); n > 0; n--) {
       const set = HEADER + this.#sweepAt * SET_WORDS;
-      this.#sweepAt = (this.#sweepAt + 1) % SETS;
+      this.#sweepAt = (this.#sweepAt + 1) % this.#sets;
       for (let entry = set; entry < set + SET_WORDS; entry += ENTRY_WORDS) {
         const holder = Atomics.load(words, entry + HOLDER);
         if (holder <= 0 || Atomics.load(words, entry + SERVER) === 0) continue;
@@ -117,11 +125,14 @@ export class Loans {
     this.#select(addresses, at, cport, service);
     let entry = this.#find();
     if (entry < 0) {
+      Atomics.add(words, COUNT, 1); // first: where this process ends a moment later, its successor looks
       entry = this.#takeFree();
-      if (entry < 0) return false;
+      if (entry < 0) {
+        Atomics.sub(words, COUNT, 1);
+        return false;
+      }
       for (let i = 0; i < 4; i++) words[entry + i] = this.#key[i];
       words[entry + CPORT_SERVICE] = this.#cportService;
-      Atomics.add(words, COUNT, 1);
     }
     this.#inherited.delete(entry);
     words[entry + WRITTEN_AT] = nowMs;
@@ -163,7 +174,7 @@ export class Loans {
     const [key0, key1] = this.#seed;
     const family = isV4(addresses, at) ? 4 : 6;
     const hash = hashTuple(key0, key1, this.#key, family, this.#cportService);
-    this.#set = HEADER + ((hash >>> 0) % SETS) * SET_WORDS;
+    this.#set = HEADER + ((hash >>> 0) % this.#sets) * SET_WORDS;
   }
 
   #find(): number {

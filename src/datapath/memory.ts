@@ -45,6 +45,8 @@ export interface DatapathMemory {
   readonly legsInUse: Float64Array;
   /** Those of them, per leg, whose sessions have no answer. */
   readonly legsUnanswered: Float64Array;
+  /** Per leg, LPORT_ARC_CELLS: see LportPool.arc. Written by a datapath that stops, for the one after it. */
+  readonly lportArcs: Float64Array;
   /** Rows as in server-cells.ts. */
   readonly servers: Float64Array;
   /** Per service: what makes a client in the counts of this datapath's sessions (admission.ts). */
@@ -73,6 +75,8 @@ const WORD = Int32Array.BYTES_PER_ELEMENT;
 const LINE = 64;
 /** Of a service: an IPv4 VIP and an IPv6 one; an even number, so that cells stay aligned. */
 export const VIPS_WORDS = 8;
+/** The lport that its pool began with, and the next one, each 0 where nobody noted it. */
+export const LPORT_ARC_CELLS = 2;
 /** How many new sessions a service may open just now, and as of when. */
 export const BUCKET_WORDS = 3;
 
@@ -80,7 +84,8 @@ export const BUCKET_WORDS = 3;
 const clientEntries = ({ maxAllSessions, maxSessions }: DatapathPlan): number =>
   Math.min(CLIENT_ENTRIES_MAX, 2 ** Math.ceil(Math.log2((maxAllSessions ?? maxSessions) / 2 + 64)));
 
-const workersOf = ({ worker }: DatapathPlan): number => worker?.workers ?? 1;
+const loanWords = ({ worker, maxAllSessions, maxSessions }: DatapathPlan): number =>
+  Loans.words(worker?.workers ?? 1, maxAllSessions ?? maxSessions);
 
 /** Bytes of the common part; the parts of the datapaths follow it. */
 export function commonBytes(plan: DatapathPlan): number {
@@ -90,7 +95,7 @@ export function commonBytes(plan: DatapathPlan): number {
     Persistence.words(clientEntries(plan)) +
     ClientTable.words(clientEntries(plan)) +
     (2 + BUCKET_WORDS) * capacityOf(plan).services +
-    Loans.words(workersOf(plan));
+    loanWords(plan);
   return roundUp(words * WORD);
 }
 
@@ -114,7 +119,7 @@ export function mapCommon(buffer: ArrayBuffer, plan: DatapathPlan): CommonMemory
     turns: words(capacityOf(plan).services),
     buckets: words(BUCKET_WORDS * capacityOf(plan).services),
     fastPathOff: words(capacityOf(plan).services),
-    loans: words(Loans.words(workersOf(plan))),
+    loans: words(loanWords(plan)),
   };
 }
 
@@ -143,6 +148,7 @@ export function mapMemory(
     counters: cells(counterCells(services)),
     legsInUse: cells(legs),
     legsUnanswered: cells(legs),
+    lportArcs: cells(LPORT_ARC_CELLS * legs),
     servers: cells(realServers * SERVER_COLUMNS),
     clientPrefixes: cells(services),
     vips: words(services * VIPS_WORDS),
@@ -171,6 +177,12 @@ const recordBytes = ({ maxSessions }: DatapathPlan): number => maxSessions * SES
 
 function headBytes(plan: DatapathPlan, ioCells: number): number {
   const { services, realServers, legs } = capacityOf(plan);
-  const cells = counterCells(services) + 2 * legs + realServers * SERVER_COLUMNS + services + 3 + ioCells;
+  const cells =
+    counterCells(services) +
+    (2 + LPORT_ARC_CELLS) * legs +
+    realServers * SERVER_COLUMNS +
+    services +
+    3 +
+    ioCells;
   return roundUp(cells * CELL + services * VIPS_WORDS * WORD);
 }

@@ -2,8 +2,10 @@
 // of one that was stopped.
 import {
   CLIENT,
+  cportOf,
   familyOfClient,
   isNormal,
+  isUsed,
   LAST_SEEN,
   legOf,
   lportOf,
@@ -33,7 +35,7 @@ export function restoreSessions(
     const { services, legs } = directory;
     const counted = gaugesLike(memory);
     table.restore(memory.table[0], {
-      isFit: (base) => isOfItsVip(sessions, base),
+      isFit: (base) => isUsed(records, base) && isOfItsVip(sessions, base) && affirmLoan(sessions, base),
       isKnown: (base) =>
         hasReserve &&
         admission.isKnown(serviceOf(records, base), records, base + CLIENT, records[base + LAST_SEEN]),
@@ -42,7 +44,6 @@ export function restoreSessions(
         const { index, realServerIndex } = directory.legOf(base);
         countSession(counted, serviceIndex, realServerIndex, index, isNormal(records, base), 1);
         admission.restored(serviceIndex, records, base);
-        affirmLoan(sessions, base);
         handshakeChanged(sessions, base, false);
       },
       onGivenUp: (base) => {
@@ -52,6 +53,7 @@ export function restoreSessions(
           pool === undefined || !pool.has(lportOf(records, base)) || !isOfItsVip(sessions, base);
         if (services[serviceIndex] !== undefined && isRemoved)
           counters[counterRow(serviceIndex) + COUNTER.sessionsRemoved]++;
+        loans.end(records, base + CLIENT, cportOf(records, base), serviceIndex);
         admission.ended(records, base);
       },
     });

@@ -26,6 +26,7 @@ export class LportPool {
   readonly #step: number;
   /** Ports have places, counted from that which comes first and round the range. */
   readonly #start: number;
+  readonly #hasFrom: boolean;
   /** Ports of the places before this one are not fresh, */
   #fresh = 0;
   /** and neither are those of these places from `#passed` on, ascending. */
@@ -39,19 +40,39 @@ export class LportPool {
 
   /**
    * Ports `first` to `last`, both included; of several workers' pools each has every `workers`-th port.
-   * `drawStart` says with which of how many of them it begins: random, or the first clients after a restart
-   * get the ports, and late answers, of the first ones before it.
+   * It begins with the first of them from `from` on, where earlier owners stopped; where that is none of its
+   * range, with the one that `drawStart` says of how many. Random, or the first clients after a restart get
+   * the ports, and late answers, of the first ones before it.
    */
   constructor(
     first: number,
     last: number,
     { worker, workers } = { worker: 0, workers: 1 },
     drawStart: (count: number) => number = () => 0,
+    from = -1,
   ) {
     this.#first = firstOf(first, worker, workers);
     this.#step = workers;
     this.capacity = lportsOf(first, last, worker, workers);
-    this.#start = this.capacity === 0 ? 0 : drawStart(this.capacity);
+    this.#hasFrom = from >= first && from <= last;
+    const placeOfFrom = Math.max(0, Math.ceil((from - this.#first) / workers));
+    if (this.capacity === 0) this.#start = 0;
+    else this.#start = this.#hasFrom ? placeOfFrom % this.capacity : drawStart(this.capacity);
+  }
+
+  /**
+   * The port that it began with, and the one that `take` hands out next: those before it, from the first on,
+   * were in use of late, or where they are the same perhaps all. Undefined when nothing was ever handed out,
+   * or all is in use.
+   */
+  get arc(): { first: number; next: number } | undefined {
+    if (this.capacity === 0 || (this.isUntouched && !this.#hasFrom)) return undefined;
+    let place = this.#fresh;
+    for (let i = this.#passed; i < this.#touched.length && this.#touched[i] === place; i++) place++;
+    if (place < this.capacity) return { first: this.#portAt(0), next: this.#portAt(place) };
+    if (this.#waiting === 0) return undefined;
+    const next = this.#returned[this.#head];
+    return { first: next, next };
   }
 
   get inUse(): number {
@@ -91,7 +112,7 @@ export class LportPool {
         continue;
       }
       this.#inUse++;
-      return this.#first + ((this.#start + place) % this.capacity) * this.#step;
+      return this.#portAt(place);
     }
     this.#touched = NONE;
     if (this.#waiting === 0) return -1;
@@ -136,6 +157,10 @@ export class LportPool {
   has(lport: number): boolean {
     const distance = lport - this.#first;
     return distance >= 0 && distance % this.#step === 0 && distance / this.#step < this.capacity;
+  }
+
+  #portAt(place: number): number {
+    return this.#first + ((this.#start + place) % this.capacity) * this.#step;
   }
 
   #placeOf(lport: number): number {

@@ -95,12 +95,9 @@ export class RestoredSessions {
 
 export interface WrittenSessions {
   written: number;
-  /** Left out: `ownerOf` named no table; the least recently used, because their table is full. */
-  withoutOwner: number;
+  /** Left out because their table is full, the least recently used; or because they are not `isReachable`. */
   withoutRoom: number;
 }
-
-const NO_OWNER = 0xff;
 
 export interface FreshTable {
   readonly records: Int32Array;
@@ -111,24 +108,20 @@ export interface FreshTable {
 
 /**
  * Writes the sessions into the records of fresh tables, from slot 0 on, and how many slots these are: then
- * SessionTable.restore takes them over. `ownerOf` says the index in `memories` (of at most 255) of a session,
- * or -1.
+ * SessionTable.restore takes them over. `ownerOf` says the index in `memories` of a session,
+ * `isReachable` whether its packets will find it there.
  */
 export function writeRecords(
   restored: RestoredSessions,
   memories: readonly FreshTable[],
   ownerOf: (session: RestoredSession) => number,
+  isReachable: (session: RestoredSession, owner: number) => boolean = () => true,
 ): WrittenSessions {
-  const owners = new Uint8Array(restored.count);
   const counts = memories.map(() => ({ oneway: 0, normal: 0 }));
-  const outcome = { written: 0, withoutOwner: 0, withoutRoom: 0 };
-  let n = 0;
+  const outcome = { written: 0, withoutRoom: 0 };
   restored.forEach((session) => {
-    const owner = ownerOf(session);
-    const count = counts[owner];
-    owners[n++] = count === undefined ? NO_OWNER : owner;
-    if (count === undefined) outcome.withoutOwner++;
-    else if (session.isNormal) count.normal++;
+    const count = counts[ownerOf(session)];
+    if (session.isNormal) count.normal++;
     else count.oneway++;
   });
   /**
@@ -142,10 +135,8 @@ export function writeRecords(
     return { oneway: onewayExcess, all: Math.max(0, rest - records.length / SESSION_WORDS) };
   });
   const slots = memories.map(() => 0);
-  n = 0;
   restored.forEach((session) => {
-    const owner = owners[n++];
-    if (owner === NO_OWNER) return;
+    const owner = ownerOf(session);
     const left = excess[owner];
     if (!session.isNormal && left.oneway > 0) {
       left.oneway--;
@@ -154,6 +145,10 @@ export function writeRecords(
     }
     if (left.all > 0) {
       left.all--;
+      outcome.withoutRoom++;
+      return;
+    }
+    if (!isReachable(session, owner)) {
       outcome.withoutRoom++;
       return;
     }

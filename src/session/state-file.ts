@@ -1,8 +1,8 @@
-// Sessions over a restart of the proxy: saved to a file when it stops, taken from it when it starts. Indexes
-// are good for one run only, so a session is saved with the name of its leg, and is found again where
-// service, addresses and ports are still the same. A file that is not as it should be is said and ignored as
-// a whole. Of 1,000,000 sessions, 28 MB, saving and loading take 0.15 s of a processor each, and writing the
-// records 0.6 s (Node 20, x86-64).
+// Sessions over a restart of the proxy: saved to a file when it stops, taken from it when it starts; and what
+// an operator set at run time (state-notes.ts). Indexes are good for one run only, so a session is saved with
+// the name of its leg, and is found again where service, addresses and ports are still the same. A file that
+// is not as it should be is said and ignored as a whole. Of 1,000,000 sessions, 28 MB, saving and loading
+// take 0.15 s of a processor each, and writing the records 0.6 s (Node 20, x86-64).
 import { handshakeState } from '../uoa/handshake.ts';
 import { familyOf, isImpossibleSource, isV4 } from '../wire/address.ts';
 import { RestoredSessions, type SavedLeg } from './restored-sessions.ts';
@@ -28,6 +28,7 @@ import {
   SAVED_NORMAL,
   SAVED_WORDS,
 } from './state-format.ts';
+import { decodeNotes, encodeNotes, NO_NOTES, type SavedArc, type SavedServer } from './state-notes.ts';
 
 /**
  * Past this a file is ignored: the real servers have forgotten the clients (after 360 s), and the clients the
@@ -74,22 +75,54 @@ export interface LoadedSessions {
   sessions: RestoredSessions;
   /** Left out: their service, real server or LIP is not there any more; they ended by time. */
   dropped: { gone: number; expired: number };
+  /** Why no session goes on, while the rest is good; '': there is no reason against it. */
+  outOfTime: string;
   /** As they were given to saveSessions. */
   workers: number;
   key: Uint8Array;
+  servers: readonly SavedServer[];
+  /** By the leg's number of now, one per worker; none where nothing was handed out. */
+  arcs: ReadonlyMap<number, readonly SavedArc[]>;
+}
+
+/** What is saved beside the sessions. */
+export interface StateMeta {
+  workers: number;
+  key: Uint8Array;
+  /** Milliseconds since 1970. */
+  wallMs: number;
+  servers?: readonly SavedServer[];
+  /** One per worker; undefined: nobody knows. */
+  arcOf?: (leg: number) => readonly SavedArc[] | undefined;
 }
 
 /**
- * Writes the sessions of `tables`, which are not used any more. `nowMs` is the datapath's clock, `wallMs` is
- * the time since 1970. Throws nothing.
+ * Writes the sessions of `tables`, which are not used any more. `nowMs` is the datapath's clock. Throws
+ * nothing.
  */
 export function saveSessions(
   file: StateFile,
   tables: readonly RecordedSessions[],
   services: readonly StateService[],
-  { workers, key, wallMs }: { workers: number; key: Uint8Array; wallMs: number },
+  meta: StateMeta,
   nowMs: number,
 ): SavedSummary | { problem: string } {
+  const { parts, saved, gone } = encodeSessions(tables, services, meta, nowMs);
+  try {
+    file.write(parts);
+  } catch (error) {
+    return { problem: `${file.path} cannot be written: ${(error as Error).message}` };
+  }
+  return { saved, gone, bytes: parts.reduce((sum, part) => sum + part.length, 0) };
+}
+
+/** What saveSessions writes. */
+export function encodeSessions(
+  tables: readonly RecordedSessions[],
+  services: readonly StateService[],
+  { workers, key, wallMs, servers = [], arcOf = () => undefined }: StateMeta,
+  nowMs: number,
+): { parts: Uint8Array[]; saved: number; gone: number } {
   const named = namedLegs(services);
   const placeByLeg: number[] = [];
   for (const [place, { leg }] of named.entries()) placeByLeg[leg] = place;
@@ -108,15 +141,13 @@ export function saveSessions(
     }
   }
   const legs = named.map(lineOf);
-  const content = { workers, key, savedAtMs: wallMs, legs, sessions: sessions.subarray(0, at) };
-  const parts = encodeState(content);
-  try {
-    file.write(parts);
-  } catch (error) {
-    return { problem: `${file.path} cannot be written: ${(error as Error).message}` };
-  }
-  const bytes = parts.reduce((sum, part) => sum + part.length, 0);
-  return { saved: at / SAVED_WORDS, gone, bytes };
+  const arcs = named.flatMap(({ leg }, place) => {
+    const found = arcOf(leg);
+    return found === undefined ? [] : [[place, found] as const];
+  });
+  const notes = encodeNotes({ servers, arcs });
+  const content = { workers, key, savedAtMs: wallMs, legs, notes, sessions: sessions.subarray(0, at) };
+  return { parts: encodeState(content), saved: at / SAVED_WORDS, gone };
 }
 
 /**
@@ -138,30 +169,69 @@ export function loadSessions(
     return refuse((error as Error).message);
   }
   if (bytes === undefined) return { problem: `${file.path} does not exist`, isMissing: true };
-  const content = decodeState(bytes);
-  if (typeof content === 'string') return refuse(content);
-  const awayMs = Math.round(wallMs - content.savedAtMs);
-  if (!(awayMs <= STATE_AGE_MAX_MS)) return refuse(`it is ${inMinutes(awayMs)} old`);
-  if (awayMs < -CLOCK_BACK_MS) return refuse(`it is of a time ${inMinutes(-awayMs)} from now`);
-  return judge(content, services, Math.max(0, awayMs), nowMs) ?? refuse('a session in it is damaged');
+  const loaded = decodeSessions(bytes, services, { wallMs }, nowMs);
+  return typeof loaded === 'string' ? refuse(loaded) : loaded;
 }
 
-const inMinutes = (ms: number): string => `${Math.round(ms / 60_000)} minutes`;
-
-/** Undefined when a session is not one that saveSessions can have written. */
-function judge(
-  { legs, sessions, workers, key }: Exclude<ReturnType<typeof decodeState>, string>,
+/** What encodeSessions made, as loadSessions; or in words why it is not that. */
+export function decodeSessions(
+  bytes: Uint8Array,
   services: readonly StateService[],
-  awayMs: number,
+  { wallMs }: { wallMs: number },
   nowMs: number,
-): LoadedSessions | undefined {
+): LoadedSessions | string {
+  const content = decodeState(bytes);
+  if (typeof content === 'string') return content;
+  const notes = content.notes.length === 0 ? NO_NOTES : decodeNotes(content.notes);
+  const legs = content.legs.map(legOfLine);
+  if (notes === undefined || notes.arcs.some(([place]) => place >= legs.length))
+    return 'its notes are damaged';
+  const { workers, key, sessions } = content;
+  const awayMs = Math.round(wallMs - content.savedAtMs);
+  const outOfTime = whyOutOfTime(awayMs);
   const known = new Map(namedLegs(services).map((leg) => [leg.name, leg]));
-  const then = legs.map(legOfLine);
-  const table = then.map(({ name, dialect }): (NamedLeg & SavedLeg) | undefined => {
+  const table = legs.map(({ name, dialect }): (NamedLeg & SavedLeg) | undefined => {
     const leg = known.get(name);
     // Told in another dialect: its real server is perhaps another one, too.
     return leg && { ...leg, isToldAnew: leg.dialect !== dialect };
   });
+  const judged = judge(legs, table, sessions, awayMs);
+  if (judged === undefined) return 'a session in it is damaged';
+  const { chosen, dropped } = judged;
+  const places = outOfTime === '' ? chosen : new Uint32Array(0);
+  const arcs = notes.arcs.flatMap(([place, arcs]) => {
+    const leg = table[place]?.leg;
+    return leg === undefined ? [] : [[leg, arcs] as const];
+  });
+  return {
+    sessions: new RestoredSessions(sessions, places, table, Math.max(0, awayMs), nowMs),
+    dropped: outOfTime === '' ? dropped : { gone: 0, expired: sessions.length / SAVED_WORDS },
+    outOfTime,
+    workers,
+    key,
+    servers: notes.servers,
+    arcs: new Map(arcs),
+  };
+}
+
+/** Why no session can go on after so long; '': they can. */
+function whyOutOfTime(awayMs: number): string {
+  if (!(awayMs <= STATE_AGE_MAX_MS)) return `they are ${inMinutes(awayMs)} old`;
+  return awayMs < -CLOCK_BACK_MS ? `they are of a time ${inMinutes(-awayMs)} from now` : '';
+}
+
+const inMinutes = (ms: number): string => `${Math.round(ms / 60_000)} minutes`;
+
+/**
+ * The places of the sessions that go on; undefined when one is not such as saveSessions can have written.
+ * `then` are the legs of the file, `table` has them as they are now.
+ */
+function judge(
+  then: readonly LegLine[],
+  table: readonly (NamedLeg | undefined)[],
+  sessions: Int32Array,
+  awayMs: number,
+): { chosen: Uint32Array; dropped: LoadedSessions['dropped'] } | undefined {
   const chosen = new Uint32Array(sessions.length / SAVED_WORDS);
   const dropped = { gone: 0, expired: 0 };
   let count = 0;
@@ -182,11 +252,10 @@ function judge(
       continue;
     }
     const timeoutMs = (flags & SAVED_NORMAL) !== 0 ? leg.normalMs : leg.onewayMs;
-    if (ageMs + awayMs >= timeoutMs) dropped.expired++;
+    if (ageMs + Math.max(0, awayMs) >= timeoutMs) dropped.expired++;
     else chosen[count++] = at / SAVED_WORDS;
   }
-  const restored = new RestoredSessions(sessions, chosen.subarray(0, count), table, awayMs, nowMs);
-  return { sessions: restored, dropped, workers, key };
+  return { chosen: chosen.subarray(0, count), dropped };
 }
 
 const isAmong = (lport: number, { first, last }: { first: number; last: number }): boolean =>

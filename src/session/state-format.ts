@@ -1,9 +1,11 @@
-// The bytes of a file of saved sessions: a header, an opaque key, the legs as lines of text, then SAVED_WORDS
-// words per session. Words are in the byte order of the machine, which the magic number shows.
+// The bytes of a file of saved sessions: a header, an opaque key, the legs as lines of text, opaque notes,
+// then SAVED_WORDS words per session. A file of version 2, which has no notes, is read too. Words are in the
+// byte order of the machine, which the magic number shows.
 import { crc32 } from 'node:zlib';
 
 const MAGIC = 0x53414f55; // "UOAS"
-const VERSION = 2;
+const VERSION = 3;
+const WITHOUT_NOTES = 2;
 
 /** Header words; lengths are in bytes and without the zeros that fill up to a word. */
 const HEADER = {
@@ -20,8 +22,11 @@ const HEADER = {
   sessions: 8,
   /** Two words: a float64 of milliseconds since 1970. */
   savedAt: 10,
+  /** From version 3 on. */
+  notesLength: 12,
 } as const;
-const HEADER_WORDS = 12;
+const HEADER_WORDS = 13;
+const HEADER_WORDS_WITHOUT_NOTES = 12;
 const CHECKED_FROM = HEADER.crc + 1;
 
 /** A session: the client's four words, cport and lport, leg and flags, age. */
@@ -36,8 +41,9 @@ const SESSIONS_MAX = 1 << 24;
 const LEGS_MAX = 0x1_0000;
 const KEY_MAX = 1 << 16;
 const LEG_LENGTH_MAX = 512;
+const NOTES_MAX = 1 << 26;
 export const FILE_LENGTH_MAX =
-  4 * (HEADER_WORDS + SAVED_WORDS * SESSIONS_MAX) + KEY_MAX + LEGS_MAX * LEG_LENGTH_MAX;
+  4 * (HEADER_WORDS + SAVED_WORDS * SESSIONS_MAX) + KEY_MAX + LEGS_MAX * LEG_LENGTH_MAX + NOTES_MAX;
 
 export interface StateContent {
   workers: number;
@@ -47,15 +53,17 @@ export interface StateContent {
   savedAtMs: number;
   /** One line each, without line feeds; sessions name them by their place. */
   legs: readonly string[];
+  /** Opaque here; none in a file of version 2. */
+  notes: Uint8Array;
   /** SAVED_WORDS words each. */
   sessions: Int32Array;
 }
 
 /** The file in parts, to be written one behind the other; `sessions` is not copied. */
-export function encodeState({ workers, key, savedAtMs, legs, sessions }: StateContent): Uint8Array[] {
+export function encodeState({ workers, key, savedAtMs, legs, notes, sessions }: StateContent): Uint8Array[] {
   const text = new TextEncoder().encode(legs.join('\n'));
   const header = new Int32Array(HEADER_WORDS);
-  const parts = [header, wordsOf(key), wordsOf(text), sessions];
+  const parts = [header, wordsOf(key), wordsOf(text), wordsOf(notes), sessions];
   header[HEADER.magic] = MAGIC;
   header[HEADER.version] = VERSION;
   header[HEADER.length] = parts.reduce((sum, part) => sum + part.byteLength, 0);
@@ -64,6 +72,7 @@ export function encodeState({ workers, key, savedAtMs, legs, sessions }: StateCo
   header[HEADER.legs] = legs.length;
   header[HEADER.legsLength] = text.length;
   header[HEADER.sessions] = sessions.length / SAVED_WORDS;
+  header[HEADER.notesLength] = notes.length;
   new Float64Array(header.buffer, 4 * HEADER.savedAt, 1)[0] = savedAtMs;
   // Of nothing at all zlib's checksum would be 0, whatever was before.
   header[HEADER.crc] = [header.subarray(CHECKED_FROM), ...parts.slice(1)]
@@ -77,11 +86,13 @@ const bytesOf = (part: Int32Array): Uint8Array =>
 
 /** What encodeState was given, or in words why `file` is not that; what the sessions say is not judged. */
 export function decodeState(file: Uint8Array): StateContent | string {
-  if (file.length < 4 * HEADER_WORDS || file.length % 4 !== 0) return `${file.length} bytes are no such file`;
+  if (file.length < 4 * HEADER_WORDS_WITHOUT_NOTES || file.length % 4 !== 0)
+    return `${file.length} bytes are no such file`;
   const words = wordsOf(file);
   if (words[HEADER.magic] !== MAGIC) return 'it holds something else';
-  if (words[HEADER.version] !== VERSION)
-    return `its version is ${words[HEADER.version]}, expected ${VERSION}`;
+  const hasNotes = words[HEADER.version] === VERSION;
+  if (!hasNotes && words[HEADER.version] !== WITHOUT_NOTES)
+    return `its version is ${words[HEADER.version]}, expected ${VERSION} or ${WITHOUT_NOTES}`;
   if (words[HEADER.length] !== file.length) return `it has ${file.length} of ${words[HEADER.length]} bytes`;
   if (words[HEADER.crc] !== (crc32(file.subarray(4 * CHECKED_FROM)) | 0)) return 'its checksum is wrong';
   const [workers, keyLength, legCount, legsLength, sessionCount] = [
@@ -91,9 +102,11 @@ export function decodeState(file: Uint8Array): StateContent | string {
     HEADER.legsLength,
     HEADER.sessions,
   ].map((word) => words[word] >>> 0) as [number, number, number, number, number];
-  const keyFrom = HEADER_WORDS;
+  const keyFrom = hasNotes ? HEADER_WORDS : HEADER_WORDS_WITHOUT_NOTES;
+  const notesLength = hasNotes ? words[HEADER.notesLength] >>> 0 : 0;
   const legsFrom = keyFrom + Math.ceil(keyLength / 4);
-  const sessionsFrom = legsFrom + Math.ceil(legsLength / 4);
+  const notesFrom = legsFrom + Math.ceil(legsLength / 4);
+  const sessionsFrom = notesFrom + Math.ceil(notesLength / 4);
   if (sessionsFrom + sessionCount * SAVED_WORDS !== words.length)
     return 'its parts are longer than the whole';
   const legs = linesOf(file.subarray(4 * legsFrom, 4 * legsFrom + legsLength));
@@ -103,6 +116,7 @@ export function decodeState(file: Uint8Array): StateContent | string {
     key: file.slice(4 * keyFrom, 4 * keyFrom + keyLength),
     savedAtMs: new Float64Array(words.slice(HEADER.savedAt, HEADER.savedAt + 2).buffer)[0],
     legs,
+    notes: file.slice(4 * notesFrom, 4 * notesFrom + notesLength),
     sessions: words.subarray(sessionsFrom),
   };
 }

@@ -77,6 +77,89 @@ for (const io of [IO, { mode: 'ring' as const, workers: 2 }]) {
   });
 }
 
+for (const [before, after] of [
+  [1, 2],
+  [2, 1],
+  [2, 3],
+] as const) {
+  test(`a restart with ${after} workers instead of ${before} keeps every LIP:lport of every client`, async (t) => {
+    const { rig } = await startWithState(t, { io: { mode: 'ring', workers: before } });
+    let proxy = rig.startProxy();
+    await proxy.ready();
+    const servers = await rig.startServers();
+    const clients = rig.startSteadyClients({ portsPerAddress: PORTS, rate: RATE });
+    await until('every client has a session', async () => (await mappings(proxy)).length === ALL);
+    const listed = await mappings(proxy);
+    assert.equal(await proxy.stop(), 0);
+    rig.rewriteConfig((config) => {
+      (config.io as { workers: number }).workers = after;
+    });
+    proxy = rig.startProxy();
+    await proxy.ready();
+    clients.child.stdin!.write('ready\n');
+    assert.match(proxy.log, new RegExp(`"msg":"saved sessions: ${ALL} go on"`));
+    await sleep(500);
+    assert.deepEqual(await mappings(proxy), listed);
+    assert.equal((await clients.end()).lostAfterMark, 0);
+    const heard = await Promise.all(servers.map((server) => server.end()));
+    const addresses = heard.reduce((sum, { learned }) => sum + (learned as number), 0);
+    assert.equal(addresses, ALL, 'the real servers saw no new address');
+  });
+}
+
+interface StatedServer {
+  state: string;
+  effectiveWeight: number;
+}
+
+/** State and weight of each real server. */
+async function stated({ proxy }: Pick<Rig, 'proxy'>): Promise<[string, number][]> {
+  const { services } = JSON.parse((await proxy.get('/services')).body) as {
+    services: { realServers: StatedServer[] }[];
+  };
+  return services[0].realServers.map(({ state, effectiveWeight }) => [state, effectiveWeight]);
+}
+
+test('drains and weights that an operator set outlive a restart and a kill -9, until he takes them back', async (t) => {
+  const { rig, stateFile } = await startWithState(t, { servers: 3 });
+  let proxy = rig.startProxy();
+  await proxy.ready();
+  const [first, second, third] = rig.realServers.map(({ ip, port }) => `${ip}:${port}`);
+  const ctl = async (...args: string[]) => assert.equal(await runCtl(rig, ...args), 0);
+  await ctl('server', 'drain', 'test', first);
+  await ctl('server', 'weight', 'test', second, '7');
+  await ctl('server', 'weight', 'test', third, '9');
+  const set = await stated({ proxy });
+  assert.deepEqual(set, [
+    ['drained', 0],
+    ['up', 7],
+    ['up', 9],
+  ]);
+  await proxy.stop();
+  proxy = rig.startProxy();
+  await proxy.ready();
+  assert.deepEqual(await stated({ proxy }), set);
+  const exited = once(proxy.child, 'exit');
+  proxy.child.kill('SIGKILL');
+  await exited;
+  // Meanwhile the config says another weight of one, and does not name another one any more.
+  rig.rewriteConfig((config) => {
+    const [service] = config.services as { realServers: { ip: string; weight?: number }[] }[];
+    service.realServers = service.realServers.slice(0, 2);
+    service.realServers[1].weight = 3;
+  });
+  proxy = rig.startProxy();
+  await proxy.ready();
+  assert.deepEqual(await stated({ proxy }), [
+    ['drained', 0],
+    ['up', 3],
+  ]);
+  assert.match(proxy.log, new RegExp(`${second} of test.*weight 7.*is dropped`));
+  assert.match(proxy.log, new RegExp(`${third} of test.*is dropped`));
+  await ctl('server', 'enable', 'test', first);
+  assert.ok(!existsSync(stateFile), 'nothing is left to be remembered');
+});
+
 test('with persistence new sessions of a client go where its restored ones are', async (t) => {
   const { rig } = await startWithState(t, { clients: 4, service: { persistence: '300s', scheduler: 'rr' } });
   const first = rig.startProxy();
@@ -141,6 +224,25 @@ test('after a kill -9 new clients get other lports than those before: a server m
   });
 });
 
+test('after a restart new clients get the lports behind those that were in use, however many restarts', async (t) => {
+  const { rig } = await startWithState(t, { service: { lports: '20000-20199' } });
+  const servers = await rig.startServers();
+  const seen = new Set<string>();
+  let proxy = rig.startProxy();
+  await proxy.ready();
+  // Two LIPs towards two real servers, with 800 lports in all: a random start would soon meet those before.
+  for (let start = 0; start < 6; start++) {
+    const answered = await rig.clients({ portsPerAddress: PORTS, count: ALL, sizes: [64] });
+    assert.equal(answered.missing, 0);
+    for (const one of outsides(await mappings(proxy))) seen.add(one);
+    await proxy.stop();
+    proxy = rig.startProxy();
+    await proxy.ready();
+  }
+  assert.equal(seen.size, 6 * ALL, 'nobody got what somebody had before');
+  await Promise.all(servers.map((server) => server.end()));
+});
+
 test('so do those after the end of a worker, when the sessions before are over', async (t) => {
   const rig = await startRig(t, {
     clients: CLIENTS,
@@ -199,6 +301,14 @@ test('a second proxy with the same state file is refused, and one that cannot sa
   await third.ready();
   assert.match(third.log, /"level":"error".*sessions will not be saved: .*missing\/sessions: ENOENT/);
 });
+
+/** `uoa-proxy ctl ARGS` beside the proxy: its exit code. */
+async function runCtl({ topology, configPath }: Rig, ...args: string[]): Promise<number | null> {
+  const argv = nodeArgv(MAIN, 'ctl', '--config', configPath, ...args);
+  const child = topology.spawn('lb', argv, { stdio: ['ignore', 'ignore', 'inherit'] });
+  const [code] = await once(child, 'close');
+  return code as number | null;
+}
 
 /** `uoa-proxy ctl drain ARGS` beside the proxy, and what it printed when it has ended. */
 function ctlDrain({ topology, configPath }: Rig, ...args: string[]) {

@@ -33,6 +33,7 @@ import {
   type StateService,
   saveSessions,
 } from '../../src/session/state-file.ts';
+import { lportsFrom } from '../../src/session/state-notes.ts';
 import { baseOf, isInbound } from '../../src/session/tuple-index.ts';
 import { WholeFile } from '../../src/sys/whole-file.ts';
 import { handshakeState, onEchoAck, onUoaSent } from '../../src/uoa/handshake.ts';
@@ -42,6 +43,9 @@ const LPORTS = { first: 5000, last: 5099 };
 const KEY = Uint8Array.of(1, 2, 3, 4, 5);
 const SAVED_AT = 1_800_000_000_000;
 const MINUTE = 60_000;
+/** What version 2 wrote of two sessions of the sample table, 3 and 2 seconds old. */
+const VERSION_2 =
+  'VU9BUwIAAAAEAQAA9Y2fBgEAAAAFAAAAAgAAAJMAAAACAAAAAAAAAAAAAMWFMXpCAQIDBAUAAABnYW1lIDYwMDAgMTAuMi4wLjIwMCAxMC4yLjAuMTAgNjAwMCAxMC4xLjAuMTAwLGZkMDA6MTo6MTAwIDUwMDAtNTA5OSBpcG8KZ2FtZSA2MDAwIGZkMDA6Mjo6MjAwIGZkMDA6Mjo6MTAgNjAwMCAxMC4xLjAuMTAwLGZkMDA6MTo6MTAwIDUwMDAtNTA5OSBvcHAAAQAA/QAAAAAAAAAAAgAAAIgTAQABAAAAuAsAAAAAAAAAAAAA//8AAAICAMCIEwIAAAABANAHAAA=';
 
 /** The service of the sample table, as it is told to save and load. */
 function sampleService(overrides: Partial<StateService> = {}): StateService {
@@ -166,7 +170,7 @@ describe('sessions that are saved and restored', () => {
     assert.deepEqual([loaded.workers, [...loaded.key]], [1, [...KEY]]);
     const { made, outcome } = takeOver(loaded.sessions);
     const { table, records, bases } = made[0];
-    assert.deepEqual(outcome, { written: 5, withoutOwner: 0, withoutRoom: 0 });
+    assert.deepEqual(outcome, { written: 5, withoutRoom: 0 });
     assert.deepEqual([table.count, bases.length], [5, 5]);
     for (const { n, leg, lport } of old.opened) {
       const entry = table.find(request(n));
@@ -241,7 +245,7 @@ describe('sessions that are saved and restored', () => {
   test('are the most recently used, when a table cannot hold all of them', () => {
     const old = tableOf(9, 0);
     const { made, outcome } = takeOver(load(save([old], 10_000).file, 0).sessions, { max: 4 });
-    assert.deepEqual(outcome, { written: 4, withoutOwner: 0, withoutRoom: 5 });
+    assert.deepEqual(outcome, { written: 4, withoutRoom: 5 });
     assert.deepEqual(
       old.opened.filter(({ n }) => made[0].has(n)).map(({ n }) => n),
       [6, 7, 8, 9],
@@ -258,7 +262,7 @@ describe('sessions that are saved and restored', () => {
       const old = tableOf(9, 0);
       for (const { base } of old.opened.slice(0, 2)) old.table.markNormal(base);
       const { made, outcome } = takeOver(load(save([old], 10_000).file, 0).sessions, bounds);
-      assert.deepEqual(outcome, { written: left.length, withoutOwner: 0, withoutRoom: 9 - left.length });
+      assert.deepEqual(outcome, { written: left.length, withoutRoom: 9 - left.length });
       assert.deepEqual(
         old.opened.filter(({ n }) => made[0].has(n)).map(({ n }) => n),
         left,
@@ -293,12 +297,6 @@ describe('sessions that are saved and restored', () => {
         [0, 1, 2].map((worker) => lport % 3 === worker),
       );
     }
-  });
-
-  test('are left out and counted when they belong to no worker', () => {
-    const { sessions } = load(save([tableOf(6, 0)], 20_000).file, 0);
-    const { outcome } = takeOver(sessions, { ownerOf: ({ leg }) => (leg === 0 ? 0 : -1) });
-    assert.deepEqual(outcome, { written: 3, withoutOwner: 3, withoutRoom: 0 });
   });
 });
 
@@ -388,6 +386,103 @@ describe('a config that changed between save and load', () => {
   });
 });
 
+describe('what goes with the sessions', () => {
+  const SERVERS = [
+    { service: 'game', rs: '10.2.0.10:6000', isDrained: true, configured: 100, weight: null },
+    { service: 'game', rs: '[fd00:2::10]:6000', isDrained: false, configured: 100, weight: 0 },
+  ];
+  const saveNotes = (services = [sampleService()]) => {
+    const file = fileOf();
+    const arcOf = (leg: number) => (leg === 1 ? [[5001, 5010] as const] : undefined);
+    const meta = { workers: 1, key: KEY, wallMs: SAVED_AT, servers: SERVERS, arcOf };
+    saveSessions(file, [recorded(tableOf(2, 0))], services, meta, 4_000);
+    return file;
+  };
+
+  test('comes again, for the legs that are still there, by their numbers of now', () => {
+    const { servers, arcs } = load(saveNotes(), 0);
+    assert.deepEqual(servers, SERVERS);
+    assert.deepEqual([...arcs], [[1, [[5001, 5010]]]]);
+    const [, server6] = sampleService().realServers;
+    const moved = sampleService({ realServers: [{ ...server6, legs: [{ index: 7, lip: 'fd00:2::200' }] }] });
+    assert.deepEqual([...load(saveNotes(), 0, { services: [moved] }).arcs.keys()], [7]);
+    const other = sampleService({ name: 'play' });
+    assert.deepEqual([...load(saveNotes(), 0, { services: [other] }).arcs.keys()], []);
+  });
+
+  test('comes again when the sessions have long ended', () => {
+    const { servers, arcs, sessions } = load(saveNotes(), 0, { wallMs: SAVED_AT + 90 * 24 * 60 * MINUTE });
+    assert.deepEqual([servers, arcs.size, sessions.count], [SERVERS, 1, 0]);
+  });
+
+  test('is not in a file of version 2, whose sessions go on', () => {
+    const { servers, arcs, sessions, workers, key } = load(fileOf(Buffer.from(VERSION_2, 'base64')), 4_000);
+    assert.deepEqual([servers, arcs.size, workers, [...key]], [[], 0, 1, [...KEY]]);
+    assert.deepEqual(
+      list(sessions).map(({ cport: _, client: __, ...rest }) => rest),
+      [
+        { service: 0, leg: 0, lport: 5000, isNormal: true, isAcked: false, lastSeenMs: 1000 },
+        { service: 0, leg: 1, lport: 5000, isNormal: false, isAcked: false, lastSeenMs: 2000 },
+      ],
+    );
+  });
+
+  const ALL = { first: 5000, last: 5099 };
+  const rows: [what: string, arcs: [number, number][], workers: number, from: number[]][] = [
+    [
+      'each worker begins where it stopped',
+      [
+        [5000, 5040],
+        [5001, 5011],
+      ],
+      2,
+      [5040, 5011],
+    ],
+    [
+      'one that had none does not',
+      [
+        [0, 0],
+        [5001, 5011],
+      ],
+      2,
+      [-1, 5011],
+    ],
+    [
+      'one of another number begins behind the longest way that nobody went',
+      [
+        [5000, 5040],
+        [5031, 5051],
+      ],
+      1,
+      [5051],
+    ],
+    [
+      'also where that goes round',
+      [
+        [5090, 5020],
+        [5000, 5080],
+      ],
+      3,
+      [5080, 5080, 5080],
+    ],
+    [
+      'and not where the lports are others now',
+      [
+        [6000, 6040],
+        [0, 0],
+      ],
+      1,
+      [-1],
+    ],
+  ];
+  for (const [what, arcs, workers, from] of rows) {
+    test(`of lports ${what}`, () => {
+      const found = Array.from({ length: workers }, (_, worker) => lportsFrom(arcs, worker, workers, ALL));
+      assert.deepEqual(found, from);
+    });
+  }
+});
+
 describe('a file that is not as it should be is said and ignored', () => {
   const { file } = save([tableOf(3, 0)], 4_000);
   const good = file.bytes!;
@@ -404,12 +499,14 @@ describe('a file that is not as it should be is said and ignored', () => {
     return new Uint8Array(words.buffer);
   };
   const FIRST = good.length / 4 - 3 * 7;
+  const LEGS = 15;
+  const NOTES = FIRST - 6;
   const rows: [name: string, bytes: Uint8Array, problem: RegExp][] = [
     ['because it is empty', new Uint8Array(0), /0 bytes are no such file/],
     ['because it is a text', Buffer.from('services:\n'.repeat(40)), /it holds something else/],
     ['because it is cut short', good.slice(0, -28), /it has \d+ of \d+ bytes/],
     ['because it is too long', Buffer.concat([good, Buffer.alloc(4)]), /it has \d+ of \d+ bytes/],
-    ['because it has another version', word(1, 3), /its version is 3, expected 2/],
+    ['because it has another version', word(1, 4), /its version is 4, expected 3 or 2/],
     ['because its checksum is wrong', word(3, 5), /its checksum is wrong/],
     ['because it has more sessions than bytes', forged(8, (word) => word + 1), /its parts are longer/],
     ['because it has four billion sessions', forged(8, () => -1), /its parts are longer/],
@@ -421,7 +518,7 @@ describe('a file that is not as it should be is said and ignored', () => {
     ],
     [
       'because its table of real servers is no text',
-      forged(14, () => -1),
+      forged(LEGS, () => -1),
       /table of real servers is damaged/,
     ],
     ['because a session has a leg beyond the table', forged(FIRST + 5, () => 2 << 16), /a session/],
@@ -433,7 +530,8 @@ describe('a file that is not as it should be is said and ignored', () => {
     ['because a session is of the future', forged(FIRST + 6, () => -1), /a session in it/],
     ['because a session has an lport of others', forged(FIRST + 4, () => 4999), /a session/],
     ['because a session has a multicast client', forged(FIRST, () => 0xff020000 | 0), /a session/],
-    ['because its time is no number', forged(11, () => -1), /is ignored: it is NaN minutes old/],
+    ['because its notes are no JSON', forged(NOTES, (word) => word ^ 0xff), /its notes are damaged/],
+    ['because its notes are longer than it', forged(12, () => 1 << 30), /its parts are longer/],
   ];
   for (const [name, bytes, problem] of rows) {
     test(name, () => {
@@ -449,12 +547,17 @@ describe('a file that is not as it should be is said and ignored', () => {
     assert.match(problemOf(saved, { services }), /a session in it is damaged/);
   });
 
-  test('because it is more than ten minutes old, or of the future', () => {
+  test('as far as its sessions go, because it is more than ten minutes old, or of the future', () => {
     assert.equal(load(file, 0, { wallMs: SAVED_AT + 4 * MINUTE }).sessions.count, 3);
     assert.equal(load(file, 0, { wallMs: SAVED_AT + 10 * MINUTE }).dropped.expired, 3);
-    assert.match(problemOf(file, { wallMs: SAVED_AT + 11 * MINUTE }), /it is 11 minutes old/);
+    const old = load(file, 0, { wallMs: SAVED_AT + 11 * MINUTE });
+    assert.deepEqual(
+      [old.outOfTime, old.sessions.count, old.dropped],
+      ['they are 11 minutes old', 0, { gone: 0, expired: 3 }],
+    );
     assert.equal(load(file, 0, { wallMs: SAVED_AT - MINUTE }).sessions.count, 3);
-    assert.match(problemOf(file, { wallMs: SAVED_AT - 5 * MINUTE }), /it is of a time 5 minutes from now/);
+    const early = load(file, 0, { wallMs: SAVED_AT - 5 * MINUTE });
+    assert.deepEqual([early.outOfTime, early.sessions.count], ['they are of a time 5 minutes from now', 0]);
   });
 
   test('whatever byte of it is flipped, and wherever it ends', () => {
