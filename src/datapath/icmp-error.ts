@@ -9,7 +9,7 @@ import { startHandshake } from '../uoa/handshake.ts';
 import type { Origin } from '../uoa/origin.ts';
 import { stripUoa } from '../uoa/strip.ts';
 import { type Family, isSameAddress } from '../wire/address.ts';
-import { Frame, HEADROOM } from '../wire/frame.ts';
+import { copyBytes, Frame, HEADROOM } from '../wire/frame.ts';
 import { type IcmpMessage, translateIcmp } from '../wire/icmp-translation.ts';
 import * as icmp from '../wire/icmp-writer.ts';
 import { IPV4_MAX_HEADER_LEN, IPV4_MAX_LEN } from '../wire/ipv4.ts';
@@ -215,7 +215,7 @@ function forgetUoa(family: Family): void {
  */
 function copyEmbedded(frame: Frame, end: number): number {
   const len = Math.min(end - embedded.off, icmp.ICMP_MAX_LEN);
-  for (let i = 0; i < len; i++) copy.bytes[COPY_OFF + i] = frame.bytes[embedded.off + i];
+  copyBytes(copy, COPY_OFF, frame, embedded.off, len);
   const copyEnd = COPY_OFF + len;
   embedded.udpOff += COPY_OFF - embedded.off;
   embedded.off = COPY_OFF;

@@ -4,7 +4,7 @@
 // bytes. When all places are taken, the datagram begun longest ago gives way, so that a flood of pieces does
 // not keep out datagrams that come in one go.
 import { hashTuple } from '../session/tuple-hash.ts';
-import { Frame, HEADROOM } from '../wire/frame.ts';
+import { copyBytes, Frame, HEADROOM } from '../wire/frame.ts';
 import * as ipv4 from '../wire/ipv4.ts';
 import * as ipv6 from '../wire/ipv6.ts';
 import type { Packet } from '../wire/packet.ts';
@@ -183,13 +183,14 @@ export class Reassembler {
     return VERDICT.held;
   }
 
-  #copy(slot: number, packet: Packet, { bytes, view }: Frame): void {
+  #copy(slot: number, packet: Packet, from: Frame): void {
     const slots = this.#slots;
-    const to = this.#rooms[slot].frame.bytes;
+    const { view } = from;
+    const to = this.#rooms[slot].frame;
     const at = slot * SLOT_WORDS;
     const { family, off } = packet;
     const { dataOff, dataLen, offset } = packet.fragment;
-    for (let i = 0; i < dataLen; i++) to[DATA_OFF + offset + i] = bytes[dataOff + i];
+    copyBytes(to, DATA_OFF + offset, from, dataOff, dataLen);
     slots[at + LARGEST] = Math.max(slots[at + LARGEST], dataLen);
     const tos = family === 4 ? ipv4.tos(view, off) : ipv6.trafficClass(view, off);
     if ((tos & ECN_CE) === ECN_CE) slots[at + CONGESTED] = 1;
@@ -198,7 +199,7 @@ export class Reassembler {
     const headerLen = family === 4 ? packet.headerLen : ipv6.IPV6_HEADER_LEN;
     slots[at + HEADER_LEN] = headerLen;
     slots[at + FORGED] = family === 6 ? packet.options.uoaCount : 0;
-    for (let i = 0; i < headerLen; i++) to[DATA_OFF - headerLen + i] = bytes[off + i];
+    copyBytes(to, DATA_OFF - headerLen, from, off, headerLen);
   }
 
   #isWhole(slot: number): boolean {

@@ -8,7 +8,7 @@ import { addressOf, poll } from '../sys/libc.ts';
 import type { PacketRing } from '../sys/packet-ring.ts';
 import { type MemoryStart, memoryStart, SendBatch } from '../sys/send-batch.ts';
 import { ETHERNET_HEADER_LEN, ETHERTYPE_IPV4, ETHERTYPE_IPV6 } from '../wire/ethernet.ts';
-import { Frame, GATHERED_MAX, type Sending } from '../wire/frame.ts';
+import { copyBytes, Frame, GATHERED_MAX, type Sending } from '../wire/frame.ts';
 import * as ipv4 from '../wire/ipv4.ts';
 import * as ipv6 from '../wire/ipv6.ts';
 import { IO_COLUMN } from './packet-io.ts';
@@ -101,8 +101,7 @@ export class RingSender {
       batch.add(start, off - ETHERNET_HEADER_LEN, len + ETHERNET_HEADER_LEN);
     } else {
       const at = batch.count * COPY_BYTES;
-      const { bytes } = this.#arena;
-      for (let i = 0; i < len; i++) bytes[at + ETHERNET_HEADER_LEN + i] = frame.bytes[off + i];
+      copyBytes(this.#arena, at + ETHERNET_HEADER_LEN, frame, off, len);
       hop.writeHeader(this.#arena.view, at + ETHERNET_HEADER_LEN, ethertype);
       batch.add(this.#arenaStart, at, len + ETHERNET_HEADER_LEN);
     }

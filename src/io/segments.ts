@@ -3,7 +3,7 @@
 // Documentation/networking/segmentation-offloads.rst).
 import { GSO_NONE, GSO_TYPE_MASK, GSO_UDP_L4, VNET } from '../sys/packet-ring.ts';
 import { fold, pseudoSum } from '../wire/checksum.ts';
-import { Frame, HEADROOM } from '../wire/frame.ts';
+import { copyBytes, Frame, HEADROOM } from '../wire/frame.ts';
 import * as ipv4 from '../wire/ipv4.ts';
 import * as ipv6 from '../wire/ipv6.ts';
 import { PARSE_OK, Packet, parse } from '../wire/packet.ts';
@@ -47,13 +47,12 @@ export function forEachSegment(
   if (total === 0) return false;
   const headersLen = udpOff - off + udp.UDP_HEADER_LEN;
   const hasChecksum = udp.checksum(frame.view, udpOff) !== 0;
-  const { bytes, view } = segment;
+  const { view } = segment;
   for (let at = 0, index = 0; at < total; at += payloadLen, index++) {
     const len = Math.min(payloadLen, total - at);
     const segmentUdp = HEADROOM + headersLen - udp.UDP_HEADER_LEN;
-    for (let i = 0; i < headersLen; i++) bytes[HEADROOM + i] = frame.bytes[off + i];
-    const from = udpOff + udp.UDP_HEADER_LEN + at;
-    for (let i = 0; i < len; i++) bytes[HEADROOM + headersLen + i] = frame.bytes[from + i];
+    copyBytes(segment, HEADROOM, frame, off, headersLen);
+    copyBytes(segment, HEADROOM + headersLen, frame, udpOff + udp.UDP_HEADER_LEN + at, len);
     const udpLen = udp.UDP_HEADER_LEN + len;
     udp.writeLength(view, segmentUdp, udpLen);
     const unfinished = fold(pseudoSum(addresses, ipv4.PROTOCOL_UDP, udpLen));

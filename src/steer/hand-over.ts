@@ -2,10 +2,11 @@
 // datagrams put together from fragments, which bear no ports. One pair of datagram sockets (unix(7)) per
 // worker, made by the control plane; each message is one packet behind a short header.
 import { recv, send as sendTo } from '../sys/libc.ts';
-import { Frame, HEADROOM } from '../wire/frame.ts';
+import { copyBytes, Frame, HEADROOM } from '../wire/frame.ts';
 
 const HEADER_LEN = 8; // port index (4), largest fragment (4), in the host's order
 const PACKET_MAX = 65_535 + 40;
+const LITTLE_ENDIAN = true;
 const MSG_DONTWAIT = 0x40;
 /** Packets taken in per turn, so that one worker's fragments do not stop another's packets. */
 const TURN_MAX = 64;
@@ -24,7 +25,7 @@ export class HandOver {
   readonly fd: number;
   readonly #sendFds: readonly number[];
   readonly #in = new Frame(Buffer.from(new ArrayBuffer(HEADROOM + HEADER_LEN + PACKET_MAX)));
-  readonly #out = Buffer.from(new ArrayBuffer(HEADER_LEN + PACKET_MAX));
+  readonly #out = new Frame(Buffer.from(new ArrayBuffer(HEADER_LEN + PACKET_MAX)));
 
   /** `sendFds[worker]` leads to that worker, `fd` brings what was sent to worker `self`. */
   constructor(self: number, fd: number, sendFds: readonly number[]) {
@@ -44,10 +45,10 @@ export class HandOver {
   ): boolean {
     const out = this.#out;
     const len = end - off;
-    out.writeInt32LE(portIndex, 0);
-    out.writeInt32LE(largestFragment, 4);
-    for (let i = 0; i < len; i++) out[HEADER_LEN + i] = frame.bytes[off + i];
-    return Number(sendTo(this.#sendFds[worker], out, HEADER_LEN + len, MSG_DONTWAIT)) >= 0;
+    out.view.setInt32(0, portIndex, LITTLE_ENDIAN);
+    out.view.setInt32(4, largestFragment, LITTLE_ENDIAN);
+    copyBytes(out, HEADER_LEN, frame, off, len);
+    return Number(sendTo(this.#sendFds[worker], out.bytes, HEADER_LEN + len, MSG_DONTWAIT)) >= 0;
   }
 
   /** Calls `onPacket` for what others sent; returns how many there were. */

@@ -3,7 +3,7 @@
 // the embedded packet.
 import type { Family } from './address.ts';
 import { fold, pseudoSum, sumBytes } from './checksum.ts';
-import type { Frame } from './frame.ts';
+import { copyBytes, type Frame } from './frame.ts';
 import * as ipv4 from './ipv4.ts';
 import { scanOptions } from './ipv4-options.ts';
 import * as ipv6 from './ipv6.ts';
@@ -83,7 +83,7 @@ export function writeIcmpError(
   view.setUint8(icmpOff + 1, code);
   view.setUint16(icmpOff + 2, 0);
   view.setUint32(icmpOff + 4, rest);
-  for (let i = 0; i < embeddedLen; i++) out.bytes[icmpOff + ICMP_HEADER_LEN + i] = frame.bytes[off + i];
+  copyBytes(out, icmpOff + ICMP_HEADER_LEN, frame, off, embeddedLen);
   view.setUint16(icmpOff + 2, ~fold(pseudo + sumBytes(view, icmpOff, icmpLen)) & 0xffff);
   return icmpOff + icmpLen - outOff;
 }
