@@ -1,12 +1,12 @@
-// What can be changed over HTTP: POST /reload, /drain, /drain/cancel, and drain, enable or weight of one real
-// server. Names are looked up here, so that a wrong one is answered with those that there are; what a change
-// means is sources.operations' business.
+// What can be changed over HTTP: POST /reload, /drain, /drain/cancel, drain, enable or weight of one real
+// server, and whether there is a fast path, of a service or of all. Names are looked up here, so that a wrong
+// one is answered with those that there are; what a change means is sources.operations' business.
 import type { FastifyInstance } from 'fastify';
 import { duration, integer } from '../config/reader.ts';
 import { type RealServerPlan, type ServicePlan, serverName } from '../service/plan.ts';
 import { readEndpoint } from './endpoint.ts';
 import { unknownName } from './names.ts';
-import { reportServer } from './report.ts';
+import { reportFastPath, reportServer } from './report.ts';
 import { QueryError } from './session-query.ts';
 import { type AdminSources, OperationError } from './sources.ts';
 
@@ -35,6 +35,20 @@ export function addChanges(app: FastifyInstance, sources: AdminSources): void {
   });
 
   app.post('/drain/cancel', async () => ({ draining: false, wasDraining: operations.cancelDrain() }));
+
+  for (const [path, isOn] of [
+    ['off', false],
+    ['on', true],
+  ] as const) {
+    app.post(`/fast-path/${path}`, async () => {
+      operations.switchFastPath(isOn, undefined);
+      return reportFastPath(sources);
+    });
+    app.post<Target>(`/services/:service/fast-path/${path}`, async ({ params }) => {
+      operations.switchFastPath(isOn, findService(sources, params).name);
+      return reportFastPath(sources);
+    });
+  }
 
   app.post<Target>('/services/:service/servers/:rs/drain', async ({ params }) => {
     const target = find(sources, params);
@@ -84,21 +98,20 @@ function report(sources: AdminSources, params: Target['Params']): object {
 }
 
 /** Throws an OperationError with the names that there are. */
+function findService(sources: AdminSources, params: Pick<Target['Params'], 'service'>): ServicePlan {
+  const services = sources.services();
+  const service = services.find(({ name }) => name === params.service);
+  if (service !== undefined) return service;
+  const names = services.map(({ name }) => name);
+  throw new OperationError(404, unknownName('service', params.service, names));
+}
+
+/** As findService. */
 function find(
   sources: AdminSources,
   params: Target['Params'],
 ): { service: ServicePlan; server: RealServerPlan } {
-  const services = sources.services();
-  const service = services.find(({ name }) => name === params.service);
-  if (service === undefined)
-    throw new OperationError(
-      404,
-      unknownName(
-        'service',
-        params.service,
-        services.map(({ name }) => name),
-      ),
-    );
+  const service = findService(sources, params);
   const endpoint = readEndpoint(params.rs);
   const server = service.realServers.find(({ ip, port }) => ip === endpoint?.ip && port === endpoint.port);
   if (server === undefined) {

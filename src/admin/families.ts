@@ -5,6 +5,22 @@ import type { ServerCounterName } from '../datapath/server-cells.ts';
 import type { IoCounterName } from '../io/packet-io.ts';
 
 export type Labels = Record<string, string>;
+export type Put = (value: number, labels?: Labels) => void;
+
+/** A family as it is read at each scrape. */
+export interface Family {
+  name: string;
+  help: string;
+  type: 'counter' | 'gauge';
+  labels?: readonly string[];
+  /**
+   * Series that never counted are left out: a thousand services have 88,000, of which hardly any ever does.
+   * So a series begins with its first value, not with 0.
+   */
+  isSparse?: boolean;
+  /** Calls `put` for each series. */
+  read(put: Put): void;
+}
 
 /** Counters of a service's row: each column is one series per service, with these labels. */
 export interface ServiceFamily {

@@ -8,34 +8,21 @@ import { DROP, DROP_REASONS } from '../datapath/verdict.ts';
 import { IO_COLUMN, IO_COUNTERS, type IoCounterName } from '../io/packet-io.ts';
 import { type RealServerPlan, type ServicePlan, serverName } from '../service/plan.ts';
 import {
+  type Family,
   IO_FAMILIES,
   type IoFamily,
   type Labels,
+  type Put,
   SERVER_FAMILIES,
   SERVICE_FAMILIES,
   type ServiceFamily,
 } from './families.ts';
+import { fastPathFamilies } from './fast-path-metrics.ts';
 import { CpuTimes, type ProcessUsage, readProcessUsage } from './process-usage.ts';
 import { effectiveWeight } from './report.ts';
 import type { AdminLeg, AdminSources } from './sources.ts';
 
 const PREFIX = 'uoa_proxy_';
-
-type Put = (value: number, labels?: Labels) => void;
-
-interface Family {
-  name: string;
-  help: string;
-  type: 'counter' | 'gauge';
-  labels?: readonly string[];
-  /**
-   * Series that never counted are left out: a thousand services have 88,000, of which hardly any ever does.
-   * So a series begins with its first value, not with 0.
-   */
-  isSparse?: boolean;
-  /** Calls `put` for each series. */
-  read(put: Put): void;
-}
 
 /** A registry whose metrics are read from `sources` at each scrape. */
 export function createMetrics(sources: AdminSources): Registry {
@@ -47,6 +34,7 @@ export function createMetrics(sources: AdminSources): Registry {
     ...lportFamilies(sources),
     ...IO_FAMILIES.map((family) => ioFamily(family, sources)),
     ...reloadFamilies(sources),
+    ...fastPathFamilies(sources),
     ...processFamilies(sources),
   ];
   for (const family of families) register(family, registry);
@@ -300,17 +288,6 @@ function processFamilies(sources: AdminSources): Family[] {
       type: 'gauge',
       labels: ['version', 'node', 'io_mode'],
       read: (put) => put(1, { version: sources.version, node: process.version, io_mode: sources.ioMode }),
-    },
-    {
-      name: 'fast_path_passed_total',
-      help: 'Packets that came by the fast path in the kernel and were left to the datapath, by reason.',
-      type: 'counter',
-      labels: ['reason'],
-      isSparse: true,
-      read: (put) => {
-        for (const [reason, count] of Object.entries(sources.fastPath()?.passed ?? {}))
-          put(count, { reason });
-      },
     },
     {
       name: 'clients_uncounted_total',

@@ -5,15 +5,27 @@ import { SERVER_COUNTER, type ServerCounterName, serverRow } from '../datapath/s
 import { DROP, DROP_REASONS, type DropReason } from '../datapath/verdict.ts';
 import { IO_COLUMN, IO_COUNTERS, type IoCounterName } from '../io/packet-io.ts';
 import type { Limits, RealServerPlan, ServicePlan } from '../service/plan.ts';
-import type { AdminSources, ServerState } from './sources.ts';
+import type { AdminSources, FastPathState, ServerState } from './sources.ts';
 
-type Gauge = 'sessionsOneway' | 'sessionsNormal';
+const GAUGES = ['sessionsOneway', 'sessionsNormal', 'sessionsHot'] as const;
+type Gauge = (typeof GAUGES)[number];
 export type Counters = Record<Exclude<CounterName, Gauge>, number>;
 export type Drops = Record<DropReason, number>;
 
 export interface SessionCounts {
   oneway: number;
   normal: number;
+}
+
+/** What the fast path has of a service's sessions and packets, or of all. */
+export interface FastShare {
+  sessions: number;
+  forwarded: { inbound: number; outbound: number };
+}
+
+export interface FastPathReport extends FastPathState, FastShare {
+  /** Packets left to the datapath, by reason. */
+  passed: Readonly<Record<string, number>>;
 }
 
 export interface ServerReport {
@@ -47,6 +59,8 @@ export interface ServiceReport {
   uoa: { maxTrials: number; unifiedType: number; onUnsupported: string };
   realServers: ServerReport[];
   sessions: SessionCounts;
+  /** `isOff`: an operator switched it off, for this service or for all. */
+  fastPath: FastShare & { isOff: boolean };
   counters: Counters;
   drops: Drops;
 }
@@ -58,8 +72,7 @@ export interface StatsReport {
   reason: string;
   draining: boolean;
   ioMode: string;
-  /** 'xdp', 'tc' or 'off'. */
-  fastPath: string;
+  fastPath: FastPathReport;
   services: number;
   workers: { pid: number | null; restarts: number }[];
   reloads: { succeeded: number; failed: number; last: { ok: boolean; at: string } | null };
@@ -77,7 +90,7 @@ export function reportService(sources: AdminSources, service: ServicePlan): Serv
   const { name, vips, vport, scheduler, persistenceMs, onDown, limits } = service;
   const { maxTrials, unifiedType, onUnsupported } = service;
   const row = counterRow(service.index);
-  const { sessions, counters } = readNamed(COUNTER, (column) => sources.counters[row + column]);
+  const read = (column: number) => sources.counters[row + column];
   return {
     name,
     vips,
@@ -88,9 +101,10 @@ export function reportService(sources: AdminSources, service: ServicePlan): Serv
     limits,
     uoa: { maxTrials, unifiedType, onUnsupported },
     realServers: service.realServers.map((server) => reportServer(sources, service, server)),
-    sessions,
-    counters,
-    drops: readDrops((column) => sources.counters[row + column]),
+    sessions: readSessions(COUNTER, read),
+    fastPath: { ...fastShare(read), isOff: sources.isFastPathOff(name) },
+    counters: readCounters(COUNTER, read),
+    drops: readDrops(read),
   };
 }
 
@@ -102,6 +116,7 @@ export function reportServer(
   const { ip, port, weight, dialect, isFallback, index } = server;
   const { state, isDrained, isRemoved, reason, since } = sources.serverState(index);
   const row = serverRow(index);
+  const read = (column: number) => sources.servers[row + column];
   return {
     ip,
     port,
@@ -114,7 +129,8 @@ export function reportServer(
     reason,
     since: since.toISOString(),
     dialect,
-    ...readNamed(SERVER_COUNTER, (column) => sources.servers[row + column]),
+    sessions: readSessions(SERVER_COUNTER, read),
+    counters: readCounters(SERVER_COUNTER, read),
   };
 }
 
@@ -141,7 +157,6 @@ export function reportStats(sources: AdminSources): StatsReport {
   const sum = (column: number) => counterSums[column];
   const { ready, reason } = sources.readiness();
   const { succeeded, failed, last } = sources.reloads();
-  const { sessions, counters } = readNamed(COUNTER, sum);
   const legs = sources.legs();
   return {
     version: sources.version,
@@ -150,36 +165,49 @@ export function reportStats(sources: AdminSources): StatsReport {
     reason,
     draining: sources.isDraining(),
     ioMode: sources.ioMode,
-    fastPath: sources.fastPath()?.kind ?? 'off',
+    fastPath: reportFastPath(sources),
     services: sources.services().length,
     workers: sources.workers().map(({ pid, restarts }) => ({ pid: pid ?? null, restarts })),
     reloads: { succeeded, failed, last: last ? { ok: last.ok, at: last.at.toISOString() } : null },
-    sessions: { ...sessions, max: sources.config().sessions.max },
+    sessions: { ...readSessions(COUNTER, sum), max: sources.config().sessions.max },
     lports: {
       inUse: legs.reduce((total, { index }) => total + sources.legsInUse[index], 0),
       capacity: legs.reduce((total, { capacity }) => total + capacity, 0),
     },
-    counters,
+    counters: readCounters(COUNTER, sum),
     drops: readDrops(sum),
     io: record(IO_COUNTERS, (name) => sumColumn(io, IO_COLUMN[name], IO_COUNTERS.length)),
   };
 }
 
+export const reportFastPath = (sources: AdminSources): FastPathReport => ({
+  ...sources.fastPath(),
+  ...fastShare((column) => sources.counterSums[column]),
+  passed: sources.fastPathPassed(),
+});
+
+const fastShare = (read: (column: number) => number): FastShare => ({
+  sessions: read(COUNTER.sessionsHot),
+  forwarded: { inbound: read(COUNTER.inboundFast), outbound: read(COUNTER.outboundFast) },
+});
+
 export const uptimeSeconds = ({ startedAt }: AdminSources): number =>
   Math.floor((Date.now() - startedAt.getTime()) / 1000);
 
-/** The two gauges apart from what only goes up. */
-function readNamed<Name extends string>(
-  columns: Record<Name | Gauge, number>,
+const readSessions = (
+  columns: Record<'sessionsOneway' | 'sessionsNormal', number>,
   read: (column: number) => number,
-) {
-  const names = (Object.keys(columns) as (Name | Gauge)[]).filter(
-    (name): name is Exclude<Name, Gauge> => name !== 'sessionsOneway' && name !== 'sessionsNormal',
+): SessionCounts => ({ oneway: read(columns.sessionsOneway), normal: read(columns.sessionsNormal) });
+
+/** What only goes up. */
+function readCounters<Name extends string>(
+  columns: Record<Name, number>,
+  read: (column: number) => number,
+): Record<Exclude<Name, Gauge>, number> {
+  const names = (Object.keys(columns) as Name[]).filter(
+    (name): name is Exclude<Name, Gauge> => !(GAUGES as readonly string[]).includes(name),
   );
-  return {
-    sessions: { oneway: read(columns.sessionsOneway), normal: read(columns.sessionsNormal) },
-    counters: record(names, (name) => read(columns[name])),
-  };
+  return record(names, (name) => read(columns[name]));
 }
 
 const readDrops = (read: (column: number) => number): Drops =>

@@ -32,6 +32,24 @@ export interface ServerState {
   weightSetTo: number | undefined;
 }
 
+/** An interface where packets of hot sessions are taken. */
+export interface FastPathAttachment {
+  readonly name: string;
+  readonly how: 'xdp' | 'tcx' | 'clsact';
+}
+
+/** The kernel fast path (docs/operations.md). */
+export interface FastPathState {
+  kind: 'off' | 'xdp' | 'tc';
+  /** io.fastPath. */
+  wanted: string;
+  /** Why it is of this kind, or off, in words. */
+  why: string;
+  interfaces: readonly FastPathAttachment[];
+  /** By an operator: for all services, or for these. */
+  switchedOff: { all: boolean; services: readonly string[] };
+}
+
 export interface ReloadOutcome {
   ok: boolean;
   /** What changed, one line each; or, when it is not ok, every problem. */
@@ -73,6 +91,11 @@ export interface Operations {
   enableServer(service: string, rs: string): void;
   /** Until a restart, or a reload that changes its weight in the config. Throws an OperationError. */
   setWeight(service: string, rs: string, weight: number): void;
+  /**
+   * Of a service, which there is, or of all: whether its sessions may go by the fast path, until the proxy
+   * ends. Throws an OperationError.
+   */
+  switchFastPath(isOn: boolean, service: string | undefined): void;
 }
 
 export interface AdminSources {
@@ -99,10 +122,11 @@ export interface AdminSources {
   refresh(): void;
   /** See IoHost.mode. */
   ioMode: string;
-  /**
-   * Where the fast path takes packets, and how many it left to the datapath, by reason; undefined: it is off.
-   */
-  fastPath(): { kind: string; passed: Readonly<Record<string, number>> } | undefined;
+  fastPath(): FastPathState;
+  /** Whether an operator switched it off for this service, or for all. */
+  isFastPathOff(service: string): boolean;
+  /** How many packets it left to the datapath, by reason. Asks the kernel. */
+  fastPathPassed(): Readonly<Record<string, number>>;
   /** `reason` says in words why it is not ready, or what it serves. */
   readiness(): { ready: boolean; reason: string };
   /** Sessions that found no room in the table of clients (datapath/client-table.ts). */

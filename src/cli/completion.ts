@@ -104,6 +104,8 @@ async function namesFor(words: readonly string[]): Promise<string[] | undefined>
   if (before === '--service') return services(words);
   if (before === '--rs') return servers(words);
   if (VALUED.includes(before)) return []; // nothing, so that the shell proposes files
+  if (plain[1] === 'fast-path' && plain[2] !== undefined && !words.at(-1)!.startsWith('-'))
+    return plain.length === 3 ? services(words) : [];
   if (plain[1] !== 'server' || plain[2] === undefined || words.at(-1)!.startsWith('-')) return undefined;
   if (plain.length === 3) return services(words);
   return plain.length === 4 ? servers(words, plain[3]) : [];

@@ -3,6 +3,7 @@ import type { Argv } from 'yargs';
 import { SOCKET_FOLDER } from '../config/admin-socket.ts';
 import {
   ctlDrain,
+  ctlFastPath,
   ctlReload,
   ctlServer,
   ctlServices,
@@ -91,6 +92,12 @@ export function withCtl(command: Argv, choose: Choose) {
       () => {},
     )
     .command(
+      'fast-path',
+      'Switch the kernel fast path off or on',
+      (own) => withFastPathSwitch(own, choose),
+      () => {},
+    )
+    .command(
       'reload',
       'Read the config file again',
       (own) => own.example('$0 ctl reload', 'Prints what changed; exit code 1 if it cannot be used'),
@@ -106,7 +113,7 @@ export function withCtl(command: Argv, choose: Choose) {
     .demandCommand(
       1,
       1,
-      'ctl needs a command: services, sessions, stats, server, reload or drain',
+      'ctl needs a command: services, sessions, stats, server, fast-path, reload or drain',
       'only one command at a time',
     );
 }
@@ -126,6 +133,30 @@ function withDrainOptions(own: Argv<CtlArguments>) {
     .epilogue(`Waits until the proxy is gone, and says now and then how many sessions are left. To end the waiting ends no drain. A second drain with --timeout sets another deadline; one without only waits.
 
 Exit codes: 0 the proxy is gone; 1 the drain was taken back, or the proxy cannot be asked, and standard error says why.`);
+}
+
+function withFastPathSwitch(command: Argv<CtlArguments>, choose: Choose) {
+  const one = (action: 'off' | 'on', describe: string) =>
+    command.command(
+      `${action} [service]`,
+      describe,
+      (own) =>
+        own
+          .positional('service', { type: 'string', describe: 'Only of this service [all]' })
+          .example(`$0 ctl fast-path ${action} game`, '')
+          .example(`$0 ctl fast-path ${action}`, 'Of all services'),
+      (options) => choose(() => ctlFastPath(action === 'on', options)),
+    );
+  one('off', 'All packets go by the datapath, within a second');
+  one('on', 'Take that back: busy sessions go by the kernel');
+  return command
+    .usage('$0 ctl fast-path <action> [service]')
+    .epilogue(
+      `What goes by the fast path at XDP is seen by neither tcpdump nor sniff: switch it off to look at a service. Nothing is lost by it but speed. It lasts until the proxy ends, also over a reload; "ctl services" says of whom it is off.
+
+Exit codes: 0 it is done; 1 it is not, and standard error says why.`,
+    )
+    .demandCommand(1, 1, 'fast-path needs an action: off or on', 'only one action at a time');
 }
 
 function withServerActions(command: Argv<CtlArguments>, choose: Choose) {

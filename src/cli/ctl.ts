@@ -2,6 +2,7 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import { AdminClient } from '../ctl/admin-client.ts';
 import { waitUntilGone } from '../ctl/drain-wait.ts';
+import { type FastPathReport, fastPathLine } from '../ctl/fast-path.ts';
 import { ratesBetween, takeSample } from '../ctl/sample.ts';
 import { plain, print, widthOf } from '../ctl/screen.ts';
 import { type ServerAnswer, serverLine } from '../ctl/server-line.ts';
@@ -84,6 +85,20 @@ export async function ctlServer(
   );
   if (options.json) printJson(answer);
   else output.write(`${serverLine(answer)}\n`);
+  return 0;
+}
+
+/** Of one service, or of all. */
+export async function ctlFastPath(
+  isOn: boolean,
+  { service, ...options }: CtlOptions & { service?: string | undefined },
+): Promise<number> {
+  const path = `/fast-path/${isOn ? 'on' : 'off'}`;
+  const answer = await (await clientOf(options)).post<FastPathReport>(
+    service === undefined ? path : `/services/${encodeURIComponent(service)}${path}`,
+  );
+  if (options.json) printJson(answer);
+  else output.write(`${fastPathLine(answer)}\n`);
   return 0;
 }
 

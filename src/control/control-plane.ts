@@ -1,7 +1,12 @@
 // The control plane at work: what the datapaths go by, how it changes by a reload, by checks and by an
 // operator, and what the admin server sees of it.
 import type { Logger } from 'pino';
-import { type AdminSources, OperationError, type ReloadOutcome } from '../admin/sources.ts';
+import {
+  type AdminSources,
+  type FastPathState,
+  OperationError,
+  type ReloadOutcome,
+} from '../admin/sources.ts';
 import type { Config } from '../config/schema.ts';
 import { ClientTable } from '../datapath/client-table.ts';
 import { COUNTER, counterRow } from '../datapath/counters.ts';
@@ -18,6 +23,8 @@ import { nowMs } from '../worker-protocol.ts';
 import { Workers } from '../workers.ts';
 import { Drain } from './drain.ts';
 import { FastPath } from './fast-path.ts';
+import { FastPathStatus } from './fast-path-status.ts';
+import { FastPathSwitch } from './fast-path-switch.ts';
 import { HealthWatch } from './health-watch.ts';
 import { HostSetup } from './host-setup.ts';
 import { HostWatch } from './host-watch.ts';
@@ -95,7 +102,8 @@ export class ControlPlane {
     const saved = SavedSessions.load(config, services, log);
     const steeringKey = saved?.steeringKey(wanted) ?? randomSteeringKey();
     const sessions = Math.ceil(config.sessions.max / wanted);
-    let fast = FastPath.open(config.io.fastPath, host.ports, wanted, sessions, log);
+    const fastStatus = new FastPathStatus(config.io.fastPath, log);
+    let fast = FastPath.open(fastStatus, host.ports, wanted, sessions);
     undo.push(async () => fast?.close());
     const io = openIoHost(config.io.mode, {
       capture: captureOf(config, host.ports),
@@ -109,10 +117,10 @@ export class ControlPlane {
     });
     undo.push(async () => io.close());
     if (fast !== undefined && !io.isSteered) {
-      log.warn('no fast path: packets come in by capture filters, which do not know it');
+      fastStatus.refused('packets come in by capture filters, which do not know it');
       fast.close();
       fast = undefined;
-    } else if (fast?.attach(host.ports, log) === false) fast = undefined;
+    } else if (fast?.attach(host.ports, fastStatus) === false) fast = undefined;
     const layout = { capacity, workers: io.workers, sharedSeed: randomSeed() };
     const replans = workerReplans(config, host, services, { layout, steeringKey }, io);
     const { specs, memories, close } = makeWorkerSpecs(replans, io, fast);
@@ -126,12 +134,16 @@ export class ControlPlane {
     const serverStates = new ServerStates(memories[0].common, log);
     serverStates.update(services);
     if (saved !== undefined) serverStates.restore(saved.servers);
+    const fastSwitch = new FastPathSwitch(memories[0].common, log);
+    fastSwitch.update(services);
     const hostSetup = new HostSetup(log);
     const totals = new Totals(memories, services);
     const runtime = {
       log,
       io,
       fast,
+      fastStatus,
+      fastSwitch,
       layout,
       steeringKey,
       memories,
@@ -212,7 +224,7 @@ export class ControlPlane {
   }
 
   adminSources(version: string): Omit<AdminSources, 'logLinesLost'> {
-    const { serverStates, workers, io, fast, memories, totals } = this.#runtime;
+    const { serverStates, workers, io, fast, fastSwitch, memories, totals } = this.#runtime;
     const reloader = this.#reloader;
     /** The same until a change: there may be 65,535, and a scrape reads them twice. */
     let legs = { of: reloader.services, list: withCapacity(reloader.services) };
@@ -235,7 +247,9 @@ export class ControlPlane {
       refresh: () => totals.refresh(),
       ports: reloader.host.ports,
       ioMode: io.mode,
-      fastPath: () => fast && { kind: fast.kind, passed: fast.passed() },
+      fastPath: () => this.#fastPathState(),
+      isFastPathOff: (service) => fastSwitch.isOff(service),
+      fastPathPassed: () => fast?.passed() ?? {},
       readiness: () => this.#readinessNow(),
       clientsUncounted: () => ClientTable.uncounted(memories[0].common.clients),
       isDraining: () => this.#drain.isOn,
@@ -243,9 +257,18 @@ export class ControlPlane {
       hostChanges: () => this.#hostWatch.counts,
       workers: () => workers.pids.map((pid, index) => ({ pid, restarts: workers.restarts[index] })),
       sessions: {
-        list: (query) => {
-          const tables = memories.map(({ records, table }) => ({ records, slots: table[0] }));
-          return inSlices(listSessions(tables, () => reloader.names(), query, nowMs()));
+        list: async (query) => {
+          const tables = memories.map(({ records, table, hotStates }) => ({
+            records,
+            slots: table[0],
+            hotStates: fast && hotStates,
+          }));
+          const { total, sessions } = await inSlices(
+            listSessions(tables, () => reloader.names(), query, nowMs()),
+          );
+          // Those that are not busy, too, which no datapath has looked at.
+          for (const one of sessions) if (fast && fastSwitch.isOff(one.service)) one.fastPath = 'off';
+          return { total, sessions };
         },
       },
       operations: {
@@ -255,8 +278,28 @@ export class ControlPlane {
         drainServer: (service, rs) => serverStates.drain(this.#serverIndex(service, rs)),
         enableServer: (service, rs) => serverStates.enable(this.#serverIndex(service, rs)),
         setWeight: (service, rs, weight) => serverStates.setWeight(this.#serverIndex(service, rs), weight),
+        switchFastPath: (isOn, service) => this.#switchFastPath(isOn, service),
       },
     };
+  }
+
+  #fastPathState(): FastPathState {
+    const { fast, fastStatus, fastSwitch } = this.#runtime;
+    const { wanted, why, interfaces } = fastStatus;
+    return {
+      kind: fast?.kind ?? 'off',
+      wanted,
+      why,
+      interfaces,
+      switchedOff: fastSwitch.state,
+    };
+  }
+
+  #switchFastPath(isOn: boolean, service: string | undefined): void {
+    const { fast, fastStatus, fastSwitch } = this.#runtime;
+    if (fast === undefined) throw new OperationError(409, `there is no fast path: ${fastStatus.why}`);
+    if (isOn) fastSwitch.switchOn(service);
+    else fastSwitch.switchOff(service);
   }
 
   #readinessNow(): { ready: boolean; reason: string } {

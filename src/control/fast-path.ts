@@ -2,7 +2,6 @@
 // the word that says that the proxy lives. Which sessions are hot is the workers' affair
 // (fast/hot-sessions.ts).
 import { existsSync } from 'node:fs';
-import type { Logger } from 'pino';
 import { AttachError, type Attachment, attach, type FastPathKind } from '../fast/attachment.ts';
 import { type FastPathReason, macBytes, nowTick, TICK_MS } from '../fast/layout.ts';
 import { type FastPathMaps, openMaps } from '../fast/maps.ts';
@@ -14,8 +13,7 @@ import { BpfError } from '../sys/libbpf-library.ts';
 import { SysError } from '../sys/libc.ts';
 import { interfaceIndex } from '../sys/packet-socket.ts';
 import { FAST_MAPS, type FastPart } from '../worker-protocol.ts';
-
-export type WantedFastPath = 'auto' | FastPathKind | 'off';
+import type { FastPathStatus } from './fast-path-status.ts';
 
 /** Next hops of each worker, at most; of all together, because an entry has 16 bits for one. */
 const HOPS = 4_096;
@@ -25,9 +23,16 @@ const PORTS = 64;
 const ALIVE_TICKS = Math.ceil(30_000 / TICK_MS);
 const RENEW_MS = 1_000;
 
+interface Kind {
+  kind: FastPathKind;
+  why: string;
+}
+
 export class FastPath {
   /** What it is; until `attach` succeeded nothing is forwarded by it. */
   readonly kind: FastPathKind;
+  /** Why it is of that kind, in words. */
+  readonly #why: string;
   readonly #maps: FastPathMaps;
   readonly #rows: PortRows;
   readonly #sessions: number;
@@ -35,8 +40,9 @@ export class FastPath {
   #timer: NodeJS.Timeout | undefined;
   #isClosed = false;
 
-  private constructor(kind: FastPathKind, maps: FastPathMaps, sessions: number) {
+  private constructor({ kind, why }: Kind, maps: FastPathMaps, sessions: number) {
     this.kind = kind;
+    this.#why = why;
     this.#maps = maps;
     this.#sessions = sessions;
     this.#rows = new PortRows(maps.fds.control, PORTS);
@@ -47,19 +53,19 @@ export class FastPath {
    * wanted, or cannot be, which is said.
    */
   static open(
-    wanted: WantedFastPath,
+    status: FastPathStatus,
     ports: readonly IoPort[],
     workers: number,
     sessions: number,
-    log: Logger,
   ): FastPath | undefined {
+    const { wanted } = status;
     if (wanted === 'off') return undefined;
-    const kind = wanted === 'auto' ? kindFor(ports) : wanted;
+    const kind = wanted === 'auto' ? kindFor(ports) : { kind: wanted, why: 'io.fastPath says so' };
     try {
       const sizes = { sessions: workers * sessions, hops: workers * hopsOf(workers), ports: PORTS };
       return new FastPath(kind, openMaps(sizes), sessions);
     } catch (error) {
-      log.warn(`no fast path: ${explain(error)}`);
+      status.refused(explain(error));
       return undefined;
     }
   }
@@ -80,7 +86,7 @@ export class FastPath {
   }
 
   /** Attaches its programs; false: not all could be, which is said, and there is no fast path. */
-  attach(ports: readonly IoPort[], log: Logger): boolean {
+  attach(ports: readonly IoPort[], status: FastPathStatus): boolean {
     try {
       for (const [row, port] of ports.entries()) {
         const index = interfaceIndex(port.name);
@@ -97,12 +103,15 @@ export class FastPath {
       }
     } catch (error) {
       this.close();
-      log.warn(`no fast path: ${explain(error)}`);
+      status.refused(explain(error));
       return false;
     }
     this.#renew();
     this.#timer = setInterval(() => this.#renew(), RENEW_MS).unref();
-    log.info(`fast path: ${this.#attachments.map(({ how }, i) => `${how} at ${ports[i].name}`).join(', ')}`);
+    status.attached(
+      this.#why,
+      this.#attachments.map(({ how }, at) => ({ name: ports[at].name, how })),
+    );
     return true;
   }
 
@@ -134,8 +143,11 @@ export class FastPath {
 const hopsOf = (workers: number): number => Math.min(HOPS, Math.floor(ALL_HOPS / workers));
 
 /** XDP where every interface is a card; what is redirected between other devices may be lost there. */
-const kindFor = (ports: readonly IoPort[]): FastPathKind =>
-  ports.every(({ name }) => existsSync(`/sys/class/net/${name}/device`)) ? 'xdp' : 'tc';
+function kindFor(ports: readonly IoPort[]): Kind {
+  const others = ports.filter(({ name }) => !existsSync(`/sys/class/net/${name}/device`));
+  if (others.length === 0) return { kind: 'xdp', why: 'all interfaces are cards' };
+  return { kind: 'tc', why: `no card: ${others.map(({ name }) => name).join(', ')}` };
+}
 
 function explain(error: unknown): string {
   if (error instanceof IoError) return `${error.message} (${error.hint})`;

@@ -313,7 +313,7 @@ export class Reloader {
     drafts: readonly ServiceDraft[],
     canLack?: HostSetupSpec['canLack'],
   ): Promise<string[]> {
-    const { serverStates, io, layout, log, memories, hostSetup, totals, workers } = this.#runtime;
+    const { serverStates, fastSwitch, io, layout, log, memories, hostSetup, totals, workers } = this.#runtime;
     const services = numberServices(drafts, this.services, layout.capacity);
     const addresses = addressesOf(config);
     const { missing } = host;
@@ -326,6 +326,7 @@ export class Reloader {
       throw error;
     });
     serverStates.announce(services);
+    fastSwitch.announce(services);
     totals.expect(services);
     const replans = workerReplans(config, host, services, this.#runtime, change);
     const losses = lostServers(this.services, services, (index) => this.#sessionsOf(index));
@@ -337,6 +338,7 @@ export class Reloader {
       // Some may have it already.
       await workers.replan(this.#replans).catch((left: Error) => log.error(left.message));
       serverStates.update(this.services);
+      fastSwitch.update(this.services);
       change.undo();
       await prepared.rollBack();
       throw error;
@@ -347,6 +349,7 @@ export class Reloader {
     this.services = services;
     totals.follow(services);
     serverStates.update(services);
+    fastSwitch.update(services);
     for (const { service, rs, sessions } of losses)
       log.warn({ service, rs, sessions }, `real server ${rs} of ${service} is gone: sessions end with it`);
     this.#noteLeaving();

@@ -5,6 +5,8 @@ import type { Totals } from '../datapath/totals.ts';
 import type { IoHost } from '../io/io-mode.ts';
 import type { Workers } from '../workers.ts';
 import type { FastPath } from './fast-path.ts';
+import type { FastPathStatus } from './fast-path-status.ts';
+import type { FastPathSwitch } from './fast-path-switch.ts';
 import type { HostSetup } from './host-setup.ts';
 import type { MemoryLayout } from './planning.ts';
 import type { ServerStates } from './server-states.ts';
@@ -14,6 +16,8 @@ export interface Runtime {
   readonly io: IoHost;
   /** Undefined where there is none. */
   readonly fast: FastPath | undefined;
+  readonly fastStatus: FastPathStatus;
+  readonly fastSwitch: FastPathSwitch;
   readonly layout: MemoryLayout;
   readonly steeringKey: readonly number[];
   /** One per worker. */

@@ -8,7 +8,8 @@ import { type Rate, ratesBetween, type Sample } from './sample.ts';
 /** `before` is the sample of an interval ago, `nowMs` is since 1970. Without an end of line. */
 export function frameLine(before: Sample, after: Sample, nowMs: number): string {
   const per = ratesBetween(before, after);
-  const { version, uptimeSeconds, ready, reason, draining, ioMode, workers, sessions } = after.stats;
+  const { version, uptimeSeconds, ready, reason, draining, ioMode, fastPath, workers, sessions } =
+    after.stats;
   return JSON.stringify(
     {
       time: new Date(nowMs).toISOString(),
@@ -19,6 +20,7 @@ export function frameLine(before: Sample, after: Sample, nowMs: number): string 
       reason,
       draining,
       ioMode,
+      fastPath,
       workers,
       sessions,
       perSecond: totalRates(per, after),
@@ -32,7 +34,7 @@ export function frameLine(before: Sample, after: Sample, nowMs: number): string 
 }
 
 function serviceIn(
-  { name, vips, vport, scheduler, sessions, realServers }: ServiceReport,
+  { name, vips, vport, scheduler, sessions, fastPath, realServers }: ServiceReport,
   per: Rate,
   after: Sample,
 ) {
@@ -42,6 +44,7 @@ function serviceIn(
     vport,
     scheduler,
     sessions,
+    fastPath,
     perSecond: serviceRates(per, after, name),
     realServers: realServers.map((server) => serverOf(server, name, per)),
   };

@@ -1,4 +1,5 @@
 // One frame of the live view: traffic, sessions, UOA and drops per second, then every real server.
+import { hasFastPath } from './fast-path.ts';
 import { type TotalRates, totalRates } from './rates.ts';
 import { ratesBetween, type Sample } from './sample.ts';
 import { type Line, servicesTable } from './services-table.ts';
@@ -10,19 +11,21 @@ import { rate, short } from './units.ts';
 export function overview(before: Sample | undefined, after: Sample, nowMs: number, width: number): Line[] {
   const per = ratesBetween(before, after);
   const rates = totalRates(per, after);
+  const { sessions, fastPath } = after.stats;
+  const hasFast = hasFastPath(after.stats);
   const traffic = table(
     [
       { head: 'PER SECOND' },
       { head: 'PACKETS', right: true },
       { head: 'BITS', right: true },
       { head: 'SENT ON', right: true },
+      ...(hasFast ? ([{ head: 'FAST PATH', right: true }] as const) : []),
     ],
     [
       ['clients -> real servers', ...way('inbound')],
       ['real servers -> clients', ...way('outbound')],
     ],
   );
-  const { sessions } = after.stats;
   return [
     { text: summary(after.stats), kind: after.stats.ready && !after.stats.draining ? 'title' : 'trouble' },
     { text: '', kind: 'plain' },
@@ -31,7 +34,7 @@ export function overview(before: Sample | undefined, after: Sample, nowMs: numbe
     ...labelled([
       [
         'sessions',
-        `${short(sessions.normal)} normal, ${short(sessions.oneway)} oneway, of ${short(sessions.max)}`,
+        `${short(sessions.normal)} normal, ${short(sessions.oneway)} oneway, of ${short(sessions.max)}${hasFast ? `; ${short(fastPath.sessions)} hot` : ''}`,
       ],
       [
         '',
@@ -52,6 +55,7 @@ export function overview(before: Sample | undefined, after: Sample, nowMs: numbe
       rate(rates[`${direction}Packets`]),
       short(rates[`${direction}Bits`]),
       rate(rates[`${direction}Forwarded`]),
+      ...(hasFast ? [rate(rates[`${direction}Fast`])] : []),
     ];
   }
 }

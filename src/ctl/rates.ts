@@ -12,6 +12,9 @@ export interface FlowRates {
   outboundPackets: number | undefined;
   outboundBits: number | undefined;
   outboundForwarded: number | undefined;
+  /** Of those forwarded, by the fast path. */
+  inboundFast: number | undefined;
+  outboundFast: number | undefined;
   sessionsCreated: number | undefined;
   sessionsExpired: number | undefined;
   sessionsEvicted: number | undefined;
@@ -57,6 +60,21 @@ export function serverRates(per: Rate, service: string, server: ServerReport): S
   return { inboundPackets: counter('inboundPackets'), outboundPackets: counter('outboundPackets') };
 }
 
+/**
+ * Of the packets that went on, how many went by the fast path; undefined where none did, or it cannot be
+ * told.
+ */
+export function fastShare({
+  inboundFast,
+  outboundFast,
+  inboundForwarded,
+  outboundForwarded,
+}: FlowRates): number | undefined {
+  if (inboundFast === undefined || outboundFast === undefined) return undefined;
+  const all = (inboundForwarded ?? 0) + (outboundForwarded ?? 0);
+  return all === 0 ? undefined : (inboundFast + outboundFast) / all;
+}
+
 type Part = (sample: Sample) => { counters: Counters; drops: Drops } | undefined;
 
 function flowRates(per: Rate, after: Sample, part: Part): FlowRates {
@@ -73,6 +91,8 @@ function flowRates(per: Rate, after: Sample, part: Part): FlowRates {
     outboundPackets: counter('outboundPackets'),
     outboundBits: bits('outboundBytes'),
     outboundForwarded: counter('outboundForwarded'),
+    inboundFast: counter('inboundFast'),
+    outboundFast: counter('outboundFast'),
     sessionsCreated: counter('sessionsCreated'),
     sessionsExpired: counter('sessionsExpired'),
     sessionsEvicted: counter('sessionsEvicted'),

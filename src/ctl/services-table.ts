@@ -2,7 +2,8 @@
 // one per real server, and where that is not up a line that says why.
 import type { ServerReport, ServiceReport } from '../admin/report.ts';
 import { formatEndpoint } from '../wire/address.ts';
-import { serverRates } from './rates.ts';
+import { hasFastPath, shareOf } from './fast-path.ts';
+import { fastShare, serverRates, serviceRates } from './rates.ts';
 import { type Rate, type Sample, serverName } from './sample.ts';
 import { type Column, table } from './table.ts';
 import { age, rate, short } from './units.ts';
@@ -27,11 +28,12 @@ const RATE_COLUMNS: readonly Column[] = [
 
 /** Without `rates` the table has no columns for them. `nowMs` is since 1970. */
 export function servicesTable(
-  { services }: Sample,
+  sample: Sample,
   rates: Rate | undefined,
   nowMs: number,
   width = Number.POSITIVE_INFINITY,
 ): Line[] {
+  const { services } = sample;
   const columns = rates === undefined ? COLUMNS : [...COLUMNS, ...RATE_COLUMNS];
   const rows = services.flatMap((service) =>
     service.realServers.map((server) => [
@@ -42,7 +44,7 @@ export function servicesTable(
   const [head, ...lines] = table(columns, rows, width);
   const out: Line[] = [{ text: head, kind: 'head' }];
   for (const service of services) {
-    out.push({ text: title(service), kind: 'title' });
+    out.push({ text: title(service, fastPart(sample, service, rates)), kind: 'title' });
     for (const server of service.realServers) {
       const isUp = server.state === 'up';
       out.push({ text: lines.shift()!, kind: isUp ? 'plain' : 'trouble' });
@@ -52,10 +54,19 @@ export function servicesTable(
   return out;
 }
 
-function title({ name, vips, vport, scheduler, persistenceMs }: ServiceReport): string {
+/** None where there is no fast path. */
+function fastPart(sample: Sample, service: ServiceReport, per: Rate | undefined): string[] {
+  if (!hasFastPath(sample.stats)) return [];
+  return [shareOf(service, per && fastShare(serviceRates(per, sample, service.name)))];
+}
+
+function title(
+  { name, vips, vport, scheduler, persistenceMs }: ServiceReport,
+  fast: readonly string[],
+): string {
   const endpoints = vips.map((vip) => formatEndpoint(vip, vport)).filter((endpoint) => endpoint !== name);
   const persistence = persistenceMs === 0 ? [] : [`persistent ${age(persistenceMs)}`];
-  return [name, ...endpoints, scheduler, ...persistence].join('  ');
+  return [name, ...endpoints, scheduler, ...persistence, ...fast].join('  ');
 }
 
 function describe(server: ServerReport): string[] {

@@ -1,5 +1,6 @@
 // What the proxy counted since its start, without what is 0.
 import type { StatsReport } from '../admin/report.ts';
+import { fastPathLines, fastPathName } from './fast-path.ts';
 import { pairs } from './table.ts';
 import { age, exact, plural } from './units.ts';
 
@@ -18,6 +19,7 @@ export function statsTable(stats: StatsReport): string[] {
       ['lports', exact(lports.capacity)],
     ]),
     ...troubles(stats),
+    ...fastPathLines(stats),
     ...section('Counters', counters),
     ...section('Dropped, by reason', drops, (reason) => reason),
     ...section('Packet I/O', io),
@@ -25,8 +27,11 @@ export function statsTable(stats: StatsReport): string[] {
 }
 
 /** The first line here and in the live view. */
-export function summary({ version, uptimeSeconds, ioMode, workers, reason }: StatsReport): string {
-  return `uoa-proxy ${version}, up ${age(uptimeSeconds * 1000)}, ${ioMode}, ${plural(workers.length, 'worker')}: ${reason}`;
+export function summary(stats: StatsReport): string {
+  const { version, uptimeSeconds, ioMode, workers, reason } = stats;
+  const fast = fastPathName(stats);
+  const io = fast === '' ? ioMode : `${ioMode}, ${fast}`;
+  return `uoa-proxy ${version}, up ${age(uptimeSeconds * 1000)}, ${io}, ${plural(workers.length, 'worker')}: ${reason}`;
 }
 
 function troubles({ reloads, workers }: StatsReport): string[] {

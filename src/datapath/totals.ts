@@ -35,8 +35,9 @@ export class Totals {
     this.servers = new Float64Array(first.servers.length);
     this.legsInUse = new Float64Array(first.legsInUse.length);
     this.io = new Float64Array(first.io.length);
-    const { sessionsOneway, sessionsNormal } = COUNTER;
-    this.#services = new NamedRows(this.counters, COUNTER_COLUMNS, [sessionsOneway, sessionsNormal]);
+    const { sessionsOneway, sessionsNormal, sessionsHot } = COUNTER;
+    const columns = [sessionsOneway, sessionsNormal, sessionsHot];
+    this.#services = new NamedRows(this.counters, COUNTER_COLUMNS, columns);
     const gauges = [SERVER_COUNTER.sessionsOneway, SERVER_COUNTER.sessionsNormal];
     this.#servers = new NamedRows(this.servers, SERVER_COLUMNS, gauges);
     this.expect(services);

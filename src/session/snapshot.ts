@@ -3,6 +3,7 @@
 // an error.
 import { handshakeState, trialsSent } from '../uoa/handshake.ts';
 import { addressWords, familyOf, formatAddress, isSameAddress } from '../wire/address.ts';
+import { HOT_STATES, type HotState } from './hot-state.ts';
 import {
   CLIENT,
   cportOf,
@@ -30,6 +31,8 @@ export interface SessionSnapshot {
   /** Milliseconds since its last forwarded packet. */
   idleMs: number;
   uoa: { state: 'off' | 'sending' | 'acked' | 'exhausted'; sent: number };
+  /** Whether the fast path forwards it, or why not; null where there is none. */
+  fastPath: HotState | null;
 }
 
 export interface SessionFilter {
@@ -52,6 +55,8 @@ export interface SessionNames {
 export interface RecordedSessions {
   records: Int32Array;
   slots: number;
+  /** By slot, HOT_STATES; undefined where there is no fast path. */
+  hotStates?: Uint8Array | undefined;
 }
 
 /** So many records are looked at between two turns of the event loop: some milliseconds. */
@@ -72,7 +77,7 @@ export function* listSessions(
   let total = 0;
   let known = names();
   let wanted = new Wanted(filter, known);
-  for (const { records, slots } of tables) {
+  for (const { records, slots, hotStates } of tables) {
     for (let slot = 0; slot < slots; slot++) {
       if (slot % SLICE === SLICE - 1) {
         yield;
@@ -84,7 +89,7 @@ export function* listSessions(
       const base = slot * SESSION_WORDS;
       if (!isUsed(records, base) || !wanted.has(records, base)) continue;
       if (total >= filter.offset && sessions.length < filter.limit)
-        sessions.push(snapshot(records, base, known, nowMs));
+        sessions.push(snapshot(records, base, known, nowMs, hotStates?.[slot]));
       total++;
     }
   }
@@ -123,7 +128,13 @@ class Wanted {
   }
 }
 
-function snapshot(records: Int32Array, base: number, names: SessionNames, nowMs: number): SessionSnapshot {
+function snapshot(
+  records: Int32Array,
+  base: number,
+  names: SessionNames,
+  nowMs: number,
+  hotState: number | undefined,
+): SessionSnapshot {
   const service = names.services[serviceOf(records, base)];
   const leg = names.legs[legOf(records, base)];
   const client = formatAddress(records, base + CLIENT);
@@ -142,5 +153,6 @@ function snapshot(records: Int32Array, base: number, names: SessionNames, nowMs:
     state: isNormal(records, base) ? 'normal' : 'oneway',
     idleMs: Math.max(0, (nowMs - records[base + LAST_SEEN]) | 0),
     uoa: { state, sent: trialsSent(records, base + HANDSHAKE) },
+    fastPath: hotState === undefined ? null : HOT_STATES[hotState]!,
   };
 }

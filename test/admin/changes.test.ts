@@ -29,6 +29,10 @@ describe('changes over HTTP', () => {
       {},
       'enable 10.1.0.100:6001 [fd00:2::12]:6000',
     ],
+    ['/fast-path/off', {}, 'fast path off all'],
+    ['/fast-path/on', {}, 'fast path on all'],
+    ['/services/game/fast-path/off', {}, 'fast path off game'],
+    [`/services/${OTHER}/fast-path/on`, {}, 'fast path on 10.1.0.100:6001'],
     ['/services/game/servers/10.2.0.11:6000/weight', weight(50), 'weight game 10.2.0.11:6000 50'],
     ['/services/game/servers/10.2.0.11:6000/weight', weight(0), 'weight game 10.2.0.11:6000 0'],
   ];
@@ -53,6 +57,29 @@ describe('changes over HTTP', () => {
     assert.equal((await admin.post('/services/game/servers/10.2.0.11:6000/enable')).status, 200);
     const weighted = await admin.post('/services/game/servers/10.2.0.11:6000/weight', weight(7));
     assert.equal((weighted.json.server as Record<string, unknown>).effectiveWeight, 7);
+  });
+
+  it('answers a switch of the fast path with how it is then', async (t) => {
+    const admin = await startSample(t);
+    const { json } = await admin.post('/services/game/fast-path/off');
+    assert.deepEqual(json, {
+      kind: 'off',
+      wanted: 'off',
+      why: 'io.fastPath is off',
+      interfaces: [],
+      switchedOff: { all: false, services: ['game'] },
+      sessions: 0,
+      forwarded: { inbound: 0, outbound: 0 },
+      passed: {},
+    });
+  });
+
+  it('answers a switch of the fast path of no service with those that there are', async (t) => {
+    const admin = await startSample(t);
+    const { status, json } = await admin.post('/services/gama/fast-path/off');
+    assert.equal(status, 404);
+    assert.match(String(json.error), /gama.*game/);
+    assert.deepEqual(admin.done, []);
   });
 
   it('answers a drain with the time that is left, and its end with whether there was one', async (t) => {

@@ -10,7 +10,7 @@ import {
 } from '../../src/datapath/server-cells.ts';
 import { DROP, DROP_REASONS } from '../../src/datapath/verdict.ts';
 import { IO_COLUMN, IO_COUNTERS } from '../../src/io/packet-io.ts';
-import { type SampleAdmin, startSample } from './sample.ts';
+import { FAST_AT_TC, type SampleAdmin, startSample } from './sample.ts';
 
 /** The value of each series, by its text. */
 function seriesOf(text: string): Map<string, number> {
@@ -191,7 +191,11 @@ describe('/metrics', () => {
   });
 
   it('names its series as documented', async (t) => {
-    const admin = await startSample(t);
+    const switchedOff = { all: false, services: ['game'] };
+    const admin = await startSample(t, {
+      ...FAST_AT_TC,
+      fastPath: () => ({ ...FAST_AT_TC.fastPath(), switchedOff }),
+    });
     const { counters, io } = admin.sources;
     const game = counterRow(0);
     counters[game + COUNTER.inboundPackets] = 11;
@@ -251,6 +255,10 @@ describe('/metrics', () => {
       ['sessions_max', 5000],
       ['start_time_seconds', 1_700_000_000],
       ['ready', 1],
+      ['fast_path_info{kind="tc",wanted="auto",why="no card: wan0, lan0"}', 1],
+      ['fast_path_attached{interface="wan0",how="tcx"}', 1],
+      ['fast_path_switched_off{service="game"}', 1],
+      ['fast_path_passed_total{reason="not_hot"}', 12_345],
       [`build_info{version="1.2.3",node="${process.version}",io_mode="pcap"}`, 1],
     ];
     for (const [name, value] of expected) assert.equal(series.get(`uoa_proxy_${name}`), value, name);
@@ -353,6 +361,7 @@ describe('/metrics', () => {
       'state',
       'carriage',
       'reason',
+      'kind',
       'lip',
       'rs',
       'interface',
@@ -362,6 +371,6 @@ describe('/metrics', () => {
       'worker',
       'result',
     ];
-    assert.deepEqual([...labels].sort(), [...allowed, 'version', 'node', 'io_mode'].sort());
+    assert.deepEqual([...labels].sort(), [...allowed, 'version', 'node', 'io_mode', 'wanted', 'why'].sort());
   });
 });

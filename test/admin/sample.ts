@@ -97,6 +97,21 @@ export function askRaw(
   });
 }
 
+/** What there is in place of no fast path. */
+export const FAST_AT_TC: Pick<AdminSources, 'fastPath' | 'fastPathPassed'> = {
+  fastPath: () => ({
+    kind: 'tc',
+    wanted: 'auto',
+    why: 'no card: wan0, lan0',
+    interfaces: [
+      { name: 'wan0', how: 'tcx' },
+      { name: 'lan0', how: 'tcx' },
+    ],
+    switchedOff: { all: false, services: [] },
+  }),
+  fastPathPassed: () => ({ not_hot: 12_345, confirm: 12, ttl: 0 }),
+};
+
 export async function startSample(
   context: TestContext,
   overrides: Partial<AdminSources> = {},
@@ -117,6 +132,7 @@ export async function startSample(
   const serverStates = new ServerStates(cells, pino({ level: 'silent' }));
   serverStates.update(services);
   const counters = new Float64Array(counterCells(2));
+  const switchedOff = new Set<string>();
   const counterSums = new Float64Array(COUNTER_COLUMNS);
   const sources: AdminSources = {
     version: '1.2.3',
@@ -139,7 +155,15 @@ export async function startSample(
       counterSums.fill(0);
       for (const [cell, count] of counters.entries()) counterSums[cell % COUNTER_COLUMNS] += count;
     },
-    fastPath: () => undefined,
+    fastPath: () => ({
+      kind: 'off',
+      wanted: 'off',
+      why: 'io.fastPath is off',
+      interfaces: [],
+      switchedOff: { all: false, services: [...switchedOff] },
+    }),
+    isFastPathOff: (service) => switchedOff.has(service),
+    fastPathPassed: () => ({}),
     ioMode: 'pcap',
     readiness: () => ({ ready: true, reason: 'serving 2 services' }),
     clientsUncounted: () => 0,
@@ -181,6 +205,11 @@ export async function startSample(
         serverStates.enable(index);
         states[index] = serverStates.stateOf(index);
         done.push(`enable ${service} ${rs}`);
+      },
+      switchFastPath(isOn, service = 'all') {
+        done.push(`fast path ${isOn ? 'on' : 'off'} ${service}`);
+        if (isOn) switchedOff.delete(service);
+        else switchedOff.add(service);
       },
       setWeight(service, rs, weight) {
         const index = serverIndex(service, rs);

@@ -81,6 +81,7 @@ describe('the admin server', () => {
         persistenceMs: 0,
         onDown: 'keep',
         limits: NO_LIMITS,
+        fastPath: { sessions: 0, forwarded: { inbound: 0, outbound: 0 }, isOff: false },
         realServers: [
           {
             ip: '10.2.0.11',

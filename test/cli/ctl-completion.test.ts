@@ -47,11 +47,15 @@ describe('completion', () => {
   const rows: [words: string[], found: string[]][] = [
     [
       ['ctl', ''],
-      ['drain', 'reload', 'server', 'services', 'sessions', 'stats'],
+      ['drain', 'fast-path', 'reload', 'server', 'services', 'sessions', 'stats'],
     ],
     [
       ['ctl', 'se'],
       ['server', 'services', 'sessions'],
+    ],
+    [
+      ['ctl', 'fast-path', ''],
+      ['off', 'on'],
     ],
     [
       ['ctl', 'server', ''],

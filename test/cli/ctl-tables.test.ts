@@ -3,9 +3,10 @@ import { describe, it } from 'node:test';
 import type { StatsReport } from '../../src/admin/report.ts';
 import { overview } from '../../src/ctl/overview.ts';
 import { ratesBetween, type Sample } from '../../src/ctl/sample.ts';
+import { statsTable } from '../../src/ctl/stats-table.ts';
 import { cut, table } from '../../src/ctl/table.ts';
 import { age, rate, short } from '../../src/ctl/units.ts';
-import { type SampleAdmin, startSample } from '../admin/sample.ts';
+import { FAST_AT_TC, type SampleAdmin, startSample } from '../admin/sample.ts';
 
 describe('numbers for people', () => {
   const shorts: [value: number | undefined, text: string][] = [
@@ -111,6 +112,36 @@ describe('the live view', () => {
       'drops/s   203  denied 200  no_session 3',
       'lost/s    5 before they were seen, 0 refused by the kernel',
     ]);
+  });
+
+  it('shows what of it went by the fast path', async (t) => {
+    const [before, after] = await samples(
+      await startSample(t, FAST_AT_TC),
+      ({ counters, fastPath, sessions }) => {
+        counters.inboundPackets += 12_345;
+        counters.inboundForwarded += 12_000;
+        counters.inboundFast += 11_900;
+        sessions.normal = 1234;
+        fastPath.sessions = 1200;
+      },
+    );
+    const lines = overview(before, after, 0, 80).map(({ text }) => text);
+    assert.match(lines[0], /^uoa-proxy 1\.2\.3, up .*, pcap, fast path tc, 2 workers: /);
+    assert.deepEqual(lines.slice(2, 6), [
+      'PER SECOND               PACKETS  BITS  SENT ON  FAST PATH',
+      'clients -> real servers    12.3k     0    12.0k      11.9k',
+      'real servers -> clients        0     0        0          0',
+      'sessions  1.2k normal, 0 oneway, of 5.0k; 1.2k hot',
+    ]);
+    assert.match(lines.join('\n'), /^game {2}.* rr {2}hot 0 of 0$/m);
+  });
+
+  it('shows what a proxy says that is older than the fast path', async (t) => {
+    const [before, after] = await samples(await startSample(t), (stats) => {
+      Object.assign(stats, { fastPath: 'off' });
+    });
+    assert.match(overview(before, after, 0, 80)[0].text, /, pcap, 2 workers: /);
+    assert.match(statsTable(after.stats)[0], /, pcap, 2 workers: /);
   });
 
   it('shows every reason for which packets are dropped, on lines of at most 80 columns', async (t) => {

@@ -10,7 +10,7 @@ import { describe, it, type TestContext } from 'node:test';
 import { COUNTER, counterRow, dropColumn } from '../../src/datapath/counters.ts';
 import { SERVER_COUNTER, serverRow } from '../../src/datapath/server-cells.ts';
 import { DROP } from '../../src/datapath/verdict.ts';
-import { type SampleAdmin, startSample } from '../admin/sample.ts';
+import { FAST_AT_TC, type SampleAdmin, startSample } from '../admin/sample.ts';
 import { commandLines } from './command-lines.ts';
 import { uoaProxyBeside } from './ctl-program.ts';
 
@@ -227,6 +227,74 @@ const SESSIONS = [
   },
 ];
 
+describe('ctl shows the share of the fast path', () => {
+  async function startFast(t: TestContext) {
+    const admin = await startBusy(t);
+    Object.assign(admin.sources, FAST_AT_TC);
+    const { counters } = admin.sources;
+    counters[counterRow(0) + COUNTER.sessionsHot] = 12_000;
+    counters[counterRow(0) + COUNTER.inboundFast] = 999_000;
+    counters[counterRow(0) + COUNTER.inboundForwarded] = 1_000_000;
+    counters[counterRow(0) + COUNTER.outboundFast] = 5;
+    counters[counterRow(0) + COUNTER.outboundForwarded] = 5;
+    return admin;
+  }
+
+  it('in the line of each service', async (t) => {
+    const admin = await startFast(t);
+    admin.sources.isFastPathOff = (service) => service !== 'game';
+    const { stdout } = await ctl(admin, 'services', '--no-rate');
+    assert.match(stdout, /^game {2}.* rr {2}hot 12,000 of 12,345$/m);
+    assert.match(stdout, /^10\.1\.0\.100:6001 {2}rr {2}fast path off$/m);
+  });
+
+  it('in stats, with where and why, and what passed it by', async (t) => {
+    const { stdout } = await ctl(await startFast(t), 'stats');
+    assert.match(stdout, /^uoa-proxy 1\.2\.3, up 1d 2h, pcap, fast path tc, 2 workers: /);
+    const at = stdout.indexOf('Fast path');
+    assert.equal(
+      stdout.slice(at, stdout.indexOf('Counters')),
+      `\
+Fast path tc: tcx at wan0, tcx at lan0 (no card: wan0, lan0)
+  hot sessions               12,000
+  inbound forwarded   999,000 (99%)
+  outbound forwarded       5 (100%)
+
+Left to the datapath, by reason
+  not_hot  12,345
+  confirm      12
+
+`,
+    );
+  });
+
+  it('that there is none, though it is wanted', async (t) => {
+    const admin = await startBusy(t);
+    const { fastPath } = admin.sources;
+    const why = 'interface 2 has another XDP program (id 7), which keeps it';
+    admin.sources.fastPath = () => ({ ...fastPath(), wanted: 'xdp', why });
+    const { stdout } = await ctl(admin, 'stats');
+    assert.match(stdout, /^uoa-proxy 1\.2\.3, up 1d 2h, pcap, no fast path, 2 workers: /);
+    assert.match(stdout, /^No fast path, io\.fastPath is xdp: interface 2 has another XDP program/m);
+  });
+
+  it('of each session, or why it has none', async (t) => {
+    const admin = await startFast(t);
+    const sessions = SESSIONS.map((one, at) => ({ ...one, fastPath: ['hot', 'wrong_side'][at] }));
+    admin.sources.sessions.list = async () => ({ total: 2, sessions });
+    assert.equal(
+      (await ctl(admin, 'sessions')).stdout,
+      `\
+CLIENT               SERVICE  REAL SERVER        STATE    IDLE  UOA        FAST        LIP:LPORT
+198.51.100.7:40000   game     10.2.0.11:6000     normal     0s  acked      hot         10.2.0.200:1024
+[2001:db8::7]:40001  dns      [fd00:2::12]:6000  oneway  1m 5s  sending 2  wrong side  [fd00:2::200]:1025
+
+2 sessions
+`,
+    );
+  });
+});
+
 describe('ctl does', () => {
   const rows: [args: string[], done: string, stdout: string][] = [
     [
@@ -244,6 +312,12 @@ describe('ctl does', () => {
       'weight game 10.2.0.11:6000 50',
       'game 10.2.0.11:6000: up, weight 50/100, 12,412 sessions\n',
     ],
+    [
+      ['fast-path', 'off', 'game'],
+      'fast path off game',
+      'fast path off for game: within a second their packets go by the datapath\n',
+    ],
+    [['fast-path', 'on'], 'fast path on all', 'fast path on: busy sessions go by the kernel\n'],
     [['drain', '--cancel'], 'cancel drain', 'not draining any more: new sessions are taken\n'],
     [
       ['drain', '--timeout', '90s', '--no-wait'],
@@ -407,7 +481,7 @@ describe('ctl refuses', () => {
     [['server', 'weight', 'game', '10.2.0.11:6000', 'many'], /the weight must be an integer from 0 to 65535/],
     [['server', 'weight', 'game', '10.2.0.11:6000'], /Not enough non-option arguments/],
     [['server'], /server needs an action: drain, enable or weight/],
-    [[], /ctl needs a command: services, sessions, stats, server, reload or drain/],
+    [[], /ctl needs a command: services, sessions, stats, server, fast-path, reload or drain/],
     [['sessions', '--state', 'closed'], /Choices: "oneway", "normal"/],
     [['sessions', '--limit', '5000'], /limit "5000": expected an integer 1\.\.1000/],
     [['drain', '--cancel', '--timeout', '9s'], /--cancel goes with neither --timeout nor --no-wait/],

@@ -17,6 +17,7 @@ const SESSION: SessionSnapshot = {
   state: 'normal',
   idleMs: 250,
   uoa: { state: 'acked', sent: 1 },
+  fastPath: null,
 };
 
 /** More than pipes hold (64 KiB). */

@@ -66,6 +66,8 @@ const IDLE = {
   outboundPackets: 0,
   outboundBits: 0,
   outboundForwarded: 0,
+  inboundFast: 0,
+  outboundFast: 0,
   sessionsCreated: 0,
   sessionsExpired: 0,
   sessionsEvicted: 0,
@@ -94,6 +96,8 @@ const server = (ip: string, more: object = {}) => ({
   ...more,
 });
 
+const NO_SHARE = { sessions: 0, forwarded: { inbound: 0, outbound: 0 } };
+
 describe('top --json', () => {
   it('prints what the screen shows as an object on one line, names as in /stats and /services', async (t) => {
     const admin = await startSample(t);
@@ -113,6 +117,15 @@ describe('top --json', () => {
       reason: 'serving 2 services',
       draining: false,
       ioMode: 'pcap',
+      fastPath: {
+        kind: 'off',
+        wanted: 'off',
+        why: 'io.fastPath is off',
+        interfaces: [],
+        switchedOff: { all: false, services: [] },
+        ...NO_SHARE,
+        passed: {},
+      },
       workers: [
         { pid: process.pid, restarts: 0 },
         { pid: process.ppid, restarts: 2 },
@@ -126,6 +139,7 @@ describe('top --json', () => {
           vport: 6000,
           scheduler: 'rr',
           sessions: NONE,
+          fastPath: { ...NO_SHARE, isOff: false },
           perSecond: IDLE,
           realServers: [
             server('10.2.0.11'),
@@ -138,6 +152,7 @@ describe('top --json', () => {
           vport: 6001,
           scheduler: 'rr',
           sessions: NONE,
+          fastPath: { ...NO_SHARE, isOff: false },
           perSecond: IDLE,
           realServers: [server('10.2.0.12', { dialect: 'opp' }), server('fd00:2::12', { dialect: 'elb' })],
         },

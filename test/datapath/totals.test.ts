@@ -136,3 +136,17 @@ test('of names that are gone the last 4,096 are remembered', () => {
   counted.replan(plan(GAME, CHAT));
   assert.equal(counted.of('chat'), 0);
 });
+
+test('sessions of a name that comes back are those that it has then', () => {
+  const counted = new Counted(plan(GAME, CHAT));
+  const { rig } = counted;
+  const { index } = rig.plan.services.find(({ name }) => name === 'chat')!;
+  rig.memory.counters[counterRow(index) + COUNTER.sessionsHot] = 5;
+  assert.equal(counted.of('chat', 'sessionsHot'), 5);
+  counted.replan(plan(GAME));
+  rig.memory.counters[counterRow(index) + COUNTER.sessionsHot] = 0;
+  counted.replan(plan(GAME, VOICE));
+  counted.replan(plan(GAME, VOICE, CHAT));
+  assert.equal(counted.of('voice', 'sessionsHot'), 0);
+  assert.equal(counted.of('chat', 'sessionsHot'), 0);
+});

@@ -1,0 +1,75 @@
+// Of which services the fast path is switched off, by names: in the cells that the datapaths read, whatever
+// numbers a reload gives them.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { pino } from 'pino';
+import { OperationError } from '../../src/admin/sources.ts';
+import { FastPathSwitch } from '../../src/control/fast-path-switch.ts';
+import { allocateMemory } from '../../src/datapath/memory.ts';
+import { numberServices } from '../../src/service/numbering.ts';
+import type { ServicePlan } from '../../src/service/plan.ts';
+import { makePlan } from '../datapath/rig.ts';
+
+const CAPACITY = { services: 4, realServers: 8, legs: 16 };
+const ENDPOINTS: Record<string, number> = { game: 6000, chat: 7000, voice: 8000 };
+
+function start(...names: string[]) {
+  const changes = (wanted: string[]) => wanted.map((name) => ({ name, vport: ENDPOINTS[name]! }));
+  const servicesOf = (wanted: string[]) =>
+    makePlan({ services: changes(wanted), capacity: CAPACITY }).services;
+  const { common } = allocateMemory(makePlan({ services: changes(names), capacity: CAPACITY }));
+  const fastSwitch = new FastPathSwitch(common, pino({ level: 'silent' }));
+  let plans: readonly ServicePlan[] = servicesOf(names);
+  fastSwitch.update(plans);
+  return {
+    fastSwitch,
+    cells: () => [...common.fastPathOff],
+    cellOf: (name: string) => common.fastPathOff[plans.find((plan) => plan.name === name)!.index],
+    reload: (...wanted: string[]) => {
+      plans = numberServices(servicesOf(wanted), plans, CAPACITY);
+      fastSwitch.announce(plans);
+      fastSwitch.update(plans);
+    },
+  };
+}
+
+test('one service is switched off and on', () => {
+  const { fastSwitch, cellOf } = start('game', 'chat');
+  fastSwitch.switchOff('chat');
+  assert.deepEqual([cellOf('game'), cellOf('chat')], [0, 1]);
+  assert.deepEqual(fastSwitch.state, { all: false, services: ['chat'] });
+  fastSwitch.switchOn('chat');
+  assert.deepEqual([cellOf('game'), cellOf('chat')], [0, 0]);
+});
+
+test('all are switched off, those that a reload brings too, and one of them cannot be on', () => {
+  const { fastSwitch, cellOf, reload } = start('game', 'chat');
+  fastSwitch.switchOff(undefined);
+  reload('game', 'chat', 'voice');
+  assert.deepEqual(['game', 'chat', 'voice'].map(cellOf), [1, 1, 1]);
+  assert.throws(
+    () => fastSwitch.switchOn('game'),
+    new OperationError(409, 'the fast path is off for all services: switch it on for all'),
+  );
+  fastSwitch.switchOn(undefined);
+  assert.deepEqual(['game', 'chat', 'voice'].map(cellOf), [0, 0, 0]);
+});
+
+test('a service stays off over a reload, and another one that gets its number is on', () => {
+  const { fastSwitch, cellOf, reload } = start('game', 'chat');
+  fastSwitch.switchOff('chat');
+  reload('voice', 'chat');
+  assert.deepEqual(['voice', 'chat'].map(cellOf), [0, 1]);
+  reload('voice');
+  reload('voice', 'game');
+  assert.deepEqual(['voice', 'game'].map(cellOf), [0, 0]);
+  reload('voice', 'game', 'chat');
+  assert.deepEqual(fastSwitch.state.services, [], 'it was gone');
+});
+
+test('on for all is on for those that were switched off by themselves', () => {
+  const { fastSwitch, cells } = start('game', 'chat');
+  fastSwitch.switchOff('chat');
+  fastSwitch.switchOn(undefined);
+  assert.deepEqual(cells(), [0, 0, 0, 0]);
+});
