@@ -38,7 +38,7 @@ export interface Refusal {
 /** The command that does what addAddresses does, for a person. */
 export function addAddressCommand(address: string, device: string): string {
   const words = ['ip', 'address', 'add', asHost(address), 'dev', device];
-  return [...words, ...(familyOf(address) === 6 ? ['nodad'] : [])].join(' ');
+  return [...words, ...(familyOf(address) === 6 ? ['nodad', 'preferred_lft', '0'] : [])].join(' ');
 }
 
 /** The address as the subnet that has no other: `10.0.0.1/32`, `fd00::1/128`. */
@@ -139,8 +139,17 @@ function addressMessage(type: number, flags: number, { ip }: AddressOn, index: n
   return message(type, FLAG.acknowledge | flags, body, [
     { type: IFA.local, value },
     { type: IFA.address, value },
+    ...(isIpv6 ? [{ type: IFA.cacheInfo, value: NEVER_CHOSEN }] : []),
   ]);
 }
+
+/**
+ * Preferred for 0 s, valid for ever (struct ifa_cacheinfo), for IPv6: a host that has another address does
+ * not choose it for what it sends of its own. It would choose a /128 before an address of the link's prefix
+ * (ipv6_get_saddr_eval), and the guard drops what then comes back, as answers to health checks.
+ */
+const NEVER_CHOSEN = Buffer.alloc(16);
+NEVER_CHOSEN.writeUInt32LE(0xffff_ffff, 4);
 
 const NO_RIGHT = 'changing addresses needs CAP_NET_ADMIN: run as root, or add the addresses yourself';
 

@@ -63,7 +63,7 @@ export const RTA = {
 } as const;
 const RTAX_MTU = 2;
 export const NDA = { dst: 1, linkAddress: 2 } as const;
-export const IFA = { address: 1, local: 2, flags: 8 } as const;
+export const IFA = { address: 1, local: 2, cacheInfo: 6, flags: 8 } as const;
 export const IFLA = {
   address: 1,
   name: 3,

@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { LIPS } from '../../src/lab/topology.ts';
 import { type PythonProgram, type Rig, startPython, startRig, until } from './harness.ts';
+import { PAIRS } from './pairs.ts';
 
 const CLIENTS = 5;
 const PORTS = 4;
@@ -235,5 +236,15 @@ test('silent: a real server whose new sessions vanish is taken out, though an ol
   await until('its check lets it in again', isUp);
   const { missing } = await old.end();
   assert.equal(missing, 0);
+  await Promise.all(servers.map((server) => server.end()));
+});
+
+test('IPv6: checks are asked from an address of the host, not from a LIP that was assigned', async (t) => {
+  const pair = PAIRS[6];
+  const service = { health: ECHO_CHECK };
+  const rig = await startRig(t, { pair, servers: 2, uoa: { dialect: pair.dialect }, service });
+  await until('nobody answers', async () => (await rig.metric('server_up')) === 0);
+  const servers = await rig.startServers();
+  await until('they answer', async () => (await rig.metric('server_up')) === 2);
   await Promise.all(servers.map((server) => server.end()));
 });

@@ -295,8 +295,16 @@ test('a missing IPv6 address comes with the command that adds it, which makes it
   const request = { vips: ['fd00:1::100'], lips: ['fd00:2::200'], rips: ['fd00:2::2'] };
   const { missing } = await inspect(t, lb, request);
   assert.deepEqual(missing, [
-    { ip: 'fd00:1::100', device: 'wan0', command: 'ip address add fd00:1::100/128 dev wan0 nodad' },
-    { ip: 'fd00:2::200', device: 'lan0', command: 'ip address add fd00:2::200/128 dev lan0 nodad' },
+    {
+      ip: 'fd00:1::100',
+      device: 'wan0',
+      command: 'ip address add fd00:1::100/128 dev wan0 nodad preferred_lft 0',
+    },
+    {
+      ip: 'fd00:2::200',
+      device: 'lan0',
+      command: 'ip address add fd00:2::200/128 dev lan0 nodad preferred_lft 0',
+    },
   ]);
   const program = startProgram(t, lb, 'host/host-program.ts', { ...request, assign: true });
   assert.equal(await program.next('assigned'), 2);
