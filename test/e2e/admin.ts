@@ -3,9 +3,13 @@
 import { request } from 'node:http';
 
 /** Status 0: no answer, as where the socket is not there. */
-export async function askSocket(socketPath: string, path: string): Promise<{ status: number; body: string }> {
+export async function askSocket(
+  socketPath: string,
+  path: string,
+  method: 'GET' | 'POST' = 'GET',
+): Promise<{ status: number; body: string }> {
   return await new Promise((resolve) => {
-    const asked = request({ socketPath, path, agent: false }, (answer) => {
+    const asked = request({ socketPath, path, method, agent: false }, (answer) => {
       let body = '';
       answer.setEncoding('utf8');
       answer.on('data', (chunk: string) => {

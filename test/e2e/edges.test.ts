@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { uoaCarriage } from '../../src/lab/family.ts';
 import { startRig } from './harness.ts';
-import { ALL_PAIRS, BAD_CHECKSUM, icmp, PAIRS } from './pairs.ts';
+import { ALL_PAIRS, icmp, PAIRS } from './pairs.ts';
 import { endAll, joined, sumOf } from './tally.ts';
 
 const TIME_EXCEEDED = { 4: 11, 6: 3 } as const;
@@ -53,10 +53,8 @@ for (const pair of ALL_PAIRS) {
       { attributed: sizes.length, uoas: sizes.length, empty: carriers },
     );
     assert.equal(await rig.metric('uoa_sent_total', { carriage: 'carrier' }), carriers);
-    await arrived.none(
-      `${BAD_CHECKSUM} or ip.len > 1500 or ipv6.plen > 1460`,
-      'no checksum is bad and no packet is larger than the MTU',
-    );
+    await arrived.none('ip.len > 1500 or ipv6.plen > 1460', 'no packet is larger than the MTU');
+    await arrived.noBadChecksum();
   });
 
   test(`${name}: empty and full datagrams in turn come back one for one`, async (t) => {
@@ -117,7 +115,7 @@ for (const pair of [PAIRS[4], PAIRS.nat46]) {
     const sizes = [64, 0, pair.full, 64];
     const { results } = await rig.probe('exchange', { sizes, noChecksum: true });
     assert.deepEqual(results, ['same', 'same', 'same', 'same']);
-    await arrived.none(BAD_CHECKSUM, 'no checksum is bad');
+    await arrived.noBadChecksum();
     assert.equal(sumOf(await endAll(servers), 'wrong'), 0);
   });
 }

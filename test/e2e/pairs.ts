@@ -31,9 +31,6 @@ export const ICMP_ERRORS = `(${ICMP_ERROR})`;
 /** For tcpdump: what has no place on the clients' side. These clients send no options. */
 export const STRANGE_TO_CLIENTS = `(${ICMP_ERROR} or (ip and (ip[0] & 0x0f > 5 or ip proto 248)) or (ip6 and (ip6[6] = 60 or ip6[6] = 248)))`;
 
-/** For tshark. */
-export const BAD_CHECKSUM = 'ip.checksum.status == 0 or udp.checksum.status == 0';
-
 /** For tshark: the ICMP errors of either family. */
 export const icmp = {
   tooBig: (client: 4 | 6, mtu: number) =>

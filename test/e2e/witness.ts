@@ -64,6 +64,11 @@ export class Witness {
     return count;
   }
 
+  /** Fails when a captured packet has a wrong checksum, and shows it; unfinished ones are none. */
+  async noBadChecksum(): Promise<void> {
+    assert.equal((await this.checksums()).bad, 0, 'no checksum is wrong');
+  }
+
   async #tshark(...options: string[]): Promise<string[]> {
     await this.stop();
     const checks = ['-o', 'ip.check_checksum:TRUE', '-o', 'udp.check_checksum:TRUE'];
