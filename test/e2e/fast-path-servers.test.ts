@@ -1,5 +1,5 @@
-// Real servers that go down, come back, are drained and taken out while a session of theirs is hot: it does at
-// once what its service says, and then it is hot again.
+// Real servers that go down, come back, are drained and taken out while a session of theirs is hot: it does
+// at once what its service says, and then it is hot again.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { test } from 'node:test';

@@ -75,6 +75,8 @@ const SETUPS: { name: string; io: IoUnderTest; workers: number }[] = [
   { name: 'one of two workers', io: { mode: 'ring', workers: 2 }, workers: 2 },
   { name: 'the only worker', io: { mode: 'ring', workers: 1 }, workers: 1 },
   { name: 'the only worker of pcap mode', io: { mode: 'pcap' }, workers: 1 },
+  { name: 'one of two workers with tc', io: { mode: 'ring', workers: 2, fastPath: 'tc' }, workers: 2 },
+  { name: 'the only worker with XDP', io: { mode: 'ring', workers: 1, fastPath: 'xdp' }, workers: 1 },
 ];
 
 for (const { name, io, workers } of SETUPS) {

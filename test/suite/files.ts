@@ -59,6 +59,17 @@ const OTHER_IO = ['{"mode":"ring","workers":2}', '{"mode":"pcap"}'];
  */
 const OVER_EVERY_IO = /\/(families|fragments|forwarding|forgery|edges|reload|accounting)\.test\.ts$/;
 
+/**
+ * The same with the fast path, at tc with two workers and at XDP with one: what concerns established
+ * sessions. What each kind does while a session is hot is in the files fast-path-*.
+ */
+const FAST_IO = {
+  tc: '{"mode":"ring","workers":2,"fastPath":"tc"}',
+  xdp: '{"mode":"ring","workers":1,"fastPath":"xdp"}',
+};
+const OVER_TC = /\/(accounting|edges|families|forwarding|fragments|reload|restart|servers)\.test\.ts$/;
+const OVER_XDP = /\/(accounting|forwarding|reload|restart|servers)\.test\.ts$/;
+
 export interface TestFile {
   path: string;
   /** For UOA_TEST_IO, where it is an end-to-end test. */
@@ -111,6 +122,11 @@ export function isNetTest(root: string, path: string): boolean {
 
 function variantsOf(path: string): TestFile[] {
   if (!path.startsWith('test/e2e/')) return [{ path }];
-  const ios = ['{"mode":"auto","workers":1}', ...(OVER_EVERY_IO.test(path) ? OTHER_IO : [])];
+  const ios = [
+    '{"mode":"auto","workers":1}',
+    ...(OVER_EVERY_IO.test(path) ? OTHER_IO : []),
+    ...(OVER_TC.test(path) ? [FAST_IO.tc] : []),
+    ...(OVER_XDP.test(path) ? [FAST_IO.xdp] : []),
+  ];
   return ios.map((io) => ({ path, io }));
 }
