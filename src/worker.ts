@@ -93,6 +93,7 @@ function start(message: WorkerStart, modes: IoModes): Running {
   const hot = message.fast && openHot(message, message.fast, hops);
   const datapath = new Datapath(plan, memory, (frame, off, len) => io.send(frame, off, len), {
     seed: [seed[0], seed[1]],
+    sendSuper: (frame, off, len, segmentLen) => io.sendSuper?.(frame, off, len, segmentLen) ?? 0,
     siblings: handOver?.siblings,
     routing: paths,
     onAnswered: (words, at, cport) => io.noteClient(words, at, cport),
@@ -120,6 +121,13 @@ function start(message: WorkerStart, modes: IoModes): Running {
     onPacket: (frame, off, end, portIndex, nowMs, isMerged) => {
       datapath.receive(frame, off, end, portIndex, nowMs, isMerged);
       return datapath.isAnswered;
+    },
+    superPackets: {
+      accept: (...superPacket) => datapath.acceptSuper(...superPacket),
+      forward: (frame) => {
+        datapath.forwardSuper(frame);
+        return datapath.isAnswered;
+      },
     },
     counters: memory.io,
     onFailure: (text, final) => {

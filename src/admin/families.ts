@@ -304,6 +304,12 @@ export const IO_FAMILIES: readonly IoFamily[] = [
   },
   { name: 'io_sent_total', help: 'Packets that the kernel took.', perInterface: false, series: { sent: {} } },
   {
+    name: 'io_sent_in_super_total',
+    help: 'Those of them that went whole in super packets, several datagrams in one.',
+    perInterface: false,
+    series: { sentInSuper: {} },
+  },
+  {
     name: 'io_sent_by_ip_total',
     help: "Those of them that the kernel's IP layer sent, not layer 2.",
     perInterface: false,

@@ -27,6 +27,7 @@ import { Reassembler } from './reassembly.ts';
 import { reconfigure } from './reconfigure.ts';
 import { SessionEnds } from './session-ends.ts';
 import { restoreSessions } from './successor.ts';
+import { SuperPackets } from './super-packets.ts';
 import { DROP, DROP_BASE, VERDICT, type Verdict } from './verdict.ts';
 import type { Sessions, Walk } from './walk.ts';
 
@@ -43,6 +44,7 @@ export class Datapath {
   readonly #onAnswered: OnAnswered | undefined;
   readonly #onForwarded: OnForwarded | undefined;
   readonly #walk: Walk;
+  readonly #superPackets: SuperPackets | undefined;
   readonly #ends: SessionEnds;
   readonly #persistence: Persistence;
   readonly #reassembler: Reassembler;
@@ -93,7 +95,7 @@ export class Datapath {
       options.events,
     );
     const packet = new Packet();
-    const departures = new Departures(send, memory);
+    const departures = new Departures(send, memory, options.sendSuper);
     const metadata = new PacketMetadata(packet, counters, departures);
     const icmp = new IcmpSender(departures, counters, seed, (about) =>
       isAnswerable(about, directory.addresses, directory.ports[metadata.portIndex]),
@@ -112,6 +114,7 @@ export class Datapath {
       icmp,
       identifications: new Identifications(seed),
     };
+    this.#superPackets = options.sendSuper && new SuperPackets(this.#walk);
     restoreSessions(this.#walk, plan.lportReserve > 0);
     this.#sweepMs = sweepMsOf(plan);
   }
@@ -183,6 +186,29 @@ export class Datapath {
     metadata.isHandedOver = false;
     this.#count(verdict);
     return verdict;
+  }
+
+  /** Of how many datagrams a super packet is that can go on as it came; see SuperPackets.accept. */
+  acceptSuper(
+    frame: Frame,
+    off: number,
+    end: number,
+    portIndex: number,
+    nowMs: number,
+    segmentLen: number,
+    udpOff: number,
+  ): number {
+    return this.#superPackets?.accept(frame, off, end, portIndex, nowMs, segmentLen, udpOff) ?? 0;
+  }
+
+  /** Forwards the super packet that was accepted just now. */
+  forwardSuper(frame: Frame): void {
+    const superPackets = this.#superPackets!;
+    this.#isAnswered = false;
+    if (!superPackets.forward(frame)) return;
+    const { base, isFromItsSide } = superPackets;
+    this.#isAnswered = this.#walk.table.isNormal(base);
+    this.#onForwarded?.(base, isFromItsSide);
   }
 
   /** What became of the packet gathered first (Sending) of which nothing was said yet. */

@@ -3,7 +3,7 @@
 // to be counted of each packet that was gathered waits here, first in, first out, in arrays of fixed length.
 import { HANDSHAKE } from '../session/session.ts';
 import { onCarrierSent, onUoaRefused, onUoaSent } from '../uoa/handshake.ts';
-import { type Frame, GATHERED_MAX, type Send } from '../wire/frame.ts';
+import { type Frame, GATHERED_MAX, type Send, type SendSuper } from '../wire/frame.ts';
 import { COUNTER, counterRow, dropColumn } from './counters.ts';
 import type { DatapathMemory } from './memory.ts';
 import { SERVER_COUNTER } from './server-cells.ts';
@@ -31,6 +31,7 @@ export class Departures {
   /** First cell of the row of the real server that it goes to or comes from. */
   serverRow = 0;
   readonly #send: Send;
+  readonly #sendSuper: SendSuper | undefined;
   readonly #memory: DatapathMemory;
   #first = 0;
   #count = 0;
@@ -43,8 +44,9 @@ export class Departures {
   readonly #handshakes = new Int32Array(SLOTS);
   readonly #times = new Int32Array(SLOTS);
 
-  constructor(send: Send, memory: DatapathMemory) {
+  constructor(send: Send, memory: DatapathMemory, sendSuper?: SendSuper) {
     this.#send = send;
+    this.#sendSuper = sendSuper;
     this.#memory = memory;
   }
 
@@ -76,6 +78,27 @@ export class Departures {
     onUoaSent(this.#memory.records, base + HANDSHAKE, nowMs);
     onCarrierSent(this.#memory.records, base + HANDSHAKE, nowMs);
     this.#hand(frame, off, len, KIND.carrier, serviceIndex, base + HANDSHAKE, nowMs);
+  }
+
+  /**
+   * The super packet under way, of so many datagrams, rewritten; `receivedLen` is that of all of them. False:
+   * none was sent.
+   */
+  superPacket(
+    frame: Frame,
+    off: number,
+    len: number,
+    serviceIndex: number,
+    segmentLen: number,
+    datagrams: number,
+  ): boolean {
+    const sent = this.#sendSuper?.(frame, off, len, segmentLen) ?? 0;
+    const row = counterRow(serviceIndex);
+    // Where some were refused it is not known which: each counts with the mean length.
+    const bytes = sent === datagrams ? this.receivedLen : Math.floor((this.receivedLen / datagrams) * sent);
+    this.#countForwarded(row, this.direction, this.serverRow, bytes, sent);
+    this.#memory.counters[row + dropColumn(DROP.send_failed)] += datagrams - sent;
+    return sent > 0;
   }
 
   /** An ICMP error of ours. */
@@ -169,10 +192,10 @@ export class Departures {
     counters[this.#rows[at] + COUNTER.uoaFailed]++;
   }
 
-  #countForwarded(row: number, direction: number, serverRow: number, len: number): void {
+  #countForwarded(row: number, direction: number, serverRow: number, len: number, datagrams = 1): void {
     const { counters, servers } = this.#memory;
-    counters[row + FORWARDED[direction]]++;
-    servers[serverRow + SERVER_PACKETS[direction]]++;
+    counters[row + FORWARDED[direction]] += datagrams;
+    servers[serverRow + SERVER_PACKETS[direction]] += datagrams;
     servers[serverRow + SERVER_BYTES[direction]] += len;
   }
 }

@@ -1,6 +1,6 @@
 // What a datapath may be given besides its plan, its memory and the way out.
 import type { SessionEvents } from '../session/events.ts';
-import type { Frame } from '../wire/frame.ts';
+import type { Frame, SendSuper } from '../wire/frame.ts';
 import type { DatapathMemory } from './memory.ts';
 
 export interface DatapathOptions {
@@ -9,6 +9,8 @@ export interface DatapathOptions {
   readonly siblings?: Siblings | undefined;
   /** Without it all clients are reached as the plan says. */
   readonly routing?: Routing | undefined;
+  /** The way out of super packets; without it none is accepted. */
+  readonly sendSuper?: SendSuper;
   /** Told of each client that a real server answered for the first time in a session. */
   readonly onAnswered?: OnAnswered;
   /**

@@ -51,12 +51,13 @@ export class PacketMetadata {
     departures.receivedLen = this.#packet.totalLen;
   }
 
-  countReceived(): void {
+  /** `datagrams`: of a super packet, which is as long as all of them. */
+  countReceived(datagrams = 1): void {
     this.isReceived = true;
     const { direction, receivedLen } = this.#departures;
     const counters = this.#counters;
     const row = counterRow(this.serviceIndex);
-    counters[row + RECEIVED_PACKETS[direction]]++;
+    counters[row + RECEIVED_PACKETS[direction]] += datagrams;
     counters[row + RECEIVED_BYTES[direction]] += receivedLen;
   }
 }

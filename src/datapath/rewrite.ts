@@ -3,7 +3,7 @@
 // unfinished; IPv4's checksum of zero ("not used") stays zero over IPv4 and is computed towards IPv6, which
 // has none.
 import type { Family } from '../wire/address.ts';
-import { addressPairSum } from '../wire/checksum.ts';
+import { addressPairSum, fold, pseudoSum } from '../wire/checksum.ts';
 import type { Frame } from '../wire/frame.ts';
 import * as ipv4 from '../wire/ipv4.ts';
 import * as ipv6 from '../wire/ipv6.ts';
@@ -36,6 +36,24 @@ export function rewrite(
   if (mustHaveChecksum || udp.checksum(view, udpOff) !== 0) {
     udp.writeChecksum(view, udpOff, udp.computeChecksum(view, udpOff, addresses, packet.payloadSum));
   }
+}
+
+/**
+ * Rewrites a packet of the same family without IPv4 options or extension headers, whose UDP checksum is
+ * unfinished and stays so: it becomes the sum of the new pseudo-header.
+ */
+export function rewriteUnfinished(
+  view: DataView,
+  packet: Packet,
+  addresses: Int32Array,
+  sport: number,
+  dport: number,
+): void {
+  const { udpOff, family } = packet;
+  rewriteHeader(view, packet, family, addresses, 0, 1);
+  udp.writePorts(view, udpOff, sport, dport);
+  udp.writeChecksum(view, udpOff, fold(pseudoSum(addresses, ipv4.PROTOCOL_UDP, udp.length(view, udpOff))));
+  if (family === 4) ipv4.fillChecksum(view, packet.off);
 }
 
 /**

@@ -2,7 +2,7 @@
 // packets only.
 
 import type { NextHops } from '../route/next-hop.ts';
-import type { Frame, Sending } from '../wire/frame.ts';
+import type { Frame, Sending, SendSuper } from '../wire/frame.ts';
 
 /** A port faces clients, real servers, or (one-arm, sidecar) both. */
 export const SIDE = { wan: 1, lan: 2, both: 3 } as const;
@@ -34,6 +34,26 @@ export type OnPacket = (
   isMerged: boolean,
 ) => boolean;
 
+/** Super packets that nothing need be decided about go on as they came. */
+export interface SuperPackets {
+  /**
+   * Of how many datagrams the received super packet at frame.bytes[off, end) is, if it may go on; 0: it is to
+   * be taken apart. `segmentLen` is the payload of all but the last, and its UDP header, whose checksum is
+   * unfinished, stands at `udpOff`. All else as for OnPacket.
+   */
+  accept(
+    frame: Frame,
+    off: number,
+    end: number,
+    portIndex: number,
+    nowMs: number,
+    segmentLen: number,
+    udpOff: number,
+  ): number;
+  /** Forwards the one that was accepted just now. What it returns: see OnPacket. */
+  forward(frame: Frame): boolean;
+}
+
 /**
  * By mode, what the control plane tells a worker about its packet I/O: plain data that fits in a message. The
  * file of each mode adds its own (`declare module`), because nobody else knows it.
@@ -59,6 +79,8 @@ export interface IoOptions {
    * on by itself once an interface is up again, but not when it is made anew.
    */
   onFailure: (message: string, final: boolean) => void;
+  /** What may go on whole; only asked by a mode that can send such. */
+  superPackets?: SuperPackets;
   /** Called for each packet that `send` gathered, in their order: whether it was sent. */
   onSettled: (wasSent: boolean) => void;
   /**
@@ -84,6 +106,8 @@ export interface PacketIo {
    * packet with the identification 0 gets one there. Why a packet was refused is counted in the I/O counters.
    */
   send(frame: Frame, off: number, len: number): Sending;
+  /** See SendSuper; undefined where the mode takes in each datagram by itself. */
+  readonly sendSuper?: SendSuper;
   /** Reads the kernel's loss counters into the I/O counters; called a few times per second. */
   poll(): void;
   /**
@@ -124,6 +148,7 @@ export const IO_COUNTERS = [
   'foreign', // no IP packet of ours after all (VLAN-tagged, other link protocol)
   'judged', // given to the datapath
   'sent',
+  'sentInSuper', // of these, whole in a super packet
   'sentByIp', // of these, through the kernel's IP layer instead of at layer 2
   'sendTooBig', // EMSGSIZE
   'sendNoBuffer', // ENOBUFS, EAGAIN

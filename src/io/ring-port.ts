@@ -7,6 +7,8 @@ import { IoError } from '../sys/io-error.ts';
 import {
   CAPTURED_LEN,
   GSO_NONE,
+  GSO_TYPE_MASK,
+  GSO_UDP_L4,
   LINK_OFF,
   NETWORK_OFF,
   PACKET_LEN,
@@ -16,6 +18,7 @@ import {
   VLAN_TCI,
   VNET,
   VNET_HEADER_LEN,
+  VNET_NEEDS_CHECKSUM,
 } from '../sys/packet-ring.ts';
 import { boundInterface, interfaceIndex, packetStatistics, pendingError } from '../sys/packet-socket.ts';
 import { ETHERNET_HEADER_LEN, ETHERTYPE_IPV4, ETHERTYPE_IPV6 } from '../wire/ethernet.ts';
@@ -238,8 +241,27 @@ export class RingPort {
     this.#partMs = nowMs;
     this.#isAnswered = false;
     if (view.getUint8(vnet + VNET.gsoType) === GSO_NONE) this.#onPart(frame, off, end, false);
-    else takeApart(frame, vnet, off, end, this.#onPart);
+    else if (!this.#passWhole(frame, vnet, linkOff, off, end)) takeApart(frame, vnet, off, end, this.#onPart);
     if (isSource && this.#isAnswered) known!.note();
+  }
+
+  /** A super packet about which nothing is to be decided; false: it is to be taken apart. */
+  #passWhole(frame: Frame, vnet: number, linkOff: number, off: number, end: number): boolean {
+    const { superPackets, counters } = this.#options;
+    const { view } = frame;
+    const isUdp =
+      (view.getUint8(vnet + VNET.gsoType) & GSO_TYPE_MASK) === GSO_UDP_L4 &&
+      (view.getUint8(vnet + VNET.flags) & VNET_NEEDS_CHECKSUM) !== 0;
+    const segmentLen = view.getUint16(vnet + VNET.gsoSize, LITTLE_ENDIAN);
+    if (superPackets === undefined || !isUdp || segmentLen === 0) return false;
+    const udpOff = linkOff + view.getUint16(vnet + VNET.checksumStart, LITTLE_ENDIAN);
+    const nowMs = this.#partMs;
+    const datagrams = superPackets.accept(frame, off, end, this.#index, nowMs, segmentLen, udpOff);
+    if (datagrams === 0) return false;
+    counters[this.#row + IO_COLUMN.split] += datagrams - 1;
+    counters[this.#row + IO_COLUMN.judged] += datagrams;
+    this.#isAnswered = superPackets.forward(frame);
+    return true;
   }
 
   readonly #onPart = (frame: Frame, off: number, end: number, isMerged: boolean): void => {

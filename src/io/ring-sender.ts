@@ -7,13 +7,16 @@ import { PAIR_WORDS } from '../route/pair-table.ts';
 import { addressOf, poll } from '../sys/libc.ts';
 import type { PacketRing } from '../sys/packet-ring.ts';
 import { type MemoryStart, memoryStart, SendBatch } from '../sys/send-batch.ts';
+import { SuperSocket } from '../sys/super-socket.ts';
 import { ETHERNET_HEADER_LEN, ETHERTYPE_IPV4, ETHERTYPE_IPV6 } from '../wire/ethernet.ts';
 import { copyBytes, Frame, GATHERED_MAX, type Sending } from '../wire/frame.ts';
 import * as ipv4 from '../wire/ipv4.ts';
 import * as ipv6 from '../wire/ipv6.ts';
+import { UDP_HEADER_LEN } from '../wire/udp.ts';
 import { IO_COLUMN } from './packet-io.ts';
 import { type RawSender, readPair } from './raw-sender.ts';
-import { columnOfErrno } from './send-error.ts';
+import { forEachSegment } from './segments.ts';
+import { columnOfErrno, refusesKind } from './send-error.ts';
 
 /** Packets per sendmmsg call. */
 const BATCH = GATHERED_MAX;
@@ -34,6 +37,7 @@ export class RingSender {
   readonly #hops: NextHops;
   readonly #raw: RawSender;
   readonly #batch: SendBatch;
+  readonly #super: SuperSocket;
   readonly #counters: Float64Array;
   readonly #row: number;
   readonly #onSettled: (wasSent: boolean) => void;
@@ -47,6 +51,8 @@ export class RingSender {
    * for.
    */
   readonly #full = new Set<number>();
+  /** Of the super packet that is taken apart: datagrams sent so far. */
+  #sentApart = 0;
   #nowMs = 0;
   #waits = 0;
   #waitsSinceMs = 0;
@@ -63,6 +69,7 @@ export class RingSender {
     this.#hops = hops;
     this.#raw = raw;
     this.#batch = new SendBatch(BATCH, sendBuffer);
+    this.#super = new SuperSocket(sendBuffer);
     this.#counters = counters;
     this.#row = row;
     this.#onSettled = onSettled;
@@ -114,6 +121,51 @@ export class RingSender {
     return 'gathered';
   }
 
+  /** See SendSuper: at once, because where it lies the next one is read to. */
+  sendSuper(frame: Frame, off: number, len: number, segmentLen: number): number {
+    const { view } = frame;
+    const isIpv6 = view.getUint8(off) >>> 4 === 6;
+    const headersLen = (isIpv6 ? ipv6.IPV6_HEADER_LEN : ipv4.IPV4_HEADER_LEN) + UDP_HEADER_LEN;
+    const pair = this.#pair;
+    readPair(pair, frame, off);
+    this.flush(); // or it would overtake
+    const hop = this.#hops.find(pair, this.#nowMs);
+    if (hop === undefined || headersLen + segmentLen > hop.link.mtu)
+      return this.#sendApart(frame, off, len, segmentLen);
+    hop.writeHeader(view, off, isIpv6 ? ETHERTYPE_IPV6 : ETHERTYPE_IPV4);
+    const io = this.#counters;
+    const datagrams = Math.ceil((len - headersLen) / segmentLen);
+    const start = off - ETHERNET_HEADER_LEN;
+    const udpAt = ETHERNET_HEADER_LEN + headersLen - UDP_HEADER_LEN;
+    for (let retries = 0; ; ) {
+      const device = hop.interfaceIndex;
+      const errno = this.#super.send(device, frame.bytes, start, off + len - start, udpAt, segmentLen);
+      if (errno === 0) {
+        io[this.#row + IO_COLUMN.sent] += datagrams;
+        io[this.#row + IO_COLUMN.sentInSuper] += datagrams;
+        this.#full.delete(device);
+        return datagrams;
+      }
+      if (refusesKind(errno)) return this.#sendApart(frame, off, len, segmentLen);
+      const column = columnOfErrno(errno);
+      if (column === IO_COLUMN.sendNoBuffer && this.#mayRetry(retries++, device)) continue;
+      io[this.#row + column] += datagrams;
+      return 0;
+    }
+  }
+
+  #sendApart(frame: Frame, off: number, len: number, segmentLen: number): number {
+    this.#sentApart = 0;
+    forEachSegment(frame, off, off + len, segmentLen, this.#onSegment, true);
+    return this.#sentApart;
+  }
+
+  readonly #onSegment = (frame: Frame, off: number, end: number): void => {
+    const sending = this.send(frame, off, end - off);
+    // Nobody waits to be told of it.
+    if (sending === 'gathered' ? this.#flush(this.#batch.count - 1) : sending) this.#sentApart++;
+  };
+
   /** A batch is for one interface: what was gathered for another goes first. */
   #select(interfaceIndex: number): boolean {
     if (interfaceIndex === this.#batch.interfaceIndex) return true;
@@ -146,7 +198,7 @@ export class RingSender {
         continue;
       }
       const column = columnOfErrno(batch.errno);
-      if (column === IO_COLUMN.sendNoBuffer && this.#mayRetry(retries++)) continue;
+      if (column === IO_COLUMN.sendNoBuffer && this.#mayRetry(retries++, batch.interfaceIndex)) continue;
       counters[this.#row + column]++;
       wasSent = false;
       if (done++ < gathered) this.#onSettled(false);
@@ -156,8 +208,7 @@ export class RingSender {
   }
 
   /** Whether the device, which has no room, is to be tried again; waits before that when it is time to. */
-  #mayRetry(retries: number): boolean {
-    const device = this.#batch.interfaceIndex;
+  #mayRetry(retries: number, device: number): boolean {
     if (this.#full.has(device)) return false;
     if (retries < RETRIES) return true;
     if ((this.#nowMs - this.#waitsSinceMs) >>> 0 >= WAITS_PER_MS) {
@@ -175,6 +226,7 @@ export class RingSender {
 
   close(): void {
     this.#batch.close();
+    this.#super.close();
     this.#raw.close();
     this.#hops.close();
   }

@@ -80,6 +80,10 @@ class RingIo implements PacketIo {
     return this.#sender.send(frame, off, len);
   }
 
+  sendSuper(frame: Frame, off: number, len: number, segmentLen: number): number {
+    return this.#sender.sendSuper(frame, off, len, segmentLen);
+  }
+
   poll(): void {
     if (this.#closed) return;
     const nowMs = this.#nowMs();

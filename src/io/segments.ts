@@ -2,7 +2,7 @@
 // (GRO) handed over as one, with equal payload lengths but for the last (Linux
 // Documentation/networking/segmentation-offloads.rst).
 import { GSO_NONE, GSO_TYPE_MASK, GSO_UDP_L4, VNET } from '../sys/packet-ring.ts';
-import { fold, pseudoSum } from '../wire/checksum.ts';
+import { fold, pseudoSum, sumBytes } from '../wire/checksum.ts';
 import { copyBytes, Frame, HEADROOM } from '../wire/frame.ts';
 import * as ipv4 from '../wire/ipv4.ts';
 import * as ipv6 from '../wire/ipv6.ts';
@@ -32,8 +32,8 @@ export function takeApart(frame: Frame, vnet: number, off: number, end: number, 
 
 /**
  * Calls `onSegment` with each datagram of the IP packet at frame.bytes[off, end), as a packet of its own
- * whose UDP checksum is unfinished, as its sender left it. `payloadLen` is that of all but the last. False:
- * it is no UDP packet that can be taken apart, and nothing was called.
+ * whose UDP checksum is unfinished, as its sender left it, or is finished here. `payloadLen` is that of all
+ * but the last. False: it is no UDP packet that can be taken apart, and nothing was called.
  */
 export function forEachSegment(
   frame: Frame,
@@ -41,9 +41,10 @@ export function forEachSegment(
   end: number,
   payloadLen: number,
   onSegment: OnPart,
+  isFinished = false,
 ): boolean {
   if (payloadLen === 0 || parse(packet, frame, off, end) !== PARSE_OK || packet.oppLen !== 0) return false;
-  const { family, udpOff, payloadLen: total, addresses } = packet;
+  const { family, udpOff, payloadLen: total } = packet;
   if (total === 0) return false;
   const headersLen = udpOff - off + udp.UDP_HEADER_LEN;
   const hasChecksum = udp.checksum(frame.view, udpOff) !== 0;
@@ -55,8 +56,7 @@ export function forEachSegment(
     copyBytes(segment, HEADROOM + headersLen, frame, udpOff + udp.UDP_HEADER_LEN + at, len);
     const udpLen = udp.UDP_HEADER_LEN + len;
     udp.writeLength(view, segmentUdp, udpLen);
-    const unfinished = fold(pseudoSum(addresses, ipv4.PROTOCOL_UDP, udpLen));
-    udp.writeChecksum(view, segmentUdp, hasChecksum ? unfinished : 0);
+    udp.writeChecksum(view, segmentUdp, hasChecksum ? checksumOf(view, segmentUdp, len, isFinished) : 0);
     if (family === 4) {
       ipv4.setTotalLen(view, HEADROOM, headersLen + len);
       ipv4.setId(view, HEADROOM, (ipv4.id(frame.view, off) + index) & 0xffff);
@@ -67,4 +67,12 @@ export function forEachSegment(
     onSegment(segment, HEADROOM, HEADROOM + headersLen + len, false);
   }
   return true;
+}
+
+/** Of the segment whose UDP header stands at `udpOff`, with the addresses of the packet under way. */
+function checksumOf(view: DataView, udpOff: number, payloadLen: number, isFinished: boolean): number {
+  const { addresses } = packet;
+  if (!isFinished) return fold(pseudoSum(addresses, ipv4.PROTOCOL_UDP, udp.UDP_HEADER_LEN + payloadLen));
+  const payloadSum = sumBytes(view, udpOff + udp.UDP_HEADER_LEN, payloadLen);
+  return udp.computeChecksum(view, udpOff, addresses, payloadSum);
 }

@@ -17,3 +17,7 @@ const COLUMN_OF: Record<number, number> = {
 };
 
 export const columnOfErrno = (errno: number): number => COLUMN_OF[errno] ?? IO_COLUMN.sendError;
+
+/** Whether the kernel or the device says that it sends no such packets, whenever it is asked. */
+export const refusesKind = (code: number): boolean =>
+  code === errno.EINVAL || code === errno.EOPNOTSUPP || code === errno.EIO || code === errno.EMSGSIZE;

@@ -65,7 +65,16 @@ export const RING_STATUS = {
 
 /** struct virtio_net_hdr, right before the link header. */
 export const VNET_HEADER_LEN = 10;
-export const VNET = { gsoType: 1, gsoSize: 4, checksumStart: 6 } as const;
+export const VNET = {
+  flags: 0,
+  gsoType: 1,
+  headerLen: 2,
+  gsoSize: 4,
+  checksumStart: 6,
+  checksumOffset: 8,
+} as const;
+/** A bit of the flags: the checksum that `checksumOffset` behind `checksumStart` stands at is unfinished. */
+export const VNET_NEEDS_CHECKSUM = 1;
 export const GSO_NONE = 0;
 export const GSO_UDP_L4 = 5;
 /** The type's bit that says nothing about its kind (ECN). */

@@ -1,23 +1,8 @@
 // Packets for one interface, gathered and sent with one sendmmsg(2) call on an AF_PACKET socket that is bound
-// to it: to name the interface with each packet would cost the kernel time for each. Their bytes are read
-// when the call is made, from wherever they are: only addresses are kept.
-import {
-  addressOf,
-  bindSocket,
-  check,
-  close,
-  lastErrno,
-  SysError,
-  sendmmsg,
-  setsockopt,
-  socket,
-} from './libc.ts';
-import { linkAddress } from './packet-ring.ts';
-import { setSendBuffer } from './socket-buffer.ts';
+// to it. Their bytes are read when the call is made, from wherever they are: only addresses are kept.
+import { InterfaceSockets } from './interface-sockets.ts';
+import { addressOf, lastErrno, sendmmsg } from './libc.ts';
 
-const AF_PACKET = 17;
-const SOCK_RAW = 3;
-const SOCK_CLOEXEC = 0x80000;
 const SOL_PACKET = 263;
 const PACKET_QDISC_BYPASS = 20;
 const MSG_DONTWAIT = 0x40;
@@ -29,8 +14,6 @@ const IOV_COUNT_WORD = 6;
 const IOV_LEN = 16;
 const IOV_WORDS = IOV_LEN / 4;
 const HIGH = 0x1_0000_0000;
-/** Interfaces may come and go (those of containers), and nothing says which never come back. */
-const SOCKETS_MAX = 256;
 
 export class SendBatch {
   readonly max: number;
@@ -40,9 +23,7 @@ export class SendBatch {
   errno = 0;
   /** -1: none was selected. */
   interfaceIndex = -1;
-  readonly #sendBuffer: number;
-  /** Sockets by interface. */
-  readonly #fds = new Map<number, number>();
+  readonly #sockets: InterfaceSockets;
   #fd = -1;
   readonly #messages: Buffer;
   readonly #messageWords: Int32Array;
@@ -52,7 +33,7 @@ export class SendBatch {
   /** `max` packets at a time; `sendBuffer` bytes may wait in the kernel, for each interface. */
   constructor(max: number, sendBuffer: number) {
     this.max = max;
-    this.#sendBuffer = sendBuffer;
+    this.#sockets = new InterfaceSockets(sendBuffer, SOL_PACKET, PACKET_QDISC_BYPASS, 'PACKET_QDISC_BYPASS');
     this.#messages = Buffer.from(new ArrayBuffer(max * MMSGHDR_LEN));
     this.#messageWords = new Int32Array(this.#messages.buffer);
     this.#iovs = Buffer.from(new ArrayBuffer(max * IOV_LEN));
@@ -71,7 +52,8 @@ export class SendBatch {
    */
   select(interfaceIndex: number): boolean {
     if (interfaceIndex === this.interfaceIndex) return true;
-    const fd = this.#fds.get(interfaceIndex) ?? this.#open(interfaceIndex);
+    this.interfaceIndex = -1; // its socket may make room for the other
+    const fd = this.#sockets.of(interfaceIndex);
     if (fd < 0) return false;
     this.#fd = fd;
     this.interfaceIndex = interfaceIndex;
@@ -101,29 +83,8 @@ export class SendBatch {
   }
 
   close(): void {
-    for (const fd of this.#fds.values()) close(fd);
-    this.#fds.clear();
+    this.#sockets.close();
     this.interfaceIndex = -1;
-  }
-
-  /** -1: it cannot be opened. */
-  #open(interfaceIndex: number): number {
-    if (this.#fds.size >= SOCKETS_MAX) this.close();
-    const fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0); // protocol 0: it receives nothing
-    if (fd < 0) return -1;
-    try {
-      const one = Int32Array.of(1);
-      check(setsockopt(fd, SOL_PACKET, PACKET_QDISC_BYPASS, one, 4), 'setsockopt PACKET_QDISC_BYPASS');
-      setSendBuffer(fd, this.#sendBuffer);
-      const address = linkAddress(interfaceIndex);
-      check(bindSocket(fd, address, address.length), 'bind');
-    } catch (error) {
-      close(fd);
-      if (!(error instanceof SysError)) throw error;
-      return -1;
-    }
-    this.#fds.set(interfaceIndex, fd);
-    return fd;
   }
 }
 

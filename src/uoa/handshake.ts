@@ -64,12 +64,7 @@ export function onInbound(
   words[at + LAST_INBOUND] = nowMs;
   const progress = words[at + PROGRESS];
   const { maxTrials } = policy;
-  const finished = (progress & DONE) !== 0 || (progress & SENT_MASK) >= maxTrials;
-  const stale =
-    progress >> CHOICE_SHIFT !== choice ||
-    (policy.idleRefreshMs > 0 && idleMs > policy.idleRefreshMs) ||
-    (policy.refreshMs > 0 && finished && age(nowMs, words[at + UOA_SENT_AT]) >= policy.refreshMs);
-  if (stale) {
+  if (isStale(words, at, policy, choice, idleMs, nowMs)) {
     words[at + PROGRESS] = choice << CHOICE_SHIFT;
     if (maxTrials === 0) return UOA_NOT_DUE;
     return isOver(progress, maxTrials) ? UOA_DUE_AGAIN : UOA_DUE;
@@ -79,6 +74,39 @@ export function onInbound(
   if (isOver(progress, maxTrials)) return UOA_NOT_DUE;
   words[at + PROGRESS] = (progress & ~GOES_ON) | EXHAUSTED;
   return (progress & EXHAUSTED) === 0 ? UOA_EXHAUSTED : UOA_EXHAUSTED_AGAIN;
+}
+
+/** Whether the packet begins a round of its own. */
+function isStale(
+  words: Int32Array,
+  at: number,
+  { maxTrials, refreshMs, idleRefreshMs }: UoaPolicy,
+  choice: number,
+  idleMs: number,
+  nowMs: number,
+): boolean {
+  const progress = words[at + PROGRESS];
+  const finished = (progress & DONE) !== 0 || (progress & SENT_MASK) >= maxTrials;
+  return (
+    progress >> CHOICE_SHIFT !== choice ||
+    (idleRefreshMs > 0 && idleMs > idleRefreshMs) ||
+    (refreshMs > 0 && finished && age(nowMs, words[at + UOA_SENT_AT]) >= refreshMs)
+  );
+}
+
+/** Whether for onInbound the next packet would be nothing but one more. */
+export function staysQuiet(
+  words: Int32Array,
+  at: number,
+  policy: UoaPolicy,
+  choice: number,
+  nowMs: number,
+): boolean {
+  const { maxTrials } = policy;
+  const progress = words[at + PROGRESS];
+  const isUsedUp = (progress & DONE) !== 0 || maxTrials === 0 || (progress & SENT_MASK) >= maxTrials;
+  const idleMs = age(nowMs, words[at + LAST_INBOUND]);
+  return isUsedUp && isOver(progress, maxTrials) && !isStale(words, at, policy, choice, idleMs, nowMs);
 }
 
 /** Counts one trial; taken back by onUoaRefused when it was not sent. */

@@ -59,3 +59,10 @@ export type Sending = boolean | 'gathered';
  * fragment is known at once.
  */
 export type Send = (frame: Frame, off: number, len: number) => Sending;
+
+/**
+ * Sends the super packet at frame.bytes[off, off + len), an IP header without options or extension headers
+ * and a UDP header whose checksum is unfinished (the sum of its pseudo-header), in datagrams of `segmentLen`
+ * bytes of payload, the last one of what is left. Returns how many of them were sent.
+ */
+export type SendSuper = (frame: Frame, off: number, len: number, segmentLen: number) => number;

@@ -155,6 +155,11 @@ export interface Outcome {
   changed: Counts;
 }
 
+export interface SentSuper {
+  packet: Uint8Array;
+  segmentLen: number;
+}
+
 export type Counts = Record<string, number>;
 
 /** How often each real server has refused our UOA. */
@@ -194,6 +199,9 @@ export class Rig {
   private isAtWork = true;
   private starts = 0;
   private sent: Uint8Array[] = [];
+  private sentSupers: SentSuper[] = [];
+  /** What becomes of a super packet that the datapath sends: so many of its datagrams are sent. */
+  takenOfSuper = 0;
 
   /**
    * `shift` moves the packet in its buffer, away from the place where Ethernet leaves it. `mtus` are those of
@@ -224,7 +232,15 @@ export class Rig {
         this.sent.push(packet);
         return true;
       },
-      { seed: [0x01234567 * this.starts, 0x09abcdef], routing: this.routing, events: this.events },
+      {
+        seed: [0x01234567 * this.starts, 0x09abcdef],
+        routing: this.routing,
+        events: this.events,
+        sendSuper: (frame, off, len, segmentLen) => {
+          this.sentSupers.push({ packet: Uint8Array.from(frame.bytes.subarray(off, off + len)), segmentLen });
+          return this.takenOfSuper;
+        },
+      },
     );
   }
 
@@ -298,6 +314,38 @@ export class Rig {
     if (this.isAtWork) this.events.check(this.plan);
     bytes.fill(FILL); // the frame belongs to packet I/O again: what was held must have been copied
     return { verdict, sent: this.sent, changed: this.changed(before) };
+  }
+
+  /**
+   * A super packet whose UDP header stands `headerLen` behind its beginning: of how many datagrams it was
+   * accepted, 0: not at all; and what was sent, all of it if `taken` does not say how many datagrams.
+   */
+  receiveSuper(
+    packet: Uint8Array,
+    port: number,
+    segmentLen: number,
+    { headerLen = packet[0] >>> 4 === 6 ? 40 : 20, taken }: { headerLen?: number; taken?: number } = {},
+  ): { datagrams: number; sent: SentSuper[] } {
+    const off = this.guard + HEADROOM;
+    const end = off + packet.length;
+    const bytes = new Uint8Array(end + GUARD).fill(FILL);
+    bytes.set(packet, off);
+    const frame = new Frame(bytes);
+    const before = this.memory.counters.slice();
+    this.sentSupers = [];
+    const { datapath, nowMs } = this;
+    const datagrams = datapath.acceptSuper(frame, off, end, port, nowMs, segmentLen, off + headerLen);
+    this.takenOfSuper = taken ?? datagrams;
+    if (datagrams > 0) datapath.forwardSuper(frame);
+    else {
+      assert.deepEqual(this.memory.counters, before, 'what is not accepted counts nowhere');
+      assert.deepEqual(bytes.subarray(off, end), packet, 'and is as it was');
+    }
+    if (!isFilled(bytes, 0, this.guard) || !isFilled(bytes, end, bytes.length))
+      assert.fail(`bytes outside the packet and its headroom are touched: ${hex(bytes)}`);
+    checkAccounts(this.memory);
+    this.events.check(this.plan);
+    return { datagrams, sent: this.sentSupers };
   }
 
   /** `alsoDropped`: drops that it counts, all of them. */

@@ -1,8 +1,9 @@
 """A client: sends datagrams one after the other, or as super packets (UDP_SEGMENT), and waits for so many answers to each
 round, of the same payload. Prints {"answers": [per round]}; a round ends when all are there, or after `waitMs` without one.
 Argument, JSON: {"ip": "10.1.0.2", "port": 4000, "to": ["10.1.0.1", 6000], "rounds": 10, "length": 1200, "segments": 16,
-"copies": 4, "waitMs": 20000}; segments 1: no super packets; rounds 0: until standard input closes, and then it prints how
-many rounds there were and in how many not all answers came, {"rounds": 1000, "short": 0}."""
+"copies": 4, "waitMs": 20000, "tail": 300}; segments 1: no super packets; tail: a last one of so many bytes goes with them;
+rounds 0: until standard input closes, and then it prints how many rounds there were and in how many not all answers came,
+{"rounds": 1000, "short": 0}."""
 import itertools
 import json
 import select
@@ -22,18 +23,19 @@ sock.settimeout(options["waitMs"] / 1000)
 if options["segments"] > 1:
     sock.setsockopt(SOL_UDP, UDP_SEGMENT, options["length"])
 answers = []
+tail = options.get("tail", 0)
+wanted = (options["segments"] + (tail > 0)) * options["copies"]
 for number in range(options["rounds"]) if options["rounds"] else itertools.count():
     if not options["rounds"] and select.select([sys.stdin], [], [], 0)[0]:
         break
     payload = bytes((number + at * 7) % 256 for at in range(options["length"]))
-    sock.send(payload * options["segments"])
+    sock.send(payload * options["segments"] + payload[:tail])
     came = 0
     try:
-        while came < options["segments"] * options["copies"]:
-            came += sock.recv(65535) == payload
+        while came < wanted:
+            came += sock.recv(65535) in (payload, payload[:tail])
     except (TimeoutError, ConnectionRefusedError):
         pass
     answers.append(came)
-wanted = options["segments"] * options["copies"]
 short = sum(came < wanted for came in answers)
 print(json.dumps({"answers": answers} if options["rounds"] else {"rounds": len(answers), "short": short}), flush=True)
