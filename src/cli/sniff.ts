@@ -19,10 +19,14 @@ export interface SniffArguments {
 }
 
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT'] as const;
+const HIDDEN =
+  'what the XDP program there forwards by itself is not seen here. Where it is uoa-proxy\'s fast path, that is busy sessions, which bring no UOA any more: "uoa-proxy ctl fast-path off [SERVICE]" shows their packets too';
 const CODES = { dim: 2, red: 31, green: 32, yellow: 33, cyan: 36 };
 
 /** Where packets come from, and how that is ended. */
 interface Source {
+  /** Said when it begins: from then on a signal ends it with a summary. */
+  notice: string;
   packets: AsyncIterable<CapturedPacket>;
   /** Whether it has more than one interface. */
   isMixed: boolean;
@@ -104,6 +108,7 @@ export async function sniff(options: SniffArguments): Promise<number> {
     source.stop();
   };
   for (const signal of SIGNALS) process.on(signal, stop);
+  process.stderr.write(source.notice);
   // A reader that went away (EPIPE) does not want to see more.
   process.stdout.on('error', stop);
   try {
@@ -138,8 +143,10 @@ async function openLive(devices: string): Promise<Source> {
     devices: names.includes(ANY) ? [ANY] : names,
     onDown: (message) => process.stderr.write(`uoa-proxy: ${message}\n`),
   });
-  process.stderr.write(`listening on ${names.join(', ')}; Ctrl-C ends\n`);
+  const { hidden } = capture;
+  const note = hidden.length === 0 ? '' : `${hidden.join(', ')}: ${HIDDEN}\n`;
   return {
+    notice: `listening on ${names.join(', ')}; Ctrl-C ends\n${note}`,
     packets: capture.captured(),
     isMixed: names.length > 1 || names.includes(ANY),
     stop: () => capture.stop(),
@@ -156,7 +163,7 @@ function openFile(path: string, tally: Tally): Source {
     tally.packets++;
   };
   const packets = readCapture(path, onFrame, abort.signal);
-  return { packets, isMixed: false, stop: () => abort.abort(), finish: () => {} };
+  return { notice: '', packets, isMixed: false, stop: () => abort.abort(), finish: () => {} };
 }
 
 function listOf(text: string | undefined): string[] {

@@ -2,7 +2,9 @@
 // watching a busy host costs little; a second socket per interface, which nobody reads, counts the others.
 import { readFileSync } from 'node:fs';
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import { xdpProgramOf } from '../sys/bpf-attachment.ts';
 import { watchReadable } from '../sys/epoll.ts';
+import { IoError } from '../sys/io-error.ts';
 import { SysError } from '../sys/libc.ts';
 import { ALL_INTERFACES, listen, type PacketListener } from '../sys/packet-listener.ts';
 import { interfaceIndex } from '../sys/packet-socket.ts';
@@ -56,6 +58,21 @@ export class LiveCapture {
       this.#waitable = waiting(watchReadable(this.#watched.map(({ listener }) => listener.fd)));
     } catch (error) {
       this.#close();
+      throw error;
+    }
+  }
+
+  /**
+   * Those of the interfaces that have an XDP program: what it forwards by itself is not captured. (What
+   * programs at tc forward is: coming in before them, going out behind.) Without libbpf nobody can tell.
+   */
+  get hidden(): string[] {
+    const devices = this.#watched.map(({ device }) => device);
+    const names = devices.includes(ANY) ? interfaceNames() : devices;
+    try {
+      return names.filter((name) => xdpProgramOf(interfaceIndex(name)) !== 0);
+    } catch (error) {
+      if (error instanceof SysError || error instanceof IoError) return [];
       throw error;
     }
   }

@@ -50,6 +50,9 @@ const server = (n: number, up: string, weight: string, ...holds: string[]): Reco
   ),
 });
 
+const fastPathInfo = (kind: string, wanted: string): string =>
+  `uoa_proxy_fast_path_info{kind="${kind}",wanted="${wanted}",why=""}`;
+
 const STORIES: Story[] = [
   { alert: 'UoaProxyGone', tells: 'nobody answers', fires: true, series: { up: ZERO } },
   { alert: 'UoaProxyGone', tells: 'it answers', fires: false, series: { up: ONE } },
@@ -104,7 +107,7 @@ const STORIES: Story[] = [
     fires: true,
     series: {
       'uoa_proxy_drops_total{service="game",reason="bad_udp_checksum"}': '0+750x80',
-      'uoa_proxy_io_received_total{interface="eth0",sources="any"}': RISING,
+      [`uoa_proxy_packets_total${inbound}`]: RISING,
     },
   },
   {
@@ -113,8 +116,62 @@ const STORIES: Story[] = [
     fires: false,
     series: {
       'uoa_proxy_drops_total{service="game",reason="no_session"}': '0+1500x80',
-      'uoa_proxy_io_received_total{interface="eth0",sources="any"}': '0+150000x80',
+      [`uoa_proxy_packets_total${inbound}`]: '0+150000x80',
     },
+  },
+  {
+    alert: 'UoaProxyNoFastPath',
+    tells: 'it is wanted, and another XDP program is there',
+    fires: true,
+    series: { [fastPathInfo('off', 'xdp')]: ONE },
+  },
+  {
+    alert: 'UoaProxyNoFastPath',
+    tells: 'nobody wants one',
+    fires: false,
+    series: { [fastPathInfo('off', 'off')]: ONE },
+  },
+  {
+    alert: 'UoaProxyNoFastPath',
+    tells: 'it is there',
+    fires: false,
+    series: { [fastPathInfo('tc', 'auto')]: ONE },
+  },
+  {
+    alert: 'UoaProxyFastPathDead',
+    tells: 'programs find it dead',
+    fires: true,
+    series: { 'uoa_proxy_fast_path_passed_total{reason="dead"}': RISING },
+  },
+  {
+    alert: 'UoaProxyFastPathDead',
+    tells: 'they found one dead before',
+    fires: false,
+    series: { 'uoa_proxy_fast_path_passed_total{reason="dead"}': STILL },
+  },
+  {
+    alert: 'UoaProxyFastPathFails',
+    tells: 'the first failure',
+    fires: true,
+    series: { 'uoa_proxy_fast_path_failures_total{service=""}': '_x70 1x10' },
+  },
+  {
+    alert: 'UoaProxyFastPathFails',
+    tells: 'one failed long ago',
+    fires: false,
+    series: { 'uoa_proxy_fast_path_failures_total{service=""}': ONE },
+  },
+  {
+    alert: 'UoaProxyFastPathSwitchedOff',
+    tells: 'it is off for all services since the beginning',
+    fires: true,
+    series: { 'uoa_proxy_fast_path_switched_off{service=""}': ONE },
+  },
+  {
+    alert: 'UoaProxyFastPathSwitchedOff',
+    tells: 'it was off for a while',
+    fires: false,
+    series: { 'uoa_proxy_fast_path_switched_off{service="game"}': '1x29 _x50' },
   },
   {
     alert: 'UoaProxyLportsLow',

@@ -1,7 +1,7 @@
 // The dashboard and the alert rules name what the proxy really has: its /metrics is the judge.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { startSample } from '../admin/sample.ts';
+import { FAST_AT_TC, startSample } from '../admin/sample.ts';
 import { startRig } from '../e2e/harness.ts';
 import {
   alertQueries,
@@ -30,7 +30,11 @@ test('dashboard and alerts name only metrics and labels that a running proxy has
   const metrics = parseMetrics((await rig.proxy.get('/metrics')).body);
   assert.ok(metrics.size > 20);
   // What never counted there has no series, and so no labels: they are the same where all of it did.
-  const sample = await startSample(t);
+  const switchedOff = { all: false, services: ['game'] };
+  const sample = await startSample(t, {
+    ...FAST_AT_TC,
+    fastPath: () => ({ ...FAST_AT_TC.fastPath(), switchedOff }),
+  });
   sample.sources.counters.fill(1);
   sample.sources.servers.fill(1);
   for (const [name, labels] of parseMetrics(await sample.metrics())) {
@@ -74,11 +78,12 @@ describe('docker/grafana/dashboard.json', () => {
     assert.equal(new Set(cells).size, cells.length);
   });
 
-  test('shows traffic, sessions, UOA, drops, real servers and processes', () => {
+  test('shows traffic, the fast path, sessions, UOA, drops, real servers and processes', () => {
     const rows = panels.filter(({ type }) => type === 'row').map(({ title }) => title);
     assert.deepEqual(rows, [
       'At a glance',
       'Traffic',
+      'Fast path',
       'Sessions',
       'UOA',
       'Drops and losses',
