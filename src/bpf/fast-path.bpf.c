@@ -160,9 +160,9 @@ static __always_inline enum reason check_hop(struct frame *frame, const struct h
 	if (frame->xdp && !frame->goes_back &&
 	    bpf_redirect_map(&ports, frame->to_ifindex, XDP_PASS) != XDP_REDIRECT)
 		return NO_HOP;
-	if (is_past(hop->confirm_at, frame->now)) {
+	if (frame->now - hop->confirm_at < CONFIRM_TICKS) {
 		/* Processors may do so at the same time: then some packets go that way. */
-		hop->confirm_at = frame->now + CONFIRM_TICKS;
+		hop->confirm_at = frame->now + NOT_ASKED;
 		return CONFIRM;
 	}
 	return FORWARDED;
@@ -441,24 +441,28 @@ static __always_inline bool has_headers(const struct __sk_buff *skb)
 	return data <= end;
 }
 
-/* Takes the steering program's word about the packet, which is the last one that it saw here. */
-static __always_inline bool is_offered(void)
+/* Takes the steering program's word about the packet; 0: it did not see it. */
+static __always_inline __u32 take_word(void)
 {
-	__u64 first = 0;
-	__u64 *word = bpf_map_lookup_elem(&offered, &first);
+	__u64 index = settings.port_row, word;
+	struct offer *offer = bpf_map_lookup_elem(&offered, &index);
 
-	if (!word || !*word)
-		return false;
-	*word = 0;
-	return true;
+	if (!offer)
+		return 0;
+	word = offer->word;
+	offer->word = 0;
+	if (bpf_jiffies64() - (word >> WORD_SHIFT) > WORD_LASTS)
+		return 0;
+	return word & OFFERED;
 }
 
 SEC("tc") int fast_path_tc(struct __sk_buff *skb)
 {
 	struct frame frame = { .skb = skb };
+	__u32 word = settings.is_steered ? take_word() : 0;
 	enum reason reason;
 
-	if (settings.is_steered && !is_offered()) {
+	if (word == SEEN) {
 		count(NOT_HOT);
 		return TC_ACT_UNSPEC;
 	}
@@ -471,7 +475,7 @@ SEC("tc") int fast_path_tc(struct __sk_buff *skb)
 	if (reason == FORWARDED)
 		return bpf_redirect(frame.to_ifindex, 0);
 	count(reason);
-	if (settings.is_steered) {
+	if (word == OFFERED) {
 		skb->mark = SLOW;
 		return bpf_redirect(skb->ifindex, BPF_F_INGRESS);
 	}

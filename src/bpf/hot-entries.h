@@ -1,9 +1,11 @@
 /*
  * Which packets belong to hot sessions, by their ends, and how the steering program and that at tc ingress
  * agree on each. Rings see packets before tc does. So the steering program says once for a packet whether it
- * belongs to a hot session, gives such a one to no ring, and leaves word of it in `offered`; tc, which is
- * next on the same processor with the same packet, goes by that word only. What it then cannot forward it
- * gives back to the interface, marked SLOW, and this time a ring gets it.
+ * belongs to a hot session, gives such a one to no ring, and leaves word in `offered`, of every packet that it
+ * sees; tc, which is next on the same processor with the same packet, takes the word and goes by it. What tc
+ * then cannot forward although it was left to it, it gives back to the interface, marked SLOW, and this time a
+ * ring gets it. Without a word, or with an old one, no ring saw the packet, because there is no proxy at the
+ * moment: then tc goes by its own look-up.
  */
 #pragma once
 #include <linux/bpf.h>
@@ -63,10 +65,41 @@ struct {
 	__type(value, struct hot6);
 } hot6 SEC(".maps");
 
-/* Whether the packet under way on this processor belongs to a hot session and was given to no ring. */
+/* An interface. The programs of each have the number of its row. */
+struct port {
+	__u32 alive_until; /* tick; dead-man: who forwards in the background renews it. 0: switched off */
+	__u32 mac_head; /* its Ethernet address as it stands in a frame */
+	__u16 mac_tail;
+	__u16 faces;
+	__u32 ifindex;
+	__u32 missed; /* packets that were left to tc, and that it never saw */
+	__u32 is_blocked; /* there were too many of them: none is left to tc any more */
+};
+
+/* A row for each interface. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct port);
+} control SEC(".maps");
+
+/* Of an interface, on a processor. */
+struct offer {
+	__u64 word; /* jiffies << WORD_SHIFT | SEEN or OFFERED; 0: tc has taken it */
+	__u64 misses; /* MISS_WEIGHT for each packet that tc did not see, one less for each that it did */
+};
+#define SEEN 1 /* the packet is for a ring, or for nobody here */
+#define OFFERED 3 /* it is for tc, and no ring has it */
+#define WORD_SHIFT 2
+/* A word of a packet before is older than so many jiffies, 0.1 to 1 s, but for the odd one. */
+#define WORD_LASTS 100
+
+/* By the numbers of interfaces' rows. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, __u64);
+	__type(value, struct offer);
 } offered SEC(".maps");

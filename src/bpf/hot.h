@@ -19,20 +19,12 @@
 #define FACES_CLIENTS 1
 #define FACES_REAL_SERVERS 2
 
-/* An interface. The program of each has the number of its row. */
-struct port {
-	__u32 alive_until; /* tick; dead-man: who forwards in the background renews it. 0: switched off */
-	__u32 mac_head; /* its Ethernet address as it stands in a frame */
-	__u16 mac_tail;
-	__u16 faces;
-	__u32 ifindex;
-};
-
 /* One direction of a session; rows of clients' packets are even, those of real servers' odd. */
 struct activity {
 	__u64 counts; /* packets << PACKETS_SHIFT, IP bytes; one word, so that it is exact with one addition */
 	__u32 seen; /* tick of the last packet */
-	__u32 generation; /* of what the row is for: entries of another one are over */
+	__u16 generation; /* of what the row is for: entries of another one are over */
+	__u16 note; /* for who takes over, see src/fast/activity.ts */
 };
 #define PACKETS_SHIFT 38
 
@@ -45,12 +37,16 @@ struct way {
 
 /* A next hop. It is changed in one step: the other way is written, then `current`. */
 struct hop {
-	__u32 confirm_at; /* tick from which on a packet is to go by the kernel's IP layer */
+	/*
+	 * Tick from which on, for CONFIRM_TICKS, a packet is to go by the kernel's IP layer. Who lives and takes it
+	 * asks for that; nobody else does, so that none is lost where nobody lives.
+	 */
+	__u32 confirm_at;
 	__u32 current; /* 0 or 1 */
 	struct way ways[2];
 };
-/* After one such packet it is so long until the next: at least 5 s. */
-#define CONFIRM_TICKS 38
+#define CONFIRM_TICKS 12
+#define NOT_ASKED (1 << 30)
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -67,15 +63,6 @@ struct {
 	__type(key, __u32);
 	__type(value, struct hop);
 } hops SEC(".maps");
-
-/* A row for each interface. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct port);
-} control SEC(".maps");
 
 /* Interfaces that XDP may redirect to, by their ifindex. */
 struct {

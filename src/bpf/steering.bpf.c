@@ -24,7 +24,9 @@
  * packets in a period, or did in the one before, is anybody's until they send less. Processors may count at
  * the same time and lose some.
  *
- * Where a fast path is at tc (hot-entries.h), packets of hot sessions go to the sink, too.
+ * Where a fast path is at tc (hot-entries.h), packets of hot sessions go to the sink, too. Another program of
+ * the interface may end the chain before ours, so that tc never sees them: then they go to the rings, as soon
+ * as too many were missed.
  *
  * What is not the proxy's costs one look-up in the plan at most, and only UDP to another port of a VIP a
  * second one; the number of services and addresses costs nothing. A new plan takes the place of the one
@@ -47,6 +49,9 @@
 #define TOO_MANY_BEFORE 0x100000
 #define PERIOD_AT 21
 #define PERIODS 0x7ff
+/* More than one packet in MISS_WEIGHT that tc does not see, 16 in a row or more, are too many. */
+#define MISS_WEIGHT 64
+#define MISSES_MAX (16 * MISS_WEIGHT)
 
 /* See SourceHash: the factors of an address's halves, then that of the port. */
 struct source_hash {
@@ -65,8 +70,9 @@ const volatile struct {
 	__u32 bucket_mask;
 	struct source_hash place;
 	struct source_hash tag;
-	/* Packets of hot sessions are for the fast path at tc. */
+	/* Packets of hot sessions are for the fast path at tc, where the interface has this row. */
 	__u32 has_fast_path;
+	__u32 port_row;
 } settings;
 
 /* Key of a plan: a VIP with its vport, or with port 0 any address of the proxy. IPv4 is v4-mapped. */
@@ -295,16 +301,51 @@ static __noinline bool is_hot(const struct ends *ends)
 /* Leaves a packet to the fast path at tc, if it is hot and not back from there. */
 static __noinline bool offer(struct __sk_buff *skb, const struct ends *ends)
 {
-	__u64 first = 0;
-	__u64 *word;
+	__u64 row = settings.port_row;
+	const struct port *port;
+	struct offer *offer;
 
 	if (skb->mark == SLOW || !is_hot(ends))
 		return false;
-	word = bpf_map_lookup_elem(&offered, &first);
-	if (!word)
+	port = bpf_map_lookup_elem(&control, &row);
+	if (!port || !port->alive_until || port->is_blocked)
 		return false;
-	*word = 1;
+	offer = bpf_map_lookup_elem(&offered, &row);
+	if (!offer)
+		return false;
+	if (offer->misses)
+		offer->misses--;
+	offer->word |= OFFERED;
 	return true;
+}
+
+/* Of the packet before on this processor, which was left to tc and still is. */
+static __noinline void note_missed(struct offer *offer)
+{
+	__u64 row = settings.port_row;
+	struct port *port = bpf_map_lookup_elem(&control, &row);
+
+	if (!port)
+		return;
+	__sync_fetch_and_add(&port->missed, 1);
+	offer->misses += MISS_WEIGHT + 1;
+	if (offer->misses < MISSES_MAX)
+		return;
+	offer->misses = 0;
+	port->is_blocked = 1;
+}
+
+/* Says that this packet was seen. */
+static __always_inline void leave_word(void)
+{
+	__u64 row = settings.port_row;
+	struct offer *offer = bpf_map_lookup_elem(&offered, &row);
+
+	if (!offer)
+		return;
+	if ((offer->word & OFFERED) == OFFERED)
+		note_missed(offer);
+	offer->word = bpf_jiffies64() << WORD_SHIFT | SEEN;
 }
 
 /* UDP to an address of the proxy: VIP:vport, LIP:lport, or a port that is not the proxy's. */
@@ -479,14 +520,10 @@ int steering(struct __sk_buff *skb)
 {
 	__u32 first = 0;
 	void *plan;
-	__u64 *word;
 
-	/* Also of a packet that is nobody's: what was offered before it was not taken. */
-	if (settings.has_fast_path) {
-		word = bpf_map_lookup_elem(&offered, &first);
-		if (word)
-			*word = 0;
-	}
+	/* What this host sends does not come by tc ingress. */
+	if (settings.has_fast_path && skb->pkt_type != PACKET_OUTGOING)
+		leave_word();
 	if (skb->pkt_type != PACKET_HOST || (skb->vlan_present && skb->vlan_tci & VLAN_ID))
 		return SINK;
 	plan = bpf_map_lookup_elem(&plans, &first);

@@ -71,8 +71,8 @@ export class FastPath {
   }
 
   /** What the steering program must know where packet sockets get the same packets before. */
-  get steered(): FastPathMaps['fds'] | undefined {
-    return this.kind === 'tc' ? this.#maps.fds : undefined;
+  get steered(): (FastPathMaps['fds'] & { rows: number[] }) | undefined {
+    return this.kind === 'tc' ? { ...this.#maps.fds, rows: [...Array(64).keys()] } : undefined;
   }
 
   get fds(): readonly number[] {

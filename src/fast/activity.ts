@@ -9,7 +9,8 @@ const ROWS = 2;
 const COUNTS_LOW = 0;
 const COUNTS_HIGH = 1;
 const SEEN = 2;
-const GENERATION = 3;
+/** In the lower half; in the upper one the note. */
+const GENERATION_NOTE = 3;
 /** Packets stand above 38 bits of bytes. */
 const HIGH_BITS = 6;
 const HIGH_BYTES = (1 << HIGH_BITS) - 1;
@@ -55,7 +56,19 @@ export class Activity {
 
   /** The generation whose entries are at work, to be compared with that of an entry. */
   generationOf(slot: number): number {
-    return Atomics.load(this.#words, at(slot, INBOUND) + GENERATION);
+    return Atomics.load(this.#words, at(slot, INBOUND) + GENERATION_NOTE) & 0xffff;
+  }
+
+  /** 16 bits that a row keeps for whoever takes over, until its slot is started or ended. */
+  noteOf(slot: number, direction: Direction): number {
+    return Atomics.load(this.#words, at(slot, direction) + GENERATION_NOTE) >>> 16;
+  }
+
+  /** Of the two rows of a slot. */
+  note(slot: number, inbound: number, outbound: number): void {
+    const generation = this.generationOf(slot);
+    Atomics.store(this.#words, at(slot, INBOUND) + GENERATION_NOTE, (inbound << 16) | generation);
+    Atomics.store(this.#words, at(slot, OUTBOUND) + GENERATION_NOTE, (outbound << 16) | generation);
   }
 
   /** Never 0, which rows have that nobody used, so that entries without a session are over. */
@@ -64,8 +77,8 @@ export class Activity {
   }
 
   #setGeneration(slot: number, generation: number): void {
-    Atomics.store(this.#words, at(slot, INBOUND) + GENERATION, generation);
-    Atomics.store(this.#words, at(slot, OUTBOUND) + GENERATION, generation);
+    Atomics.store(this.#words, at(slot, INBOUND) + GENERATION_NOTE, generation);
+    Atomics.store(this.#words, at(slot, OUTBOUND) + GENERATION_NOTE, generation);
   }
 
   /**

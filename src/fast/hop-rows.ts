@@ -1,13 +1,19 @@
 // The next hops of hot sessions: rows of the map `hops`, each kept as its neighbor is (route/neighbors.ts). A
 // row belongs to an address behind an interface for as long as this process lives, so that a neighbor's new
-// Ethernet address is one change, however many sessions it concerns.
+// Ethernet address is one change, however many sessions it concerns. Each is asked for a packet that goes by
+// the kernel's IP layer now and then, which confirms the neighbor; who does not live asks for none.
 import type { Neighbor } from '../route/neighbors.ts';
 import type { NextHops } from '../route/next-hop.ts';
 import { formatAddress, isV4 } from '../wire/address.ts';
 import type { Hops, Way } from './hops.ts';
+import { nowTick } from './layout.ts';
 
 const ETHERNET_HEADER_LEN = 14;
 const NONE = -1;
+/** Looks at what was confirmed are so far apart, ticks; confirmAt lasts for three times as long. */
+const LOOK_TICKS = 4;
+/** From a packet that confirmed to the next: at least 5 s. */
+const LOOKS_BETWEEN = 10;
 
 export class HopRows {
   readonly #nextHops: NextHops;
@@ -15,7 +21,10 @@ export class HopRows {
   readonly #first: number;
   readonly #count: number;
   /** What each row of ours is for; the row is `#first` and its place. */
-  readonly #places: { interfaceIndex: number; address: Int32Array }[] = [];
+  readonly #places: ({ interfaceIndex: number; address: Int32Array; looksLeft: number } | undefined)[] = [];
+  /** No place before it is free. */
+  #firstFree = 0;
+  #lookAt = nowTick();
   readonly #rowOf = new Map<string, number>();
   #changes = -1;
   readonly #header = new DataView(new ArrayBuffer(ETHERNET_HEADER_LEN));
@@ -36,16 +45,34 @@ export class HopRows {
   rowOf(addresses: Int32Array): number {
     const neighbor = this.#nextHops.neighborOf(addresses);
     if (neighbor === undefined || !neighbor.isReady) return NONE;
-    const { interfaceIndex, address } = neighbor;
-    const key = `${interfaceIndex} ${formatAddress(address, 0)}`;
-    const known = this.#rowOf.get(key);
+    const known = this.#rowOf.get(keyOf(neighbor));
     if (known !== undefined) return known;
-    if (this.#places.length === this.#count) return NONE;
-    const row = this.#first + this.#places.length;
-    this.#places.push({ interfaceIndex, address });
-    this.#rowOf.set(key, row);
+    while (this.#places[this.#firstFree] !== undefined) this.#firstFree++;
+    if (this.#firstFree >= this.#count) return NONE;
+    this.#take(this.#firstFree, neighbor);
+    return this.#first + this.#firstFree;
+  }
+
+  /**
+   * Goes on with a row that a predecessor had for packets between these addresses. False: another row is for
+   * them, or this one for others, or they do not leave at layer 2 now.
+   */
+  takeOver(addresses: Int32Array, row: number): boolean {
+    const neighbor = this.#nextHops.neighborOf(addresses);
+    const place = row - this.#first;
+    if (neighbor === undefined || !neighbor.isReady || !(place >= 0 && place < this.#count)) return false;
+    const known = this.#rowOf.get(keyOf(neighbor));
+    if (known !== undefined || this.#places[place] !== undefined) return known === row;
+    this.#take(place, neighbor);
+    return true;
+  }
+
+  #take(place: number, neighbor: Neighbor): void {
+    const { interfaceIndex, address } = neighbor;
+    const row = this.#first + place;
+    this.#places[place] = { interfaceIndex, address, looksLeft: 0 };
+    this.#rowOf.set(keyOf(neighbor), row);
     this.#write(row, neighbor);
-    return row;
   }
 
   mtuOf(row: number): number {
@@ -58,10 +85,28 @@ export class HopRows {
   }
 
   update(): void {
+    this.#askToConfirm();
     if (this.#changes === this.#nextHops.changes) return;
     this.#changes = this.#nextHops.changes;
-    for (const [at, { interfaceIndex, address }] of this.#places.entries())
-      this.#write(this.#first + at, this.#nextHops.neighborAt(interfaceIndex, address));
+    for (const [at, place] of this.#places.entries()) {
+      if (place === undefined) continue;
+      this.#write(this.#first + at, this.#nextHops.neighborAt(place.interfaceIndex, place.address));
+    }
+  }
+
+  #askToConfirm(): void {
+    const now = nowTick();
+    if (((now - this.#lookAt) | 0) < 0) return;
+    this.#lookAt = (now + LOOK_TICKS) | 0;
+    for (const [at, place] of this.#places.entries()) {
+      if (place === undefined) continue;
+      const row = this.#first + at;
+      const waits = this.#hops.isUnconfirmed(row, now);
+      if (waits || --place.looksLeft < 0) {
+        this.#hops.confirmAt(row, now);
+        place.looksLeft = LOOKS_BETWEEN;
+      }
+    }
   }
 
   #write(row: number, neighbor: Neighbor | undefined): void {
@@ -81,3 +126,6 @@ export class HopRows {
     };
   }
 }
+
+const keyOf = ({ interfaceIndex, address }: Neighbor): string =>
+  `${interfaceIndex} ${formatAddress(address, 0)}`;

@@ -62,9 +62,14 @@ export class Hops {
     return { interfaceIndex, mtu: words[at + MTU]!, destination: macs.slice(0, 6), source: macs.slice(6) };
   }
 
-  /** From `tick` on, one packet goes the slow way, and then one each 5 s. Now, where it is not said. */
+  /** From `tick` on, for 1.6 s, the next packet goes the slow way, to confirm the neighbor. */
   confirmAt(hop: number, tick: number): void {
     Atomics.store(this.#words, this.#baseOf(hop) + CONFIRM_AT, tick);
+  }
+
+  /** Whether one may still, or may again when it is asked for anew: none did since confirmAt was told. */
+  isUnconfirmed(hop: number, nowTick: number): boolean {
+    return ((nowTick - Atomics.load(this.#words, this.#baseOf(hop) + CONFIRM_AT)) | 0) >= 0;
   }
 
   #baseOf(hop: number): number {

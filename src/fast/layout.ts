@@ -52,7 +52,8 @@ export const HOT4_LEN = 24;
 export const HOT6_LEN = 48;
 export const ACTIVITY_LEN = 16;
 export const HOP_LEN = 48;
-export const PORT_LEN = 16;
+export const PORT_LEN = 24;
+const OFFER_LEN = 16;
 const INDEX_LEN = 4;
 const IFINDEX_LEN = 4;
 const COUNTER_LEN = 8;
@@ -115,8 +116,8 @@ export function layoutOf({ sessions, hops, ports }: FastPathSizes): Record<MapNa
     offered: {
       type: MAP_TYPE.perCpuArray,
       keyLen: INDEX_LEN,
-      valueLen: COUNTER_LEN,
-      entries: 1,
+      valueLen: OFFER_LEN,
+      entries: ports,
       flags: 0,
     },
   };

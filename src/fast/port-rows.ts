@@ -9,6 +9,8 @@ const ALIVE_UNTIL = 0;
 const MAC_HEAD = 1;
 const MAC_TAIL_FACES = 2;
 const IFINDEX = 3;
+const MISSED = 4;
+const IS_BLOCKED = 5;
 const FACES_CLIENTS = 1;
 const FACES_REAL_SERVERS = 2;
 
@@ -76,6 +78,21 @@ export class PortRows {
   /** The program forwards nothing from now on. */
   switchOff(row: number): void {
     Atomics.store(this.#words, this.#baseOf(row) + ALIVE_UNTIL, 0);
+  }
+
+  /** Packets that were left to tc and that it never saw, because another program ended the chain before. */
+  missed(row: number): number {
+    return Atomics.load(this.#words, this.#baseOf(row) + MISSED) >>> 0;
+  }
+
+  /** There were too many of them, so that the steering program leaves none to tc any more. */
+  isBlocked(row: number): boolean {
+    return Atomics.load(this.#words, this.#baseOf(row) + IS_BLOCKED) !== 0;
+  }
+
+  /** It is tried again. */
+  unblock(row: number): void {
+    Atomics.store(this.#words, this.#baseOf(row) + IS_BLOCKED, 0);
   }
 
   #baseOf(row: number): number {

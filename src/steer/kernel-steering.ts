@@ -31,6 +31,9 @@ export interface HotMaps {
   readonly hot4: number;
   readonly hot6: number;
   readonly offered: number;
+  readonly control: number;
+  /** Of each port the row of `control`. */
+  readonly rows: readonly number[];
 }
 
 /** `key` is the steering key. Nothing is the proxy's yet. Throws a BpfError, or an IoError without libbpf. */
@@ -52,7 +55,7 @@ export function openKernelSteering(
     let plans = -1;
     for (let port = 0; port < ports; port++) {
       const object = loadObject(OBJECT, {
-        readOnly: settingsOf(port, workers, key, known, hot !== undefined),
+        readOnly: settingsOf(port, workers, key, known, hot),
         reuse: { known: knownFd, ...reuseOf(hot), ...(port === 0 ? {} : { plans }) },
       });
       undo.push(() => object.close());
@@ -66,8 +69,11 @@ export function openKernelSteering(
   }
 }
 
-const reuseOf = (hot: HotMaps | undefined): Record<string, number> =>
-  hot === undefined ? {} : { hot4: hot.hot4, hot6: hot.hot6, offered: hot.offered };
+function reuseOf(hot: HotMaps | undefined): Record<string, number> {
+  if (hot === undefined) return {};
+  const { hot4, hot6, offered, control } = hot;
+  return { hot4, hot6, offered, control };
+}
 
 /** The kernel waits for the programs that look at the map before. */
 function putAddresses(plans: number, addresses: SteeredAddresses): void {
@@ -91,11 +97,11 @@ function settingsOf(
   workers: number,
   key: readonly number[],
   known: KnownSpec,
-  hasFastPath: boolean,
+  hot: HotMaps | undefined,
 ): Uint8Array {
   const sourceHash = (hash: SourceHash) => [startOn(hash, port), ...hash.factors.slice(0, PORT_FACTOR + 1)];
   const hashes = [known.buckets - 1, ...sourceHash(known.place), ...sourceHash(known.tag)];
-  return words([workers, ...key, ...hashes, hasFastPath ? 1 : 0]);
+  return words([workers, ...key, ...hashes, hot === undefined ? 0 : 1, hot?.rows[port] ?? 0]);
 }
 
 const words = (values: readonly number[]): Uint8Array => new Uint8Array(Int32Array.from(values).buffer);
