@@ -93,6 +93,7 @@ function makeLegs(count: number): Leg[] {
     mtu: 1500,
     pool: new LportPool(LPORTS.first, LPORTS.last),
     receiver: new UoaReceiver(undefined, undefined),
+    dialectNumber: 0,
     realServerIndex: 0,
   }));
 }

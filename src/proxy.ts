@@ -72,7 +72,7 @@ async function start(
     log.warn(`a debugger is let in at ${debuggerAt}: every user of this host can take over the proxy by it`);
   const { tokenFile, hosts, listen, socket } = config.admin;
   const token = tokenFile === undefined ? undefined : new TokenFile(tokenFile, (text) => log.error(text));
-  const control = await ControlPlane.plan(config, log, () => file.reload(), undo);
+  const control = await ControlPlane.plan(config, log, file, undo);
   const sources = { ...control.adminSources(packageVersion()), logLinesLost: linesLost };
   // Loaded only now that packets wait: a quarter of a second on a busy processor.
   const { startAdmin } = await import('./admin/server.ts');

@@ -44,5 +44,11 @@ export function fastPathFamilies(sources: AdminSources): Family[] {
         for (const [reason, count] of Object.entries(sources.fastPathPassed())) put(count, { reason });
       },
     },
+    {
+      name: 'fast_path_missed_total',
+      help: 'Packets of hot sessions that another tc program kept from the fast path: they are lost.',
+      type: 'counter',
+      read: (put) => put(sources.fastPathMissed()),
+    },
   ];
 }

@@ -127,6 +127,8 @@ export interface AdminSources {
   isFastPathOff(service: string): boolean;
   /** How many packets it left to the datapath, by reason. Asks the kernel. */
   fastPathPassed(): Readonly<Record<string, number>>;
+  /** How many of hot sessions another tc program kept from it, so that they are lost. */
+  fastPathMissed(): number;
   /** `reason` says in words why it is not ready, or what it serves. */
   readiness(): { ready: boolean; reason: string };
   /** Sessions that found no room in the table of clients (datapath/client-table.ts). */

@@ -55,6 +55,7 @@ struct frame {
 	void *end;
 	const struct port *port;
 	__u32 now; /* tick */
+	__u32 is_unseen; /* at tc: by the rings, so that there is nobody to take what is passed */
 	/* What is found out about it. */
 	__u32 header_len;
 	__u32 ip_len;
@@ -160,7 +161,7 @@ static __always_inline enum reason check_hop(struct frame *frame, const struct h
 	if (frame->xdp && !frame->goes_back &&
 	    bpf_redirect_map(&ports, frame->to_ifindex, XDP_PASS) != XDP_REDIRECT)
 		return NO_HOP;
-	if (frame->now - hop->confirm_at < CONFIRM_TICKS) {
+	if (!frame->is_unseen && frame->now - hop->confirm_at < CONFIRM_TICKS) {
 		/* Processors may do so at the same time: then some packets go that way. */
 		hop->confirm_at = frame->now + NOT_ASKED;
 		return CONFIRM;
@@ -471,6 +472,7 @@ SEC("tc") int fast_path_tc(struct __sk_buff *skb)
 		bpf_skb_pull_data(skb, skb->len < HEADERS6_LEN ? skb->len : HEADERS6_LEN);
 	frame.data = (void *)(long)skb->data;
 	frame.end = (void *)(long)skb->data_end;
+	frame.is_unseen = settings.is_steered && word != OFFERED;
 	reason = forward(&frame);
 	if (reason == FORWARDED)
 		return bpf_redirect(frame.to_ifindex, 0);

@@ -1,11 +1,11 @@
 /*
  * Which packets belong to hot sessions, by their ends, and how the steering program and that at tc ingress
  * agree on each. Rings see packets before tc does. So the steering program says once for a packet whether it
- * belongs to a hot session, gives such a one to no ring, and leaves word in `offered`, of every packet that it
- * sees; tc, which is next on the same processor with the same packet, takes the word and goes by it. What tc
- * then cannot forward although it was left to it, it gives back to the interface, marked SLOW, and this time a
- * ring gets it. Without a word, or with an old one, no ring saw the packet, because there is no proxy at the
- * moment: then tc goes by its own look-up.
+ * belongs to a hot session, gives such a one to no ring, and leaves word in `offered`, of every packet that
+ * it sees; tc, which is next on the same processor with the same packet, takes the word and goes by it. What
+ * tc then cannot forward although it was left to it, it gives back to the interface, marked SLOW, and this
+ * time a ring gets it. Without a word, or with an old one, no ring saw the packet, because there is no proxy
+ * at the moment: then tc goes by its own look-up.
  */
 #pragma once
 #include <linux/bpf.h>

@@ -45,7 +45,7 @@ struct hop {
 	__u32 current; /* 0 or 1 */
 	struct way ways[2];
 };
-#define CONFIRM_TICKS 12
+#define CONFIRM_TICKS 4
 #define NOT_ASKED (1 << 30)
 
 struct {

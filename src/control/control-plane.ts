@@ -7,11 +7,13 @@ import {
   OperationError,
   type ReloadOutcome,
 } from '../admin/sources.ts';
+import type { ConfigFile } from '../config/file.ts';
 import type { Config } from '../config/schema.ts';
 import { ClientTable } from '../datapath/client-table.ts';
 import { COUNTER, counterRow } from '../datapath/counters.ts';
 import { legPlans, poolKey } from '../datapath/plan.ts';
 import { Totals } from '../datapath/totals.ts';
+import { proxyName } from '../fast/pins.ts';
 import { portsDown } from '../host/host.ts';
 import { openIoHost } from '../io/modes.ts';
 import { SIDE } from '../io/packet-io.ts';
@@ -21,6 +23,7 @@ import { listSessions } from '../session/snapshot.ts';
 import { randomSteeringKey } from '../steer/steering.ts';
 import { nowMs } from '../worker-protocol.ts';
 import { Workers } from '../workers.ts';
+import { AdoptedSessions } from './adopted-sessions.ts';
 import { Drain } from './drain.ts';
 import { FastPath } from './fast-path.ts';
 import { FastPathStatus } from './fast-path-status.ts';
@@ -42,7 +45,7 @@ import {
 import { watchPulse } from './pulse.ts';
 import { Reloader } from './reload.ts';
 import type { Runtime } from './runtime.ts';
-import { holdStateFile, rememberServers, SavedSessions, saveState } from './saved-sessions.ts';
+import { holdStateFile, rememberServers, SavedSessions, saveState, writeAdopted } from './saved-sessions.ts';
 import { ServerStates } from './server-states.ts';
 import { inSlices } from './slices.ts';
 import { wantedWorkers } from './worker-count.ts';
@@ -67,8 +70,11 @@ export class ControlPlane {
   readonly #drain: Drain;
   readonly #hostWatch: HostWatch;
   #end: (end: End) => void = () => {};
+  /** What is to be done when the guard is in force. */
+  readonly #letIn: () => void;
 
-  private constructor(runtime: Runtime, reloader: Reloader) {
+  private constructor(runtime: Runtime, reloader: Reloader, letIn: () => void) {
+    this.#letIn = letIn;
     this.#runtime = runtime;
     this.#reloader = reloader;
     this.#hostWatch = new HostWatch(() => reloader.followHost(), runtime.log);
@@ -88,7 +94,7 @@ export class ControlPlane {
   static async plan(
     config: Config,
     log: Logger,
-    reread: () => Promise<Config>,
+    file: Pick<ConfigFile, 'path' | 'reload'>,
     undo: Undo,
   ): Promise<ControlPlane> {
     const host = withoutServicesThatAreOut(config, await inspectHostFor(config), log);
@@ -100,11 +106,16 @@ export class ControlPlane {
     const stateLock = holdStateFile(config, log);
     undo.push(async () => stateLock?.release());
     const saved = SavedSessions.load(config, services, log);
-    const steeringKey = saved?.steeringKey(wanted) ?? randomSteeringKey();
     const sessions = Math.ceil(config.sessions.max / wanted);
     const fastStatus = new FastPathStatus(config.io.fastPath, log);
-    let fast = FastPath.open(fastStatus, host.ports, wanted, sessions);
-    undo.push(async () => fast?.close());
+    const fast = await FastPath.open(
+      { ports: host.ports, workers: wanted, sessions, name: proxyName(file.path) },
+      fastStatus,
+    );
+    undo.push(async () => fast.close());
+    const adopted = fast.found && new AdoptedSessions(fast.found, services, nowMs());
+    const steeringKey = fast.steeringKey(wanted) ?? saved?.steeringKey(wanted) ?? randomSteeringKey();
+    fast.noteSteeringKey(steeringKey);
     const io = openIoHost(config.io.mode, {
       capture: captureOf(config, host.ports),
       workers: wanted,
@@ -112,30 +123,37 @@ export class ControlPlane {
       bufferSize: config.io.bufferSize,
       busyPoll: config.io.busyPoll,
       maxSessions: config.sessions.max,
-      hot: fast?.steered,
+      hot: fast.steered,
       log,
     });
     undo.push(async () => io.close());
-    if (fast !== undefined && !io.isSteered) {
-      fastStatus.refused('packets come in by capture filters, which do not know it');
-      fast.close();
-      fast = undefined;
-    } else if (fast?.attach(host.ports, fastStatus) === false) fast = undefined;
+    if (fast.isOn && !io.isSteered) fast.turnOff('packets come in by capture filters, which do not know it');
     const layout = { capacity, workers: io.workers, sharedSeed: randomSeed() };
     const replans = workerReplans(config, host, services, { layout, steeringKey }, io);
-    const { specs, memories, close } = makeWorkerSpecs(replans, io, fast);
+    const { specs, memories, close } = makeWorkerSpecs(replans, io, fast.isOn ? fast : undefined);
     undo.push(async () => close());
-    saved?.write(memories, config, layout.sharedSeed, replans[0].steering);
+    const { steering } = replans[0];
+    const writing = { memories, config, services, steering, sharedSeed: layout.sharedSeed, log };
+    if (adopted !== undefined) writeAdopted(adopted, writing);
+    saved?.write(writing, adopted);
     const workers = new Workers(specs, log);
     undo.push(() => workers.stop());
-    // What comes from now on waits; where the start fails it was looked at only.
-    io.start();
     workers.launch();
     const serverStates = new ServerStates(memories[0].common, log);
     serverStates.update(services);
     if (saved !== undefined) serverStates.restore(saved.servers);
     const fastSwitch = new FastPathSwitch(memories[0].common, log);
     fastSwitch.update(services);
+    const letIn = () => {
+      // What comes from now on waits; where the start fails it was looked at only.
+      io.start();
+      // Programs of a predecessor were at work until here; what they pass comes in already.
+      fast.attach(() => fastSwitch.switchOff(undefined));
+      adopted?.countRest(memories[0]);
+    };
+    // The kernel would answer clients whose sessions a predecessor's programs forward until then.
+    const isGuardFirst = fast.found?.isAtWork === false;
+    if (!isGuardFirst) letIn();
     const hostSetup = new HostSetup(log);
     const totals = new Totals(memories, services);
     const runtime = {
@@ -161,8 +179,8 @@ export class ControlPlane {
       log,
     );
     undo.push(() => health.stop());
-    const reloader = new Reloader(runtime, health, reread, { config, host, services, replans });
-    return new ControlPlane(runtime, reloader);
+    const reloader = new Reloader(runtime, health, () => file.reload(), { config, host, services, replans });
+    return new ControlPlane(runtime, reloader, isGuardFirst ? letIn : () => {});
   }
 
   get services(): readonly ServicePlan[] {
@@ -183,6 +201,7 @@ export class ControlPlane {
     const prepared = await hostSetup.prepare(spec);
     undo.push(() => hostSetup.end());
     await prepared.commit();
+    this.#letIn();
     const { serverStates, steeringKey } = this.#runtime;
     undo.push(async () => {
       await workers.stop();
@@ -249,7 +268,8 @@ export class ControlPlane {
       ioMode: io.mode,
       fastPath: () => this.#fastPathState(),
       isFastPathOff: (service) => fastSwitch.isOff(service),
-      fastPathPassed: () => fast?.passed() ?? {},
+      fastPathPassed: () => fast.passed(),
+      fastPathMissed: () => fast.missed(),
       readiness: () => this.#readinessNow(),
       clientsUncounted: () => ClientTable.uncounted(memories[0].common.clients),
       isDraining: () => this.#drain.isOn,
@@ -267,7 +287,7 @@ export class ControlPlane {
             listSessions(tables, () => reloader.names(), query, nowMs()),
           );
           // Those that are not busy, too, which no datapath has looked at.
-          for (const one of sessions) if (fast && fastSwitch.isOff(one.service)) one.fastPath = 'off';
+          for (const one of sessions) if (fast.isOn && fastSwitch.isOff(one.service)) one.fastPath = 'off';
           return { total, sessions };
         },
       },
@@ -287,7 +307,7 @@ export class ControlPlane {
     const { fast, fastStatus, fastSwitch } = this.#runtime;
     const { wanted, why, interfaces } = fastStatus;
     return {
-      kind: fast?.kind ?? 'off',
+      kind: fast.kind,
       wanted,
       why,
       interfaces,
@@ -297,9 +317,11 @@ export class ControlPlane {
 
   #switchFastPath(isOn: boolean, service: string | undefined): void {
     const { fast, fastStatus, fastSwitch } = this.#runtime;
-    if (fast === undefined) throw new OperationError(409, `there is no fast path: ${fastStatus.why}`);
-    if (isOn) fastSwitch.switchOn(service);
-    else fastSwitch.switchOff(service);
+    if (!fast.isOn) throw new OperationError(409, `there is no fast path: ${fastStatus.why}`);
+    if (isOn) {
+      fastSwitch.switchOn(service);
+      fast.unblock();
+    } else fastSwitch.switchOff(service);
   }
 
   #readinessNow(): { ready: boolean; reason: string } {

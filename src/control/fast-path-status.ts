@@ -34,6 +34,12 @@ export class FastPathStatus {
     this.log.warn(`no fast path: ${why}`);
   }
 
+  /** It is there, and something keeps packets from it. */
+  impeded(why: string): void {
+    this.#why = why;
+    this.log.error(`the fast path is off: ${why}`);
+  }
+
   /** It forwards. */
   attached(why: string, interfaces: readonly FastPathAttachment[]): void {
     this.#why = why;

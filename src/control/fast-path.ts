@@ -1,157 +1,331 @@
 // The control plane's half of the kernel fast path: its maps, its programs at the captured interfaces, and
 // the word that says that the proxy lives. Which sessions are hot is the workers' affair
 // (fast/hot-sessions.ts).
-import { existsSync } from 'node:fs';
-import { AttachError, type Attachment, attach, type FastPathKind } from '../fast/attachment.ts';
+import { type Attachment, attach, type FastPathKind, removeOtherLinks } from '../fast/attachment.ts';
 import { type FastPathReason, macBytes, nowTick, TICK_MS } from '../fast/layout.ts';
-import { type FastPathMaps, openMaps } from '../fast/maps.ts';
+import { type FastPathMaps, type MapsBefore, openMaps, openMapsBefore } from '../fast/maps.ts';
 import { readPassed } from '../fast/passed.ts';
+import { filterHandleOf, type PinRoot, removePinned } from '../fast/pins.ts';
 import { PortRows } from '../fast/port-rows.ts';
+import { linkNamed } from '../host/interfaces.ts';
 import { type IoPort, SIDE } from '../io/packet-io.ts';
-import { IoError } from '../sys/io-error.ts';
+import type { HotMaps } from '../steer/kernel-steering.ts';
 import { BpfError } from '../sys/libbpf-library.ts';
-import { SysError } from '../sys/libc.ts';
 import { interfaceIndex } from '../sys/packet-socket.ts';
 import { FAST_MAPS, type FastPart } from '../worker-protocol.ts';
+import { chooseKind, explainFailure, hold, removeFilters } from './fast-path-places.ts';
 import type { FastPathStatus } from './fast-path-status.ts';
 
 /** Next hops of each worker, at most; of all together, because an entry has 16 bits for one. */
 const HOPS = 4_096;
 const ALL_HOPS = 1 << 16;
+/** Interfaces that there is always room for. */
 const PORTS = 64;
 /** Without a word from the proxy for so long the programs leave all packets to it. */
 const ALIVE_TICKS = Math.ceil(30_000 / TICK_MS);
-const RENEW_MS = 1_000;
+const LOOK_MS = 1_000;
 
-interface Kind {
-  kind: FastPathKind;
-  why: string;
+export interface FastPathRequest {
+  ports: readonly IoPort[];
+  workers: number;
+  /** Of each worker. */
+  sessions: number;
+  /** See proxyName. */
+  name: string;
+}
+
+/** What a predecessor left hot. */
+export interface FoundMaps extends Pick<MapsBefore, 'fds' | 'sessions' | 'workers'> {
+  /** Its sessions are at work in the same places, where they are to stay. */
+  readonly isAtWork: boolean;
+}
+
+interface Port {
+  readonly name: string;
+  readonly interfaceIndex: number;
+  readonly row: number;
+  readonly side: number;
+  mac: string;
 }
 
 export class FastPath {
-  /** What it is; until `attach` succeeded nothing is forwarded by it. */
-  readonly kind: FastPathKind;
-  /** Why it is of that kind, in words. */
-  readonly #why: string;
-  readonly #maps: FastPathMaps;
-  readonly #rows: PortRows;
-  readonly #sessions: number;
-  readonly #attachments: Attachment[] = [];
+  /** What it is; until `attach` succeeded nothing is forwarded by it but what a predecessor left. */
+  kind: FastPathKind | 'off';
+  readonly #status: FastPathStatus;
+  /** Of its kind, in words. */
+  #why = '';
+  readonly #request: FastPathRequest;
+  readonly #root: PinRoot | undefined;
+  #maps: FastPathMaps | undefined;
+  /** Of a predecessor, where there is none any more. */
+  #before: MapsBefore | undefined;
+  #rows: PortRows | undefined;
+  #ports: Port[] = [];
+  #attachments = new Map<string, Attachment>();
   #timer: NodeJS.Timeout | undefined;
+  #blocked = new Set<string>();
   #isClosed = false;
+  /** What is there by this name is another process's. */
+  #isForeign = false;
 
-  private constructor({ kind, why }: Kind, maps: FastPathMaps, sessions: number) {
-    this.kind = kind;
-    this.#why = why;
-    this.#maps = maps;
-    this.#sessions = sessions;
-    this.#rows = new PortRows(maps.fds.control, PORTS);
+  private constructor(request: FastPathRequest, root: PinRoot | undefined, status: FastPathStatus) {
+    this.kind = 'off';
+    this.#request = request;
+    this.#root = root;
+    this.#status = status;
   }
 
   /**
-   * The fast path of these ports, for so many workers with so many sessions each; undefined where it is not
-   * wanted, or cannot be, which is said.
+   * The fast path of these ports; where it is not wanted, or cannot be, which is said, its kind is off. What
+   * a predecessor pinned is taken over.
    */
-  static open(
-    status: FastPathStatus,
-    ports: readonly IoPort[],
-    workers: number,
-    sessions: number,
-  ): FastPath | undefined {
-    const { wanted } = status;
-    if (wanted === 'off') return undefined;
-    const kind = wanted === 'auto' ? kindFor(ports) : { kind: wanted, why: 'io.fastPath says so' };
-    try {
-      const sizes = { sessions: workers * sessions, hops: workers * hopsOf(workers), ports: PORTS };
-      return new FastPath(kind, openMaps(sizes), sessions);
-    } catch (error) {
-      status.refused(explain(error));
-      return undefined;
+  static async open(request: FastPathRequest, status: FastPathStatus): Promise<FastPath> {
+    const held = await hold(request.name, status);
+    const fast = new FastPath(request, held === 'taken' ? undefined : held, status);
+    if (held === 'taken') {
+      fast.#isForeign = true;
+      status.refused('another uoa-proxy with this config file lives');
+      return fast;
     }
+    try {
+      fast.#open();
+    } catch (error) {
+      fast.turnOff(explainFailure(error));
+    }
+    return fast;
+  }
+
+  #open(): void {
+    const { ports, workers, sessions } = this.#request;
+    const { wanted } = this.#status;
+    const path = this.#root?.path;
+    if (wanted === 'off') {
+      this.#before = path === undefined ? undefined : openMapsBefore(path);
+      return;
+    }
+    const sizes = {
+      sessions: workers * sessions,
+      hops: workers * hopsOf(workers),
+      ports: 2 ** Math.ceil(Math.log2(Math.max(PORTS, ports.length))),
+      workers,
+    };
+    const maps = openMaps(sizes, path, (what) => this.#status.log.info(`fast path: ${what}: not taken over`));
+    this.#maps = maps;
+    const rows = new PortRows(maps.fds.control, sizes.ports);
+    this.#rows = rows;
+    this.#ports = this.#place(rows, ports);
+    if (maps.wereThere) this.#renewAlive();
+    const { kind, why, attachments } = chooseKind(wanted, this.#ports, maps, (port) =>
+      this.#attachTo('xdp', port),
+    );
+    this.kind = kind;
+    this.#why = why;
+    this.#attachments = attachments;
+  }
+
+  /** Gives each its row: the one that it had. */
+  #place(rows: PortRows, ports: readonly IoPort[]): Port[] {
+    const indexes = new Set(ports.map(({ name }) => interfaceIndex(name)));
+    for (const { row, interfaceIndex } of rows.used()) if (!indexes.has(interfaceIndex)) rows.free(row);
+    return ports.map(({ name, side, mac }) => {
+      const index = interfaceIndex(name);
+      const known = rows.find(index);
+      const port = { name, interfaceIndex: index, row: known >= 0 ? known : rows.findFree(), side, mac };
+      this.#describe(port);
+      return port;
+    });
+  }
+
+  #describe({ row, interfaceIndex, mac, side }: Port): void {
+    this.#rows!.set(row, {
+      interfaceIndex,
+      mac: mac === '' ? new Uint8Array(6) : macBytes(mac),
+      facesClients: (side & SIDE.wan) !== 0,
+      facesRealServers: (side & SIDE.lan) !== 0,
+    });
+  }
+
+  get isOn(): boolean {
+    return this.kind !== 'off';
+  }
+
+  /** What sessions of a predecessor are to be read from; undefined: there are none. */
+  get found(): FoundMaps | undefined {
+    const maps = this.#maps;
+    const before = this.#before ?? maps?.before;
+    if (before !== undefined) return { ...before, isAtWork: false };
+    if (!maps?.wereThere) return undefined;
+    const { sessions, workers = 1 } = maps.sizes;
+    return { fds: maps.fds, sessions, workers, isAtWork: true };
+  }
+
+  /** By which the same number of workers shared out the sessions that were found. */
+  steeringKey(workers: number): readonly number[] | undefined {
+    return this.found?.workers === workers ? (this.#before ?? this.#maps)?.steeringKey : undefined;
+  }
+
+  noteSteeringKey(key: readonly number[]): void {
+    this.#maps?.noteSteeringKey(key);
   }
 
   /** What the steering program must know where packet sockets get the same packets before. */
-  get steered(): (FastPathMaps['fds'] & { rows: number[] }) | undefined {
-    return this.kind === 'tc' ? { ...this.#maps.fds, rows: [...Array(64).keys()] } : undefined;
+  get steered(): HotMaps | undefined {
+    if (this.kind !== 'tc' || this.#maps === undefined) return undefined;
+    return { ...this.#maps.fds, rows: this.#ports.map(({ row }) => row) };
   }
 
+  /** For workers: FAST_MAPS, and the lock. */
   get fds(): readonly number[] {
-    return FAST_MAPS.map((name) => this.#maps.fds[name]);
+    const fds = FAST_MAPS.map((name) => this.#maps!.fds[name]);
+    return this.#root === undefined ? fds : [...fds, this.#root.lockFd];
   }
 
   partOf(worker: number): FastPart {
-    const { sizes } = this.#maps;
-    const hops = hopsOf(sizes.sessions / this.#sessions);
-    return { sizes, firstSession: worker * this.#sessions, firstHop: worker * hops, hops };
+    const { sizes } = this.#maps!;
+    const { sessions, workers } = this.#request;
+    const hops = hopsOf(workers);
+    return { sizes, firstSession: worker * sessions, firstHop: worker * hops, hops };
   }
 
-  /** Attaches its programs; false: not all could be, which is said, and there is no fast path. */
-  attach(ports: readonly IoPort[], status: FastPathStatus): boolean {
+  /**
+   * Attaches its programs, when packets that they pass come in already. Where not all can be, which is said,
+   * there is no fast path. `onBlocked` is told when another program keeps packets from it.
+   */
+  attach(onBlocked: () => void): void {
+    const { kind } = this;
+    if (kind === 'off') {
+      this.#clear();
+      return;
+    }
     try {
-      for (const [row, port] of ports.entries()) {
-        const index = interfaceIndex(port.name);
-        const isSteered = this.kind === 'tc';
-        this.#attachments.push(
-          attach(this.#maps, { kind: this.kind, interfaceIndex: index, row, isSteered }),
-        );
-        this.#rows.set(row, {
-          interfaceIndex: index,
-          mac: macBytes(port.mac),
-          facesClients: (port.side & SIDE.wan) !== 0,
-          facesRealServers: (port.side & SIDE.lan) !== 0,
-        });
-      }
+      for (const port of this.#ports)
+        if (port.mac !== '' && !this.#attachments.has(port.name)) this.#attachTo(kind, port);
     } catch (error) {
-      this.close();
-      status.refused(explain(error));
-      return false;
+      this.turnOff(explainFailure(error));
+      return;
+    }
+    const isOurs = (how: FastPathKind, index: number) =>
+      how === kind && this.#ports.some(({ interfaceIndex }) => interfaceIndex === index);
+    for (const name of removeOtherLinks(this.#maps!, isOurs))
+      this.#status.log.info(`fast path: ${name}: removed`);
+    this.unblock();
+    this.#renew();
+    this.#timer = setInterval(() => this.#look(onBlocked), LOOK_MS).unref();
+    this.#status.attached(
+      this.#why,
+      [...this.#attachments].map(([name, { how }]) => ({ name, how })),
+    );
+  }
+
+  #attachTo(kind: FastPathKind, { name, interfaceIndex, row }: Port): Attachment {
+    const filterHandle = filterHandleOf(this.#request.name);
+    const isSteered = kind === 'tc';
+    const attachment = attach(this.#maps!, { kind, interfaceIndex, row, isSteered, filterHandle });
+    this.#attachments.set(name, attachment);
+    return attachment;
+  }
+
+  #look(onBlocked: () => void): void {
+    for (const port of this.#ports) {
+      this.#followMac(port);
+      const { name, row } = port;
+      if (this.#blocked.has(name) || !this.#rows!.isBlocked(row)) continue;
+      this.#blocked.add(name);
+      this.#status.impeded(
+        `another tc program at ${name} ends the chain before it, ${this.#rows!.missed(row)} packets did not arrive ` +
+          '(let it go on with TC_ACT_UNSPEC, or take it away; then: uoa-proxy ctl fast-path on)',
+      );
+      onBlocked();
     }
     this.#renew();
-    this.#timer = setInterval(() => this.#renew(), RENEW_MS).unref();
-    status.attached(
-      this.#why,
-      this.#attachments.map(({ how }, at) => ({ name: ports[at].name, how })),
-    );
-    return true;
+  }
+
+  /** An interface may get another Ethernet address. */
+  #followMac(port: Port): void {
+    const mac = linkNamed(port.name)?.mac;
+    if (mac === undefined || mac === '' || mac === port.mac) return;
+    this.#status.log.info(`fast path: ${port.name} has the Ethernet address ${mac} now`);
+    port.mac = mac;
+    this.#describe(port);
+  }
+
+  /** Where another program kept packets from it that is tried again. */
+  unblock(): void {
+    for (const { name, row } of this.#ports) {
+      this.#rows!.unblock(row);
+      this.#blocked.delete(name);
+    }
   }
 
   #renew(): void {
-    for (const row of this.#attachments.keys()) this.#rows.switchOn(row, nowTick() + ALIVE_TICKS);
+    for (const { name, row } of this.#ports)
+      if (this.#attachments.has(name)) this.#rows!.switchOn(row, nowTick() + ALIVE_TICKS);
+  }
+
+  /** What a predecessor left at work goes on while this process starts. */
+  #renewAlive(): void {
+    for (const { row } of this.#ports)
+      if (this.#rows!.isAlive(row, nowTick())) this.#rows!.switchOn(row, nowTick() + ALIVE_TICKS);
   }
 
   /** Packets left to the datapath, by reason. */
-  passed(): Record<FastPathReason, number> {
-    return readPassed(this.#maps.fds.passed);
+  passed(): Partial<Record<FastPathReason, number>> {
+    return this.#maps === undefined ? {} : readPassed(this.#maps.fds.passed);
   }
 
-  /** Ends it: the programs are taken off. */
-  close(): void {
+  /** Packets of hot sessions that another tc program kept from it. */
+  missed(): number {
+    return this.#ports.reduce((sum, { row }) => sum + this.#rows!.missed(row), 0);
+  }
+
+  /** There is none, in words why, which is said. */
+  turnOff(why: string): void {
+    this.#status.refused(why);
+    this.kind = 'off';
+    this.#detach();
+    this.#clear();
+  }
+
+  /** Ends it: the programs are taken off. With `keep` they stay at work, and a successor takes them over. */
+  close({ keep = false }: { keep?: boolean } = {}): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
     clearInterval(this.#timer);
-    for (const row of this.#attachments.keys()) this.#rows.switchOff(row);
-    for (const attachment of this.#attachments.splice(0)) {
+    if (keep && this.kind !== 'off') {
+      this.#renew();
+      for (const attachment of this.#attachments.values()) attachment.close();
+    } else {
+      this.#detach();
+      this.#clear();
+    }
+    this.#maps?.close();
+    this.#before?.close();
+    this.#root?.release();
+  }
+
+  #detach(): void {
+    clearInterval(this.#timer);
+    for (const { row } of this.#ports) this.#rows!.switchOff(row);
+    for (const attachment of this.#attachments.values()) {
       try {
         attachment.detach();
       } catch (error) {
         if (!(error instanceof BpfError)) throw error; // its interface is gone, and the program with it
       }
     }
-    if (!this.#isClosed) this.#maps.close();
-    this.#isClosed = true;
+    this.#attachments.clear();
+  }
+
+  /** Nothing of this proxy is left, of whichever process. */
+  #clear(): void {
+    if (this.#isForeign) return;
+    const { name, ports } = this.#request;
+    const removed = [
+      ...(this.#root === undefined ? [] : removePinned(this.#root.path)),
+      ...removeFilters(ports, filterHandleOf(name)),
+    ];
+    if (!this.#isClosed) for (const what of removed) this.#status.log.info(`fast path: ${what}: removed`);
   }
 }
 
 const hopsOf = (workers: number): number => Math.min(HOPS, Math.floor(ALL_HOPS / workers));
-
-/** XDP where every interface is a card; what is redirected between other devices may be lost there. */
-function kindFor(ports: readonly IoPort[]): Kind {
-  const others = ports.filter(({ name }) => !existsSync(`/sys/class/net/${name}/device`));
-  if (others.length === 0) return { kind: 'xdp', why: 'all interfaces are cards' };
-  return { kind: 'tc', why: `no card: ${others.map(({ name }) => name).join(', ')}` };
-}
-
-function explain(error: unknown): string {
-  if (error instanceof IoError) return `${error.message} (${error.hint})`;
-  if (error instanceof AttachError || error instanceof SysError || error instanceof RangeError)
-    return error.message;
-  throw error;
-}

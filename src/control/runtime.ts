@@ -14,8 +14,7 @@ import type { ServerStates } from './server-states.ts';
 export interface Runtime {
   readonly log: Logger;
   readonly io: IoHost;
-  /** Undefined where there is none. */
-  readonly fast: FastPath | undefined;
+  readonly fast: FastPath;
   readonly fastStatus: FastPathStatus;
   readonly fastSwitch: FastPathSwitch;
   readonly layout: MemoryLayout;

@@ -7,7 +7,12 @@ import { Loans } from '../datapath/loans.ts';
 import { type DatapathMemory, LPORT_ARC_CELLS } from '../datapath/memory.ts';
 import { Persistence } from '../service/persistence.ts';
 import type { ServicePlan } from '../service/plan.ts';
-import { type RestoredSession, type RestoredSessions, writeRecords } from '../session/restored-sessions.ts';
+import {
+  type FreshTable,
+  type RestoredSession,
+  type ToRestore,
+  writeRecords,
+} from '../session/restored-sessions.ts';
 import { SESSION_WORDS, vipAt } from '../session/session.ts';
 import { encodeSessions, type LoadedSessions, loadSessions, saveSessions } from '../session/state-file.ts';
 import { lportsFrom, type SavedServer } from '../session/state-notes.ts';
@@ -16,6 +21,7 @@ import { type FileLock, lockFile } from '../sys/file-lock.ts';
 import { WholeFile } from '../sys/whole-file.ts';
 import { familyOf, isV4, parseAddressInto } from '../wire/address.ts';
 import { nowMs } from '../worker-protocol.ts';
+import type { AdoptedSessions } from './adopted-sessions.ts';
 import { StartError } from './start-error.ts';
 
 export class SavedSessions {
@@ -59,30 +65,18 @@ export class SavedSessions {
     return [...new Int32Array(key.slice().buffer)];
   }
 
-  /**
-   * Into memory that no datapath has used yet. The worker of a session is that of its lport. By the hash of
-   * its client, packets may come to another one: this one finds a loan (datapath/loans.ts), which must be
-   * there before the first of them is judged.
-   */
-  write(
-    memories: readonly DatapathMemory[],
-    { sessions: { onewayShare } }: Config,
-    sharedSeed: readonly [number, number],
-    steering: SteeringSpec | undefined,
-  ): void {
+  /** Those that are not among `adopted`, into memory that no datapath has used yet. */
+  write(writing: Writing, adopted: AdoptedSessions | undefined): void {
     const { sessions, dropped } = this.#loaded;
-    const workers = memories.length;
-    const tables = memories.map(({ records, table }) => {
-      const max = records.length / SESSION_WORDS;
-      return { records, table, onewayMax: Math.max(1, Math.floor((max * onewayShare) / 100)) };
-    });
-    const isReachable =
-      steering === undefined
-        ? undefined
-        : lendTo(memories[0].common.loans, sharedSeed, new Owners(steering), this.#services);
-    const outcome = writeRecords(sessions, tables, ({ lport }) => lport % workers, isReachable);
-    const persistence = new Persistence(memories[0].common.persistence, sharedSeed);
-    notePersistence(persistence, this.#services, sessions);
+    const { memories } = writing;
+    const outcome = writeRecords(
+      sessions,
+      freshTables(writing),
+      ownerIn(writing),
+      reachableIn(writing),
+      adopted?.has,
+    );
+    notePersistence(persistenceIn(writing), this.#services, sessions);
     this.#writeArcs(memories);
     const { written } = outcome;
     if (written > 0 || dropped.gone > 0 || dropped.expired > 0 || outcome.withoutRoom > 0)
@@ -106,6 +100,46 @@ export class SavedSessions {
     }
   }
 }
+
+/** What sessions are written into before the datapaths start, and by which plan. */
+export interface Writing {
+  memories: readonly DatapathMemory[];
+  config: Config;
+  services: readonly ServicePlan[];
+  steering: SteeringSpec | undefined;
+  sharedSeed: readonly [number, number];
+  log: Logger;
+}
+
+/** What a predecessor left hot; to be written before what was saved. */
+export function writeAdopted(adopted: AdoptedSessions, writing: Writing): void {
+  const outcome = adopted.write(freshTables(writing), ownerIn(writing), reachableIn(writing));
+  notePersistence(persistenceIn(writing), writing.services, adopted);
+  writing.log.info(outcome, `fast path: ${outcome.written} sessions go on`);
+}
+
+const freshTables = ({ memories, config: { sessions } }: Writing): FreshTable[] =>
+  memories.map(({ records, table }) => {
+    const max = records.length / SESSION_WORDS;
+    return { records, table, onewayMax: Math.max(1, Math.floor((max * sessions.onewayShare) / 100)) };
+  });
+
+const persistenceIn = ({ memories, sharedSeed }: Writing): Persistence =>
+  new Persistence(memories[0].common.persistence, sharedSeed);
+
+const ownerIn =
+  ({ memories: { length } }: Writing) =>
+  ({ lport }: RestoredSession): number =>
+    lport % length;
+
+/**
+ * The worker of a session is that of its lport. By the hash of its client, packets may come to another one:
+ * this one finds a loan (datapath/loans.ts), which must be there before the first of them is judged.
+ */
+const reachableIn = ({ memories, sharedSeed, steering, services }: Writing) =>
+  steering === undefined
+    ? () => true
+    : lendTo(memories[0].common.loans, sharedSeed, new Owners(steering), services);
 
 /** Makes the loan of a session, if it needs one; false: there is no room for it. */
 function lendTo(
@@ -162,7 +196,7 @@ export function rememberServers(
 export function notePersistence(
   persistence: Persistence,
   services: readonly Pick<ServicePlan, 'persistenceMs' | 'realServers'>[],
-  sessions: RestoredSessions,
+  sessions: ToRestore,
 ): void {
   const serverOfLeg: number[] = [];
   for (const { persistenceMs, realServers } of services) {

@@ -9,7 +9,7 @@ import { type SchedulingState, Service } from '../service/service.ts';
 import type { Leg } from '../session/leg.ts';
 import { LportPool, lportsOf } from '../session/lport-pool.ts';
 import { legOf, serviceOf } from '../session/session.ts';
-import { uoaForms } from '../uoa/dialect.ts';
+import { dialectNumber, uoaForms } from '../uoa/dialect.ts';
 import { UoaReceiver } from '../uoa/receiver.ts';
 import { addressWords, familyOf } from '../wire/address.ts';
 import { AddressBook } from './address-book.ts';
@@ -271,7 +271,7 @@ function makeReceiver(plan: ServicePlan, { ip, dialect }: RealServerPlan): UoaRe
 }
 
 function makeLeg(
-  { index, lip, rip, rport, mtu }: LegPlan & { index: number },
+  { index, lip, rip, rport, mtu, dialect }: LegPlan & { index: number },
   pool: LportPool,
   receiver: UoaReceiver,
   realServerIndex: number,
@@ -287,6 +287,7 @@ function makeLeg(
     mtu: Math.min(mtu, LEN_MAX),
     pool,
     receiver,
+    dialectNumber: dialectNumber(dialect),
     realServerIndex,
   };
 }

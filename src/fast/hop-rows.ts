@@ -10,10 +10,8 @@ import { nowTick } from './layout.ts';
 
 const ETHERNET_HEADER_LEN = 14;
 const NONE = -1;
-/** Looks at what was confirmed are so far apart, ticks; confirmAt lasts for three times as long. */
-const LOOK_TICKS = 4;
-/** From a packet that confirmed to the next: at least 5 s. */
-const LOOKS_BETWEEN = 10;
+/** From a packet that confirmed to the next there are so many ticks: at least 5 s. */
+const TICKS_BETWEEN = 38;
 
 export class HopRows {
   readonly #nextHops: NextHops;
@@ -21,7 +19,7 @@ export class HopRows {
   readonly #first: number;
   readonly #count: number;
   /** What each row of ours is for; the row is `#first` and its place. */
-  readonly #places: ({ interfaceIndex: number; address: Int32Array; looksLeft: number } | undefined)[] = [];
+  readonly #places: ({ interfaceIndex: number; address: Int32Array; ticksLeft: number } | undefined)[] = [];
   /** No place before it is free. */
   #firstFree = 0;
   #lookAt = nowTick();
@@ -70,7 +68,7 @@ export class HopRows {
   #take(place: number, neighbor: Neighbor): void {
     const { interfaceIndex, address } = neighbor;
     const row = this.#first + place;
-    this.#places[place] = { interfaceIndex, address, looksLeft: 0 };
+    this.#places[place] = { interfaceIndex, address, ticksLeft: 0 };
     this.#rowOf.set(keyOf(neighbor), row);
     this.#write(row, neighbor);
   }
@@ -97,14 +95,14 @@ export class HopRows {
   #askToConfirm(): void {
     const now = nowTick();
     if (((now - this.#lookAt) | 0) < 0) return;
-    this.#lookAt = (now + LOOK_TICKS) | 0;
+    this.#lookAt = (now + 1) | 0;
     for (const [at, place] of this.#places.entries()) {
       if (place === undefined) continue;
       const row = this.#first + at;
       const waits = this.#hops.isUnconfirmed(row, now);
-      if (waits || --place.looksLeft < 0) {
+      if (waits || --place.ticksLeft < 0) {
         this.#hops.confirmAt(row, now);
-        place.looksLeft = LOOKS_BETWEEN;
+        place.ticksLeft = TICKS_BETWEEN;
       }
     }
   }

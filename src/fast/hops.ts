@@ -62,7 +62,7 @@ export class Hops {
     return { interfaceIndex, mtu: words[at + MTU]!, destination: macs.slice(0, 6), source: macs.slice(6) };
   }
 
-  /** From `tick` on, for 1.6 s, the next packet goes the slow way, to confirm the neighbor. */
+  /** From `tick` on, for half a second, the next packet goes the slow way, to confirm the neighbor. */
   confirmAt(hop: number, tick: number): void {
     Atomics.store(this.#words, this.#baseOf(hop) + CONFIRM_AT, tick);
   }
@@ -98,3 +98,19 @@ export const wayOf = (interfaceIndex: number, mtu: number, destination: string, 
   destination: macBytes(destination),
   source: macBytes(source),
 });
+
+/** Who knows which rows are for which packets (hop-rows.ts). */
+export interface HopLookUp {
+  /** Another number when a pair's row, or whether it has one, may be another. */
+  readonly version: number;
+  /** The row by which packets between these addresses (eight words) leave at layer 2; -1: they do not. */
+  rowOf(addresses: Int32Array): number;
+  /** Goes on with the row that a predecessor had for them; false: it is none for them. */
+  takeOver(addresses: Int32Array, row: number): boolean;
+  /** Largest IP packet that a row lets through. */
+  mtuOf(row: number): number;
+  /** Packets between these addresses may be as large as the interface lets through. */
+  isWhole(addresses: Int32Array): boolean;
+  /** To be called before the others each time: rows are as the neighbors are now. */
+  update(): void;
+}

@@ -191,6 +191,9 @@ function differenceOf(from: Ends, to: Ends): number {
   return fold(sumOf(to) + (0xffff - sumOf(from)));
 }
 
+/** What an entry keeps of an idle time. */
+export const keptIdleMs = (idleMs: number): number => Math.ceil(idleOf(idleMs) * IDLE_MS);
+
 /** At least 1 where it is set: each packet then. */
 const idleOf = (idleMs: number): number =>
   idleMs === 0 ? 0 : Math.min(IDLE_MAX, Math.max(1, Math.floor(idleMs / IDLE_MS)));

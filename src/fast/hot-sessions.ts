@@ -12,8 +12,10 @@ import type { Activity } from './activity.ts';
 import { BUSY_PACKETS, BusySessions } from './busy-sessions.ts';
 import { fitnessOf, idleMsOf } from './fitness.ts';
 import { Forwarded } from './forwarded.ts';
+import { type Heritage, leaveNote, readHeritage, removeOthers } from './heritage.ts';
 import { Holds } from './holds.ts';
-import type { Ends, HotEntries } from './hot-entries.ts';
+import type { HopLookUp } from './hops.ts';
+import { type HotEntries, keptIdleMs } from './hot-entries.ts';
 import { nowTick } from './layout.ts';
 import { PacketEnds } from './packet-ends.ts';
 
@@ -30,24 +32,10 @@ const STEADY_LOOKS = 60;
 const TRY_AGAIN_MS = 60_000;
 const MOST_LEFT = 0xffff;
 
-/** Rows of the map `hops`. */
-export interface HopRows {
-  /** Another number when a pair's row, or whether it has one, may be another. */
-  readonly version: number;
-  /** The row by which packets between these addresses (eight words) leave at layer 2; -1: they do not. */
-  rowOf(addresses: Int32Array): number;
-  /** Largest IP packet that a row lets through. */
-  mtuOf(row: number): number;
-  /** Packets between these addresses may be as large as the interface lets through. */
-  isWhole(addresses: Int32Array): boolean;
-  /** To be called before the others each time: rows are as the neighbors are now. */
-  update(): void;
-}
-
 export class HotSessions implements SessionEvents {
   readonly #activity: Activity;
   readonly #entries: HotEntries;
-  readonly #hops: HopRows;
+  readonly #hops: HopLookUp;
   /** Of the maps' sessions the first of this worker. */
   readonly #firstSession: number;
   readonly #onFailure: (message: string) => void;
@@ -92,7 +80,7 @@ export class HotSessions implements SessionEvents {
   constructor(
     activity: Activity,
     entries: HotEntries,
-    hops: HopRows,
+    hops: HopLookUp,
     max: number,
     firstSession: number,
     onFailure: (message: string) => void = () => {},
@@ -116,8 +104,8 @@ export class HotSessions implements SessionEvents {
   }
 
   /**
-   * To be called once, before packets. What a predecessor left hot is taken out, and counts where its session
-   * was restored.
+   * To be called once, before packets. What a predecessor left hot goes on, and what it counted counts where
+   * its session is there; the rest is taken out.
    */
   follow(sessions: Sessions, nowMs: number): void {
     this.#sessions = sessions;
@@ -126,17 +114,40 @@ export class HotSessions implements SessionEvents {
     this.#states = hotStates;
     for (let row = COUNTER.sessionsHot; row < counters.length; row += COUNTER_COLUMNS) counters[row] = 0;
     hotStates.fill(HOT_STATE.quiet);
-    const left: Ends[] = [];
-    this.#entries.read(({ addresses, sport, dport }, _to, { row }) => {
-      const slot = (row >>> 1) - this.#firstSession;
-      if (slot < 0 || slot >= this.#hot.length) return;
-      left.push({ addresses: addresses.slice(), sport, dport });
-      this.#activity.end(this.#firstSession + slot);
-      const base = slot * SESSION_WORDS;
-      if (isUsed(records, base)) this.#fold(base, nowTick(), nowMs);
+    this.#guard(() => {
+      const slots = this.#hot.length;
+      const left = readHeritage(this.#entries, this.#activity, sessions, this.#firstSession, slots);
+      for (const { slot, ends } of left.over) {
+        if (!isUsed(records, slot * SESSION_WORDS)) this.#activity.end(this.#firstSession + slot);
+        this.#entries.remove(ends);
+      }
+      this.#hops.update();
+      const tick = nowTick();
+      for (let slot = 0; slot < slots; slot++)
+        if (left.directions[slot] !== 0) this.#inherit(slot * SESSION_WORDS, left, tick, nowMs);
+      this.#flush();
     });
-    for (const ends of left) this.#entries.remove(ends);
-    this.#entries.flush();
+  }
+
+  #inherit(base: number, { directions, hops, idleMs }: Heritage, tick: number, nowMs: number): void {
+    const slot = base / SESSION_WORDS;
+    this.#fold(base, tick, nowMs);
+    const [inbound, outbound] = [hops[2 * slot]!, hops[2 * slot + 1]!];
+    const ends = this.#ends;
+    ends.read(this.#sessions, base);
+    let state = fitnessOf(this.#sessions, base, nowMs);
+    if (state === HOT_STATE.hot && directions[slot] !== 3) state = HOT_STATE.quiet;
+    this.#enlist(base, state);
+    // Other hops and idle times than these are put when it is looked at.
+    this.#hopOf.set([inbound, outbound], 2 * slot);
+    const idle = idleMsOf(this.#sessions, base);
+    this.#idleOf[slot] = keptIdleMs(idle) === idleMs[slot] ? idle : -1;
+    this.#versionOf[slot] = this.#version - 1;
+    // A row that is another neighbor's now stays what it is, for those whose entries have it.
+    const isSameWay =
+      this.#hops.takeOver(ends.toServer.addresses, inbound) &&
+      this.#hops.takeOver(ends.toClient.addresses, outbound);
+    if (state !== HOT_STATE.hot || !isSameWay) this.#takeOut(base, isSameWay ? state : HOT_STATE.no_hop);
   }
 
   /** How many sessions are hot. */
@@ -241,20 +252,10 @@ export class HotSessions implements SessionEvents {
     if (this.#failedAt === undefined) return true;
     if (((nowMs - this.#failedAt) | 0) < TRY_AGAIN_MS) return false;
     this.#failedAt = undefined;
-    this.#guard(() => this.#takeOutOver());
+    // Those that could not be taken out when their sessions were.
+    const isOurs = (slot: number) => this.#placeOf[slot] !== 0;
+    this.#guard(() => removeOthers(isOurs, this.#entries, this.#firstSession, this.#hot.length));
     return this.#failedAt === undefined;
-  }
-
-  /** Entries of ours that could not be taken out when their sessions were. */
-  #takeOutOver(): void {
-    const over: Ends[] = [];
-    this.#entries.read(({ addresses, sport, dport }, _to, { row }) => {
-      const slot = (row >>> 1) - this.#firstSession;
-      if (slot < 0 || slot >= this.#hot.length) return;
-      if (this.#placeOf[slot] === 0) over.push({ addresses: addresses.slice(), sport, dport });
-    });
-    for (const ends of over) this.#entries.remove(ends);
-    this.#entries.flush();
   }
 
   /** Changes entries. Where the kernel refuses that nothing is hot any more: memory says so by itself. */
@@ -284,12 +285,19 @@ export class HotSessions implements SessionEvents {
     if (state === HOT_STATE.hot) state = this.#findHops(base);
     this.#states[slot] = state;
     if (state !== HOT_STATE.hot) return;
+    this.#enlist(base, state);
+    this.#put(base, this.#activity.start(this.#firstSession + slot, tick));
+  }
+
+  #enlist(base: number, state: number): void {
+    const slot = base / SESSION_WORDS;
+    const { counters, records } = this.#sessions.memory;
+    this.#states[slot] = state;
     this.#hot[this.#count++] = slot;
     this.#placeOf[slot] = this.#count;
     this.#looks[slot] = 0;
     this.#left[slot] = 0;
-    memory.counters[counterRow(serviceOf(memory.records, base)) + COUNTER.sessionsHot]++;
-    this.#put(base, this.#activity.start(this.#firstSession + slot, tick));
+    counters[counterRow(serviceOf(records, base)) + COUNTER.sessionsHot]++;
   }
 
   /** The ends of the session, and its two hops: HOT_STATE.hot, or why one of them is none for it. */
@@ -312,10 +320,10 @@ export class HotSessions implements SessionEvents {
     const row = 2 * (this.#firstSession + slot);
     const idleMs = idleMsOf(this.#sessions, base);
     const [inbound, outbound] = [this.#inboundHop, this.#outboundHop];
-    this.#hopOf[2 * slot] = inbound;
-    this.#hopOf[2 * slot + 1] = outbound;
+    this.#hopOf.set([inbound, outbound], 2 * slot);
     this.#idleOf[slot] = idleMs;
     this.#versionOf[slot] = this.#version;
+    leaveNote(this.#activity, this.#firstSession + slot, this.#sessions, base);
     const { fromClient, toServer, fromServer, toClient } = this.#ends;
     this.#guard(() => {
       this.#entries.put(fromClient, toServer, { hop: inbound, row, generation, idleMs });
@@ -342,6 +350,7 @@ export class HotSessions implements SessionEvents {
       this.#takeOut(base, HOT_STATE.left);
     } else {
       if (looks === STEADY_LOOKS) this.#holds.release(slot);
+      leaveNote(this.#activity, this.#firstSession + slot, this.#sessions, base);
       if (this.#versionOf[slot] !== this.#version) this.#goOn(base);
     }
   }

@@ -43,6 +43,8 @@ export interface FastPathSizes {
   hops: number;
   /** Interfaces. */
   ports: number;
+  /** Who share sessions and hops in equal parts; 1 where it is not said. */
+  workers?: number;
 }
 
 /** Bytes of keys and values. */
@@ -57,6 +59,10 @@ const OFFER_LEN = 16;
 const INDEX_LEN = 4;
 const IFINDEX_LEN = 4;
 const COUNTER_LEN = 8;
+
+/** Of no program: how many workers, and the steering key by which they shared out the sessions. */
+export const ABOUT_LEN = 64;
+export const ABOUT_WORDS = ABOUT_LEN / 4;
 
 export const MAP_NAMES = [
   'hot4',

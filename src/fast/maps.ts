@@ -1,122 +1,235 @@
-// The maps of the fast path: made, or taken over where an earlier process pinned them in a bpffs, in a folder
+// The maps of the fast path: made, or taken over where an earlier process pinned them (pins.ts), in a folder
 // with the version of their layout in its name. Links are pinned beside them (attachment.ts).
-import { existsSync, mkdirSync, readdirSync, rmdirSync, statfsSync, unlinkSync } from 'node:fs';
+import { existsSync, mkdirSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { openPinned, pin } from '../sys/bpf-attachment.ts';
-import { createMap, deleteFromMap, describeMap, readHashMap } from '../sys/libbpf.ts';
+import {
+  createMap,
+  deleteFromMap,
+  describeMap,
+  lookUpInMap,
+  MAP_TYPE,
+  readHashMap,
+  updateMap,
+} from '../sys/libbpf.ts';
 import { close } from '../sys/libc.ts';
 import {
+  ABOUT_LEN,
+  ABOUT_WORDS,
   type FastPathSizes,
   HOT4_LEN,
   HOT6_LEN,
   KEY4_LEN,
   KEY6_LEN,
-  LAYOUT_VERSION,
   layoutOf,
   MAP_NAMES,
+  type MapLayout,
   type MapName,
 } from './layout.ts';
+import { FOLDER, layoutsIn, removeFolder } from './pins.ts';
 
-const PREFIX = 'layout-';
-const FOLDER = `${PREFIX}${LAYOUT_VERSION}`;
-
-const BPF_FS_MAGIC = 0xcafe4a11;
-
-/** Whether there is such a folder, and things can be pinned in it. */
-export const isBpffs = (folder: string): boolean =>
-  existsSync(folder) && statfsSync(folder).type === BPF_FS_MAGIC;
+type Fds = Readonly<Record<MapName, number>>;
 
 export interface FastPathMaps {
   readonly sizes: FastPathSizes;
   /** Descriptors; a worker is given copies of them. */
-  readonly fds: Readonly<Record<MapName, number>>;
+  readonly fds: Fds;
   /** Where they are pinned; undefined: they go with the last process that has them. */
   readonly folder: string | undefined;
   /** Whether they were there already, with what is in them. */
   readonly wereThere: boolean;
+  /** Those of other sizes that these took the place of; to be closed. */
+  readonly before: MapsBefore | undefined;
+  /** The steering key that was noted, by these workers or others. */
+  readonly steeringKey: readonly number[] | undefined;
+  noteSteeringKey(key: readonly number[]): void;
   /** What is pinned stays. */
   close(): void;
 }
 
+/** What a predecessor knew of its sessions. */
+export interface MapsBefore {
+  readonly steeringKey: readonly number[] | undefined;
+  readonly fds: { readonly hot4: number; readonly hot6: number; readonly activity: number };
+  readonly sessions: number;
+  readonly workers: number;
+  close(): void;
+}
+
+/** Programs of before and of now go by the same ones while they take turns. */
+const SHARED: readonly string[] = ['offered', 'passed'];
+const ABOUT = 'about';
+const ABOUT_LAYOUT = { type: MAP_TYPE.array, keyLen: 4, valueLen: ABOUT_LEN, entries: 1, flags: 0 };
+const FIRST = Buffer.alloc(4);
+/** Words of it. */
+const WORKERS = 0;
+const KEY_WORDS = 1;
+const KEY = 2;
+
 /**
- * Opens the maps. `root` is a folder of this proxy's own in a bpffs, which is made: maps of these sizes that
- * are pinned there are taken over, others, and those of another layout, are removed with their links, and
- * `onRemoved` is told what. Throws a BpfError, an IoError without libbpf, or an error of the file system.
+ * Opens the maps. `root` is a folder of this proxy's own in a bpffs, which is made. Maps that are pinned
+ * there are taken over; those of other sizes are replaced, and handed over to be read. Other layouts are
+ * removed with their links. `onRemoved` is told what was. Throws a BpfError, an IoError without libbpf, or an
+ * error of the file system.
  */
 export function openMaps(
   sizes: FastPathSizes,
   root?: string,
   onRemoved: (what: string) => void = () => {},
 ): FastPathMaps {
-  if (root === undefined) return { ...createMaps(sizes), folder: undefined, wereThere: false };
-  for (const other of foldersOf(root).filter((name) => name !== FOLDER)) {
+  const layouts: Record<string, MapLayout> = { ...layoutOf(sizes), [ABOUT]: ABOUT_LAYOUT };
+  if (root === undefined) return mapsOf(sizes, openAll(layouts, create), undefined, false, undefined);
+  for (const other of layoutsIn(root).filter((name) => name !== FOLDER)) {
     removeFolder(join(root, other));
     onRemoved(`${join(root, other)}: of another version`);
   }
   const folder = join(root, FOLDER);
-  if (existsSync(folder)) {
-    const found = openThose(folder, sizes);
-    if (typeof found !== 'string') return { ...found, folder, wereThere: true };
-    removeFolder(folder);
-    onRemoved(`${folder}: ${found}`);
-  }
   mkdirSync(folder, { recursive: true, mode: 0o700 });
-  const made = createMaps(sizes);
+  const found = openAll(layouts, (name) => openPinned(join(folder, name)));
+  const isNew = Object.keys(found).length === 0;
+  const problem = isNew ? undefined : whyOthers(found, layouts, sizes);
+  if (!isNew && problem === undefined) return mapsOf(sizes, found, folder, true, undefined);
+  if (problem !== undefined) onRemoved(`${folder}: ${problem}`);
+  const before = readableOf(found);
+  const kept = new Map(
+    Object.entries(found).filter(
+      ([name, fd]) => SHARED.includes(name) && difference(fd, layouts[name]!) === undefined,
+    ),
+  );
+  let made: Record<string, number> = {};
   try {
-    for (const name of MAP_NAMES) pin(made.fds[name], join(folder, name));
+    made = openAll(layouts, (name, layout) => kept.get(name) ?? create(name, layout));
+    for (const [name, fd] of Object.entries(made)) {
+      if (kept.has(name)) continue;
+      const path = join(folder, name);
+      if (existsSync(path)) unlinkSync(path);
+      pin(fd, path);
+    }
   } catch (error) {
-    made.close();
-    removeFolder(folder);
+    for (const fd of new Set([...Object.values(made), ...Object.values(found)])) close(fd);
+    if (isNew) removeFolder(folder);
     throw error;
   }
-  return { ...made, folder, wereThere: false };
+  const read = Object.values(before?.fds ?? {});
+  for (const [name, fd] of Object.entries(found)) if (!kept.has(name) && !read.includes(fd)) close(fd);
+  return mapsOf(sizes, made, folder, false, before);
 }
 
-type Opened = Pick<FastPathMaps, 'sizes' | 'fds' | 'close'>;
-
-function createMaps(sizes: FastPathSizes): Opened {
-  const layout = layoutOf(sizes);
-  return gather(sizes, (name) => createMap(layout[name].type, name, layout[name]));
+/** What is pinned in a folder of a proxy that makes no maps itself; undefined: nothing that it can read. */
+export function openMapsBefore(root: string): MapsBefore | undefined {
+  const found = openAll({}, (name) => openPinned(join(root, FOLDER, name)));
+  const before = readableOf(found);
+  const read = Object.values(before?.fds ?? {});
+  for (const fd of Object.values(found)) if (!read.includes(fd)) close(fd);
+  return before;
 }
 
-/** The maps in the folder, or why they are not to be used. */
-function openThose(folder: string, sizes: FastPathSizes): Opened | string {
-  const layout = layoutOf(sizes);
-  try {
-    return gather(sizes, (name) => {
-      const fd = openPinned(join(folder, name));
-      if (fd === undefined) throw new Unusable(`${name} is missing`);
-      const { type, keyLen, valueLen, entries } = layout[name];
-      const wanted = { type, keyLen, valueLen, entries };
-      const found = describeMap(fd);
-      for (const field of ['type', 'keyLen', 'valueLen', 'entries'] as const) {
-        if (found[field] === wanted[field]) continue;
-        close(fd);
-        throw new Unusable(`${name} has ${field} ${found[field]} instead of ${wanted[field]}`);
-      }
-      return fd;
-    });
-  } catch (error) {
-    if (error instanceof Unusable) return error.message;
-    throw error;
-  }
-}
-
-class Unusable extends Error {}
-
-/** All of them, or none is left open. */
-function gather(sizes: FastPathSizes, open: (name: MapName) => number): Opened {
-  const fds: Partial<Record<MapName, number>> = {};
-  const closeAll = () => {
-    for (const fd of Object.values(fds)) close(fd);
+function mapsOf(
+  sizes: FastPathSizes,
+  all: Record<string, number>,
+  folder: string | undefined,
+  wereThere: boolean,
+  before: MapsBefore | undefined,
+): FastPathMaps {
+  const { [ABOUT]: about, ...rest } = all;
+  return {
+    sizes,
+    fds: rest as Fds,
+    folder,
+    wereThere,
+    before,
+    steeringKey: wereThere ? readAbout(about!).steeringKey : before?.steeringKey,
+    noteSteeringKey: (key) => {
+      const words = new Int32Array(ABOUT_WORDS);
+      words[WORKERS] = sizes.workers ?? 1;
+      words[KEY_WORDS] = key.length;
+      words.set(key, KEY);
+      updateMap(about!, FIRST, new Uint8Array(words.buffer));
+    },
+    close: () => {
+      before?.close();
+      for (const fd of Object.values(all)) close(fd);
+    },
   };
+}
+
+function readAbout(fd: number): Pick<MapsBefore, 'workers' | 'steeringKey'> {
+  const bytes = lookUpInMap(fd, FIRST, ABOUT_LEN)!;
+  const words = new Int32Array(bytes.buffer, bytes.byteOffset, ABOUT_WORDS);
+  const count = words[KEY_WORDS]!;
+  const steeringKey = count > 0 ? [...words.subarray(KEY, KEY + count)] : undefined;
+  return { workers: words[WORKERS]!, steeringKey };
+}
+
+const create = (name: string, layout: MapLayout): number => createMap(layout.type, name, layout);
+
+/** Those that `open` opens; none is left open where it throws. */
+function openAll(
+  layouts: Record<string, MapLayout>,
+  open: (name: string, layout: MapLayout) => number | undefined,
+): Record<string, number> {
+  const fds: Record<string, number> = {};
   try {
-    for (const name of MAP_NAMES) fds[name] = open(name);
+    for (const name of [...MAP_NAMES, ABOUT]) {
+      const fd = open(name, layouts[name]!);
+      if (fd !== undefined) fds[name] = fd;
+    }
   } catch (error) {
-    closeAll();
+    for (const fd of Object.values(fds)) close(fd);
     throw error;
   }
-  return { sizes, fds: fds as Record<MapName, number>, close: closeAll };
+  return fds;
+}
+
+/** Why what is pinned is not to be used; undefined: it is. */
+function whyOthers(
+  found: Record<string, number>,
+  layouts: Record<string, MapLayout>,
+  { workers = 1 }: FastPathSizes,
+): string | undefined {
+  for (const [name, layout] of Object.entries(layouts)) {
+    const fd = found[name];
+    const problem = fd === undefined ? 'is missing' : difference(fd, layout);
+    if (problem !== undefined) return `${name} ${problem}`;
+  }
+  const before = readAbout(found[ABOUT]!);
+  return before.workers === workers || before.steeringKey === undefined
+    ? undefined
+    : `of ${before.workers} workers instead of ${workers}`;
+}
+
+function difference(fd: number, wanted: MapLayout): string | undefined {
+  const found = describeMap(fd);
+  for (const field of ['type', 'keyLen', 'valueLen', 'entries'] as const)
+    if (found[field] !== wanted[field]) return `has ${field} ${found[field]} instead of ${wanted[field]}`;
+  return undefined;
+}
+
+/** Of what is pinned, what sessions can be read from, however many they were; undefined: nothing. */
+function readableOf(found: Record<string, number>): MapsBefore | undefined {
+  const { hot4, hot6, activity, [ABOUT]: about } = found;
+  if (hot4 === undefined || hot6 === undefined || activity === undefined || about === undefined)
+    return undefined;
+  const rows = describeMap(activity).entries;
+  const wanted: Record<string, MapLayout> = layoutOf({ sessions: rows / 2, hops: 1, ports: 1 });
+  const pairs = [
+    [hot4, wanted.hot4!],
+    [hot6, wanted.hot6!],
+    [activity, wanted.activity!],
+    [about, ABOUT_LAYOUT],
+  ] as const;
+  if (pairs.some(([fd, layout]) => difference(fd, layout) !== undefined)) return undefined;
+  const fds = { hot4, hot6, activity };
+  let isClosed = false;
+  return {
+    fds,
+    sessions: rows / 2,
+    ...readAbout(about),
+    close: () => {
+      if (!isClosed) for (const fd of Object.values(fds)) close(fd);
+      isClosed = true;
+    },
+  };
 }
 
 /** Takes all entries out, so that nothing is hot. Throws a BpfError. */
@@ -129,23 +242,4 @@ export function clearHot({ fds }: FastPathMaps): void {
       for (let at = 0; at < count; at++) deleteFromMap(fd, keys.subarray(at * keyLen, (at + 1) * keyLen));
     });
   }
-}
-
-/**
- * Removes all that is pinned in a proxy's folder, of every layout: the fast path ends when no process has it
- * open. Returns the folders removed. Throws an error of the file system.
- */
-export function removePinned(root: string): string[] {
-  const folders = foldersOf(root).map((name) => join(root, name));
-  for (const folder of folders) removeFolder(folder);
-  if (existsSync(root) && readdirSync(root).length === 0) rmdirSync(root);
-  return folders;
-}
-
-const foldersOf = (root: string): string[] =>
-  existsSync(root) ? readdirSync(root).filter((name) => name.startsWith(PREFIX)) : [];
-
-function removeFolder(folder: string): void {
-  for (const name of readdirSync(folder)) unlinkSync(join(folder, name));
-  rmdirSync(folder);
 }

@@ -52,6 +52,14 @@ export class PortRows {
     for (const [at, word] of wanted) Atomics.store(words, base + at, word);
   }
 
+  /** Rows that interfaces have. */
+  used(): { row: number; interfaceIndex: number }[] {
+    return Array.from({ length: this.#count }, (_, row) => ({
+      row,
+      interfaceIndex: this.#words[row * WORDS + IFINDEX]!,
+    })).filter(({ interfaceIndex }) => interfaceIndex !== 0);
+  }
+
   /** The row of an interface; -1: it has none. */
   find(interfaceIndex: number): number {
     for (let row = 0; row < this.#count; row++)
@@ -73,6 +81,12 @@ export class PortRows {
   /** Until that tick the program forwards; to be said again before it comes. */
   switchOn(row: number, untilTick: number): void {
     Atomics.store(this.#words, this.#baseOf(row) + ALIVE_UNTIL, untilTick === 0 ? 1 : untilTick);
+  }
+
+  /** The program forwards, by the last word. */
+  isAlive(row: number, nowTick: number): boolean {
+    const until = Atomics.load(this.#words, this.#baseOf(row) + ALIVE_UNTIL);
+    return until !== 0 && ((until - nowTick) | 0) > 0;
   }
 
   /** The program forwards nothing from now on. */

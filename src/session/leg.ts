@@ -20,6 +20,8 @@ export interface Leg {
   readonly pool: LportPool;
   /** The real server's, shared by its legs. */
   readonly receiver: UoaReceiver;
+  /** What its real server is told in, as uoa/dialect.ts numbers it; 0: nothing. */
+  readonly dialectNumber: number;
   /** Index of the real server over all services. */
   readonly realServerIndex: number;
 }

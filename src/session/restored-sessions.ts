@@ -1,5 +1,5 @@
 // Sessions that were read from a file, and how they become records of the tables that go on with them.
-import { onEchoAck, onUoaSent, startHandshake } from '../uoa/handshake.ts';
+import { onEchoAck, onUoaSent, resumeProgress, startHandshake } from '../uoa/handshake.ts';
 import { oldestFirst } from './oldest-first.ts';
 import {
   CLIENT,
@@ -7,6 +7,8 @@ import {
   FLAG_NORMAL,
   FLAG_USED,
   HANDSHAKE,
+  isNormal,
+  isUsed,
   LAST_SEEN,
   LEG_MTU,
   LPORT_FLAGS,
@@ -37,7 +39,12 @@ export interface RestoredSession {
   isAcked: boolean;
   /** By the datapath's clock, int32 ms. */
   lastSeenMs: number;
+  /** Where more than `isAcked` is known of what its real server was told (resumeProgress). */
+  uoa?: { progress: number; sentAtMs: number; lastInboundMs: number } | undefined;
 }
+
+/** Sessions that are to become records. */
+export type ToRestore = Pick<RestoredSessions, 'count' | 'forEach'>;
 
 /** The least recently used first: where there is no room for all, it is they that are left out. */
 export class RestoredSessions {
@@ -107,19 +114,22 @@ export interface FreshTable {
 }
 
 /**
- * Writes the sessions into the records of fresh tables, from slot 0 on, and how many slots these are: then
- * SessionTable.restore takes them over. `ownerOf` says the index in `memories` of a session,
- * `isReachable` whether its packets will find it there.
+ * Writes the sessions into the records of tables that no datapath has used, in the slots that are free there
+ * from 0 on, and how many slots are used: then SessionTable.restore takes them over. `ownerOf` says the index
+ * in `memories` of a session, `isReachable` whether its packets will find it there. Those that `isThere` are
+ * left out.
  */
 export function writeRecords(
-  restored: RestoredSessions,
+  restored: ToRestore,
   memories: readonly FreshTable[],
   ownerOf: (session: RestoredSession) => number,
   isReachable: (session: RestoredSession, owner: number) => boolean = () => true,
+  isThere: (session: RestoredSession) => boolean = () => false,
 ): WrittenSessions {
-  const counts = memories.map(() => ({ oneway: 0, normal: 0 }));
+  const counts = memories.map(countUsed);
   const outcome = { written: 0, withoutRoom: 0 };
   restored.forEach((session) => {
+    if (isThere(session)) return;
     const count = counts[ownerOf(session)];
     if (session.isNormal) count.normal++;
     else count.oneway++;
@@ -136,6 +146,7 @@ export function writeRecords(
   });
   const slots = memories.map(() => 0);
   restored.forEach((session) => {
+    if (isThere(session)) return;
     const owner = ownerOf(session);
     const left = excess[owner];
     if (!session.isNormal && left.oneway > 0) {
@@ -152,22 +163,34 @@ export function writeRecords(
       outcome.withoutRoom++;
       return;
     }
-    putRecord(memories[owner].records, slots[owner]++ * SESSION_WORDS, session);
+    const { records } = memories[owner];
+    while (isUsed(records, slots[owner] * SESSION_WORDS)) slots[owner]++;
+    putRecord(records, slots[owner]++ * SESSION_WORDS, session);
     outcome.written++;
   });
-  for (const [i, { table }] of memories.entries()) table[0] = slots[i];
+  for (const [i, { table }] of memories.entries()) table[0] = Math.max(table[0], slots[i]);
   return outcome;
 }
 
+function countUsed({ records, table }: FreshTable): { oneway: number; normal: number } {
+  const count = { oneway: 0, normal: 0 };
+  for (let base = 0; base < table[0] * SESSION_WORDS; base += SESSION_WORDS)
+    if (isUsed(records, base)) count[isNormal(records, base) ? 'normal' : 'oneway']++;
+  return count;
+}
+
 /** A handshake that is not done starts afresh. What ICMP taught of the path is forgotten. */
-function putRecord(records: Int32Array, base: number, session: RestoredSession): void {
+export function putRecord(records: Int32Array, base: number, session: RestoredSession): void {
   const { client, lastSeenMs } = session;
   for (let i = 0; i < 4; i++) records[base + CLIENT + i] = client[i];
   records[base + CPORT_SERVICE] = (session.cport << 16) | session.service;
   records[base + LEG_MTU] = session.leg;
   records[base + LAST_SEEN] = lastSeenMs;
+  const { uoa } = session;
   startHandshake(records, base + HANDSHAKE, lastSeenMs);
-  if (session.isAcked) {
+  if (uoa !== undefined) {
+    resumeProgress(records, base + HANDSHAKE, uoa.progress, uoa.sentAtMs, uoa.lastInboundMs);
+  } else if (session.isAcked) {
     onUoaSent(records, base + HANDSHAKE, lastSeenMs);
     onEchoAck(records, base + HANDSHAKE);
   }

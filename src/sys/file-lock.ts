@@ -46,3 +46,23 @@ export function lockFile(path: string): FileLock | undefined {
     };
   }
 }
+
+/**
+ * The same for a folder, which the lock is on itself; `fd` may be passed to child processes, and then the
+ * lock is theirs, too. Throws what the system says.
+ */
+export function lockFolder(path: string): { fd: number; release(): void } | undefined {
+  for (;;) {
+    const fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
+    if (flock(fd, LOCK_EX_NB) !== 0) {
+      const errno = lastErrno();
+      closeSync(fd);
+      if (errno === EWOULDBLOCK) return undefined;
+      throw new SysError('flock', errno);
+    }
+    const there = lstatSync(path, { throwIfNoEntry: false });
+    if (there?.ino === fstatSync(fd).ino) return { fd, release: () => closeSync(fd) };
+    closeSync(fd);
+    if (there === undefined) throw new Error(`${path} was removed`);
+  }
+}

@@ -65,6 +65,13 @@ const OPTION_TYPE = 31;
 export const UOA_DIALECTS = Object.keys(DIALECTS) as [UoaDialect, ...UoaDialect[]];
 export const DEFAULT_DIALECT = 'ipo' satisfies UoaDialect;
 
+/**
+ * A number below 16 for it, which outlives processes (fast/heritage.ts): the order of the table is kept, what
+ * is new comes last. 0: nothing is told.
+ */
+export const dialectNumber = (dialect: UoaDialect | 'none'): number =>
+  dialect === 'none' ? 0 : 1 + UOA_DIALECTS.indexOf(dialect);
+
 export const aboutDialect = (dialect: UoaDialect): string => TABLE[dialect].about;
 export const whatToCheck = (dialect: UoaDialect): string => TABLE[dialect].check;
 export const hasUnifiedType = (dialect: UoaDialect): boolean => TABLE[dialect].hasUnifiedType === true;

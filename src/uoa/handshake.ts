@@ -217,3 +217,24 @@ export function handshakeState(words: Int32Array, at: number): 'sending' | 'acke
   if ((words[at + PROGRESS] & DONE) !== 0) return 'acked';
   return isExhausted(words[at + PROGRESS]) ? 'exhausted' : 'sending';
 }
+
+/** Bits of progressOf. */
+const PROGRESS_BITS = 12;
+export const PROGRESS_MASK = (1 << PROGRESS_BITS) - 1;
+
+/** The present round in 12 bits, and when a UOA was sent last, for resumeProgress in another process. */
+export const progressOf = (words: Int32Array, at: number): number => words[at + PROGRESS] & PROGRESS_MASK;
+export const uoaSentAt = (words: Int32Array, at: number): number => words[at + UOA_SENT_AT];
+
+/** Goes on where another process was; no reply to a carrier is awaited. */
+export function resumeProgress(
+  words: Int32Array,
+  at: number,
+  progress: number,
+  uoaSentAtMs: number,
+  lastInboundMs: number,
+): void {
+  startHandshake(words, at, lastInboundMs);
+  words[at + PROGRESS] = progress & PROGRESS_MASK;
+  words[at + UOA_SENT_AT] = uoaSentAtMs;
+}

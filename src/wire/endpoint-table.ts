@@ -19,6 +19,11 @@ export class EndpointTable {
   #shift = 32 - FIRST_BITS;
   #count = 0;
 
+  /** How many there are. */
+  get count(): number {
+    return this.#count;
+  }
+
   /** Sets the number, 0 to 2^31 - 2, of words[at..at+3] and the port, whatever it was. */
   set(words: Int32Array, at: number, port: number, value: number): void {
     if (this.#count << (ENTRY_BITS + 1) >= this.#entries.length) this.#grow();

@@ -429,7 +429,7 @@ describe('a packet is left to the slow path as it came', () => {
     'longer than the MTU': packetRow('too_long', (session, direction) => came(session, direction, big)),
     'once when its neighbor is to be confirmed': settingRow(
       'confirm',
-      (rig, direction) => rig.hops.confirmAt(direction, nowTick() - 10),
+      (rig, direction) => rig.hops.confirmAt(direction, nowTick() - 1),
       () => {},
     ),
   };

@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { type TestContext, test } from 'node:test';
 import { loadFastPath } from '../../src/fast/attachment.ts';
+import { nowTick } from '../../src/fast/layout.ts';
 import { openKernelSteering, SINK } from '../../src/steer/kernel-steering.ts';
 import { knownSpec } from '../../src/steer/known-sources.ts';
 import { lookUpInMap, possibleCpus, testRun, updateMap } from '../../src/sys/libbpf.ts';
@@ -142,6 +143,21 @@ test('a packet that no ring saw is forwarded by tc alone, and what it does not f
       assert.equal(rig.passed().ended, before + 1);
     }
   }
+});
+
+test('a packet is passed to confirm a neighbor only where somebody takes it', (t) => {
+  const both = open(t);
+  const { rig, tc, writeWord } = both;
+  rig.add(SESSION4);
+  const packet = packetOf(SESSION4, 0);
+  for (let tries = 1; rig.passed().confirm === 0 && tries <= 5; tries++) {
+    rig.hops.confirmAt(0, nowTick());
+    writeWord(0n);
+    assert.equal(tc(packet), REDIRECT);
+    assert.equal(rig.passed().confirm, 0);
+    pass(both, packet, () => {}, REDIRECT);
+  }
+  assert.equal(rig.passed().confirm, 1);
 });
 
 test('where tc does not see what is left to it, that is counted and ends', (t) => {

@@ -103,8 +103,11 @@ for (const workers of [2, 3, 8]) {
       lips: [{ ip: '10.2.0.200', ...LPORTS }],
     };
     const owners = new Owners(steering);
-    const saved = new SavedSessions(savedSessions(plan.services), plan.services, pino({ level: 'silent' }));
-    saved.write(memories, { sessions: { onewayShare: 50 } } as Config, [1, 2], steering);
+    const log = pino({ level: 'silent' });
+    const saved = new SavedSessions(savedSessions(plan.services), plan.services, log);
+    const config = { sessions: { onewayShare: 50 } } as Config;
+    const { services } = plan;
+    saved.write({ memories, config, services, steering, sharedSeed: [1, 2], log }, undefined);
     // Packets may come to one before another one has begun.
     const { isEmpty } = new Loans(common.loans, [1, 2], workers);
     assert.equal(isEmpty, false);

@@ -7,7 +7,8 @@ import { COUNTER, counterRow } from '../../src/datapath/counters.ts';
 import { Datapath } from '../../src/datapath/datapath.ts';
 import { allocateMemory, CONTROL } from '../../src/datapath/memory.ts';
 import { verdictName } from '../../src/datapath/verdict.ts';
-import { type HopRows, HotSessions } from '../../src/fast/hot-sessions.ts';
+import type { HopLookUp } from '../../src/fast/hops.ts';
+import { HotSessions } from '../../src/fast/hot-sessions.ts';
 import { HOT_STATES, type HotState } from '../../src/session/hot-state.ts';
 import { cportOf, isUsed, LAST_SEEN, SESSION_WORDS } from '../../src/session/session.ts';
 import { dup, dup3 } from '../../src/sys/libc.ts';
@@ -80,7 +81,7 @@ export class FastRig {
     this.#memory = allocateMemory(this.plan);
     this.#rig = openRig(t, this.plan.maxSessions);
     const proxy = this;
-    const hops: HopRows = {
+    const hops: HopLookUp = {
       get version() {
         return proxy.hopsVersion;
       },
@@ -88,6 +89,7 @@ export class FastRig {
         const hop = addresses.join() === this.#datapath.sessions.directory.legs[0]!.towards.join() ? 0 : 1;
         return this.hasHop[hop] ? [TO_SERVER, TO_CLIENT][hop]! : -1;
       },
+      takeOver: (addresses, row) => hops.rowOf(addresses) === row,
       mtuOf: () => this.linkMtu,
       isWhole: () => this.isWhole,
       update: () => {},

@@ -5,7 +5,8 @@
 import assert from 'node:assert/strict';
 import { COUNTER, type CounterName } from '../../src/datapath/counters.ts';
 import type { FastPathKind } from '../../src/fast/attachment.ts';
-import { type HopRows, HotSessions } from '../../src/fast/hot-sessions.ts';
+import type { HopLookUp } from '../../src/fast/hops.ts';
+import { HotSessions } from '../../src/fast/hot-sessions.ts';
 import { nowTick, TICK_MS } from '../../src/fast/layout.ts';
 import { mapSharedMemory } from '../../src/sys/shared-memory.ts';
 import {
@@ -167,10 +168,11 @@ class Run {
     this.#fast.follow(this.#behind.datapath.sessions, this.#nowMs);
   }
 
-  #hopRows(): HopRows {
+  #hopRows(): HopLookUp {
     return {
       version: 1,
       rowOf: (addresses) => (this.#isToRealServer(addresses) ? TO_SERVER : TO_CLIENT),
+      takeOver: () => false,
       mtuOf: () => this.#linkMtu,
       isWhole: () => true,
       update: () => {},

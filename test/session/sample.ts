@@ -83,6 +83,7 @@ export function makeTable(
     mtu: 1500,
     pool: new LportPool(first, last, worker),
     receiver: new UoaReceiver(undefined, undefined),
+    dialectNumber: 0,
     realServerIndex: index,
   }));
   const vips = pairOf(VIPS[0], VIPS[1]);

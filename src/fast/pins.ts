@@ -1,0 +1,106 @@
+// Where maps and links of the fast path outlive their processes: in a bpffs, in a folder per proxy, which is
+// called by its config file and network namespace, so that a successor finds its predecessor's and no
+// other's. Who has a lock on the folder is the proxy that lives; its workers have it, too.
+import { createHash } from 'node:crypto';
+import {
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readlinkSync,
+  rmdirSync,
+  statfsSync,
+  unlinkSync,
+} from 'node:fs';
+import { basename, dirname, extname, join, resolve } from 'node:path';
+import { lockFolder } from '../sys/file-lock.ts';
+import { LAYOUT_VERSION } from './layout.ts';
+
+export const BPFFS = '/sys/fs/bpf';
+/** In a bpffs: a folder of all proxies. */
+const ALL = 'uoa-proxy';
+
+const PREFIX = 'layout-';
+export const FOLDER = `${PREFIX}${LAYOUT_VERSION}`;
+
+const BPF_FS_MAGIC = 0xcafe4a11;
+const NAME_MAX = 40;
+
+/** Whether there is such a folder, and things can be pinned in it. */
+export const isBpffs = (folder: string): boolean =>
+  existsSync(folder) && statfsSync(folder).type === BPF_FS_MAGIC;
+
+/** What a proxy by this config file is called among those of the host. A bpffs takes no dots in names. */
+export function proxyName(configPath: string): string {
+  const path = resolve(configPath);
+  const short = basename(path, extname(path))
+    .replace(/[^A-Za-z0-9_-]/g, '-')
+    .slice(0, NAME_MAX);
+  const whole = `${path} ${readlinkSync('/proc/self/ns/net')}`;
+  return `${short}-${createHash('sha256').update(whole).digest('hex').slice(0, 8)}`;
+}
+
+/** By it the filters of clsact of one proxy are told from those of another. */
+export const filterHandleOf = (name: string): number =>
+  (Number.parseInt(createHash('sha256').update(name).digest('hex').slice(0, 7), 16) & 0xfffffff) + 1;
+
+export interface PinRoot {
+  readonly path: string;
+  /** For child processes, which keep the lock with it. */
+  readonly lockFd: number;
+  release(): void;
+}
+
+/**
+ * The folder of this proxy, locked; undefined: another process has it. Throws an error of the file system,
+ * also where there is no bpffs.
+ */
+export function holdPinRoot(name: string, bpffs = BPFFS): PinRoot | undefined {
+  if (!isBpffs(bpffs)) throw new Error(`no bpffs is mounted at ${bpffs}`);
+  const path = pinRootOf(name, bpffs);
+  mkdirSync(join(bpffs, ALL), { recursive: true, mode: 0o755 });
+  mkdirSync(path, { recursive: true, mode: 0o700 });
+  const lock = lockFolder(path);
+  return lock && { path, lockFd: lock.fd, release: lock.release };
+}
+
+export const pinRootOf = (name: string, bpffs = BPFFS): string => join(bpffs, ALL, name);
+
+/** All folders of proxies, by name. */
+export function pinRoots(bpffs = BPFFS): { name: string; path: string }[] {
+  const all = join(bpffs, ALL);
+  if (!isBpffs(bpffs) || !existsSync(all)) return [];
+  return readdirSync(all)
+    .map((name) => ({ name, path: join(all, name) }))
+    .filter(({ path }) => lstatSync(path).isDirectory());
+}
+
+/**
+ * Removes all that is pinned in a proxy's folder, of every layout: the fast path ends when no process has it
+ * open. Returns what it removed, sorted. Throws an error of the file system.
+ */
+export function removePinned(root: string): string[] {
+  const folders = layoutsIn(root).map((name) => join(root, name));
+  for (const folder of folders) removeFolder(folder);
+  if (existsSync(root) && readdirSync(root).length === 0) rmdirSync(root);
+  removeIfEmpty(dirname(root));
+  return folders.sort();
+}
+
+/** Others may make a folder there at the same time. */
+function removeIfEmpty(all: string): void {
+  try {
+    if (basename(all) === ALL) rmdirSync(all);
+  } catch {
+    // It has others' folders, or is gone.
+  }
+}
+
+export const layoutsIn = (root: string): string[] =>
+  existsSync(root) ? readdirSync(root).filter((name) => name.startsWith(PREFIX)) : [];
+
+/** With all that is pinned in it. */
+export function removeFolder(folder: string): void {
+  for (const name of readdirSync(folder)) unlinkSync(join(folder, name));
+  rmdirSync(folder);
+}

@@ -1,0 +1,175 @@
+// The fast path over the end of the proxy and its next start: what is hot goes on by the kernel alone, and
+// the next process finds it as it was.
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, readdirSync, rmdirSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type Rig, type RigOptions, startRig, until } from './harness.ts';
+import { PAIRS } from './pairs.ts';
+
+const CLIENTS = 5;
+const PORTS = 4;
+const ALL = CLIENTS * PORTS;
+
+/** A bpffs of the test's own in the place of the host's. */
+function bpffs(t: TestContext): { path: string; under: readonly string[] } {
+  const path = mkdtempSync(join(tmpdir(), 'uoa-bpffs-'));
+  execFileSync('mount', ['-t', 'bpf', 'none', path]);
+  t.after(() => {
+    execFileSync('umount', ['-l', path]);
+    rmdirSync(path);
+  });
+  return { path, under: ['sh', '-c', 'mount --bind "$0" /sys/fs/bpf && exec "$@"', path] };
+}
+
+/** All that is pinned there. */
+const pinned = (path: string): string[] =>
+  readdirSync(path, { recursive: true })
+    .map(String)
+    .filter((name) => name.startsWith('uoa-proxy'));
+
+interface Listed {
+  client: string;
+  clientPort: number;
+  lip: string;
+  lport: number;
+  rs: string;
+  uoa: { state: string; sent: number };
+}
+
+async function sessionsOf(rig: Rig, proxy: Rig['proxy'] = rig.proxy): Promise<string[]> {
+  const { sessions } = JSON.parse((await proxy.get('/sessions?limit=1000')).body) as { sessions: Listed[] };
+  return sessions
+    .map(({ client, clientPort, lip, lport, rs, uoa }) =>
+      [client, clientPort, lip, lport, rs, uoa.state, uoa.sent].join(' '),
+    )
+    .sort();
+}
+
+async function kill9({ child }: Rig['proxy']): Promise<void> {
+  const exited = once(child, 'exit');
+  child.kill('SIGKILL');
+  await exited;
+}
+
+const areHot = (rig: Rig, count = ALL) =>
+  until('all are hot', async () => (await rig.metric('fast_path_sessions')) === count);
+
+async function startPinned(t: TestContext, options: RigOptions & { workers: number }) {
+  const { path, under } = bpffs(t);
+  const { workers, ...others } = options;
+  const io = { mode: 'ring', workers, fastPath: 'tc' } as const;
+  const rig = await startRig(t, { clients: CLIENTS, servers: 2, ...others, io, under });
+  return { rig, path };
+}
+
+for (const pair of [PAIRS[4], PAIRS[6]]) {
+  for (const workers of [1, 2]) {
+    test(`${pair.name}, ${workers} workers: kill -9 and another start under load lose no datagram of a hot session`, async (t) => {
+      const { rig, path } = await startPinned(t, { pair, workers, uoa: { dialect: pair.dialect } });
+      const servers = await rig.startServers();
+      const startedAt = performance.now();
+      const clients = rig.startClients({ portsPerAddress: PORTS, sizes: [64] });
+      await areHot(rig);
+      const before = await sessionsOf(rig);
+      await kill9(rig.proxy);
+      await sleep(1000);
+      const next = rig.startProxy();
+      await next.ready();
+      assert.match(next.log, new RegExp(`"msg":"fast path: ${ALL} sessions go on"`));
+      assert.deepEqual(await sessionsOf(rig, next), before);
+      await areHot(rig);
+      await sleep(500);
+      const counted = await clients.end();
+      const seconds = (performance.now() - startedAt) / 1000;
+      t.diagnostic(`${Math.round((counted.sent as number) / seconds)} datagrams/s, ${counted.missing} lost`);
+      assert.equal(counted.missing, 0);
+      const heard = await Promise.all(servers.map((server) => server.end()));
+      assert.equal(
+        heard.reduce((sum, { learned }) => sum + (learned as number), 0),
+        ALL,
+        'the real servers saw no new address',
+      );
+      assert.equal(await next.stop(), 0);
+      assert.deepEqual(pinned(path), [], 'who stops for good leaves nothing');
+    });
+  }
+}
+
+test('what came while nobody lived counts for the session that goes on', async (t) => {
+  const COUNT = 4_000;
+  const { rig } = await startPinned(t, { workers: 2 });
+  const servers = await rig.startServers();
+  const load = { portsPerAddress: PORTS, firstPort: 20_000, count: COUNT, sizes: [64] };
+  await rig.clients(load);
+  const counted = () => rig.metric('forwarded_packets_total', { direction: 'inbound' });
+  await until('all are counted', async () => (await counted()) === COUNT);
+  await areHot(rig);
+  await kill9(rig.proxy);
+  const alone = await rig.clients(load);
+  assert.equal(alone.missing, 0, 'the kernel forwards alone');
+  const next = rig.startProxy();
+  await next.ready();
+  await until('they are counted', async () => (await counted()) >= COUNT);
+  assert.equal(await counted(), COUNT);
+  assert.equal(await rig.metric('forwarded_packets_total', { direction: 'outbound' }), COUNT);
+  assert.equal(await rig.metric('fast_path_forwarded_packets_total'), 2 * COUNT);
+  await Promise.all(servers.map((server) => server.end()));
+});
+
+for (const [change, ioOf] of [
+  ['another number of workers', (io: object) => ({ ...io, workers: 2 })],
+  ['another sessions.max', (io: object) => io],
+  ['no fast path any more', (io: object) => ({ ...io, fastPath: 'off' })],
+] as const) {
+  test(`kill -9, and a start with ${change}: sessions go on as they were`, async (t) => {
+    const { rig, path } = await startPinned(t, { workers: 1 });
+    const servers = await rig.startServers();
+    const clients = rig.startClients({ portsPerAddress: PORTS, sizes: [64] });
+    await areHot(rig);
+    const before = await sessionsOf(rig);
+    await kill9(rig.proxy);
+    rig.rewriteConfig((config) => {
+      config.io = ioOf(config.io as object);
+      if (change === 'another sessions.max') config.sessions = { max: 100_000 };
+    });
+    await sleep(500);
+    const next = rig.startProxy();
+    await next.ready();
+    assert.match(next.log, new RegExp(`"msg":"fast path: ${ALL} sessions go on"`));
+    assert.deepEqual(await sessionsOf(rig, next), before);
+    if (change !== 'no fast path any more') await areHot(rig);
+    else assert.deepEqual(pinned(path), []);
+    const counted = await clients.end();
+    t.diagnostic(`${counted.sent} datagrams, ${counted.missing} lost`);
+    assert.equal(counted.missing, 0);
+    await Promise.all(servers.map((server) => server.end()));
+  });
+}
+
+test('a reload under load loses nothing, and what is hot stays so', async (t) => {
+  const { rig } = await startPinned(t, { workers: 2 });
+  const servers = await rig.startServers();
+  const clients = rig.startClients({ portsPerAddress: PORTS, sizes: [64] });
+  await areHot(rig);
+  for (let n = 0; n < 5; n++) {
+    rig.rewriteConfig((config) => {
+      config.services[0]!.realServers[0]!.weight = 2 + n;
+    });
+    rig.proxy.child.kill('SIGHUP');
+    const last = n + 1;
+    await until(
+      'it is reloaded',
+      async () => (await rig.metric('config_reloads_total', { result: 'ok' })) >= last,
+    );
+  }
+  await areHot(rig);
+  const counted = await clients.end();
+  t.diagnostic(`${counted.sent} datagrams, ${counted.missing} lost`);
+  assert.equal(counted.missing, 0);
+  await Promise.all(servers.map((server) => server.end()));
+});
