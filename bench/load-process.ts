@@ -42,8 +42,8 @@ class Network {
     this.#controlFd = controlFd;
     this.#words = new BigUint64Array(mapSharedMemory(controlFd, CONTROL_LEN));
     this.#clientIndex = attachAt(ends.client, programFd('client'));
-    attachAt(ends.wan, programFd('wan'));
-    attachAt(ends.lan, programFd('lan'));
+    if (ends.wan) attachAt(ends.wan, programFd('wan'));
+    if (ends.lan) attachAt(ends.lan, programFd('lan'));
     attachAt(ends.rs, programFd('real_server'));
   }
 

@@ -10,8 +10,9 @@ export interface End {
 /** A network: where the load begins, the two sides of the forwarder, where the load ends. */
 export interface Ends {
   client: End;
-  wan: End;
-  lan: End;
+  /** Programs stand there unless the forwarder has its own. */
+  wan?: End;
+  lan?: End;
   rs: End;
   /** The port that the load goes to, and that answers come from. */
   port: number;

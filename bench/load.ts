@@ -30,13 +30,15 @@ export class Load {
     return this.#child.pid ?? 0;
   }
 
-  /** Puts the programs that make and count packets into a network. */
-  async attach(network: Network): Promise<void> {
+  /**
+   * Puts the programs that make and count packets into a network. `bringsPrograms`: the forwarder attaches its
+   * own to its interfaces; then what arrives there is not counted.
+   */
+  async attach(network: Network, bringsPrograms = false): Promise<void> {
     const end = (namespace: string, device: string) => ({ namespace, device });
     const ends: Ends = {
       client: end(network.client, 'eth0'),
-      wan: end(network.lb, 'wan0'),
-      lan: end(network.lb, 'lan0'),
+      ...(bringsPrograms ? {} : { wan: end(network.lb, 'wan0'), lan: end(network.lb, 'lan0') }),
       rs: end(network.rs, 'eth0'),
       port: PORT,
     };

@@ -6,30 +6,43 @@ import { exitOnSignals, removeLeftovers } from '../src/lab/namespace.ts';
 import { measureDatapath } from './datapath.ts';
 import { DEFAULT_FORWARDERS, FORWARDERS, isForwarderKey } from './forwarders/all.ts';
 import { raiseLimits } from './forwarders/limits.ts';
-import { measureLatency } from './latency.ts';
+import { HOT_MEMORY_AIMS, measureHotMemory } from './hot-memory.ts';
+import { LATENCY_AIMS, measureLatency } from './latency.ts';
 import { measureLookup } from './lookup.ts';
 import { describeMachine } from './machine.ts';
 import { measureMemory } from './memory.ts';
 import { measureOverload } from './overload.ts';
+import { measureRestarts, RESTART_AIMS } from './restarts.ts';
 import { measureSessions } from './sessions.ts';
-import { measureSuperPackets } from './super-packets.ts';
-import { formatTarget, type Target } from './table.ts';
-import { measureThroughput } from './throughput.ts';
+import { measureSuperPackets, SUPER_AIMS } from './super-packets.ts';
+import { type Aim, formatTargets, type Target, unmeasured } from './targets.ts';
+import { measureThroughput, THROUGHPUT_AIMS } from './throughput.ts';
 
 const PARTS = [
   'throughput',
   'super',
   'overload',
   'latency',
+  'restarts',
   'sessions',
   'memory',
+  'hot-memory',
   'lookup',
   'datapath',
 ] as const;
 type Part = (typeof PARTS)[number];
 
+/** What is to be told also of a part that failed, or was not measured. */
+const AIMS: Partial<Record<Part, readonly Aim[]>> = {
+  throughput: THROUGHPUT_AIMS,
+  super: SUPER_AIMS,
+  latency: LATENCY_AIMS,
+  restarts: RESTART_AIMS,
+  'hot-memory': HOT_MEMORY_AIMS,
+};
+
 const USAGE = `npm run bench -- [options]
-  --quick              under a minute: one round of short measurements, fewer cases
+  --quick              some minutes: one round of short measurements, fewer cases
   --only PART          ${PARTS.join(', ')}; may be repeated
   --forwarder NAME     ${Object.keys(FORWARDERS).join(', ')}; may be repeated (${DEFAULT_FORWARDERS.join(', ')})
   --payload N,N        throughput, datapath: bytes of payload, at least 16 (16,64,512,1400)
@@ -38,6 +51,7 @@ const USAGE = `npm run bench -- [options]
   --rounds N           how often the forwarders take turns (5)
   --seconds N          of each measurement (1)
   --sources N          sessions: sources of the flood (10000000)
+  --hot N              hot-memory: sessions that go by the fast path (1000000)
   --sessions N,N       memory (100,000 and more), lookup, datapath: how many there are (1000,1000000)
   --cpu-prof DIR       datapath: writes CPU profiles there`;
 
@@ -49,6 +63,7 @@ const DEFAULTS = {
   rounds: ['5', '1'],
   seconds: ['1', '0.3'],
   sources: ['10000000', '300000'],
+  hot: ['1000000', '1000'],
   sessions: ['1000,1000000', '1000,100000'],
 } as const;
 const LEAST_PAYLOAD = 16;
@@ -79,6 +94,7 @@ async function main(): Promise<void> {
       seconds: text,
       sources: text,
       sessions: text,
+      hot: text,
       'cpu-prof': text,
     },
   });
@@ -124,6 +140,8 @@ async function main(): Promise<void> {
         idleSeconds: quick ? 2 : 10,
       }),
     memory: () => measureMemory(numbers('sessions')),
+    'hot-memory': () => measureHotMemory(numbers('hot')),
+    restarts: () => measureRestarts({ rounds: Math.min(rounds, 3), seconds: quick ? 4 : 8 }),
     lookup: async () => void (await measureLookup({ sessions: numbers('sessions'), rounds })),
     datapath: async () =>
       void (await measureDatapath({
@@ -135,19 +153,28 @@ async function main(): Promise<void> {
   };
   const targets: Target[] = [];
   const failures: string[] = [];
+  const note = (part: Part, measured: readonly Target[], why: string): void => {
+    const missing = (AIMS[part] ?? []).filter(({ what }) => !measured.some((target) => target.what === what));
+    targets.push(...measured, ...missing.map((aim) => unmeasured(aim, why)));
+  };
   for (const part of PARTS) {
-    if (!parts.includes(part)) continue;
+    if (!parts.includes(part)) {
+      note(part, [], 'not asked for');
+      continue;
+    }
     const start = performance.now();
     console.log(`\n=== ${part}: npm run bench -- ${commandOf(part).join(' ')}`);
     try {
-      targets.push(...((await measure[part]()) ?? []));
+      note(part, (await measure[part]()) ?? [], 'not among the forwarders, flows or rates');
       console.log(`\n${part}: ${((performance.now() - start) / 1000).toFixed(0)} s`);
     } catch (error) {
-      failures.push(`${part} failed: ${error instanceof Error ? error.message : error}`);
+      const message = error instanceof Error ? error.message : String(error);
+      failures.push(`${part} failed: ${message}`);
+      note(part, [], message.split('\n')[0]!);
       console.error(error);
     }
   }
-  console.log(['', ...targets.map(formatTarget), ...failures].join('\n'));
+  console.log(['', ...formatTargets(targets), '', ...failures].join('\n'));
   if (failures.length > 0) process.exitCode = 1;
 }
 

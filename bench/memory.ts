@@ -2,7 +2,8 @@
 // pools.
 import { measureInChild } from './child.ts';
 import type { MemoryFigures } from './memory-process.ts';
-import { count, formatTable, shortOfMost, type Target } from './table.ts';
+import { count, formatTable } from './table.ts';
+import { shortOfMost, type Target } from './targets.ts';
 
 const WANTED_BYTES = 300;
 /** Fewer make less difference than the process does by itself. */

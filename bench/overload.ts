@@ -4,7 +4,8 @@ import type { ForwarderKey } from './forwarders/all.ts';
 import { type Entrant, FULL_RATE, Lineup } from './lineup.ts';
 import type { Outcome } from './load-protocol.ts';
 import { figureOf } from './statistics.ts';
-import { formatTable, percent, shortOfLeast, type Target, thousands } from './table.ts';
+import { formatTable, percent, thousands } from './table.ts';
+import { shortOfLeast, type Target } from './targets.ts';
 
 export interface OverloadOptions {
   forwarders: readonly ForwarderKey[];

@@ -4,10 +4,12 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { ForwarderKey } from './forwarders/all.ts';
 import { MAX_SESSIONS } from './forwarders/proxy.ts';
 import { type Entrant, FULL_RATE, Lineup } from './lineup.ts';
+import { sumOf } from './metrics.ts';
 import { figureOf } from './statistics.ts';
-import { count, formatTable, percent, shortOfLeast, shortOfMost, type Target, thousands } from './table.ts';
+import { count, formatTable, percent, thousands } from './table.ts';
+import { shortOfLeast, shortOfMost, type Target } from './targets.ts';
 import { memoryOf, processTicks, TICKS_PER_SECOND } from './usage.ts';
-import { sumOf, Watcher } from './watcher.ts';
+import { Watcher } from './watcher.ts';
 
 export interface SessionsOptions {
   forwarders: readonly ForwarderKey[];
@@ -37,11 +39,11 @@ const PROXIES: readonly ForwarderKey[] = ['ring', 'ring2', 'pcap'];
 
 /** Measures, prints, and returns what became of the targets. */
 export async function measureSessions(options: SessionsOptions): Promise<Target[]> {
+  // New sessions go the same way with a fast path.
+  const slow = options.forwarders.filter((key) => key !== 'xdp' && key !== 'tc');
   console.log('new sessions: each packet from another source, 64 B, one way');
-  const opened = await Lineup.with(options.forwarders, (lineup) => measureOpening(lineup, options));
-  const proxies = options.forwarders
-    .filter((key) => PROXIES.includes(key))
-    .slice(0, options.thorough ? PROXIES.length : 1);
+  const opened = await Lineup.with(slow, (lineup) => measureOpening(lineup, options));
+  const proxies = slow.filter((key) => PROXIES.includes(key)).slice(0, options.thorough ? PROXIES.length : 1);
   if (proxies.length === 0) return opened;
   console.log(`\nflood of ${count(options.sources)} sources, then a table full of idle sessions`);
   const flooded = await Lineup.with(proxies, (lineup) => measureFlood(lineup, options));

@@ -1,14 +1,5 @@
-// Plain text tables and numbers for a terminal; and what a target is, with its verdict.
+// Plain text tables and numbers for a terminal.
 import type { Figure } from './statistics.ts';
-
-export interface Target {
-  /** What was measured, in words. */
-  what: string;
-  measured: string;
-  wanted: string;
-  /** By which part it is missed; 0 and below: met. */
-  short: number;
-}
 
 /** Rows as lines, columns aligned to the right but for the first. */
 export function formatTable(header: readonly string[], rows: readonly (readonly string[])[]): string[] {
@@ -21,16 +12,6 @@ export function formatTable(header: readonly string[], rows: readonly (readonly 
       .trimEnd(),
   );
 }
-
-/** "target: memory: 150 bytes, wanted under 300: met", or "missed by 20.0%". */
-export function formatTarget({ what, measured, wanted, short }: Target): string {
-  return `target: ${what}: ${measured}, wanted ${wanted}: ${short <= 0 ? 'met' : `missed by ${percent(short)}`}`;
-}
-
-/** How much less than wanted this is, as a part of what is wanted. */
-export const shortOfLeast = (value: number, wanted: number): number => 1 - value / wanted;
-/** How much more than allowed this is, as a part of what is allowed. */
-export const shortOfMost = (value: number, allowed: number): number => value / allowed - 1;
 
 /** 1234567 -> 1,234,567. */
 export const count = (value: number): string => Math.round(value).toLocaleString('en-US');

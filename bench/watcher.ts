@@ -3,7 +3,7 @@ import type { ChildProcess } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { spawnIn } from '../src/lab/namespace.ts';
 import { nodeArgv } from './child.ts';
-import { METRICS_URL } from './forwarders/proxy.ts';
+import { METRICS_URL } from './metrics.ts';
 import type { Network } from './network.ts';
 import type { Scrape } from './scraper.ts';
 
@@ -44,10 +44,4 @@ export class Watcher {
   stop(): void {
     this.#child.kill('SIGKILL');
   }
-}
-
-/** The sum of a series over its labels, in a text of the Prometheus format. */
-export function sumOf(text: string, series: string): number {
-  const lines = new RegExp(`^${series}(?:\\{.*\\})? (\\S+)`, 'gm');
-  return [...text.matchAll(lines)].reduce((total, [, value]) => total + Number(value), 0);
 }

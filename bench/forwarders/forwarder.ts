@@ -11,12 +11,33 @@ export interface Forwarder {
   /** New sessions per second that it surely takes, and how many sessions at most. */
   readonly opensPerSecond: number;
   readonly maxSessions: number;
-  /** Uses its processor also while nothing happens: it must stand still while others are measured. */
-  readonly neverSleeps?: boolean;
+  /**
+   * Processes that stand still while others are measured: those that use their processor also while nothing
+   * happens, and those that would find sessions silent which are measured again later.
+   */
+  readonly standStill?: readonly number[];
+  readonly fastPath?: FastPathForwarder;
+  readonly restarts?: Restarts;
   /** Throws when it is not running any more. */
   check(): void;
   /** Processes; none when the kernel does it. */
   pids(): readonly number[];
+}
+
+/** One that is measured when all its sessions go by the fast path. */
+export interface FastPathForwarder {
+  /** The kernel forwards without them, as long as the others of its processes live. */
+  readonly workers: readonly number[];
+  hotSessions(): number;
+  /** Packets per second that it surely forwards. */
+  readonly rate: number;
+}
+
+export interface Restarts {
+  /** Ends it by this signal, all its processes where it is SIGKILL, and starts it again. */
+  restart(signal: 'SIGKILL' | 'SIGTERM'): Promise<void>;
+  /** Reads its config anew, which became another. */
+  reload(): Promise<void>;
 }
 
 /** Throws with a reason that it cannot be measured on this machine. */

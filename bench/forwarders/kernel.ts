@@ -1,8 +1,8 @@
 // What the kernel itself does: DNAT and SNAT with connection tracking, and mere routing without any proxy,
 // which is what latencies are compared with.
 
-import { LIPS, type Network, PORT, RIP, VIP } from '../network.ts';
-import { forwarderCpu } from '../processors.ts';
+import { LIPS, PORT, RIP, VIP } from '../network.ts';
+import { steerToForwarderCpu } from '../processors.ts';
 import { SESSION_SECONDS, type Start } from './forwarder.ts';
 
 const MAX_SESSIONS = 1_000_000;
@@ -44,11 +44,3 @@ export const routing: Start = async (network) => {
     pids: () => [],
   };
 };
-
-/** Without this the kernel forwards within the load's own system call, on the load's processor. */
-function steerToForwarderCpu(network: Network): string {
-  const cpu = forwarderCpu();
-  if (cpu < 0) return 'on the one processor';
-  network.exec(['sh', '-ec', `echo ${(1 << cpu).toString(16)} > /sys/class/net/wan0/queues/rx-0/rps_cpus`]);
-  return `receive packet steering to processor ${cpu}`;
-}

@@ -1,62 +1,123 @@
 // uoa-proxy itself, the real program with its real config: dist when it is built, else the sources.
-import { existsSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { createScratch } from '../../src/lab/namespace.ts';
 import { nodeArgv } from '../child.ts';
+import { metricsOf, sumOf } from '../metrics.ts';
 import { LIPS, PORT, RIP, VIP } from '../network.ts';
+import { steerToForwarderCpu, threadNapi } from '../processors.ts';
 import { count } from '../table.ts';
 import { type Forwarder, SESSION_SECONDS, type Start } from './forwarder.ts';
-import { startProgram } from './program.ts';
+import { type Program, startProgram } from './program.ts';
 
 export interface ProxyOptions {
   mode: 'ring' | 'pcap';
   /** Keys of `io`, as YAML: `workers: 2`. */
   io?: string;
+  fastPath?: 'xdp' | 'tc';
   opensPerSecond: number;
   neverSleeps?: boolean;
   /** How many are configured; only one of them gets packets. */
   services?: number;
+  maxSessions?: number;
+  /** A mounted bpffs of its own: it can be restarted. */
+  bpffs?: string;
 }
 
-export const METRICS_URL = 'http://127.0.0.1:9464/metrics';
 export const MAX_SESSIONS = 1_000_000;
+
+const HOT_SESSIONS = 'uoa_proxy_fast_path_sessions';
 
 /** The first vport of services that get no packets. */
 const OTHERS_PORT = 20_000;
 
-export function proxy({ mode, io, opensPerSecond, neverSleeps = false, services = 1 }: ProxyOptions): Start {
+export function proxy(options: ProxyOptions): Start {
+  const {
+    mode,
+    fastPath,
+    opensPerSecond,
+    neverSleeps = false,
+    services = 1,
+    maxSessions = MAX_SESSIONS,
+    bpffs,
+  } = options;
+  const io = fastPath === undefined ? options.io : `fastPath: ${fastPath}`;
   return async (network): Promise<Forwarder> => {
-    const config = join(createScratch(), 'proxy.yaml');
-    writeFileSync(
-      config,
-      `io: { mode: ${mode}, wan: wan0, lan: lan0, assignAddresses: true${io === undefined ? '' : `, ${io}`} }
+    const scratch = createScratch();
+    const config = join(scratch, 'proxy.yaml');
+    const stateFile = bpffs === undefined ? '' : `, stateFile: ${join(scratch, 'state')}`;
+    const text = `io: { mode: ${mode}, wan: wan0, lan: lan0, assignAddresses: true${io === undefined ? '' : `, ${io}`} }
 admin: { listen: 127.0.0.1:9464 }
 log: { format: json }
 # One way means that no real server answers: by default such sessions are only a part of the table.
-sessions: { max: ${MAX_SESSIONS}, onewayShare: 100, lportReserve: 0 }
+sessions: { max: ${maxSessions}, onewayShare: 100, lportReserve: 0${stateFile} }
 services:
-${Array.from({ length: services }, (_, i) => serviceOn(i === 0 ? PORT : OTHERS_PORT + i)).join('')}`,
-    );
+${Array.from({ length: services }, (_, i) => serviceOn(i === 0 ? PORT : OTHERS_PORT + i)).join('')}`;
+    writeFileSync(config, text);
     const built = fileURLToPath(new URL('../../dist/main.js', import.meta.url));
     const isBuilt = existsSync(built);
     const argv = isBuilt ? [process.execPath, built] : nodeArgv('../src/main.ts');
-    const program = startProgram(network, [...argv, 'run', '--config', config]);
-    await program.until('"msg":"ready"');
-    const pids = network.pids();
+    const under =
+      bpffs === undefined ? [] : ['sh', '-c', 'mount --bind "$0" /sys/fs/bpf && exec "$@"', bpffs];
+    const start = async (): Promise<Program> => {
+      const started = startProgram(network, [...under, ...argv, 'run', '--config', config]);
+      await started.until('"msg":"ready"');
+      return started;
+    };
+    let program = await start();
+    let isRestarting = false;
+    const napi = fastPath === 'xdp' ? threadNapi(network) : [];
+    let pids = [...network.pids(), ...napi];
+    const steered = fastPath === 'tc' ? `, ${steerToForwarderCpu(network)}` : '';
     const settings = `io.mode ${mode}${io === undefined ? '' : `, io.${io}`}, onewayShare 100`;
     const others = services === 1 ? '' : ` ${count(services)} services`;
     return {
       name: `uoa-proxy ${mode}${io === undefined ? '' : ` ${io}`}${others}`,
-      note: `${settings}, one worker unless said, UOA dialect ipo${isBuilt ? '' : ', from the sources'}`,
+      note: `${settings}, one worker unless said, UOA dialect ipo${isBuilt ? '' : ', from the sources'}${steered}`,
       opensPerSecond,
-      maxSessions: MAX_SESSIONS,
-      neverSleeps,
-      check: program.check,
+      maxSessions,
+      ...(neverSleeps && { standStill: pids }),
+      ...(fastPath !== undefined && {
+        ...(bpffs === undefined && { standStill: network.pids() }),
+        fastPath: {
+          workers: network.pids().filter(isWorker),
+          hotSessions: () => sumOf(metricsOf(network), HOT_SESSIONS),
+          rate: fastPath === 'xdp' ? 1_500_000 : 300_000,
+        },
+      }),
+      ...(bpffs !== undefined && {
+        restarts: {
+          async restart(signal) {
+            const running = network.pids();
+            isRestarting = true;
+            for (const pid of signal === 'SIGKILL' ? running : running.slice(0, 1)) process.kill(pid, signal);
+            while (network.pids().length > 0) await sleep(20);
+            program = await start();
+            pids = [...network.pids(), ...napi];
+            isRestarting = false;
+          },
+          async reload() {
+            writeFileSync(
+              config,
+              `${text}# changed\n`.replace(`port: ${PORT} }`, `port: ${PORT}, weight: 7 }`),
+            );
+            process.kill(pids[0]!, 'SIGHUP');
+            await program.until('"msg":"reloaded"');
+          },
+        },
+      }),
+      check: () => {
+        if (!isRestarting) program.check();
+      },
       pids: () => pids,
     };
   };
 }
+
+const isWorker = (pid: number): boolean =>
+  readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('worker-main');
 
 const serviceOn = (port: number): string => `  - name: bench${port}
     vip: ${VIP}

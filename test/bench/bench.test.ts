@@ -3,10 +3,18 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { busyTicks } from '../../bench/foreign-cpu.ts';
+import { sumOf } from '../../bench/metrics.ts';
 import { LAN, SessionLoad, strideOf, WAN } from '../../bench/session-load.ts';
 import { figureOf, ratioOf } from '../../bench/statistics.ts';
-import { formatTable, formatTarget, shortOfLeast, shortOfMost, thousands, times } from '../../bench/table.ts';
-import { sumOf } from '../../bench/watcher.ts';
+import { formatTable, thousands, times } from '../../bench/table.ts';
+import {
+  atMost,
+  compared,
+  formatTargets,
+  shortOfLeast,
+  shortOfMost,
+  unmeasured,
+} from '../../bench/targets.ts';
 import { DROP, VERDICT } from '../../src/datapath/verdict.ts';
 
 describe('figures of several rounds', () => {
@@ -75,15 +83,32 @@ test('processor time is read from /proc/stat', () => {
 
 test('tables and targets are plain text', () => {
   assert.deepEqual(formatTable(['a', 'bb'], [['long', '1']]), ['a     bb', 'long   1']);
-  const target = { what: 'memory', measured: '150 bytes', wanted: 'under 300' };
-  assert.equal(
-    formatTarget({ ...target, short: shortOfMost(150, 300) }),
-    'target: memory: 150 bytes, wanted under 300: met',
-  );
-  assert.equal(
-    formatTarget({ ...target, measured: '360 bytes', short: shortOfMost(360, 300) }),
-    'target: memory: 360 bytes, wanted under 300: missed by 20.0%',
+});
+
+test('targets are a table of what is kept, missed and not measured', () => {
+  const aim = (what: string, wanted: string) => ({ what, wanted });
+  const bytes = (value: number) => `${value} bytes`;
+  const targets = [
+    compared(aim('xdp by kernel', 'at least 3.5'), [300, 40, 320], [100, 10, 100], 3.5),
+    atMost(aim('memory', 'at most 300 bytes'), [150], 300, bytes),
+    atMost(aim('memory', 'at most 300 bytes'), [350, 360, 380], 300, bytes),
+    atMost(aim('lost', '0'), [0], 0, String),
+    atMost(aim('lost', '0'), [3], 0, String),
+    unmeasured(aim('latency', 'below 20 µs'), 'no root'),
+  ];
+  assert.deepEqual(
+    formatTargets(targets).map((line) => line.trim().split(/ {2,}/)),
+    [
+      ['targets', 'wanted', 'measured'],
+      ['xdp by kernel', 'at least 3.5', '3.20 (3.00-4.00)', 'missed by 8.57%'],
+      ['memory', 'at most 300 bytes', '150 bytes', 'kept'],
+      ['memory', 'at most 300 bytes', '360 bytes (350 bytes to 380 bytes)', 'missed by 20.0%'],
+      ['lost', '0', '0', 'kept'],
+      ['lost', '0', '3', 'missed'],
+      ['latency', 'below 20 µs', 'not measured: no root', '-'],
+    ],
   );
   assert.equal(shortOfLeast(3, 3), 0);
   assert.equal(shortOfLeast(1.5, 3), 0.5);
+  assert.equal(shortOfMost(150, 300), -0.5);
 });
