@@ -31,8 +31,8 @@ export class Load {
   }
 
   /**
-   * Puts the programs that make and count packets into a network. `bringsPrograms`: the forwarder attaches its
-   * own to its interfaces; then what arrives there is not counted.
+   * Puts the programs that make and count packets into a network. `bringsPrograms`: the forwarder attaches
+   * its own to its interfaces; then what arrives there is not counted.
    */
   async attach(network: Network, bringsPrograms = false): Promise<void> {
     const end = (namespace: string, device: string) => ({ namespace, device });

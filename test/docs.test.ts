@@ -6,6 +6,7 @@ import { join, relative } from 'node:path';
 import { describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { DROP_REASONS } from '../src/datapath/verdict.ts';
+import { FAST_PATH_REASONS } from '../src/fast/layout.ts';
 
 const COLUMNS = 110;
 /** What a line may begin with. */
@@ -28,6 +29,16 @@ test('every drop reason is documented', () => {
   );
 });
 
+test('every reason of the fast path is documented, in the order in which its program asks', () => {
+  const table = read('docs/fast-path.md')
+    .split('## ')
+    .find((part) => part.startsWith('What passes'))!;
+  assert.deepEqual(
+    [...table.matchAll(/^\| `(\w+)` \|/gm)].map(([, reason]) => reason),
+    FAST_PATH_REASONS,
+  );
+});
+
 test('every metric is documented', () => {
   const source = ['families', 'metrics'].map((name) => read(`src/admin/${name}.ts`));
   const names = new Set(source.join('\n').match(/(?<=')(?:uoa_proxy_)?[a-z]+(?:_[a-z]+)+(?=')/g));
@@ -42,8 +53,14 @@ test('every metric is documented', () => {
 });
 
 test('files that the docs name are there', () => {
-  const named = ['README.md', 'docs/architecture.md', 'docs/operations.md', 'docs/deployment.md'].flatMap(
-    (doc) => [...read(doc).matchAll(/`([\w-]+(?:\/[\w.-]+)*\.(?:ts|c|md))`/g)].map(([, name]) => name!),
+  const named = [
+    'README.md',
+    'docs/architecture.md',
+    'docs/operations.md',
+    'docs/deployment.md',
+    'docs/fast-path.md',
+  ].flatMap((doc) =>
+    [...read(doc).matchAll(/`([\w-]+(?:\/[\w.-]+)*\.(?:ts|c|md))`/g)].map(([, name]) => name!),
   );
   assert.ok(named.length > 100);
   const isThere = (name: string) =>
