@@ -62,7 +62,7 @@ export function withCtl(command: Argv, choose: Choose) {
     )
     .command(
       'sessions',
-      'Sessions: client, real server, state, idle time, UOA',
+      'Sessions: client, real server, state, idle time, UOA, fast path',
       (own) =>
         own
           .option('client', { ...text, describe: 'Only of this client: IP or IP:PORT' })

@@ -13,7 +13,8 @@ export const hasFastPath = ({ fastPath }: StatsReport): boolean =>
 export function fastPathLine({ switchedOff: { all, services } }: FastPathReport): string {
   if (all) return 'fast path off: within a second all packets go by the datapath';
   if (services.length === 0) return 'fast path on: busy sessions go by the kernel';
-  return `fast path off for ${services.join(', ')}: within a second their packets go by the datapath`;
+  const whose = services.length === 1 ? 'its' : 'their';
+  return `fast path off for ${services.join(', ')}: within a second ${whose} packets go by the datapath`;
 }
 
 /** As it stands in the first line: fast path tc; nothing where none is wanted. */

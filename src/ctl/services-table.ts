@@ -44,7 +44,7 @@ export function servicesTable(
   const [head, ...lines] = table(columns, rows, width);
   const out: Line[] = [{ text: head, kind: 'head' }];
   for (const service of services) {
-    out.push({ text: title(service, fastPart(sample, service, rates)), kind: 'title' });
+    out.push(...titles(title(service), fastPart(sample, service, rates), width));
     for (const server of service.realServers) {
       const isUp = server.state === 'up';
       out.push({ text: lines.shift()!, kind: isUp ? 'plain' : 'trouble' });
@@ -54,19 +54,27 @@ export function servicesTable(
   return out;
 }
 
-/** None where there is no fast path. */
-function fastPart(sample: Sample, service: ServiceReport, per: Rate | undefined): string[] {
-  if (!hasFastPath(sample.stats)) return [];
-  return [shareOf(service, per && fastShare(serviceRates(per, sample, service.name)))];
+/** One line, or two where it would be cut. */
+function titles(head: string, fast: string, width: number): Line[] {
+  if (fast === '') return [{ text: head, kind: 'title' }];
+  const text = `${head}  ${fast}`;
+  if (text.length <= width) return [{ text, kind: 'title' }];
+  return [
+    { text: head, kind: 'title' },
+    { text: `     ${fast}`, kind: 'title' },
+  ];
 }
 
-function title(
-  { name, vips, vport, scheduler, persistenceMs }: ServiceReport,
-  fast: readonly string[],
-): string {
+/** '' where there is no fast path. */
+function fastPart(sample: Sample, service: ServiceReport, per: Rate | undefined): string {
+  if (!hasFastPath(sample.stats)) return '';
+  return shareOf(service, per && fastShare(serviceRates(per, sample, service.name)));
+}
+
+function title({ name, vips, vport, scheduler, persistenceMs }: ServiceReport): string {
   const endpoints = vips.map((vip) => formatEndpoint(vip, vport)).filter((endpoint) => endpoint !== name);
   const persistence = persistenceMs === 0 ? [] : [`persistent ${age(persistenceMs)}`];
-  return [name, ...endpoints, scheduler, ...persistence, ...fast].join('  ');
+  return [name, ...endpoints, scheduler, ...persistence].join('  ');
 }
 
 function describe(server: ServerReport): string[] {

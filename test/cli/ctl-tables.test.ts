@@ -134,6 +134,8 @@ describe('the live view', () => {
       'sessions  1.2k normal, 0 oneway, of 5.0k; 1.2k hot',
     ]);
     assert.match(lines.join('\n'), /^game {2}.* rr {2}hot 0 of 0$/m);
+    const narrow = overview(before, after, 0, 50).map(({ text }) => text);
+    assert.match(narrow.join('\n'), /^game {2}.* rr\n {5}hot 0 of 0\n {2}-> /m);
   });
 
   it('shows what a proxy says that is older than the fast path', async (t) => {

@@ -315,7 +315,7 @@ describe('ctl does', () => {
     [
       ['fast-path', 'off', 'game'],
       'fast path off game',
-      'fast path off for game: within a second their packets go by the datapath\n',
+      'fast path off for game: within a second its packets go by the datapath\n',
     ],
     [['fast-path', 'on'], 'fast path on all', 'fast path on: busy sessions go by the kernel\n'],
     [['drain', '--cancel'], 'cancel drain', 'not draining any more: new sessions are taken\n'],
