@@ -281,7 +281,7 @@ export class ControlPlane {
           const tables = memories.map(({ records, table, hotStates }) => ({
             records,
             slots: table[0],
-            hotStates: fast && hotStates,
+            hotStates: fast.isOn ? hotStates : undefined,
           }));
           const { total, sessions } = await inSlices(
             listSessions(tables, () => reloader.names(), query, nowMs()),

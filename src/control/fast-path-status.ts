@@ -9,6 +9,7 @@ export class FastPathStatus {
   readonly wanted: WantedFastPath;
   readonly log: Logger;
   #why: string;
+  #impediment: string | undefined;
   #interfaces: readonly FastPathAttachment[] = [];
 
   constructor(wanted: WantedFastPath, log: Logger) {
@@ -19,7 +20,7 @@ export class FastPathStatus {
 
   /** Why this kind and not another, or why none, in words. */
   get why(): string {
-    return this.#why;
+    return this.#impediment ?? this.#why;
   }
 
   /** Where programs are attached; none: there is no fast path. */
@@ -36,8 +37,13 @@ export class FastPathStatus {
 
   /** It is there, and something keeps packets from it. */
   impeded(why: string): void {
-    this.#why = why;
+    this.#impediment = why;
     this.log.error(`the fast path is off: ${why}`);
+  }
+
+  /** What kept packets from it is tried again. */
+  unimpeded(): void {
+    this.#impediment = undefined;
   }
 
   /** It forwards. */

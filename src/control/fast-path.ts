@@ -251,6 +251,7 @@ export class FastPath {
 
   /** Where another program kept packets from it that is tried again. */
   unblock(): void {
+    this.#status.unimpeded();
     for (const { name, row } of this.#ports) {
       this.#rows!.unblock(row);
       this.#blocked.delete(name);

@@ -36,4 +36,7 @@ test('where it is off, all goes by the datapath', async (t) => {
   const clients = await rig.clients({ portsPerAddress: 5, count: 5_000, sizes: SIZES });
   assertAllRight(clients, await endAll(servers), 5_000);
   assert.equal(await rig.metric('fast_path_forwarded_packets_total'), 0);
+  const { sessions } = JSON.parse((await rig.get('/sessions')).body) as { sessions: { fastPath: unknown }[] };
+  assert.ok(sessions.length > 0);
+  for (const { fastPath } of sessions) assert.equal(fastPath, null);
 });
