@@ -48,7 +48,9 @@ export class Recency {
     this.#count++;
   }
 
-  touch(slot: number): void {
+  /** Unless it `isDue`, only where a quarter of what it may hold is left, or less. */
+  touch(slot: number, isDue = true): void {
+    if (!isDue && this.#count < this.max - (this.max >>> 2)) return;
     this.#shards[this.#shardOf[slot]].get(slot, GET_OPTIONS);
   }
 

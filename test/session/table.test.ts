@@ -58,4 +58,27 @@ describe('session table', () => {
     open(3);
     assert.deepEqual(ended, [[first.base, 'evicted']]);
   });
+
+  test('a session in use is not the first to go, whether it was used before room got scarce or since', () => {
+    for (const usedAt of [9_000, 9_900]) {
+      const { table, open, has } = makeTable(8);
+      const used = open(0, 0);
+      for (let n = 1; n < 8; n++) open(n, n === 7 ? 9_500 : 8_200);
+      table.touch(used.base, usedAt);
+      open(8, 10_000);
+      assert.deepEqual([has(0), has(1)], [true, false]);
+    }
+  });
+
+  test('the order of use is right to 8 s while there is room, and to a second once a quarter is left', () => {
+    const firstToGo = (openWhenUsed: number): number => {
+      const { table, open, has } = makeTable(8);
+      const used = open(0, 0);
+      for (let n = 1; n < openWhenUsed; n++) open(n, 2_000);
+      table.touch(used.base, 5_000);
+      for (let n = openWhenUsed; n < 9; n++) open(n, 6_000);
+      return [0, 1].findIndex((n) => !has(n));
+    };
+    assert.deepEqual([2, 5, 6, 8].map(firstToGo), [0, 0, 1, 1]);
+  });
 });
