@@ -2,14 +2,10 @@
 // fast as this machine makes them, which is more than the proxy looks at, and at a rate at which all of them
 // are looked at, where the flood has the table to fill and where it has the lports to take.
 import assert from 'node:assert/strict';
-import { createInterface } from 'node:readline';
 import { describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
-import { nodeArgv } from '../../src/lab/programs.ts';
-import { type Topology, VIPS, VPORT } from '../../src/lab/topology.ts';
-import type { FloodOptions } from './flood-source.ts';
-import { type Answer, type Rig, type RigOptions, startRig, until } from './harness.ts';
+import { HIGHEST_RATE, ignoreFlood, lostByLinks, prepareFlood } from './flooding.ts';
+import { type Rig, type RigOptions, startRig, until } from './harness.ts';
 
 const SECONDS = 30;
 /**
@@ -17,10 +13,6 @@ const SECONDS = 30;
  * some room.
  */
 const RATE = 70_000;
-const HIGHEST_RATE = 0;
-/** What the real servers' host answers is not of this length. */
-const FLOOD_PAYLOAD = 24;
-const UDP_HEADER = 8;
 const ADDRESSES = 100;
 const NEW_CLIENTS = 5;
 const PORTS = 10;
@@ -30,77 +22,8 @@ const ROUNDS = 3;
 /** Few under way, so that the load is modest: about 2,000 datagrams a second. */
 const WINDOW = 2;
 
-function macOf(topology: Topology, role: 'client' | 'lb', device: string): string {
-  const [link] = JSON.parse(topology.exec(role, ['ip', '-j', 'link', 'show', device])) as [
-    { address: string },
-  ];
-  return link.address;
-}
-
-/** The real servers' host takes the flood off before a socket sees it: no answer, no error. */
-const ignoreFlood = (topology: Topology): unknown =>
-  topology.exec(
-    'rs',
-    ['nft', '-f', '-'],
-    `table ip flood {
-      chain in {
-        type filter hook prerouting priority raw
-        udp length ${UDP_HEADER + FLOOD_PAYLOAD} counter drop
-      }
-    }`,
-  );
-
-async function prepareFlood({ topology }: Rig, rate: number): Promise<() => Promise<Answer>> {
-  const options: FloodOptions = {
-    fields: {
-      srcMac: macOf(topology, 'client', 'eth0'),
-      dstMac: macOf(topology, 'lb', topology.wan),
-      dst: VIPS[4],
-      dport: VPORT,
-      payloadLen: FLOOD_PAYLOAD,
-    },
-    namespace: topology.namespaces.lb,
-    device: topology.wan,
-    rate,
-    seconds: SECONDS,
-  };
-  const program = fileURLToPath(new URL('./flood-source.ts', import.meta.url));
-  const child = topology.spawn('lb', nodeArgv(program, JSON.stringify(options)), {
-    stdio: ['pipe', 'pipe', 'inherit'],
-  });
-  const lines = createInterface({ input: child.stdout! })[Symbol.asyncIterator]();
-  const next = async (): Promise<Answer> => {
-    const { value, done } = await lines.next();
-    assert.ok(!done, 'the source of the flood goes on');
-    return JSON.parse(value) as Answer;
-  };
-  assert.equal((await next()).event, 'ready');
-  return async () => {
-    child.stdin!.write('go\n');
-    return await next();
-  };
-}
-
-/** What a link that was full lost of any packets. */
-function lostByLinks(topology: Topology): number {
-  const ends = [
-    ['client', 'eth0'],
-    ['lb', topology.wan],
-    ['lb', topology.lan],
-    ['rs', 'eth0'],
-  ] as const;
-  let lost = 0;
-  for (const [role, device] of ends) {
-    const [link] = JSON.parse(topology.exec(role, ['ip', '-j', '-s', 'link', 'show', device])) as [
-      { stats64: Record<'rx' | 'tx', { dropped: number }> },
-    ];
-    lost += link.stats64.rx.dropped + link.stats64.tx.dropped;
-  }
-  return lost;
-}
-
 async function underFlood(rig: Rig, rate: number) {
-  const flood = await prepareFlood(rig, rate);
+  const flood = await prepareFlood(rig, rate, SECONDS);
   const servers = await rig.startServers();
   const addresses = rig.clientIps.slice(0, ADDRESSES);
   const load = { addresses, portsPerAddress: PORTS, sizes: [64], window: WINDOW, timeoutMs: 10_000 };

@@ -19,6 +19,7 @@ const NEEDS_ROOT_OR_PACKAGES =
 const ALONE: Readonly<Record<string, string>> = {
   'test/bench/network.test.ts':
     'counts a load that it sends at a rate, and raises limits of the whole machine',
+  'test/e2e/fast-path-flood.test.ts': 'floods as fast as the machine can',
   'test/e2e/flood.test.ts': 'floods as fast as the machine can',
   'test/e2e/large/host-size.test.ts': 'prints what takes how long',
   'test/e2e/large/large.test.ts': 'has a million sessions, and prints what takes how long',

@@ -4,7 +4,7 @@ Prints {"event": "ready"} first. Argument, JSON: {"bind": ip, "port": 0, "to": [
 datagram after the other, each when the one before was answered or is missing; options are of IPv4, or a destination options
 header.
 {"do": "segment", "size": 1200, "segments": 10, "count": 5}: as many at once by UDP_SEGMENT, each time.
-{"do": "raw", "hex": [..]}: IP packets as they are, nothing is waited for.
+{"do": "send", "count": 10, "pauseMs": 5}: datagrams that nobody waits for.
 {"do": "listen", "ms": 300}: what comes unasked. Answers count datagrams: "same" as was sent, "other", "missing", "unasked" before the command, and errors by name."""
 import errno
 import json
@@ -13,7 +13,6 @@ import socket
 import sys
 import time
 
-import packets
 import payload
 
 IP_OPTIONS, IPV6_DSTOPTS = 4, 59
@@ -109,10 +108,10 @@ def segment(command, stats):
     sock.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, 0)
 
 
-def raw(command, stats):
-    sender = packets.raw_socket(ip)
-    for packet in command["hex"]:
-        sender.sendto(bytes.fromhex(packet), (options["to"][0], 0))
+def send_only(command, stats):
+    for _ in range(command["count"]):
+        send(make(64), stats)
+        time.sleep(command.get("pauseMs", 0) / 1000)
 
 
 def listen(command, stats):
@@ -122,7 +121,7 @@ def listen(command, stats):
             count(stats, "unasked")
 
 
-COMMANDS = {"exchange": exchange, "segment": segment, "raw": raw, "listen": listen}
+COMMANDS = {"exchange": exchange, "segment": segment, "send": send_only, "listen": listen}
 print(json.dumps({"event": "ready", "ip": ip, "port": port}), flush=True)
 for line in sys.stdin:
     command, stats = json.loads(line), {}
