@@ -14,6 +14,7 @@ import { debuggerAddress } from './sys/debugger.ts';
 import { ignoreStraySignals } from './sys/signals.ts';
 import { packageVersion } from './version.ts';
 
+export { clearLeftovers } from './control/fast-path-leftovers.ts';
 export { captureRefusal, lackOfIo } from './control/planning.ts';
 export { StartError } from './control/start-error.ts';
 

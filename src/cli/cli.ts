@@ -6,13 +6,14 @@ import { dialectRefusal, FAMILY_NAMES, LAB_DIALECT, LAB_DIALECTS } from '../lab/
 import { packageVersion } from '../version.ts';
 import { COMPLETE, complete, printCompletion, SHELLS } from './completion.ts';
 import { withCtl, withTop } from './ctl-commands.ts';
+import { clearFastPath, withFastPath } from './fast-path.ts';
 import { lab } from './lab.ts';
 import { printing } from './printing.ts';
 import { sniff, withSniffOptions } from './sniff.ts';
 import { top } from './top.ts';
 
 const COLUMNS = 80;
-const COMMANDS = ['run', 'check', 'ctl', 'top', 'sniff', 'lab', 'completion'] as const;
+const COMMANDS = ['run', 'check', 'ctl', 'top', 'sniff', 'fast-path', 'lab', 'completion'] as const;
 
 const RUN_EPILOGUE = `The config is reloaded when the file changes, on SIGHUP (on a terminal that ends the proxy) and by uoa-proxy ctl reload. What a reload cannot change is said in the log.
 
@@ -128,6 +129,9 @@ function defineCommands(argv: readonly string[], choose: (command: Command) => v
       withCtl(command, choosePrinting),
     )
     .command('top', 'Watch a running proxy', withTop, (options) => choosePrinting(() => top(options)))
+    .command('fast-path', 'Clear what killed proxies left in the kernel', (command) =>
+      withFastPath(command, (config) => choosePrinting(() => clearFastPath(config))),
+    )
     .command(
       'completion <shell>',
       'Print a script that completes commands in bash or zsh',

@@ -33,7 +33,7 @@ describe('the command line', () => {
 
   it('names every command in its help', () => {
     const { stdout } = uoaProxy('--help');
-    for (const command of ['run', 'check', 'ctl', 'top', 'sniff', 'lab', 'completion'])
+    for (const command of ['run', 'check', 'ctl', 'top', 'sniff', 'fast-path', 'lab', 'completion'])
       assert.match(stdout, new RegExp(`^ {2}uoa-proxy ${command} `, 'm'));
   });
 
@@ -42,7 +42,7 @@ describe('the command line', () => {
   });
 
   const refused: [args: string[], message: RegExp][] = [
-    [[], /a command is needed: run, check, ctl, top, sniff, lab or completion/],
+    [[], /a command is needed: run, check, ctl, top, sniff, fast-path, lab or completion/],
     [['rnu'], /Unknown command: rnu/],
     [['run'], /Missing required argument: config/],
     [['check', '--config'], /Not enough arguments following: config/],

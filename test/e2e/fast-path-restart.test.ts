@@ -59,45 +59,52 @@ async function kill9({ child }: Rig['proxy']): Promise<void> {
 const areHot = (rig: Rig, count = ALL) =>
   until('all are hot', async () => (await rig.metric('fast_path_sessions')) === count);
 
-async function startPinned(t: TestContext, options: RigOptions & { workers: number }) {
+async function startPinned(
+  t: TestContext,
+  { workers, fastPath = 'tc', ...others }: RigOptions & { workers: number; fastPath?: 'tc' | 'xdp' },
+) {
   const { path, under } = bpffs(t);
-  const { workers, ...others } = options;
-  const io = { mode: 'ring', workers, fastPath: 'tc' } as const;
+  const io = { mode: 'ring', workers, fastPath } as const;
   const rig = await startRig(t, { clients: CLIENTS, servers: 2, ...others, io, under });
   return { rig, path };
 }
 
-for (const pair of [PAIRS[4], PAIRS[6]]) {
-  for (const workers of [1, 2]) {
-    test(`${pair.name}, ${workers} workers: kill -9 and another start under load lose no datagram of a hot session`, async (t) => {
-      const { rig, path } = await startPinned(t, { pair, workers, uoa: { dialect: pair.dialect } });
-      const servers = await rig.startServers();
-      const startedAt = performance.now();
-      const clients = rig.startClients({ portsPerAddress: PORTS, sizes: [64] });
-      await areHot(rig);
-      const before = await sessionsOf(rig);
-      await kill9(rig.proxy);
-      await sleep(1000);
-      const next = rig.startProxy();
-      await next.ready();
-      assert.match(next.log, new RegExp(`"msg":"fast path: ${ALL} sessions go on"`));
-      assert.deepEqual(await sessionsOf(rig, next), before);
-      await areHot(rig);
-      await sleep(500);
-      const counted = await clients.end();
-      const seconds = (performance.now() - startedAt) / 1000;
-      t.diagnostic(`${Math.round((counted.sent as number) / seconds)} datagrams/s, ${counted.missing} lost`);
-      assert.equal(counted.missing, 0);
-      const heard = await Promise.all(servers.map((server) => server.end()));
-      assert.equal(
-        heard.reduce((sum, { learned }) => sum + (learned as number), 0),
-        ALL,
-        'the real servers saw no new address',
-      );
-      assert.equal(await next.stop(), 0);
-      assert.deepEqual(pinned(path), [], 'who stops for good leaves nothing');
-    });
-  }
+for (const [pair, workers, fastPath] of [
+  [PAIRS[4], 1, 'tc'],
+  [PAIRS[4], 2, 'tc'],
+  [PAIRS[6], 2, 'tc'],
+  [PAIRS[4], 2, 'xdp'],
+] as const) {
+  test(`${fastPath}, ${pair.name}, ${workers} workers: kill -9 and another start under load lose no datagram of a hot session`, async (t) => {
+    const { rig, path } = await startPinned(t, { pair, workers, fastPath, uoa: { dialect: pair.dialect } });
+    const servers = await rig.startServers();
+    const startedAt = performance.now();
+    const clients = rig.startClients({ portsPerAddress: PORTS, sizes: [64] });
+    await areHot(rig);
+    const before = await sessionsOf(rig);
+    await kill9(rig.proxy);
+    await sleep(1000);
+    const next = rig.startProxy();
+    await next.ready();
+    assert.match(next.log, new RegExp(`"msg":"fast path: ${ALL} sessions go on"`));
+    assert.deepEqual(await sessionsOf(rig, next), before);
+    await areHot(rig);
+    await sleep(500);
+    const counted = await clients.end();
+    const seconds = (performance.now() - startedAt) / 1000;
+    t.diagnostic(`${Math.round((counted.sent as number) / seconds)} datagrams/s, ${counted.missing} lost`);
+    // XDP takes one finished checksum in 65,536 for one that is not, and leaves it to who is not there.
+    const odd = fastPath === 'xdp' ? await rig.metric('fast_path_passed_total', { reason: 'unfinished' }) : 0;
+    assert.ok((counted.missing as number) <= odd, `${counted.missing} of ${odd}`);
+    const heard = await Promise.all(servers.map((server) => server.end()));
+    assert.equal(
+      heard.reduce((sum, { learned }) => sum + (learned as number), 0),
+      ALL,
+      'the real servers saw no new address',
+    );
+    assert.equal(await next.stop(), 0);
+    assert.deepEqual(pinned(path), [], 'who stops for good leaves nothing');
+  });
 }
 
 test('what came while nobody lived counts for the session that goes on', async (t) => {
@@ -110,6 +117,7 @@ test('what came while nobody lived counts for the session that goes on', async (
   await until('all are counted', async () => (await counted()) === COUNT);
   await areHot(rig);
   await kill9(rig.proxy);
+  await sleep(1000); // while workers and rings go, one that confirms a neighbor may be lost
   const alone = await rig.clients(load);
   assert.equal(alone.missing, 0, 'the kernel forwards alone');
   const next = rig.startProxy();
