@@ -1,7 +1,7 @@
 // The next hops of hot sessions: rows of the map `hops`, each kept as its neighbor is (route/neighbors.ts). A
-// row belongs to an address behind an interface for as long as this process lives, so that a neighbor's new
-// Ethernet address is one change, however many sessions it concerns. Each is asked for a packet that goes by
-// the kernel's IP layer now and then, which confirms the neighbor; who does not live asks for none.
+// row belongs to an address behind an interface for as long as a hot session goes by it, so that a neighbor's
+// new Ethernet address is one change, however many sessions it concerns. Each is asked for a packet that goes
+// by the kernel's IP layer now and then, which confirms the neighbor; who does not live asks for none.
 import type { Neighbor } from '../route/neighbors.ts';
 import type { NextHops } from '../route/next-hop.ts';
 import { formatAddress, isV4 } from '../wire/address.ts';
@@ -20,8 +20,15 @@ export class HopRows {
   readonly #count: number;
   /** What each row of ours is for; the row is `#first` and its place. */
   readonly #places: ({ interfaceIndex: number; address: Int32Array; ticksLeft: number } | undefined)[] = [];
+  /** By place, how many sessions have it. */
+  readonly #uses: Uint32Array;
   /** No place before it is free. */
   #firstFree = 0;
+  /** Where the search for one that nobody uses goes on; and whether there was none, and is none yet. */
+  #searchAt = 0;
+  #areAllUsed = false;
+  /** The place given out last: the caller is about to use it. */
+  #given = NONE;
   #lookAt = nowTick();
   readonly #rowOf = new Map<string, number>();
   #changes = -1;
@@ -33,6 +40,7 @@ export class HopRows {
     this.#hops = hops;
     this.#first = first;
     this.#count = count;
+    this.#uses = new Uint32Array(count);
   }
 
   /** See HotSessions. */
@@ -44,11 +52,34 @@ export class HopRows {
     const neighbor = this.#nextHops.neighborOf(addresses);
     if (neighbor === undefined || !neighbor.isReady) return NONE;
     const known = this.#rowOf.get(keyOf(neighbor));
-    if (known !== undefined) return known;
-    while (this.#places[this.#firstFree] !== undefined) this.#firstFree++;
-    if (this.#firstFree >= this.#count) return NONE;
-    this.#take(this.#firstFree, neighbor);
-    return this.#first + this.#firstFree;
+    const place = known === undefined ? this.#findPlace() : known - this.#first;
+    if (place === NONE) return NONE;
+    this.#given = place;
+    if (known === undefined) this.#take(place, neighbor);
+    return this.#first + place;
+  }
+
+  use(row: number, more: number): void {
+    const place = row - this.#first;
+    if (!(place >= 0 && place < this.#count)) return;
+    this.#uses[place] += more;
+    if (this.#uses[place] === 0) this.#areAllUsed = false;
+  }
+
+  /**
+   * A free one, or one that nobody uses any more: neighbors come and go for as long as this process lives.
+   */
+  #findPlace(): number {
+    while (this.#firstFree < this.#count && this.#places[this.#firstFree] !== undefined) this.#firstFree++;
+    if (this.#firstFree < this.#count) return this.#firstFree;
+    for (let n = this.#areAllUsed ? 0 : this.#count; n > 0; n--) {
+      const at = this.#searchAt++ % this.#count;
+      if (this.#uses[at] !== 0 || at === this.#given) continue;
+      this.#rowOf.delete(keyOf(this.#places[at]!));
+      return at;
+    }
+    this.#areAllUsed = this.#given === NONE || this.#uses[this.#given] !== 0;
+    return NONE;
   }
 
   /**
@@ -125,5 +156,5 @@ export class HopRows {
   }
 }
 
-const keyOf = ({ interfaceIndex, address }: Neighbor): string =>
+const keyOf = ({ interfaceIndex, address }: Pick<Neighbor, 'interfaceIndex' | 'address'>): string =>
   `${interfaceIndex} ${formatAddress(address, 0)}`;

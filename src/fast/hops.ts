@@ -107,6 +107,8 @@ export interface HopLookUp {
   rowOf(addresses: Int32Array): number;
   /** Goes on with the row that a predecessor had for them; false: it is none for them. */
   takeOver(addresses: Int32Array, row: number): boolean;
+  /** So many sessions more, or less, go by it: while any does, it is for the same neighbor. */
+  use(row: number, more: number): void;
   /** Largest IP packet that a row lets through. */
   mtuOf(row: number): number;
   /** Packets between these addresses may be as large as the interface lets through. */

@@ -10,6 +10,7 @@ import { isUsed, LAST_SEEN, SESSION_WORDS, serviceOf } from '../session/session.
 import { BpfError } from '../sys/libbpf-library.ts';
 import type { Activity } from './activity.ts';
 import { BUSY_PACKETS, BusySessions } from './busy-sessions.ts';
+import { EntryWords } from './entry-words.ts';
 import { fitnessOf, idleMsOf } from './fitness.ts';
 import { Forwarded } from './forwarded.ts';
 import { type Heritage, leaveNote, readHeritage, removeOthers } from './heritage.ts';
@@ -49,10 +50,7 @@ export class HotSessions implements SessionEvents {
   /** By slot of a hot one: packets that came to the datapath all the same, since the last look; and looks. */
   readonly #left: Uint16Array;
   readonly #looks: Uint8Array;
-  /** By slot: what its entries say of hops and idle time, and of which version that is. */
-  readonly #hopOf: Uint16Array;
-  readonly #idleOf: Int32Array;
-  readonly #versionOf: Int32Array;
+  readonly #words: EntryWords;
   readonly #holds: Holds;
   /** See DatapathMemory.hotStates. */
   #states: Uint8Array;
@@ -96,9 +94,7 @@ export class HotSessions implements SessionEvents {
     this.#placeOf = new Int32Array(max);
     this.#left = new Uint16Array(max);
     this.#looks = new Uint8Array(max);
-    this.#hopOf = new Uint16Array(2 * max);
-    this.#idleOf = new Int32Array(max);
-    this.#versionOf = new Int32Array(max);
+    this.#words = new EntryWords(hops, max);
     this.#holds = new Holds(max);
     this.#states = new Uint8Array(max);
   }
@@ -139,10 +135,9 @@ export class HotSessions implements SessionEvents {
     if (state === HOT_STATE.hot && directions[slot] !== 3) state = HOT_STATE.quiet;
     this.#enlist(base, state);
     // Other hops and idle times than these are put when it is looked at.
-    this.#hopOf.set([inbound, outbound], 2 * slot);
     const idle = idleMsOf(this.#sessions, base);
-    this.#idleOf[slot] = keptIdleMs(idle) === idleMs[slot] ? idle : -1;
-    this.#versionOf[slot] = this.#version - 1;
+    const kept = keptIdleMs(idle) === idleMs[slot] ? idle : -1;
+    this.#words.begin(slot, inbound, outbound, kept, this.#version - 1);
     // A row that is another neighbor's now stays what it is, for those whose entries have it.
     const isSameWay =
       this.#hops.takeOver(ends.toServer.addresses, inbound) &&
@@ -320,9 +315,7 @@ export class HotSessions implements SessionEvents {
     const row = 2 * (this.#firstSession + slot);
     const idleMs = idleMsOf(this.#sessions, base);
     const [inbound, outbound] = [this.#inboundHop, this.#outboundHop];
-    this.#hopOf.set([inbound, outbound], 2 * slot);
-    this.#idleOf[slot] = idleMs;
-    this.#versionOf[slot] = this.#version;
+    this.#words.begin(slot, inbound, outbound, idleMs, this.#version);
     leaveNote(this.#activity, this.#firstSession + slot, this.#sessions, base);
     const { fromClient, toServer, fromServer, toClient } = this.#ends;
     this.#guard(() => {
@@ -351,7 +344,7 @@ export class HotSessions implements SessionEvents {
     } else {
       if (looks === STEADY_LOOKS) this.#holds.release(slot);
       leaveNote(this.#activity, this.#firstSession + slot, this.#sessions, base);
-      if (this.#versionOf[slot] !== this.#version) this.#goOn(base);
+      if (this.#words.versionOf(slot) !== this.#version) this.#goOn(base);
     }
   }
 
@@ -363,12 +356,13 @@ export class HotSessions implements SessionEvents {
       this.#takeOut(base, state);
       return;
     }
-    const isSame =
-      this.#inboundHop === this.#hopOf[2 * slot] &&
-      this.#outboundHop === this.#hopOf[2 * slot + 1] &&
-      this.#idleOf[slot] === idleMsOf(this.#sessions, base);
-    if (isSame) this.#versionOf[slot] = this.#version;
-    else this.#put(base, this.#activity.generationOf(this.#firstSession + slot));
+    const words = this.#words;
+    if (words.isSame(slot, this.#inboundHop, this.#outboundHop, idleMsOf(this.#sessions, base))) {
+      words.affirm(slot, this.#version);
+      return;
+    }
+    words.end(slot);
+    this.#put(base, this.#activity.generationOf(this.#firstSession + slot));
   }
 
   /** Returns how many packets were forwarded since. */
@@ -389,6 +383,7 @@ export class HotSessions implements SessionEvents {
     this.#placeOf[last] = place;
     this.#placeOf[slot] = 0;
     this.#busy.clear(slot);
+    this.#words.end(slot);
     this.#states[slot] = state;
     memory.counters[counterRow(serviceOf(memory.records, base)) + COUNTER.sessionsHot]--;
     this.#guard(() => {

@@ -263,3 +263,15 @@ test('what switched-off services have leaves within a second, and comes back', (
   proxy.beBusy();
   assert.equal(proxy.state, 'hot');
 });
+
+test('a hot session uses its two hops, and none when it is hot no more', (t) => {
+  const proxy = new FastRig(t, IPV4, { maxTrials: 1, idleRefreshMs: 0 });
+  proxy.beBusy();
+  assert.deepEqual(proxy.hopUses, [1, 1]);
+  proxy.replan({ maxTrials: 1, idleRefreshMs: 60_000 });
+  proxy.look();
+  assert.deepEqual(proxy.hopUses, [1, 1], 'its entries were put anew');
+  proxy.switch(false);
+  proxy.look();
+  assert.deepEqual(proxy.hopUses, [0, 0]);
+});

@@ -63,6 +63,8 @@ export class FastRig {
   readonly #ends: Ends;
   /** Whether packets to each side leave at layer 2. */
   readonly hasHop = [true, true];
+  /** By TO_SERVER and TO_CLIENT: how many hot sessions have it. */
+  readonly hopUses = [0, 0];
   hopsVersion = 1;
   /** Of the interfaces, and whether packets to clients may be as large. */
   linkMtu = 1500;
@@ -90,6 +92,9 @@ export class FastRig {
         return this.hasHop[hop] ? [TO_SERVER, TO_CLIENT][hop]! : -1;
       },
       takeOver: (addresses, row) => hops.rowOf(addresses) === row,
+      use: (row, more) => {
+        this.hopUses[row] += more;
+      },
       mtuOf: () => this.linkMtu,
       isWhole: () => this.isWhole,
       update: () => {},

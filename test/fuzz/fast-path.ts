@@ -173,6 +173,7 @@ class Run {
       version: 1,
       rowOf: (addresses) => (this.#isToRealServer(addresses) ? TO_SERVER : TO_CLIENT),
       takeOver: () => false,
+      use: () => {},
       mtuOf: () => this.#linkMtu,
       isWhole: () => true,
       update: () => {},
