@@ -254,7 +254,7 @@ export const CONFIG_SCHEMA = group({
       false,
     ),
     fastPath: defaulted(
-      'ring: forward busy sessions that need no decision by a BPF program in the kernel: xdp (native), tc, or auto: xdp where all interfaces are cards, else tc.',
+      'ring: forward busy sessions that need no decision by a BPF program in the kernel: xdp (native), tc, or auto: xdp where all interfaces are cards whose drivers have it, else tc.',
       oneOf('off', 'auto', 'xdp', 'tc'),
       'off',
     ),
