@@ -34,7 +34,11 @@ export function threadNapi(network: Network): number[] {
   if (cpu < 0) return [];
   network.exec(['sh', '-ec', 'for name in wan0 lan0; do echo 1 > /sys/class/net/$name/threaded; done']);
   const pids = readdirSync('/proc').filter((name) => /^\d+$/.test(name) && isNapiOf(name));
-  for (const pid of pids) run(['taskset', '-pc', String(cpu), pid]);
+  for (const pid of pids) {
+    run(['taskset', '-pc', String(cpu), pid]);
+    // As interrupts do, they come before whatever else wants the processor.
+    os.setPriority(Number(pid), os.constants.priority.PRIORITY_HIGHEST);
+  }
   return pids.map(Number);
 }
 
