@@ -34,8 +34,8 @@ const HOT_STEP = 4_000;
 const LEAST_HOT_STEP = 250;
 const HOT_ENOUGH = 0.98;
 const WAKE_MS = 100;
-const HOT_LIMIT_MS = 30_000;
-const HOT_LIMIT_EACH_MS = 0.3;
+const HOT_LIMIT_MS = 60_000;
+const HOT_LIMIT_EACH_MS = 0.6;
 const HOT_WAIT_MS = 150;
 /** Those that are hot are used again meanwhile. */
 const HOT_REFRESH_MS = 3_000;
