@@ -4,6 +4,7 @@
 
 import { explainNetlink } from '../sys/netlink.ts';
 import { type Link, type Neighbor, Neighbors } from './neighbors.ts';
+import { LOOPBACK, OwnHost } from './own-host.ts';
 import { PairTable, TO } from './pair-table.ts';
 import { type Route, Routes } from './routes.ts';
 import {
@@ -39,6 +40,7 @@ export class NextHops {
   #recent = new PairTable(RECENT_BITS);
   readonly #feed: RtnetlinkFeed;
   readonly #unresolved = new Unresolved();
+  readonly #ownHost = new OwnHost();
   #readAt: number | undefined;
   #nowMs: number;
   readonly #neighbor = new NeighborMessage();
@@ -83,6 +85,7 @@ export class NextHops {
     this.#nowMs = nowMs;
     this.#feed.receive();
     this.#routes.update(nowMs);
+    this.#ownHost.update(nowMs);
     if (this.#readAt !== undefined && ((nowMs - this.#readAt) | 0) >= 0) this.#read();
   }
 
@@ -144,20 +147,26 @@ export class NextHops {
     return gateway ?? this.#neighbors.find(link.index, pair, TO);
   }
 
-  /** The neighbor that packets between these addresses go to at layer 2, ready or not; undefined: to none. */
+  /**
+   * The neighbor that packets between these addresses go to at layer 2, ready or not; undefined: to none. Of
+   * packets for this host itself it is that, behind its loopback interface.
+   */
   neighborOf(pair: Int32Array): Neighbor | undefined {
     const route = this.#routes.find(pair);
-    return route.isDirect ? this.#hopBy(route, pair) : undefined;
+    if (route.isDirect) return this.#hopBy(route, pair);
+    if (!route.isRouted || route.link.index !== LOOPBACK) return undefined;
+    return this.#ownHost.neighborFor(pair, route.link.mtu, this.#nowMs);
   }
 
   /** The neighbor that has this address; undefined: the kernel never had it. */
   neighborAt(interfaceIndex: number, address: Int32Array): Neighbor | undefined {
+    if (interfaceIndex === LOOPBACK) return this.#ownHost.neighbor;
     return this.#neighbors.find(interfaceIndex, address, 0);
   }
 
   /** Another number when neighborOf may say another one. */
   get epoch(): number {
-    return this.#routes.epoch;
+    return this.#routes.epoch + this.#ownHost.changes;
   }
 
   /** Another number when a neighbor or an interface may be another. */
