@@ -7,6 +7,7 @@ import { COUNTER, counterRow } from '../../src/datapath/counters.ts';
 import { Datapath } from '../../src/datapath/datapath.ts';
 import { allocateMemory, CONTROL } from '../../src/datapath/memory.ts';
 import { verdictName } from '../../src/datapath/verdict.ts';
+import { readNote } from '../../src/fast/heritage.ts';
 import type { HopLookUp } from '../../src/fast/hops.ts';
 import { HotSessions } from '../../src/fast/hot-sessions.ts';
 import { HOT_STATES, type HotState } from '../../src/session/hot-state.ts';
@@ -56,9 +57,10 @@ type Way = 'forward' | 'fast' | string;
 
 /** A proxy of one service whose fast path is at work. */
 export class FastRig {
-  readonly fast: HotSessions;
+  fast: HotSessions;
   readonly #rig;
-  readonly #datapath: Datapath;
+  readonly #hops: HopLookUp;
+  #datapath: Datapath;
   readonly #memory;
   readonly #ends: Ends;
   /** Whether packets to each side leave at layer 2. */
@@ -99,18 +101,34 @@ export class FastRig {
       isWhole: () => this.isWhole,
       update: () => {},
     };
+    this.#hops = hops;
+    [this.fast, this.#datapath] = this.#startWorker();
+    this.fast.follow(this.#datapath.sessions, this.nowMs);
+  }
+
+  /** The worker ends, and its successor finds its memory and its entries. */
+  restartWorker(): void {
+    [this.fast, this.#datapath] = this.#startWorker();
+    this.hopUses.fill(0);
+    this.fast.follow(this.#datapath.sessions, this.nowMs);
+  }
+
+  #startWorker(): [HotSessions, Datapath] {
     const { activity, hot } = this.#rig;
-    this.fast = new HotSessions(activity, hot, hops, maxSessions, 0, (text) => this.warnings.push(text));
-    this.#datapath = new Datapath(
+    const { maxSessions } = this.plan;
+    const fast = new HotSessions(activity, hot, this.#hops, maxSessions, 0, (text) =>
+      this.warnings.push(text),
+    );
+    const datapath = new Datapath(
       this.plan,
       this.#memory,
       (frame, off, len) => {
         this.#sent.push(Uint8Array.from(frame.bytes.subarray(off, off + len)));
         return true;
       },
-      { events: this.fast, onForwarded: (base, isFromItsSide) => this.fast.note(base, isFromItsSide) },
+      { events: fast, onForwarded: (base, isFromItsSide) => fast.note(base, isFromItsSide) },
     );
-    this.fast.follow(this.#datapath.sessions, this.nowMs);
+    return [fast, datapath];
   }
 
   /** What becomes of the packet: 'fast', or the datapath's verdict. What leaves is right in both cases. */
@@ -177,6 +195,11 @@ export class FastRig {
 
   get lport(): number {
     return this.#lports.get(this.cport) ?? 0;
+  }
+
+  /** What a successor finds of the client's session, as far as its notes say it. */
+  get heritage() {
+    return readNote(this.#rig.activity, this.base / SESSION_WORDS);
   }
 
   /** An operator's word. */
