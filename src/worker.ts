@@ -118,8 +118,8 @@ function start(message: WorkerStart, modes: IoModes): Running {
         ];
   const options: IoOptions = {
     ports: plan.ports,
-    onPacket: (frame, off, end, portIndex, nowMs, isMerged) => {
-      datapath.receive(frame, off, end, portIndex, nowMs, isMerged);
+    onPacket: (...received) => {
+      datapath.receive(...received);
       return datapath.isAnswered;
     },
     superPackets: {

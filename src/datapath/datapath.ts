@@ -150,7 +150,7 @@ export class Datapath {
    * Judges the captured IP packet at frame.bytes[off, end) and forwards it. HEADROOM bytes before `off` and
    * the packet itself may be overwritten. `portIndex` is the plan's port it came from, `nowMs` int32
    * milliseconds that may wrap. `isMerged`: it is several packets in one, which cannot be told apart any
-   * more.
+   * more. `isVerified`: its UDP checksum is known to be right.
    */
   receive(
     frame: Frame,
@@ -159,9 +159,12 @@ export class Datapath {
     portIndex: number,
     nowMs: number,
     isMerged = false,
+    isVerified = false,
   ): Verdict {
     this.#begin();
-    this.#walk.metadata.isMerged = isMerged;
+    const { metadata } = this.#walk;
+    metadata.isMerged = isMerged;
+    metadata.isVerified = isVerified;
     const verdict = this.#judge(frame, off, end, portIndex, nowMs, 0);
     this.#count(verdict);
     return verdict;
@@ -182,6 +185,7 @@ export class Datapath {
     this.#begin();
     metadata.isHandedOver = true;
     metadata.isMerged = false;
+    metadata.isVerified = false;
     const verdict = this.#judge(frame, off, end, portIndex, nowMs, largestFragment);
     metadata.isHandedOver = false;
     this.#count(verdict);
@@ -280,6 +284,7 @@ export class Datapath {
     if (fault !== PARSE_FRAGMENT) return DROP_BASE + fault;
 
     if (walk.metadata.isMerged) return DROP.super_packet;
+    walk.metadata.isVerified = false; // not as a whole
     // Judged here, because of what stands before an IPv6 fragment header nothing is left when the datagram is
     // whole.
     if (packet.options.sourceRoute) return DROP.source_route;

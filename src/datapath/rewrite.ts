@@ -1,7 +1,7 @@
 // The only place that changes addresses and ports, and the header from one family to the other (RFC 7915, 4.1
 // and 5.1). The UDP checksum is computed anew from the payload's sum, because what arrived may have been
-// unfinished; IPv4's checksum of zero ("not used") stays zero over IPv4 and is computed towards IPv6, which
-// has none.
+// unfinished, or is adjusted where it was verified before; IPv4's checksum of zero ("not used") stays zero
+// over IPv4 and is computed towards IPv6, which has none.
 import type { Family } from '../wire/address.ts';
 import { addressPairSum, fold, pseudoSum } from '../wire/checksum.ts';
 import type { Frame } from '../wire/frame.ts';
@@ -31,6 +31,12 @@ export function rewrite(
   const { view } = frame;
   const { udpOff } = packet;
   const mustHaveChecksum = family === 6;
+  if (!packet.isSummed) {
+    adjustChecksum(view, packet, addresses, sport, dport);
+    rewriteHeader(view, packet, family, addresses, id, 1);
+    udp.writePorts(view, udpOff, sport, dport);
+    return;
+  }
   rewriteHeader(view, packet, family, addresses, id, 1);
   udp.writePorts(view, udpOff, sport, dport);
   if (mustHaveChecksum || udp.checksum(view, udpOff) !== 0) {
@@ -70,12 +76,23 @@ export function rewriteEmbedded(
 ): void {
   const { view } = frame;
   const { udpOff } = packet;
-  const oldSum = addressPairSum(packet.addresses) + packet.sport + packet.dport;
-  const newSum = addressPairSum(addresses) + sport + dport;
+  adjustChecksum(view, packet, addresses, sport, dport);
   rewriteHeader(view, packet, family, addresses, 0, 0);
   udp.writePorts(view, udpOff, sport, dport);
-  udp.writeChecksum(view, udpOff, udp.adjustChecksum(udp.checksum(view, udpOff), oldSum, newSum));
   if (family === 4) ipv4.fillChecksum(view, packet.off);
+}
+
+/** By what addresses and ports become. */
+function adjustChecksum(
+  view: DataView,
+  { addresses: before, sport: oldSport, dport: oldDport, udpOff }: Packet,
+  addresses: Int32Array,
+  sport: number,
+  dport: number,
+): void {
+  const oldSum = addressPairSum(before) + oldSport + oldDport;
+  const newSum = addressPairSum(addresses) + sport + dport;
+  udp.writeChecksum(view, udpOff, udp.adjustChecksum(udp.checksum(view, udpOff), oldSum, newSum));
 }
 
 function rewriteHeader(

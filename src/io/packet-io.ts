@@ -22,8 +22,9 @@ export interface IoPort {
  * Called for each received packet: the IP header starts at `off`, captured bytes end at `end` (exclusive), at
  * least HEADROOM bytes before `off` may be overwritten, and nothing of `frame` may be kept after the return.
  * `portIndex` is the index in the list of ports that the I/O was opened with, `nowMs` when it was taken in
- * (IoOptions.nowMs). `isMerged`: it is several packets in one, which cannot be told apart any more. True: it
- * belongs to a session that both ends have used, so its source is a known one (see PacketIo.noteClient).
+ * (IoOptions.nowMs). `isMerged`: it is several packets in one, which cannot be told apart any more.
+ * `isVerified`: its UDP checksum is known to be right. True: it belongs to a session that both ends have
+ * used, so its source is a known one (see PacketIo.noteClient).
  */
 export type OnPacket = (
   frame: Frame,
@@ -32,6 +33,7 @@ export type OnPacket = (
   portIndex: number,
   nowMs: number,
   isMerged: boolean,
+  isVerified: boolean,
 ) => boolean;
 
 /** Super packets that nothing need be decided about go on as they came. */

@@ -269,7 +269,7 @@ class Port {
     if (this.#backlog.count === 0 && this.#hasTime()) {
       counters[this.#row + IO_COLUMN.judged]++;
       const isMerged = end - IP_OFF > this.#longestWhole;
-      onPacket(this.#frame, IP_OFF, end, this.#index, this.#options.nowMs(), isMerged);
+      onPacket(this.#frame, IP_OFF, end, this.#index, this.#options.nowMs(), isMerged, false);
     } else if (this.#backlog.push(this.#frame.bytes, IP_OFF, end)) {
       if (this.#backlog.count === 1) {
         this.#capture.hold(true);
@@ -292,7 +292,7 @@ class Port {
     const { counters, nowMs, onPacket } = this.#options;
     if (this.#parts++ > 0) counters[this.#row + IO_COLUMN.split]++;
     counters[this.#row + IO_COLUMN.judged]++;
-    onPacket(frame, off, end, this.#index, nowMs(), isMerged);
+    onPacket(frame, off, end, this.#index, nowMs(), isMerged, false);
   }
 
   #hasTime(): boolean {
@@ -327,7 +327,7 @@ class Port {
       const end = backlog.firstEnd;
       backlog.shift(); // first, so that a packet at which the program fails is not tried again
       counters[this.#row + IO_COLUMN.judged]++;
-      onPacket(backlog.frame, off, end, this.#index, nowMs(), end - off > this.#longestWhole);
+      onPacket(backlog.frame, off, end, this.#index, nowMs(), end - off > this.#longestWhole, false);
     }
     if (backlog.count === 0 && !this.#closed) this.#capture.hold(false);
     return backlog.count;

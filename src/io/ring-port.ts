@@ -17,6 +17,7 @@ import {
   type RingSocket,
   VLAN_TCI,
   VNET,
+  VNET_CHECKSUM_VERIFIED,
   VNET_HEADER_LEN,
   VNET_NEEDS_CHECKSUM,
 } from '../sys/packet-ring.ts';
@@ -86,6 +87,7 @@ export class RingPort {
   #parts = 0;
   #partMs = 0;
   #isAnswered = false;
+  #isVerified = false;
   #isDown = false;
 
   constructor(options: RingOptions, socket: RingSocket, ring: number, sender: RingSender) {
@@ -240,7 +242,10 @@ export class RingPort {
     this.#parts = 0;
     this.#partMs = nowMs;
     this.#isAnswered = false;
-    if (view.getUint8(vnet + VNET.gsoType) === GSO_NONE) this.#onPart(frame, off, end, false);
+    const isOne = view.getUint8(vnet + VNET.gsoType) === GSO_NONE;
+    // Those of the parts of a super packet are unfinished.
+    this.#isVerified = isOne && (view.getUint8(vnet + VNET.flags) & VNET_CHECKSUM_VERIFIED) !== 0;
+    if (isOne) this.#onPart(frame, off, end, false);
     else if (!this.#passWhole(frame, vnet, linkOff, off, end)) takeApart(frame, vnet, off, end, this.#onPart);
     if (isSource && this.#isAnswered) known!.note();
   }
@@ -267,7 +272,7 @@ export class RingPort {
   readonly #onPart = (frame: Frame, off: number, end: number, isMerged: boolean): void => {
     if (this.#parts++ > 0) this.#count(IO_COLUMN.split);
     this.#count(IO_COLUMN.judged);
-    this.#isAnswered = this.#onPacket(frame, off, end, this.#index, this.#partMs, isMerged);
+    this.#isAnswered = this.#onPacket(frame, off, end, this.#index, this.#partMs, isMerged, this.#isVerified);
   };
 
   #count(column: number): void {

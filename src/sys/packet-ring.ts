@@ -75,6 +75,8 @@ export const VNET = {
 } as const;
 /** A bit of the flags: the checksum that `checksumOffset` behind `checksumStart` stands at is unfinished. */
 export const VNET_NEEDS_CHECKSUM = 1;
+/** Another one: the checksum is finished, and was verified. */
+export const VNET_CHECKSUM_VERIFIED = 2;
 export const GSO_NONE = 0;
 export const GSO_UDP_L4 = 5;
 /** The type's bit that says nothing about its kind (ECN). */

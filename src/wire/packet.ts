@@ -70,6 +70,8 @@ export class Packet {
   readonly fragment = new Fragment();
   /** The largest piece that the datagram came in, bytes of data; 0 when it came whole. */
   largestFragment = 0;
+  /** Whether its payload is summed; else its checksum is finished and was verified. */
+  isSummed = true;
   /** Sum of the payload bytes, valid after sumPayload. */
   payloadSum = 0;
 

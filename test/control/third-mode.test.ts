@@ -147,7 +147,9 @@ class QueueIo implements PacketIo {
 
   #receive(): void {
     const { onPacket, nowMs, others } = this.#options;
-    this.#queue.receive((frame, off, end, portIndex) => onPacket(frame, off, end, portIndex, nowMs(), false));
+    this.#queue.receive((frame, off, end, portIndex) =>
+      onPacket(frame, off, end, portIndex, nowMs(), false, false),
+    );
     for (const other of others) other.receive(nowMs());
   }
 }

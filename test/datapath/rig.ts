@@ -298,7 +298,13 @@ export class Rig {
    * `alsoDropped`: drops that are counted beside this packet's own verdict, of fragments held until now, or
    * any.
    */
-  receive(packet: Uint8Array, port: number, alsoDropped: Counts | 'any' = {}, isMerged = false): Outcome {
+  receive(
+    packet: Uint8Array,
+    port: number,
+    alsoDropped: Counts | 'any' = {},
+    isMerged = false,
+    isVerified = false,
+  ): Outcome {
     const off = this.guard + HEADROOM;
     const end = off + packet.length;
     const bytes = new Uint8Array(end + GUARD).fill(FILL);
@@ -306,7 +312,9 @@ export class Rig {
     this.sent = [];
     const before = this.memory.counters.slice();
     const { nowMs } = this;
-    const verdict = verdictName(this.datapath.receive(new Frame(bytes), off, end, port, nowMs, isMerged));
+    const verdict = verdictName(
+      this.datapath.receive(new Frame(bytes), off, end, port, nowMs, isMerged, isVerified),
+    );
     if (!isFilled(bytes, 0, this.guard) || !isFilled(bytes, end, bytes.length))
       assert.fail(`bytes outside the packet and its headroom are touched: ${hex(bytes)}`);
     this.checkDrops(this.drops(before), verdict, alsoDropped);

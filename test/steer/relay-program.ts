@@ -77,6 +77,8 @@ export interface RelayReport {
   cpuMs: number;
   /** Packets relayed, by the port they came from. */
   relayed: number[];
+  /** Packets whose checksum was said to be right. */
+  verified: number;
   failures: string[];
   /** The first packets as hexadecimal digits, from the IP header on. */
   captured: string[];
@@ -90,6 +92,7 @@ const { ports } = await inspectHost({
 });
 const counters = new Float64Array(ioRows(ports.length) * IO_COUNTERS.length);
 const relayed = ports.map(() => 0);
+let verified = 0;
 const failures: string[] = [];
 const captured: string[] = [];
 /** By the key of the old destination: the new source and destination, one after the other. */
@@ -164,7 +167,16 @@ async function leaveBegun({ bytes, frameBytes }: PacketRing, packets: number): P
   words[0] |= BEGUN;
 }
 
-function onPacket(frame: Frame, off: number, end: number, portIndex: number): boolean {
+function onPacket(
+  frame: Frame,
+  off: number,
+  end: number,
+  portIndex: number,
+  _nowMs: number,
+  _isMerged: boolean,
+  isVerified: boolean,
+): boolean {
+  if (isVerified) verified++;
   const { view, bytes } = frame;
   if (captured.length < 64) captured.push(Buffer.from(bytes.subarray(off, end)).toString('hex'));
   burn(spec.burdenUs ?? 0);
@@ -223,6 +235,7 @@ createInterface({ input: process.stdin })
       longestTickMs,
       cpuMs: (process.cpuUsage().user + process.cpuUsage().system) / 1000,
       relayed,
+      verified,
       failures,
       captured,
     };
