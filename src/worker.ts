@@ -118,12 +118,13 @@ function start(message: WorkerStart, modes: IoModes): Running {
         ];
   const options: IoOptions = {
     ports: plan.ports,
-    onPacket: (...received) => {
-      datapath.receive(...received);
+    onPacket: (frame, off, end, portIndex, nowMs, isMerged, isVerified) => {
+      datapath.receive(frame, off, end, portIndex, nowMs, isMerged, isVerified);
       return datapath.isAnswered;
     },
     superPackets: {
-      accept: (...superPacket) => datapath.acceptSuper(...superPacket),
+      accept: (frame, off, end, portIndex, nowMs, segmentLen, udpOff) =>
+        datapath.acceptSuper(frame, off, end, portIndex, nowMs, segmentLen, udpOff),
       forward: (frame) => {
         datapath.forwardSuper(frame);
         return datapath.isAnswered;
