@@ -1,0 +1,49 @@
+// How the control plane finds, keeps and leaves the fast path: pins, locks, and what it says of them.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { namespace, sh, startProgram } from '../io/namespaces.ts';
+
+interface Said {
+  what: string;
+  value: unknown;
+  lines: string[];
+}
+
+test('it is pinned where there is a bpffs, kept for a successor, and gone when it ends for good', async (t) => {
+  const ns = namespace(t, 'fast');
+  sh(`ip -n ${ns} link add wan0 type veth peer name peer0; ip -n ${ns} link set wan0 up`);
+  const program = startProgram(t, ns, 'control/fast-path-program.ts', {});
+  let text = '';
+  program.child.stdout.on('data', (more) => {
+    text += more;
+  });
+  await new Promise((resolve) => program.child.once('close', resolve));
+  const said = text
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as Said);
+  const of = (what: string) => said.find((one) => one.what === what) ?? assert.fail(`${what}: ${text}`);
+  assert.deepEqual(of('without a bpffs').value, { kind: 'tc' });
+  assert.match(
+    of('without a bpffs').lines.join(),
+    /^the fast path ends with the proxy, .*no bpffs is mounted/,
+  );
+  assert.equal(of('attached').value, 'no card stands behind wan0');
+  assert.deepEqual(of('leftovers').value, { found: false });
+  assert.match(of('leftovers').lines.join(), /layout-0: of another version: not taken over$/);
+  const maps = ['about', 'activity', 'control', 'hops', 'hot4', 'hot6', 'offered', 'passed', 'ports'];
+  assert.deepEqual(
+    (of('pinned').value as string[]).filter((path) => !path.includes('tcx-')),
+    ['NAME', 'NAME/layout-N', ...maps.map((map) => `NAME/layout-1/${map}`.replace(/\d+$/, 'N'))],
+  );
+  assert.deepEqual(of('while it lives').value, {
+    kind: 'off',
+    why: 'another uoa-proxy with this config file lives',
+  });
+  assert.equal(of('kept').value, (of('pinned').value as string[]).length);
+  assert.deepEqual(of('next').value, { isAtWork: true, key: [1, 2, 3] });
+  assert.deepEqual(of('larger').value, { isAtWork: false, sessions: 200 });
+  assert.match(of('larger').lines.join(), /hot4 has entries 400 instead of 800: not taken over/);
+  assert.deepEqual(of('off').value, { isAtWork: false, sessions: 400 });
+  assert.deepEqual(of('nothing is left').value, []);
+});
