@@ -9,7 +9,9 @@ import { adminSockets } from './config/admin-socket.ts';
 import type { ConfigFile } from './config/file.ts';
 import type { Config } from './config/schema.ts';
 import { ControlPlane, type End } from './control/control-plane.ts';
+import { Predecessor } from './control/predecessor.ts';
 import { StartError } from './control/start-error.ts';
+import { PROTOCOL } from './control/takeover-protocol.ts';
 import { debuggerAddress } from './sys/debugger.ts';
 import { ignoreStraySignals } from './sys/signals.ts';
 import { packageVersion } from './version.ts';
@@ -37,6 +39,7 @@ export async function startProxy(
   log: Logger,
   file: ConfigFile,
   linesLost: () => number,
+  { isTakeover = false } = {},
 ): Promise<Proxy> {
   const undo: (() => Promise<void>)[] = [];
   const undoAll = async (): Promise<void> => {
@@ -51,9 +54,12 @@ export async function startProxy(
       );
     }
   };
+  let before: Predecessor | undefined;
   try {
-    return await start(config, log, file, linesLost, undo, undoAll);
+    before = isTakeover ? await findPredecessor(config, file, log) : undefined;
+    return await start(config, log, file, linesLost, undo, undoAll, before);
   } catch (error) {
+    before?.abandon(); // first: it goes on
     await undoAll().catch((left: Error) => log.error(left.message));
     throw error;
   }
@@ -66,6 +72,7 @@ async function start(
   linesLost: () => number,
   undo: (() => Promise<void>)[],
   undoAll: () => Promise<void>,
+  before: Predecessor | undefined,
 ): Promise<Proxy> {
   ignoreStraySignals();
   const debuggerAt = debuggerAddress();
@@ -73,7 +80,9 @@ async function start(
     log.warn(`a debugger is let in at ${debuggerAt}: every user of this host can take over the proxy by it`);
   const { tokenFile, hosts, listen, socket } = config.admin;
   const token = tokenFile === undefined ? undefined : new TokenFile(tokenFile, (text) => log.error(text));
-  const control = await ControlPlane.plan(config, log, file, undo);
+  let control: ControlPlane | undefined;
+  undo.push(async () => control?.leave()); // the last of the end
+  control = await ControlPlane.plan(config, log, file, undo, packageVersion(), before);
   const sources = { ...control.adminSources(packageVersion()), logLinesLost: linesLost };
   // Loaded only now that packets wait: a quarter of a second on a busy processor.
   const { startAdmin } = await import('./admin/server.ts');
@@ -81,15 +90,23 @@ async function start(
     log.warn(
       `no admin socket: ${reason}. ${token ? 'ctl needs the token' : 'Nothing can be changed by ctl: set admin.socket or admin.tokenFile'}`,
     );
-  const admin = await startAdmin(sources, {
-    ...listen,
-    token,
-    hosts,
-    sockets: adminSockets(socket, file.path),
-    onNoSocket: socket === undefined ? withoutSocket : undefined,
-  });
-  undo.push(() => admin.close());
-  await control.start(undo);
+  const openAdmin = async () => {
+    const opened = await startAdmin(sources, {
+      ...listen,
+      token,
+      hosts,
+      sockets: adminSockets(socket, file.path),
+      onNoSocket: socket === undefined ? withoutSocket : undefined,
+      upgrade: { protocol: PROTOCOL, accept: (socket, head) => control.acceptSuccessor(socket, head) },
+    });
+    undo.push(() => opened.close());
+    control.noteAdmin(opened.address);
+    return opened;
+  };
+  // That of the proxy before must be closed first.
+  if (before !== undefined) await control.start(undo);
+  const admin = await openAdmin();
+  if (before === undefined) await control.start(undo);
   const warn = (fields: Record<string, unknown>, message: string) => log.warn(fields, message);
   for (const unwatch of [watchRefusals(sources, warn), watchExhaustion(sources, warn)])
     undo.push(async () => unwatch());
@@ -108,4 +125,21 @@ async function start(
       await undoAll();
     },
   };
+}
+
+/** Undefined where no proxy of this config is at work: then there is nothing to take over. */
+async function findPredecessor(
+  { admin }: Config,
+  file: ConfigFile,
+  log: Logger,
+): Promise<Predecessor | undefined> {
+  const sockets = adminSockets(admin.socket, file.path);
+  const before = await Predecessor.find(sockets);
+  if (before === undefined) {
+    log.info(`no proxy at work to take over from, at ${sockets.join(' or ')}: starting`);
+    return undefined;
+  }
+  await before.checkAdmin(admin.listen.host, admin.listen.port);
+  log.info({ pid: before.hello.pid, version: before.hello.version }, 'taking over from the proxy at work');
+  return before;
 }

@@ -31,6 +31,8 @@ export interface WorkerStart extends WorkerReplan {
   ioFds: number;
   /** Its part of the fast path, whose descriptors are behind those: FAST_MAPS, in this order. */
   fast: FastPart | undefined;
+  /** It makes all ready and waits for `go`: its sessions are in the memory only then. */
+  isWaiting?: boolean | undefined;
 }
 
 /** What a worker has of the fast path's maps: as many sessions as of its plan, and hops. */
@@ -128,9 +130,24 @@ function changedList<T>(before: readonly T[], change: ListChange<T>): readonly T
   return change.flatMap((part) => ('from' in part ? before.slice(part.from, part.from + part.count) : part));
 }
 
-export type ToWorker = WorkerStart | ReplanRequest | { kind: 'stop' };
+/**
+ * `drain`: to work off what came in, and answer when that was (PacketIo.drain). `leave`: the same with what
+ * others handed over meanwhile, note what the next one needs, and end.
+ */
+export type DrainRequest = { kind: 'drain'; request: number } | { kind: 'leave'; request: number };
+
+/** To one that waits; see PacketIo.begin. */
+export interface GoRequest {
+  kind: 'go';
+  skipUntilUs: readonly number[];
+}
+
+export type ToWorker = WorkerStart | GoRequest | ReplanRequest | DrainRequest | { kind: 'stop' };
 export type FromWorker =
+  /** All is ready: it waits for `go`. */
+  | { kind: 'waiting' }
   | { kind: 'ready' }
+  | { kind: 'drained'; request: number; lastFrameUs: readonly number[] }
   | { kind: 'planned'; request: number }
   | { kind: 'failed'; message: string; hint: string; request: number | undefined }
   | { kind: 'warning'; message: string }

@@ -10,7 +10,7 @@ import { Hops } from './fast/hops.ts';
 import { HotEntries } from './fast/hot-entries.ts';
 import { HotSessions } from './fast/hot-sessions.ts';
 import type { IoModes } from './io/io-mode.ts';
-import { MODES, openPacketIo } from './io/modes.ts';
+import { canWait, MODES, openPacketIo } from './io/modes.ts';
 import type { IoOptions, PacketIo } from './io/packet-io.ts';
 import { NextHops } from './route/next-hop.ts';
 import { Paths } from './route/paths.ts';
@@ -46,15 +46,25 @@ export function runWorker(modes: IoModes = MODES): void {
   dieWithParent(Number(process.argv[2]));
   preferMainThread();
   let running: Running | undefined;
+  let hasLeft = false;
   process.on('message', (message: ToWorker) => {
     if (message.kind === 'stop') {
       running?.stop();
       process.exit(0);
     }
     try {
-      if (message.kind === 'start') {
+      if (message.kind === 'drain' || message.kind === 'leave') {
+        const lastFrameUs = running?.drain() ?? [];
+        hasLeft = message.kind === 'leave';
+        if (hasLeft) running?.stop();
+        tell({ kind: 'drained', request: message.request, lastFrameUs });
+        if (hasLeft) process.disconnect();
+      } else if (message.kind === 'start') {
         running = start(message, modes);
-        tell({ kind: 'ready' });
+        if (message.isWaiting) tell({ kind: 'waiting' });
+        else running.go([]);
+      } else if (message.kind === 'go') {
+        running?.go(message.skipUntilUs);
       } else {
         running?.replan(message);
         tell({ kind: 'planned', request: message.request });
@@ -65,16 +75,19 @@ export function runWorker(modes: IoModes = MODES): void {
       tell({ kind: 'failed', message: error.message, hint: error.hint, request });
     }
   });
-  process.on('disconnect', () => process.exit(1));
+  process.on('disconnect', () => process.exit(hasLeft ? 0 : 1));
 }
 
 interface Running {
   replan(change: ReplanChange): void;
+  /** Receives from now on. Throws an IoError. */
+  go(skipUntilUs: readonly number[]): void;
+  drain(): readonly number[];
   stop(): void;
 }
 
 function start(message: WorkerStart, modes: IoModes): Running {
-  const { plan } = message;
+  const { plan, isWaiting = false } = message;
   let goesBy: WorkerReplan = message;
   const buffer = mapSharedMemory(MEMORY_FD, message.memoryBytes);
   const memories = mapAll(buffer, message);
@@ -98,6 +111,7 @@ function start(message: WorkerStart, modes: IoModes): Running {
     routing: paths,
     onAnswered: (words, at, cport) => io.noteClient(words, at, cport),
     drawLport: (count) => randomInt(count),
+    isWaiting,
     ...(hot && {
       events: hot,
       onForwarded: (base: number, isFromItsSide: boolean) => hot.note(base, isFromItsSide),
@@ -140,15 +154,28 @@ function start(message: WorkerStart, modes: IoModes): Running {
     hops,
     others,
     messagesFd: MESSAGES_FD,
+    isWaiting,
   };
-  io = openPacketIo(message.io, ioFds(message), options, modes);
-  const timer = setInterval(() => {
+  const openIo = () => {
+    io = openPacketIo(message.io, ioFds(message), options, modes);
+  };
+  const opensLater = isWaiting && !canWait(message.io, modes);
+  if (!opensLater) openIo();
+  let timer: NodeJS.Timeout | undefined;
+  const tick = () => {
     hot?.tick(clock.nowMs()); // first: what it forwarded keeps sessions from expiring
     datapath.tick(clock.nowMs());
     io.poll();
     memory.pulse[0]++;
-  }, TICK_MS);
+  };
   return {
+    go: (skipUntilUs) => {
+      if (isWaiting) datapath.goOn();
+      if (opensLater) openIo();
+      else if (isWaiting) io.begin?.(skipUntilUs);
+      timer = setInterval(tick, TICK_MS);
+      tell({ kind: 'ready' });
+    },
     replan: (change) => {
       const before = goesBy.steering;
       goesBy = withChange(goesBy, change);
@@ -157,6 +184,7 @@ function start(message: WorkerStart, modes: IoModes): Running {
       if (steering !== undefined && steering !== before) handOver?.steer(steering);
       datapath.reconfigure(goesBy.plan);
     },
+    drain: () => io.drain?.() ?? [],
     stop: () => {
       clearInterval(timer);
       io.close();

@@ -1,12 +1,10 @@
 // The datapath processes: forks one per worker, passes each its memory and its packet I/O, and starts one
 // that ends by itself again. Its successor finds both as they were, so sessions, their lports and packets
 // that wait outlive it; the other workers go on.
-import { type ChildProcess, fork } from 'node:child_process';
-import { once } from 'node:events';
+import type { ChildProcess } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import type { Logger } from 'pino';
-import { environmentWithoutDebugger, withoutDebugger } from './sys/debugger.ts';
+import { ask, ENTRY, launch, stopChild, WorkerError } from './worker-process.ts';
 import {
   changeBetween,
   type FromWorker,
@@ -18,8 +16,6 @@ import {
 
 /** How long a datapath process may take to start: the records of millions of sessions are a few seconds. */
 const START_TIMEOUT_MS = 120_000;
-/** How long a datapath process may take to end by itself. */
-const STOP_TIMEOUT_MS = 2000;
 /**
  * How long one that ended waits for its successor, by how often it ended within ENDS_WITHIN_MS; longer ago
  * does not count.
@@ -34,31 +30,6 @@ const REPLAN_TIMEOUT_MS = 10_000;
  * How often the start tries one that a signal ended before it could ignore it: Node needs a moment for that.
  */
 const STARTS_MAX = 3;
-
-/** A worker cannot start; `hint` says what the operator can do, where the worker said itself why. */
-export class WorkerError extends Error {
-  override readonly name = 'WorkerError';
-  readonly hint: string;
-  /** What ended it while it started. */
-  readonly signal: string | null;
-
-  constructor(message: string, hint = '', signal: string | null = null) {
-    super(message);
-    this.hint = hint;
-    this.signal = signal;
-  }
-}
-
-const V8_OPTIONS = [
-  // An idle V8 collects all garbage again and again to give memory back: for a heap of 20 MB it takes a
-  // hundredth of a processor in the first minutes, and the packets that come then wait for it.
-  '--no-memory-reducer',
-  // The way of a packet is many small functions. With V8's own limits (460 and 920 bytes) it stops to inline
-  // them halfway: 7 % fewer packets per second. With much higher ones it takes a third of a second to compile
-  // them anew, on the processor that packets wait for.
-  '--max-inlined-bytecode-size=700',
-  '--max-inlined-bytecode-size-cumulative=1500',
-];
 
 export interface WorkerSpec {
   start: WorkerStart;
@@ -85,6 +56,9 @@ export class Workers {
   readonly #refused: boolean[];
   /** Processes that load their code, wait to be told what to do, or do not forward yet, by worker. */
   readonly #starting: (ChildProcess | undefined)[];
+  /** Those of them that wait for `go`. */
+  readonly #waiting: (ChildProcess | undefined)[] = [];
+  #skipUntilUs: readonly number[] = [];
   #nextRequest = 1;
   /** What each process goes by, and by which request. */
   readonly #known = new WeakMap<ChildProcess, { request: number; replan: WorkerReplan | undefined }>();
@@ -158,6 +132,55 @@ export class Workers {
     await Promise.all(replanned);
   }
 
+  /**
+   * Instead of `start`: has them make all ready, and resolves when they wait for `go`. Rejects as `start`.
+   */
+  async prepare(): Promise<void> {
+    await Promise.all(
+      this.#specs.map(async (spec, index) => {
+        const child = this.#starting[index] ?? this.#launch(spec, index);
+        this.#starting[index] = child;
+        await this.#untilIs('waiting', child, { ...spec.start, isWaiting: true });
+        this.#waiting[index] = child;
+      }),
+    );
+  }
+
+  /** Those that wait begin; see PacketIo.begin. Resolves and rejects as `start`. */
+  async go(skipUntilUs: readonly number[]): Promise<void> {
+    this.#skipUntilUs = skipUntilUs;
+    await this.start();
+  }
+
+  /**
+   * All work off what came in and end, and none is started again, until `resume`: for another process to go
+   * on. Returns the last packet's time, see PacketIo.drain. Rejects with a WorkerError.
+   */
+  async stepAside(): Promise<readonly number[]> {
+    this.#stopping = true;
+    const all = this.#children.filter((child) => child !== undefined);
+    const lastFrameUs: number[] = [];
+    // One may hand over to another what that one has not seen yet.
+    for (const kind of ['drain', 'leave'] as const) {
+      const answers = all.map((child) =>
+        ask(child, { kind, request: this.#nextRequest++ }, this.#replanTimeoutMs),
+      );
+      for (const answer of await Promise.all(answers))
+        if (answer?.kind === 'drained')
+          for (const [port, us] of answer.lastFrameUs.entries())
+            lastFrameUs[port] = Math.max(lastFrameUs[port] ?? 0, us);
+    }
+    return lastFrameUs;
+  }
+
+  /** Those that ended start again. Rejects with a WorkerError. */
+  async resume(): Promise<void> {
+    await Promise.all(this.#children.map((child) => child && stopChild(child)));
+    this.#stopping = false;
+    this.launch();
+    await this.start();
+  }
+
   /** Resolves when none runs, nor starts. */
   async stop(): Promise<void> {
     this.#stopping = true;
@@ -166,7 +189,7 @@ export class Workers {
   }
 
   #launch(spec: WorkerSpec, index: number): ChildProcess {
-    const child = launch(spec, this.#entry);
+    const child = launch(spec.fds, this.#entry);
     // Only what ends it prints: it must not wait there for who reads this process's own output.
     child.stderr?.on('data', (printed: Buffer) =>
       this.#log.error({ worker: index, printed: printed.toString() }, 'the datapath process printed'),
@@ -192,7 +215,10 @@ export class Workers {
     const child = this.#starting[index] ?? this.#launch(spec, index);
     this.#starting[index] = child;
     try {
-      await this.#untilReady(child, spec.start);
+      const isWaiting = this.#waiting[index] === child;
+      this.#waiting[index] = undefined;
+      const message: ToWorker = isWaiting ? { kind: 'go', skipUntilUs: this.#skipUntilUs } : spec.start;
+      await this.#untilIs('ready', child, message);
       this.#known.set(child, { request: 0, replan: spec.start });
       for (let known = spec; known !== this.#specs[index]; ) {
         known = this.#specs[index]; // it changed meanwhile
@@ -214,7 +240,7 @@ export class Workers {
     else child.once('exit', onExit);
   }
 
-  async #untilReady(child: ChildProcess, start: ToWorker): Promise<void> {
+  async #untilIs(kind: 'ready' | 'waiting', child: ChildProcess, message: ToWorker): Promise<void> {
     await new Promise<void>((resolve, reject) => {
       const { exitCode, signalCode } = child;
       const failed = (code: number | null, signal: string | null) =>
@@ -234,13 +260,16 @@ export class Workers {
       child.once('exit', failed);
       const late = `the datapath process did not start within ${START_TIMEOUT_MS / 1000} s`;
       setTimeout(() => reject(new WorkerError(late)), START_TIMEOUT_MS).unref();
-      child.on('message', (answer: FromWorker) => {
-        if (answer.kind === 'ready') resolve();
-        else if (answer.kind === 'warning') this.#log.warn(answer.message);
+      const onMessage = (answer: FromWorker) => {
+        if (answer.kind === kind) {
+          if (kind === 'waiting') child.off('message', onMessage);
+          resolve();
+        } else if (answer.kind === 'warning') this.#log.warn(answer.message);
         else if (answer.kind === 'info') this.#log.info(answer.message);
         else if (answer.kind === 'failed') reject(new WorkerError(answer.message, answer.hint));
-      });
-      if (child.pid !== undefined) child.send(start);
+      };
+      child.on('message', onMessage);
+      if (child.pid !== undefined) child.send(message);
     });
   }
 
@@ -305,52 +334,4 @@ export class Workers {
         this.#children[index] === undefined && (this.#refused[index] || length >= ENDS_MAX),
     );
   }
-}
-
-const ENTRY = fileURLToPath(
-  new URL(import.meta.url.endsWith('.ts') ? './worker-main.ts' : './worker-main.js', import.meta.url),
-);
-
-function launch({ fds }: WorkerSpec, entry: string): ChildProcess {
-  const child = fork(entry, [String(process.pid)], {
-    stdio: ['ignore', 'ignore', 'pipe', 'ipc', ...fds],
-    serialization: 'advanced', // programs are bytes
-    execArgv: [...withoutDebugger(process.execArgv), ...V8_OPTIONS],
-    env: environmentWithoutDebugger(process.env),
-  });
-  child.on('error', () => {}); // whoever waits for it listens, too
-  return child;
-}
-
-/** Resolves when the worker has it; also when it ends, because its successor starts with it. */
-async function ask(child: ChildProcess, message: ReplanRequest, timeoutMs: number): Promise<void> {
-  const timeout = AbortSignal.timeout(timeoutMs);
-  await new Promise<void>((resolve, reject) => {
-    const onMessage = (answer: FromWorker) => {
-      if (!('request' in answer) || answer.request !== message.request) return;
-      if (answer.kind === 'planned') done();
-      else done(new WorkerError(answer.message, answer.hint));
-    };
-    const onExit = () => done();
-    const onTimeout = () => done(new WorkerError('a datapath process does not answer'));
-    const done = (error?: Error) => {
-      child.off('message', onMessage).off('exit', onExit);
-      timeout.removeEventListener('abort', onTimeout);
-      if (error === undefined) resolve();
-      else reject(error);
-    };
-    child.on('message', onMessage).on('exit', onExit);
-    timeout.addEventListener('abort', onTimeout);
-    child.send(message);
-  });
-}
-
-async function stopChild(child: ChildProcess): Promise<void> {
-  if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
-  const exited = once(child, 'exit');
-  const stop: ToWorker = { kind: 'stop' };
-  child.send(stop, () => {});
-  const timer = setTimeout(() => child.kill('SIGKILL'), STOP_TIMEOUT_MS);
-  await exited;
-  clearTimeout(timer);
 }

@@ -121,8 +121,12 @@ const MAY_IMPORT: Record<string, { of: string[]; types?: string[]; instead: stri
     instead: 'messages are data: behaviour belongs to proxy or worker',
   },
   'workers.ts': {
-    of: ['sys/debugger.ts', 'worker-protocol.ts'],
+    of: ['worker-process.ts', 'worker-protocol.ts'],
     instead: 'it keeps processes alive; what they do is in worker.ts',
+  },
+  'worker-process.ts': {
+    of: ['sys/debugger.ts', 'worker-protocol.ts'],
+    instead: 'it starts, asks and ends one process; what that does is in worker.ts',
   },
   'worker.ts': { of: [...EVERYTHING, 'worker-protocol.ts'], instead: 'proxy.ts tells it what it must know' },
   'worker-main.ts': {

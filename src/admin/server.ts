@@ -1,8 +1,9 @@
 // The admin HTTP server (the only importer of fastify, with changes.ts): what it shows is read from memory at
 // the moment of the request, what it changes is in changes.ts, who may do either is in access.ts. It listens
 // on TCP and at a unix socket.
-import type { RequestListener, ServerResponse } from 'node:http';
+import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import Fastify, { type FastifyInstance, type HTTPMethods } from 'fastify';
 import { type Access, AccessError, type AccessRules, createAccess } from './access.ts';
 import { createBoundedServer } from './bounded-server.ts';
@@ -43,6 +44,8 @@ export interface AdminOptions extends AccessRules {
   port: number;
   /** Paths of the admin socket: the first that can be had; none: there is no socket. */
   sockets?: readonly string[] | undefined;
+  /** Asked for at the admin socket only: who upgrades a connection to `protocol` gets it. */
+  upgrade?: { protocol: string; accept(socket: Duplex, head: Buffer): void } | undefined;
   /** Told why the socket cannot be had; undefined: then it is an error. */
   onNoSocket?: ((reason: string) => void) | undefined;
 }
@@ -102,10 +105,23 @@ export async function startAdmin(sources: AdminSources, options: AdminOptions): 
 async function listenAtSocket(
   handle: RequestListener,
   locals: WeakSet<Socket>,
-  { sockets = [], onNoSocket }: AdminOptions,
+  { sockets = [], onNoSocket, upgrade }: AdminOptions,
 ): Promise<LocalSocket | undefined> {
   if (sockets.length === 0) return undefined;
   const server = createBoundedServer(handle);
+  if (upgrade !== undefined)
+    server.on('upgrade', ({ headers }: IncomingMessage, socket: Socket, head: Buffer) => {
+      socket.setTimeout(0);
+      if (headers.upgrade === upgrade.protocol) {
+        socket.write(
+          `HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: ${upgrade.protocol}\r\n\r\n`,
+        );
+        upgrade.accept(socket, head);
+      } else
+        socket.end(
+          `HTTP/1.1 426 Upgrade Required\r\nUpgrade: ${upgrade.protocol}\r\nConnection: close\r\n\r\n`,
+        );
+    });
   server.prependListener('connection', (socket: Socket) => locals.add(socket));
   try {
     return await listenLocally(server, sockets);

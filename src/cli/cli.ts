@@ -68,8 +68,15 @@ function defineCommands(argv: readonly string[], choose: (command: Command) => v
       'run',
       'Run the proxy until SIGTERM or SIGINT',
       (command) =>
-        withConfig(command).example('$0 run --config /etc/uoa-proxy.yaml', '').epilogue(RUN_EPILOGUE),
-      ({ config }) => choose(async () => (await import('./run.ts')).run(config)),
+        withConfig(command)
+          .option('takeover', {
+            type: 'boolean',
+            default: false,
+            describe: 'Take over from the proxy of this config that runs',
+          })
+          .example('$0 run --config /etc/uoa-proxy.yaml', '')
+          .epilogue(RUN_EPILOGUE),
+      ({ config, takeover }) => choose(async () => (await import('./run.ts')).run(config, { takeover })),
     )
     .command(
       'check',

@@ -9,7 +9,7 @@ import { runUntilSignal } from './signals.ts';
 const LAST_WORDS_MS = 1000;
 
 /** Throws ConfigError, and what startProxy throws. Resolves with the exit code. */
-export async function run(configPath: string): Promise<number> {
+export async function run(configPath: string, { takeover = false } = {}): Promise<number> {
   const file = new ConfigFile(configPath);
   const loading = file.load();
   await Promise.race([loading, undefined]); // what is wrong with a short one is known
@@ -24,7 +24,10 @@ export async function run(configPath: string): Promise<number> {
   for (const { path, message } of configWarnings(config)) log.warn({ path }, message);
   const { startProxy } = await starting;
   try {
-    return await runUntilSignal(() => startProxy(config, log, file, () => output.lost), log);
+    return await runUntilSignal(
+      () => startProxy(config, log, file, () => output.lost, { isTakeover: takeover }),
+      log,
+    );
   } finally {
     await output.flush(LAST_WORDS_MS);
   }

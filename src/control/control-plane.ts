@@ -1,5 +1,6 @@
 // The control plane at work: what the datapaths go by, how it changes by a reload, by checks and by an
 // operator, and what the admin server sees of it.
+import type { Duplex } from 'node:stream';
 import type { Logger } from 'pino';
 import {
   type AdminSources,
@@ -42,12 +43,15 @@ import {
   withoutServicesThatAreOut,
   workerReplans,
 } from './planning.ts';
+import type { Predecessor } from './predecessor.ts';
 import { watchPulse } from './pulse.ts';
 import { Reloader } from './reload.ts';
 import type { Runtime } from './runtime.ts';
 import { holdStateFile, rememberServers, SavedSessions, saveState, writeAdopted } from './saved-sessions.ts';
 import { ServerStates } from './server-states.ts';
 import { inSlices } from './slices.ts';
+import { SteppingAside } from './stepping-aside.ts';
+import { takeOver } from './take-over.ts';
 import { wantedWorkers } from './worker-count.ts';
 import { makeWorkerSpecs } from './worker-specs.ts';
 
@@ -69,12 +73,25 @@ export class ControlPlane {
   #readiness = { ready: false, reason: 'starting' };
   readonly #drain: Drain;
   readonly #hostWatch: HostWatch;
+  readonly #health: HealthWatch;
+  readonly #before: Predecessor | undefined;
+  readonly #stepping: SteppingAside;
+  #adminAddress = { host: '', port: 0 };
   #end: (end: End) => void = () => {};
   /** What is to be done when the guard is in force. */
   readonly #letIn: () => void;
 
-  private constructor(runtime: Runtime, reloader: Reloader, letIn: () => void) {
+  private constructor(
+    runtime: Runtime,
+    reloader: Reloader,
+    health: HealthWatch,
+    version: string,
+    before: Predecessor | undefined,
+    letIn: () => void,
+  ) {
     this.#letIn = letIn;
+    this.#health = health;
+    this.#before = before;
     this.#runtime = runtime;
     this.#reloader = reloader;
     this.#hostWatch = new HostWatch(() => reloader.followHost(), runtime.log);
@@ -84,18 +101,32 @@ export class ControlPlane {
     const { control } = runtime.memories[0].common;
     const end = () => this.#end({ exitCode: EXIT_DRAINED, isWanted: true });
     this.#drain = new Drain(control, () => this.#sessionCount(), end, runtime.log);
+    this.#stepping = new SteppingAside({
+      runtime,
+      reloader,
+      health,
+      version,
+      admin: () => this.#adminAddress,
+      isDraining: () => this.#drain.isOn,
+      end: () => this.#end({ exitCode: 0, isWanted: true }),
+    });
     void runtime.workers.ended.then((exitCode) => {
       this.#readiness = { ready: false, reason: 'the datapath process ended' };
       this.#end({ exitCode, isWanted: false });
     });
   }
 
-  /** Looks at the host and prepares everything; nothing is served or changed on the host yet. */
+  /**
+   * Looks at the host and prepares everything; nothing is served or changed on the host yet. `before` is a
+   * proxy at work that it is to take over from.
+   */
   static async plan(
     config: Config,
     log: Logger,
     file: Pick<ConfigFile, 'path' | 'reload'>,
     undo: Undo,
+    version: string,
+    before?: Predecessor,
   ): Promise<ControlPlane> {
     const host = withoutServicesThatAreOut(config, await inspectHostFor(config), log);
     for (const line of host.warnings) log.warn(line);
@@ -103,9 +134,15 @@ export class ControlPlane {
     const capacity = spaciousCapacity(drafts);
     const services = numberServices(drafts, [], capacity);
     const wanted = wantedWorkers(config, log);
-    const stateLock = holdStateFile(config, log);
-    undo.push(async () => stateLock?.release());
-    const saved = SavedSessions.load(config, services, log);
+    let saved: SavedSessions | undefined;
+    if (before === undefined) {
+      const stateLock = holdStateFile(config, log);
+      undo.push(async () => stateLock?.release());
+      saved = SavedSessions.load(config, services, log);
+    } else if (before.hasFastPath || config.io.fastPath !== 'off') {
+      // Its maps are for one process at a time: hot sessions go on in the kernel, others wait for all of this.
+      saved = SavedSessions.from((await before.stepAside()).state, services, log);
+    }
     const sessions = Math.ceil(config.sessions.max / wanted);
     const fastStatus = new FastPathStatus(config.io.fastPath, log);
     const fast = await FastPath.open(
@@ -114,7 +151,11 @@ export class ControlPlane {
     );
     undo.push(async () => fast.close());
     const adopted = fast.found && new AdoptedSessions(fast.found, services, nowMs());
-    const steeringKey = fast.steeringKey(wanted) ?? saved?.steeringKey(wanted) ?? randomSteeringKey();
+    const steeringKey =
+      fast.steeringKey(wanted) ??
+      saved?.steeringKey(wanted) ??
+      before?.steeringKey(wanted) ??
+      randomSteeringKey();
     fast.noteSteeringKey(steeringKey);
     const io = openIoHost(config.io.mode, {
       capture: captureOf(config, host.ports),
@@ -153,8 +194,9 @@ export class ControlPlane {
     };
     // The kernel would answer clients whose sessions a predecessor's programs forward until then.
     const isGuardFirst = fast.found?.isAtWork === false;
-    if (!isGuardFirst) letIn();
-    const hostSetup = new HostSetup(log);
+    const waits = before !== undefined && !before.hasSteppedAside;
+    if (!isGuardFirst && !waits) letIn();
+    const hostSetup = new HostSetup(log, before === undefined ? [] : [before.hello.guard]);
     const totals = new Totals(memories, services);
     const runtime = {
       log,
@@ -180,7 +222,8 @@ export class ControlPlane {
     );
     undo.push(() => health.stop());
     const reloader = new Reloader(runtime, health, () => file.reload(), { config, host, services, replans });
-    return new ControlPlane(runtime, reloader, isGuardFirst ? letIn : () => {});
+    const letInLater = isGuardFirst && !waits ? letIn : () => {};
+    return new ControlPlane(runtime, reloader, health, version, before, letInLater);
   }
 
   get services(): readonly ServicePlan[] {
@@ -199,18 +242,22 @@ export class ControlPlane {
       canLack: (ips: ReadonlySet<string>) => isAnyWholeWithout(config, ips),
     };
     const prepared = await hostSetup.prepare(spec);
-    undo.push(() => hostSetup.end());
+    undo.push(() => (this.#stepping.isHandedOver ? hostSetup.leaveAddresses() : hostSetup.end()));
     await prepared.commit();
     this.#letIn();
     const { serverStates, steeringKey } = this.#runtime;
     undo.push(async () => {
       await workers.stop();
       serverStates.tellSet(() => {});
+      if (this.#stepping.isHandedOver) return;
       const { services } = this.#reloader;
       const state = { services, memories, steeringKey, servers: serverStates.set };
       saveState(this.#reloader.config, state, log);
     });
-    await workers.start();
+    const before = this.#before;
+    if (before === undefined || before.hasSteppedAside) await workers.start();
+    else await takeOver(before, this.#runtime, this.#reloader, this.#health);
+    if (before !== undefined) await this.#follow(before, undo);
     const pulses = memories.map(({ pulse }) => pulse);
     const unwatch = watchPulse(workers, pulses, log);
     undo.push(async () => unwatch());
@@ -220,6 +267,30 @@ export class ControlPlane {
     this.#hostWatch.start();
     undo.push(async () => this.#hostWatch.stop());
     this.#readiness = { ready: true, reason: '' };
+  }
+
+  /** It forwards: the proxy before ends, and what it had is this one's. */
+  async #follow(before: Predecessor, undo: Undo): Promise<void> {
+    const { log, hostSetup } = this.#runtime;
+    await hostSetup.adopt(await before.end());
+    const stateLock = holdStateFile(this.#reloader.config, log);
+    undo.push(async () => stateLock?.release());
+    log.info({ pid: before.hello.pid, version: before.hello.version }, 'took over');
+  }
+
+  /** At the admin socket: another process wants to take over. */
+  acceptSuccessor(socket: Duplex, head: Buffer): void {
+    this.#stepping.accept(socket, head);
+  }
+
+  /** Where the admin server is. */
+  noteAdmin(address: { host: string; port: number }): void {
+    this.#adminAddress = address;
+  }
+
+  /** The last of its end: a process that took over hears of it. */
+  leave(): Promise<void> {
+    return this.#stepping.leave();
   }
 
   announceStop(): void {

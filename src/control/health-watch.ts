@@ -36,6 +36,13 @@ interface Watched {
 const isWatchedAlike = (a: Watched, b: Watched): boolean =>
   isDeepStrictEqual(a.health, b.health) && isNumberedAs(a.service, b.service);
 
+/** A real server that is down, and why. */
+export interface Down {
+  readonly service: string;
+  readonly rs: string;
+  readonly reason: string;
+}
+
 export class HealthWatch {
   readonly #serverStates: ServerStates;
   readonly #monitor: Monitor;
@@ -102,6 +109,19 @@ export class HealthWatch {
     // A service with another address has other numbers, but the same real servers.
     for (const [key, { state, reason }] of this.#monitor.status())
       this.#serverStates.setHealth(this.#indexByKey.get(key)!, state, reason);
+  }
+
+  /** Those whose checks, or traffic, say that they are down, by names. */
+  down(): Down[] {
+    return [...this.#monitor.status()].flatMap(([key, { state, reason }]) => {
+      const at = key.lastIndexOf(' ');
+      return state === 'up' ? [] : [{ service: key.slice(0, at), rs: key.slice(at + 1), reason }];
+    });
+  }
+
+  /** What another process found to be down, of those that are watched, is so until checks say otherwise. */
+  goOn(down: readonly Down[]): void {
+    for (const { service, rs, reason } of down) this.#monitor.fail(`${service} ${rs}`, reason);
   }
 
   async stop(): Promise<void> {

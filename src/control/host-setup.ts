@@ -32,9 +32,12 @@ export class HostSetup {
   #assigned: MissingAddress[] = [];
   /** Being removed at the moment. */
   #going: readonly MissingAddress[] = [];
+  readonly #besides: readonly string[];
 
-  constructor(log: Logger) {
+  /** `besides` are guards of a proxy that this one takes over from. */
+  constructor(log: Logger, besides: readonly string[] = []) {
     this.#log = log;
+    this.#besides = besides;
   }
 
   get guardTable(): string {
@@ -44,6 +47,28 @@ export class HostSetup {
   /** The addresses that it added. Others are not its own to add again. */
   get added(): ReadonlySet<string> {
     return new Set(this.#assigned.map(({ ip }) => ip));
+  }
+
+  /** The same, for another process to take away. */
+  get addedAddresses(): readonly MissingAddress[] {
+    return this.#assigned;
+  }
+
+  /** Addresses that another process added are its own from now on: what it does not need goes. */
+  async adopt(added: readonly MissingAddress[]): Promise<void> {
+    this.#assigned = [...this.#assigned, ...added];
+    const obsolete = this.obsolete(this.#spec);
+    await removeAddresses(obsolete).then(
+      () => {
+        this.#assigned = this.#assigned.filter((one) => !obsolete.includes(one));
+      },
+      (error: Error) => this.#log.error(`an address that is needed no more stays: ${error.message}`),
+    );
+  }
+
+  /** Its addresses are another process's now. */
+  async leaveAddresses(): Promise<void> {
+    await this.#guard?.remove();
   }
 
   /** What it added and another spec does not need: it goes with that one's commit, or just now. */
@@ -71,7 +96,10 @@ export class HostSetup {
       // Before the addresses are there and until they are gone, or the kernel answers for them.
       const guard = isSame
         ? undefined
-        : await installGuard({ vips, lips }, (message) => this.#log.error(message), [this.guardTable]);
+        : await installGuard({ vips, lips }, (message) => this.#log.error(message), [
+            this.guardTable,
+            ...this.#besides,
+          ]);
       rollBacks.push(async () => guard?.remove());
       const { added, troubles } = await assignAddresses(missing);
       if (added.length > 0) rollBacks.push(() => removeAddresses(added));

@@ -54,7 +54,7 @@ export class Reloader {
   readonly #health: HealthWatch;
   readonly #reread: () => Promise<Config>;
   /** What the datapaths go by. */
-  #replans: readonly WorkerReplan[];
+  replans: readonly WorkerReplan[];
   readonly #leaving = new LeavingServers(
     (index) => this.#sessionsOf(index),
     () => this.#takeOutThoseWhoLeft(),
@@ -83,7 +83,7 @@ export class Reloader {
     this.config = config;
     this.host = host;
     this.services = services;
-    this.#replans = replans;
+    this.replans = replans;
   }
 
   /**
@@ -97,10 +97,19 @@ export class Reloader {
     this.#leaving.start();
   }
 
-  async stop(): Promise<void> {
+  /** Nothing is changed any more until `resume`: what is under way is finished first. */
+  async pause(): Promise<void> {
     this.#isStopped = true;
-    this.#leaving.stop();
     await this.#turn;
+  }
+
+  resume(): void {
+    this.#isStopped = false;
+  }
+
+  async stop(): Promise<void> {
+    this.#leaving.stop();
+    await this.pause();
   }
 
   history(): { succeeded: number; failed: number; last: { ok: boolean; at: Date } | undefined } {
@@ -336,14 +345,14 @@ export class Reloader {
       change.commit();
     } catch (error) {
       // Some may have it already.
-      await workers.replan(this.#replans).catch((left: Error) => log.error(left.message));
+      await workers.replan(this.replans).catch((left: Error) => log.error(left.message));
       serverStates.update(this.services);
       fastSwitch.update(this.services);
       change.undo();
       await prepared.rollBack();
       throw error;
     }
-    this.#replans = replans;
+    this.replans = replans;
     this.config = config;
     this.host = { ...host, missing: [] };
     this.services = services;

@@ -14,7 +14,13 @@ import {
   writeRecords,
 } from '../session/restored-sessions.ts';
 import { SESSION_WORDS, vipAt } from '../session/session.ts';
-import { encodeSessions, type LoadedSessions, loadSessions, saveSessions } from '../session/state-file.ts';
+import {
+  decodeSessions,
+  encodeSessions,
+  type LoadedSessions,
+  loadSessions,
+  saveSessions,
+} from '../session/state-file.ts';
 import { lportsFrom, type SavedServer } from '../session/state-notes.ts';
 import { Owners, STEERING_KEY_WORDS, type SteeringSpec } from '../steer/steering.ts';
 import { type FileLock, lockFile } from '../sys/file-lock.ts';
@@ -51,6 +57,13 @@ export class SavedSessions {
     }
     if (!loaded.isMissing) log.warn(`saved sessions: ${loaded.problem}`);
     return undefined;
+  }
+
+  /** Those that encodeForSuccessor made. Throws a StartError. */
+  static from(state: Uint8Array, services: readonly ServicePlan[], log: Logger): SavedSessions {
+    const loaded = decodeSessions(state, services, { wallMs: Date.now() }, nowMs());
+    if (typeof loaded !== 'string') return new SavedSessions(loaded, services, log);
+    throw new StartError(`the sessions of the proxy before cannot be read: ${loaded}`, 'it goes on');
   }
 
   /** What an operator set. */
@@ -250,6 +263,12 @@ export function saveState({ sessions: { stateFile } }: Config, state: State, log
   const outcome = saveSessions(new WholeFile(stateFile), tables, state.services, meta, nowMs());
   if ('problem' in outcome) log.error(`sessions are not saved: ${outcome.problem}`);
   else log.info({ ...outcome, file: stateFile }, `${outcome.saved} sessions saved`);
+}
+
+/** The same for a process that goes on with them. */
+export function encodeForSuccessor(state: State, nowMs: number): Uint8Array[] {
+  const { tables, meta } = savedOf(state);
+  return encodeSessions(tables, state.services, meta, nowMs).parts;
 }
 
 function savedOf({ memories, steeringKey, servers }: State) {

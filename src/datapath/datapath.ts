@@ -50,6 +50,7 @@ export class Datapath {
   readonly #reassembler: Reassembler;
   /** Of the plan at work. */
   #identities: Identities;
+  readonly #hasReserve: boolean;
   #sweepMs: number;
   #lastTick = 0;
   #isAnswered = false;
@@ -80,7 +81,6 @@ export class Datapath {
       share.worker,
       sharedSeed,
     );
-    admission.takeOver(records, memory.table[0]);
     const ends = new SessionEnds(memory, admission, loans);
     ends.noteLegs(directory.legs);
     this.#ends = ends;
@@ -115,8 +115,17 @@ export class Datapath {
       identifications: new Identifications(seed),
     };
     this.#superPackets = options.sendSuper && new SuperPackets(this.#walk);
-    restoreSessions(this.#walk, plan.lportReserve > 0);
+    this.#hasReserve = plan.lportReserve > 0;
     this.#sweepMs = sweepMsOf(plan);
+    if (!options.isWaiting) this.goOn();
+  }
+
+  /** With the sessions in its memory; once, before any packet. */
+  goOn(): void {
+    const { admission, directory, memory } = this.#walk;
+    admission.takeOver(memory.records, memory.table[0]);
+    directory.placeLports();
+    restoreSessions(this.#walk, this.#hasReserve);
   }
 
   /**

@@ -111,7 +111,7 @@ export class Directory {
           const pool =
             pools.get(key) ??
             this.#pools.get(key) ??
-            new LportPool(first, last, plan.worker, this.#drawLport, takeNext(this.#memory, legPlan.index));
+            new LportPool(first, last, plan.worker, this.#drawLport);
           pools.set(key, pool);
           const sharers = sharing.get(key) ?? [];
           sharing.set(key, sharers);
@@ -138,6 +138,20 @@ export class Directory {
     this.legs = legs;
     this.services = services;
     this.addresses = new AddressBook(plan);
+  }
+
+  /**
+   * Pools begin where an earlier process noted that it stopped, for once: a successor after a crash begins
+   * elsewhere. Before anything is handed out.
+   */
+  placeLports(): void {
+    const { lportArcs } = this.#memory;
+    for (const leg of this.legs) {
+      if (leg === undefined) continue;
+      const at = LPORT_ARC_CELLS * leg.index + 1;
+      if (lportArcs[at] !== 0) leg.pool.beginAt(lportArcs[at]);
+      lportArcs[at] = 0;
+    }
   }
 
   /** Notes in the memory where each pool stands, for who goes on with these legs. */
@@ -229,14 +243,6 @@ export class Directory {
   serviceAt(addresses: Int32Array, at: number, port: number): Service | undefined {
     return this.services[this.addresses.serviceAt(addresses, at, port)];
   }
-}
-
-/** Where the earlier owner of a leg's pool stopped, for once: a successor after a crash begins elsewhere. */
-function takeNext({ lportArcs }: DatapathMemory, leg: number): number {
-  const at = LPORT_ARC_CELLS * leg + 1;
-  const next = lportArcs[at];
-  lportArcs[at] = 0;
-  return next === 0 ? -1 : next;
 }
 
 /** Lports, of which each datapath has its share, and the legs that take from them. */

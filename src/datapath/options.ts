@@ -18,6 +18,8 @@ export interface DatapathOptions {
    * restart get the lports of the first ones before it.
    */
   readonly drawLport?: (count: number) => number;
+  /** It goes on with the sessions in its memory only when `goOn` is called: they are not there yet. */
+  readonly isWaiting?: boolean | undefined;
   /**
    * Told of each packet that was forwarded in a session that was there before it; `isFromItsSide`: it came by
    * an interface that faces who sends such packets.

@@ -60,6 +60,12 @@ export interface IoHost<Start extends IoStart = IoStart> {
   /** Lets packets in: they wait for the workers from now on. Throws an IoError. */
   start(): void;
   /**
+   * Lets nothing in any more, for another process to go on with the rest, and again what came in before it.
+   * Both throw an IoError. Where it is `isSteered` only.
+   */
+  pause?(): void;
+  resume?(): void;
+  /**
    * For a change of the plan: where there may be several workers, which take it over one after the other,
    * lets in what comes by the capture at work and by this one. Throws an IoError, with nothing changed.
    */
@@ -80,6 +86,8 @@ export interface IoChange<Start extends IoStart = IoStart> {
 export interface IoMode<Start extends IoStart = IoStart> {
   readonly name: Start['mode'];
   readonly workersMax: number;
+  /** In a worker it can be open and wait (IoOptions.isWaiting). */
+  readonly canWait?: boolean;
   /** What this host lacks for it, where that can be told without opening anything; undefined: nothing. */
   lacks(): IoError | undefined;
   /**

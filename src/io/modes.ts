@@ -4,7 +4,7 @@ import { IoError } from '../sys/io-error.ts';
 import type { CaptureSpec, IoHost, IoModes, IoRequest } from './io-mode.ts';
 import type { ConfigMode } from './mode-names.ts';
 import { NoRoomError } from './no-room.ts';
-import type { IoOptions, ModeName, PacketIo, StartOf } from './packet-io.ts';
+import type { IoOptions, IoStart, ModeName, PacketIo, StartOf } from './packet-io.ts';
 import { pcapMode } from './pcap-mode.ts';
 import { ringMode } from './ring-mode.ts';
 
@@ -52,6 +52,10 @@ export function openPacketIo<Name extends ModeName>(
 ): PacketIo {
   return modeNamed(start.mode, modes).open(start, fds, options);
 }
+
+/** See IoMode.canWait. */
+export const canWait = ({ mode }: IoStart, modes: IoModes = MODES): boolean =>
+  modeNamed(mode, modes).canWait ?? false;
 
 /** What this host lacks for the mode, where that can be told without opening anything; of `auto` nothing. */
 export const lackFor = (wanted: WantedMode, modes: IoModes = MODES): IoError | undefined =>

@@ -98,6 +98,8 @@ export interface IoOptions {
   others: readonly { fd: number; receive: (nowMs: number) => number }[];
   /** Where messages to this process arrive, for which it must not wait for packets; -1: nowhere. */
   messagesFd: number;
+  /** It takes no packet in before `begin` (PacketIo), where it has that. */
+  isWaiting?: boolean | undefined;
 }
 
 export interface PacketIo {
@@ -122,6 +124,16 @@ export interface PacketIo {
    * IoError.
    */
   reconfigure(start: IoStart): void;
+  /**
+   * Begins, where that was to wait: on each port behind what came in up to then (see `drain`), which another
+   * process has dealt with.
+   */
+  begin?(skipUntilUs: readonly number[]): void;
+  /**
+   * Before the end, when nothing comes in any more: works off what is there. Returns when the last packet
+   * of each port came in, by the clock that the kernel gives packets, microseconds since 1970; 0: none did.
+   */
+  drain?(): readonly number[];
   close(): void;
 }
 

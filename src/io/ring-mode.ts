@@ -40,6 +40,7 @@ declare module './packet-io.ts' {
 export const ringMode: IoMode<RingStart> = {
   name: 'ring',
   workersMax: Number.POSITIVE_INFINITY,
+  canWait: true,
   lacks: () => undefined,
   refusalOf: (capture) => {
     try {
@@ -117,6 +118,8 @@ function openSteered(
     describe,
     fds: (worker) => [...rings.sockets[worker].map(({ fd }) => fd), steering.knownFd],
     start: () => explained(() => rings.start()),
+    pause: () => letIn({ ...atWork, vips: [], lips: [] }),
+    resume: () => letIn(atWork),
     prepare: (wanted) => {
       if (isSameCapture(atWork, wanted)) return { describe, commit: () => {}, undo: () => {} };
       letIn(capturedByBoth(atWork, wanted));

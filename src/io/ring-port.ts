@@ -10,11 +10,13 @@ import {
   GSO_TYPE_MASK,
   GSO_UDP_L4,
   LINK_OFF,
+  NANOSECONDS,
   NETWORK_OFF,
   PACKET_LEN,
   PacketRing,
   RING_STATUS,
   type RingSocket,
+  SECONDS,
   VLAN_TCI,
   VNET,
   VNET_CHECKSUM_VERIFIED,
@@ -140,6 +142,37 @@ export class RingPort {
     counters[this.#row + IO_COLUMN.received] += skipped;
     // Those that it had given to its datapath are the datapath's to count.
     bookLostFrames(counters, this.#row);
+  }
+
+  /**
+   * The process that this one took over from had the same packets in rings of its own: they count as foreign.
+   * Both rings have the time of a packet from one clock, this one an instant earlier.
+   */
+  skipUntil(us: number): void {
+    const words = this.#words;
+    const { frameBytes, frames } = this.#ring;
+    for (let n = 0; n < frames; n++) {
+      const base = this.#head * frameBytes;
+      const status = Atomics.load(words, base >>> 2);
+      if ((status & RING_STATUS.user) === 0 || this.#frameUs(base) > us) return;
+      if ((status & RING_STATUS.copy) !== 0) this.#long.take(base);
+      this.#count(IO_COLUMN.received);
+      this.#count(IO_COLUMN.foreign);
+      Atomics.store(words, base >>> 2, 0);
+      this.#head = this.#head + 1 === frames ? 0 : this.#head + 1;
+    }
+  }
+
+  /** When the last frame that was worked off had come in; 0: none was. */
+  get lastFrameUs(): number {
+    const { frameBytes, frames } = this.#ring;
+    return this.#frameUs(((this.#head === 0 ? frames : this.#head) - 1) * frameBytes);
+  }
+
+  #frameUs(base: number): number {
+    const { view } = this.#frame;
+    const seconds = view.getUint32(base + SECONDS, LITTLE_ENDIAN);
+    return seconds * 1e6 + view.getUint32(base + NANOSECONDS, LITTLE_ENDIAN) / 1e3;
   }
 
   #giveBackBegun(index: number): boolean {

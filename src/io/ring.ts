@@ -20,6 +20,9 @@ const TURN_MS = 20;
 /** ... and while nothing arrives: each time costs a process that is idle some processor time. */
 const IDLE_MS = 100;
 
+/** What is in the rings when nothing comes in any more takes less. */
+const DRAIN_MS = 1000;
+
 const POLLIN = 1;
 const POLLFD_WORDS = 2;
 
@@ -35,6 +38,7 @@ class RingIo implements PacketIo {
   readonly #sockets: readonly RingSocket[];
   /** Those that anybody's packets come by, one per port, and behind them those for known sources. */
   readonly #rings: RingPort[] = [];
+  readonly #ports: number;
   readonly #hops: NextHops;
   readonly #others: IoOptions['others'];
   readonly #sender: RingSender;
@@ -51,6 +55,7 @@ class RingIo implements PacketIo {
   constructor(options: RingOptions, sockets: readonly RingSocket[]) {
     const { ports, counters } = options;
     this.#sockets = sockets;
+    this.#ports = ports.length;
     this.#nowMs = options.nowMs;
     this.#busyPoll = options.busyPoll;
     const row = ports.length * ROW;
@@ -73,6 +78,11 @@ class RingIo implements PacketIo {
     for (const [index, { fd }] of this.#others.entries()) this.#watch(sockets.length + index, fd);
     this.#watch(sockets.length + this.#others.length, this.#hops.fd);
     this.#watch(sockets.length + this.#others.length + 1, options.messagesFd);
+    if (!options.isWaiting) setImmediate(() => this.#turn());
+  }
+
+  begin(skipUntilUs: readonly number[]): void {
+    for (const [index, ring] of this.#rings.entries()) ring.skipUntil(skipUntilUs[index % this.#ports] ?? 0);
     setImmediate(() => this.#turn());
   }
 
@@ -98,6 +108,17 @@ class RingIo implements PacketIo {
   reconfigure(start: IoStart): void {
     if (start.mode !== 'ring') throw new Error(`told of ${start.mode}`);
     if (start.filters !== undefined) applyFilters(this.#sockets, start.filters);
+  }
+
+  drain(): readonly number[] {
+    const end = performance.now() + DRAIN_MS;
+    while (this.#work() && performance.now() < end);
+    const times = new Array<number>(this.#ports).fill(0);
+    for (const [index, { lastFrameUs }] of this.#rings.entries()) {
+      const port = index % this.#ports;
+      times[port] = Math.max(times[port], lastFrameUs);
+    }
+    return times;
   }
 
   close(): void {

@@ -65,7 +65,8 @@ export class ProxyProcess {
   readonly #logPath: string;
 
   /**
-   * `onOutput` gets what the proxy prints, as it comes. `under` is the beginning of a command that runs it.
+   * `onOutput` gets what the proxy prints, as it comes. `under` is the beginning of a command that runs it,
+   * `options` are those of `run`; with any the log goes to a file of its own, since another proxy may run.
    */
   constructor(
     topology: Topology,
@@ -73,13 +74,15 @@ export class ProxyProcess {
     config: string,
     onOutput?: (text: string) => void,
     under: readonly string[] = [],
+    options: readonly string[] = [],
   ) {
     this.#topology = topology;
     const configPath = join(topology.scratch, 'proxy.yaml');
-    this.#logPath = join(topology.scratch, 'proxy.log');
+    const name = options.length === 0 ? 'proxy' : `proxy-${performance.now()}`;
+    this.#logPath = join(topology.scratch, `${name}.log`);
     writeFileSync(configPath, config);
     writeFileSync(this.#logPath, '');
-    const argv = [...under, ...nodeArgv(mainPath, 'run', '--config', configPath)];
+    const argv = [...under, ...nodeArgv(mainPath, 'run', '--config', configPath, ...options)];
     this.child = topology.spawn('lb', argv, { stdio: ['ignore', 'pipe', 'pipe'] });
     for (const stream of [this.child.stdout, this.child.stderr]) {
       // Read all along, or the proxy's log would fill the pipe. Removing the topology removes the file first.

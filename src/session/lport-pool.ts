@@ -25,8 +25,9 @@ export class LportPool {
   readonly #first: number;
   readonly #step: number;
   /** Ports have places, counted from that which comes first and round the range. */
-  readonly #start: number;
-  readonly #hasFrom: boolean;
+  #start: number;
+  #isPlaced = false;
+  readonly #range: { readonly first: number; readonly last: number };
   /** Ports of the places before this one are not fresh, */
   #fresh = 0;
   /** and neither are those of these places from `#passed` on, ascending. */
@@ -40,24 +41,31 @@ export class LportPool {
 
   /**
    * Ports `first` to `last`, both included; of several workers' pools each has every `workers`-th port.
-   * It begins with the first of them from `from` on, where earlier owners stopped; where that is none of its
-   * range, with the one that `drawStart` says of how many. Random, or the first clients after a restart get
-   * the ports, and late answers, of the first ones before it.
+   * `drawStart` says with which of how many of them it begins: random, or the first clients after a restart
+   * get the ports, and late answers, of the first ones before it.
    */
   constructor(
     first: number,
     last: number,
     { worker, workers } = { worker: 0, workers: 1 },
     drawStart: (count: number) => number = () => 0,
-    from = -1,
   ) {
     this.#first = firstOf(first, worker, workers);
+    this.#range = { first, last };
     this.#step = workers;
     this.capacity = lportsOf(first, last, worker, workers);
-    this.#hasFrom = from >= first && from <= last;
-    const placeOfFrom = Math.max(0, Math.ceil((from - this.#first) / workers));
-    if (this.capacity === 0) this.#start = 0;
-    else this.#start = this.#hasFrom ? placeOfFrom % this.capacity : drawStart(this.capacity);
+    this.#start = this.capacity === 0 ? 0 : drawStart(this.capacity);
+  }
+
+  /**
+   * It begins with the first of its ports from `lport` on, where an earlier owner stopped, if that is one of
+   * the range; while it `isUntouched`.
+   */
+  beginAt(lport: number): void {
+    const { first, last } = this.#range;
+    if (lport < first || lport > last || this.capacity === 0) return;
+    this.#isPlaced = true;
+    this.#start = Math.max(0, Math.ceil((lport - this.#first) / this.#step)) % this.capacity;
   }
 
   /**
@@ -66,7 +74,7 @@ export class LportPool {
    * or all is in use.
    */
   get arc(): { first: number; next: number } | undefined {
-    if (this.capacity === 0 || (this.isUntouched && !this.#hasFrom)) return undefined;
+    if (this.capacity === 0 || (this.isUntouched && !this.#isPlaced)) return undefined;
     let place = this.#fresh;
     for (let i = this.#passed; i < this.#touched.length && this.#touched[i] === place; i++) place++;
     if (place < this.capacity) return { first: this.#portAt(0), next: this.#portAt(place) };

@@ -52,6 +52,9 @@ export const PACKET_LEN = 4;
 export const CAPTURED_LEN = 8;
 export const LINK_OFF = 12;
 export const NETWORK_OFF = 14;
+/** When the packet came in, CLOCK_REALTIME; the frame keeps it until the kernel uses it again. */
+export const SECONDS = 16;
+export const NANOSECONDS = 20;
 export const VLAN_TCI = 24;
 
 /** Bits of the status word. */

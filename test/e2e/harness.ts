@@ -143,9 +143,9 @@ export class Rig {
   }
 
   /** Starts the proxy once more, by its config file as it is now; the one before must have ended. */
-  startProxy(): ProxyProcess {
+  startProxy(...options: string[]): ProxyProcess {
     const config = existsSync(this.configPath) ? readFileSync(this.configPath, 'utf8') : this.#config;
-    return new ProxyProcess(this.topology, MAIN, config, undefined, this.#under);
+    return new ProxyProcess(this.topology, MAIN, config, undefined, this.#under, options);
   }
 
   /** Starts a Python server on each real server's address; each result comes from `end()`. */

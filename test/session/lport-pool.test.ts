@@ -122,8 +122,11 @@ describe('lport pool', () => {
   }
 
   test('a pool begins where it is told, says where it stands, and so does the next one', () => {
-    const draw = () => assert.fail('drawn');
-    const pool = (from: number) => new LportPool(5000, 5009, { worker: 0, workers: 2 }, draw, from);
+    const pool = (from: number) => {
+      const made = new LportPool(5000, 5009, { worker: 0, workers: 2 });
+      made.beginAt(from);
+      return made;
+    };
     assert.deepEqual(take(pool(5004), 5), [5004, 5006, 5008, 5000, 5002]);
     assert.deepEqual(take(pool(5003), 2), [5004, 5006], 'another worker stood at 5003');
     assert.deepEqual(take(pool(5009), 2), [5000, 5002]);
@@ -140,7 +143,8 @@ describe('lport pool', () => {
   });
 
   test('a pool that goes on for another stands before the first port that nobody has', () => {
-    const pool = new LportPool(5000, 5009, undefined, undefined, 5004);
+    const pool = new LportPool(5000, 5009);
+    pool.beginAt(5004);
     pool.takeOver([5004, 5005, 5007]);
     assert.deepEqual(pool.arc, { first: 5004, next: 5006 });
     assert.deepEqual(take(pool, 2), [5006, 5008]);
@@ -148,7 +152,8 @@ describe('lport pool', () => {
 
   test('a pool that is told a port of another range, or none, draws its start, and nobody knows where it stands before', () => {
     for (const from of [4999, 5010, -1]) {
-      const pool = new LportPool(5000, 5009, undefined, () => 3, from);
+      const pool = new LportPool(5000, 5009, undefined, () => 3);
+      pool.beginAt(from);
       assert.equal(pool.arc, undefined);
       assert.deepEqual(take(pool, 2), [5003, 5004]);
       assert.deepEqual(pool.arc, { first: 5003, next: 5005 });

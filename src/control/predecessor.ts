@@ -1,0 +1,152 @@
+// `run --takeover`: the proxy that this one takes over from, found at the admin socket of the config. It
+// works on until all of this one is ready; it ends when this one forwards, and goes on where that fails.
+
+import { once } from 'node:events';
+import { lstatSync } from 'node:fs';
+import { request } from 'node:http';
+import { createServer } from 'node:net';
+import type { Duplex } from 'node:stream';
+import type { MissingAddress } from '../host/host-addresses.ts';
+import { StartError } from './start-error.ts';
+import {
+  Conversation,
+  type FromPredecessor,
+  type Hello,
+  PROTOCOL,
+  type SteppedAside,
+  TAKEOVER_PATH,
+} from './takeover-protocol.ts';
+
+const ANSWER_MS = 10_000;
+
+export class Predecessor {
+  readonly hello: Hello;
+  readonly #conversation: Conversation<FromPredecessor>;
+  hasSteppedAside = false;
+
+  private constructor(hello: Hello, conversation: Conversation<FromPredecessor>) {
+    this.hello = hello;
+    this.#conversation = conversation;
+  }
+
+  /**
+   * The proxy that listens at one of these sockets; undefined: there is none. Throws a StartError where there
+   * is one that cannot be taken over from.
+   */
+  static async find(sockets: readonly string[]): Promise<Predecessor | undefined> {
+    for (const path of sockets) {
+      const found = await ask(path);
+      if (found === undefined) continue;
+      const conversation = new Conversation<FromPredecessor>(found.socket, found.head);
+      const first = await conversation.hear().catch(() => undefined);
+      const hello = first?.said;
+      if (hello?.kind !== 'hello') throw refusal(path, 'it closed the connection', 'see its log');
+      if (hello.refusal !== '') {
+        conversation.close();
+        throw refusal(path, hello.refusal, 'it works on');
+      }
+      return new Predecessor(hello, conversation);
+    }
+    return undefined;
+  }
+
+  /** Sessions are hot there, or may be. */
+  get hasFastPath(): boolean {
+    return this.hello.fastPath;
+  }
+
+  /** By which so many workers share the sessions as they do there; undefined where they are not as many. */
+  steeringKey(workers: number): readonly number[] | undefined {
+    return this.hello.workers === workers ? this.hello.steeringKey : undefined;
+  }
+
+  /** Throws a StartError where the address of the admin server is another one, and cannot be had. */
+  async checkAdmin(host: string, port: number): Promise<void> {
+    const { admin } = this.hello;
+    if (port === 0 || (admin.host === host && admin.port === port)) return;
+    const server = createServer();
+    const failed = new Promise<Error>((resolve) => server.once('error', resolve));
+    server.listen(port, host);
+    const error = await Promise.race([failed, once(server, 'listening').then(() => undefined)]);
+    if (error !== undefined)
+      throw new StartError(
+        `admin server cannot listen: ${error.message}`,
+        'change admin.listen; the proxy before works on',
+      );
+    await new Promise((resolve) => server.close(resolve));
+  }
+
+  /** From now on it forwards nothing. Throws a StartError where it does not: then it works on. */
+  async stepAside(): Promise<SteppedAside & { state: Buffer }> {
+    await this.#conversation.say({ kind: 'step aside' });
+    const answer = await this.#conversation.hear();
+    if (answer?.said.kind === 'stepped aside') {
+      this.hasSteppedAside = true;
+      return { ...answer.said, state: answer.bytes };
+    }
+    const why = answer?.said.kind === 'failed' ? answer.said.message : 'it ended before it handed over';
+    throw new StartError(
+      `the proxy before (process ${this.hello.pid}) did not step aside: ${why}`,
+      'see its log',
+    );
+  }
+
+  /**
+   * It is to end; resolves when it is gone, with the addresses that it added to the host and leaves. Throws a
+   * StartError where it goes on.
+   */
+  async end(): Promise<readonly MissingAddress[]> {
+    await this.#conversation.say({ kind: 'done' });
+    const ending = await this.#conversation.hear();
+    if (ending?.said.kind !== 'ending')
+      throw new StartError('the proxy before did not end: it ended by itself, or goes on', 'see its log');
+    const gone = await this.#conversation.hear();
+    this.#conversation.close();
+    return gone?.said.kind === 'gone' ? gone.said.added : [];
+  }
+
+  /** It works on, or again. */
+  abandon(): void {
+    this.#conversation.close();
+  }
+}
+
+const refusal = (path: string, why: string, hint: string): StartError =>
+  new StartError(`cannot take over from the proxy at ${path}: ${why}`, hint);
+
+/** Undefined: nobody listens there. */
+async function ask(path: string): Promise<{ socket: Duplex; head: Buffer } | undefined> {
+  const found = lstatSync(path, { throwIfNoEntry: false });
+  if (found === undefined || !found.isSocket()) return undefined;
+  if (found.uid !== 0 && found.uid !== process.getuid?.())
+    throw refusal(path, `it is one of user ${found.uid}`, 'run this as that user');
+  return await new Promise((resolve, reject) => {
+    const asked = request({
+      socketPath: path,
+      path: TAKEOVER_PATH,
+      headers: { connection: 'Upgrade', upgrade: PROTOCOL },
+      timeout: ANSWER_MS,
+    });
+    asked.on('upgrade', (_, socket, head) => resolve({ socket, head }));
+    asked.on('response', (response) => {
+      response.resume();
+      reject(
+        refusal(
+          path,
+          'it is of a version that hands over in another way, or not at all',
+          'stop it and start this one: with sessions.stateFile sessions go on',
+        ),
+      );
+    });
+    asked.on('timeout', () =>
+      asked.destroy(refusal(path, `no answer within ${ANSWER_MS / 1000} s`, 'see its log')),
+    );
+    asked.on('error', (error: NodeJS.ErrnoException) => {
+      if (error.code === 'ECONNREFUSED' || error.code === 'ENOENT') resolve(undefined);
+      else if (error.code === 'EACCES')
+        reject(refusal(path, 'its socket is for its own user and root', 'run this as that user'));
+      else reject(error instanceof StartError ? error : refusal(path, error.message, 'see its log'));
+    });
+    asked.end();
+  });
+}

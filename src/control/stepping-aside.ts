@@ -1,0 +1,137 @@
+// The proxy at work when another process takes over from it: it lets nothing in any more, works off what came
+// in, and hands over its sessions. It keeps all that it has until the other one forwards; where that fails
+// it goes on with it.
+import type { Duplex } from 'node:stream';
+import type { Logger } from 'pino';
+import { nowMs } from '../worker-protocol.ts';
+import type { HealthWatch } from './health-watch.ts';
+import type { Reloader } from './reload.ts';
+import type { Runtime } from './runtime.ts';
+import { encodeForSuccessor } from './saved-sessions.ts';
+import { Conversation, type FromSuccessor } from './takeover-protocol.ts';
+
+/** What stepping aside needs of the control plane. */
+export interface SteppingParts {
+  readonly runtime: Runtime;
+  readonly reloader: Reloader;
+  readonly health: HealthWatch;
+  readonly version: string;
+  readonly admin: () => { host: string; port: number };
+  readonly isDraining: () => boolean;
+  /** Another proxy forwards. */
+  readonly end: () => void;
+}
+
+export class SteppingAside {
+  readonly #parts: SteppingParts;
+  readonly #log: Logger;
+  #successor: Conversation<FromSuccessor> | undefined;
+  /** Another process forwards in place of this one. */
+  isHandedOver = false;
+
+  constructor(parts: SteppingParts) {
+    this.#parts = parts;
+    this.#log = parts.runtime.log;
+  }
+
+  /** Speaks with who connected for it. Never throws. */
+  accept(socket: Duplex, head: Buffer): void {
+    const successor = new Conversation<FromSuccessor>(socket, head);
+    void this.#speak(successor)
+      .catch((error: Error) => this.#log.error(`takeover: ${error.message}`))
+      .finally(() => {
+        if (!this.isHandedOver) successor.close();
+        if (this.#successor === successor && !this.isHandedOver) this.#successor = undefined;
+      });
+  }
+
+  /** To be called when all is closed. */
+  async leave(): Promise<void> {
+    if (!this.isHandedOver) return;
+    const { hostSetup } = this.#parts.runtime;
+    await this.#successor?.say({ kind: 'gone', added: hostSetup.addedAddresses });
+    this.#successor?.socket.end();
+  }
+
+  async #speak(successor: Conversation<FromSuccessor>): Promise<void> {
+    const { runtime, version, admin, end } = this.#parts;
+    const { layout, steeringKey, io, hostSetup } = runtime;
+    await successor.say({
+      kind: 'hello',
+      version,
+      pid: process.pid,
+      workers: layout.workers,
+      steeringKey,
+      isSteered: io.isSteered,
+      fastPath: runtime.fast.isOn,
+      guard: hostSetup.guardTable,
+      admin: admin(),
+      refusal: this.#refusal(),
+    });
+    // It makes all ready meanwhile.
+    const asked = await successor.hear(Number.POSITIVE_INFINITY);
+    if (asked === undefined) return;
+    const refusal = this.#refusal();
+    if (refusal !== '') return await successor.say({ kind: 'failed', message: refusal });
+    this.#successor = successor;
+    this.#log.info('another process takes over: stepping aside');
+    try {
+      await this.#stepAside(successor);
+      const answer = await successor.hear();
+      if (answer?.said.kind === 'done') {
+        this.isHandedOver = true;
+        this.#parts.runtime.fast.close({ keep: true });
+        await successor.say({ kind: 'ending' });
+        this.#log.info('another process has taken over');
+        end();
+        return;
+      }
+      this.#log.error('the process that was to take over ended before it forwarded: going on');
+    } catch (error) {
+      await successor.say({ kind: 'failed', message: (error as Error).message });
+      this.#log.error(`stepping aside failed, going on: ${(error as Error).message}`);
+    }
+    await this.#goOn();
+  }
+
+  #refusal(): string {
+    if (this.#parts.isDraining()) return 'it is draining: uoa-proxy ctl drain --cancel takes that back';
+    return this.#successor === undefined ? '' : 'another process is taking over from it';
+  }
+
+  async #stepAside(successor: Conversation<FromSuccessor>): Promise<void> {
+    const { runtime, reloader } = this.#parts;
+    const { io, fast, workers } = runtime;
+    await reloader.pause();
+    const started = performance.now();
+    // Rings that see packets leave hot ones to the fast path, as long as they let them in.
+    if (!fast.isOn) io.pause?.();
+    const lastFrameUs = await workers.stepAside();
+    const left = performance.now();
+    fast.lend();
+    const { services } = reloader;
+    const down = this.#parts.health.down();
+    const parts = encodeForSuccessor({ ...runtime, services, servers: runtime.serverStates.set }, nowMs());
+    const times = reloader.host.ports.map(({ name }, port): [string, number] => [
+      name,
+      lastFrameUs[port] ?? 0,
+    ]);
+    const message = { kind: 'stepped aside', lastFrameUs: Object.fromEntries(times), down } as const;
+    await successor.say(message, parts);
+    // They wait here, too, in case that the other process does not go on.
+    io.resume?.();
+    const ms = { workers: Math.round(left - started), state: Math.round(performance.now() - left) };
+    this.#log.info({ ms }, 'stepped aside: nothing is forwarded until the other process does, or is gone');
+  }
+
+  async #goOn(): Promise<void> {
+    const { fast, io, workers } = this.#parts.runtime;
+    const started = performance.now();
+    // Whatever the other process made of it.
+    if (fast.isOn) fast.turnOff('another process had it, and did not go on: until a restart');
+    io.resume?.(); // where stepping aside failed before that
+    await workers.resume();
+    this.#parts.reloader.resume();
+    this.#log.warn({ ms: Math.round(performance.now() - started) }, 'forwarding again, with all sessions');
+  }
+}

@@ -1,0 +1,38 @@
+// The moment of a takeover: all of this process is ready, the proxy before steps aside, and what it had goes
+// on here. Where both have rings, packets come in by both from before it stops until it has: it says when the
+// last one that it dealt with came in, and this one begins behind it. So none is lost, they only wait.
+import type { HealthWatch } from './health-watch.ts';
+import type { Predecessor } from './predecessor.ts';
+import type { Reloader } from './reload.ts';
+import type { Runtime } from './runtime.ts';
+import { SavedSessions } from './saved-sessions.ts';
+
+/** Resolves when the workers forward. Throws a StartError, WorkerError or IoError: then the proxy before goes on. */
+export async function takeOver(
+  before: Predecessor,
+  { io, fast, layout, log, memories, serverStates, workers }: Runtime,
+  { config, host, services, replans }: Reloader,
+  health: HealthWatch,
+): Promise<void> {
+  await workers.prepare();
+  const comesInByBoth = io.isSteered && before.hello.isSteered;
+  if (comesInByBoth) io.start();
+  const asked = performance.now();
+  const { state, lastFrameUs, down } = await before.stepAside();
+  const received = performance.now();
+  if (!comesInByBoth) io.start();
+  fast.attach(() => {}); // there is none: what an earlier process left goes
+  const saved = SavedSessions.from(state, services, log);
+  const { steering } = replans[0];
+  saved.write({ memories, config, services, steering, sharedSeed: layout.sharedSeed, log }, undefined);
+  serverStates.restore(saved.servers);
+  health.update(config, services);
+  health.goOn(down);
+  const written = performance.now();
+  await workers.go(host.ports.map(({ name }) => lastFrameUs[name] ?? 0));
+  const ms = [asked, received, written, performance.now()].map((at, i, all) => Math.round(at - all[i - 1]));
+  log.info(
+    { ms: { asked: ms[1], sessions: ms[2], workers: ms[3] } },
+    'forwarding in place of the proxy before',
+  );
+}
