@@ -49,7 +49,9 @@ export function launch(fds: readonly number[], entry: string): ChildProcess {
   return child;
 }
 
-/** Resolves when the worker has it; also, with nothing, when it ends, because its successor starts with it. */
+/**
+ * Resolves when the worker has it; also, with nothing, when it ends, because its successor starts with it.
+ */
 export async function ask(
   child: ChildProcess,
   message: ReplanRequest | DrainRequest,

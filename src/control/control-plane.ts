@@ -2,28 +2,21 @@
 // operator, and what the admin server sees of it.
 import type { Duplex } from 'node:stream';
 import type { Logger } from 'pino';
-import {
-  type AdminSources,
-  type FastPathState,
-  OperationError,
-  type ReloadOutcome,
-} from '../admin/sources.ts';
+import type { AdminSources, ReloadOutcome } from '../admin/sources.ts';
 import type { ConfigFile } from '../config/file.ts';
 import type { Config } from '../config/schema.ts';
-import { ClientTable } from '../datapath/client-table.ts';
 import { COUNTER, counterRow } from '../datapath/counters.ts';
-import { legPlans, poolKey } from '../datapath/plan.ts';
 import { Totals } from '../datapath/totals.ts';
 import { proxyName } from '../fast/pins.ts';
-import { portsDown } from '../host/host.ts';
+import type { HostFacts } from '../host/host.ts';
 import { openIoHost } from '../io/modes.ts';
 import { SIDE } from '../io/packet-io.ts';
 import { numberServices } from '../service/numbering.ts';
-import { type ServicePlan, serverName } from '../service/plan.ts';
-import { listSessions } from '../session/snapshot.ts';
+import type { ServicePlan } from '../service/plan.ts';
 import { randomSteeringKey } from '../steer/steering.ts';
 import { nowMs } from '../worker-protocol.ts';
 import { Workers } from '../workers.ts';
+import { adminSources } from './admin-sources.ts';
 import { AdoptedSessions } from './adopted-sessions.ts';
 import { Drain } from './drain.ts';
 import { FastPath } from './fast-path.ts';
@@ -49,7 +42,6 @@ import { Reloader } from './reload.ts';
 import type { Runtime } from './runtime.ts';
 import { holdStateFile, rememberServers, SavedSessions, saveState, writeAdopted } from './saved-sessions.ts';
 import { ServerStates } from './server-states.ts';
-import { inSlices } from './slices.ts';
 import { SteppingAside } from './stepping-aside.ts';
 import { takeOver } from './take-over.ts';
 import { wantedWorkers } from './worker-count.ts';
@@ -57,6 +49,8 @@ import { makeWorkerSpecs } from './worker-specs.ts';
 
 /** How a drain ends, so that a service manager does not start again what was to end. */
 const EXIT_DRAINED = 10;
+/** And how one does that another process took over from. */
+const EXIT_HANDED_OVER = 11;
 
 export interface End {
   exitCode: number;
@@ -108,7 +102,7 @@ export class ControlPlane {
       version,
       admin: () => this.#adminAddress,
       isDraining: () => this.#drain.isOn,
-      end: () => this.#end({ exitCode: 0, isWanted: true }),
+      end: () => this.#end({ exitCode: EXIT_HANDED_OVER, isWanted: true }),
     });
     void runtime.workers.ended.then((exitCode) => {
       this.#readiness = { ready: false, reason: 'the datapath process ended' };
@@ -134,14 +128,17 @@ export class ControlPlane {
     const capacity = spaciousCapacity(drafts);
     const services = numberServices(drafts, [], capacity);
     const wanted = wantedWorkers(config, log);
+    const hostSetup = new HostSetup(log, before === undefined ? [] : [before.hello.guard]);
     let saved: SavedSessions | undefined;
     if (before === undefined) {
       const stateLock = holdStateFile(config, log);
       undo.push(async () => stateLock?.release());
       saved = SavedSessions.load(config, services, log);
     } else if (before.hasFastPath || config.io.fastPath !== 'off') {
-      // Its maps are for one process at a time: hot sessions go on in the kernel, others wait for all of this.
+      // Its maps are for one process at a time: what is hot goes on in the kernel meanwhile.
+      await setUp(hostSetup, config, host, undo);
       saved = SavedSessions.from((await before.stepAside()).state, services, log);
+      await follow(before, hostSetup, config, log, undo);
     }
     const sessions = Math.ceil(config.sessions.max / wanted);
     const fastStatus = new FastPathStatus(config.io.fastPath, log);
@@ -194,9 +191,8 @@ export class ControlPlane {
     };
     // The kernel would answer clients whose sessions a predecessor's programs forward until then.
     const isGuardFirst = fast.found?.isAtWork === false;
-    const waits = before !== undefined && !before.hasSteppedAside;
+    const waits = before !== undefined && !before.isGone;
     if (!isGuardFirst && !waits) letIn();
-    const hostSetup = new HostSetup(log, before === undefined ? [] : [before.hello.guard]);
     const totals = new Totals(memories, services);
     const runtime = {
       log,
@@ -234,16 +230,8 @@ export class ControlPlane {
   async start(undo: Undo): Promise<void> {
     const { workers, log, memories, hostSetup } = this.#runtime;
     const { config, host } = this.#reloader;
-    const { missing } = host;
-    const spec = {
-      ...addressesOf(config),
-      missing,
-      assignAddresses: config.io.assignAddresses,
-      canLack: (ips: ReadonlySet<string>) => isAnyWholeWithout(config, ips),
-    };
-    const prepared = await hostSetup.prepare(spec);
-    undo.push(() => (this.#stepping.isHandedOver ? hostSetup.leaveAddresses() : hostSetup.end()));
-    await prepared.commit();
+    const before = this.#before;
+    if (!before?.isGone) await setUp(hostSetup, config, host, undo);
     this.#letIn();
     const { serverStates, steeringKey } = this.#runtime;
     undo.push(async () => {
@@ -254,10 +242,11 @@ export class ControlPlane {
       const state = { services, memories, steeringKey, servers: serverStates.set };
       saveState(this.#reloader.config, state, log);
     });
-    const before = this.#before;
-    if (before === undefined || before.hasSteppedAside) await workers.start();
-    else await takeOver(before, this.#runtime, this.#reloader, this.#health);
-    if (before !== undefined) await this.#follow(before, undo);
+    if (before === undefined || before.isGone) await workers.start();
+    else {
+      await takeOver(before, this.#runtime, this.#reloader, this.#health);
+      await follow(before, hostSetup, config, log, undo);
+    }
     const pulses = memories.map(({ pulse }) => pulse);
     const unwatch = watchPulse(workers, pulses, log);
     undo.push(async () => unwatch());
@@ -267,15 +256,6 @@ export class ControlPlane {
     this.#hostWatch.start();
     undo.push(async () => this.#hostWatch.stop());
     this.#readiness = { ready: true, reason: '' };
-  }
-
-  /** It forwards: the proxy before ends, and what it had is this one's. */
-  async #follow(before: Predecessor, undo: Undo): Promise<void> {
-    const { log, hostSetup } = this.#runtime;
-    await hostSetup.adopt(await before.end());
-    const stateLock = holdStateFile(this.#reloader.config, log);
-    undo.push(async () => stateLock?.release());
-    log.info({ pid: before.hello.pid, version: before.hello.version }, 'took over');
   }
 
   /** At the admin socket: another process wants to take over. */
@@ -314,121 +294,8 @@ export class ControlPlane {
   }
 
   adminSources(version: string): Omit<AdminSources, 'logLinesLost'> {
-    const { serverStates, workers, io, fast, fastSwitch, memories, totals } = this.#runtime;
-    const reloader = this.#reloader;
-    /** The same until a change: there may be 65,535, and a scrape reads them twice. */
-    let legs = { of: reloader.services, list: withCapacity(reloader.services) };
-    return {
-      version,
-      startedAt: new Date(),
-      config: () => reloader.config,
-      services: () => reloader.services,
-      legs: () => {
-        const of = reloader.services;
-        if (legs.of !== of) legs = { of, list: withCapacity(of) };
-        return legs.list;
-      },
-      serverState: (index) => serverStates.stateOf(index),
-      counters: totals.counters,
-      counterSums: totals.columns,
-      legsInUse: totals.legsInUse,
-      servers: totals.servers,
-      io: totals.io,
-      refresh: () => totals.refresh(),
-      ports: reloader.host.ports,
-      ioMode: io.mode,
-      fastPath: () => this.#fastPathState(),
-      isFastPathOff: (service) => fastSwitch.isOff(service),
-      fastPathPassed: () => fast.passed(),
-      fastPathMissed: () => fast.missed(),
-      readiness: () => this.#readinessNow(),
-      clientsUncounted: () => ClientTable.uncounted(memories[0].common.clients),
-      isDraining: () => this.#drain.isOn,
-      reloads: () => reloader.history(),
-      hostChanges: () => this.#hostWatch.counts,
-      workers: () => workers.pids.map((pid, index) => ({ pid, restarts: workers.restarts[index] })),
-      sessions: {
-        list: async (query) => {
-          const tables = memories.map(({ records, table, hotStates }) => ({
-            records,
-            slots: table[0],
-            hotStates: fast.isOn ? hotStates : undefined,
-          }));
-          const { total, sessions } = await inSlices(
-            listSessions(tables, () => reloader.names(), query, nowMs()),
-          );
-          // Those that are not busy, too, which no datapath has looked at.
-          for (const one of sessions) if (fast.isOn && fastSwitch.isOff(one.service)) one.fastPath = 'off';
-          return { total, sessions };
-        },
-      },
-      operations: {
-        reload: () => reloader.reload(),
-        drain: (timeoutMs) => this.#drain.begin(timeoutMs),
-        cancelDrain: () => this.#drain.cancel(),
-        drainServer: (service, rs) => serverStates.drain(this.#serverIndex(service, rs)),
-        enableServer: (service, rs) => serverStates.enable(this.#serverIndex(service, rs)),
-        setWeight: (service, rs, weight) => serverStates.setWeight(this.#serverIndex(service, rs), weight),
-        switchFastPath: (isOn, service) => this.#switchFastPath(isOn, service),
-      },
-    };
-  }
-
-  #fastPathState(): FastPathState {
-    const { fast, fastStatus, fastSwitch } = this.#runtime;
-    const { wanted, why, interfaces } = fastStatus;
-    return {
-      kind: fast.kind,
-      wanted,
-      why,
-      interfaces,
-      switchedOff: fastSwitch.state,
-    };
-  }
-
-  #switchFastPath(isOn: boolean, service: string | undefined): void {
-    const { fast, fastStatus, fastSwitch } = this.#runtime;
-    if (!fast.isOn) throw new OperationError(409, `there is no fast path: ${fastStatus.why}`);
-    if (isOn) {
-      fastSwitch.switchOn(service);
-      fast.unblock();
-    } else fastSwitch.switchOff(service);
-  }
-
-  #readinessNow(): { ready: boolean; reason: string } {
-    if (!this.#readiness.ready) return this.#readiness;
-    const { serverStates, workers } = this.#runtime;
-    const { config, host } = this.#reloader;
-    const count = config.services.length;
-    const outages = serverStates.outages();
-    const troubles = [
-      ...(this.#drain.isOn ? ['draining: no new sessions'] : []),
-      ...portsDown(host.ports),
-      ...workers.missing.map((n) => `datapath process ${n} is starting again`),
-      ...outages
-        .filter(({ isServed }) => !isServed)
-        .map(({ service, text }) => `service ${service}: ${text}`),
-    ];
-    if (troubles.length > 0) return { ready: false, reason: troubles.join(', ') };
-    const serving = `serving ${count} service${count === 1 ? '' : 's'}`;
-    return {
-      ready: true,
-      reason: [serving, ...outages.map(({ service, text }) => `${service}: ${text}`)].join(', '),
-    };
-  }
-
-  #serverIndex(service: string, rs: string): number {
-    const plan = this.services.find(({ name }) => name === service);
-    if (plan === undefined) {
-      const names = this.services.map(({ name }) => name).join(', ');
-      throw new OperationError(404, `there is no service ${service}, only ${names}`);
-    }
-    const server = plan.realServers.find((one) => serverName(one) === rs);
-    if (server === undefined) {
-      const names = plan.realServers.map(serverName).join(', ');
-      throw new OperationError(404, `service ${service} has no real server ${rs}, only ${names}`);
-    }
-    return server.index;
+    const parts = { runtime: this.#runtime, reloader: this.#reloader, drain: this.#drain };
+    return adminSources({ ...parts, hostWatch: this.#hostWatch, readiness: () => this.#readiness }, version);
   }
 
   #sessionCount(): number {
@@ -442,14 +309,32 @@ export class ControlPlane {
   }
 }
 
-/** Each leg's number of lports; a pool that services share counts where it is named first. */
-function withCapacity(services: readonly ServicePlan[]): { index: number; lip: string; capacity: number }[] {
-  const seen = new Set<string>();
-  return legPlans(services).map((leg) => {
-    const isFirst = !seen.has(poolKey(leg));
-    seen.add(poolKey(leg));
-    return { index: leg.index, lip: leg.lip, capacity: isFirst ? leg.lports.last - leg.lports.first + 1 : 0 };
-  });
+/** Guard and addresses. Throws an IoError or StartError. */
+async function setUp(hostSetup: HostSetup, config: Config, host: HostFacts, undo: Undo): Promise<void> {
+  const { missing } = host;
+  const spec = {
+    ...addressesOf(config),
+    missing,
+    assignAddresses: config.io.assignAddresses,
+    canLack: (ips: ReadonlySet<string>) => isAnyWholeWithout(config, ips),
+  };
+  const prepared = await hostSetup.prepare(spec);
+  undo.push(() => hostSetup.end());
+  await prepared.commit();
+}
+
+/** The proxy before ends, and what it had is this one's. Throws a StartError where it goes on. */
+async function follow(
+  before: Predecessor,
+  hostSetup: HostSetup,
+  config: Config,
+  log: Logger,
+  undo: Undo,
+): Promise<void> {
+  await hostSetup.adopt(await before.end());
+  const stateLock = holdStateFile(config, log);
+  undo.push(async () => stateLock?.release());
+  log.info({ pid: before.hello.pid, version: before.hello.version }, 'took over');
 }
 
 const sideName = (side: number): string =>

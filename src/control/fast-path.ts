@@ -287,16 +287,6 @@ export class FastPath {
     this.#clear();
   }
 
-  /**
-   * Another process may go on with what is pinned, and forwards by it until then; where nothing is, it ends.
-   * Either `close` with `keep` or `turnOff` follows.
-   */
-  lend(): void {
-    if (this.kind === 'off') return;
-    if (this.#root === undefined) this.turnOff('another process takes over, and there is no bpffs');
-    else this.#root.lend();
-  }
-
   /** Ends it: the programs are taken off. With `keep` they stay at work, and a successor takes them over. */
   close({ keep = false }: { keep?: boolean } = {}): void {
     if (this.#isClosed) return;

@@ -49,11 +49,6 @@ export class HostSetup {
     return new Set(this.#assigned.map(({ ip }) => ip));
   }
 
-  /** The same, for another process to take away. */
-  get addedAddresses(): readonly MissingAddress[] {
-    return this.#assigned;
-  }
-
   /** Addresses that another process added are its own from now on: what it does not need goes. */
   async adopt(added: readonly MissingAddress[]): Promise<void> {
     this.#assigned = [...this.#assigned, ...added];
@@ -66,9 +61,11 @@ export class HostSetup {
     );
   }
 
-  /** Its addresses are another process's now. */
-  async leaveAddresses(): Promise<void> {
-    await this.#guard?.remove();
+  /** Its addresses are another process's: the end leaves them. */
+  leaveAddresses(): readonly MissingAddress[] {
+    const left = this.#assigned;
+    this.#assigned = [];
+    return left;
   }
 
   /** What it added and another spec does not need: it goes with that one's commit, or just now. */

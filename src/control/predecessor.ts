@@ -22,7 +22,8 @@ const ANSWER_MS = 10_000;
 export class Predecessor {
   readonly hello: Hello;
   readonly #conversation: Conversation<FromPredecessor>;
-  hasSteppedAside = false;
+  /** It has ended. */
+  isGone = false;
 
   private constructor(hello: Hello, conversation: Conversation<FromPredecessor>) {
     this.hello = hello;
@@ -80,10 +81,7 @@ export class Predecessor {
   async stepAside(): Promise<SteppedAside & { state: Buffer }> {
     await this.#conversation.say({ kind: 'step aside' });
     const answer = await this.#conversation.hear();
-    if (answer?.said.kind === 'stepped aside') {
-      this.hasSteppedAside = true;
-      return { ...answer.said, state: answer.bytes };
-    }
+    if (answer?.said.kind === 'stepped aside') return { ...answer.said, state: answer.bytes };
     const why = answer?.said.kind === 'failed' ? answer.said.message : 'it ended before it handed over';
     throw new StartError(
       `the proxy before (process ${this.hello.pid}) did not step aside: ${why}`,
@@ -101,6 +99,7 @@ export class Predecessor {
     if (ending?.said.kind !== 'ending')
       throw new StartError('the proxy before did not end: it ended by itself, or goes on', 'see its log');
     const gone = await this.#conversation.hear();
+    this.isGone = true;
     this.#conversation.close();
     return gone?.said.kind === 'gone' ? gone.said.added : [];
   }

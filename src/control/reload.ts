@@ -4,13 +4,12 @@
 
 import type { ReloadOutcome } from '../admin/sources.ts';
 import { describeChanges } from '../config/changes.ts';
-import { ConfigError, formatProblem } from '../config/problem.ts';
 import { configWarnings } from '../config/rules.ts';
 import type { Config } from '../config/schema.ts';
 import { type LegPlan, legPlans } from '../datapath/plan.ts';
 import { SERVER_COUNTER, serverRow } from '../datapath/server-cells.ts';
 import { type HostFacts, isTurnedOff } from '../host/host.ts';
-import type { MissingAddress, Trouble } from '../host/host-addresses.ts';
+import type { MissingAddress } from '../host/host-addresses.ts';
 import { hostChanges } from '../host/host-changes.ts';
 import { numberServices } from '../service/numbering.ts';
 import type { RealServerPlan, ServiceDraft, ServicePlan } from '../service/plan.ts';
@@ -31,6 +30,7 @@ import {
   withLeaving,
   workerReplans,
 } from './planning.ts';
+import { problemsOf, sayLost, sayTrouble } from './reload-problems.ts';
 import type { Runtime } from './runtime.ts';
 
 interface Names {
@@ -390,14 +390,3 @@ const stays = (reason: string): Followed => ({
   changes: [],
   trouble: `the host changed, and the plan before stays: ${reason}`,
 });
-
-const sayTrouble = ({ text, hint }: Trouble): string => `${text} (${hint})`;
-
-const sayLost = (lost: readonly MissingAddress[]): string =>
-  `not on this host: ${lost.map(({ ip, command }) => `${ip} (${command})`).join(', ')}`;
-
-function problemsOf(error: unknown): string[] {
-  if (error instanceof ConfigError) return error.problems.map(formatProblem);
-  const { message, hint } = error as Error & { hint?: string };
-  return [hint === undefined || hint === '' ? message : `${message} (${hint})`];
-}

@@ -61,7 +61,8 @@ export class SavedSessions {
 
   /** Those that encodeForSuccessor made. Throws a StartError. */
   static from(state: Uint8Array, services: readonly ServicePlan[], log: Logger): SavedSessions {
-    const loaded = decodeSessions(state, services, { wallMs: Date.now() }, nowMs());
+    // A buffer's slices are no copies.
+    const loaded = decodeSessions(new Uint8Array(state), services, { wallMs: Date.now() }, nowMs());
     if (typeof loaded !== 'string') return new SavedSessions(loaded, services, log);
     throw new StartError(`the sessions of the proxy before cannot be read: ${loaded}`, 'it goes on');
   }

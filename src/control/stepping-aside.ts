@@ -3,6 +3,7 @@
 // it goes on with it.
 import type { Duplex } from 'node:stream';
 import type { Logger } from 'pino';
+import type { MissingAddress } from '../host/host-addresses.ts';
 import { nowMs } from '../worker-protocol.ts';
 import type { HealthWatch } from './health-watch.ts';
 import type { Reloader } from './reload.ts';
@@ -26,6 +27,7 @@ export class SteppingAside {
   readonly #parts: SteppingParts;
   readonly #log: Logger;
   #successor: Conversation<FromSuccessor> | undefined;
+  #added: readonly MissingAddress[] = [];
   /** Another process forwards in place of this one. */
   isHandedOver = false;
 
@@ -48,8 +50,7 @@ export class SteppingAside {
   /** To be called when all is closed. */
   async leave(): Promise<void> {
     if (!this.isHandedOver) return;
-    const { hostSetup } = this.#parts.runtime;
-    await this.#successor?.say({ kind: 'gone', added: hostSetup.addedAddresses });
+    await this.#successor?.say({ kind: 'gone', added: this.#added });
     this.#successor?.socket.end();
   }
 
@@ -80,7 +81,9 @@ export class SteppingAside {
       const answer = await successor.hear();
       if (answer?.said.kind === 'done') {
         this.isHandedOver = true;
+        // What is hot goes on in the kernel, for the other process to find.
         this.#parts.runtime.fast.close({ keep: true });
+        this.#added = this.#parts.runtime.hostSetup.leaveAddresses();
         await successor.say({ kind: 'ending' });
         this.#log.info('another process has taken over');
         end();
@@ -104,11 +107,10 @@ export class SteppingAside {
     const { io, fast, workers } = runtime;
     await reloader.pause();
     const started = performance.now();
-    // Rings that see packets leave hot ones to the fast path, as long as they let them in.
+    // Packet I/O leaves hot packets to the fast path as long as it lets them in.
     if (!fast.isOn) io.pause?.();
     const lastFrameUs = await workers.stepAside();
     const left = performance.now();
-    fast.lend();
     const { services } = reloader;
     const down = this.#parts.health.down();
     const parts = encodeForSuccessor({ ...runtime, services, servers: runtime.serverStates.set }, nowMs());
@@ -125,10 +127,8 @@ export class SteppingAside {
   }
 
   async #goOn(): Promise<void> {
-    const { fast, io, workers } = this.#parts.runtime;
+    const { io, workers } = this.#parts.runtime;
     const started = performance.now();
-    // Whatever the other process made of it.
-    if (fast.isOn) fast.turnOff('another process had it, and did not go on: until a restart');
     io.resume?.(); // where stepping aside failed before that
     await workers.resume();
     this.#parts.reloader.resume();

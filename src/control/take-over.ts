@@ -1,13 +1,17 @@
 // The moment of a takeover: all of this process is ready, the proxy before steps aside, and what it had goes
-// on here. Where both have rings, packets come in by both from before it stops until it has: it says when the
-// last one that it dealt with came in, and this one begins behind it. So none is lost, they only wait.
+// on here. Where both can say what comes in, packets come to both from before it stops until it has: it says
+// when the last one that it dealt with came in, and this one begins behind it. So none is lost, they only
+// wait.
 import type { HealthWatch } from './health-watch.ts';
 import type { Predecessor } from './predecessor.ts';
 import type { Reloader } from './reload.ts';
 import type { Runtime } from './runtime.ts';
 import { SavedSessions } from './saved-sessions.ts';
 
-/** Resolves when the workers forward. Throws a StartError, WorkerError or IoError: then the proxy before goes on. */
+/**
+ * Resolves when the workers forward. Throws a StartError, WorkerError or IoError: then the proxy before goes
+ * on.
+ */
 export async function takeOver(
   before: Predecessor,
   { io, fast, layout, log, memories, serverStates, workers }: Runtime,

@@ -49,7 +49,9 @@ export type FromPredecessor =
   | { readonly kind: 'gone'; readonly added: readonly MissingAddress[] }
   | { readonly kind: 'failed'; readonly message: string };
 
-/** `done`: it forwards, and the other one is to end. Without it the other one goes on when this one is gone. */
+/**
+ * `done`: it forwards, and the other one is to end. Without it the other one goes on when this one is gone.
+ */
 export type FromSuccessor = { readonly kind: 'step aside' } | { readonly kind: 'done' };
 
 /** Who does not go on after so long is taken for one that cannot: none of its steps takes a tenth of it. */

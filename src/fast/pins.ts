@@ -48,8 +48,6 @@ export interface PinRoot {
   readonly path: string;
   /** For child processes, which keep the lock with it. */
   readonly lockFd: number;
-  /** Another process may take it, while child processes of this one have the descriptor. */
-  lend(): void;
   release(): void;
 }
 
@@ -63,7 +61,7 @@ export function holdPinRoot(name: string, bpffs = BPFFS): PinRoot | undefined {
   mkdirSync(join(bpffs, ALL), { recursive: true, mode: 0o755 });
   mkdirSync(path, { recursive: true, mode: 0o700 });
   const lock = lockFolder(path);
-  return lock && { path, lockFd: lock.fd, lend: lock.lend, release: lock.release };
+  return lock && { path, lockFd: lock.fd, release: lock.release };
 }
 
 export const pinRootOf = (name: string, bpffs = BPFFS): string => join(bpffs, ALL, name);

@@ -4,7 +4,6 @@ import { closeSync, constants, fstatSync, lstatSync, openSync, rmSync } from 'no
 import { flock, lastErrno, SysError } from './libc.ts';
 
 const LOCK_EX_NB = 2 | 4;
-const LOCK_UN = 8;
 const EWOULDBLOCK = 11;
 const MODE = 0o600;
 
@@ -48,18 +47,11 @@ export function lockFile(path: string): FileLock | undefined {
   }
 }
 
-export interface FolderLock {
-  readonly fd: number;
-  /** Another process may have it, whoever has the descriptor. */
-  lend(): void;
-  release(): void;
-}
-
 /**
  * The same for a folder, which the lock is on itself; `fd` may be passed to child processes, and then the
  * lock is theirs, too. Throws what the system says.
  */
-export function lockFolder(path: string): FolderLock | undefined {
+export function lockFolder(path: string): { fd: number; release(): void } | undefined {
   for (;;) {
     const fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
     if (flock(fd, LOCK_EX_NB) !== 0) {
@@ -69,8 +61,7 @@ export function lockFolder(path: string): FolderLock | undefined {
       throw new SysError('flock', errno);
     }
     const there = lstatSync(path, { throwIfNoEntry: false });
-    if (there?.ino === fstatSync(fd).ino)
-      return { fd, lend: () => flock(fd, LOCK_UN), release: () => closeSync(fd) };
+    if (there?.ino === fstatSync(fd).ino) return { fd, release: () => closeSync(fd) };
     closeSync(fd);
     if (there === undefined) throw new Error(`${path} was removed`);
   }

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -13,6 +13,8 @@ import { createScratch, removeScratch, run } from '../../src/lab/namespace.ts';
 import { ROOT } from './dockerfile.ts';
 
 const UNIT = join(ROOT, 'docker/systemd/uoa-proxy.service');
+/** An instance per version. */
+const TEMPLATE = join(ROOT, 'docker/systemd/uoa-proxy@.service');
 const BOOT = fileURLToPath(new URL('./systemd-boot.sh', import.meta.url));
 const CONFIG = `
 io: { wan: lo, lan: lo, assignAddresses: true, bufferSize: 1MiB, workers: 1 }
@@ -26,31 +28,47 @@ const START_WITHIN_MS = 120_000;
 const ALL_THREE = '0000008000003000';
 
 describe('docker/systemd/uoa-proxy.service', () => {
-  test('systemd finds no mistake in it', () => {
-    const text = readFileSync(UNIT, 'utf8');
-    // The paths of an installation need not exist here.
-    const here = join(createScratch(), 'uoa-proxy.service');
-    writeFileSync(
-      here,
-      text.replaceAll('/usr/bin/node', process.execPath).replace(/^Documentation=.*\n/m, ''),
-    );
-    const { stdout, stderr, error, status } = spawnSync('systemd-analyze', ['verify', '--man=no', here], {
-      encoding: 'utf8',
+  for (const unit of [UNIT, TEMPLATE]) {
+    test(`systemd finds no mistake in ${basename(unit)}`, () => {
+      const text = readFileSync(unit, 'utf8');
+      // The paths of an installation need not exist here.
+      const here = join(createScratch(), basename(unit).replace('@', '@0.1.0'));
+      writeFileSync(
+        here,
+        text.replaceAll('/usr/bin/node', process.execPath).replace(/^Documentation=.*\n/m, ''),
+      );
+      const { stdout, stderr, error, status } = spawnSync('systemd-analyze', ['verify', '--man=no', here], {
+        encoding: 'utf8',
+      });
+      if (error) throw new Error('this test needs the program systemd-analyze (Debian package systemd)');
+      assert.deepEqual(
+        { said: (stdout + stderr).split('\n').filter((line) => line.includes('uoa-proxy')), status },
+        {
+          said: [],
+          status: 0,
+        },
+      );
     });
-    if (error) throw new Error('this test needs the program systemd-analyze (Debian package systemd)');
-    assert.deepEqual(
-      { said: (stdout + stderr).split('\n').filter((line) => line.includes('uoa-proxy')), status },
-      {
-        said: [],
-        status: 0,
-      },
-    );
-  });
 
-  test('its exposure is at most 2.5 of 10', () => {
-    const limits = ['--offline=yes', '--threshold=25', UNIT];
-    const { stdout, status } = spawnSync('systemd-analyze', ['security', ...limits], { encoding: 'utf8' });
-    assert.equal(status, 0, stdout.slice(-200));
+    test(`the exposure of ${basename(unit)} is at most 2.5 of 10`, () => {
+      const limits = ['--offline=yes', '--threshold=25', unit];
+      const { stdout, status } = spawnSync('systemd-analyze', ['security', ...limits], { encoding: 'utf8' });
+      assert.equal(status, 0, stdout.slice(-200));
+    });
+  }
+
+  test('the unit with instances is the other one but for what differs by version', () => {
+    const lines = (unit: string) =>
+      readFileSync(unit, 'utf8')
+        .split('\n')
+        .filter((line) => /^[A-Z]/.test(line));
+    const known = new Set(lines(UNIT));
+    assert.deepEqual(
+      lines(TEMPLATE)
+        .filter((line) => !known.has(line))
+        .map((line) => line.split('=')[0]),
+      ['Description', 'Documentation', 'ExecStartPre', 'ExecStart', 'ExecReload', 'RuntimeDirectoryPreserve'],
+    );
   });
 
   describe('run by systemd', () => {

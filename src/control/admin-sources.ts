@@ -1,0 +1,157 @@
+// What the admin server sees of the control plane, and what it can have it do.
+import { type AdminSources, type FastPathState, OperationError } from '../admin/sources.ts';
+import { ClientTable } from '../datapath/client-table.ts';
+import { legPlans, poolKey } from '../datapath/plan.ts';
+import { portsDown } from '../host/host.ts';
+import { type ServicePlan, serverName } from '../service/plan.ts';
+import { listSessions } from '../session/snapshot.ts';
+import { nowMs } from '../worker-protocol.ts';
+import type { Drain } from './drain.ts';
+import type { HostWatch } from './host-watch.ts';
+import type { Reloader } from './reload.ts';
+import type { Runtime } from './runtime.ts';
+import { inSlices } from './slices.ts';
+
+interface Readiness {
+  ready: boolean;
+  reason: string;
+}
+
+/** Of the control plane. */
+interface Shown {
+  readonly runtime: Runtime;
+  readonly reloader: Reloader;
+  readonly drain: Drain;
+  readonly hostWatch: HostWatch;
+  readonly readiness: () => Readiness;
+}
+
+export function adminSources(plane: Shown, version: string): Omit<AdminSources, 'logLinesLost'> {
+  const { runtime, reloader, drain, hostWatch } = plane;
+  const { serverStates, workers, io, fast, fastSwitch, memories, totals } = runtime;
+  /** The same until a change: there may be 65,535, and a scrape reads them twice. */
+  let legs = { of: reloader.services, list: withCapacity(reloader.services) };
+  return {
+    version,
+    startedAt: new Date(),
+    config: () => reloader.config,
+    services: () => reloader.services,
+    legs: () => {
+      const of = reloader.services;
+      if (legs.of !== of) legs = { of, list: withCapacity(of) };
+      return legs.list;
+    },
+    serverState: (index) => serverStates.stateOf(index),
+    counters: totals.counters,
+    counterSums: totals.columns,
+    legsInUse: totals.legsInUse,
+    servers: totals.servers,
+    io: totals.io,
+    refresh: () => totals.refresh(),
+    ports: reloader.host.ports,
+    ioMode: io.mode,
+    fastPath: () => fastPathState(runtime),
+    isFastPathOff: (service) => fastSwitch.isOff(service),
+    fastPathPassed: () => fast.passed(),
+    fastPathMissed: () => fast.missed(),
+    readiness: () => readinessNow(plane),
+    clientsUncounted: () => ClientTable.uncounted(memories[0].common.clients),
+    isDraining: () => drain.isOn,
+    reloads: () => reloader.history(),
+    hostChanges: () => hostWatch.counts,
+    workers: () => workers.pids.map((pid, index) => ({ pid, restarts: workers.restarts[index] })),
+    sessions: {
+      list: async (query) => {
+        const tables = memories.map(({ records, table, hotStates }) => ({
+          records,
+          slots: table[0],
+          hotStates: fast.isOn ? hotStates : undefined,
+        }));
+        const { total, sessions } = await inSlices(
+          listSessions(tables, () => reloader.names(), query, nowMs()),
+        );
+        // Those that are not busy, too, which no datapath has looked at.
+        for (const one of sessions) if (fast.isOn && fastSwitch.isOff(one.service)) one.fastPath = 'off';
+        return { total, sessions };
+      },
+    },
+    operations: {
+      reload: () => reloader.reload(),
+      drain: (timeoutMs) => drain.begin(timeoutMs),
+      cancelDrain: () => drain.cancel(),
+      drainServer: (service, rs) => serverStates.drain(serverIndex(reloader.services, service, rs)),
+      enableServer: (service, rs) => serverStates.enable(serverIndex(reloader.services, service, rs)),
+      setWeight: (service, rs, weight) =>
+        serverStates.setWeight(serverIndex(reloader.services, service, rs), weight),
+      switchFastPath: (isOn, service) => switchFastPath(runtime, isOn, service),
+    },
+  };
+}
+
+function fastPathState({ fast, fastStatus, fastSwitch }: Runtime): FastPathState {
+  const { wanted, why, interfaces } = fastStatus;
+  return {
+    kind: fast.kind,
+    wanted,
+    why,
+    interfaces,
+    switchedOff: fastSwitch.state,
+  };
+}
+
+function switchFastPath(
+  { fast, fastStatus, fastSwitch }: Runtime,
+  isOn: boolean,
+  service: string | undefined,
+): void {
+  if (!fast.isOn) throw new OperationError(409, `there is no fast path: ${fastStatus.why}`);
+  if (isOn) {
+    fastSwitch.switchOn(service);
+    fast.unblock();
+  } else fastSwitch.switchOff(service);
+}
+
+function readinessNow({ runtime, reloader, drain, readiness }: Shown): Readiness {
+  const known = readiness();
+  if (!known.ready) return known;
+  const { serverStates, workers } = runtime;
+  const { config, host } = reloader;
+  const count = config.services.length;
+  const outages = serverStates.outages();
+  const troubles = [
+    ...(drain.isOn ? ['draining: no new sessions'] : []),
+    ...portsDown(host.ports),
+    ...workers.missing.map((n) => `datapath process ${n} is starting again`),
+    ...outages.filter(({ isServed }) => !isServed).map(({ service, text }) => `service ${service}: ${text}`),
+  ];
+  if (troubles.length > 0) return { ready: false, reason: troubles.join(', ') };
+  const serving = `serving ${count} service${count === 1 ? '' : 's'}`;
+  return {
+    ready: true,
+    reason: [serving, ...outages.map(({ service, text }) => `${service}: ${text}`)].join(', '),
+  };
+}
+
+function serverIndex(services: readonly ServicePlan[], service: string, rs: string): number {
+  const plan = services.find(({ name }) => name === service);
+  if (plan === undefined) {
+    const names = services.map(({ name }) => name).join(', ');
+    throw new OperationError(404, `there is no service ${service}, only ${names}`);
+  }
+  const server = plan.realServers.find((one) => serverName(one) === rs);
+  if (server === undefined) {
+    const names = plan.realServers.map(serverName).join(', ');
+    throw new OperationError(404, `service ${service} has no real server ${rs}, only ${names}`);
+  }
+  return server.index;
+}
+
+/** Each leg's number of lports; a pool that services share counts where it is named first. */
+function withCapacity(services: readonly ServicePlan[]): { index: number; lip: string; capacity: number }[] {
+  const seen = new Set<string>();
+  return legPlans(services).map((leg) => {
+    const isFirst = !seen.has(poolKey(leg));
+    seen.add(poolKey(leg));
+    return { index: leg.index, lip: leg.lip, capacity: isFirst ? leg.lports.last - leg.lports.first + 1 : 0 };
+  });
+}
