@@ -48,8 +48,11 @@ interface KnownLeg {
 }
 
 export class AdoptedSessions implements ToRestore {
-  /** Left out: service, real server, LIP or lport are not there any more; they ended by time. */
-  readonly dropped = { gone: 0, expired: 0 };
+  /**
+   * Left out: service, real server, LIP or lport are not there any more; they ended by time; and how many
+   * packets of these nobody counted.
+   */
+  readonly dropped = { gone: 0, expired: 0, uncounted: 0 };
   count = 0;
   readonly #found: FoundMaps;
   readonly #activity: Activity;
@@ -75,7 +78,11 @@ export class AdoptedSessions implements ToRestore {
       this.dropped[leg === undefined ? 'gone' : 'expired']++;
       over.push(session.session);
     });
-    for (const session of over) this.#activity.end(session);
+    for (const session of over) {
+      this.#activity.end(session);
+      for (const direction of [INBOUND, OUTBOUND] as const)
+        if (this.#activity.fold(session, direction)) this.dropped.uncounted += this.#activity.packets;
+    }
   }
 
   #keep(found: FoundSession, { service, leg, server, dialectNumber }: PlannedLeg, nowMs: number): void {

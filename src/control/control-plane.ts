@@ -188,6 +188,7 @@ export class ControlPlane {
       // Programs of a predecessor were at work until here; what they pass comes in already.
       fast.attach(() => fastSwitch.switchOff(undefined));
       adopted?.countRest(memories[0]);
+      fast.forget();
     };
     // The kernel would answer clients whose sessions a predecessor's programs forward until then.
     const isGuardFirst = fast.found?.isAtWork === false;

@@ -159,6 +159,12 @@ export class FastPath {
     return { fds: maps.fds, sessions, workers, isAtWork: true };
   }
 
+  /** What was found is read, and is not needed any more. */
+  forget(): void {
+    this.#before?.close();
+    this.#maps?.before?.close();
+  }
+
   /** By which the same number of workers shared out the sessions that were found. */
   steeringKey(workers: number): readonly number[] | undefined {
     return this.found?.workers === workers ? (this.#before ?? this.#maps)?.steeringKey : undefined;
