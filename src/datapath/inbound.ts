@@ -57,31 +57,34 @@ export function inbound(
       return verdict;
     }
     walk.metadata.countReceived();
-    return forward(walk, frame, service, opened.base, nowMs);
+    const leg = walk.directory.legOf(opened.base);
+    const mtu = mtuToRealServer(walk.memory.records, opened.base, leg, nowMs);
+    return forward(walk, frame, service, opened.base, leg, mtu, nowMs);
   }
-  if (walk.directory.weightOf(walk.directory.legOf(knownBase)) < 0) {
+  let leg = walk.directory.legOf(knownBase);
+  if (walk.directory.weightOf(leg) < 0) {
     const verdict = onServerDown(walk, frame, service, knownBase, nowMs);
     if (verdict !== VERDICT.forward) return verdict;
+    leg = walk.directory.legOf(knownBase); // it may have moved
   }
-  const leg = walk.directory.legOf(knownBase);
-  const fits = checkMtu(
-    walk,
-    frame,
-    leg.family,
-    mtuToRealServer(walk.memory.records, knownBase, leg, nowMs),
-    service.index,
-    nowMs,
-  );
+  const mtu = mtuToRealServer(walk.memory.records, knownBase, leg, nowMs);
+  const fits = checkMtu(walk, frame, leg.family, mtu, service.index, nowMs);
   if (fits !== VERDICT.forward) return fits;
   walk.table.touch(knownBase, nowMs);
-  return forward(walk, frame, service, knownBase, nowMs);
+  return forward(walk, frame, service, knownBase, leg, mtu, nowMs);
 }
 
-function forward(walk: Walk, frame: Frame, service: Service, base: number, nowMs: number): Verdict {
+function forward(
+  walk: Walk,
+  frame: Frame,
+  service: Service,
+  base: number,
+  leg: Leg,
+  mtu: number,
+  nowMs: number,
+): Verdict {
   const { packet } = walk;
   const { records } = walk.memory;
-  const leg = walk.directory.legOf(base);
-  const mtu = mtuToRealServer(records, base, leg, nowMs);
   walk.departures.serverRow = serverRow(leg.realServerIndex);
   rewritePacket(walk, frame, leg.family, leg.towards, lportOf(records, base), leg.rport);
 
