@@ -58,7 +58,7 @@ const USAGE = `npm run bench -- [options]
 /** What is used when an option is not given: in full, with --quick. */
 const DEFAULTS = {
   payload: ['16,64,512,1400', '64'],
-  flows: ['1,64,10000,50000,1000000', '64'],
+  flows: ['1,64,10000,50000,1000000', '64,1000'],
   rate: ['1000,10000,50000', '10000'],
   rounds: ['5', '1'],
   seconds: ['1', '0.3'],

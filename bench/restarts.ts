@@ -10,7 +10,7 @@ import type { Restarts } from './forwarders/forwarder.ts';
 import { proxy } from './forwarders/proxy.ts';
 import { Lineup } from './lineup.ts';
 import { count, formatTable } from './table.ts';
-import { type Aim, atMost, type Target } from './targets.ts';
+import { type Aim, atMost, type Target, unmeasured } from './targets.ts';
 
 export interface RestartsOptions {
   rounds: number;
@@ -23,8 +23,8 @@ const RATE = 10_000;
 const AFTER_MS = 1_000;
 
 const KINDS = {
-  'kill -9 and start': ({ restart }: Restarts) => restart('SIGKILL'),
-  restart: ({ restart }: Restarts) => restart('SIGTERM'),
+  'kill -9 and start': ({ kill }: Restarts) => kill(),
+  'restart (run --takeover)': ({ takeOver }: Restarts) => takeOver(),
   reload: ({ reload }: Restarts) => reload(),
 } as const;
 type Kind = keyof typeof KINDS;
@@ -60,21 +60,31 @@ async function measure(lineup: Lineup, { rounds, seconds }: RestartsOptions): Pr
   if (entrant === undefined) throw new Error(lineup.missing.join(', '));
   const lost = new Map<Kind, number[]>(ALL.map((kind) => [kind, []]));
   const sent = new Map<Kind, number>();
+  const failed = new Map<Kind, string>();
   for (let round = 0; round < rounds; round++) {
-    for (const kind of ALL) {
-      await lineup.open(entrant, FLOWS);
-      if (lineup.turn(round, FLOWS).length === 0) throw new Error('no session became hot');
-      const aim = { payloadLen: 64, flows: FLOWS, rate: RATE, seconds, echo: true };
-      const happens = sleep(AFTER_MS).then(() => KINDS[kind](entrant.forwarder.restarts!));
-      const [outcome] = await Promise.all([lineup.shoot(entrant, aim), happens]);
+    for (const kind of ALL.filter((one) => !failed.has(one))) {
+      try {
+        await lineup.open(entrant, FLOWS);
+        if (lineup.turn(round, FLOWS).length === 0) throw new Error('no session became hot');
+        const aim = { payloadLen: 64, flows: FLOWS, rate: RATE, seconds, echo: true };
+        const happens = sleep(AFTER_MS).then(() => KINDS[kind](entrant.forwarder.restarts!));
+        const [outcome] = await Promise.all([lineup.shoot(entrant, aim), happens]);
+        lost.get(kind)!.push(outcome.sent - outcome.answeredInAll);
+        sent.set(kind, (sent.get(kind) ?? 0) + outcome.sent);
+      } catch (error) {
+        const [first, second] = (error as Error).message.split('\n');
+        failed.set(kind, second || first!); // of a program that ended its own words
+        console.error(error);
+      }
       lineup.forget(entrant);
-      lost.get(kind)!.push(outcome.sent - outcome.answeredInAll);
-      sent.set(kind, (sent.get(kind) ?? 0) + outcome.sent);
     }
   }
-  const rows = ALL.map((kind) => [kind, count(sent.get(kind)!), lost.get(kind)!.map(count).join(', ')]);
+  const measured = ALL.filter((kind) => !failed.has(kind));
+  const rows = measured.map((kind) => [kind, count(sent.get(kind)!), lost.get(kind)!.map(count).join(', ')]);
   console.log(`\n${formatTable(['', 'datagrams', 'lost in each round'], rows).join('\n')}`);
   return ALL.map((kind) => {
+    const why = failed.get(kind);
+    if (why !== undefined) return unmeasured(aimOf(kind), why);
     const worst = Math.max(...lost.get(kind)!);
     return atMost(aimOf(kind), [worst], 0, (value) => `${count(value)}${rounds > 1 ? ' at most' : ''}`);
   });

@@ -34,8 +34,10 @@ export interface FastPathForwarder {
 }
 
 export interface Restarts {
-  /** Ends it by this signal, all its processes where it is SIGKILL, and starts it again. */
-  restart(signal: 'SIGKILL' | 'SIGTERM'): Promise<void>;
+  /** Kills all its processes and starts it again. */
+  kill(): Promise<void>;
+  /** Starts another process, which goes on where the one at work steps aside. */
+  takeOver(): Promise<void>;
   /** Reads its config anew, which became another. */
   reload(): Promise<void>;
 }

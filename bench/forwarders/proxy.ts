@@ -49,7 +49,7 @@ export function proxy(options: ProxyOptions): Start {
     const config = join(scratch, 'proxy.yaml');
     const stateFile = bpffs === undefined ? '' : `, stateFile: ${join(scratch, 'state')}`;
     const text = `io: { mode: ${mode}, wan: wan0, lan: lan0, assignAddresses: true${io === undefined ? '' : `, ${io}`} }
-admin: { listen: 127.0.0.1:9464 }
+admin: { listen: 127.0.0.1:9464, socket: ${join(scratch, 'admin.sock')} }
 log: { format: json }
 # One way means that no real server answers: by default such sessions are only a part of the table.
 sessions: { max: ${maxSessions}, onewayShare: 100, lportReserve: 0${stateFile} }
@@ -61,15 +61,25 @@ ${Array.from({ length: services }, (_, i) => serviceOn(i === 0 ? PORT : OTHERS_P
     const argv = isBuilt ? [process.execPath, built] : nodeArgv('../src/main.ts');
     const under =
       bpffs === undefined ? [] : ['sh', '-c', 'mount --bind "$0" /sys/fs/bpf && exec "$@"', bpffs];
-    const start = async (): Promise<Program> => {
-      const started = startProgram(network, [...under, ...argv, 'run', '--config', config]);
+    const start = async (...options: string[]): Promise<Program> => {
+      const started = startProgram(network, [...under, ...argv, 'run', ...options, '--config', config]);
       await started.until('"msg":"ready"');
       return started;
     };
     let program = await start();
     let isRestarting = false;
-    const napi = fastPath === 'xdp' ? threadNapi(network) : [];
+    let reloads = 1;
+    // A thread that is kept waiting loses packets, and those are no restart's.
+    const napi = fastPath === 'xdp' && bpffs === undefined ? threadNapi(network) : [];
     let pids = [...network.pids(), ...napi];
+    const startAgain = async (...options: string[]): Promise<void> => {
+      try {
+        program = await start(...options);
+        pids = [...network.pids(), ...napi];
+      } finally {
+        isRestarting = false;
+      }
+    };
     const steered = fastPath === 'tc' ? `, ${steerToForwarderCpu(network)}` : '';
     const settings = `io.mode ${mode}${io === undefined ? '' : `, io.${io}`}, onewayShare 100`;
     const others = services === 1 ? '' : ` ${count(services)} services`;
@@ -89,22 +99,23 @@ ${Array.from({ length: services }, (_, i) => serviceOn(i === 0 ? PORT : OTHERS_P
       }),
       ...(bpffs !== undefined && {
         restarts: {
-          async restart(signal) {
-            const running = network.pids();
+          async kill() {
             isRestarting = true;
-            for (const pid of signal === 'SIGKILL' ? running : running.slice(0, 1)) process.kill(pid, signal);
+            for (const pid of network.pids()) process.kill(pid, 'SIGKILL');
             while (network.pids().length > 0) await sleep(20);
-            program = await start();
+            await startAgain();
+          },
+          async takeOver() {
+            const before = network.pids();
+            isRestarting = true;
+            await startAgain('--takeover');
+            while (network.pids().some((pid) => before.includes(pid))) await sleep(20);
             pids = [...network.pids(), ...napi];
-            isRestarting = false;
           },
           async reload() {
-            writeFileSync(
-              config,
-              `${text}# changed\n`.replace(`port: ${PORT} }`, `port: ${PORT}, weight: 7 }`),
-            );
+            writeFileSync(config, text.replace('weight: 1 }', `weight: ${++reloads} }`));
             process.kill(pids[0]!, 'SIGHUP');
-            await program.until('"msg":"reloaded"');
+            await program.until(`weight ${reloads - 1} -> ${reloads}`);
           },
         },
       }),
@@ -125,5 +136,5 @@ const serviceOn = (port: number): string => `  - name: bench${port}
     lips: [${LIPS.join(', ')}]
     timeouts: { oneway: ${SESSION_SECONDS}s, normal: ${SESSION_SECONDS}s }
     realServers:
-      - { ip: ${RIP}, port: ${port} }
+      - { ip: ${RIP}, port: ${port}, weight: 1 }
 `;
