@@ -21,6 +21,7 @@ export interface RestartsOptions {
 const FLOWS = 64;
 const RATE = 10_000;
 const AFTER_MS = 1_000;
+const SETTLE_MS = 1_000;
 
 const KINDS = {
   'kill -9 and start': ({ kill }: Restarts) => kill(),
@@ -66,6 +67,7 @@ async function measure(lineup: Lineup, { rounds, seconds }: RestartsOptions): Pr
       try {
         await lineup.open(entrant, FLOWS);
         if (lineup.turn(round, FLOWS).length === 0) throw new Error('no session became hot');
+        await sleep(SETTLE_MS); // what is still under way counts for nobody
         const aim = { payloadLen: 64, flows: FLOWS, rate: RATE, seconds, echo: true };
         const happens = sleep(AFTER_MS).then(() => KINDS[kind](entrant.forwarder.restarts!));
         const [outcome] = await Promise.all([lineup.shoot(entrant, aim), happens]);
