@@ -42,6 +42,16 @@ export class Books {
     return all.map(({ labels, value }) => `${labels.service} ${labels.reason} ${value}`).join(', ');
   }
 
+  /** What came, what was lost on the way, and what was dropped. */
+  totals(): string {
+    const all = ['packets_total', 'io_received_total', 'io_lost_total'].flatMap((family) =>
+      (this.#series.get(family) ?? [])
+        .filter(({ value }) => value > 0)
+        .map(({ labels, value }) => `${family} ${Object.values(labels).join(' ')} ${value}`),
+    );
+    return [...all, this.drops()].join(', ');
+  }
+
   /** The equations that do not hold, as they are; `waiting` fragments may be held. */
   faults(waiting = 0): string[] {
     const faults: string[] = [];
@@ -120,7 +130,7 @@ export async function balanced(rig: Rig, isDone: (books: Books) => boolean = () 
     if (faults.length === 0 && isDone(books)) return books;
     assert.ok(
       performance.now() < deadline,
-      `after 30 s: ${faults.join('; ') || `not all has come: ${books.drops()}`}`,
+      `after 30 s: ${faults.join('; ') || `not all has come: ${books.totals()}`}`,
     );
     await sleep(100);
   }
