@@ -36,8 +36,8 @@ export function threadNapi(network: Network): number[] {
   const pids = readdirSync('/proc').filter((name) => /^\d+$/.test(name) && isNapiOf(name));
   for (const pid of pids) {
     run(['taskset', '-pc', String(cpu), pid]);
-    // As interrupts do, they come before whatever else wants the processor.
-    os.setPriority(Number(pid), os.constants.priority.PRIORITY_HIGHEST);
+    // As interrupts do, they come before whatever else wants the processor, and at once.
+    run(['chrt', '--fifo', '--pid', '1', pid]);
   }
   return pids.map(Number);
 }
