@@ -464,7 +464,9 @@ SEC("tc") int fast_path_tc(struct __sk_buff *skb)
 	enum reason reason;
 
 	if (word == SEEN) {
-		count(NOT_HOT);
+		/* What it gave back counted when it did. */
+		if (skb->mark != SLOW)
+			count(NOT_HOT);
 		return TC_ACT_UNSPEC;
 	}
 	/* The driver may have put less than the headers where they can be read. */

@@ -22,7 +22,7 @@ import { Drain } from './drain.ts';
 import { FastPath } from './fast-path.ts';
 import { FastPathStatus } from './fast-path-status.ts';
 import { FastPathSwitch } from './fast-path-switch.ts';
-import { HealthWatch } from './health-watch.ts';
+import { type Down, HealthWatch } from './health-watch.ts';
 import { HostSetup } from './host-setup.ts';
 import { HostWatch } from './host-watch.ts';
 import {
@@ -103,6 +103,7 @@ export class ControlPlane {
       admin: () => this.#adminAddress,
       isDraining: () => this.#drain.isOn,
       end: () => this.#end({ exitCode: EXIT_HANDED_OVER, isWanted: true }),
+      fail: () => this.#end({ exitCode: 1, isWanted: false }),
     });
     void runtime.workers.ended.then((exitCode) => {
       this.#readiness = { ready: false, reason: 'the datapath process ended' };
@@ -130,6 +131,7 @@ export class ControlPlane {
     const wanted = wantedWorkers(config, log);
     const hostSetup = new HostSetup(log, before === undefined ? [] : [before.hello.guard]);
     let saved: SavedSessions | undefined;
+    let down: readonly Down[] = [];
     if (before === undefined) {
       const stateLock = holdStateFile(config, log);
       undo.push(async () => stateLock?.release());
@@ -137,7 +139,9 @@ export class ControlPlane {
     } else if (before.hasFastPath || config.io.fastPath !== 'off') {
       // Its maps are for one process at a time: what is hot goes on in the kernel meanwhile.
       await setUp(hostSetup, config, host, undo);
-      saved = SavedSessions.from((await before.stepAside()).state, services, log);
+      const aside = await before.stepAside();
+      saved = SavedSessions.from(aside.state, services, log);
+      down = aside.down;
       await follow(before, hostSetup, config, log, undo);
     }
     const sessions = Math.ceil(config.sessions.max / wanted);
@@ -186,7 +190,10 @@ export class ControlPlane {
       // What comes from now on waits; where the start fails it was looked at only.
       io.start();
       // Programs of a predecessor were at work until here; what they pass comes in already.
+      const isWanted = fast.isOn;
       fast.attach(() => fastSwitch.switchOff(undefined));
+      // The workers were told of one.
+      if (isWanted && !fast.isOn) fastSwitch.withdraw();
       adopted?.countRest(memories[0]);
       fast.forget();
     };
@@ -218,6 +225,10 @@ export class ControlPlane {
       log,
     );
     undo.push(() => health.stop());
+    if (down.length > 0) {
+      health.update(config, services);
+      health.goOn(down);
+    }
     const reloader = new Reloader(runtime, health, () => file.reload(), { config, host, services, replans });
     const letInLater = isGuardFirst && !waits ? letIn : () => {};
     return new ControlPlane(runtime, reloader, health, version, before, letInLater);

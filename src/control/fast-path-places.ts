@@ -35,7 +35,7 @@ export async function hold(
     if (isWanted)
       log.warn(
         `the fast path ends with the proxy, and a restart finds no hot session: ${(error as Error).message} ` +
-          `(mount a bpffs: mount -t bpf bpf ${BPFFS}, and let this user make folders in it)`,
+          `(mount a bpffs: mount -t bpf -o mode=0755 bpf ${BPFFS}, and let this user make folders in it)`,
       );
     return undefined;
   }

@@ -11,6 +11,7 @@ export class FastPathSwitch {
   readonly #log: Logger;
   #services: readonly ServicePlan[] = [];
   #isAllOff = false;
+  #isThere = true;
   readonly #off = new Set<string>();
 
   constructor({ fastPathOff }: Pick<CommonMemory, 'fastPathOff'>, log: Logger) {
@@ -33,6 +34,12 @@ export class FastPathSwitch {
 
   get state(): { all: boolean; services: string[] } {
     return { all: this.#isAllOff, services: [...this.#off].sort() };
+  }
+
+  /** There is no fast path after all, whatever an operator says. */
+  withdraw(): void {
+    this.#isThere = false;
+    this.#write(this.#services);
   }
 
   isOff(service: string): boolean {
@@ -65,7 +72,8 @@ export class FastPathSwitch {
   }
 
   #write(services: readonly ServicePlan[]): void {
-    for (const { index, name } of services) Atomics.store(this.#cells, index, this.isOff(name) ? 1 : 0);
+    for (const { index, name } of services)
+      Atomics.store(this.#cells, index, !this.#isThere || this.isOff(name) ? 1 : 0);
   }
 }
 

@@ -21,6 +21,8 @@ export interface SteppingParts {
   readonly isDraining: () => boolean;
   /** Another proxy forwards. */
   readonly end: () => void;
+  /** Nobody does, and this one cannot. */
+  readonly fail: () => void;
 }
 
 export class SteppingAside {
@@ -130,7 +132,13 @@ export class SteppingAside {
     const { io, workers } = this.#parts.runtime;
     const started = performance.now();
     io.resume?.(); // where stepping aside failed before that
-    await workers.resume();
+    try {
+      await workers.resume();
+    } catch (error) {
+      this.#log.fatal(`it cannot go on: ${(error as Error).message}`);
+      this.#parts.fail();
+      return;
+    }
     this.#parts.reloader.resume();
     this.#log.warn({ ms: Math.round(performance.now() - started) }, 'forwarding again, with all sessions');
   }

@@ -60,8 +60,18 @@ export function holdPinRoot(name: string, bpffs = BPFFS): PinRoot | undefined {
   const path = pinRootOf(name, bpffs);
   mkdirSync(join(bpffs, ALL), { recursive: true, mode: 0o755 });
   mkdirSync(path, { recursive: true, mode: 0o700 });
+  for (const folder of [join(bpffs, ALL), path]) checkOwner(folder);
   const lock = lockFolder(path);
   return lock && { path, lockFd: lock.fd, release: lock.release };
+}
+
+/** Who owns a folder, or may write to it, could keep the lock, or put maps of his own there. */
+function checkOwner(folder: string): void {
+  const { uid, mode } = lstatSync(folder);
+  if (uid !== 0 && uid !== process.getuid!())
+    throw new Error(`${folder} belongs to user ${uid}, expected root or the user of the proxy`);
+  if ((mode & 0o022) !== 0)
+    throw new Error(`${folder} may be written by others (mode ${(mode & 0o777).toString(8)})`);
 }
 
 export const pinRootOf = (name: string, bpffs = BPFFS): string => join(bpffs, ALL, name);
@@ -70,6 +80,7 @@ export const pinRootOf = (name: string, bpffs = BPFFS): string => join(bpffs, AL
 export function pinRoots(bpffs = BPFFS): { name: string; path: string }[] {
   const all = join(bpffs, ALL);
   if (!isBpffs(bpffs) || !existsSync(all)) return [];
+  checkOwner(all);
   return readdirSync(all)
     .map((name) => ({ name, path: join(all, name) }))
     .filter(({ path }) => lstatSync(path).isDirectory());

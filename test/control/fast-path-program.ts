@@ -1,7 +1,7 @@
 // A program for tests, in a namespace of its own with an interface wan0: opens the fast path, closes it in
 // one way and another, and prints what it saw each time.
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
+import { chownSync, existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { pino } from 'pino';
 import { FastPath } from '../../src/control/fast-path.ts';
 import { FastPathStatus } from '../../src/control/fast-path-status.ts';
@@ -68,4 +68,10 @@ say('off', { isAtWork: off.fast.found?.isAtWork, sessions: off.fast.found?.sessi
 off.fast.attach(() => {});
 say('nothing is left', pinned());
 off.fast.close();
+
+mkdirSync(ROOT, { recursive: true });
+chownSync(ROOT, 12345, 12345);
+const squatted = await open();
+say("another user's folder", pinned());
+squatted.fast.close();
 process.exit(0);

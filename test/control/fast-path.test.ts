@@ -46,4 +46,5 @@ test('it is pinned where there is a bpffs, kept for a successor, and gone when i
   assert.match(of('larger').lines.join(), /hot4 has entries 400 instead of 800: not taken over/);
   assert.deepEqual(of('off').value, { isAtWork: false, sessions: 400 });
   assert.deepEqual(of('nothing is left').value, []);
+  assert.match(of("another user's folder").lines.join(), /\/uoa-proxy belongs to user 12345, expected root/);
 });

@@ -110,6 +110,11 @@ test('the XDP program of another keeps its interface: xdp stays slow and says so
   assert.equal(slow.missing, 0);
   assert.equal((await fastPathOf(rig)).kind, 'off');
   assert.equal(await rig.metric('fast_path_forwarded_packets_total'), 0);
+  // The workers know, too, and put none into maps that nobody reads.
+  const busy = rig.startClients({ portsPerAddress: PORTS, sizes: [64] });
+  await sleep(3_000);
+  assert.equal(await rig.metric('fast_path_sessions'), 0);
+  await busy.end();
   assert.equal(idOf(rig), id, 'it is still there');
   await Promise.all(servers.map((server) => server.end()));
 });

@@ -268,30 +268,32 @@ interface StatedServer {
   effectiveWeight: number;
 }
 
-test('who is down or drained stays so, weights too, and addresses go with the last process', async (t) => {
-  const rig = await startRig(t, {
-    clients: 1,
-    servers: 2,
-    // The last one is not there.
-    realServers: ['10.2.0.11', '10.2.0.12', '10.2.0.99'].map((ip) => ({ ip, port: 6000 })),
-    service: { health: { type: 'icmp', interval: '1s', timeout: '500ms', fall: 1, rise: 2 } },
+for (const fastPath of ['off', 'tc'] as const)
+  test(`who is down or drained stays so, weights too, and addresses go with the last process: fast path ${fastPath}`, async (t) => {
+    const rig = await startRig(t, {
+      io: { mode: 'ring', workers: 1, fastPath },
+      clients: 1,
+      servers: 2,
+      // The last one is not there.
+      realServers: ['10.2.0.11', '10.2.0.12', '10.2.0.99'].map((ip) => ({ ip, port: 6000 })),
+      service: { health: { type: 'icmp', interval: '5s', timeout: '4s', fall: 1, rise: 2 } },
+    });
+    const state = async (proxy: ProxyProcess) => {
+      const { body } = await proxy.get('/services');
+      const { services } = JSON.parse(body) as { services: { realServers: StatedServer[] }[] };
+      return services[0].realServers.map((one) => [one.state, one.isDrained, one.effectiveWeight]);
+    };
+    await until('one is down', async () => (await state(rig.proxy)).at(-1)?.[0] === 'down');
+    const [first] = rig.realServers.map(({ ip, port }) => `${ip}:${port}`);
+    const drain = nodeArgv(MAIN, 'ctl', '--config', rig.configPath, 'server', 'drain', 'test', first);
+    assert.deepEqual(await once(rig.topology.spawn('lb', drain, { stdio: 'ignore' }), 'close'), [0, null]);
+    const before = await state(rig.proxy);
+    const after = await takeOver(rig, rig.proxy);
+    assert.deepEqual(await state(after), before);
+    assert.doesNotMatch(after.log, /is up again/);
+    const added = (): boolean => rig.topology.exec('lb', ['ip', 'address']).includes(`inet ${rig.vip}/`);
+    assert.equal(added(), true);
+    assert.equal(await after.stop(), 0);
+    assert.equal(added(), false, 'what the first one added is gone');
+    assert.equal(existsSync(socketOf(rig)), false);
   });
-  const state = async (proxy: ProxyProcess) => {
-    const { body } = await proxy.get('/services');
-    const { services } = JSON.parse(body) as { services: { realServers: StatedServer[] }[] };
-    return services[0].realServers.map((one) => [one.state, one.isDrained, one.effectiveWeight]);
-  };
-  await until('one is down', async () => (await state(rig.proxy)).at(-1)?.[0] === 'down');
-  const [first] = rig.realServers.map(({ ip, port }) => `${ip}:${port}`);
-  const drain = nodeArgv(MAIN, 'ctl', '--config', rig.configPath, 'server', 'drain', 'test', first);
-  assert.deepEqual(await once(rig.topology.spawn('lb', drain, { stdio: 'ignore' }), 'close'), [0, null]);
-  const before = await state(rig.proxy);
-  const after = await takeOver(rig, rig.proxy);
-  assert.deepEqual(await state(after), before);
-  assert.doesNotMatch(after.log, /is up again/);
-  const added = (): boolean => rig.topology.exec('lb', ['ip', 'address']).includes(`inet ${rig.vip}/`);
-  assert.equal(added(), true);
-  assert.equal(await after.stop(), 0);
-  assert.equal(added(), false, 'what the first one added is gone');
-  assert.equal(existsSync(socketOf(rig)), false);
-});
