@@ -69,7 +69,7 @@ const FAST_IO = {
   xdp: '{"mode":"ring","workers":1,"fastPath":"xdp"}',
 };
 const OVER_TC = /\/(accounting|edges|families|forwarding|fragments|reload|restart|servers)\.test\.ts$/;
-const OVER_XDP = /\/(accounting|forwarding|reload|restart|servers)\.test\.ts$/;
+const OVER_XDP = /\/(accounting|forwarding|reload|servers)\.test\.ts$/;
 
 export interface TestFile {
   path: string;
