@@ -3,35 +3,20 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, execFileSync, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { inNamespace } from '../../src/lab/namespace.ts';
 import { nodeArgv } from '../../src/lab/programs.ts';
+import { mountBpffs, pinnedIn, withBpffs } from '../sys/bpffs.ts';
 import { MAIN, type Rig, type RigOptions, startRig, until } from './harness.ts';
 
 const CLIENTS = 5;
 const PORTS = 4;
 const ALL = CLIENTS * PORTS;
 const file = (name: string) => fileURLToPath(new URL(name, import.meta.url));
-
-function bpffs(t: TestContext): { path: string; under: readonly string[] } {
-  const path = mkdtempSync(join(tmpdir(), 'uoa-bpffs-'));
-  execFileSync('mount', ['-t', 'bpf', 'none', path]);
-  t.after(() => {
-    execFileSync('umount', ['-l', path]);
-    rmdirSync(path);
-  });
-  return { path, under: ['sh', '-c', 'mount --bind "$0" /sys/fs/bpf && exec "$@"', path] };
-}
-
-const pinned = (path: string): string[] =>
-  readdirSync(path, { recursive: true })
-    .map(String)
-    .filter((name) => name.startsWith('uoa-proxy'));
 
 const start = (t: TestContext, options: RigOptions = {}, fastPath: 'tc' | 'xdp' | 'auto' = 'tc') =>
   startRig(t, { clients: CLIENTS, servers: 2, io: { mode: 'ring', workers: 1, fastPath }, ...options });
@@ -120,7 +105,8 @@ test('the XDP program of another keeps its interface: xdp stays slow and says so
 });
 
 test('two proxies on one host have each a fast path at the same interfaces, and outlive one another', async (t) => {
-  const { path, under } = bpffs(t);
+  const path = mountBpffs(t);
+  const under = withBpffs(path);
   const rig = await start(t, { under, service: { lports: '1024-30000' } });
   const copy = join(rig.topology.scratch, 'other.yaml');
   const config = JSON.parse(readFileSync(rig.configPath, 'utf8'));
@@ -143,7 +129,7 @@ test('two proxies on one host have each a fast path at the same interfaces, and 
     return { child, log };
   };
   const first = await startOther();
-  assert.equal(pinned(path).filter((name) => name.endsWith('layout-1')).length, 2);
+  assert.equal(pinnedIn(path).filter((name) => name.endsWith('layout-1')).length, 2);
   const servers = await rig.startServers();
   const clients = [6000, 6001].map((vport) =>
     rig.startClients({ portsPerAddress: PORTS, sizes: [64], vport }),
@@ -173,7 +159,7 @@ test('two proxies on one host have each a fast path at the same interfaces, and 
   const left = once(second.child, 'exit');
   second.child.kill('SIGTERM');
   await left;
-  assert.equal(pinned(path).filter((name) => name.endsWith('layout-1')).length, 1);
+  assert.equal(pinnedIn(path).filter((name) => name.endsWith('layout-1')).length, 1);
   const before = await rig.metric('fast_path_forwarded_packets_total');
   await until(
     'the first goes on',
@@ -217,7 +203,8 @@ test('a control plane that stands still ends the fast path after 30 s, and its w
 });
 
 test('fast-path clear removes what a killed proxy left, and refuses while it lives', async (t) => {
-  const { path, under } = bpffs(t);
+  const path = mountBpffs(t);
+  const under = withBpffs(path);
   const rig = await start(t, { under });
   const servers = await rig.startServers();
   const load = { portsPerAddress: PORTS, firstPort: 20_000, sizes: [64] };
@@ -228,7 +215,7 @@ test('fast-path clear removes what a killed proxy left, and refuses while it liv
   const refused = clear();
   assert.equal(refused.status, 1);
   assert.match(refused.stderr, /the proxy proxy-[0-9a-f]{8} lives, its fast path stays: stop it first/);
-  assert.notDeepEqual(pinned(path), []);
+  assert.notDeepEqual(pinnedIn(path), []);
   const exited = once(rig.proxy.child, 'exit');
   rig.proxy.child.kill('SIGKILL');
   await exited;
@@ -241,7 +228,7 @@ test('fast-path clear removes what a killed proxy left, and refuses while it liv
   const cleared = clear('--config', rig.configPath);
   assert.equal(cleared.status, 0, cleared.stderr);
   assert.match(cleared.stdout, /^removed: \/sys\/fs\/bpf\/uoa-proxy\/proxy-[0-9a-f]{8}\/layout-1\n$/);
-  assert.deepEqual(pinned(path), []);
+  assert.deepEqual(pinnedIn(path), []);
   assert.equal((await rig.clients({ ...load, count: ALL, timeoutMs: 200 })).missing, ALL);
   assert.equal(clear().stdout, 'nothing is left\n');
   await Promise.all(servers.map((server) => server.end()));

@@ -1,36 +1,16 @@
 // The fast path over the end of the proxy and its next start: what is hot goes on by the kernel alone, and
 // the next process finds it as it was.
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readdirSync, rmdirSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { mountBpffs, pinnedIn, withBpffs } from '../sys/bpffs.ts';
 import { type Rig, type RigOptions, startRig, until } from './harness.ts';
 import { PAIRS } from './pairs.ts';
 
 const CLIENTS = 5;
 const PORTS = 4;
 const ALL = CLIENTS * PORTS;
-
-/** A bpffs of the test's own in the place of the host's. */
-function bpffs(t: TestContext): { path: string; under: readonly string[] } {
-  const path = mkdtempSync(join(tmpdir(), 'uoa-bpffs-'));
-  execFileSync('mount', ['-t', 'bpf', 'none', path]);
-  t.after(() => {
-    execFileSync('umount', ['-l', path]);
-    rmdirSync(path);
-  });
-  return { path, under: ['sh', '-c', 'mount --bind "$0" /sys/fs/bpf && exec "$@"', path] };
-}
-
-/** All that is pinned there. */
-const pinned = (path: string): string[] =>
-  readdirSync(path, { recursive: true })
-    .map(String)
-    .filter((name) => name.startsWith('uoa-proxy'));
 
 interface Listed {
   client: string;
@@ -63,7 +43,8 @@ async function startPinned(
   t: TestContext,
   { workers, fastPath = 'tc', ...others }: RigOptions & { workers: number; fastPath?: 'tc' | 'xdp' },
 ) {
-  const { path, under } = bpffs(t);
+  const path = mountBpffs(t);
+  const under = withBpffs(path);
   const io = { mode: 'ring', workers, fastPath } as const;
   const rig = await startRig(t, { clients: CLIENTS, servers: 2, ...others, io, under });
   return { rig, path };
@@ -103,7 +84,7 @@ for (const [pair, workers, fastPath] of [
       'the real servers saw no new address',
     );
     assert.equal(await next.stop(), 0);
-    assert.deepEqual(pinned(path), [], 'who stops for good leaves nothing');
+    assert.deepEqual(pinnedIn(path), [], 'who stops for good leaves nothing');
   });
 }
 
@@ -156,7 +137,7 @@ for (const [change, ioOf] of [
     assert.match(next.log, new RegExp(`"msg":"fast path: ${ALL} sessions go on"`));
     assert.deepEqual(await sessionsOf(rig, next), before);
     if (change !== 'no fast path any more') await areHot(rig);
-    else assert.deepEqual(pinned(path), []);
+    else assert.deepEqual(pinnedIn(path), []);
     const counted = await clients.end();
     t.diagnostic(`${counted.sent} datagrams, ${counted.missing} lost`);
     assert.equal(counted.missing, 0);

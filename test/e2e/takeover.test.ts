@@ -1,10 +1,8 @@
 // `run --takeover`: another process takes over from a proxy at work, under load.
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
-import { chownSync, existsSync, mkdtempSync, rmdirSync, rmSync } from 'node:fs';
+import { chownSync, existsSync, rmSync } from 'node:fs';
 import { createServer, request } from 'node:http';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -15,6 +13,7 @@ import {
   TAKEOVER_PATH,
 } from '../../src/control/takeover-protocol.ts';
 import { nodeArgv, type ProxyProcess } from '../../src/lab/programs.ts';
+import { mountBpffs, withBpffs } from '../sys/bpffs.ts';
 import { type IoUnderTest, MAIN, type Rig, startRig, until } from './harness.ts';
 
 const CLIENTS = 5;
@@ -127,17 +126,12 @@ test('a takeover of pcap by ring keeps all sessions', async (t) => {
 });
 
 test('a takeover with a fast path loses nothing of hot sessions, which stay hot', async (t) => {
-  const bpffs = mkdtempSync(join(tmpdir(), 'uoa-bpffs-'));
-  execFileSync('mount', ['-t', 'bpf', 'none', bpffs]);
-  t.after(() => {
-    execFileSync('umount', ['-l', bpffs]);
-    rmdirSync(bpffs);
-  });
+  const bpffs = mountBpffs(t);
   const rig = await startRig(t, {
     clients: CLIENTS,
     servers: 2,
     io: { ...ring(2), fastPath: 'tc' },
-    under: ['sh', '-c', 'mount --bind "$0" /sys/fs/bpf && exec "$@"', bpffs],
+    under: withBpffs(bpffs),
   });
   const servers = await rig.startServers();
   const clients = rig.startSteadyClients({ portsPerAddress: PORTS, rate: RATE });

@@ -4,8 +4,6 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmdirSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { describe, type TestContext, test } from 'node:test';
@@ -13,6 +11,7 @@ import { fileURLToPath } from 'node:url';
 import { type Program, sh, startProgram, threeInARow } from '../io/namespaces.ts';
 import { concat, hex, unhex } from '../packets/bytes.ts';
 import { udp } from '../packets/uoa-builder.ts';
+import { mountBpffs } from '../sys/bpffs.ts';
 import type { FastPathProgramOptions } from './fast-path-program.ts';
 import { frameOf, sessionOf, type TestSession, withEnds } from './rig.ts';
 
@@ -428,15 +427,6 @@ for (const kind of ['tc', 'xdp'] as const) {
 }
 
 describe('where it is pinned', () => {
-  function bpffs(t: TestContext): string {
-    const folder = mkdtempSync(join(tmpdir(), 'uoa-bpffs-'));
-    execFileSync('mount', ['-t', 'bpf', 'none', folder]);
-    t.after(() => {
-      execFileSync('umount', ['-l', folder]);
-      rmdirSync(folder);
-    });
-    return folder;
-  }
   const asking = { rounds: 5, length: 64, copies: 1 };
   const five = new Array(5).fill(1);
 
@@ -446,7 +436,7 @@ describe('where it is pinned', () => {
     ['clsact', { kind: 'tc', withoutTcx: true }],
   ] as const) {
     test(`by ${how}, it goes on without its process, the next one takes it over, and no datagram is lost`, async (t) => {
-      const root = join(bpffs(t), 'proxy');
+      const root = join(mountBpffs(t), 'proxy');
       const network = threeInARow(t);
       setOffloads(network.client, 'c0', { gro: 1, tx: 0 });
       setOffloads(network.server, 's0', { gro: 1, tx: 0 });
@@ -486,7 +476,7 @@ describe('where it is pinned', () => {
   }
 
   test('a link that is not wanted any more, as in the other kind, is removed', async (t) => {
-    const root = join(bpffs(t), 'proxy');
+    const root = join(mountBpffs(t), 'proxy');
     const network = threeInARow(t);
     const first = start(t, network, optionsFor(network, { root, kind: 'xdp', stays: true }));
     await first.next('attached');
@@ -504,7 +494,7 @@ describe('where it is pinned', () => {
   });
 
   test('it ends when nobody says for long that he lives', async (t) => {
-    const root = join(bpffs(t), 'proxy');
+    const root = join(mountBpffs(t), 'proxy');
     const network = threeInARow(t);
     await startServers(t, network.server, 1);
     // 2.7 s, in which a machine that stands still may hinder the first asking.

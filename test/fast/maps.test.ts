@@ -1,7 +1,6 @@
 // The fast path's maps as processes use them: entries in batches, what has no room, activity beyond 32 bits,
 // hops, rows of interfaces; and pins, by which the next process takes them over.
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmdirSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -18,6 +17,7 @@ import { createMap, MAP_TYPE } from '../../src/sys/libbpf.ts';
 import { close } from '../../src/sys/libc.ts';
 import { mapSharedMemory } from '../../src/sys/shared-memory.ts';
 import { formatAddress } from '../../src/wire/address.ts';
+import { mountBpffs } from '../sys/bpffs.ts';
 import { endsOf, openRig, SESSION4, SESSION6, sessionOf, type Way4Or6 } from './rig.ts';
 
 const SIZES = { sessions: 8, hops: 2, ports: 2 };
@@ -35,16 +35,6 @@ function maps(
 }
 
 const noRefusal = (row: number) => assert.fail(`row ${row} was refused`);
-
-function bpffs(t: TestContext): string {
-  const folder = mkdtempSync(join(tmpdir(), 'uoa-bpffs-'));
-  execFileSync('mount', ['-t', 'bpf', 'none', folder]);
-  t.after(() => {
-    execFileSync('umount', [folder]);
-    rmdirSync(folder);
-  });
-  return folder;
-}
 
 const client = (n: number) =>
   sessionOf(
@@ -206,7 +196,7 @@ test('a row of an interface is found, given back, and refused where there is non
 
 describe('pinned maps', () => {
   test('are taken over with what is in them, and removed when that is asked', (t) => {
-    const root = join(bpffs(t), 'proxy');
+    const root = join(mountBpffs(t), 'proxy');
     const first = maps(t, SIZES, root);
     assert.equal(first.wereThere, false);
     const target = { hop: 1, row: 3, generation: 1, idleMs: 0 };
@@ -222,7 +212,7 @@ describe('pinned maps', () => {
   });
 
   test('of other sizes or of another layout are removed, and it is said', (t) => {
-    const root = join(bpffs(t), 'proxy');
+    const root = join(mountBpffs(t), 'proxy');
     maps(t, SIZES, root);
     const other = join(root, 'layout-0');
     mkdirSync(other);
@@ -243,7 +233,7 @@ describe('pinned maps', () => {
     const folder = mkdtempSync(join(tmpdir(), 'uoa-no-bpffs-'));
     t.after(() => rmdirSync(folder));
     assert.deepEqual(
-      [isBpffs(folder), isBpffs(bpffs(t)), isBpffs(join(folder, 'none'))],
+      [isBpffs(folder), isBpffs(mountBpffs(t)), isBpffs(join(folder, 'none'))],
       [false, true, false],
     );
     assert.throws(() => openMaps(SIZES, join(folder, 'proxy')), { code: 'EPERM', message: /hot4/ });
