@@ -84,7 +84,8 @@ export class HopRows {
 
   /**
    * Goes on with a row that a predecessor had for packets between these addresses. False: another row is for
-   * them, or this one for others, or they do not leave at layer 2 now.
+   * them, or this one for others, or they do not leave at layer 2 now. Others may go by it that are not
+   * looked at yet, so it is never made to lead elsewhere.
    */
   takeOver(addresses: Int32Array, row: number): boolean {
     const neighbor = this.#nextHops.neighborOf(addresses);
@@ -92,8 +93,17 @@ export class HopRows {
     if (neighbor === undefined || !neighbor.isReady || !(place >= 0 && place < this.#count)) return false;
     const known = this.#rowOf.get(keyOf(neighbor));
     if (known !== undefined || this.#places[place] !== undefined) return known === row;
+    if (!this.#leadsTo(row, neighbor)) return false;
     this.#take(place, neighbor);
     return true;
+  }
+
+  #leadsTo(row: number, neighbor: Neighbor): boolean {
+    const [is, wanted] = [this.#hops.get(row), this.#wayTo(neighbor)];
+    return (
+      is?.interfaceIndex === wanted.interfaceIndex &&
+      is.destination.every((byte, at) => byte === wanted.destination[at])
+    );
   }
 
   #take(place: number, neighbor: Neighbor): void {

@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { type Cleanup, startProgram } from '../io/namespaces.ts';
 import { addNeighbor, routedHost } from '../route/next-hop.ts';
 
-type Step = string | [row: number, more: number];
+type Step = string | null | [row: number, more: number] | [row: number, address: string];
 
 /** The row of each address that is asked for, and which host it leads to, with three rows from 1 on. */
 async function rowsOf(t: Cleanup, ...steps: Step[]): Promise<[row: number, host: number][]> {
@@ -58,5 +58,17 @@ test('the row that was given out last is not the next one: it is about to be use
     [-1, -1],
     [1, 2],
     [3, 5],
+  ]);
+});
+
+test('the next process goes on with a row for whom it leads to, and makes it lead to nobody else', async (t) => {
+  const moved: Step = [1, host(4)]; // its route was another one when the row was made
+  const rows = await rowsOf(t, host(2), host(3), null, moved, [1, host(2)], moved, [2, host(2)], host(4));
+  assert.deepEqual(rows.slice(2), [
+    [-1, 2],
+    [1, 2],
+    [-1, 2],
+    [-1, 3],
+    [2, 4],
   ]);
 });
