@@ -26,8 +26,11 @@ export interface Proxy {
   readonly ended: Promise<End>;
   /** Reads the config again and goes on by it, or says in the log why not. Never rejects. */
   reload(): Promise<unknown>;
-  /** Ends everything and restores the host; also right after `ended`. */
-  stop(): Promise<void>;
+  /**
+   * Ends everything and restores the host; also right after `ended`. `forRestart`: but for what is hot, which
+   * goes on in the kernel for another process to take over.
+   */
+  stop(how: { forRestart: boolean }): Promise<void>;
 }
 
 /**
@@ -120,8 +123,8 @@ async function start(
     adminAddress: admin.address,
     ended: control.ended,
     reload: () => control.reload(),
-    stop: async () => {
-      control.announceStop();
+    stop: async ({ forRestart }) => {
+      control.announceStop(forRestart);
       await undoAll();
     },
   };

@@ -17,7 +17,9 @@ const COMMANDS = ['run', 'check', 'ctl', 'top', 'sniff', 'fast-path', 'lab', 'co
 
 const RUN_EPILOGUE = `The config is reloaded when the file changes, on SIGHUP (on a terminal that ends the proxy) and by uoa-proxy ctl reload. What a reload cannot change is said in the log.
 
-Exit codes: 0 after SIGTERM, SIGINT or SIGQUIT; 10 after a drain; 11 when another process took over; 1 it cannot start or go on; 130 after a second signal.`;
+SIGTERM, SIGINT and SIGQUIT end it for good. SIGUSR2 ends it for a restart: the kernel goes on with sessions in the fast path until another process takes over, for 30 s at most.
+
+Exit codes: 0 after these signals; 10 after a drain; 11 when another process took over; 1 it cannot start or go on; 130 after a second signal.`;
 
 type Command = () => number | Promise<number>;
 

@@ -3,6 +3,9 @@
 // pass on what the terminal sends to everybody). A signal during the start counts too: the proxy is stopped
 // as soon as it stands.
 //
+// SIGUSR2 stops it for a restart: another process is about to go on with what is hot. A SIGTERM behind it
+// changes nothing, because whoever runs containers sends one after all that a hook did.
+//
 // SIGHUP reloads the config. Where standard output is a terminal it stops the proxy instead, because there it
 // is what a terminal that closes sends to its programs; `uoa-proxy ctl reload` reloads there too.
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -14,7 +17,7 @@ interface Controllable {
   readonly ended: Promise<{ exitCode: number; isWanted: boolean }>;
   /** Reads the config again, and says itself what came of it. */
   reload(): Promise<unknown>;
-  stop(): Promise<void>;
+  stop(how: { forRestart: boolean }): Promise<void>;
 }
 
 /** `process`, or a test's stand-in. */
@@ -25,7 +28,7 @@ export interface SignalSource {
   exit(code: number): unknown;
 }
 
-const SIGNALS = ['SIGTERM', 'SIGINT', 'SIGQUIT', 'SIGHUP'] as const;
+const SIGNALS = ['SIGTERM', 'SIGINT', 'SIGQUIT', 'SIGHUP', 'SIGUSR2'] as const;
 const EXIT_AT_ONCE = 130;
 const SAME_WISH_MS = 1000;
 /** A reload that changes something takes less; one that is read for longer changes nothing any more. */
@@ -40,17 +43,25 @@ export async function runUntilSignal(
 ): Promise<number> {
   const reloads = new Reloads(log);
   let firstAtMs: number | undefined;
+  let forRestart = false;
   let wake = (_: 'signal'): void => {};
   const signaled = new Promise<'signal'>((resolve) => {
     wake = resolve;
   });
   const onSignal = (signal: NodeJS.Signals): void => {
     if (signal === 'SIGHUP' && source.stdout.isTTY !== true) {
-      log.info({ signal }, firstAtMs === undefined ? 'reloading the config' : 'stopping: no reload any more');
+      const isEnding = firstAtMs !== undefined || forRestart;
+      log.info({ signal }, isEnding ? 'stopping: no reload any more' : 'reloading the config');
       reloads.request();
+    } else if (signal === 'SIGUSR2') {
+      if (firstAtMs !== undefined || forRestart) return;
+      forRestart = true;
+      log.info({ signal }, 'stopping for a restart');
+      reloads.end();
+      wake('signal');
     } else if (firstAtMs === undefined) {
       firstAtMs = nowMs();
-      log.info({ signal }, 'stopping');
+      log.info({ signal }, forRestart ? 'stopping for a restart already' : 'stopping');
       reloads.end();
       wake('signal');
     } else if (nowMs() - firstAtMs >= SAME_WISH_MS) {
@@ -68,7 +79,7 @@ export async function runUntilSignal(
     // What it had begun is finished before it is undone, unless what it waits for has ended, or is still
     // being read.
     else await Promise.race([reloads.idle, proxy.ended, sleep(FINISH_MS, undefined, { ref: false })]);
-    await proxy.stop();
+    await proxy.stop({ forRestart: end === 'signal' && forRestart });
     if (end === 'signal') log.info('stopped');
     return end === 'signal' ? 0 : end.exitCode;
   } finally {

@@ -71,6 +71,8 @@ export class ControlPlane {
   readonly #before: Predecessor | undefined;
   readonly #stepping: SteppingAside;
   #adminAddress = { host: '', port: 0 };
+  /** What is hot goes on beyond the end. */
+  #isOutlived = false;
   #end: (end: End) => void = () => {};
   /** What is to be done when the guard is in force. */
   readonly #letIn: () => void;
@@ -136,6 +138,7 @@ export class ControlPlane {
       const stateLock = holdStateFile(config, log);
       undo.push(async () => stateLock?.release());
       saved = SavedSessions.load(config, services, log);
+      hostSetup.inherit(saved?.added ?? []);
     } else if (before.hasFastPath || config.io.fastPath !== 'off') {
       // Its maps are for one process at a time: what is hot goes on in the kernel meanwhile.
       await setUp(hostSetup, config, host, undo);
@@ -251,8 +254,10 @@ export class ControlPlane {
       serverStates.tellSet(() => {});
       if (this.#stepping.isHandedOver) return;
       const { services } = this.#reloader;
-      const state = { services, memories, steeringKey, servers: serverStates.set };
-      saveState(this.#reloader.config, state, log);
+      const added = this.#isOutlived ? hostSetup.assigned : [];
+      const state = { services, memories, steeringKey, servers: serverStates.set, added };
+      // Without them nobody would be told where VIPs and LIPs are. Where no file says whose they are they go.
+      if (saveState(this.#reloader.config, state, log) && this.#isOutlived) hostSetup.leaveAddresses();
     });
     if (before === undefined || before.isGone) await workers.start();
     else {
@@ -285,9 +290,11 @@ export class ControlPlane {
     return this.#stepping.leave();
   }
 
-  announceStop(): void {
+  /** `forRestart`: what is hot goes on in the kernel, where it can. */
+  announceStop(forRestart: boolean): void {
     this.#readiness = { ready: false, reason: 'stopping' };
     this.#drain.close();
+    this.#isOutlived = forRestart && this.#runtime.fast.outlive();
   }
 
   reload(): Promise<ReloadOutcome> {

@@ -22,7 +22,8 @@ const ALL_HOPS = 1 << 16;
 /** Interfaces that there is always room for. */
 const PORTS = 64;
 /** Without a word from the proxy for so long the programs leave all packets to it. */
-const ALIVE_TICKS = Math.ceil(30_000 / TICK_MS);
+const ALIVE_MS = 30_000;
+const ALIVE_TICKS = Math.ceil(ALIVE_MS / TICK_MS);
 const LOOK_MS = 1_000;
 
 export interface FastPathRequest {
@@ -65,6 +66,7 @@ export class FastPath {
   #timer: NodeJS.Timeout | undefined;
   #blocked = new Set<string>();
   #isClosed = false;
+  #isOutlived = false;
   /** What is there by this name is another process's. */
   #isForeign = false;
 
@@ -293,8 +295,19 @@ export class FastPath {
     this.#clear();
   }
 
+  /** Its end leaves it at work, as `keep` does; false: there is none, or nothing is pinned. */
+  outlive(): boolean {
+    this.#isOutlived = this.isOn && this.#root !== undefined;
+    this.#status.log.info(
+      this.#isOutlived
+        ? `fast path: it goes on without this process, for ${ALIVE_MS / 1000} s or until another one takes it over`
+        : 'fast path: nothing of it outlives this process',
+    );
+    return this.#isOutlived;
+  }
+
   /** Ends it: the programs are taken off. With `keep` they stay at work, and a successor takes them over. */
-  close({ keep = false }: { keep?: boolean } = {}): void {
+  close({ keep = this.#isOutlived }: { keep?: boolean } = {}): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
     clearInterval(this.#timer);

@@ -61,6 +61,15 @@ export class HostSetup {
     );
   }
 
+  get assigned(): readonly MissingAddress[] {
+    return this.#assigned;
+  }
+
+  /** Before anything else: a process that has ended left these to this one. What it does not need goes. */
+  inherit(added: readonly MissingAddress[]): void {
+    this.#assigned = [...added];
+  }
+
   /** Its addresses are another process's: the end leaves them. */
   leaveAddresses(): readonly MissingAddress[] {
     const left = this.#assigned;

@@ -1,6 +1,7 @@
 // Sessions over a restart: read before anything is opened, written into the memory of the datapaths before
 // they start, and saved when they have stopped. With them goes what an operator set of real servers, which
 // the file holds in between as well, for the start after a crash.
+import { isIP } from 'node:net';
 import type { Logger } from 'pino';
 import type { Config } from '../config/schema.ts';
 import { Loans } from '../datapath/loans.ts';
@@ -21,7 +22,7 @@ import {
   loadSessions,
   saveSessions,
 } from '../session/state-file.ts';
-import { lportsFrom, type SavedServer } from '../session/state-notes.ts';
+import { lportsFrom, type SavedAddress, type SavedServer } from '../session/state-notes.ts';
 import { Owners, STEERING_KEY_WORDS, type SteeringSpec } from '../steer/steering.ts';
 import { type FileLock, lockFile } from '../sys/file-lock.ts';
 import { WholeFile } from '../sys/whole-file.ts';
@@ -65,6 +66,11 @@ export class SavedSessions {
     const loaded = decodeSessions(new Uint8Array(state), services, { wallMs: Date.now() }, nowMs());
     if (typeof loaded !== 'string') return new SavedSessions(loaded, services, log);
     throw new StartError(`the sessions of the proxy before cannot be read: ${loaded}`, 'it goes on');
+  }
+
+  /** Addresses that were left on the host. */
+  get added(): readonly SavedAddress[] {
+    return this.#loaded.added.filter(({ ip }) => isIP(ip) !== 0);
   }
 
   /** What an operator set. */
@@ -255,15 +261,18 @@ export interface State {
   memories: readonly DatapathMemory[];
   steeringKey: readonly number[];
   servers: readonly SavedServer[];
+  /** Addresses that stay on the host for the next process. */
+  added?: readonly SavedAddress[];
 }
 
-/** Says in the log what became of it. */
-export function saveState({ sessions: { stateFile } }: Config, state: State, log: Logger): void {
-  if (stateFile === undefined) return;
+/** Says in the log what became of it, and returns whether it is saved. */
+export function saveState({ sessions: { stateFile } }: Config, state: State, log: Logger): boolean {
+  if (stateFile === undefined) return false;
   const { tables, meta } = savedOf(state);
   const outcome = saveSessions(new WholeFile(stateFile), tables, state.services, meta, nowMs());
   if ('problem' in outcome) log.error(`sessions are not saved: ${outcome.problem}`);
   else log.info({ ...outcome, file: stateFile }, `${outcome.saved} sessions saved`);
+  return !('problem' in outcome);
 }
 
 /** The same for a process that goes on with them. */
@@ -272,7 +281,7 @@ export function encodeForSuccessor(state: State, nowMs: number): Uint8Array[] {
   return encodeSessions(tables, state.services, meta, nowMs).parts;
 }
 
-function savedOf({ memories, steeringKey, servers }: State) {
+function savedOf({ memories, steeringKey, servers, added = [] }: State) {
   const tables = memories.map(({ records, table }) => ({ records, slots: table[0] }));
   const key = new Uint8Array(Int32Array.from(steeringKey).buffer);
   const arcOf = (leg: number): [number, number][] | undefined => {
@@ -280,5 +289,5 @@ function savedOf({ memories, steeringKey, servers }: State) {
     const arcs = memories.map(({ lportArcs }): [number, number] => [lportArcs[at], lportArcs[at + 1]]);
     return arcs.some(([, next]) => next !== 0) ? arcs : undefined;
   };
-  return { tables, meta: { workers: memories.length, key, wallMs: Date.now(), servers, arcOf } };
+  return { tables, meta: { workers: memories.length, key, wallMs: Date.now(), servers, added, arcOf } };
 }

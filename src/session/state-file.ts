@@ -28,7 +28,14 @@ import {
   SAVED_NORMAL,
   SAVED_WORDS,
 } from './state-format.ts';
-import { decodeNotes, encodeNotes, NO_NOTES, type SavedArc, type SavedServer } from './state-notes.ts';
+import {
+  decodeNotes,
+  encodeNotes,
+  NO_NOTES,
+  type SavedAddress,
+  type SavedArc,
+  type SavedServer,
+} from './state-notes.ts';
 
 /**
  * Past this a file is ignored: the real servers have forgotten the clients (after 360 s), and the clients the
@@ -81,6 +88,8 @@ export interface LoadedSessions {
   workers: number;
   key: Uint8Array;
   servers: readonly SavedServer[];
+  /** Addresses that were left on the host for this process; none where `outOfTime`. */
+  added: readonly SavedAddress[];
   /** By the leg's number of now, one per worker; none where nothing was handed out. */
   arcs: ReadonlyMap<number, readonly SavedArc[]>;
 }
@@ -92,6 +101,7 @@ export interface StateMeta {
   /** Milliseconds since 1970. */
   wallMs: number;
   servers?: readonly SavedServer[];
+  added?: readonly SavedAddress[];
   /** One per worker; undefined: nobody knows. */
   arcOf?: (leg: number) => readonly SavedArc[] | undefined;
 }
@@ -120,7 +130,7 @@ export function saveSessions(
 export function encodeSessions(
   tables: readonly RecordedSessions[],
   services: readonly StateService[],
-  { workers, key, wallMs, servers = [], arcOf = () => undefined }: StateMeta,
+  { workers, key, wallMs, servers = [], added = [], arcOf = () => undefined }: StateMeta,
   nowMs: number,
 ): { parts: Uint8Array[]; saved: number; gone: number } {
   const named = namedLegs(services);
@@ -145,7 +155,7 @@ export function encodeSessions(
     const found = arcOf(leg);
     return found === undefined ? [] : [[place, found] as const];
   });
-  const notes = encodeNotes({ servers, arcs });
+  const notes = encodeNotes({ servers, arcs, added });
   const content = { workers, key, savedAtMs: wallMs, legs, notes, sessions: sessions.subarray(0, at) };
   return { parts: encodeState(content), saved: at / SAVED_WORDS, gone };
 }
@@ -210,6 +220,7 @@ export function decodeSessions(
     workers,
     key,
     servers: notes.servers,
+    added: outOfTime === '' ? notes.added : [],
     arcs: new Map(arcs),
   };
 }

@@ -1,5 +1,6 @@
 // What a file of saved sessions says besides them, as JSON: what an operator set of real servers at run time,
-// and where the lports of each leg stand. By names, as the sessions; whatever is there no more is left out.
+// where the lports of each leg stand, and which addresses a proxy left on the host for its next process. By
+// names, as the sessions; whatever is there no more is left out.
 
 /** A real server that is not as the config says, by an operator. */
 export interface SavedServer {
@@ -18,13 +19,22 @@ export interface SavedServer {
  */
 export type SavedArc = readonly [first: number, next: number];
 
+/** A VIP or LIP that the proxy had added to the host. */
+export interface SavedAddress {
+  readonly ip: string;
+  readonly device: string;
+  /** The command that adds it. */
+  readonly command: string;
+}
+
 export interface StateNotes {
   readonly servers: readonly SavedServer[];
   /** By the leg's place in the file. Legs that nobody used are left out. */
   readonly arcs: readonly (readonly [leg: number, arcs: readonly SavedArc[]])[];
+  readonly added: readonly SavedAddress[];
 }
 
-export const NO_NOTES: StateNotes = { servers: [], arcs: [] };
+export const NO_NOTES: StateNotes = { servers: [], arcs: [], added: [] };
 
 export const encodeNotes = (notes: StateNotes): Uint8Array => new TextEncoder().encode(JSON.stringify(notes));
 
@@ -36,10 +46,11 @@ export function decodeNotes(bytes: Uint8Array): StateNotes | undefined {
   } catch {
     return undefined;
   }
-  const { servers, arcs } = recordOf(found);
+  const { servers, arcs, added = [] } = recordOf(found);
   if (!Array.isArray(servers) || !servers.every(isServer)) return undefined;
   if (!Array.isArray(arcs) || !arcs.every(isLegWithArcs)) return undefined;
-  return { servers, arcs };
+  if (!Array.isArray(added) || !added.every(isAddress)) return undefined;
+  return { servers, arcs, added };
 }
 
 const recordOf = (value: unknown): Record<string, unknown> =>
@@ -58,6 +69,11 @@ function isServer(value: unknown): value is SavedServer {
     isNumber(configured) &&
     isWeight
   );
+}
+
+function isAddress(value: unknown): value is SavedAddress {
+  const { ip, device, command } = recordOf(value);
+  return [ip, device, command].every((text) => typeof text === 'string');
 }
 
 const isArc = (value: unknown): value is SavedArc =>

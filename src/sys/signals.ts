@@ -7,7 +7,6 @@ import { ignoreSignal } from './libc.ts';
 /** Those that say nothing to a proxy, and would end it. */
 const STRAY = [
   'SIGUSR1',
-  'SIGUSR2',
   'SIGALRM',
   'SIGVTALRM',
   'SIGPROF',
@@ -21,7 +20,10 @@ const STRAY = [
  * Those that a terminal, a service manager or an operator sends to a proxy, and maybe to all of its processes
  * at once.
  */
-const OF_OPERATORS = ['SIGHUP', 'SIGINT', 'SIGQUIT', 'SIGTERM', 'SIGTSTP', 'SIGTTIN', 'SIGTTOU'] as const;
+const OF_OPERATORS = [
+  ...(['SIGHUP', 'SIGINT', 'SIGQUIT', 'SIGTERM', 'SIGUSR2'] as const),
+  ...(['SIGTSTP', 'SIGTTIN', 'SIGTTOU'] as const),
+];
 
 /** The C library keeps the two before for itself. */
 const FIRST_REALTIME = 34;

@@ -43,8 +43,8 @@ function setUp({ isTTY = false } = {}) {
       reloads.push(reload);
       return reload.promise;
     },
-    stop: () => {
-      events.push('stop');
+    stop: ({ forRestart }: { forRestart: boolean }) => {
+      events.push(forRestart ? 'stop for a restart' : 'stop');
       return stopped.promise;
     },
   };
@@ -102,6 +102,43 @@ describe('a running proxy', () => {
     stopped.resolve();
     assert.equal(await exitCode, 0);
     assert.deepEqual(events, ['stop']);
+  });
+
+  it('is stopped for a restart by SIGUSR2, and a first SIGTERM behind it, however late, changes nothing', async () => {
+    const { clock, signal, source, events, started, stopped, exitCode } = setUp();
+    started.resolve();
+    await aTurn();
+    signal('SIGUSR2');
+    await aTurn();
+    clock.ms += 5000;
+    for (const later of ['SIGUSR2', 'SIGTERM', 'SIGUSR2'] as const) signal(later);
+    assert.deepEqual(source.exits, []);
+    stopped.resolve();
+    assert.equal(await exitCode, 0);
+    assert.deepEqual(events, ['stop for a restart']);
+    assert.deepEqual(source.eventNames(), []);
+  });
+
+  it('exits at once at a second SIGTERM behind SIGUSR2', async () => {
+    const { clock, signal, source, started } = setUp();
+    started.resolve();
+    signal('SIGUSR2');
+    signal('SIGTERM');
+    clock.ms += 1000;
+    signal('SIGTERM');
+    assert.deepEqual(source.exits, [130]);
+  });
+
+  it('that is being stopped is not stopped for a restart instead', async () => {
+    const { signal, source, events, started, stopped, exitCode } = setUp();
+    started.resolve();
+    await aTurn();
+    signal('SIGTERM');
+    signal('SIGUSR2');
+    stopped.resolve();
+    assert.equal(await exitCode, 0);
+    assert.deepEqual(events, ['stop']);
+    assert.deepEqual(source.exits, []);
   });
 
   it('that ends by itself is cleaned up, and its exit code is passed on', async () => {

@@ -77,6 +77,7 @@ function savedSessions(services: readonly ServicePlan[]): LoadedSessions {
     workers: 1,
     key: new Uint8Array(0),
     servers: [],
+    added: [],
     arcs: new Map(),
   };
 }

@@ -2,9 +2,11 @@
 // the next process finds it as it was.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { mountBpffs, pinnedIn, withBpffs } from '../sys/bpffs.ts';
+import { run } from '../../src/lab/namespace.ts';
+import { mountBpffs, pinnedIn, withBpffs, withoutBpffs } from '../sys/bpffs.ts';
 import { type Rig, type RigOptions, startRig, until } from './harness.ts';
 import { PAIRS } from './pairs.ts';
 
@@ -87,6 +89,67 @@ for (const [pair, workers, fastPath] of [
     assert.deepEqual(pinnedIn(path), [], 'who stops for good leaves nothing');
   });
 }
+
+const addressesOf = ({ topology }: Rig): string =>
+  run(['ip', '-n', topology.namespaces.lb, '-brief', 'address']);
+
+for (const [pair, workers, fastPath] of [
+  [PAIRS[4], 2, 'tc'],
+  [PAIRS[6], 1, 'tc'],
+  [PAIRS[4], 1, 'xdp'],
+] as const) {
+  test(`${fastPath}, ${pair.name}, ${workers} workers: SIGUSR2 and another start under load lose no datagram of a hot session, and the next stop leaves nothing`, async (t) => {
+    const { rig, path } = await startPinned(t, { pair, workers, fastPath, uoa: { dialect: pair.dialect } });
+    const servers = await rig.startServers();
+    await rig.proxy.stop();
+    rig.rewriteConfig((config) => {
+      config.sessions = { stateFile: join(rig.topology.scratch, 'sessions') };
+    });
+    const first = rig.startProxy();
+    await first.ready();
+    const clients = rig.startClients({ portsPerAddress: PORTS, sizes: [64] });
+    await areHot(rig);
+    const before = await sessionsOf(rig, first);
+    const addresses = addressesOf(rig);
+    // As a container's hook and its runtime do one after the other.
+    first.child.kill('SIGUSR2');
+    assert.equal(await first.stop('SIGTERM'), 0);
+    assert.match(first.log, new RegExp(`"msg":"${ALL} sessions saved"`));
+    assert.equal(addressesOf(rig), addresses, 'VIPs and LIPs can be found meanwhile');
+    assert.notDeepEqual(pinnedIn(path), []);
+    await sleep(500);
+    const next = rig.startProxy();
+    await next.ready();
+    assert.match(next.log, new RegExp(`"msg":"fast path: ${ALL} sessions go on"`));
+    assert.deepEqual(await sessionsOf(rig, next), before);
+    await areHot(rig);
+    const counted = await clients.end();
+    t.diagnostic(`${counted.sent} datagrams, ${counted.missing} lost`);
+    // See above.
+    const odd = fastPath === 'xdp' ? await rig.metric('fast_path_passed_total', { reason: 'unfinished' }) : 0;
+    assert.ok((counted.missing as number) <= odd, `${counted.missing} of ${odd}`);
+    assert.equal(await next.stop(), 0);
+    assert.deepEqual(pinnedIn(path), []);
+    for (const ip of [rig.vip, before[0]!.split(' ')[2]!])
+      assert.ok(!addressesOf(rig).includes(`${ip}/`), `${ip} is gone`);
+    await Promise.all(servers.map((server) => server.end()));
+  });
+}
+
+test('SIGUSR2 where nothing can be pinned stops the proxy as SIGTERM does', async (t) => {
+  const io = { mode: 'ring', workers: 1, fastPath: 'tc' } as const;
+  const rig = await startRig(t, { clients: 1, servers: 1, io, under: withoutBpffs });
+  assert.equal(await rig.proxy.stop('SIGUSR2'), 0);
+  assert.match(rig.proxy.log, /nothing of it outlives this process/);
+  assert.ok(!addressesOf(rig).includes(`${rig.vip}/`));
+});
+
+test('SIGUSR2 without a state file, which would say whose they are, removes the addresses that it added', async (t) => {
+  const { rig, path } = await startPinned(t, { workers: 1, clients: 1, servers: 1 });
+  assert.equal(await rig.proxy.stop('SIGUSR2'), 0);
+  assert.notDeepEqual(pinnedIn(path), []);
+  assert.ok(!addressesOf(rig).includes(`${rig.vip}/`));
+});
 
 test('what came while nobody lived counts for the session that goes on', async (t) => {
   const COUNT = 4_000;

@@ -24,6 +24,13 @@ export const withBpffs = (folder: string): readonly string[] => [
   folder,
 ];
 
+/** In one that has none. */
+export const withoutBpffs: readonly string[] = [
+  'sh',
+  '-c',
+  'mount -t tmpfs none /sys/fs/bpf && exec "$0" "$@"',
+];
+
 /** What proxies pinned there. */
 export const pinnedIn = (folder: string): string[] =>
   readdirSync(folder, { recursive: true })
