@@ -17,6 +17,7 @@ import { type Heritage, leaveNote, readHeritage, removeOthers } from './heritage
 import { Holds } from './holds.ts';
 import type { HopLookUp } from './hops.ts';
 import { type HotEntries, keptIdleMs } from './hot-entries.ts';
+import { LateCounts } from './late-counts.ts';
 import { nowTick } from './layout.ts';
 import { PacketEnds } from './packet-ends.ts';
 
@@ -41,6 +42,7 @@ export class HotSessions implements SessionEvents {
   readonly #firstSession: number;
   readonly #onFailure: (message: string) => void;
   readonly #forwarded: Forwarded;
+  readonly #late: LateCounts;
   #sessions!: Sessions;
   /** Those that are not hot. */
   readonly #busy: BusySessions;
@@ -90,6 +92,7 @@ export class HotSessions implements SessionEvents {
     this.#onFailure = onFailure;
     this.#busy = new BusySessions(max);
     this.#forwarded = new Forwarded(activity, firstSession);
+    this.#late = new LateCounts(this.#forwarded);
     this.#hot = new Int32Array(max);
     this.#placeOf = new Int32Array(max);
     this.#left = new Uint16Array(max);
@@ -127,7 +130,7 @@ export class HotSessions implements SessionEvents {
 
   #inherit(base: number, { directions, hops, idleMs }: Heritage, tick: number, nowMs: number): void {
     const slot = base / SESSION_WORDS;
-    this.#fold(base, tick, nowMs);
+    this.#forwarded.fold(this.#sessions, base, tick, nowMs);
     const [inbound, outbound] = [hops[2 * slot]!, hops[2 * slot + 1]!];
     const ends = this.#ends;
     ends.read(this.#sessions, base);
@@ -190,7 +193,7 @@ export class HotSessions implements SessionEvents {
 
   wasUsed(base: number, nowMs: number): boolean {
     if (this.#placeOf[base / SESSION_WORDS] === 0) return false;
-    return this.#fold(base, nowTick(), nowMs) > 0;
+    return this.#forwarded.fold(this.#sessions, base, nowTick(), nowMs) > 0;
   }
 
   ended(base: number): void {
@@ -211,6 +214,7 @@ export class HotSessions implements SessionEvents {
     const elapsedMs = Math.min(PERIOD_MS, (nowMs - this.#nowMs) | 0);
     this.#nowMs = nowMs;
     if (elapsedMs < 0) return;
+    this.#late.tick(this.#sessions.memory);
     this.#busy.forget(elapsedMs);
     const busy = this.#busy.take();
     if (!this.#works(nowMs)) return;
@@ -280,6 +284,7 @@ export class HotSessions implements SessionEvents {
     if (state === HOT_STATE.hot) state = this.#findHops(base);
     this.#states[slot] = state;
     if (state !== HOT_STATE.hot) return;
+    this.#late.settle(memory, slot);
     this.#enlist(base, state);
     this.#put(base, this.#activity.start(this.#firstSession + slot, tick));
   }
@@ -327,7 +332,7 @@ export class HotSessions implements SessionEvents {
   /** Counts what a hot session had, and takes it out if it is to be hot no more. */
   #look(slot: number, tick: number, nowMs: number): void {
     const base = slot * SESSION_WORDS;
-    const forwarded = this.#fold(base, tick, nowMs);
+    const forwarded = this.#forwarded.fold(this.#sessions, base, tick, nowMs);
     const left = this.#left[slot];
     this.#left[slot] = 0;
     const looks = Math.min(STEADY_LOOKS + 1, this.#looks[slot] + 1);
@@ -365,11 +370,6 @@ export class HotSessions implements SessionEvents {
     this.#put(base, this.#activity.generationOf(this.#firstSession + slot));
   }
 
-  /** Returns how many packets were forwarded since. */
-  #fold(base: number, tick: number, nowMs: number): number {
-    return this.#forwarded.fold(this.#sessions, base, tick, nowMs);
-  }
-
   /** Its packets are the datapath's from now on. Its record, service and leg are still whole. */
   #takeOut(base: number, state: number): void {
     const slot = base / SESSION_WORDS;
@@ -377,7 +377,9 @@ export class HotSessions implements SessionEvents {
     if (place === 0) return;
     const { memory } = this.#sessions;
     this.#activity.end(this.#firstSession + slot);
-    this.#fold(base, nowTick(), this.#nowMs);
+    this.#forwarded.fold(this.#sessions, base, nowTick(), this.#nowMs);
+    const service = serviceOf(memory.records, base);
+    this.#late.note(slot, service, this.#sessions.table.legOf(base).realServerIndex);
     const last = this.#hot[--this.#count];
     this.#hot[place - 1] = last;
     this.#placeOf[last] = place;
@@ -385,7 +387,7 @@ export class HotSessions implements SessionEvents {
     this.#busy.clear(slot);
     this.#words.end(slot);
     this.#states[slot] = state;
-    memory.counters[counterRow(serviceOf(memory.records, base)) + COUNTER.sessionsHot]--;
+    memory.counters[counterRow(service) + COUNTER.sessionsHot]--;
     this.#guard(() => {
       this.#ends.read(this.#sessions, base);
       this.#entries.remove(this.#ends.fromClient);

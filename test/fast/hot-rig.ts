@@ -6,6 +6,7 @@ import type { TestContext } from 'node:test';
 import { COUNTER, counterRow } from '../../src/datapath/counters.ts';
 import { Datapath } from '../../src/datapath/datapath.ts';
 import { allocateMemory, CONTROL } from '../../src/datapath/memory.ts';
+import { SERVER_COUNTER, serverRow } from '../../src/datapath/server-cells.ts';
 import { verdictName } from '../../src/datapath/verdict.ts';
 import { readNote } from '../../src/fast/heritage.ts';
 import type { HopLookUp } from '../../src/fast/hops.ts';
@@ -13,6 +14,7 @@ import { HotSessions } from '../../src/fast/hot-sessions.ts';
 import { HOT_STATES, type HotState } from '../../src/session/hot-state.ts';
 import { cportOf, isUsed, LAST_SEEN, SESSION_WORDS } from '../../src/session/session.ts';
 import { dup, dup3 } from '../../src/sys/libc.ts';
+import { mapSharedMemory } from '../../src/sys/shared-memory.ts';
 import { Frame, HEADROOM } from '../../src/wire/frame.ts';
 import { makePlan, type PlanChange, PORT, type ServiceChange } from '../datapath/rig.ts';
 import { icmp4, udp4 } from '../packets/builder.ts';
@@ -247,6 +249,12 @@ export class FastRig {
     );
   }
 
+  /** A processor counts a packet of the session that has this slot, or had it. */
+  count(slot: number, direction: number, bytes: number): void {
+    const counts = new BigUint64Array(mapSharedMemory(this.#rig.maps.fds.activity, (slot + 1) * 32));
+    counts[4 * slot + 2 * direction] += (1n << 38n) + BigInt(bytes);
+  }
+
   /** Until `mend` the kernel refuses each change of the map. */
   break(): { mend(): void } {
     const { hot4 } = this.#rig.maps.fds;
@@ -294,5 +302,10 @@ export class FastRig {
 
   counter(name: keyof typeof COUNTER): number {
     return this.#memory.counters[counterRow(0) + COUNTER[name]];
+  }
+
+  /** Of a real server by its number. */
+  serverCounter(name: keyof typeof SERVER_COUNTER, server = 0): number {
+    return this.#memory.servers[serverRow(server) + SERVER_COUNTER[name]];
   }
 }
