@@ -50,5 +50,11 @@ export function fastPathFamilies(sources: AdminSources): Family[] {
       type: 'counter',
       read: (put) => put(sources.fastPathMissed()),
     },
+    {
+      name: 'fast_path_uncounted_packets_total',
+      help: 'Packets that the fast path forwarded and that count for no service: nobody had asked it for long.',
+      type: 'counter',
+      read: (put) => put(sources.fastPathUncounted()),
+    },
   ];
 }

@@ -129,6 +129,8 @@ export interface AdminSources {
   fastPathPassed(): Readonly<Record<string, number>>;
   /** How many of hot sessions another tc program kept from it, so that they are lost. */
   fastPathMissed(): number;
+  /** How many it forwarded that count for no session, because nobody had asked it for long. */
+  fastPathUncounted(): number;
   /** `reason` says in words why it is not ready, or what it serves. */
   readiness(): { ready: boolean; reason: string };
   /** Sessions that found no room in the table of clients (datapath/client-table.ts). */

@@ -16,7 +16,7 @@
  * for such that is the folded sum of the pseudo-header, which of finished ones is one in 65,536.
  *
  * Nothing is changed in a packet that is not forwarded. Forwarded ones count in `activity`, others in
- * `passed`.
+ * `passed`, where forwarded ones count, too, that have no room in a row of `activity`.
  */
 #include <stdbool.h>
 #include <linux/bpf.h>
@@ -205,6 +205,23 @@ static __always_inline bool is_unfinished(const struct frame *frame, __u64 addre
 	return frame->xdp && udp->check == fold(addresses_sum + udp->len + bpf_htons(IPPROTO_UDP));
 }
 
+/* Packets left to the slow path, by reason; for FORWARDED those that no row counts. */
+static __always_inline void count(enum reason reason, __u64 packets)
+{
+	__u64 index = reason;
+	__u64 *counter = bpf_map_lookup_elem(&passed, &index);
+
+	if (counter)
+		*counter += packets;
+}
+
+/* Of what nobody took out for long; what each processor may still add to it fits. */
+static __always_inline bool is_full(__u64 counts)
+{
+	return counts >> (64 - FULL_BITS) == ALL_FULL ||
+	       (counts >> (PACKETS_SHIFT - FULL_BITS) & ALL_FULL) == ALL_FULL;
+}
+
 /* What is the same for both families behind the checks: Ethernet, ports, counts. */
 static __always_inline void rewrite(const struct frame *frame, const struct hot *to)
 {
@@ -220,7 +237,10 @@ static __always_inline void rewrite(const struct frame *frame, const struct hot 
 		else
 			packets = 1;
 	}
-	__sync_fetch_and_add(&frame->row->counts, packets << PACKETS_SHIFT | bytes);
+	if (is_full(frame->row->counts))
+		count(FORWARDED, packets);
+	else
+		__sync_fetch_and_add(&frame->row->counts, packets << PACKETS_SHIFT | bytes);
 	frame->row->seen = frame->now;
 	macs[0] = frame->way->macs[0];
 	macs[1] = frame->way->macs[1];
@@ -407,15 +427,6 @@ static __always_inline enum reason forward(struct frame *frame)
 	return NOT_IP;
 }
 
-static __always_inline void count(enum reason reason)
-{
-	__u64 index = reason;
-	__u64 *counter = bpf_map_lookup_elem(&passed, &index);
-
-	if (counter)
-		(*counter)++;
-}
-
 SEC("xdp") int fast_path_xdp(struct xdp_md *ctx)
 {
 	struct frame frame = {
@@ -427,7 +438,7 @@ SEC("xdp") int fast_path_xdp(struct xdp_md *ctx)
 
 	if (reason == FORWARDED)
 		return frame.goes_back ? XDP_TX : XDP_REDIRECT;
-	count(reason);
+	count(reason, 1);
 	return XDP_PASS;
 }
 
@@ -466,7 +477,7 @@ SEC("tc") int fast_path_tc(struct __sk_buff *skb)
 	if (word == SEEN) {
 		/* What it gave back counted when it did. */
 		if (skb->mark != SLOW)
-			count(NOT_HOT);
+			count(NOT_HOT, 1);
 		return TC_ACT_UNSPEC;
 	}
 	/* The driver may have put less than the headers where they can be read. */
@@ -478,7 +489,7 @@ SEC("tc") int fast_path_tc(struct __sk_buff *skb)
 	reason = forward(&frame);
 	if (reason == FORWARDED)
 		return bpf_redirect(frame.to_ifindex, 0);
-	count(reason);
+	count(reason, 1);
 	if (word == OFFERED) {
 		skb->mark = SLOW;
 		return bpf_redirect(skb->ifindex, BPF_F_INGRESS);

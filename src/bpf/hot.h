@@ -27,6 +27,9 @@ struct activity {
 	__u16 note; /* for who takes over, see src/fast/activity.ts */
 };
 #define PACKETS_SHIFT 38
+/* Where so many upper bits of packets or bytes are set, 63 M or 257 GB, nothing more is counted there. */
+#define FULL_BITS 4
+#define ALL_FULL ((1 << FULL_BITS) - 1)
 
 /* Where packets go to at layer 2. */
 struct way {
@@ -72,7 +75,7 @@ struct {
 	__type(value, __u32);
 } ports SEC(".maps");
 
-/* Packets that were left to the slow path, by reason. */
+/* Packets that were left to the slow path, by reason; of FORWARDED those that no row counts. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);

@@ -4,7 +4,7 @@
 import { type Attachment, attach, type FastPathKind, removeOtherLinks } from '../fast/attachment.ts';
 import { type FastPathReason, macBytes, nowTick, TICK_MS } from '../fast/layout.ts';
 import { type FastPathMaps, type MapsBefore, openMaps, openMapsBefore } from '../fast/maps.ts';
-import { readPassed } from '../fast/passed.ts';
+import { readPassed, readUncounted } from '../fast/passed.ts';
 import { filterHandleOf, type PinRoot, removePinned } from '../fast/pins.ts';
 import { PortRows } from '../fast/port-rows.ts';
 import { linkNamed } from '../host/interfaces.ts';
@@ -280,6 +280,11 @@ export class FastPath {
   /** Packets left to the datapath, by reason. */
   passed(): Partial<Record<FastPathReason, number>> {
     return this.#maps === undefined ? {} : readPassed(this.#maps.fds.passed);
+  }
+
+  /** Packets that it forwarded and that no session counts: nobody had looked at it for too long. */
+  uncounted(): number {
+    return this.#maps === undefined ? 0 : readUncounted(this.#maps.fds.passed);
   }
 
   /** Packets of hot sessions that another tc program kept from it. */

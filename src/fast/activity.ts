@@ -41,7 +41,7 @@ export class Activity {
     const generation = this.#nextGeneration(slot);
     for (const direction of [INBOUND, OUTBOUND] as const) {
       Atomics.store(this.#words, at(slot, direction) + SEEN, nowTick);
-      this.fold(slot, direction); // what came after the last fold of another session is nobody's
+      this.fold(slot, direction); // of another process's session that is not known any more
     }
     this.#setGeneration(slot, generation);
     return generation;
@@ -83,7 +83,8 @@ export class Activity {
 
   /**
    * Takes out of the row what came since the last fold, of this process or one before, to `packets`, `bytes`
-   * and `seenTick`. False: nothing did. Exact as long as these are below 2^26 packets and 2^38 bytes.
+   * and `seenTick`. False: nothing did. Of 2^26 packets and 2^38 bytes the programs never count the last
+   * sixteenth, so they do not overflow (readUncounted).
    */
   fold(slot: number, direction: Direction): boolean {
     const words = this.#words;

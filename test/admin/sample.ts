@@ -165,6 +165,7 @@ export async function startSample(
     isFastPathOff: (service) => switchedOff.has(service),
     fastPathPassed: () => ({}),
     fastPathMissed: () => 0,
+    fastPathUncounted: () => 0,
     ioMode: 'pcap',
     readiness: () => ({ ready: true, reason: 'serving 2 services' }),
     clientsUncounted: () => 0,

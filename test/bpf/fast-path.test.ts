@@ -8,6 +8,7 @@ import { describe, test } from 'node:test';
 import { INBOUND, OUTBOUND } from '../../src/fast/activity.ts';
 import type { FastPathKind } from '../../src/fast/attachment.ts';
 import { FAST_PATH_REASONS, type FastPathReason, nowTick } from '../../src/fast/layout.ts';
+import { mapSharedMemory } from '../../src/sys/shared-memory.ts';
 import {
   DIRECTIONS,
   frameOf,
@@ -512,6 +513,30 @@ describe('what is forwarded counts for its session and direction', () => {
       assert.ok(activity.silenceMs(slot, other, nowTick()) > 60_000);
       assert.ok(!activity.fold(slot, direction), 'once');
       assert.ok(!activity.fold(slot, other), 'not for the other direction');
+    }));
+
+  test('as long as there is room, else by itself', (t) =>
+    each(t, (rig, kind, session, direction) => {
+      const slot = slotOf(session);
+      const { activity, maps } = rig;
+      const counts = new BigUint64Array(mapSharedMemory(maps.fds.activity, (slot + 1) * 32));
+      const at = 4 * slot + 2 * direction;
+      const packet = came(session, direction);
+      const [packetsFull, bytesFull] = [0b1111n << 60n, 0b1111n << 34n];
+      for (const [before, isFull] of [
+        [packetsFull - (1n << 38n), false],
+        [packetsFull, true],
+        [(1n << 38n) + bytesFull - BigInt(packet.length) - 1n, false],
+        [(1n << 38n) + bytesFull, true],
+      ] as const) {
+        const uncounted = rig.uncounted();
+        counts[at] = before;
+        assert.equal(rig.run(kind, frameOf(packet)).did, 'redirect');
+        const more = isFull ? 0n : (1n << 38n) + BigInt(packet.length);
+        assert.equal(counts[at], before + more);
+        assert.equal(rig.uncounted(), uncounted + (isFull ? 1 : 0));
+      }
+      activity.fold(slot, direction);
     }));
 
   test('a super packet, which passes whole at tc, as its segments', (t) =>

@@ -6,7 +6,7 @@ import { Hops, type Way, wayOf } from '../../src/fast/hops.ts';
 import { type Ends, HotEntries } from '../../src/fast/hot-entries.ts';
 import { type FastPathReason, macBytes, nowTick } from '../../src/fast/layout.ts';
 import { clearHot, openMaps } from '../../src/fast/maps.ts';
-import { readPassed } from '../../src/fast/passed.ts';
+import { readPassed, readUncounted } from '../../src/fast/passed.ts';
 import { PortRows } from '../../src/fast/port-rows.ts';
 import { testRun, updateMap } from '../../src/sys/libbpf.ts';
 import { parseAddressInto } from '../../src/wire/address.ts';
@@ -152,6 +152,7 @@ export function openRig(t: Cleanup, sessions = 16) {
     face,
     way,
     passed,
+    uncounted: () => readUncounted(fds.passed),
     refused,
     get facesClients() {
       return facesClients;
