@@ -54,7 +54,7 @@ export class AdoptedSessions implements ToRestore {
    */
   readonly dropped = { gone: 0, expired: 0, uncounted: 0 };
   count = 0;
-  readonly #found: FoundMaps;
+  readonly #sessions: number;
   readonly #activity: Activity;
   readonly #legs: PlannedLegs;
   readonly #serverOf: number[] = [];
@@ -64,7 +64,7 @@ export class AdoptedSessions implements ToRestore {
 
   /** Reads them by a plan, at a time of the datapath. Those that are left out are over. Throws a BpfError. */
   constructor(found: FoundMaps, services: readonly ServicePlan[], nowMs: number) {
-    this.#found = found;
+    this.#sessions = found.sessions;
     this.#legs = new PlannedLegs(services);
     this.#activity = new Activity(found.fds.activity, found.sessions);
     const entries = new HotEntries(found.fds, () => {});
@@ -78,11 +78,14 @@ export class AdoptedSessions implements ToRestore {
       this.dropped[leg === undefined ? 'gone' : 'expired']++;
       over.push(session.session);
     });
-    for (const session of over) {
-      this.#activity.end(session);
-      for (const direction of [INBOUND, OUTBOUND] as const)
-        if (this.#activity.fold(session, direction)) this.dropped.uncounted += this.#activity.packets;
-    }
+    for (const session of over) this.#end(session);
+  }
+
+  /** It goes on nowhere, and what it counted is nobody's. */
+  #end(session: number): void {
+    this.#activity.end(session);
+    for (const direction of [INBOUND, OUTBOUND] as const)
+      if (this.#activity.fold(session, direction)) this.dropped.uncounted += this.#activity.packets;
   }
 
   #keep(found: FoundSession, { service, leg, server, dialectNumber }: PlannedLeg, nowMs: number): void {
@@ -110,22 +113,23 @@ export class AdoptedSessions implements ToRestore {
   has = ({ leg, lport }: { leg: number; lport: number }): boolean => this.#lports.has(leg * 0x10000 + lport);
 
   /**
-   * Into memory that no datapath has used yet. Where the kernel is at work with them they get the places that
-   * its entries have; else see writeRecords, also for `ownerOf` and `isReachable`.
+   * Into memory that no datapath has used yet. Where the kernel `isAtWork` with them, as it was shared out,
+   * they get the places that its entries have; else see writeRecords, also for `ownerOf` and `isReachable`.
    */
   write(
     memories: readonly FreshTable[],
+    isAtWork: boolean,
     ownerOf: (session: RestoredSession) => number,
     isReachable: (session: RestoredSession, owner: number) => boolean,
   ): Record<string, number> {
     const { dropped } = this;
-    if (!this.#found.isAtWork) return { ...writeRecords(this, memories, ownerOf, isReachable), ...dropped };
-    const sessionsEach = this.#found.sessions / memories.length;
+    if (!isAtWork) return { ...writeRecords(this, memories, ownerOf, isReachable), ...dropped };
+    const sessionsEach = this.#sessions / memories.length;
     const outcome = { written: 0, withoutRoom: 0 };
     this.#visit((session, place) => {
       const owner = Math.floor(place / sessionsEach);
       if (!isReachable(session, owner)) {
-        this.#activity.end(place);
+        this.#end(place);
         outcome.withoutRoom++;
         return;
       }
@@ -178,10 +182,9 @@ export class AdoptedSessions implements ToRestore {
 
   /**
    * Counts what the predecessor's maps counted since it ended. To be called when nothing counts there any
-   * more, and before the datapaths start; where these go on with the maps they count it.
+   * more, and before the datapaths start, where these do not go on with the maps, and count it.
    */
   countRest({ counters, servers, begun }: DatapathMemory): void {
-    if (this.#found.isAtWork) return;
     const directions = [
       [
         INBOUND,

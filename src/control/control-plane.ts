@@ -179,7 +179,9 @@ export class ControlPlane {
     undo.push(async () => close());
     const { steering } = replans[0];
     const writing = { memories, config, services, steering, sharedSeed: layout.sharedSeed, log };
-    if (adopted !== undefined) writeAdopted(adopted, writing);
+    // What is found is known by now to be at work, or not to be any more.
+    const isFoundAtWork = fast.found?.isAtWork;
+    if (adopted !== undefined) writeAdopted(adopted, isFoundAtWork === true, writing);
     saved?.write(writing, adopted);
     const workers = new Workers(specs, log);
     undo.push(() => workers.stop());
@@ -197,11 +199,11 @@ export class ControlPlane {
       fast.attach(() => fastSwitch.switchOff(undefined));
       // The workers were told of one.
       if (isWanted && !fast.isOn) fastSwitch.withdraw();
-      adopted?.countRest(memories[0]);
+      if (isFoundAtWork === false) adopted?.countRest(memories[0]);
       fast.forget();
     };
     // The kernel would answer clients whose sessions a predecessor's programs forward until then.
-    const isGuardFirst = fast.found?.isAtWork === false;
+    const isGuardFirst = isFoundAtWork === false;
     const waits = before !== undefined && !before.isGone;
     if (!isGuardFirst && !waits) letIn();
     const totals = new Totals(memories, services);

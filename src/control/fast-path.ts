@@ -37,7 +37,7 @@ export interface FastPathRequest {
 
 /** What a predecessor left hot. */
 export interface FoundMaps extends Pick<MapsBefore, 'fds' | 'sessions' | 'workers'> {
-  /** Its sessions are at work in the same places, where they are to stay. */
+  /** Its sessions are at work in the same places, where they are to stay, as long as there is a fast path. */
   readonly isAtWork: boolean;
 }
 
@@ -158,7 +158,7 @@ export class FastPath {
     if (before !== undefined) return { ...before, isAtWork: false };
     if (!maps?.wereThere) return undefined;
     const { sessions, workers = 1 } = maps.sizes;
-    return { fds: maps.fds, sessions, workers, isAtWork: true };
+    return { fds: maps.fds, sessions, workers, isAtWork: this.isOn };
   }
 
   /** What was found is read, and is not needed any more. */
@@ -202,6 +202,7 @@ export class FastPath {
   attach(onBlocked: () => void): void {
     const { kind } = this;
     if (kind === 'off') {
+      this.#detach();
       this.#clear();
       return;
     }
@@ -210,6 +211,8 @@ export class FastPath {
         if (port.mac !== '' && !this.#attachments.has(port.name)) this.#attachTo(kind, port);
     } catch (error) {
       this.turnOff(explainFailure(error));
+      this.#detach();
+      this.#clear();
       return;
     }
     const isOurs = (how: FastPathKind, index: number) =>
@@ -292,12 +295,10 @@ export class FastPath {
     return this.#ports.reduce((sum, { row }) => sum + this.#rows!.missed(row), 0);
   }
 
-  /** There is none, in words why, which is said. */
+  /** There is none, in words why, which is said. What a predecessor left is at work until `attach`. */
   turnOff(why: string): void {
     this.#status.refused(why);
     this.kind = 'off';
-    this.#detach();
-    this.#clear();
   }
 
   /** Its end leaves it at work, as `keep` does; false: there is none, or nothing is pinned. */

@@ -132,8 +132,8 @@ export interface Writing {
 }
 
 /** What a predecessor left hot; to be written before what was saved. */
-export function writeAdopted(adopted: AdoptedSessions, writing: Writing): void {
-  const outcome = adopted.write(freshTables(writing), ownerIn(writing), reachableIn(writing));
+export function writeAdopted(adopted: AdoptedSessions, isAtWork: boolean, writing: Writing): void {
+  const outcome = adopted.write(freshTables(writing), isAtWork, ownerIn(writing), reachableIn(writing));
   notePersistence(persistenceIn(writing), writing.services, adopted);
   writing.log.info(outcome, `fast path: ${outcome.written} sessions go on`);
 }

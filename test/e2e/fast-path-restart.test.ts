@@ -151,32 +151,36 @@ test('SIGUSR2 without a state file, which would say whose they are, removes the 
   assert.ok(!addressesOf(rig).includes(`${rig.vip}/`));
 });
 
-test('what came while nobody lived counts for the session that goes on', async (t) => {
-  const COUNT = 4_000;
-  const { rig } = await startPinned(t, { workers: 2 });
-  const servers = await rig.startServers();
-  const load = { portsPerAddress: PORTS, firstPort: 20_000, count: COUNT, sizes: [64] };
-  const counted = () => rig.metric('forwarded_packets_total', { direction: 'inbound' });
-  // Who did not become hot while datagrams came does not without them.
-  let rounds = 0;
-  await until('all are hot', async () => {
-    await rig.clients(load);
-    rounds++;
-    await until('all are counted', async () => (await counted()) === rounds * COUNT);
-    return (await rig.metric('fast_path_sessions')) === ALL;
+for (const mode of ['ring', 'pcap'] as const)
+  test(`${mode}: what came while nobody lived counts for the session that goes on`, async (t) => {
+    const COUNT = 4_000;
+    const { rig } = await startPinned(t, { workers: mode === 'ring' ? 2 : 1 });
+    const servers = await rig.startServers();
+    const load = { portsPerAddress: PORTS, firstPort: 20_000, count: COUNT, sizes: [64] };
+    const counted = () => rig.metric('forwarded_packets_total', { direction: 'inbound' });
+    // Who did not become hot while datagrams came does not without them.
+    let rounds = 0;
+    await until('all are hot', async () => {
+      await rig.clients(load);
+      rounds++;
+      await until('all are counted', async () => (await counted()) === rounds * COUNT);
+      return (await rig.metric('fast_path_sessions')) === ALL;
+    });
+    await kill9(rig.proxy);
+    await sleep(1000); // while workers and rings go, one that confirms a neighbor may be lost
+    const alone = await rig.clients(load);
+    assert.equal(alone.missing, 0, 'the kernel forwards alone');
+    rig.rewriteConfig(({ io }) => {
+      (io as { mode: string }).mode = mode;
+    });
+    const next = rig.startProxy();
+    await next.ready();
+    await until('they are counted', async () => (await counted()) >= COUNT);
+    assert.equal(await counted(), COUNT);
+    assert.equal(await rig.metric('forwarded_packets_total', { direction: 'outbound' }), COUNT);
+    assert.equal(await rig.metric('fast_path_forwarded_packets_total'), 2 * COUNT);
+    await Promise.all(servers.map((server) => server.end()));
   });
-  await kill9(rig.proxy);
-  await sleep(1000); // while workers and rings go, one that confirms a neighbor may be lost
-  const alone = await rig.clients(load);
-  assert.equal(alone.missing, 0, 'the kernel forwards alone');
-  const next = rig.startProxy();
-  await next.ready();
-  await until('they are counted', async () => (await counted()) >= COUNT);
-  assert.equal(await counted(), COUNT);
-  assert.equal(await rig.metric('forwarded_packets_total', { direction: 'outbound' }), COUNT);
-  assert.equal(await rig.metric('fast_path_forwarded_packets_total'), 2 * COUNT);
-  await Promise.all(servers.map((server) => server.end()));
-});
 
 for (const [change, ioOf] of [
   ['another number of workers', (io: object) => ({ ...io, workers: 2 })],
