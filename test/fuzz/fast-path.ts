@@ -7,7 +7,7 @@ import { COUNTER, type CounterName } from '../../src/datapath/counters.ts';
 import type { FastPathKind } from '../../src/fast/attachment.ts';
 import type { HopLookUp } from '../../src/fast/hops.ts';
 import { HotSessions } from '../../src/fast/hot-sessions.ts';
-import { nowTick, TICK_MS } from '../../src/fast/layout.ts';
+import { FAST_PATH_REASONS, nowTick, TICK_MS } from '../../src/fast/layout.ts';
 import { mapSharedMemory } from '../../src/sys/shared-memory.ts';
 import {
   frameOf,
@@ -16,6 +16,7 @@ import {
   openRig,
   type Ran,
   type Rig,
+  ROW,
   TO_CLIENT,
   TO_SERVER,
 } from '../fast/rig.ts';
@@ -40,9 +41,10 @@ const BUSY_ROUNDS = 5;
 const BUSY_EACH = 12;
 const CLIENTS = 3;
 /** Of each family, and their answers, each time that one is busy. */
-const HOT_PACKETS = 6;
+const HOT_PACKETS = 16;
 const ETHERNET_LEN = 14;
 const ETHERNET_EACH = 31;
+const HINDERED_EACH = 37;
 const FRAME_MAX = 3300;
 const LINK_MTU = 1500;
 const PORT = { wan: 0, lan: 1 };
@@ -65,6 +67,24 @@ class StoodStill extends Error {}
 
 /** What a run showed, with what the program did: kind, family and direction, or the reason. */
 export type FastPathRun = (input: Input) => Reached;
+
+/**
+ * What no packet of a search showed: of both kinds each family and direction, and each reason why a packet is
+ * left, of any family. At tc none is left as unfinished.
+ */
+export function unseen(verdicts: ReadonlyMap<string, number>): string[] {
+  return KINDS.flatMap((kind) => {
+    const has = (family: number, what: string) => verdicts.has(`${kind} ${family} ${what}`);
+    const ways = FAMILIES.flatMap((family) =>
+      ['inbound', 'outbound'].filter((way) => !has(family, way)).map((way) => `${kind} ${family} ${way}`),
+    );
+    const reasons = FAST_PATH_REASONS.filter(
+      (reason) =>
+        !FAMILIES.some((family) => has(family, reason)) && (kind === 'xdp' || reason !== 'unfinished'),
+    );
+    return [...ways, ...reasons.map((reason) => `${kind} ${reason}`)];
+  });
+}
 
 /** Programs and maps for any number of runs, until `t` ends. */
 export function openFastPath(t: Cleanup): FastPathRun {
@@ -158,7 +178,7 @@ class Run {
     const mtus = [LINK_MTU, wanMtu, ...(dialect4 ? [mtu4] : []), ...(dialect6 ? [mtu6] : [])];
     this.#linkMtu = Math.min(...mtus);
     this.#hotPackets = new HotPackets(steps.length, this.#linkMtu);
-    for (const hop of [TO_SERVER, TO_CLIENT]) rig.hops.set(hop, rig.way(hop, { mtu: this.#linkMtu }));
+    for (const hop of [TO_SERVER, TO_CLIENT]) this.#setHop(hop);
     this.#fast = new HotSessions(rig.activity, rig.hot, this.#hopRows(), SESSIONS, 0);
     this.#behind = new Half(plan, 0xa5, 46, {
       events: this.#fast,
@@ -220,13 +240,15 @@ class Run {
         this.#answer(change);
         if (n === HOT_PACKETS >> 1 && nth % CLIENTS === 1) this.#react('tooBig');
       }
+      // Its session is not hot any more then.
+      if (nth % CLIENTS === 2) this.#ask(family, nth, {}, 'lan');
     }
   }
 
-  #ask(family: Family, nth: number, change: Fields): void {
+  #ask(family: Family, nth: number, change: Fields, by: 'wan' | 'lan' = 'wan'): void {
     const { cip, cport, vip } = AT[family];
     const ends = { src: cip, sport: cport + (nth % CLIENTS), dst: vip, dport: VPORT };
-    this.#arrive(udp({ ...ends, payload: pattern(9), ...change }), 'wan', 0);
+    this.#arrive(udp({ ...ends, payload: pattern(9), ...change }), by, 0);
   }
 
   /** What the real server that got the last datagram says. */
@@ -287,7 +309,9 @@ class Run {
     const frame = this.#frameOf(packet);
     this.#keepTime();
     this.#rig.face(from === 'wan', from === 'lan');
+    this.#hinder();
     const ran = isRunnable(frame) ? this.#run(frame) : undefined;
+    for (const hop of [TO_SERVER, TO_CLIENT]) this.#setHop(hop);
     if (performance.now() - began > STILL_MS) throw new StoodStill();
     const arrived = frame.subarray(ETHERNET_LEN);
     const isOurs = hex(frame.subarray(0, ETHERNET_LEN)) === hex(frameOf(arrived).subarray(0, ETHERNET_LEN));
@@ -312,6 +336,29 @@ class Run {
       default:
         return frame;
     }
+  }
+
+  /** Whatever comes next, the program is not to forward it now and then. */
+  #hinder(): void {
+    const { hops, ports } = this.#rig;
+    switch (this.#packets % HINDERED_EACH) {
+      case 5:
+        ports.switchOff(ROW);
+        break;
+      case 11:
+        ports.switchOn(ROW, nowTick() - 1);
+        break;
+      case 17:
+        for (const hop of [TO_SERVER, TO_CLIENT]) hops.clear(hop);
+        break;
+      case 23:
+        for (const hop of [TO_SERVER, TO_CLIENT]) hops.confirmAt(hop, nowTick() - 1);
+        break;
+    }
+  }
+
+  #setHop(hop: number): void {
+    this.#rig.hops.set(hop, this.#rig.way(hop, { mtu: this.#linkMtu }));
   }
 
   #run(frame: Uint8Array): Ran {

@@ -1,6 +1,13 @@
 // Packets of hot sessions: what they may have that others have not. The same for the same seed.
-import { pattern } from '../packets/bytes.ts';
+import { destOptions } from '../packets/builder6.ts';
+import { pattern, unhex } from '../packets/bytes.ts';
 import type { EitherFields } from '../packets/uoa-builder.ts';
+
+/** Without a meaning: an IPv4 option, and an IPv6 extension header. */
+const IN_HEADERS: Partial<EitherFields> = {
+  options: unhex('01010100'),
+  extensions: [destOptions(new Uint8Array(6))],
+};
 
 export class HotPackets {
   readonly #mtu: number;
@@ -26,6 +33,7 @@ export class HotPackets {
       checksum: this.#pick('valid', 'valid', 'valid', 'zero', 'bad', 'partial'),
       ...this.#pick({}, {}, {}, { udpLength: this.#pick(0, 7, 8, 9, 0xffff) }),
       ...this.#pick({}, {}, {}, { surplus: pattern(this.#pick(1, 8)) }),
+      ...this.#pick<Partial<EitherFields>>({}, {}, {}, {}, {}, IN_HEADERS),
     };
   }
 
