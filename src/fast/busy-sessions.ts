@@ -1,8 +1,13 @@
-// Which sessions are busy: counts packets by slot, for about a second, and queues who has many.
+// Which sessions are busy: counts packets by slot, for about a second, and queues who has many. Where the
+// datapath has much to do it counts for about a minute. There each session gets only its share of what the
+// datapath can forward: by a second's packets none of very many would ever be busy.
 
-/** So many packets of both directions in about a second are a busy session: a DNS query never is one. */
+/** So many packets of both directions in that time are a busy session: a DNS query never is one. */
 export const BUSY_PACKETS = 8;
 const PERIOD_MS = 1_000;
+/** So many packets per second of sessions that are not hot are much to do. */
+const MUCH = 10_000;
+const PERIOD_OF_MUCH_MS = 60_000;
 /** Sessions that wait to be taken. */
 const QUEUE = 4_096;
 
@@ -11,6 +16,8 @@ export class BusySessions {
   readonly #packets: Uint8Array;
   readonly #queue = new Int32Array(QUEUE);
   #count = 0;
+  /** Since packets were forgotten. */
+  #noted = 0;
   #forgetAt = 0;
 
   constructor(slots: number) {
@@ -18,6 +25,7 @@ export class BusySessions {
   }
 
   note(slot: number): void {
+    this.#noted++;
     const packets = this.#packets;
     if (packets[slot] >= BUSY_PACKETS || ++packets[slot] < BUSY_PACKETS) return;
     if (this.#count < QUEUE) this.#queue[this.#count++] = slot;
@@ -36,10 +44,13 @@ export class BusySessions {
     return slots;
   }
 
-  /** Forgets packets in turn, all within a second of calls. */
+  /** Forgets packets in turn, all within a period of calls. */
   forget(elapsedMs: number): void {
+    if (elapsedMs <= 0) return;
+    const periodMs = (1_000 * this.#noted) / elapsedMs < MUCH ? PERIOD_MS : PERIOD_OF_MUCH_MS;
+    this.#noted = 0;
     const packets = this.#packets;
-    const end = this.#forgetAt + Math.ceil((packets.length * Math.min(elapsedMs, PERIOD_MS)) / PERIOD_MS);
+    const end = this.#forgetAt + Math.min(packets.length, Math.ceil((packets.length * elapsedMs) / periodMs));
     packets.fill(0, this.#forgetAt, end);
     if (end > packets.length) packets.fill(0, 0, end - packets.length);
     this.#forgetAt = end % packets.length;
