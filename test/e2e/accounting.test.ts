@@ -1,17 +1,18 @@
 // Every packet is counted once when it comes and once when it ends: so many of each kind are sent, a device
-// or the host refuses some, workers end, services come and go, and the equations of docs/operations.md hold.
-// Depends on the packet I/O.
+// or the host refuses some, workers end, and the equations of docs/operations.md hold. Depends on the packet
+// I/O.
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { LIPS, VPORT } from '../../src/lab/topology.ts';
+import { VPORT } from '../../src/lab/topology.ts';
 import { icmp4, udp4 } from '../packets/builder.ts';
 import { icmp6, routing, udp6 } from '../packets/builder6.ts';
 import { type Family, hex, pattern, unhex } from '../packets/bytes.ts';
 import { fragments4, fragments6 } from '../packets/fragments.ts';
 import { addressOption, elbHeader, udp } from '../packets/uoa-builder.ts';
 import { balanced, readBooks, watchBooks } from './books.ts';
-import { IO, type PythonProgram, type Rig, type RigConfig, startPython, startRig, until } from './harness.ts';
+import { lostInSending } from './flooding.ts';
+import { IO, type PythonProgram, type Rig, startPython, startRig, until } from './harness.ts';
 import { PAIRS } from './pairs.ts';
 
 const CPORT = 40_001;
@@ -325,7 +326,9 @@ test('a worker that is killed takes nothing with it uncounted, and no counter go
       async () => (await rig.metric('forwarded_packets_total', { direction: 'outbound' })) > before + 300,
     );
   }
-  const { sent } = await clients.end();
+  const { sent, refused } = await clients.end();
+  // Others on the machine may fill a link's queue, which is the processor's: what it lost then never came.
+  const arrived = Number(sent) - Number(refused) - lostInSending(rig.topology, ['client']);
   const isWhole = IO.mode !== 'pcap';
   const books = await balanced(
     rig,
@@ -334,7 +337,7 @@ test('a worker that is killed takes nothing with it uncounted, and no counter go
       now.sum('packets', { direction: 'inbound' }) +
         now.sum('io_lost', { interface: 'wan0' }) +
         now.sum('drops', { service: '', reason: 'worker_ended' }) >=
-        Number(sent),
+        arrived,
   );
   t.diagnostic(
     `${sent} sent, ${books.sum('io_lost')} lost, ${books.sum('drops', { reason: 'worker_ended' })} with a worker`,
@@ -344,61 +347,8 @@ test('a worker that is killed takes nothing with it uncounted, and no counter go
       books.sum('io_received', { interface: 'wan0' }) +
         books.sum('io_lost', { interface: 'wan0', where: 'kernel' }) +
         books.sum('fast_path_forwarded_packets', { direction: 'inbound' }),
-      sent,
+      arrived,
     );
-  assert.deepEqual(await watched.end(), []);
-  await Promise.all(servers.map((server) => server.end()));
-});
-
-test('services come and go: a number that is used anew inherits nothing, and no counter of a name goes back', async (t) => {
-  const rig = await startRig(t, { servers: 1, clients: 1 });
-  const servers = await rig.startServers();
-  const other = (name: string, vport: number) => (config: RigConfig) => {
-    const [game] = config.services;
-    config.services = [game, { ...game, name, vport, lips: [LIPS[4][1]] }];
-  };
-  const alone = (config: RigConfig) => {
-    config.services = config.services.slice(0, 1);
-  };
-  let reloads = 0;
-  const reload = async (change: (config: RigConfig) => void) => {
-    reloads++;
-    rig.rewriteConfig(change);
-    rig.proxy.child.kill('SIGHUP');
-    await until('the reload is over', async () => (await rig.metric('config_reloads_total')) >= reloads);
-  };
-  const exchange = async (port: number, count: number) => {
-    const sizes = Array(count).fill(64);
-    const { results } = await rig.probe('exchange', { to: [rig.vip, port], sizes });
-    assert.deepEqual(
-      results,
-      sizes.map(() => 'same'),
-    );
-  };
-  const counts = async (service: string) => {
-    const books = await balanced(rig);
-    return ['packets', 'forwarded_packets', 'server_packets'].map((name) =>
-      books.sum(name, { service, direction: 'inbound' }),
-    );
-  };
-  const watched = watchBooks(rig);
-  await exchange(VPORT, 5);
-  await reload(other('b', 7000));
-  await exchange(7000, 7);
-  assert.deepEqual(await counts('b'), [7, 7, 7]);
-  await reload(alone);
-  await reload(other('c', 8000));
-  assert.deepEqual(await counts('c'), [0, 0, 0], 'c has the number of b');
-  await exchange(8000, 3);
-  assert.deepEqual(await counts('c'), [3, 3, 3]);
-  await reload(alone);
-  await reload(other('b', 7000));
-  await exchange(7000, 2);
-  assert.deepEqual(await counts('b'), [9, 9, 9], 'b goes on');
-  await reload(other('b', 7001));
-  await exchange(7001, 1);
-  assert.deepEqual(await counts('b'), [10, 10, 10], 'with another number at once');
-  assert.deepEqual(await counts('test'), [5, 5, 5]);
   assert.deepEqual(await watched.end(), []);
   await Promise.all(servers.map((server) => server.end()));
 });

@@ -12,6 +12,7 @@ export const HIGHEST_RATE = 0;
 /** What the real servers' host answers is not of this length. */
 const FLOOD_PAYLOAD = 24;
 const UDP_HEADER = 8;
+const ROLES: readonly Role[] = ['client', 'lb', 'rs'];
 
 export function macOf(topology: Topology, role: Role, device: string): string {
   const [link] = JSON.parse(topology.exec(role, ['ip', '-j', 'link', 'show', device])) as [
@@ -74,21 +75,26 @@ export function lostByLinks(topology: Topology): number {
   return linksOf(topology).reduce((sum, { rx, tx }) => sum + rx.dropped + tx.dropped, 0);
 }
 
-/** The same without what a receiver had no use for. */
-export function lostInSending(topology: Topology): number {
-  return linksOf(topology).reduce((sum, { tx }) => sum + tx.dropped, 0);
+/** The same without what a receiver had no use for, of what these sent. */
+export function lostInSending(topology: Topology, by: readonly Role[] = ROLES): number {
+  return linksOf(topology, by).reduce((sum, { tx }) => sum + tx.dropped, 0);
 }
 
-function linksOf(topology: Topology): Record<'rx' | 'tx', { dropped: number }>[] {
+function linksOf(
+  topology: Topology,
+  of: readonly Role[] = ROLES,
+): Record<'rx' | 'tx', { dropped: number }>[] {
   const ends = [
     ['client', 'eth0'],
     ['lb', topology.wan],
     ['lb', topology.lan],
     ['rs', 'eth0'],
   ] as const;
-  return ends.map(([role, device]) => {
-    const shown = topology.exec(role, ['ip', '-j', '-s', 'link', 'show', device]);
-    const [{ stats64 }] = JSON.parse(shown) as [{ stats64: Record<'rx' | 'tx', { dropped: number }> }];
-    return stats64;
-  });
+  return ends
+    .filter(([role]) => of.includes(role))
+    .map(([role, device]) => {
+      const shown = topology.exec(role, ['ip', '-j', '-s', 'link', 'show', device]);
+      const [{ stats64 }] = JSON.parse(shown) as [{ stats64: Record<'rx' | 'tx', { dropped: number }> }];
+      return stats64;
+    });
 }

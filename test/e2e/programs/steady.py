@@ -1,8 +1,9 @@
 """Open loop: sends `rate` datagrams per second, whatever becomes of them, from `addresses` x `portsPerAddress` sockets in
 turn, until standard input closes; then waits `waitMs` for late answers. A line on standard input is a mark: what was sent
-after the last one is counted also by itself. Prints {"event": "ready"}, then what it counted; `longestGapMs` is the longest
-time between two answers. Argument, JSON: {"addresses": [..], "portsPerAddress": 4, "vip": "..", "vport": 6000,
-"rate": 1000, "waitMs": 1000, "firstPort": 20000}; without firstPort the kernel chooses ports."""
+after the last one is counted also by itself. Prints {"event": "ready"}, then what it counted; `refused` are those of `sent`
+that its own host did not take, `longestGapMs` is the longest time between two answers. Argument, JSON: {"addresses": [..],
+"portsPerAddress": 4, "vip": "..", "vport": 6000, "rate": 1000, "waitMs": 1000, "firstPort": 20000}; without firstPort the
+kernel chooses ports."""
 import json
 import os
 import select
@@ -36,7 +37,7 @@ for sock in sockets:
 epoll.register(0, select.EPOLLIN)
 by_fd = {sock.fileno(): number for number, sock in enumerate(sockets)}
 awaited = [{} for _ in sockets]  # datagram -> its number
-stats = {"sent": 0, "answered": 0, "unexpected": 0, "answeredAfterMark": 0}
+stats = {"sent": 0, "refused": 0, "answered": 0, "unexpected": 0, "answeredAfterMark": 0}
 mark = 0
 last_answer = None
 longest_gap = 0.0
@@ -52,7 +53,7 @@ def send():
     try:
         sockets[at].send(datagram)
     except OSError:  # that of an ICMP error to an earlier one, for which the kernel does not send this one, or no way there
-        pass
+        stats["refused"] += 1
 
 
 def receive(at):
