@@ -44,11 +44,12 @@ export function proxy(options: ProxyOptions): Start {
     bpffs,
   } = options;
   const io = fastPath === undefined ? options.io : `fastPath: ${fastPath}`;
+  const ioKeys = fastPath === undefined ? ['fastPath: off', ...(io === undefined ? [] : [io])] : [io];
   return async (network): Promise<Forwarder> => {
     const scratch = createScratch();
     const config = join(scratch, 'proxy.yaml');
     const stateFile = bpffs === undefined ? '' : `, stateFile: ${join(scratch, 'state')}`;
-    const text = `io: { mode: ${mode}, wan: wan0, lan: lan0, assignAddresses: true${io === undefined ? '' : `, ${io}`} }
+    const text = `io: { mode: ${mode}, wan: wan0, lan: lan0, assignAddresses: true, ${ioKeys.join(', ')} }
 admin: { listen: 127.0.0.1:9464, socket: ${join(scratch, 'admin.sock')} }
 log: { format: json }
 # One way means that no real server answers: by default such sessions are only a part of the table.

@@ -254,9 +254,9 @@ export const CONFIG_SCHEMA = group({
       false,
     ),
     fastPath: defaulted(
-      'ring: forward busy sessions that need no decision by a BPF program in the kernel: xdp (native), tc, or auto: xdp where all interfaces are cards whose drivers have it, else tc.',
-      oneOf('off', 'auto', 'xdp', 'tc'),
-      'off',
+      'ring: forward busy sessions that need no decision by a BPF program in the kernel: xdp (native) or tc; auto: xdp where all interfaces are cards whose drivers have it, else tc, and where neither can be, off. Some drivers reset their link when XDP is attached: tc and off never do.',
+      oneOf('auto', 'xdp', 'tc', 'off'),
+      'auto',
     ),
     bufferSize: defaulted("The kernel's capture buffer per interface.", size('1MiB', '2GiB'), '64MiB'),
   }),

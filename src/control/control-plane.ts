@@ -20,7 +20,7 @@ import { adminSources } from './admin-sources.ts';
 import { AdoptedSessions } from './adopted-sessions.ts';
 import { Drain } from './drain.ts';
 import { FastPath } from './fast-path.ts';
-import { FastPathStatus } from './fast-path-status.ts';
+import { FastPathStatus, isFastPathTried } from './fast-path-status.ts';
 import { FastPathSwitch } from './fast-path-switch.ts';
 import { type Down, HealthWatch } from './health-watch.ts';
 import { HostSetup } from './host-setup.ts';
@@ -139,7 +139,7 @@ export class ControlPlane {
       undo.push(async () => stateLock?.release());
       saved = SavedSessions.load(config, services, log);
       hostSetup.inherit(saved?.added ?? []);
-    } else if (before.hasFastPath || config.io.fastPath !== 'off') {
+    } else if (before.hasFastPath || isFastPathTried(config.io)) {
       // Its maps are for one process at a time: what is hot goes on in the kernel meanwhile.
       await setUp(hostSetup, config, host, undo);
       const aside = await before.stepAside();
@@ -148,7 +148,7 @@ export class ControlPlane {
       await follow(before, hostSetup, config, log, undo);
     }
     const sessions = Math.ceil(config.sessions.max / wanted);
-    const fastStatus = new FastPathStatus(config.io.fastPath, log);
+    const fastStatus = new FastPathStatus(config.io, log);
     const fast = await FastPath.open(
       { ports: host.ports, workers: wanted, sessions, name: proxyName(file.path) },
       fastStatus,

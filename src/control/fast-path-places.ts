@@ -5,39 +5,44 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { AttachError, type Attachment, type FastPathKind, removeFilter } from '../fast/attachment.ts';
 import type { FastPathMaps } from '../fast/maps.ts';
 import { BPFFS, holdPinRoot, type PinRoot, pinRootOf } from '../fast/pins.ts';
+import { type IoPort, SIDE } from '../io/packet-io.ts';
 import { IoError } from '../sys/io-error.ts';
 import { BpfError } from '../sys/libbpf-library.ts';
 import { SysError } from '../sys/libc.ts';
 import { interfaceIndex } from '../sys/packet-socket.ts';
-import type { FastPathStatus } from './fast-path-status.ts';
 
 /** The workers of a proxy that was killed a moment ago may still be there. */
 const GONE_WITHIN_MS = 5_000;
 const LOOK_AGAIN_MS = 50;
 
-/**
- * The folder of this proxy; undefined: there is none, which is said where a fast path is wanted; 'taken':
- * another process has it.
- */
-export async function hold(
-  name: string,
-  { wanted, log }: FastPathStatus,
-): Promise<PinRoot | 'taken' | undefined> {
-  const isWanted = wanted !== 'off';
-  if (!isWanted && !existsSync(pinRootOf(name))) return undefined;
+export interface Held {
+  root?: PinRoot;
+  /** Why nothing can be pinned. */
+  loss?: string;
+}
+
+/** The folder of this proxy; of one that tries no fast path only where there is one. 'taken': another process has it. */
+export async function hold(name: string, isTried: boolean): Promise<Held | 'taken'> {
+  if (!isTried && !existsSync(pinRootOf(name))) return {};
   try {
     for (const deadline = performance.now() + GONE_WITHIN_MS; ; await sleep(LOOK_AGAIN_MS)) {
       const root = holdPinRoot(name);
-      if (root !== undefined) return root;
+      if (root !== undefined) return { root };
       if (performance.now() > deadline) return 'taken';
     }
   } catch (error) {
-    if (isWanted)
-      log.warn(
-        `the fast path ends with the proxy, and a restart finds no hot session: ${(error as Error).message} ` +
-          `(mount a bpffs: mount -t bpf -o mode=0755 bpf ${BPFFS}, and let this user make folders in it)`,
-      );
-    return undefined;
+    const hint = `mount a bpffs: mount -t bpf -o mode=0755 bpf ${BPFFS}, and let this user make folders in it`;
+    return { loss: `${(error as Error).message} (${hint})` };
+  }
+}
+
+/** Throws an AttachError where packets of both directions cannot be forwarded at layer 2. */
+export function requireEthernet(ports: readonly IoPort[]): void {
+  for (const side of [SIDE.wan, SIDE.lan]) {
+    const facing = ports.filter((port) => (port.side & side) !== 0);
+    if (facing.some(({ mac }) => mac !== '')) continue;
+    const names = facing.map(({ name }) => name).join(', ');
+    throw new AttachError('refused', `no Ethernet at ${names}`);
   }
 }
 
@@ -100,9 +105,16 @@ export function removeFilters(ports: readonly { readonly name: string }[], handl
     .map(({ name }) => `the filter at ${name}`);
 }
 
+/** What an operator can do about it, by the name of the error. */
+const HINTS: Readonly<Record<string, string>> = {
+  EPERM: 'it takes CAP_BPF and CAP_NET_ADMIN',
+  ENOMEM: 'no memory for its maps, whose size follows sessions.max',
+};
+
 /** In words. Throws what it does not know. */
 export function explainFailure(error: unknown): string {
   if (error instanceof IoError) return `${error.message} (${error.hint})`;
+  if (error instanceof SysError && error.code in HINTS) return `${error.message} (${HINTS[error.code]})`;
   if (error instanceof AttachError || error instanceof SysError || error instanceof RangeError)
     return error.message;
   // Of the file system, where things are pinned.

@@ -1,21 +1,30 @@
 // What there is of the kernel fast path and why, for the log, the admin server and the metrics.
 import type { Logger } from 'pino';
 import type { FastPathAttachment } from '../admin/sources.ts';
-import type { FastPathKind } from '../fast/attachment.ts';
+import type { Config } from '../config/schema.ts';
 
-export type WantedFastPath = 'auto' | FastPathKind | 'off';
+export type WantedFastPath = Config['io']['fastPath'];
+
+type Io = Pick<Config['io'], 'fastPath' | 'mode'>;
+
+/** Whether the config lets there be one. */
+export const isFastPathTried = ({ fastPath, mode }: Io): boolean => fastPath !== 'off' && mode !== 'pcap';
 
 export class FastPathStatus {
   readonly wanted: WantedFastPath;
-  readonly log: Logger;
+  readonly isTried: boolean;
+  readonly #log: Logger;
   #why: string;
   #impediment: string | undefined;
   #interfaces: readonly FastPathAttachment[] = [];
 
-  constructor(wanted: WantedFastPath, log: Logger) {
-    this.wanted = wanted;
-    this.log = log;
-    this.#why = wanted === 'off' ? 'io.fastPath is off' : '';
+  constructor(io: Io, log: Logger) {
+    this.wanted = io.fastPath;
+    this.isTried = isFastPathTried(io);
+    this.#log = log;
+    this.#why = io.fastPath === 'off' ? 'io.fastPath is off' : '';
+    if (io.fastPath !== 'off' && !this.isTried)
+      this.refused('io.mode is pcap, and packets come in by capture filters, which do not know it');
   }
 
   /** Why this kind and not another, or why none, in words. */
@@ -28,17 +37,27 @@ export class FastPathStatus {
     return this.#interfaces;
   }
 
-  /** There is none, though it is wanted. */
+  /** There is none, though it is wanted; or may be, and then nothing is amiss. */
   refused(why: string): void {
     this.#why = why;
     this.#interfaces = [];
-    this.log.warn(`no fast path: ${why}`);
+    this.#lacks(`no fast path: ${why}`);
+  }
+
+  /** It is there, and ends with the process. */
+  unpinned(why: string): void {
+    this.#lacks(`the fast path ends with the proxy, and a restart finds no hot session: ${why}`);
+  }
+
+  /** Something was taken away, or begins anew. */
+  note(what: string): void {
+    this.#log.info(`fast path: ${what}`);
   }
 
   /** It is there, and something keeps packets from it. */
   impeded(why: string): void {
     this.#impediment = why;
-    this.log.error(`the fast path is off: ${why}`);
+    this.#log.error(`the fast path is off: ${why}`);
   }
 
   /** What kept packets from it is tried again. */
@@ -46,10 +65,17 @@ export class FastPathStatus {
     this.#impediment = undefined;
   }
 
+  #lacks(text: string): void {
+    if (this.wanted === 'auto') this.#log.info(text);
+    else this.#log.warn(text);
+  }
+
   /** It forwards. */
   attached(why: string, interfaces: readonly FastPathAttachment[]): void {
     this.#why = why;
     this.#interfaces = interfaces;
-    this.log.info(`fast path: ${interfaces.map(({ name, how }) => `${how} at ${name}`).join(', ')} (${why})`);
+    this.#log.info(
+      `fast path: ${interfaces.map(({ name, how }) => `${how} at ${name}`).join(', ')} (${why})`,
+    );
   }
 }

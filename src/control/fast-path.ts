@@ -13,7 +13,14 @@ import type { HotMaps } from '../steer/kernel-steering.ts';
 import { BpfError } from '../sys/libbpf-library.ts';
 import { interfaceIndex } from '../sys/packet-socket.ts';
 import { FAST_MAPS, type FastPart } from '../worker-protocol.ts';
-import { chooseKind, explainFailure, hold, removeFilters } from './fast-path-places.ts';
+import {
+  chooseKind,
+  explainFailure,
+  type Held,
+  hold,
+  removeFilters,
+  requireEthernet,
+} from './fast-path-places.ts';
 import type { FastPathStatus } from './fast-path-status.ts';
 
 /** Next hops of each worker, at most; of all together, because an entry has 16 bits for one. */
@@ -57,6 +64,7 @@ export class FastPath {
   #why = '';
   readonly #request: FastPathRequest;
   readonly #root: PinRoot | undefined;
+  readonly #loss: string | undefined;
   #maps: FastPathMaps | undefined;
   /** Of a predecessor, where there is none any more. */
   #before: MapsBefore | undefined;
@@ -69,11 +77,13 @@ export class FastPath {
   #isOutlived = false;
   /** What is there by this name is another process's. */
   #isForeign = false;
+  #isCleared = false;
 
-  private constructor(request: FastPathRequest, root: PinRoot | undefined, status: FastPathStatus) {
+  private constructor(request: FastPathRequest, { root, loss }: Held, status: FastPathStatus) {
     this.kind = 'off';
     this.#request = request;
     this.#root = root;
+    this.#loss = loss;
     this.#status = status;
   }
 
@@ -82,8 +92,8 @@ export class FastPath {
    * a predecessor pinned is taken over.
    */
   static async open(request: FastPathRequest, status: FastPathStatus): Promise<FastPath> {
-    const held = await hold(request.name, status);
-    const fast = new FastPath(request, held === 'taken' ? undefined : held, status);
+    const held = await hold(request.name, status.isTried);
+    const fast = new FastPath(request, held === 'taken' ? {} : held, status);
     if (held === 'taken') {
       fast.#isForeign = true;
       status.refused('another uoa-proxy with this config file lives');
@@ -99,19 +109,20 @@ export class FastPath {
 
   #open(): void {
     const { ports, workers, sessions } = this.#request;
-    const { wanted } = this.#status;
+    const { wanted, isTried } = this.#status;
     const path = this.#root?.path;
-    if (wanted === 'off') {
+    if (wanted === 'off' || !isTried) {
       this.#before = path === undefined ? undefined : openMapsBefore(path);
       return;
     }
+    requireEthernet(ports);
     const sizes = {
       sessions: workers * sessions,
       hops: workers * hopsOf(workers),
       ports: 2 ** Math.ceil(Math.log2(Math.max(PORTS, ports.length))),
       workers,
     };
-    const maps = openMaps(sizes, path, (what) => this.#status.log.info(`fast path: ${what}: not taken over`));
+    const maps = openMaps(sizes, path, (what) => this.#status.note(`${what}: not taken over`));
     this.#maps = maps;
     const rows = new PortRows(maps.fds.control, sizes.ports);
     this.#rows = rows;
@@ -217,8 +228,7 @@ export class FastPath {
     }
     const isOurs = (how: FastPathKind, index: number) =>
       how === kind && this.#ports.some(({ interfaceIndex }) => interfaceIndex === index);
-    for (const name of removeOtherLinks(this.#maps!, isOurs))
-      this.#status.log.info(`fast path: ${name}: removed`);
+    for (const name of removeOtherLinks(this.#maps!, isOurs)) this.#status.note(`${name}: removed`);
     this.unblock();
     this.#renew();
     this.#timer = setInterval(() => this.#look(onBlocked), LOOK_MS).unref();
@@ -226,6 +236,7 @@ export class FastPath {
       this.#why,
       [...this.#attachments].map(([name, { how }]) => ({ name, how })),
     );
+    if (this.#loss !== undefined) this.#status.unpinned(this.#loss);
   }
 
   #attachTo(kind: FastPathKind, { name, interfaceIndex, row }: Port): Attachment {
@@ -255,7 +266,7 @@ export class FastPath {
   #followMac(port: Port): void {
     const mac = linkNamed(port.name)?.mac;
     if (mac === undefined || mac === '' || mac === port.mac) return;
-    this.#status.log.info(`fast path: ${port.name} has the Ethernet address ${mac} now`);
+    this.#status.note(`${port.name} has the Ethernet address ${mac} now`);
     port.mac = mac;
     this.#describe(port);
   }
@@ -304,10 +315,10 @@ export class FastPath {
   /** Its end leaves it at work, as `keep` does; false: there is none, or nothing is pinned. */
   outlive(): boolean {
     this.#isOutlived = this.isOn && this.#root !== undefined;
-    this.#status.log.info(
+    this.#status.note(
       this.#isOutlived
-        ? `fast path: it goes on without this process, for ${ALIVE_MS / 1000} s or until another one takes it over`
-        : 'fast path: nothing of it outlives this process',
+        ? `it goes on without this process, for ${ALIVE_MS / 1000} s or until another one takes it over`
+        : 'nothing of it outlives this process',
     );
     return this.#isOutlived;
   }
@@ -342,15 +353,16 @@ export class FastPath {
     this.#attachments.clear();
   }
 
-  /** Nothing of this proxy is left, of whichever process. */
+  /** Nothing of this proxy is left, of whichever process. Its folder goes too: the next may be another's. */
   #clear(): void {
-    if (this.#isForeign) return;
+    if (this.#isForeign || this.#isCleared) return;
+    this.#isCleared = true;
     const { name, ports } = this.#request;
     const removed = [
       ...(this.#root === undefined ? [] : removePinned(this.#root.path)),
       ...removeFilters(ports, filterHandleOf(name)),
     ];
-    if (!this.#isClosed) for (const what of removed) this.#status.log.info(`fast path: ${what}: removed`);
+    if (!this.#isClosed) for (const what of removed) this.#status.note(`${what}: removed`);
   }
 }
 

@@ -1,6 +1,6 @@
 // The maps of the fast path: made, or taken over where an earlier process pinned them (pins.ts), in a folder
 // with the version of their layout in its name. Links are pinned beside them (attachment.ts).
-import { existsSync, mkdirSync, unlinkSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, rmdirSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { openPinned, pin } from '../sys/bpf-attachment.ts';
 import {
@@ -84,8 +84,7 @@ export function openMaps(
     onRemoved(`${join(root, other)}: of another version`);
   }
   const folder = join(root, FOLDER);
-  mkdirSync(folder, { recursive: true, mode: 0o700 });
-  const found = openAll(layouts, (name) => openPinned(join(folder, name)));
+  const found = openFolder(folder, layouts);
   const isNew = Object.keys(found).length === 0;
   const problem = isNew ? undefined : whyOthers(found, layouts, sizes);
   if (!isNew && problem === undefined) return mapsOf(sizes, found, folder, true, undefined);
@@ -113,6 +112,17 @@ export function openMaps(
   const read = Object.values(before?.fds ?? {});
   for (const [name, fd] of Object.entries(found)) if (!kept.has(name) && !read.includes(fd)) close(fd);
   return mapsOf(sizes, made, folder, false, before);
+}
+
+/** What is pinned there. Where that cannot be known, an empty folder goes again. */
+function openFolder(folder: string, layouts: Record<string, MapLayout>): Record<string, number> {
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  try {
+    return openAll(layouts, (name) => openPinned(join(folder, name)));
+  } catch (error) {
+    if (readdirSync(folder).length === 0) rmdirSync(folder);
+    throw error;
+  }
 }
 
 /** What is pinned in a folder of a proxy that makes no maps itself; undefined: nothing that it can read. */

@@ -19,7 +19,7 @@ const mac = readFileSync('/sys/class/net/wan0/address', 'utf8').trim();
 const ports = [{ name: 'wan0', side: SIDE.both, mtu: 1500, mac, loopback: false }];
 
 async function open(wanted: 'auto' | 'off' = 'auto', sessions = 100) {
-  const status = new FastPathStatus(wanted, log);
+  const status = new FastPathStatus({ fastPath: wanted, mode: 'ring' }, log);
   const fast = await FastPath.open({ ports, workers: 2, sessions, name }, status);
   return { fast, status };
 }
@@ -63,6 +63,14 @@ say('larger', { isAtWork: larger.fast.found?.isAtWork, sessions: larger.fast.fou
 larger.fast.attach(() => {});
 larger.fast.close({ keep: true });
 
+const turnedOff = await open('auto', 200);
+turnedOff.fast.turnOff('so that nothing is left');
+const itsNext = await open('auto', 200);
+itsNext.fast.attach(() => {});
+turnedOff.fast.close();
+say('after one that was turned off ended', pinned().length);
+itsNext.fast.close({ keep: true });
+
 const off = await open('off');
 say('off', { isAtWork: off.fast.found?.isAtWork, sessions: off.fast.found?.sessions });
 off.fast.attach(() => {});
@@ -72,6 +80,7 @@ off.fast.close();
 mkdirSync(ROOT, { recursive: true });
 chownSync(ROOT, 12345, 12345);
 const squatted = await open();
+squatted.fast.attach(() => {});
 say("another user's folder", pinned());
 squatted.fast.close();
 process.exit(0);
