@@ -21,7 +21,10 @@ export interface Held {
   loss?: string;
 }
 
-/** The folder of this proxy; of one that tries no fast path only where there is one. 'taken': another process has it. */
+/**
+ * The folder of this proxy; of one that tries no fast path only where there is one. 'taken': another process
+ * has it.
+ */
 export async function hold(name: string, isTried: boolean): Promise<Held | 'taken'> {
   if (!isTried && !existsSync(pinRootOf(name))) return {};
   try {

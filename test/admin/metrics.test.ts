@@ -255,7 +255,7 @@ describe('/metrics', () => {
       ['sessions_max', 5000],
       ['start_time_seconds', 1_700_000_000],
       ['ready', 1],
-      ['fast_path_info{kind="tc",wanted="auto",why="no card: wan0, lan0"}', 1],
+      ['fast_path_info{kind="tc",wanted="auto",why="no card stands behind wan0, lan0"}', 1],
       ['fast_path_attached{interface="wan0",how="tcx"}', 1],
       ['fast_path_switched_off{service="game"}', 1],
       ['fast_path_passed_total{reason="not_hot"}', 12_345],

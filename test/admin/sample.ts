@@ -102,7 +102,7 @@ export const FAST_AT_TC: Pick<AdminSources, 'fastPath' | 'fastPathPassed'> = {
   fastPath: () => ({
     kind: 'tc',
     wanted: 'auto',
-    why: 'no card: wan0, lan0',
+    why: 'no card stands behind wan0, lan0',
     interfaces: [
       { name: 'wan0', how: 'tcx' },
       { name: 'lan0', how: 'tcx' },

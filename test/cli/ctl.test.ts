@@ -255,7 +255,7 @@ describe('ctl shows the share of the fast path', () => {
     assert.equal(
       stdout.slice(at, stdout.indexOf('Counters')),
       `\
-Fast path tc: tcx at wan0, tcx at lan0 (no card: wan0, lan0)
+Fast path tc: tcx at wan0, tcx at lan0 (no card stands behind wan0, lan0)
   hot sessions               12,000
   inbound forwarded   999,000 (99%)
   outbound forwarded       5 (100%)

@@ -133,6 +133,12 @@ const STORIES: Story[] = [
   },
   {
     alert: 'UoaProxyNoFastPath',
+    tells: 'there may be one, and cannot be on this host',
+    fires: false,
+    series: { [fastPathInfo('off', 'auto')]: ONE },
+  },
+  {
+    alert: 'UoaProxyNoFastPath',
     tells: 'it is there',
     fires: false,
     series: { [fastPathInfo('tc', 'auto')]: ONE },

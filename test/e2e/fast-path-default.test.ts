@@ -1,5 +1,5 @@
-// What a proxy has of the fast path whose config says nothing of it: what there is, what is said where there is
-// none, and that it is harmless on all kinds of interfaces.
+// What a proxy has of the fast path whose config says nothing of it: what there is, what is said where there
+// is none, and that it is harmless on all kinds of interfaces.
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
 import { type TestContext, test } from 'node:test';
