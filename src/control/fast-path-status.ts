@@ -2,13 +2,14 @@
 import type { Logger } from 'pino';
 import type { FastPathAttachment } from '../admin/sources.ts';
 import type { Config } from '../config/schema.ts';
+import { canBeSteered } from '../io/modes.ts';
 
 export type WantedFastPath = Config['io']['fastPath'];
 
 type Io = Pick<Config['io'], 'fastPath' | 'mode'>;
 
 /** Whether the config lets there be one. */
-export const isFastPathTried = ({ fastPath, mode }: Io): boolean => fastPath !== 'off' && mode !== 'pcap';
+export const isFastPathTried = ({ fastPath, mode }: Io): boolean => fastPath !== 'off' && canBeSteered(mode);
 
 export class FastPathStatus {
   readonly wanted: WantedFastPath;
@@ -24,7 +25,7 @@ export class FastPathStatus {
     this.#log = log;
     this.#why = io.fastPath === 'off' ? 'io.fastPath is off' : '';
     if (io.fastPath !== 'off' && !this.isTried)
-      this.refused('io.mode is pcap, and packets come in by capture filters, which do not know it');
+      this.refused(`io.mode is ${io.mode}, and packets come in by capture filters, which do not know it`);
   }
 
   /** Why this kind and not another, or why none, in words. */

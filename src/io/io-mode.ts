@@ -86,6 +86,8 @@ export interface IoChange<Start extends IoStart = IoStart> {
 export interface IoMode<Start extends IoStart = IoStart> {
   readonly name: Start['mode'];
   readonly workersMax: number;
+  /** It may be steered (IoHost.isSteered), which the fast path needs; false if left out. */
+  readonly canBeSteered?: boolean;
   /** In a worker it can be open and wait (IoOptions.isWaiting). */
   readonly canWait?: boolean;
   /** What this host lacks for it, where that can be told without opening anything; undefined: nothing. */

@@ -57,6 +57,10 @@ export function openPacketIo<Name extends ModeName>(
 export const canWait = ({ mode }: IoStart, modes: IoModes = MODES): boolean =>
   modeNamed(mode, modes).canWait ?? false;
 
+/** See IoMode.canBeSteered. */
+export const canBeSteered = (wanted: WantedMode, modes: IoModes = MODES): boolean =>
+  candidates(wanted, modes).some((mode) => mode.canBeSteered ?? false);
+
 /** What this host lacks for the mode, where that can be told without opening anything; of `auto` nothing. */
 export const lackFor = (wanted: WantedMode, modes: IoModes = MODES): IoError | undefined =>
   wanted === AUTO ? undefined : modeNamed(wanted, modes).lacks();

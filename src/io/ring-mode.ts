@@ -41,6 +41,7 @@ export const ringMode: IoMode<RingStart> = {
   name: 'ring',
   workersMax: Number.POSITIVE_INFINITY,
   canWait: true,
+  canBeSteered: true,
   lacks: () => undefined,
   refusalOf: (capture) => {
     try {
