@@ -136,14 +136,7 @@ function start(message: WorkerStart, modes: IoModes): Running {
       datapath.receive(frame, off, end, portIndex, nowMs, isMerged, isVerified);
       return datapath.isAnswered;
     },
-    superPackets: {
-      accept: (frame, off, end, portIndex, nowMs, segmentLen, udpOff) =>
-        datapath.acceptSuper(frame, off, end, portIndex, nowMs, segmentLen, udpOff),
-      forward: (frame) => {
-        datapath.forwardSuper(frame);
-        return datapath.isAnswered;
-      },
-    },
+    superPackets: datapath.superPackets,
     counters: memory.io,
     onFailure: (text, final) => {
       tell({ kind: 'warning', message: text });

@@ -41,10 +41,11 @@ const SWEEP_MIN_MS = 100;
 const SWEEP_MAX_MS = 30_000;
 
 export class Datapath {
+  /** Undefined where none can be sent. */
+  readonly superPackets: SuperPackets | undefined;
   readonly #onAnswered: OnAnswered | undefined;
   readonly #onForwarded: OnForwarded | undefined;
   readonly #walk: Walk;
-  readonly #superPackets: SuperPackets | undefined;
   readonly #ends: SessionEnds;
   readonly #persistence: Persistence;
   readonly #reassembler: Reassembler;
@@ -114,7 +115,7 @@ export class Datapath {
       icmp,
       identifications: new Identifications(seed),
     };
-    this.#superPackets = options.sendSuper && new SuperPackets(this.#walk);
+    this.superPackets = options.sendSuper && new SuperPackets(this.#walk, options.onForwarded);
     this.#hasReserve = plan.lportReserve > 0;
     this.#sweepMs = sweepMsOf(plan);
     if (!options.isWaiting) this.goOn();
@@ -199,29 +200,6 @@ export class Datapath {
     metadata.isHandedOver = false;
     this.#count(verdict);
     return verdict;
-  }
-
-  /** Of how many datagrams a super packet is that can go on as it came; see SuperPackets.accept. */
-  acceptSuper(
-    frame: Frame,
-    off: number,
-    end: number,
-    portIndex: number,
-    nowMs: number,
-    segmentLen: number,
-    udpOff: number,
-  ): number {
-    return this.#superPackets?.accept(frame, off, end, portIndex, nowMs, segmentLen, udpOff) ?? 0;
-  }
-
-  /** Forwards the super packet that was accepted just now. */
-  forwardSuper(frame: Frame): void {
-    const superPackets = this.#superPackets!;
-    this.#isAnswered = false;
-    if (!superPackets.forward(frame)) return;
-    const { base, isFromItsSide } = superPackets;
-    this.#isAnswered = this.#walk.table.isNormal(base);
-    this.#onForwarded?.(base, isFromItsSide);
   }
 
   /** What became of the packet gathered first (Sending) of which nothing was said yet. */

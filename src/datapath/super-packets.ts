@@ -12,12 +12,14 @@ import { PARSE_OK, parse } from '../wire/packet.ts';
 import * as udp from '../wire/udp.ts';
 import { DIRECTION, type Direction } from './departures.ts';
 import { addressesToClient, mtuToClient, mtuToRealServer } from './ends.ts';
+import type { OnForwarded } from './options.ts';
 import { rewriteUnfinished } from './rewrite.ts';
 import { serverRow } from './server-cells.ts';
 import type { Walk } from './walk.ts';
 
 export class SuperPackets {
   readonly #walk: Walk;
+  readonly #onForwarded: OnForwarded | undefined;
   // Of the one that was accepted last:
   #base = 0;
   #direction: Direction = DIRECTION.inbound;
@@ -25,19 +27,9 @@ export class SuperPackets {
   #nowMs = 0;
   #datagrams = 0;
 
-  constructor(walk: Walk) {
+  constructor(walk: Walk, onForwarded: OnForwarded | undefined) {
     this.#walk = walk;
-  }
-
-  /** The session of the one that was accepted last. */
-  get base(): number {
-    return this.#base;
-  }
-
-  /** Whether that came in on the side that its session's packets of that direction come in on. */
-  get isFromItsSide(): boolean {
-    const { directory, metadata } = this.#walk;
-    return this.#direction === DIRECTION.outbound || directory.facesClients(metadata.portIndex);
+    this.#onForwarded = onForwarded;
   }
 
   /**
@@ -74,8 +66,21 @@ export class SuperPackets {
     return this.#datagrams;
   }
 
-  /** Forwards the packet that was accepted just now; whether it was sent, in whole or in part. */
+  /**
+   * Forwards the packet that was accepted just now. True: it was sent, in whole or in part, in a session that
+   * both ends have used.
+   */
   forward(frame: Frame): boolean {
+    if (!this.#send(frame)) return false;
+    const { directory, metadata, table } = this.#walk;
+    const isFromItsSide =
+      this.#direction === DIRECTION.outbound || directory.facesClients(metadata.portIndex);
+    this.#onForwarded?.(this.#base, isFromItsSide);
+    return table.isNormal(this.#base);
+  }
+
+  /** Whether it was sent, in whole or in part. */
+  #send(frame: Frame): boolean {
     const { packet, table, directory, departures, memory, metadata } = this.#walk;
     const { records } = memory;
     const { view } = frame;

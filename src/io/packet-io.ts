@@ -82,7 +82,7 @@ export interface IoOptions {
    */
   onFailure: (message: string, final: boolean) => void;
   /** What may go on whole; only asked by a mode that can send such. */
-  superPackets?: SuperPackets;
+  superPackets?: SuperPackets | undefined;
   /** Called for each packet that `send` gathered, in their order: whether it was sent. */
   onSettled: (wasSent: boolean) => void;
   /**

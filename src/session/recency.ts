@@ -35,6 +35,11 @@ export class Recency {
     return this.#count;
   }
 
+  /** A quarter of what it may hold is left, or less. */
+  get isScarce(): boolean {
+    return this.#count >= this.max - (this.max >>> 2);
+  }
+
   /** Takes in a slot that is not here, as the most recently used; the caller has seen that there is room. */
   add(slot: number): void {
     const shards = this.#shards;
@@ -48,9 +53,7 @@ export class Recency {
     this.#count++;
   }
 
-  /** Unless it `isDue`, only where a quarter of what it may hold is left, or less. */
-  touch(slot: number, isDue = true): void {
-    if (!isDue && this.#count < this.max - (this.max >>> 2)) return;
+  touch(slot: number): void {
     this.#shards[this.#shardOf[slot]].get(slot, GET_OPTIONS);
   }
 

@@ -287,8 +287,9 @@ export class SessionTable {
     const last = records[base + LAST_SEEN];
     if (last >> TOUCH_SHIFT !== nowMs >> TOUCH_SHIFT) {
       const slot = base / SESSION_WORDS;
-      const isDue = last >> ROOMY_SHIFT !== nowMs >> ROOMY_SHIFT || this.count >= this.max - (this.max >>> 2);
-      this.#partOf(base).touch(slot, isDue);
+      const part = this.#partOf(base);
+      const isScarce = part.isScarce || this.count >= this.max - (this.max >>> 2);
+      if (isScarce || last >> ROOMY_SHIFT !== nowMs >> ROOMY_SHIFT) part.touch(slot);
       if (!isNormal(records, base)) this.#unanswered.touch(this.#poolOf(base), slot);
       forgetOldMtu(records, base, nowMs);
     }

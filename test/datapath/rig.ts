@@ -342,9 +342,10 @@ export class Rig {
     const before = this.memory.counters.slice();
     this.sentSupers = [];
     const { datapath, nowMs } = this;
-    const datagrams = datapath.acceptSuper(frame, off, end, port, nowMs, segmentLen, off + headerLen);
+    const { superPackets } = datapath;
+    const datagrams = superPackets!.accept(frame, off, end, port, nowMs, segmentLen, off + headerLen);
     this.takenOfSuper = taken ?? datagrams;
-    if (datagrams > 0) datapath.forwardSuper(frame);
+    if (datagrams > 0) superPackets!.forward(frame);
     else {
       assert.deepEqual(this.memory.counters, before, 'what is not accepted counts nowhere');
       assert.deepEqual(bytes.subarray(off, end), packet, 'and is as it was');
