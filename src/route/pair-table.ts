@@ -11,7 +11,8 @@ export const TO = ADDRESS_WORDS;
 // Words of an entry: a pair, which is not all zero, and these.
 const VALUE = PAIR_WORDS;
 const STAMP = VALUE + 1;
-const IS_USED = STAMP + 1;
+/** In which period it was looked for last; 0: there is no pair. */
+const PERIOD = STAMP + 1;
 const ENTRY_BITS = 4;
 const ENTRY_WORDS = 1 << ENTRY_BITS;
 /** Entries among which one pair may be: a set. They are used one after the other. */
@@ -20,26 +21,56 @@ const SET_WORDS = WAYS * ENTRY_WORDS;
 const NOTHING = new Int32Array(0);
 
 export class PairTable {
+  readonly #minLength: number;
   readonly #maxLength: number;
   #entries: Int32Array;
-  /** As it was before it grew: what is looked for moves over, one by one, so that growing takes no time. */
+  /** As it was in another size: what is looked for moves over, one by one, so that changing takes no time. */
   #old: Int32Array = NOTHING;
-  /** Pairs that came since it grew. */
+  /** Pairs that came since then. */
   #count = 0;
+  /** Goes up with each `trim`, and pairs that were looked for since. */
+  #period = 1;
+  #used = 0;
 
   /**
    * Has room for 2^bits entries of 64 bytes, and for twice as many each time that half of them were used, up
    * to 2^maxBits. Whom nobody looked for meanwhile is then forgotten.
    */
   constructor(bits: number, maxBits = bits) {
-    this.#entries = new Int32Array(1 << (bits + ENTRY_BITS));
+    this.#minLength = 1 << (bits + ENTRY_BITS);
+    this.#entries = new Int32Array(this.#minLength);
     this.#maxLength = 1 << (maxBits + ENTRY_BITS);
   }
 
   /** The entry of the pair, for the functions below until one is set; less than 0: none. */
   find(pair: Int32Array): number {
-    const entry = search(this.#entries, pair, this.#count);
-    return entry < 0 && this.#old.length > 0 ? this.#move(pair, entry) : entry;
+    const entries = this.#entries;
+    const entry = search(entries, pair, this.#count);
+    if (entry < 0) return this.#old.length > 0 ? this.#move(pair, entry) : entry;
+    if (entries[entry + PERIOD] !== this.#period) {
+      entries[entry + PERIOD] = this.#period;
+      this.#used++;
+    }
+    return entry;
+  }
+
+  /** For how many entries there is room. */
+  get size(): number {
+    return this.#entries.length >>> ENTRY_BITS;
+  }
+
+  /**
+   * To be called each time that a pair should have been looked for in, if it is in use: gives back room that
+   * only others needed, who are forgotten with the next call.
+   */
+  trim(): void {
+    let length = this.#entries.length;
+    // In half the room it fills at most a quarter, or it would soon grow again.
+    while (length > this.#minLength && this.#used <= length >>> (ENTRY_BITS + 3)) length /= 2;
+    if (length < this.#entries.length) this.#resize(length);
+    else this.#old = NOTHING;
+    this.#period++;
+    this.#used = 0;
   }
 
   value(entry: number): number {
@@ -65,8 +96,12 @@ export class PairTable {
     const { length } = this.#entries;
     if (this.#count >= length >>> (ENTRY_BITS + 2)) this.#old = NOTHING; // as many as it had
     if (this.#count < length >>> (ENTRY_BITS + 1) || length === this.#maxLength) return;
+    this.#resize(2 * length);
+  }
+
+  #resize(length: number): void {
     this.#old = this.#entries;
-    this.#entries = new Int32Array(2 * length); // the memory is cleared page by page, when it is used
+    this.#entries = new Int32Array(length); // the memory is cleared page by page, when it is used
     this.#count = 0;
   }
 
@@ -84,8 +119,9 @@ export class PairTable {
     for (let i = 0; i < PAIR_WORDS; i++) entries[entry + i] = pair[i];
     entries[entry + VALUE] = value;
     entries[entry + STAMP] = stamp;
-    entries[entry + IS_USED] = 1;
+    entries[entry + PERIOD] = this.#period;
     this.#count++;
+    this.#used++;
   }
 }
 
@@ -105,7 +141,7 @@ function search(entries: Int32Array, pair: Int32Array, turn: number): number {
       entries[entry] === pair[0]
     )
       return entry;
-    if (entries[entry + IS_USED] === 0) return ~entry;
+    if (entries[entry + PERIOD] === 0) return ~entry;
   }
   return ~(first + (turn & (WAYS - 1)) * ENTRY_WORDS);
 }

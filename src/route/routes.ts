@@ -74,6 +74,8 @@ const MAX_PREFIXES = 1 << 14;
 const READ_AGAIN_MS = 250;
 /** Then their number may have become small: who waits for it has lost nothing but a little time. */
 const TOO_MANY_MS = 600_000;
+/** So much later room for pairs that nobody asks about any more is given back: 256 MB at most. */
+const TRIM_MS = 600_000;
 /** An epoch lasts so long at least. */
 const EPOCH_MS = 200;
 const MAX_CLASS = 0x3fff_ffff;
@@ -103,6 +105,7 @@ export class Routes {
   /** Undefined: there is nothing to do. */
   #readAt: number | undefined;
   #endsAt: number | undefined;
+  #trimAt: number;
   #nowMs: number;
   readonly #message = new RouteMessage();
   #leastOfRoutes = Infinity;
@@ -114,6 +117,7 @@ export class Routes {
     this.#neighbors = neighbors;
     this.#nowMs = nowMs;
     this.#epochBegan = (nowMs - EPOCH_MS) | 0;
+    this.#trimAt = (nowMs + TRIM_MS) | 0;
     this.#maxPrefixes = maxPrefixes;
   }
 
@@ -219,6 +223,10 @@ export class Routes {
   update(nowMs: number): void {
     this.#nowMs = nowMs;
     if (isOver(this.#readAt, nowMs)) this.read();
+    if (isOver(this.#trimAt, nowMs)) {
+      this.#trimAt = (nowMs + TRIM_MS) | 0;
+      this.#known.trim();
+    }
     if (isOver(this.#endsAt, nowMs)) {
       this.#endsAt = undefined;
       this.onAnyChange();

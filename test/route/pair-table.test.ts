@@ -57,3 +57,31 @@ test('pairs that are looked for stay at hand while it grows, and others need not
   assert.ok(misses < 200, `${misses}`);
   assert.ok(table.find(pairOf(used)) < 0, 'one that was not looked for since it was small');
 });
+
+test('room that only pairs needed which nobody looks for any more is given back, and the others stay', () => {
+  const table = new PairTable(8, 20);
+  for (let n = 0; n < 100_000; n++) table.set(pairOf(n), n, -n);
+  const large = table.size;
+  assert.ok(large >= 100_000);
+  const used = Array.from({ length: 100_000 }, (_, n) => n).filter((n) => table.find(pairOf(n)) >= 0);
+  table.trim();
+  assert.equal(table.size, large, 'they were all in use');
+  const few = used.slice(-100);
+  const lookForFew = () => {
+    for (const n of few) {
+      const entry = table.find(pairOf(n));
+      assert.ok(entry >= 0, `pair ${n}`);
+      assert.deepEqual([table.value(entry), table.stamp(entry)], [n, -n]);
+    }
+  };
+  for (let period = 0; period < 4; period++) {
+    lookForFew();
+    table.trim();
+  }
+  lookForFew();
+  assert.ok(table.size <= 1024, `${table.size}`);
+  assert.ok(table.find(pairOf(used[0])) < 0);
+  table.trim();
+  table.trim();
+  assert.equal(table.size, 256, 'not less than it began with');
+});
