@@ -137,6 +137,7 @@ function start(message: WorkerStart, modes: IoModes): Running {
       return datapath.isAnswered;
     },
     superPackets: datapath.superPackets,
+    lookAhead: datapath.lookAhead,
     counters: memory.io,
     onFailure: (text, final) => {
       tell({ kind: 'warning', message: text });

@@ -18,6 +18,7 @@ import { icmpError } from './icmp-error.ts';
 import { IcmpSender } from './icmp-sender.ts';
 import { inbound } from './inbound.ts';
 import { Loans } from './loans.ts';
+import { LookAhead } from './look-ahead.ts';
 import type { DatapathMemory } from './memory.ts';
 import type { DatapathOptions, OnAnswered, OnForwarded } from './options.ts';
 import { outbound } from './outbound.ts';
@@ -41,6 +42,7 @@ const SWEEP_MIN_MS = 100;
 const SWEEP_MAX_MS = 30_000;
 
 export class Datapath {
+  readonly lookAhead: LookAhead;
   /** Undefined where none can be sent. */
   readonly superPackets: SuperPackets | undefined;
   readonly #onAnswered: OnAnswered | undefined;
@@ -115,6 +117,7 @@ export class Datapath {
       icmp,
       identifications: new Identifications(seed),
     };
+    this.lookAhead = new LookAhead(table);
     this.superPackets = options.sendSuper && new SuperPackets(this.#walk, options.onForwarded);
     this.#hasReserve = plan.lportReserve > 0;
     this.#sweepMs = sweepMsOf(plan);

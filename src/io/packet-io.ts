@@ -56,6 +56,16 @@ export interface SuperPackets {
   forward(frame: Frame): boolean;
 }
 
+/** What several packets need is fetched at the same time, before the first of them is handed over. */
+export interface LookAhead {
+  /** Packets follow, LOOK_AHEAD_MAX at most, other ones than before. False: there is nothing to be gained. */
+  begin(): boolean;
+  /** The IP packet at `off` is handed over soon, after those that were seen already. */
+  see(frame: Frame, off: number): void;
+  /** All were seen. */
+  fetch(): void;
+}
+
 /**
  * By mode, what the control plane tells a worker about its packet I/O: plain data that fits in a message. The
  * file of each mode adds its own (`declare module`), because nobody else knows it.
@@ -83,6 +93,8 @@ export interface IoOptions {
   onFailure: (message: string, final: boolean) => void;
   /** What may go on whole; only asked by a mode that can send such. */
   superPackets?: SuperPackets | undefined;
+  /** Told of packets before they come, by a mode that can. */
+  lookAhead?: LookAhead;
   /** Called for each packet that `send` gathered, in their order: whether it was sent. */
   onSettled: (wasSent: boolean) => void;
   /**

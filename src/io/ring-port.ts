@@ -25,7 +25,7 @@ import {
 } from '../sys/packet-ring.ts';
 import { boundInterface, interfaceIndex, packetStatistics, pendingError } from '../sys/packet-socket.ts';
 import { ETHERNET_HEADER_LEN, ETHERTYPE_IPV4, ETHERTYPE_IPV6 } from '../wire/ethernet.ts';
-import { Frame } from '../wire/frame.ts';
+import { Frame, LOOK_AHEAD_MAX } from '../wire/frame.ts';
 import { LongPackets, WHOLE_OFF } from './long-packets.ts';
 import {
   bookLostFrames,
@@ -42,6 +42,7 @@ import { takeApart } from './segments.ts';
 const ROW = IO_COUNTERS.length;
 /** Packets of one ring processed before what they became is sent, and before the next ring's turn. */
 const CHUNK = 64;
+const LINE = 64;
 /** The kernel queues a long packet a moment before its frame is ready: after so long there is none. */
 const STRAY_MS = 100;
 
@@ -91,6 +92,9 @@ export class RingPort {
   #isAnswered = false;
   #isVerified = false;
   #isDown = false;
+  /** Where the packets that were looked at stand, and whatever was read of them. */
+  readonly #aheadOffs = new Int32Array(LOOK_AHEAD_MAX);
+  #read = 0;
 
   constructor(options: RingOptions, socket: RingSocket, ring: number, sender: RingSender) {
     const ports = options.ports.length;
@@ -211,7 +215,9 @@ export class RingPort {
     const first = this.#head;
     let at = first;
     let count = 0;
+    let seen = 0;
     while (count < CHUNK) {
+      if (count >= seen) seen = count + this.#lookAhead(at);
       const base = at * frameBytes;
       // With the barrier that the kernel's writes before it need on processors that reorder.
       const status = Atomics.load(words, base >>> 2);
@@ -231,6 +237,32 @@ export class RingPort {
       give = give + 1 === frames ? 0 : give + 1;
     }
     this.#head = at;
+    return count;
+  }
+
+  /**
+   * Looks at the packets that lie ready from this frame on, some of them: the kernel has written them on
+   * another processor, and several are fetched at the same time. Returns their number, and 1 for none.
+   */
+  #lookAhead(first: number): number {
+    const words = this.#words;
+    const { view } = this.#frame;
+    const { frameBytes, frames } = this.#ring;
+    const offs = this.#aheadOffs;
+    let count = 0;
+    for (let at = first; count < LOOK_AHEAD_MAX; at = at + 1 === frames ? 0 : at + 1) {
+      const base = at * frameBytes;
+      if ((Atomics.load(words, base >>> 2) & RING_STATUS.user) === 0) break;
+      offs[count++] = base + view.getUint16(base + NETWORK_OFF, LITTLE_ENDIAN);
+    }
+    if (count < 2) return 1;
+    let read = 0;
+    for (let i = 0; i < count; i++) read ^= words[offs[i] >>> 2] ^ words[(offs[i] + LINE) >>> 2];
+    this.#read ^= read;
+    const { lookAhead } = this.#options;
+    if (lookAhead?.begin() !== true) return count;
+    for (let i = 0; i < count; i++) lookAhead.see(this.#frame, offs[i]);
+    lookAhead.fetch();
     return count;
   }
 

@@ -49,10 +49,10 @@ const KEPT_SHIFT = 5;
 
 export class SessionTable {
   readonly records: Int32Array;
+  readonly index: TupleIndex;
   readonly max: number;
   /** Told of what happens in the datapath, too (datapath/handshake-events.ts). */
   readonly events: SessionEvents | undefined;
-  readonly #index: TupleIndex;
   readonly #onEnd: (base: number, end: SessionEnd) => void;
   /** Sessions without an answer, and the others. */
   readonly #oneway: Recency;
@@ -78,7 +78,7 @@ export class SessionTable {
   ) {
     this.records = records;
     this.max = records.length / SESSION_WORDS;
-    this.#index = new TupleIndex(records, services, legs, seed);
+    this.index = new TupleIndex(records, services, legs, seed);
     this.#onEnd = onEnd;
     this.events = events;
     this.#oneway = new Recency(this.max, Math.max(1, Math.min(onewayMax, this.max)));
@@ -95,7 +95,7 @@ export class SessionTable {
    * The entry of the packet's 4-tuple, or -1: baseOf(entry) is its session, isInbound(entry) its direction.
    */
   find(packet: Packet): number {
-    return this.#index.find(packet);
+    return this.index.find(packet);
   }
 
   /**
@@ -124,8 +124,8 @@ export class SessionTable {
     records[base + LAST_SEEN] = nowMs;
     startHandshake(records, base + HANDSHAKE, nowMs);
     records[base + LPORT_FLAGS] = (lport << 16) | FLAG_USED; // last: for `restore` it is whole from here on
-    this.#index.link(inboundEntry(base));
-    this.#index.link(outboundEntry(base));
+    this.index.link(inboundEntry(base));
+    this.index.link(outboundEntry(base));
     this.#oneway.add(slot);
     this.#unanswered.add(leg.pool, slot, isKnown);
     return base;
@@ -150,14 +150,14 @@ export class SessionTable {
     const before = this.#poolOf(base);
     before.give(lportOf(records, base));
     if (!isNormal(records, base)) this.#changePool(base / SESSION_WORDS, before, leg.pool, isKnown);
-    this.#index.unlink(outboundEntry(base));
+    this.index.unlink(outboundEntry(base));
     const flags = records[base + LPORT_FLAGS] & FLAGS;
     // For `restore` there is none, until it is whole: never the lport of another session.
     records[base + LPORT_FLAGS] = flags & ~FLAG_USED;
     records[base + LEG_MTU] = leg.index;
     startHandshake(records, base + HANDSHAKE, nowMs);
     records[base + LPORT_FLAGS] = (lport << 16) | flags;
-    this.#index.link(outboundEntry(base));
+    this.index.link(outboundEntry(base));
   }
 
   /**
@@ -171,7 +171,7 @@ export class SessionTable {
     all: readonly (Leg | undefined)[],
     isSameLeg: (index: number) => boolean = () => true,
   ): void {
-    const index = this.#index;
+    const index = this.index;
     const legs = all.map((leg, i) => (isSameLeg(i) ? leg : undefined));
     const isLess =
       index.services.some((one, i) => one !== undefined && lacksVipOf(services[i], one)) ||
@@ -201,7 +201,7 @@ export class SessionTable {
    */
   #changePools(legs: readonly (Leg | undefined)[], transfer: LportTransfer): void {
     const before = new Set<LportPool>();
-    for (const [i, leg] of this.#index.legs.entries()) {
+    for (const [i, leg] of this.index.legs.entries()) {
       const pool = legs[i]?.pool;
       if (leg === undefined || pool === undefined || pool === leg.pool) continue;
       transfer.inherit(pool, leg.pool);
@@ -254,8 +254,8 @@ export class SessionTable {
         this.#freeHead = slot;
         continue;
       }
-      this.#index.link(inboundEntry(base));
-      this.#index.link(outboundEntry(base));
+      this.index.link(inboundEntry(base));
+      this.index.link(outboundEntry(base));
       seen[count] = records[base + LAST_SEEN];
       restored[count++] = slot;
       if (isNormal(records, base)) normal++;
@@ -274,10 +274,10 @@ export class SessionTable {
   /** Whether the record is that of a session whose lport is nobody else's. */
   #takeOver(base: number, transfer: LportTransfer): boolean {
     const { records } = this;
-    const { services, legs } = this.#index;
+    const { services, legs } = this.index;
     if (!isUsed(records, base) || services[serviceOf(records, base)] === undefined) return false;
     const pool = legs[legOf(records, base)]?.pool;
-    if (pool === undefined || this.#index.hasLportOf(base)) return false;
+    if (pool === undefined || this.index.hasLportOf(base)) return false;
     return transfer.claim(pool, lportOf(records, base));
   }
 
@@ -318,12 +318,12 @@ export class SessionTable {
 
   /** The service of a session: of one that ends by another plan, still that of the plan before. */
   serviceOf(base: number): SessionService {
-    return this.#index.services[serviceOf(this.records, base)]!;
+    return this.index.services[serviceOf(this.records, base)]!;
   }
 
   /** As serviceOf. */
   legOf(base: number): Leg {
-    return this.#index.legs[legOf(this.records, base)]!;
+    return this.index.legs[legOf(this.records, base)]!;
   }
 
   isExpired(base: number, nowMs: number): boolean {
@@ -376,8 +376,8 @@ export class SessionTable {
     const pool = this.#poolOf(base);
     pool.give(lportOf(records, base));
     if (!isNormal(records, base)) this.#unanswered.delete(pool, slot);
-    this.#index.unlink(inboundEntry(base));
-    this.#index.unlink(outboundEntry(base));
+    this.index.unlink(inboundEntry(base));
+    this.index.unlink(outboundEntry(base));
     records[base + LPORT_FLAGS] = 0;
     records[base + NEXT] = this.#freeHead;
     this.#freeHead = slot;

@@ -1,7 +1,9 @@
 // Finds a session by either of its tuples: a chained hash table for both directions of all sessions, whose
 // links are words of the records. An entry is a slot and a direction.
 import { type Family, isSameAddress } from '../wire/address.ts';
+import { LOOK_AHEAD_MAX } from '../wire/frame.ts';
 import type { Packet } from '../wire/packet.ts';
+import { ExpectedTuples } from './expected-tuples.ts';
 import type { Leg } from './leg.ts';
 import {
   CLIENT,
@@ -41,6 +43,9 @@ export class TupleIndex {
   readonly #heads: Int32Array;
   readonly #key0: number;
   readonly #key1: number;
+  readonly #expected = new ExpectedTuples();
+  /** Of the sessions that the search for each of them begins with. */
+  readonly #bases = new Int32Array(LOOK_AHEAD_MAX);
   /** The tuple of an entry under way. */
   readonly #tuple = new Int32Array(8);
 
@@ -60,7 +65,34 @@ export class TupleIndex {
   /** The entry of the packet's 4-tuple, or -1. */
   find(packet: Packet): number {
     const { addresses, family } = packet;
-    return this.#find(addresses, family, (packet.sport << 16) | packet.dport);
+    const ports = (packet.sport << 16) | packet.dport;
+    const expected = this.#expected.take(addresses, ports);
+    const bucket = expected < 0 ? this.#bucket(addresses, family, ports) : expected;
+    return this.#findIn(bucket, addresses, family, ports);
+  }
+
+  /** From now on other tuples are expected than before. */
+  expectAnew(): void {
+    this.#expected.clear();
+  }
+
+  /** `find` is soon asked for this tuple, after those that it expects already, LOOK_AHEAD_MAX at most. */
+  expect(addresses: Int32Array, family: Family, ports: number): void {
+    this.#expected.add(addresses, ports, this.#bucket(addresses, family, ports));
+  }
+
+  /** Reads what `find` will read first for each tuple that it expects. Returns something made of it. */
+  fetchExpected(): number {
+    const expected = this.#expected;
+    const { count } = expected;
+    const heads = this.#heads;
+    const records = this.#records;
+    const bases = this.#bases;
+    // Reads that do not wait for each other stand together, without anything between them.
+    for (let i = 0; i < count; i++) bases[i] = baseOf(Math.max(1, heads[expected.bucketAt(i)]) - 1);
+    let read = 0;
+    for (let i = 0; i < count; i++) read ^= records[bases[i]];
+    return read;
   }
 
   /**
@@ -102,7 +134,11 @@ export class TupleIndex {
   }
 
   #find(addresses: Int32Array, family: Family, ports: number): number {
-    let entry = this.#heads[this.#bucket(addresses, family, ports)] - 1;
+    return this.#findIn(this.#bucket(addresses, family, ports), addresses, family, ports);
+  }
+
+  #findIn(bucket: number, addresses: Int32Array, family: Family, ports: number): number {
+    let entry = this.#heads[bucket] - 1;
     while (entry >= 0) {
       if (this.#isEntry(entry, addresses, family, ports)) return entry;
       entry = this.#records[baseOf(entry) + NEXT + (entry & 1)] - 1;

@@ -44,6 +44,9 @@ export function copyBytes(to: Frame, at: number, from: Frame, off: number, len: 
   for (; done < len; done++) view.setUint8(at + done, source.getUint8(off + done));
 }
 
+/** Packets that a packet I/O looks at before it hands over the first of them, at most. */
+export const LOOK_AHEAD_MAX = 16;
+
 /** Packets that a packet I/O may have gathered at most. */
 export const GATHERED_MAX = 64;
 

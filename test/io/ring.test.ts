@@ -82,7 +82,7 @@ test('a VLAN-tagged packet is counted as foreign, one that has only a priority i
   await relay.stop();
 });
 
-test('when the ring is full what is lost is counted, timers run, and it goes on afterwards', async (t) => {
+test('when the ring is full packets are looked at ahead, what is lost is counted, timers run, and it goes on afterwards', async (t) => {
   const { client, relay, endpoint } = await startWalk(t, { ...RING, ring: SMALL_RING_BYTES, burdenUs: 40 });
   const before = await report(relay);
   const spec = { ip: VIP, port: VPORT, payloadLen: 64, rate: 150_000, durationMs: 1_000 };
@@ -95,6 +95,7 @@ test('when the ring is full what is lost is counted, timers run, and it goes on 
     return isAllThere && relayed[0] === wan.received && lan.received > 0;
   });
   const { received, lostKernel } = after.counters[0];
+  assert.ok(after.ahead > received / 2, `only ${after.ahead} of ${received} were looked at ahead`);
   assert.ok(
     Math.abs(received + lostKernel - sent) <= sent / 100,
     `${sent} sent, ${received} + ${lostKernel}`,

@@ -79,6 +79,8 @@ export interface RelayReport {
   relayed: number[];
   /** Packets whose checksum was said to be right. */
   verified: number;
+  /** Packets that were announced, in their order, before they came. */
+  ahead: number;
   failures: string[];
   /** The first packets as hexadecimal digits, from the IP header on. */
   captured: string[];
@@ -93,6 +95,10 @@ const { ports } = await inspectHost({
 const counters = new Float64Array(ioRows(ports.length) * IO_COUNTERS.length);
 const relayed = ports.map(() => 0);
 let verified = 0;
+let ahead = 0;
+/** Where the packets stand that were announced. */
+const announced: number[] = [];
+let isFetched = false;
 const failures: string[] = [];
 const captured: string[] = [];
 /** By the key of the old destination: the new source and destination, one after the other. */
@@ -117,6 +123,17 @@ const options: Omit<IoOptions, 'hops'> = {
   counters: disturbed(),
   onFailure: (message) => failures.push(message),
   onSettled: () => {},
+  lookAhead: {
+    begin: () => {
+      announced.length = 0;
+      isFetched = false;
+      return true;
+    },
+    see: (_, off) => announced.push(off),
+    fetch: () => {
+      isFetched = true;
+    },
+  },
   nowMs: () => performance.now() | 0,
   others: [],
   messagesFd: -1,
@@ -177,6 +194,10 @@ function onPacket(
   isVerified: boolean,
 ): boolean {
   if (isVerified) verified++;
+  if (isFetched && announced[0] === off) {
+    announced.shift();
+    ahead++;
+  }
   const { view, bytes } = frame;
   if (captured.length < 64) captured.push(Buffer.from(bytes.subarray(off, end)).toString('hex'));
   burn(spec.burdenUs ?? 0);
@@ -236,6 +257,7 @@ createInterface({ input: process.stdin })
       cpuMs: (process.cpuUsage().user + process.cpuUsage().system) / 1000,
       relayed,
       verified,
+      ahead,
       failures,
       captured,
     };
