@@ -311,7 +311,7 @@ export const CONFIG_SCHEMA = group({
       10,
     ),
     stateFile: optional(
-      'Sessions are saved here on stop and restored on a start within ten minutes, so that clients keep their LIP:lport over a restart. What ctl set of real servers is kept here, too. One proxy only may have it.',
+      'Sessions are saved here on stop and restored on a start within ten minutes, so that clients keep their LIP:lport over a restart. What ctl set of real servers, and whether it switched the fast path off, is kept here, too. One proxy only may have it.',
       filePath,
       '/var/lib/uoa-proxy/sessions',
     ),

@@ -40,7 +40,7 @@ import type { Predecessor } from './predecessor.ts';
 import { watchPulse } from './pulse.ts';
 import { Reloader } from './reload.ts';
 import type { Runtime } from './runtime.ts';
-import { holdStateFile, rememberServers, SavedSessions, saveState, writeAdopted } from './saved-sessions.ts';
+import { holdStateFile, rememberSet, SavedSessions, saveState, writeAdopted } from './saved-sessions.ts';
 import { ServerStates } from './server-states.ts';
 import { SteppingAside } from './stepping-aside.ts';
 import { takeOver } from './take-over.ts';
@@ -188,15 +188,16 @@ export class ControlPlane {
     workers.launch();
     const serverStates = new ServerStates(memories[0].common, log);
     serverStates.update(services);
-    if (saved !== undefined) serverStates.restore(saved.servers);
+    if (saved !== undefined) serverStates.restore(saved.set.servers);
     const fastSwitch = new FastPathSwitch(memories[0].common, log);
     fastSwitch.update(services);
+    if (saved !== undefined && fast.isOn) fastSwitch.restore(saved.set.fastPathOff);
     const letIn = () => {
       // What comes from now on waits; where the start fails it was looked at only.
       io.start();
       // Programs of a predecessor were at work until here; what they pass comes in already.
       const isWanted = fast.isOn;
-      fast.attach(() => fastSwitch.switchOff(undefined));
+      fast.attach(() => fastSwitch.impede());
       // The workers were told of one.
       if (isWanted && !fast.isOn) fastSwitch.withdraw();
       if (isFoundAtWork === false) adopted?.countRest(memories[0]);
@@ -250,14 +251,16 @@ export class ControlPlane {
     const before = this.#before;
     if (!before?.isGone) await setUp(hostSetup, config, host, undo);
     this.#letIn();
-    const { serverStates, steeringKey } = this.#runtime;
+    const { serverStates, fastSwitch, steeringKey } = this.#runtime;
+    const operatorSet = () => ({ servers: serverStates.set, fastPathOff: fastSwitch.set });
     undo.push(async () => {
       await workers.stop();
       serverStates.tellSet(() => {});
+      fastSwitch.tellSet(() => {});
       if (this.#stepping.isHandedOver) return;
       const { services } = this.#reloader;
       const added = this.#isOutlived ? hostSetup.assigned : [];
-      const state = { services, memories, steeringKey, servers: serverStates.set, added };
+      const state = { services, memories, steeringKey, ...operatorSet(), added };
       // Without them nobody would be told where VIPs and LIPs are. Where no file says whose they are they go.
       if (saveState(this.#reloader.config, state, log) && this.#isOutlived) hostSetup.leaveAddresses();
     });
@@ -269,7 +272,9 @@ export class ControlPlane {
     const pulses = memories.map(({ pulse }) => pulse);
     const unwatch = watchPulse(workers, pulses, log);
     undo.push(async () => unwatch());
-    serverStates.tellSet((set) => rememberServers(this.#reloader.config, set, log));
+    const remember = () => rememberSet(this.#reloader.config, operatorSet(), log);
+    serverStates.tellSet(remember);
+    fastSwitch.tellSet(remember);
     this.#reloader.start(() => this.#hostWatch.isAsFollowed());
     undo.push(async () => this.#reloader.stop());
     this.#hostWatch.start();

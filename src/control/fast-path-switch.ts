@@ -5,13 +5,17 @@ import type { Logger } from 'pino';
 import { OperationError } from '../admin/sources.ts';
 import type { CommonMemory } from '../datapath/memory.ts';
 import type { ServicePlan } from '../service/plan.ts';
+import type { SavedSwitch } from '../session/state-notes.ts';
 
 export class FastPathSwitch {
   readonly #cells: Int32Array;
   readonly #log: Logger;
   #services: readonly ServicePlan[] = [];
   #isAllOff = false;
+  /** By another program, until it is switched on. */
+  #isImpeded = false;
   #isThere = true;
+  #onSet: () => void = () => {};
   readonly #off = new Set<string>();
 
   constructor({ fastPathOff }: Pick<CommonMemory, 'fastPathOff'>, log: Logger) {
@@ -23,8 +27,10 @@ export class FastPathSwitch {
   update(services: readonly ServicePlan[]): void {
     this.#services = services;
     const names = new Set(services.map(({ name }) => name));
-    for (const name of this.#off) if (!names.has(name)) this.#off.delete(name);
+    const gone = [...this.#off].filter((name) => !names.has(name));
+    for (const name of gone) this.#off.delete(name);
     this.#write(services);
+    if (gone.length > 0) this.#onSet();
   }
 
   /** To be called before a datapath knows of them. */
@@ -32,8 +38,39 @@ export class FastPathSwitch {
     this.#write(services);
   }
 
-  get state(): { all: boolean; services: string[] } {
+  get state(): SavedSwitch {
+    return { ...this.set, all: this.#isAllOff || this.#isImpeded };
+  }
+
+  /** What an operator switched off, and not on again. */
+  get set(): SavedSwitch {
     return { all: this.#isAllOff, services: [...this.#off].sort() };
+  }
+
+  /** Tells when that is another. */
+  tellSet(onSet: () => void): void {
+    this.#onSet = onSet;
+  }
+
+  /** Switches off what was so in a process before this one; logs it, and what is there no more. */
+  restore({ all, services }: SavedSwitch): void {
+    const names = new Set(this.#services.map(({ name }) => name));
+    const said = (service?: string) => `fast path off${nameOf(service)} by an operator before the restart`;
+    this.#isAllOff = all;
+    if (all) this.#log.info(`${said()}: still so`);
+    for (const service of services) {
+      if (names.has(service)) {
+        this.#off.add(service);
+        this.#log.info({ service }, `${said(service)}: still so`);
+      } else this.#log.warn({ service }, `${said(service)}: is dropped, the config does not name it`);
+    }
+    this.#write(this.#services);
+  }
+
+  /** Another program keeps packets from it. It holds for this process, and is no operator's wish. */
+  impede(): void {
+    this.#isImpeded = true;
+    this.#write(this.#services);
   }
 
   /** There is no fast path after all, whatever an operator says. */
@@ -43,14 +80,14 @@ export class FastPathSwitch {
   }
 
   isOff(service: string): boolean {
-    return this.#isAllOff || this.#off.has(service);
+    return this.#isAllOff || this.#isImpeded || this.#off.has(service);
   }
 
   /** Of one service, which there is, or of all. */
   switchOff(service: string | undefined): void {
     if (service === undefined) this.#isAllOff = true;
     else this.#off.add(service);
-    this.#write(this.#services);
+    this.#change();
     this.#log.info({ service }, `fast path off${nameOf(service)}: sessions go by the datapath`);
   }
 
@@ -61,14 +98,20 @@ export class FastPathSwitch {
   switchOn(service: string | undefined): void {
     if (service === undefined) {
       this.#isAllOff = false;
+      this.#isImpeded = false;
       this.#off.clear();
     } else {
-      if (this.#isAllOff)
+      if (this.state.all)
         throw new OperationError(409, 'the fast path is off for all services: switch it on for all');
       this.#off.delete(service);
     }
-    this.#write(this.#services);
+    this.#change();
     this.#log.info({ service }, `fast path on${nameOf(service)}: busy sessions go by the kernel`);
+  }
+
+  #change(): void {
+    this.#write(this.#services);
+    this.#onSet();
   }
 
   #write(services: readonly ServicePlan[]): void {

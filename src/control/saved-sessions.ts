@@ -1,5 +1,5 @@
 // Sessions over a restart: read before anything is opened, written into the memory of the datapaths before
-// they start, and saved when they have stopped. With them goes what an operator set of real servers, which
+// they start, and saved when they have stopped. With them goes what an operator set at run time, which
 // the file holds in between as well, for the start after a crash.
 import { isIP } from 'node:net';
 import type { Logger } from 'pino';
@@ -22,7 +22,7 @@ import {
   loadSessions,
   saveSessions,
 } from '../session/state-file.ts';
-import { lportsFrom, type SavedAddress, type SavedServer } from '../session/state-notes.ts';
+import { lportsFrom, type SavedAddress, type SavedServer, type SavedSwitch } from '../session/state-notes.ts';
 import { Owners, STEERING_KEY_WORDS, type SteeringSpec } from '../steer/steering.ts';
 import { type FileLock, lockFile } from '../sys/file-lock.ts';
 import { WholeFile } from '../sys/whole-file.ts';
@@ -30,6 +30,12 @@ import { familyOf, isV4, parseAddressInto } from '../wire/address.ts';
 import { nowMs } from '../worker-protocol.ts';
 import type { AdoptedSessions } from './adopted-sessions.ts';
 import { StartError } from './start-error.ts';
+
+/** At run time. */
+export interface OperatorSet {
+  readonly servers: readonly SavedServer[];
+  readonly fastPathOff: SavedSwitch;
+}
 
 export class SavedSessions {
   readonly #loaded: LoadedSessions;
@@ -74,8 +80,9 @@ export class SavedSessions {
   }
 
   /** What an operator set. */
-  get servers(): readonly SavedServer[] {
-    return this.#loaded.servers;
+  get set(): OperatorSet {
+    const { servers, fastPathOff } = this.#loaded;
+    return { servers, fastPathOff };
   }
 
   /** By which `workers` shared out the sessions; undefined when another number of them did. */
@@ -193,19 +200,19 @@ function lendTo(
  * From a start on the file says only what an operator set, so that it outlives a crash; where that is nothing
  * there is no file. Its sessions are at work: later they would only be wrong.
  */
-export function rememberServers(
+export function rememberSet(
   { sessions: { stateFile } }: Config,
-  servers: readonly SavedServer[],
+  { servers, fastPathOff }: OperatorSet,
   log: Logger,
 ): void {
   if (stateFile === undefined) return;
   const file = new WholeFile(stateFile);
   try {
-    if (servers.length === 0) {
+    if (servers.length === 0 && !fastPathOff.all && fastPathOff.services.length === 0) {
       file.remove();
       return;
     }
-    const meta = { workers: 1, key: new Uint8Array(0), wallMs: Date.now(), servers };
+    const meta = { workers: 1, key: new Uint8Array(0), wallMs: Date.now(), servers, fastPathOff };
     file.write(encodeSessions([], [], meta, nowMs()).parts);
   } catch (error) {
     log.warn(`saved sessions: ${stateFile} is not what it should be: ${(error as Error).message}`);
@@ -256,11 +263,10 @@ export function holdStateFile({ sessions: { stateFile } }: Config, log: Logger):
 }
 
 /** What is saved of datapaths that have stopped. */
-export interface State {
+export interface State extends OperatorSet {
   services: readonly ServicePlan[];
   memories: readonly DatapathMemory[];
   steeringKey: readonly number[];
-  servers: readonly SavedServer[];
   /** Addresses that stay on the host for the next process. */
   added?: readonly SavedAddress[];
 }
@@ -281,7 +287,7 @@ export function encodeForSuccessor(state: State, nowMs: number): Uint8Array[] {
   return encodeSessions(tables, state.services, meta, nowMs).parts;
 }
 
-function savedOf({ memories, steeringKey, servers, added = [] }: State) {
+function savedOf({ memories, steeringKey, servers, fastPathOff, added = [] }: State) {
   const tables = memories.map(({ records, table }) => ({ records, slots: table[0] }));
   const key = new Uint8Array(Int32Array.from(steeringKey).buffer);
   const arcOf = (leg: number): [number, number][] | undefined => {
@@ -289,5 +295,6 @@ function savedOf({ memories, steeringKey, servers, added = [] }: State) {
     const arcs = memories.map(({ lportArcs }): [number, number] => [lportArcs[at], lportArcs[at + 1]]);
     return arcs.some(([, next]) => next !== 0) ? arcs : undefined;
   };
-  return { tables, meta: { workers: memories.length, key, wallMs: Date.now(), servers, added, arcOf } };
+  const meta = { workers: memories.length, key, wallMs: Date.now(), servers, fastPathOff, added, arcOf };
+  return { tables, meta };
 }

@@ -115,7 +115,9 @@ export class SteppingAside {
     const left = performance.now();
     const { services } = reloader;
     const down = this.#parts.health.down();
-    const parts = encodeForSuccessor({ ...runtime, services, servers: runtime.serverStates.set }, nowMs());
+    const { set: servers } = runtime.serverStates;
+    const { set: fastPathOff } = runtime.fastSwitch;
+    const parts = encodeForSuccessor({ ...runtime, services, servers, fastPathOff }, nowMs());
     const times = reloader.host.ports.map(({ name }, port): [string, number] => [
       name,
       lastFrameUs[port] ?? 0,

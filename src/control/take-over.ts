@@ -29,7 +29,7 @@ export async function takeOver(
   const saved = SavedSessions.from(state, services, log);
   const { steering } = replans[0];
   saved.write({ memories, config, services, steering, sharedSeed: layout.sharedSeed, log }, undefined);
-  serverStates.restore(saved.servers);
+  serverStates.restore(saved.set.servers);
   health.update(config, services);
   health.goOn(down);
   const written = performance.now();

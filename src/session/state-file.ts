@@ -32,9 +32,11 @@ import {
   decodeNotes,
   encodeNotes,
   NO_NOTES,
+  NOTHING_OFF,
   type SavedAddress,
   type SavedArc,
   type SavedServer,
+  type SavedSwitch,
 } from './state-notes.ts';
 
 /**
@@ -88,6 +90,7 @@ export interface LoadedSessions {
   workers: number;
   key: Uint8Array;
   servers: readonly SavedServer[];
+  fastPathOff: SavedSwitch;
   /** Addresses that were left on the host for this process; none where `outOfTime`. */
   added: readonly SavedAddress[];
   /** By the leg's number of now, one per worker; none where nothing was handed out. */
@@ -101,6 +104,7 @@ export interface StateMeta {
   /** Milliseconds since 1970. */
   wallMs: number;
   servers?: readonly SavedServer[];
+  fastPathOff?: SavedSwitch;
   added?: readonly SavedAddress[];
   /** One per worker; undefined: nobody knows. */
   arcOf?: (leg: number) => readonly SavedArc[] | undefined;
@@ -130,9 +134,11 @@ export function saveSessions(
 export function encodeSessions(
   tables: readonly RecordedSessions[],
   services: readonly StateService[],
-  { workers, key, wallMs, servers = [], added = [], arcOf = () => undefined }: StateMeta,
+  meta: StateMeta,
   nowMs: number,
 ): { parts: Uint8Array[]; saved: number; gone: number } {
+  const { workers, key, wallMs, servers = [], fastPathOff = NOTHING_OFF, added = [] } = meta;
+  const { arcOf = () => undefined } = meta;
   const named = namedLegs(services);
   const placeByLeg: number[] = [];
   for (const [place, { leg }] of named.entries()) placeByLeg[leg] = place;
@@ -155,7 +161,7 @@ export function encodeSessions(
     const found = arcOf(leg);
     return found === undefined ? [] : [[place, found] as const];
   });
-  const notes = encodeNotes({ servers, arcs, added });
+  const notes = encodeNotes({ servers, fastPathOff, arcs, added });
   const content = { workers, key, savedAtMs: wallMs, legs, notes, sessions: sessions.subarray(0, at) };
   return { parts: encodeState(content), saved: at / SAVED_WORDS, gone };
 }
@@ -220,6 +226,7 @@ export function decodeSessions(
     workers,
     key,
     servers: notes.servers,
+    fastPathOff: notes.fastPathOff,
     added: outOfTime === '' ? notes.added : [],
     arcs: new Map(arcs),
   };

@@ -1,6 +1,6 @@
-// What a file of saved sessions says besides them, as JSON: what an operator set of real servers at run time,
-// where the lports of each leg stand, and which addresses a proxy left on the host for its next process. By
-// names, as the sessions; whatever is there no more is left out.
+// What a file of saved sessions says besides them, as JSON: what an operator set of real servers and of the
+// fast path at run time, where the lports of each leg stand, and which addresses a proxy left on the host for
+// its next process. By names, as the sessions; whatever is there no more is left out.
 
 /** A real server that is not as the config says, by an operator. */
 export interface SavedServer {
@@ -27,14 +27,22 @@ export interface SavedAddress {
   readonly command: string;
 }
 
+/** For which services an operator switched the fast path off. */
+export interface SavedSwitch {
+  readonly all: boolean;
+  readonly services: readonly string[];
+}
+export const NOTHING_OFF: SavedSwitch = { all: false, services: [] };
+
 export interface StateNotes {
   readonly servers: readonly SavedServer[];
+  readonly fastPathOff: SavedSwitch;
   /** By the leg's place in the file. Legs that nobody used are left out. */
   readonly arcs: readonly (readonly [leg: number, arcs: readonly SavedArc[]])[];
   readonly added: readonly SavedAddress[];
 }
 
-export const NO_NOTES: StateNotes = { servers: [], arcs: [], added: [] };
+export const NO_NOTES: StateNotes = { servers: [], fastPathOff: NOTHING_OFF, arcs: [], added: [] };
 
 export const encodeNotes = (notes: StateNotes): Uint8Array => new TextEncoder().encode(JSON.stringify(notes));
 
@@ -46,11 +54,12 @@ export function decodeNotes(bytes: Uint8Array): StateNotes | undefined {
   } catch {
     return undefined;
   }
-  const { servers, arcs, added = [] } = recordOf(found);
+  const { servers, fastPathOff = NOTHING_OFF, arcs, added = [] } = recordOf(found);
   if (!Array.isArray(servers) || !servers.every(isServer)) return undefined;
   if (!Array.isArray(arcs) || !arcs.every(isLegWithArcs)) return undefined;
   if (!Array.isArray(added) || !added.every(isAddress)) return undefined;
-  return { servers, arcs, added };
+  if (!isSwitch(fastPathOff)) return undefined;
+  return { servers, fastPathOff, arcs, added };
 }
 
 const recordOf = (value: unknown): Record<string, unknown> =>
@@ -68,6 +77,13 @@ function isServer(value: unknown): value is SavedServer {
     typeof isDrained === 'boolean' &&
     isNumber(configured) &&
     isWeight
+  );
+}
+
+function isSwitch(value: unknown): value is SavedSwitch {
+  const { all, services } = recordOf(value);
+  return (
+    typeof all === 'boolean' && Array.isArray(services) && services.every((name) => typeof name === 'string')
   );
 }
 

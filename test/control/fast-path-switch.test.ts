@@ -73,3 +73,33 @@ test('on for all is on for those that were switched off by themselves', () => {
   fastSwitch.switchOn(undefined);
   assert.deepEqual(cells(), [0, 0, 0, 0]);
 });
+
+test('what was off before a restart is off again, but for services that are there no more', () => {
+  const { fastSwitch, cellOf } = start('game', 'chat');
+  fastSwitch.restore({ all: false, services: ['chat', 'gone'] });
+  assert.deepEqual([cellOf('game'), cellOf('chat')], [0, 1]);
+  assert.deepEqual(fastSwitch.set, { all: false, services: ['chat'] });
+  fastSwitch.restore({ all: true, services: [] });
+  assert.deepEqual([cellOf('game'), fastSwitch.set.all], [1, true]);
+});
+
+test('what keeps packets from it is no wish of an operator, and is over when he switches it on', () => {
+  const { fastSwitch, cells } = start('game', 'chat');
+  fastSwitch.impede();
+  assert.deepEqual(cells().slice(0, 2), [1, 1]);
+  assert.deepEqual([fastSwitch.state.all, fastSwitch.set.all], [true, false]);
+  fastSwitch.switchOn(undefined);
+  assert.deepEqual(cells(), [0, 0, 0, 0]);
+});
+
+test('it tells of each change that an operator makes, and of a service that goes', () => {
+  const { fastSwitch, reload } = start('game', 'chat');
+  const told: unknown[] = [];
+  fastSwitch.tellSet(() => told.push(fastSwitch.set));
+  fastSwitch.switchOff('chat');
+  fastSwitch.impede();
+  reload('game', 'chat', 'voice');
+  reload('game');
+  const none = { all: false, services: [] };
+  assert.deepEqual(told, [{ all: false, services: ['chat'] }, none]);
+});

@@ -15,6 +15,7 @@ import type { ServicePlan } from '../../src/service/plan.ts';
 import { RestoredSessions } from '../../src/session/restored-sessions.ts';
 import type { LoadedSessions } from '../../src/session/state-file.ts';
 import { SAVED, SAVED_NORMAL, SAVED_WORDS } from '../../src/session/state-format.ts';
+import { NOTHING_OFF } from '../../src/session/state-notes.ts';
 import { Owners, randomSteeringKey } from '../../src/steer/steering.ts';
 import { formatAddress, parseAddressInto } from '../../src/wire/address.ts';
 import { Frame, HEADROOM } from '../../src/wire/frame.ts';
@@ -77,6 +78,7 @@ function savedSessions(services: readonly ServicePlan[]): LoadedSessions {
     workers: 1,
     key: new Uint8Array(0),
     servers: [],
+    fastPathOff: NOTHING_OFF,
     added: [],
     arcs: new Map(),
   };

@@ -2,7 +2,11 @@
 // `ctl`, and looks for the packets of a hot session with tcpdump and sniff.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { nodeArgv } from '../../src/lab/programs.ts';
+import { mountBpffs, withBpffs } from '../sys/bpffs.ts';
 import { MAIN, type Rig, until } from './harness.ts';
 import { Client, goingFast, hotCount, overBoth, startHot } from './hot.ts';
 
@@ -63,6 +67,34 @@ overBoth(
     for (const server of servers) await server.end();
   },
 );
+
+overBoth('what is switched off stays so over kill -9 and a takeover', async (t, kind) => {
+  const folder = mkdtempSync(join(tmpdir(), 'uoa-switch-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const { rig, servers } = await startHot(t, kind, {
+    under: withBpffs(mountBpffs(t)),
+    config: { sessions: { stateFile: join(folder, 'state') } },
+  });
+  const client = await Client.start(rig);
+  await client.heat(rig);
+  await ctl(rig, 'fast-path', 'off', 'test');
+  await until('nothing is hot', async () => (await hotCount(rig)) === 0);
+  const killed = once(rig.proxy.child, 'exit');
+  rig.proxy.child.kill('SIGKILL');
+  await killed;
+  const second = rig.startProxy();
+  await second.ready();
+  assert.match(second.log, /"fast path off for test by an operator before the restart: still so"/);
+  await exchangeCold(rig, client);
+  const gone = once(second.child, 'exit');
+  const third = rig.startProxy('--takeover');
+  await gone;
+  await third.ready();
+  await exchangeCold(rig, client);
+  assert.equal(await ctl(rig, 'fast-path', 'on'), 'fast path on: busy sessions go by the kernel\n');
+  await client.heat(rig);
+  for (const server of servers) await server.end();
+});
 
 overBoth('tcpdump sees the packets of hot sessions at tc only, and sniff says so', async (t, kind) => {
   const { rig, servers } = await startHot(t, kind);

@@ -395,17 +395,20 @@ describe('what goes with the sessions', () => {
     { ip: '10.1.0.100', device: 'wan0', command: 'ip address add 10.1.0.100/32 dev wan0' },
     { ip: 'fd00:1::100', device: 'lan0', command: 'ip address add fd00:1::100/128 dev lan0' },
   ];
+  const OFF = { all: false, services: ['game', 'gone'] };
   const saveNotes = (services = [sampleService()]) => {
     const file = fileOf();
     const arcOf = (leg: number) => (leg === 1 ? [[5001, 5010] as const] : undefined);
-    const meta = { workers: 1, key: KEY, wallMs: SAVED_AT, servers: SERVERS, added: ADDED, arcOf };
+    const about = { servers: SERVERS, fastPathOff: OFF, added: ADDED };
+    const meta = { workers: 1, key: KEY, wallMs: SAVED_AT, ...about, arcOf };
     saveSessions(file, [recorded(tableOf(2, 0))], services, meta, 4_000);
     return file;
   };
 
   test('comes again, for the legs that are still there, by their numbers of now', () => {
-    const { servers, arcs, added } = load(saveNotes(), 0);
+    const { servers, fastPathOff, arcs, added } = load(saveNotes(), 0);
     assert.deepEqual(servers, SERVERS);
+    assert.deepEqual(fastPathOff, OFF);
     assert.deepEqual(added, ADDED);
     assert.deepEqual([...arcs], [[1, [[5001, 5010]]]]);
     const [, server6] = sampleService().realServers;
@@ -417,13 +420,15 @@ describe('what goes with the sessions', () => {
 
   test("comes again when the sessions have long ended, but for addresses, which may be somebody else's by now", () => {
     const late = { wallMs: SAVED_AT + 90 * 24 * 60 * MINUTE };
-    const { servers, arcs, added, sessions } = load(saveNotes(), 0, late);
-    assert.deepEqual([servers, arcs.size, added, sessions.count], [SERVERS, 1, [], 0]);
+    const { servers, fastPathOff, arcs, added, sessions } = load(saveNotes(), 0, late);
+    assert.deepEqual([servers, fastPathOff, arcs.size, added], [SERVERS, OFF, 1, []]);
+    assert.equal(sessions.count, 0);
   });
 
   test('is not in a file of version 2, whose sessions go on', () => {
     const file = fileOf(Buffer.from(VERSION_2, 'base64'));
-    const { servers, arcs, added, sessions, workers, key } = load(file, 4_000);
+    const { servers, fastPathOff, arcs, added, sessions, workers, key } = load(file, 4_000);
+    assert.deepEqual(fastPathOff, { all: false, services: [] });
     assert.deepEqual([servers, arcs.size, added, workers, [...key]], [[], 0, [], 1, [...KEY]]);
     assert.deepEqual(
       list(sessions).map(({ cport: _, client: __, ...rest }) => rest),
