@@ -2,7 +2,7 @@
 // pins, and filters of clsact, which stay until they are taken off.
 import { existsSync } from 'node:fs';
 import { connect } from 'node:net';
-import { filterHandleOf, type PinRoot, pinRoots, proxyName, removePinned } from '../fast/pins.ts';
+import { asOwner, filterHandleOf, type PinRoot, pinRoots, proxyName, removePinned } from '../fast/pins.ts';
 import { listLinks } from '../host/interfaces.ts';
 import { lockFolder } from '../sys/file-lock.ts';
 import { removeFilters } from './fast-path-places.ts';
@@ -25,14 +25,17 @@ export async function clearLeftovers(
   const all = pinRoots().filter(({ name }) => wanted === undefined || name === wanted);
   const cleared: Cleared = { removed: [], living: [] };
   const ports = await listLinks();
-  for (const { name, path } of all) {
-    const lock: Pick<PinRoot, 'release'> | undefined = lockFolder(path);
+  for (const { name, path, ...owner } of all) {
+    const lock: Pick<PinRoot, 'release'> | undefined = asOwner(owner, () => lockFolder(path));
     if (lock === undefined) {
       cleared.living.push(name);
       continue;
     }
     try {
-      cleared.removed.push(...removePinned(path), ...removeFilters(ports, filterHandleOf(name)));
+      cleared.removed.push(
+        ...asOwner(owner, () => removePinned(path)),
+        ...removeFilters(ports, filterHandleOf(name)),
+      );
       if (existsSync(path)) throw new Error(`${path} holds something else: remove it by hand`);
     } finally {
       lock.release();

@@ -26,6 +26,9 @@ export const FOLDER = `${PREFIX}${LAYOUT_VERSION}`;
 const BPF_FS_MAGIC = 0xcafe4a11;
 const NAME_MAX = 40;
 
+/** A service or container may be shown the folder of all proxies only. */
+const isPinnable = (bpffs: string): boolean => isBpffs(join(bpffs, ALL)) || isBpffs(bpffs);
+
 /** Whether there is such a folder, and things can be pinned in it. */
 export const isBpffs = (folder: string): boolean =>
   existsSync(folder) && statfsSync(folder).type === BPF_FS_MAGIC;
@@ -56,7 +59,7 @@ export interface PinRoot {
  * also where there is no bpffs.
  */
 export function holdPinRoot(name: string, bpffs = BPFFS): PinRoot | undefined {
-  if (!isBpffs(bpffs)) throw new Error(`no bpffs is mounted at ${bpffs}`);
+  if (!isPinnable(bpffs)) throw new Error(`no bpffs is mounted at ${bpffs}`);
   const path = pinRootOf(name, bpffs);
   mkdirSync(join(bpffs, ALL), { recursive: true, mode: 0o755 });
   mkdirSync(path, { recursive: true, mode: 0o700 });
@@ -76,14 +79,39 @@ function checkOwner(folder: string): void {
 
 export const pinRootOf = (name: string, bpffs = BPFFS): string => join(bpffs, ALL, name);
 
-/** All folders of proxies, by name. */
-export function pinRoots(bpffs = BPFFS): { name: string; path: string }[] {
+/** A folder of a proxy, and whose it is. */
+export interface OwnedRoot {
+  readonly name: string;
+  readonly path: string;
+  readonly uid: number;
+  readonly gid: number;
+}
+
+/** All folders of proxies, whoever runs them. */
+export function pinRoots(bpffs = BPFFS): OwnedRoot[] {
   const all = join(bpffs, ALL);
-  if (!isBpffs(bpffs) || !existsSync(all)) return [];
-  checkOwner(all);
+  if (!isPinnable(bpffs) || !existsSync(all)) return [];
+  const above = lstatSync(all);
   return readdirSync(all)
-    .map((name) => ({ name, path: join(all, name) }))
-    .filter(({ path }) => lstatSync(path).isDirectory());
+    .map((name) => ({ name, path: join(all, name), found: lstatSync(join(all, name)) }))
+    .filter(({ found }) => found.isDirectory())
+    .map(({ name, path, found }) => {
+      const { uid, gid } = above.uid === 0 ? found : above;
+      return { name, path, uid, gid };
+    });
+}
+
+/** Root acts as the owner of a folder there: so what he put into it leads root to nothing else. */
+export function asOwner<T>({ uid, gid }: Pick<OwnedRoot, 'uid' | 'gid'>, act: () => T): T {
+  if (process.geteuid!() !== 0 || uid === 0) return act();
+  process.setegid!(gid);
+  process.seteuid!(uid);
+  try {
+    return act();
+  } finally {
+    process.seteuid!(0);
+    process.setegid!(0);
+  }
 }
 
 /**

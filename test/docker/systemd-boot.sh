@@ -1,12 +1,13 @@
 #!/bin/sh
-# Becomes a systemd that runs docker/systemd/uoa-proxy.service and little else: started by systemd.test.ts in
-# namespaces of its own. The machine's files are seen copy-on-write; /sys and /proc/sys can only be read, and
-# no other unit of the machine is wanted, so that nothing of the machine is changed.
-# Arguments: the package's folder, a config, an empty folder, a name for the cgroup, Node.
+# Becomes a systemd that runs a unit of docker/systemd and little else: started by booted.ts in namespaces of
+# its own. The machine's files are seen copy-on-write; /sys and /proc/sys can only be read, and no other unit
+# of the machine is wanted, so that nothing of the machine is changed. It has a bpffs of its own, mounted as
+# systemd does it at a boot.
+# Arguments: the package's folder, a config, an empty folder, a name for the cgroup, Node, the unit.
 # Output: the process id outside.
 set -eu
 read -r pid _ </proc/self/stat
-package=$1 config=$2 base=$3 node=$5 root=$3/root
+package=$1 config=$2 base=$3 node=$5 unit=$6 root=$3/root
 
 # A cgroup of its own, which the test removes; it becomes the root of the namespace made below.
 mount -t cgroup2 cgroup2 "$base"
@@ -20,6 +21,7 @@ mount -t proc proc "$root/proc"
 mount --bind "$root/proc/sys" "$root/proc/sys"
 mount -o remount,ro,bind "$root/proc/sys"
 mount -t sysfs -o ro sysfs "$root/sys"
+mount -t bpf -o mode=700 bpf "$root/sys/fs/bpf"
 mount -t tmpfs tmpfs "$root/run"
 mount -t tmpfs tmpfs "$root/tmp"
 mount -t tmpfs -o mode=755 tmpfs "$root/dev"
@@ -38,15 +40,17 @@ for folder in dist node_modules; do
   mkdir "$root/opt/uoa-proxy/$folder"
   mount --bind "$(readlink -f "$package/$folder")" "$root/opt/uoa-proxy/$folder"
 done
+# Versions of the package, for the unit with instances.
+for version in 0.1.0 0.2.0; do ln -s . "$root/opt/uoa-proxy/$version"; done
 cp "$config" "$root/etc/uoa-proxy/proxy.yaml"
 chmod 0644 "$root/etc/uoa-proxy/proxy.yaml"
 [ -e /usr/bin/node ] || ln -s "$node" "$root/usr/bin/node"
 rm -rf "$root"/etc/systemd/system/* "$root"/lib/systemd/system/*.wants
-cp "$package/docker/systemd/uoa-proxy.service" "$root/etc/systemd/system/"
+cp "$package"/docker/systemd/* "$root/etc/systemd/system/"
 cat >"$root/etc/systemd/system/test.target" <<END
 [Unit]
 DefaultDependencies=no
-Wants=systemd-journald.service uoa-proxy.service
+Wants=systemd-journald.service $unit
 END
 
 ip link set lo up

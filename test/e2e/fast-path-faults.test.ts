@@ -3,7 +3,17 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, execFileSync, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -200,6 +210,26 @@ test('a control plane that stands still ends the fast path after 30 s, and its w
   await areHot(rig);
   assert.equal((await clients.end()).missing, 0);
   await Promise.all(servers.map((server) => server.end()));
+});
+
+test("root's fast-path clear removes what a proxy of another user left, and not what that user leads it to", (t) => {
+  const path = mountBpffs(t);
+  const precious = mkdtempSync(join(tmpdir(), 'uoa-precious-'));
+  t.after(() => rmSync(precious, { recursive: true }));
+  writeFileSync(join(precious, 'kept'), '');
+  const folder = join(path, 'uoa-proxy/proxy-00000000');
+  mkdirSync(join(folder, 'layout-1'), { recursive: true });
+  symlinkSync(precious, join(folder, 'layout-2'));
+  execFileSync('chown', ['-R', '62123:62123', join(path, 'uoa-proxy')]);
+  chmodSync(precious, 0o755);
+  const clear = () => {
+    const argv = [...withBpffs(path), ...nodeArgv(MAIN, 'fast-path', 'clear')];
+    return spawnSync('unshare', ['--mount', ...argv], { encoding: 'utf8' });
+  };
+  assert.equal(clear().status, 1);
+  assert.ok(existsSync(join(precious, 'kept')));
+  rmSync(join(folder, 'layout-2'));
+  assert.deepEqual([clear().status, pinnedIn(path)], [0, []]);
 });
 
 test('fast-path clear removes what a killed proxy left, and refuses while it lives', async (t) => {
