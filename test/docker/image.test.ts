@@ -125,6 +125,36 @@ describe('docker/Dockerfile, carried out', () => {
     });
   }
 
+  test("with the node's folder mounted, what SIGUSR2 leaves of the fast path is the next container's, and SIGTERM leaves nothing", async () => {
+    const pins = image.makePins();
+    image.mountFile(
+      '/etc/uoa-proxy/fast.yaml',
+      ON_LOOPBACK.replace('workers: 1', 'workers: 1, fastPath: tc'),
+    );
+    const options = { capabilities: ALL_THREE, network, pins };
+    const startOne = async () => {
+      const argv = entry('run', '--config', '/etc/uoa-proxy/fast.yaml');
+      const proxy = image.start(argv, options, { stdio: ['ignore', 'pipe', 'inherit'] });
+      const ended = once(proxy, 'exit');
+      const nextOf = linesOf(proxy);
+      const said = await nextOf(/"msg":"fast path: /);
+      await nextOf(/"msg":"ready"/);
+      return { said, ended, pid: proxy.pid };
+    };
+    const first = await startOne();
+    assert.match(first.said, /(tcx|clsact) at lo/, 'nothing is said of a place to pin');
+    // As the DaemonSet's hook does it: as the image's user, without a capability.
+    const hook = await image.output(['sh', '-c', `kill -USR2 ${first.pid}`]);
+    assert.deepEqual(hook, { code: 0, text: '' });
+    assert.deepEqual(await first.ended, [0, null]);
+    assert.notDeepEqual(image.pinned(pins), []);
+    const next = await startOne();
+    assert.match(next.said, /fast path: 0 sessions go on/);
+    process.kill(next.pid!, 'SIGTERM');
+    assert.deepEqual(await next.ended, [0, null]);
+    assert.deepEqual(image.pinned(pins), []);
+  });
+
   describe('docker/compose.yaml in network namespaces', () => {
     let compose: ComposeNetwork;
     before(() => {

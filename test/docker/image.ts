@@ -19,6 +19,8 @@ export interface ContainerOptions {
   noNewPrivileges?: boolean;
   /** A network namespace of `ip netns`. */
   network?: string;
+  /** Needs a network. A folder of makePins, mounted as the DaemonSet mounts the node's. */
+  pins?: string;
   env?: Record<string, string>;
 }
 
@@ -57,12 +59,17 @@ export class Image {
     const env = { ...this.env, ...options.env };
     // /sys shows the interfaces of the network namespace in which it was mounted; the same one is not mounted
     // on itself.
-    const mount = options.network === undefined ? '' : 'mount -t sysfs sysfs "$1/sys"; ';
+    const mount = options.network === undefined ? '' : 'mount -t sysfs -o ro sysfs "$1/sys"; ';
+    const pins =
+      options.pins === undefined
+        ? ''
+        : `mount -t tmpfs -o mode=0777 tmpfs "$1/sys/fs/bpf"; mkdir "$1/sys/fs/bpf/uoa-proxy"
+           mount --bind ${options.pins} "$1/sys/fs/bpf/uoa-proxy"; `;
     return [
       'nsenter',
       `--mount=/proc/${this.#holder.pid}/ns/mnt`,
       ...(options.network === undefined ? [] : [`--net=/run/netns/${options.network}`]),
-      ...['unshare', '--mount', 'sh', '-ec', `${mount}shift; exec "$@"`, 'sh'],
+      ...['unshare', '--mount', 'sh', '-ec', `${mount}${pins}shift; exec "$@"`, 'sh'],
       this.#readOnly,
       'chroot',
       this.#readOnly,
@@ -112,6 +119,20 @@ export class Image {
     const target = join(this.#root, path);
     inside(this.#holder, ['mkdir', '-p', dirname(target)]);
     run(inNamespaceOf(this.#holder, ['sh', '-c', 'cat >"$1"', 'sh', target]), content);
+  }
+
+  /** The user's folder for the fast path, in a bpffs that only root can pass, as systemd mounts it. */
+  makePins(): string {
+    const bpffs = join(this.#scratch, 'bpffs');
+    const script = `mkdir "$1"; mount -t bpf -o mode=0700 bpf "$1"
+      install --directory --owner=10001 --group=10001 --mode=0750 "$1/uoa-proxy"`;
+    inside(this.#holder, ['sh', '-ec', script, 'sh', bpffs]);
+    return join(bpffs, 'uoa-proxy');
+  }
+
+  /** What is in there. */
+  pinned(pins: string): string[] {
+    return inside(this.#holder, ['find', pins, '-mindepth', '1']).split('\n').filter(Boolean);
   }
 
   remove(): void {

@@ -155,7 +155,7 @@ describe('a manifest is refused', () => {
     ],
     ['with text for a number', 'sidecar.yaml', 'replicas: 2', "replicas: '2'", /'string'.*'number'/],
     ['with a number for text', 'sidecar.yaml', "port: '9464'", 'port: 9464', /'number'.*'string'/],
-    ['with a number in a command', 'daemonset.yaml', "[sleep, '10']", '[sleep, 10]', /'number'.*'string'/],
+    ['with a number in a command', 'sidecar.yaml', "[sleep, '30']", '[sleep, 30]', /'number'.*'string'/],
     ['with text for true', 'daemonset.yaml', 'hostNetwork: true', 'hostNetwork: "yes"', /'string'.*'boolean/],
     ['with a map for a list', 'daemonset.yaml', '- { key: uoa-proxy', '{ key: uoa-proxy', /'Toleration\[\]'/],
     [

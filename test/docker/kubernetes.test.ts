@@ -42,7 +42,12 @@ interface PodSpec {
   terminationGracePeriodSeconds: number;
   initContainers?: Container[];
   containers: Container[];
-  volumes: { name: string; configMap?: { name: string }; hostPath?: { path: string; type: string } }[];
+  volumes: {
+    name: string;
+    configMap?: { name: string };
+    emptyDir?: object;
+    hostPath?: { path: string; type: string };
+  }[];
 }
 interface Manifest {
   apiVersion: string;
@@ -138,9 +143,9 @@ for (const { file, kind } of WORKLOADS) {
 
     test('no container is killed while its preStop runs', () => {
       for (const { lifecycle } of containers) {
-        const [command, seconds] = lifecycle?.preStop.exec.command ?? ['sleep', '0'];
-        assert.equal(command, 'sleep');
-        assert.ok(Number(seconds) + 30 < pod.terminationGracePeriodSeconds);
+        const command = lifecycle?.preStop.exec.command.join(' ') ?? 'sleep 0';
+        const [, seconds] = /^(?:sh -c )?sleep (\d+)(?:; kill -USR2 1)?$/.exec(command) ?? [];
+        assert.ok(Number(seconds) + 30 < pod.terminationGracePeriodSeconds, command);
       }
     });
 
@@ -184,7 +189,7 @@ describe('the configs in the ConfigMaps', () => {
     assert.equal(services[0].vip, '10.42.0.17');
   });
 
-  test("each node's of the DaemonSet has no problem, no LIP stands in two of them, and sessions are saved on the node", () => {
+  test("each node's of the DaemonSet has no problem, no LIP stands in two of them, and what outlives a pod is on the node", () => {
     const all = manifests('daemonset.yaml');
     const configs = Object.entries(one(all, 'ConfigMap').data!);
     for (const [name, text] of configs) check(name, text);
@@ -193,22 +198,35 @@ describe('the configs in the ConfigMaps', () => {
     );
     assert.equal(new Set(lips).size, lips.length);
     const { initContainers, containers, volumes } = one(all, 'DaemonSet').spec!.template!.spec;
-    const state = volumes.find(({ hostPath }) => hostPath)!;
-    assert.equal(state.hostPath!.type, 'DirectoryOrCreate', 'they outlive the pod');
-    const [{ mountPath, readOnly }] = containers[0].volumeMounts!.filter(({ name }) => name === state.name);
-    assert.equal(readOnly, undefined);
+    const ofNode = volumes.filter(({ hostPath }) => hostPath);
+    assert.deepEqual(
+      ofNode.map(({ hostPath }) => hostPath),
+      ['/var/lib/uoa-proxy', '/sys/fs/bpf/uoa-proxy'].map((path) => ({ path, type: 'DirectoryOrCreate' })),
+      'they outlive the pod',
+    );
+    const mounts = ofNode.map((each) => containers[0].volumeMounts!.find(({ name }) => name === each.name)!);
+    for (const { readOnly } of mounts) assert.equal(readOnly, undefined);
+    const [{ mountPath }, pins] = mounts;
+    assert.equal(pins.mountPath, '/sys/fs/bpf/uoa-proxy');
+    const above = containers[0].volumeMounts!.find((mount) => mount.mountPath === '/sys/fs/bpf')!;
+    assert.ok(volumes.find(({ name }) => name === above.name)!.emptyDir, 'there is room for that mount');
     for (const [name, text] of configs) {
       const { sessions } = parse(text) as { sessions: { stateFile: string } };
       assert.equal(dirname(sessions.stateFile), mountPath, `${name}: sessions are saved there`);
     }
     const { command, securityContext, volumeMounts } = initContainers![0];
-    assert.deepEqual(volumeMounts, [{ name: state.name, mountPath }]);
+    assert.deepEqual(
+      volumeMounts!.map(({ name }) => name),
+      ofNode.map(({ name }) => name),
+    );
     assert.deepEqual(securityContext.capabilities.add, ['CHOWN', 'FOWNER']);
-    const here = command!.map((word) => (word === mountPath ? join(scratch, 'state') : word));
+    const here = command!.map((word) => (word.startsWith('/') ? join(scratch, word) : word));
     execFileSync(here[0], here.slice(1));
-    const { uid, gid, mode } = statSync(join(scratch, 'state'));
     const { runAsUser, runAsGroup } = containers[0].securityContext;
-    assert.deepEqual([uid, gid, mode & 0o777], [runAsUser, runAsGroup, 0o750]);
+    for (const mount of volumeMounts!) {
+      const { uid, gid, mode } = statSync(join(scratch, mount.mountPath));
+      assert.deepEqual([uid, gid, mode & 0o777], [runAsUser, runAsGroup, 0o750]);
+    }
     const [container] = one(all, 'DaemonSet').spec!.template!.spec.containers;
     assert.deepEqual(container.args, ['run', '--config', '/etc/uoa-proxy/$(NODE_NAME).yaml']);
     assert.deepEqual(container.env![0].name, 'NODE_NAME');
