@@ -6,6 +6,14 @@ import { asOwner, filterHandleOf, type PinRoot, pinRoots, proxyName, removePinne
 import { listLinks } from '../host/interfaces.ts';
 import { lockFolder } from '../sys/file-lock.ts';
 import { removeFilters } from './fast-path-places.ts';
+import { StartError } from './start-error.ts';
+
+const BY_WHOM = 'run this as root; what is no fast path there is to be removed by hand';
+
+interface ProxyToClear {
+  configPath: string;
+  sockets: readonly string[];
+}
 
 export interface Cleared {
   removed: string[];
@@ -15,12 +23,19 @@ export interface Cleared {
 
 /**
  * Removes them, of all proxies of this host, or of that of one config file, whose admin `sockets` may tell
- * that it lives. Filters are looked for at the interfaces of this network namespace. Throws an error of the
- * file system or an IoError.
+ * that it lives. Filters are looked for at the interfaces of this network namespace. Throws a StartError or
+ * an IoError.
  */
-export async function clearLeftovers(
-  of: { configPath: string; sockets: readonly string[] } | undefined,
-): Promise<Cleared> {
+export async function clearLeftovers(of: ProxyToClear | undefined): Promise<Cleared> {
+  try {
+    return await clear(of);
+  } catch (error) {
+    if (!(error instanceof Error && 'syscall' in error)) throw error;
+    throw new StartError(`what is left of the fast path cannot be removed: ${error.message}`, BY_WHOM);
+  }
+}
+
+async function clear(of: ProxyToClear | undefined): Promise<Cleared> {
   const wanted = of && proxyName(of.configPath);
   const all = pinRoots().filter(({ name }) => wanted === undefined || name === wanted);
   const cleared: Cleared = { removed: [], living: [] };
@@ -36,7 +51,7 @@ export async function clearLeftovers(
         ...asOwner(owner, () => removePinned(path)),
         ...removeFilters(ports, filterHandleOf(name)),
       );
-      if (existsSync(path)) throw new Error(`${path} holds something else: remove it by hand`);
+      if (existsSync(path)) throw new StartError(`${path} holds what is no fast path`, BY_WHOM);
     } finally {
       lock.release();
     }
