@@ -1,7 +1,7 @@
 // Next hops as the programs know them: the map `hops`, as memory of this process. A hop is changed in one
 // step, so that no packet goes to half of one and half of another.
 import { mapSharedMemory } from '../sys/shared-memory.ts';
-import { HOP_LEN, macBytes } from './layout.ts';
+import { HOP_LEN } from './layout.ts';
 
 const WORDS = HOP_LEN / 4;
 const CONFIRM_AT = 0;
@@ -90,14 +90,6 @@ function macWords({ destination, source }: Way): number[] {
   if (bytes.length !== 12) throw new RangeError('an Ethernet address has six bytes');
   return [...new Int32Array(bytes.buffer)];
 }
-
-/** A way with addresses as text. */
-export const wayOf = (interfaceIndex: number, mtu: number, destination: string, source: string): Way => ({
-  interfaceIndex,
-  mtu,
-  destination: macBytes(destination),
-  source: macBytes(source),
-});
 
 /** Who knows which rows are for which packets (hop-rows.ts). */
 export interface HopLookUp {

@@ -3,24 +3,12 @@
 import { existsSync, mkdirSync, readdirSync, rmdirSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { openPinned, pin } from '../sys/bpf-attachment.ts';
-import {
-  createMap,
-  deleteFromMap,
-  describeMap,
-  lookUpInMap,
-  MAP_TYPE,
-  readHashMap,
-  updateMap,
-} from '../sys/libbpf.ts';
+import { createMap, describeMap, lookUpInMap, MAP_TYPE, updateMap } from '../sys/libbpf.ts';
 import { close } from '../sys/libc.ts';
 import {
   ABOUT_LEN,
   ABOUT_WORDS,
   type FastPathSizes,
-  HOT4_LEN,
-  HOT6_LEN,
-  KEY4_LEN,
-  KEY6_LEN,
   layoutOf,
   MAP_NAMES,
   type MapLayout,
@@ -240,16 +228,4 @@ function readableOf(found: Record<string, number>): MapsBefore | undefined {
       isClosed = true;
     },
   };
-}
-
-/** Takes all entries out, so that nothing is hot. Throws a BpfError. */
-export function clearHot({ fds }: FastPathMaps): void {
-  for (const [fd, keyLen, valueLen] of [
-    [fds.hot4, KEY4_LEN, HOT4_LEN],
-    [fds.hot6, KEY6_LEN, HOT6_LEN],
-  ] as const) {
-    readHashMap(fd, keyLen, valueLen, (keys, _, count) => {
-      for (let at = 0; at < count; at++) deleteFromMap(fd, keys.subarray(at * keyLen, (at + 1) * keyLen));
-    });
-  }
 }

@@ -8,7 +8,7 @@ import { icmp6 } from '../packets/builder6.ts';
 import { udp } from '../packets/uoa-builder.ts';
 import { type Rig, until } from './harness.ts';
 import {
-  assertCounted,
+  assertAllRight,
   assertRightClients,
   Client,
   goingFast,
@@ -55,10 +55,8 @@ overAll("a real server's Ethernet address changes, and it says so", async (t, ki
   await until('the kernel knows', () => run(rig, 'lb', 'ip neigh show dev lan0').includes(OTHER_MAC));
   const lost = await untilAnswered(client);
   await goingFast(rig, MOST, () => client.exchange(COUNT));
-  await client.assertQuiet();
-  await assertCounted(rig, client.answered + lost, client.answered);
+  await assertAllRight(rig, servers, client, client.answered + lost, client.answered);
   assert.equal(await rig.metric('sessions_created_total'), 1);
-  await assertRightClients(servers);
 });
 
 overBoth(
@@ -124,10 +122,8 @@ overAll('the route to a real server leads by another gateway', async (t, kind, p
   const before2 = client.answered;
   await goingFast(rig, MOST, () => client.exchange(COUNT));
   assert.ok((await second.matching('udp')).count >= client.answered - before2);
-  await client.assertQuiet();
-  await assertCounted(rig, client.answered);
+  await assertAllRight(rig, servers, client);
   assert.equal(await rig.metric('sessions_created_total'), 1);
-  await assertRightClients(servers);
 });
 
 overBoth(
@@ -154,9 +150,7 @@ overBoth(
     run(rig, 'lb', `ip rule delete from ${rig.vip} lookup 100`);
     await until('it is gone', async () => (await answersBy('eth0')) === COUNT);
     await client.heat(rig);
-    await client.assertQuiet();
-    await assertCounted(rig, client.answered);
-    await assertRightClients(servers);
+    await assertAllRight(rig, servers, client);
   },
 );
 
@@ -189,9 +183,7 @@ overAll(
     await client.exchange(COUNT, { size: 1000 });
     await longer.none('frame', 'nothing is longer than the router takes');
     assert.equal(await hotCount(rig), 0, 'the path has an MTU that the program does not know');
-    await client.assertQuiet();
-    await assertCounted(rig, client.answered, client.answered + 1);
-    await assertRightClients(servers);
+    await assertAllRight(rig, servers, client, client.answered, client.answered + 1);
   },
 );
 
@@ -200,7 +192,5 @@ overAll('one-arm: clients and real servers on one interface', async (t, kind, pa
   const client = await Client.start(rig);
   await client.heat(rig);
   await goingFast(rig, MOST, () => client.exchange(COUNT, { size: pair.full }));
-  await client.assertQuiet();
-  await assertCounted(rig, client.answered);
-  await assertRightClients(servers);
+  await assertAllRight(rig, servers, client);
 });

@@ -6,6 +6,7 @@ import { VPORT } from '../../src/lab/topology.ts';
 import { addressOption, elbHeader, udp } from '../packets/uoa-builder.ts';
 import { until } from './harness.ts';
 import {
+  assertAllRight,
   assertCounted,
   assertRightClients,
   Client,
@@ -32,10 +33,8 @@ overAll('datagrams of all sizes pass', async (t, kind, pair) => {
   await goingFast(rig, most(2 * 10 * sizes.length), async () => {
     for (const size of sizes) await client.exchange(10, { size });
   });
-  await client.assertQuiet();
-  await assertCounted(rig, client.answered);
+  const [server] = await assertAllRight(rig, servers, client);
   assert.equal(await rig.metric('drops_total'), 0);
-  const [server] = await assertRightClients(servers);
   assert.equal(server!.received, client.answered);
 });
 
@@ -71,9 +70,7 @@ overAll(
     // At tc the steering program looks at UDP right behind the header only, and offers no others.
     const isOffered = kind === 'xdp' || pair.client === 4;
     assert.equal((await passed(rig, reason)) - before, isOffered ? first + last : 0);
-    await client.assertQuiet();
-    await assertCounted(rig, client.answered);
-    const [server] = await assertRightClients(servers);
+    const [server] = await assertAllRight(rig, servers, client);
     assert.equal(server!.received, client.answered);
   },
 );
@@ -112,9 +109,7 @@ overAll(
     await client.exchange(2, { size: 4000 });
     await goingFast(rig, most(2 * 30), () => client.exchange(30));
     await client.exchange(1, { size: 60_000 });
-    await client.assertQuiet();
-    await assertCounted(rig, client.answered);
-    await assertRightClients(servers);
+    await assertAllRight(rig, servers, client);
   },
 );
 
@@ -138,9 +133,7 @@ for (const pair of [PAIRS[4], PAIRS[6]]) {
     const { count } = await whole.matching('frame');
     // Of four kinds the last one is shorter than a packet may be.
     assert.ok(count >= 10 && count <= 15, `${count} of 15 came whole`);
-    await client.assertQuiet();
-    await assertCounted(rig, client.answered);
-    const [server] = await assertRightClients(servers);
+    const [server] = await assertAllRight(rig, servers, client);
     assert.deepEqual(
       pieces.map(([, size]) => (server!.sizes as Record<number, number>)[size]),
       pieces.map(([segments]) => 5 * segments),

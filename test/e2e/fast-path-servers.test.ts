@@ -5,6 +5,7 @@ import { once } from 'node:events';
 import { test } from 'node:test';
 import { type Rig, type RigConfig, until } from './harness.ts';
 import {
+  assertAllRight,
   assertCounted,
   assertRightClients,
   Client,
@@ -84,9 +85,7 @@ overBoth(
     await until('it is up again', async () => (await isUp(rig, rs)) === 1);
     await goingFast(rig, MOST, () => client.exchange(COUNT));
     assert.notEqual(await serverOf(rig, client), rs, 'it stays where it is');
-    await client.assertQuiet();
-    await assertCounted(rig, client.answered);
-    const [{ clients, received }] = await assertRightClients([otherServer]);
+    const [{ clients, received }] = await assertAllRight(rig, [otherServer], client);
     assert.equal(Object.values(clients as object).length, 1);
     assert.ok(Number(received) > 3 * COUNT);
   },
@@ -119,9 +118,7 @@ overBoth('onDown keep: the session waits for its real server, hot all along', as
   await until('it is up again', async () => (await isUp(rig, rs)) === 1);
   await goingFast(rig, MOST, () => client.exchange(COUNT));
   assert.equal(await serverOf(rig, client), rs);
-  await client.assertQuiet();
-  await assertCounted(rig, client.answered + 20, client.answered);
-  await assertRightClients(servers);
+  await assertAllRight(rig, servers, client, client.answered + 20, client.answered);
 });
 
 overBoth(

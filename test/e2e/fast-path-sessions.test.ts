@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { until } from './harness.ts';
 import {
+  assertAllRight,
   assertCounted,
   assertRightClients,
   Client,
@@ -59,9 +60,7 @@ overBoth('with idleRefresh the first datagram after a silence brings the UOA', a
   assert.equal(await rig.metric('uoa_sent_total'), told + 1);
   assert.equal(await passed(rig, 'idle'), idle + 1);
   await client.heat(rig);
-  await client.assertQuiet();
-  await assertCounted(rig, client.answered);
-  const [server] = await assertRightClients(servers);
+  const [server] = await assertAllRight(rig, servers, client);
   assert.equal(server!.uoas, told + 1);
 });
 
@@ -80,10 +79,8 @@ overAll(
     assert.equal(await rig.metric('sessions_expired_total'), 1);
     await client.heat(rig);
     assert.equal(await rig.metric('sessions_created_total'), 2);
-    await client.assertQuiet();
-    await assertCounted(rig, client.answered);
+    const [server] = await assertAllRight(rig, servers, client);
     assert.equal(await rig.metric('drops_total'), 0);
-    const [server] = await assertRightClients(servers);
     assert.equal(server!.received, client.answered);
   },
 );

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { LB_WAN_IPS, type Topology } from '../../src/lab/topology.ts';
 import { until } from './harness.ts';
-import { assertCounted, assertRightClients, Client, goingFast, hotCount, startHot } from './hot.ts';
+import { assertAllRight, Client, goingFast, hotCount, startHot } from './hot.ts';
 import { PAIRS } from './pairs.ts';
 
 const COUNT = 30;
@@ -44,9 +44,7 @@ for (const one of cases) {
     await goingFast(rig, MOST, () => client.exchange(COUNT));
     await goingFast(rig, MOST, () => client.exchange(COUNT, { size: one.pair.full }));
     await goingFast(rig, 50, () => client.segment(5, 16, 1200));
-    await client.assertQuiet();
-    await assertCounted(rig, client.answered);
-    await assertRightClients(servers);
+    await assertAllRight(rig, servers, client);
   });
 }
 
@@ -64,7 +62,5 @@ test('tc, IPv4: without the sysctls sessions go by the datapath, also when these
   setOnLo(rig.topology, ['accept_local'], 0);
   await until('it is hot no more', async () => (await hotCount(rig)) === 0);
   await client.exchange(COUNT);
-  await client.assertQuiet();
-  await assertCounted(rig, client.answered);
-  await assertRightClients(servers);
+  await assertAllRight(rig, servers, client);
 });

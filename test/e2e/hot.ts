@@ -177,6 +177,19 @@ export async function assertRightClients(servers: readonly PythonProgram[]): Pro
   return ended;
 }
 
+/** At the end: nothing more comes, each packet was counted, and real servers knew whose each datagram was. */
+export async function assertAllRight(
+  rig: Rig,
+  servers: readonly PythonProgram[],
+  client: Client,
+  inbound = client.answered,
+  outbound = inbound,
+): Promise<Answer[]> {
+  await client.assertQuiet();
+  await assertCounted(rig, inbound, outbound);
+  return await assertRightClients(servers);
+}
+
 /** Sends IP packets as they are from a role's host. */
 export async function sendRaw(
   rig: Rig,

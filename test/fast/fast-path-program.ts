@@ -11,13 +11,13 @@ import {
   type FastPathKind,
   removeOtherLinks,
 } from '../../src/fast/attachment.ts';
-import { Hops, wayOf } from '../../src/fast/hops.ts';
+import { Hops } from '../../src/fast/hops.ts';
 import { HotEntries } from '../../src/fast/hot-entries.ts';
 import { macBytes, nowTick } from '../../src/fast/layout.ts';
 import { openMaps } from '../../src/fast/maps.ts';
 import { readPassed } from '../../src/fast/passed.ts';
 import { PortRows } from '../../src/fast/port-rows.ts';
-import { endsOf, type TestSession } from './rig.ts';
+import { endsOf, type TestSession, wayOf } from './rig.ts';
 
 export interface FastPathProgramOptions {
   kind: FastPathKind;

@@ -9,7 +9,7 @@ import { Activity, INBOUND, OUTBOUND } from '../../src/fast/activity.ts';
 import { Hops } from '../../src/fast/hops.ts';
 import { HotEntries } from '../../src/fast/hot-entries.ts';
 import { type FastPathSizes, macBytes } from '../../src/fast/layout.ts';
-import { clearHot, type FastPathMaps, openMaps } from '../../src/fast/maps.ts';
+import { type FastPathMaps, openMaps } from '../../src/fast/maps.ts';
 import { isBpffs, removePinned } from '../../src/fast/pins.ts';
 import { PortRows } from '../../src/fast/port-rows.ts';
 import { pin } from '../../src/sys/bpf-attachment.ts';
@@ -72,7 +72,7 @@ describe('hot entries', () => {
         assert.ok(entry && entry.idleMs <= 120_000 && entry.idleMs > 118_000);
       }
     }
-    clearHot(rig.maps);
+    rig.clear();
     assert.equal(readAll(rig.hot).size, 0);
   });
 

@@ -2,13 +2,21 @@
 // as text, frames, and what becomes of them.
 import { Activity, INBOUND, OUTBOUND } from '../../src/fast/activity.ts';
 import { type FastPathKind, loadFastPath } from '../../src/fast/attachment.ts';
-import { Hops, type Way, wayOf } from '../../src/fast/hops.ts';
+import { Hops, type Way } from '../../src/fast/hops.ts';
 import { type Ends, HotEntries } from '../../src/fast/hot-entries.ts';
-import { type FastPathReason, macBytes, nowTick } from '../../src/fast/layout.ts';
-import { clearHot, openMaps } from '../../src/fast/maps.ts';
+import {
+  type FastPathReason,
+  HOT4_LEN,
+  HOT6_LEN,
+  KEY4_LEN,
+  KEY6_LEN,
+  macBytes,
+  nowTick,
+} from '../../src/fast/layout.ts';
+import { type FastPathMaps, openMaps } from '../../src/fast/maps.ts';
 import { readPassed, readUncounted } from '../../src/fast/passed.ts';
 import { PortRows } from '../../src/fast/port-rows.ts';
-import { testRun, updateMap } from '../../src/sys/libbpf.ts';
+import { deleteFromMap, readHashMap, testRun, updateMap } from '../../src/sys/libbpf.ts';
 import { parseAddressInto } from '../../src/wire/address.ts';
 import type { Cleanup } from '../io/namespaces.ts';
 import { concat, unhex } from '../packets/bytes.ts';
@@ -104,6 +112,26 @@ const VERDICTS: Record<FastPathKind, Record<number, 'redirect' | 'transmit' | 'p
 /** struct __sk_buff, and where it has the size of segments. */
 const CONTEXT_LEN = 192;
 const GSO_SIZE = 176;
+
+/** A way with addresses as text. */
+export const wayOf = (interfaceIndex: number, mtu: number, destination: string, source: string): Way => ({
+  interfaceIndex,
+  mtu,
+  destination: macBytes(destination),
+  source: macBytes(source),
+});
+
+/** Takes all entries out, so that nothing is hot. */
+function clearHot({ fds }: FastPathMaps): void {
+  for (const [fd, keyLen, valueLen] of [
+    [fds.hot4, KEY4_LEN, HOT4_LEN],
+    [fds.hot6, KEY6_LEN, HOT6_LEN],
+  ] as const) {
+    readHashMap(fd, keyLen, valueLen, (keys, _, count) => {
+      for (let at = 0; at < count; at++) deleteFromMap(fd, keys.subarray(at * keyLen, (at + 1) * keyLen));
+    });
+  }
+}
 
 export type Rig = ReturnType<typeof openRig>;
 
