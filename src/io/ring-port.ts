@@ -241,10 +241,12 @@ export class RingPort {
   }
 
   /**
-   * Looks at the packets that lie ready from this frame on, some of them: the kernel has written them on
-   * another processor, and several are fetched at the same time. Returns their number, and 1 for none.
+   * Looks at the packets that lie ready from this frame on, some of them. Returns after how many it is to be
+   * done again.
    */
   #lookAhead(first: number): number {
+    const { lookAhead } = this.#options;
+    if (lookAhead?.begin() !== true) return CHUNK;
     const words = this.#words;
     const { view } = this.#frame;
     const { frameBytes, frames } = this.#ring;
@@ -256,11 +258,10 @@ export class RingPort {
       offs[count++] = base + view.getUint16(base + NETWORK_OFF, LITTLE_ENDIAN);
     }
     if (count < 2) return 1;
+    // The kernel wrote them on another processor: they are fetched at the same time, too.
     let read = 0;
     for (let i = 0; i < count; i++) read ^= words[offs[i] >>> 2] ^ words[(offs[i] + LINE) >>> 2];
     this.#read ^= read;
-    const { lookAhead } = this.#options;
-    if (lookAhead?.begin() !== true) return count;
     for (let i = 0; i < count; i++) lookAhead.see(this.#frame, offs[i]);
     lookAhead.fetch();
     return count;
