@@ -65,6 +65,7 @@ larger.fast.close({ keep: true });
 
 const turnedOff = await open('auto', 200);
 turnedOff.fast.turnOff('so that nothing is left');
+turnedOff.fast.attach(() => {});
 const itsNext = await open('auto', 200);
 itsNext.fast.attach(() => {});
 turnedOff.fast.close();
