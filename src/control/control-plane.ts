@@ -269,6 +269,7 @@ export class ControlPlane {
       await takeOver(before, this.#runtime, this.#reloader, this.#health);
       await follow(before, hostSetup, config, log, undo);
     }
+    this.#runtime.fast.serve();
     const pulses = memories.map(({ pulse }) => pulse);
     const unwatch = watchPulse(workers, pulses, log);
     undo.push(async () => unwatch());

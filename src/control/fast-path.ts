@@ -75,6 +75,7 @@ export class FastPath {
   #blocked = new Set<string>();
   #isClosed = false;
   #isOutlived = false;
+  #isServing = false;
   /** What is there by this name is another process's. */
   #isForeign = false;
   #isCleared = false;
@@ -323,8 +324,16 @@ export class FastPath {
     return this.#isOutlived;
   }
 
-  /** Ends it: the programs are taken off. With `keep` they stay at work, and a successor takes them over. */
-  close({ keep = this.#isOutlived }: { keep?: boolean } = {}): void {
+  /** The start is over: from now on what is there ends with this process. */
+  serve(): void {
+    this.#isServing = true;
+  }
+
+  /**
+   * Ends it: the programs are taken off. With `keep` they stay at work, and a successor takes them over; so
+   * does what a predecessor left where the start failed.
+   */
+  close({ keep = this.#isOutlived || this.#isLeft }: { keep?: boolean } = {}): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
     clearInterval(this.#timer);
@@ -338,6 +347,10 @@ export class FastPath {
     this.#maps?.close();
     this.#before?.close();
     this.#root?.release();
+  }
+
+  get #isLeft(): boolean {
+    return !this.#isServing && this.found?.isAtWork === true;
   }
 
   #detach(): void {

@@ -212,6 +212,34 @@ for (const [change, ioOf] of [
   });
 }
 
+test('a start that fails leaves what it found to the next one', async (t) => {
+  const { rig } = await startPinned(t, { workers: 1 });
+  const servers = await rig.startServers();
+  const clients = rig.startClients({ portsPerAddress: PORTS, sizes: [64] });
+  await areHot(rig);
+  const before = await sessionsOf(rig);
+  await kill9(rig.proxy);
+  let admin: unknown;
+  rig.rewriteConfig((config) => {
+    admin = config.admin;
+    config.admin = { ...(config.admin as object), listen: '192.0.2.1:9464' };
+  });
+  const failing = rig.startProxy();
+  const [code] = await once(failing.child, 'exit');
+  assert.equal(code, 1);
+  assert.match(failing.log, new RegExp(`"msg":"fast path: ${ALL} sessions go on"`));
+  rig.rewriteConfig((config) => {
+    config.admin = admin;
+  });
+  const next = rig.startProxy();
+  await next.ready();
+  assert.match(next.log, new RegExp(`"msg":"fast path: ${ALL} sessions go on"`));
+  assert.deepEqual(await sessionsOf(rig, next), before);
+  const counted = await clients.end();
+  assert.equal(counted.missing, 0, `of ${counted.sent}`);
+  await Promise.all(servers.map((server) => server.end()));
+});
+
 test('a reload under load loses nothing, and what is hot stays so', async (t) => {
   const { rig } = await startPinned(t, { workers: 2 });
   const servers = await rig.startServers();
