@@ -16,7 +16,6 @@ import { basename, dirname, extname, join, resolve } from 'node:path';
 import { lockFolder } from '../sys/file-lock.ts';
 import { LAYOUT_VERSION } from './layout.ts';
 
-export const BPFFS = '/sys/fs/bpf';
 /** In a bpffs: a folder of all proxies. */
 const ALL = 'uoa-proxy';
 
@@ -26,12 +25,17 @@ export const FOLDER = `${PREFIX}${LAYOUT_VERSION}`;
 const BPF_FS_MAGIC = 0xcafe4a11;
 const NAME_MAX = 40;
 
-/** A service or container may be shown the folder of all proxies only. */
-const isPinnable = (bpffs: string): boolean => isBpffs(join(bpffs, ALL)) || isBpffs(bpffs);
-
 /** Whether there is such a folder, and things can be pinned in it. */
 export const isBpffs = (folder: string): boolean =>
   existsSync(folder) && statfsSync(folder).type === BPF_FS_MAGIC;
+
+/** A container may be shown the folder of all proxies only. */
+const isPinnable = (bpffs: string): boolean => isBpffs(join(bpffs, ALL)) || isBpffs(bpffs);
+
+/** Where a container has the host's, if it has: profiles of AppArmor forbid it to write below /sys. */
+const IN_CONTAINER = '/bpf';
+
+export const BPFFS = isPinnable(IN_CONTAINER) ? IN_CONTAINER : '/sys/fs/bpf';
 
 /** What a proxy by this config file is called among those of the host. A bpffs takes no dots in names. */
 export function proxyName(configPath: string): string {

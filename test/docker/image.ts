@@ -19,7 +19,7 @@ export interface ContainerOptions {
   noNewPrivileges?: boolean;
   /** A network namespace of `ip netns`. */
   network?: string;
-  /** Needs a network. A folder of makePins, mounted as the DaemonSet mounts the node's. */
+  /** A folder of makePins, mounted as the DaemonSet mounts the node's. */
   pins?: string;
   env?: Record<string, string>;
 }
@@ -60,11 +60,7 @@ export class Image {
     // /sys shows the interfaces of the network namespace in which it was mounted; the same one is not mounted
     // on itself.
     const mount = options.network === undefined ? '' : 'mount -t sysfs -o ro sysfs "$1/sys"; ';
-    const pins =
-      options.pins === undefined
-        ? ''
-        : `mount -t tmpfs -o mode=0777 tmpfs "$1/sys/fs/bpf"; mkdir "$1/sys/fs/bpf/uoa-proxy"
-           mount --bind ${options.pins} "$1/sys/fs/bpf/uoa-proxy"; `;
+    const pins = options.pins === undefined ? '' : `mount --bind ${options.pins} "$1/bpf/uoa-proxy"; `;
     return [
       'nsenter',
       `--mount=/proc/${this.#holder.pid}/ns/mnt`,
@@ -124,9 +120,10 @@ export class Image {
   /** The user's folder for the fast path, in a bpffs that only root can pass, as systemd mounts it. */
   makePins(): string {
     const bpffs = join(this.#scratch, 'bpffs');
-    const script = `mkdir "$1"; mount -t bpf -o mode=0700 bpf "$1"
+    // A runtime makes the folder that something is to be mounted at.
+    const script = `mkdir -p "$1" "$2/bpf/uoa-proxy"; mount -t bpf -o mode=0700 bpf "$1"
       install --directory --owner=10001 --group=10001 --mode=0750 "$1/uoa-proxy"`;
-    inside(this.#holder, ['sh', '-ec', script, 'sh', bpffs]);
+    inside(this.#holder, ['sh', '-ec', script, 'sh', bpffs, this.#root]);
     return join(bpffs, 'uoa-proxy');
   }
 
