@@ -24,6 +24,8 @@ export const FOLDER = `${PREFIX}${LAYOUT_VERSION}`;
 
 const BPF_FS_MAGIC = 0xcafe4a11;
 const NAME_MAX = 40;
+/** Each fails only where another proxy ends at that moment. */
+const ATTEMPTS = 100;
 
 /** Whether there is such a folder, and things can be pinned in it. */
 export const isBpffs = (folder: string): boolean =>
@@ -65,12 +67,22 @@ export interface PinRoot {
 export function holdPinRoot(name: string, bpffs = BPFFS): PinRoot | undefined {
   if (!isPinnable(bpffs)) throw new Error(`no bpffs is mounted at ${bpffs}`);
   const path = pinRootOf(name, bpffs);
-  mkdirSync(join(bpffs, ALL), { recursive: true, mode: 0o755 });
-  mkdirSync(path, { recursive: true, mode: 0o700 });
-  for (const folder of [join(bpffs, ALL), path]) checkOwner(folder);
-  const lock = lockFolder(path);
-  return lock && { path, lockFd: lock.fd, release: lock.release };
+  for (let attempt = 1; ; attempt++) {
+    try {
+      mkdirSync(join(bpffs, ALL), { recursive: true, mode: 0o755 });
+      mkdirSync(path, { recursive: true, mode: 0o700 });
+      for (const folder of [join(bpffs, ALL), path]) checkOwner(folder);
+      const lock = lockFolder(path);
+      return lock && { path, lockFd: lock.fd, release: lock.release };
+    } catch (error) {
+      // Another proxy that ends removes what is empty.
+      if (!isGone(error) || attempt === ATTEMPTS) throw error;
+    }
+  }
 }
+
+/** What there was of the file system is there no more. */
+export const isGone = (error: unknown): boolean => (error as NodeJS.ErrnoException).code === 'ENOENT';
 
 /** Who owns a folder, or may write to it, could keep the lock, or put maps of his own there. */
 function checkOwner(folder: string): void {
@@ -94,15 +106,21 @@ export interface OwnedRoot {
 /** All folders of proxies, whoever runs them. */
 export function pinRoots(bpffs = BPFFS): OwnedRoot[] {
   const all = join(bpffs, ALL);
-  if (!isPinnable(bpffs) || !existsSync(all)) return [];
-  const above = lstatSync(all);
-  return readdirSync(all)
-    .map((name) => ({ name, path: join(all, name), found: lstatSync(join(all, name)) }))
-    .filter(({ found }) => found.isDirectory())
-    .map(({ name, path, found }) => {
+  try {
+    if (!isPinnable(bpffs)) return [];
+    const above = lstatSync(all);
+    return readdirSync(all).flatMap((name) => {
+      const path = join(all, name);
+      const found = lstatSync(path, { throwIfNoEntry: false });
+      if (found?.isDirectory() !== true) return [];
       const { uid, gid } = above.uid === 0 ? found : above;
-      return { name, path, uid, gid };
+      return [{ name, path, uid, gid }];
     });
+  } catch (error) {
+    // Nobody pinned anything, or the last one removes it just now.
+    if (isGone(error)) return [];
+    throw error;
+  }
 }
 
 /** Root acts as the owner of a folder there: so what he put into it leads root to nothing else. */

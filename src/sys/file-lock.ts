@@ -49,7 +49,7 @@ export function lockFile(path: string): FileLock | undefined {
 
 /**
  * The same for a folder, which the lock is on itself; `fd` may be passed to child processes, and then the
- * lock is theirs, too. Throws what the system says.
+ * lock is theirs, too. Throws what the system says: ENOENT also where the folder was removed meanwhile.
  */
 export function lockFolder(path: string): { fd: number; release(): void } | undefined {
   for (;;) {
@@ -63,6 +63,6 @@ export function lockFolder(path: string): { fd: number; release(): void } | unde
     const there = lstatSync(path, { throwIfNoEntry: false });
     if (there?.ino === fstatSync(fd).ino) return { fd, release: () => closeSync(fd) };
     closeSync(fd);
-    if (there === undefined) throw new Error(`${path} was removed`);
+    if (there === undefined) throw Object.assign(new Error(`${path} was removed`), { code: 'ENOENT' });
   }
 }

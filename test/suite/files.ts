@@ -6,11 +6,11 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, normalize } from 'node:path';
 
 /**
- * Said by a file that makes namespaces, loads BPF, compiles filters, changes cgroups, owners or privileges,
- * or runs a packaged program.
+ * Said by a file that makes namespaces, mounts, loads BPF, compiles filters, changes cgroups, owners or
+ * privileges, or runs a packaged program.
  */
 const NEEDS_ROOT_OR_PACKAGES =
-  /lab\/namespace\.ts'|\bnetns\b|sys\/libbpf\.ts'|io\/capture-program\.ts'|\b(clang|unshare|setpriv|l?chownSync|promtool|python3|systemd-analyze|tcpdump|tshark|zsh)\b/;
+  /lab\/namespace\.ts'|\bnetns\b|sys\/libbpf\.ts'|io\/capture-program\.ts'|'mount'|\b(clang|unshare|setpriv|l?chownSync|promtool|python3|systemd-analyze|tcpdump|tshark|zsh)\b/;
 
 /**
  * Net tests that run with nothing beside them, at the end: they fill rings and queues as fast as the machine
