@@ -25,22 +25,13 @@ export const withFastPath = (command: Argv, choose: (config: string | undefined)
     )
     .demandCommand(1, 1, 'a command is needed: clear', 'only one command at a time');
 
-/** Resolves with the exit code. Throws a ConfigError. */
+/** Resolves with the exit code. The config file may be gone, or wrong. */
 export async function clearFastPath(config: string | undefined): Promise<number> {
   const { clearLeftovers } = await import('../proxy.ts');
-  const of = config === undefined ? undefined : { configPath: config, sockets: await socketsOf(config) };
-  const { removed, living } = await clearLeftovers(of);
+  const { removed, living } = await clearLeftovers(config);
   for (const what of removed) process.stdout.write(`removed: ${what}\n`);
   for (const name of living)
     process.stderr.write(`uoa-proxy: the proxy ${name} lives, its fast path stays: stop it first\n`);
   if (removed.length === 0 && living.length === 0) process.stdout.write('nothing is left\n');
   return living.length > 0 ? 1 : 0;
-}
-
-async function socketsOf(path: string): Promise<readonly string[]> {
-  const [{ adminSockets }, { loadConfig }] = await Promise.all([
-    import('../config/admin-socket.ts'),
-    import('../config/load.ts'),
-  ]);
-  return adminSockets(loadConfig(path).admin.socket, path);
 }

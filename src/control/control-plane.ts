@@ -131,7 +131,8 @@ export class ControlPlane {
     const capacity = spaciousCapacity(drafts);
     const services = numberServices(drafts, [], capacity);
     const wanted = wantedWorkers(config, log);
-    const hostSetup = new HostSetup(log, before === undefined ? [] : [before.hello.guard]);
+    const name = proxyName(file.path);
+    const hostSetup = new HostSetup(log, name, before === undefined ? [] : [before.hello.guard]);
     let saved: SavedSessions | undefined;
     let down: readonly Down[] = [];
     if (before === undefined) {
@@ -150,7 +151,13 @@ export class ControlPlane {
     const sessions = Math.ceil(config.sessions.max / wanted);
     const fastStatus = new FastPathStatus(config.io, log);
     const fast = await FastPath.open(
-      { ports: host.ports, workers: wanted, sessions, name: proxyName(file.path) },
+      {
+        ports: host.ports,
+        workers: wanted,
+        sessions,
+        name,
+        guards: [hostSetup.guardTable, before?.hello.guard ?? ''],
+      },
       fastStatus,
     );
     undo.push(async () => fast.close());

@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { AttachError, type Attachment, type FastPathKind, removeFilter } from '../fast/attachment.ts';
 import type { FastPathMaps } from '../fast/maps.ts';
 import { BPFFS, holdPinRoot, type PinRoot, pinRootOf } from '../fast/pins.ts';
+import { isGuarded } from '../host/guard.ts';
 import { type IoPort, SIDE } from '../io/packet-io.ts';
 import { IoError } from '../sys/io-error.ts';
 import { BpfError } from '../sys/libbpf-library.ts';
@@ -25,7 +26,16 @@ export interface Held {
  * The folder of this proxy; of one that tries no fast path only where there is one. 'taken': another process
  * has it.
  */
-export async function hold(name: string, isTried: boolean): Promise<Held | 'taken'> {
+export async function hold(
+  { name, guards }: { name: string; guards: readonly string[] },
+  isTried: boolean,
+): Promise<Held | 'taken'> {
+  // One that pins nothing has no lock.
+  const isLiving = await isGuarded(name, guards).catch((error) => {
+    if (error instanceof IoError) return false; // without nft there is no guard, and no start, which says why
+    throw error;
+  });
+  if (isLiving) return 'taken';
   if (!isTried && !existsSync(pinRootOf(name))) return {};
   try {
     for (const deadline = performance.now() + GONE_WITHIN_MS; ; await sleep(LOOK_AGAIN_MS)) {

@@ -40,6 +40,8 @@ export interface FastPathRequest {
   sessions: number;
   /** See proxyName. */
   name: string;
+  /** Guards of this process, and of one that it takes over from. */
+  guards: readonly string[];
 }
 
 /** What a predecessor left hot. */
@@ -93,7 +95,7 @@ export class FastPath {
    * a predecessor pinned is taken over.
    */
   static async open(request: FastPathRequest, status: FastPathStatus): Promise<FastPath> {
-    const held = await hold(request.name, status.isTried);
+    const held = await hold(request, status.isTried);
     const fast = new FastPath(request, held === 'taken' ? {} : held, status);
     if (held === 'taken') {
       fast.#isForeign = true;

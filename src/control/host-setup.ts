@@ -32,11 +32,13 @@ export class HostSetup {
   #assigned: MissingAddress[] = [];
   /** Being removed at the moment. */
   #going: readonly MissingAddress[] = [];
+  readonly #proxy: string;
   readonly #besides: readonly string[];
 
-  /** `besides` are guards of a proxy that this one takes over from. */
-  constructor(log: Logger, besides: readonly string[] = []) {
+  /** `proxy`: see proxyName; `besides` are guards of a proxy that this one takes over from. */
+  constructor(log: Logger, proxy: string, besides: readonly string[] = []) {
     this.#log = log;
+    this.#proxy = proxy;
     this.#besides = besides;
   }
 
@@ -102,7 +104,7 @@ export class HostSetup {
       // Before the addresses are there and until they are gone, or the kernel answers for them.
       const guard = isSame
         ? undefined
-        : await installGuard({ vips, lips }, (message) => this.#log.error(message), [
+        : await installGuard({ vips, lips, proxy: this.#proxy }, (message) => this.#log.error(message), [
             this.guardTable,
             ...this.#besides,
           ]);

@@ -22,6 +22,9 @@ export const POINTS = 'points';
 export const rangeSet = (first: number, last: number): string => `range_${first}_${last}`;
 const RANGE_SET = /^range_(\d+)_(\d+)$/;
 
+/** An empty chain of a guard, by which it is known whose it is. */
+export const proxyChain = (proxy: string): string => `proxy_${proxy}`;
+
 /** The guard of a proxy that was killed a moment ago goes when its nft notices that. */
 const GONE_WITHIN_MS = 5_000;
 const LOOK_AGAIN_MS = 100;
@@ -49,6 +52,20 @@ export async function requireUnclaimed(
     if (problem === undefined) return;
     if (performance.now() > deadline) throw problem;
     await sleep(LOOK_AGAIN_MS);
+  }
+}
+
+/** Whether that proxy lives here, by a guard that is none of `others`. Throws an IoError. */
+export async function hasGuard(
+  proxy: string,
+  others: readonly string[],
+  env: NodeJS.ProcessEnv,
+): Promise<boolean> {
+  for (const deadline = performance.now() + GONE_WITHIN_MS; ; await sleep(LOOK_AGAIN_MS)) {
+    const tables = (await listGuards(env)).filter(({ name }) => !others.includes(name));
+    const outlines = await Promise.all(tables.map((table) => outline(table, env)));
+    if (!outlines.some(({ chains }) => chains.includes(proxyChain(proxy)))) return false;
+    if (performance.now() > deadline) return true;
   }
 }
 
@@ -111,6 +128,7 @@ interface Outline extends Table {
   /** The younger, the larger; of one that is gone without bound. */
   handle: number;
   sets: string[];
+  chains: string[];
 }
 
 async function listGuards(env: NodeJS.ProcessEnv): Promise<Table[]> {
@@ -124,8 +142,16 @@ async function listGuards(env: NodeJS.ProcessEnv): Promise<Table[]> {
 async function outline({ family, name }: Table, env: NodeJS.ProcessEnv): Promise<Outline> {
   const text = await listed(['--handle', '--terse', 'list', 'table', family, name], env);
   const handle = /^table .*# (?:.* )?handle (\d+)/m.exec(text)?.[1];
-  const sets = [...text.matchAll(/^\s*set (\S+) \{/gm)].map(([, set = '']) => set);
-  return { family, name, sets, handle: handle === undefined ? Number.POSITIVE_INFINITY : Number(handle) };
+  const named = (what: 'set' | 'chain') =>
+    [...text.matchAll(new RegExp(`^\\s*${what} (\\S+) \\{`, 'gm'))].map(([, found = '']) => found);
+  const [sets, chains] = [named('set'), named('chain')];
+  return {
+    family,
+    name,
+    sets,
+    chains,
+    handle: handle === undefined ? Number.POSITIVE_INFINITY : Number(handle),
+  };
 }
 
 async function readClaims(

@@ -25,7 +25,7 @@ import { IoError } from '../sys/io-error.ts';
 import type { Family } from '../wire/address.ts';
 import { PROTOCOL_OPP } from '../wire/ipv4.ts';
 import { childFailure } from './child-failure.ts';
-import { guardName, POINTS, rangeSet, requireUnclaimed } from './claims.ts';
+import { guardName, hasGuard, POINTS, proxyChain, rangeSet, requireUnclaimed } from './claims.ts';
 import { type AddressPorts, type LipPorts, mergePorts, ofFamily, type VipPort } from './port-ranges.ts';
 
 const run = promisify(execFile);
@@ -42,6 +42,8 @@ const BEGUN_MAX = 65_536;
 export interface GuardSpec {
   vips: readonly VipPort[];
   lips: readonly LipPorts[];
+  /** What this proxy is called among those of the host; see isGuarded. */
+  proxy?: string;
 }
 
 export interface Guard {
@@ -115,6 +117,13 @@ export async function installGuard(
   };
 }
 
+/**
+ * Whether the proxy of that name lives in this network namespace, by a guard that is none of `others`; one
+ * that was killed is waited for. Throws an IoError.
+ */
+export const isGuarded = (proxy: string, others: readonly string[] = []): Promise<boolean> =>
+  hasGuard(proxy, others, systemPath());
+
 /** What the two families call the same things; see nft(8). */
 const WORDS = {
   4: {
@@ -147,12 +156,19 @@ function guardTables(name: string, spec: GuardSpec): Table[] {
   const addresses = mergePorts(spec.vips, spec.lips);
   return ([4, 6] as const).flatMap((family) => {
     const own = ofFamily(addresses, family);
-    return own.length === 0 ? [] : [{ family: WORDS[family].table, text: tableText(name, family, own) }];
+    return own.length === 0
+      ? []
+      : [{ family: WORDS[family].table, text: tableText(name, family, own, spec.proxy) }];
   });
 }
 
 /** `udp` looks behind IPv6 extension headers, and matches no fragment but the first. */
-function tableText(name: string, family: Family, addresses: readonly AddressPorts[]): string {
+function tableText(
+  name: string,
+  family: Family,
+  addresses: readonly AddressPorts[],
+  proxy: string | undefined,
+): string {
   const { table: ip, addressType, id, isFragment, isFirst, isLater } = WORDS[family];
   const elements = (list: readonly string[]) => `elements = { ${list.join(', ')} };`;
   const { points, ranges } = portSets(addresses);
@@ -176,6 +192,7 @@ function tableText(name: string, family: Family, addresses: readonly AddressPort
     `table ${ip} ${name} { flags owner;`,
     ...sets,
     `set begun { typeof ${datagram}; flags dynamic, timeout; timeout ${BEGUN_TIMEOUT_S}s; size ${BEGUN_MAX}; };`,
+    ...(proxy === undefined ? [] : [`chain ${proxyChain(proxy)} { };`]),
     'chain own {',
     ...rules(isFirst, 'd', `update @begun { ${datagram} }`),
     `${isLater} ${datagram} @begun drop;`,

@@ -14,7 +14,7 @@ export type Command =
   | 'take rights';
 
 const say = (line: unknown) => console.log(JSON.stringify(line));
-const hostSetup = new HostSetup(pino({}, { write: (line) => say({ logged: JSON.parse(line).msg }) }));
+const hostSetup = new HostSetup(pino({}, { write: (line) => say({ logged: JSON.parse(line).msg }) }), 'test');
 let prepared: PreparedChange | undefined;
 
 async function run(command: Command): Promise<void> {

@@ -6,7 +6,7 @@ import { type TestContext, test } from 'node:test';
 import { createNamespace, inNamespace, removeNamespace } from '../../src/lab/namespace.ts';
 import { nodeArgv } from '../../src/lab/programs.ts';
 import { LB_LAN_IPS, LB_WAN_IPS, type Role, type Topology } from '../../src/lab/topology.ts';
-import { mountBpffs, withBpffs } from '../sys/bpffs.ts';
+import { mountBpffs, withBpffs, withoutBpffs } from '../sys/bpffs.ts';
 import { type IoUnderTest, MAIN, type Rig, type RigOptions, startRig } from './harness.ts';
 import { assertCounted, assertRightClients, Client, fastCount } from './hot.ts';
 
@@ -73,7 +73,7 @@ test('where no card stands behind an interface it is tc, and the log, /stats, ct
 });
 
 test('without a bpffs it works all the same, and what is lost is said once', async (t) => {
-  const rig = await start(t, { under: ['sh', '-c', 'umount -l /sys/fs/bpf 2>/dev/null; exec "$@"', 'sh'] });
+  const rig = await start(t, { under: withoutBpffs });
   const [first, second, ...others] = linesOf(rig);
   assert.match(first!, /^info: fast path: /);
   assert.match(

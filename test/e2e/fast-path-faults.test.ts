@@ -9,6 +9,7 @@ import {
   mkdirSync,
   mkdtempSync,
   readFileSync,
+  renameSync,
   rmSync,
   symlinkSync,
   writeFileSync,
@@ -20,7 +21,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { inNamespace } from '../../src/lab/namespace.ts';
 import { nodeArgv } from '../../src/lab/programs.ts';
-import { mountBpffs, pinnedIn, withBpffs } from '../sys/bpffs.ts';
+import { mountBpffs, pinnedIn, withBpffs, withoutBpffs } from '../sys/bpffs.ts';
 import { MAIN, type Rig, type RigOptions, startRig, until } from './harness.ts';
 
 const CLIENTS = 5;
@@ -266,5 +267,35 @@ test('fast-path clear removes what a killed proxy left, and refuses while it liv
   assert.deepEqual(pinnedIn(path), []);
   assert.equal((await rig.clients({ ...load, count: ALL, timeoutMs: 200 })).missing, ALL);
   assert.equal(clear().stdout, 'nothing is left\n');
+  await Promise.all(servers.map((server) => server.end()));
+});
+
+test('a proxy that can pin nothing is known to live by its guard: clear leaves it alone, and so does another start', async (t) => {
+  const rig = await start(t, { under: withoutBpffs });
+  const servers = await rig.startServers();
+  const clear = () =>
+    inLb(rig, ...withoutBpffs, ...nodeArgv(MAIN, 'fast-path', 'clear', '--config', rig.configPath));
+  // By it `clear` cannot see that it lives.
+  renameSync(rig.socketPath, `${rig.socketPath}.away`);
+  const refused = clear();
+  assert.deepEqual([refused.status, refused.stdout], [1, '']);
+  assert.match(refused.stderr, /the proxy proxy-[0-9a-f]{8} lives, its fast path stays: stop it first/);
+  const again = rig.topology.spawn(
+    'lb',
+    [...withoutBpffs, ...nodeArgv(MAIN, 'run', '--config', rig.configPath)],
+    { stdio: ['ignore', 'pipe', 'ignore'] },
+  );
+  let said = '';
+  again.stdout!.on('data', (text) => {
+    said += text;
+  });
+  const [code] = await once(again, 'close');
+  assert.equal(code, 1);
+  assert.match(said, /no fast path: another uoa-proxy with this config file lives/);
+  assert.equal((await rig.clients({ portsPerAddress: PORTS, count: 2_000, sizes: [64] })).missing, 0);
+  renameSync(`${rig.socketPath}.away`, rig.socketPath);
+  await areHot(rig);
+  assert.equal(await rig.proxy.stop(), 0);
+  assert.deepEqual([clear().status, clear().stdout], [0, 'nothing is left\n']);
   await Promise.all(servers.map((server) => server.end()));
 });

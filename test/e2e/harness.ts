@@ -207,16 +207,16 @@ export class Rig {
 
   /** What the admin socket of the running proxy answers; see askSocket. */
   async get(path: string): Promise<{ status: number; body: string }> {
-    return await askSocket(this.#adminSocket, path);
+    return await askSocket(this.socketPath, path);
   }
 
   /** Asks the running proxy for a change. */
   async post(path: string): Promise<void> {
-    const { status, body } = await askSocket(this.#adminSocket, path, 'POST');
+    const { status, body } = await askSocket(this.socketPath, path, 'POST');
     assert.equal(status, 200, `POST ${path}: ${body}`);
   }
 
-  get #adminSocket(): string {
+  get socketPath(): string {
     return join(this.topology.scratch, ADMIN_SOCKET);
   }
 
