@@ -43,7 +43,7 @@ export interface FastPart {
   readonly hops: number;
 }
 
-export const FAST_MAPS = ['hot4', 'hot6', 'activity', 'hops'] as const;
+export const FAST_MAPS = ['hot', 'hot6', 'hot_buckets', 'hashing', 'hops'] as const;
 
 /** What takes the place of the plan at work; ports and memory stay. */
 export interface WorkerReplan {

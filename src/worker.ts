@@ -4,10 +4,10 @@ import { randomBytes, randomInt } from 'node:crypto';
 import { Datapath } from './datapath/datapath.ts';
 import { type DatapathMemory, mapMemory, memoryBytes } from './datapath/memory.ts';
 import type { Siblings } from './datapath/options.ts';
-import { Activity } from './fast/activity.ts';
 import { HopRows } from './fast/hop-rows.ts';
 import { Hops } from './fast/hops.ts';
 import { HotEntries } from './fast/hot-entries.ts';
+import { HotRecords } from './fast/hot-records.ts';
 import { HotSessions } from './fast/hot-sessions.ts';
 import type { IoModes } from './io/io-mode.ts';
 import { canWait, MODES, openPacketIo } from './io/modes.ts';
@@ -192,18 +192,13 @@ function openHot({ plan, ioFds }: WorkerStart, part: FastPart, nextHops: NextHop
   const first = firstIoFd(plan.worker?.workers ?? 1) + ioFds;
   const fdOf = (name: (typeof FAST_MAPS)[number]) => first + FAST_MAPS.indexOf(name);
   const { sizes, firstSession, firstHop } = part;
-  const activity = new Activity(fdOf('activity'), sizes.sessions);
+  const records = new HotRecords({ hot: fdOf('hot'), hot6: fdOf('hot6') }, sizes);
+  const entries = new HotEntries(records, {
+    hot_buckets: fdOf('hot_buckets'),
+    hashing: fdOf('hashing'),
+  });
   const rows = new HopRows(nextHops, new Hops(fdOf('hops'), sizes.hops), firstHop, part.hops);
-  const entries = new HotEntries({ hot4: fdOf('hot4'), hot6: fdOf('hot6') }, (row) => hot.refused(row));
-  const hot: HotSessions = new HotSessions(
-    activity,
-    entries,
-    rows,
-    plan.maxSessions,
-    firstSession,
-    (message) => tell({ kind: 'warning', message }),
-  );
-  return hot;
+  return new HotSessions(records, entries, rows, plan.maxSessions, firstSession);
 }
 
 function ioFds({ plan, ioFds }: WorkerStart): number[] {

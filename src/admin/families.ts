@@ -82,11 +82,6 @@ export const SERVICE_FAMILIES: readonly ServiceFamily[] = [
     type: 'gauge',
     series: { sessionsHot: {} },
   },
-  {
-    name: 'fast_path_failures_total',
-    help: 'How often the kernel refused a change of the maps of the fast path, which rests for a minute then.',
-    series: { fastPathFailures: {} },
-  },
   { name: 'sessions_created_total', help: 'Sessions opened.', series: { sessionsCreated: {} } },
   {
     name: 'sessions_expired_total',

@@ -6,6 +6,10 @@
  * tc then cannot forward although it was left to it, it gives back to the interface, marked SLOW, and this
  * time a ring gets it. Without a word, or with an old one, no ring saw the packet, because there is no proxy
  * at the moment: then tc goes by its own look-up.
+ *
+ * All that is known of a hot session is one row, of one cache line, and its IPv6 addresses are a second one.
+ * Rows are found by a hash table of our own (hot-lookup.h), because one of the kernel's takes more than all
+ * of this for each entry. Processes write rows and table as memory (src/fast/hot-entries.ts).
  */
 #pragma once
 #include <linux/bpf.h>
@@ -15,55 +19,85 @@
 /* Of skb->mark. */
 #define SLOW 0x756f6131
 
-/* What becomes of packets with the ends that are the key: one of the two directions of a session. */
-struct hot {
-	__be32 ports; /* source and destination to write */
-	__u16 difference; /* of the UDP checksum, as it stands in memory */
-	__u16 hop;
-	__u32 row; /* of `activity` */
-	__u16 generation;
-	__u16 idle; /* clients' packets after such a silence are not forwarded; 0: all are */
-};
+/* Of pairs: packets of clients, and of real servers. */
+#define INBOUND 0
+#define OUTBOUND 1
 
 /*
- * Words of eight bytes, also where less would do: the verifier wants them on the stack (packet.h). Source
- * and destination address, then the ports in the lower half.
+ * A hot session. What comes with the ends of one direction leaves with those of the other, turned. Who
+ * changes any of it but counts, times, hops, `idle` and notes ends the session before, so that no packet
+ * gets a part of both.
  */
-struct key4 {
-	__u64 addresses;
-	__u64 ports;
+struct hot {
+	__u64 counts[2]; /* packets << PACKETS_SHIFT, IP bytes; one word, so that it is exact with one addition */
+	__u64 addresses[2]; /* as packets come: source, destination; 0 of IPv6 */
+	__be32 ports[2]; /* the same */
+	__u32 seen[2]; /* tick of the last packet */
+	__u16 hops[2]; /* by which packets go on */
+	__u16 notes[2]; /* for who takes over, see src/fast/heritage.ts */
+	__u16 generation; /* odd while the session is hot; another one each time that it begins or ends */
+	__u16 idle; /* clients' packets after such a silence are not forwarded; 0: all are */
+	__u16 difference; /* of the UDP checksum of clients' packets, as it stands in memory */
+	__u16 family; /* 4, 6 */
 };
+#define PACKETS_SHIFT 38
+/* Where so many upper bits of packets or bytes are set, 63 M or 257 GB, nothing more is counted there. */
+#define FULL_BITS 4
+#define ALL_FULL ((1 << FULL_BITS) - 1)
 
-struct key6 {
-	__u64 addresses[4];
-	__u64 ports;
-};
-
-struct hot4 {
-	__u64 addresses; /* to write */
-	struct hot to;
-};
-
+/* Of the same session: as its packets come, source and destination. */
 struct hot6 {
-	__u64 addresses[4];
-	struct hot to;
+	__u64 addresses[2][4];
 };
 
+/* By the sessions' numbers. */
 struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
 	__uint(max_entries, 1);
-	__type(key, struct key4);
-	__type(value, struct hot4);
-} hot4 SEC(".maps");
+	__type(key, __u32);
+	__type(value, struct hot);
+} hot SEC(".maps");
 
 struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
 	__uint(max_entries, 1);
-	__type(key, struct key6);
+	__type(key, __u32);
 	__type(value, struct hot6);
 } hot6 SEC(".maps");
+
+/* A part of the hash table: a cache line. */
+#define HOT_PLACES 8
+struct hot_bucket {
+	__u32 tags[HOT_PLACES];
+	__u32 entries[HOT_PLACES]; /* 2 * session + direction + 1; 0: nobody's */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct hot_bucket);
+} hot_buckets SEC(".maps");
+
+/* By what ends are hashed, and nobody else knows: factors of the halves of eight words and one. */
+#define HASHED_WORDS 9
+struct hashing {
+	__u32 mask; /* of the number of a bucket */
+	__u32 start;
+	__u32 factors[2 * HASHED_WORDS];
+};
+
+/* One. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct hashing);
+} hashing SEC(".maps");
 
 /* An interface. The programs of each have the number of its row. */
 struct port {

@@ -19,18 +19,6 @@
 #define FACES_CLIENTS 1
 #define FACES_REAL_SERVERS 2
 
-/* One direction of a session; rows of clients' packets are even, those of real servers' odd. */
-struct activity {
-	__u64 counts; /* packets << PACKETS_SHIFT, IP bytes; one word, so that it is exact with one addition */
-	__u32 seen; /* tick of the last packet */
-	__u16 generation; /* of what the row is for: entries of another one are over */
-	__u16 note; /* for who takes over, see src/fast/activity.ts */
-};
-#define PACKETS_SHIFT 38
-/* Where so many upper bits of packets or bytes are set, 63 M or 257 GB, nothing more is counted there. */
-#define FULL_BITS 4
-#define ALL_FULL ((1 << FULL_BITS) - 1)
-
 /* Where packets go to at layer 2. */
 struct way {
 	__u32 ifindex; /* 0: nowhere now */
@@ -50,14 +38,6 @@ struct hop {
 };
 #define CONFIRM_TICKS 4
 #define NOT_ASKED (1 << 30)
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct activity);
-} activity SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

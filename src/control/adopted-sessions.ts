@@ -1,12 +1,12 @@
-// Sessions that a predecessor left hot, however it ended: read from the entries of the fast path, and written
+// Sessions that a predecessor left hot, however it ended: read from the rows of the fast path, and written
 // into the memory of the datapaths before they start, where the kernel goes on with them meanwhile.
 
 import { COUNTER, counterRow } from '../datapath/counters.ts';
 import type { DatapathMemory } from '../datapath/memory.ts';
 import { SERVER_COUNTER, serverRow } from '../datapath/server-cells.ts';
-import { Activity, type Direction, INBOUND, OUTBOUND } from '../fast/activity.ts';
+import { Activity } from '../fast/activity.ts';
 import { type FoundSession, readFoundSessions } from '../fast/found-sessions.ts';
-import { HotEntries } from '../fast/hot-entries.ts';
+import { type Direction, HotRecords, INBOUND, OUTBOUND } from '../fast/hot-records.ts';
 import { nowTick } from '../fast/layout.ts';
 import type { ServicePlan } from '../service/plan.ts';
 import { oldestFirst } from '../session/oldest-first.ts';
@@ -55,6 +55,7 @@ export class AdoptedSessions implements ToRestore {
   readonly dropped = { gone: 0, expired: 0, uncounted: 0 };
   count = 0;
   readonly #sessions: number;
+  readonly #records: HotRecords;
   readonly #activity: Activity;
   readonly #legs: PlannedLegs;
   readonly #serverOf: number[] = [];
@@ -62,14 +63,14 @@ export class AdoptedSessions implements ToRestore {
   /** Numbers of leg and lport. */
   readonly #lports = new Set<number>();
 
-  /** Reads them by a plan, at a time of the datapath. Those that are left out are over. Throws a BpfError. */
+  /** Reads them by a plan, at a time of the datapath. Those that are left out are over. Throws a SysError. */
   constructor(found: FoundMaps, services: readonly ServicePlan[], nowMs: number) {
     this.#sessions = found.sessions;
     this.#legs = new PlannedLegs(services);
-    this.#activity = new Activity(found.fds.activity, found.sessions);
-    const entries = new HotEntries(found.fds, () => {});
+    this.#records = new HotRecords(found.fds, found);
+    this.#activity = new Activity(this.#records);
     const over: number[] = [];
-    readFoundSessions(entries, this.#activity, found.sessions, nowTick(), (session) => {
+    readFoundSessions(this.#records, this.#activity, nowTick(), (session) => {
       const leg = this.#legs.find(session);
       if (leg !== undefined && session.silenceMs < leg.normalMs) {
         this.#keep(session, leg, nowMs);
@@ -83,7 +84,7 @@ export class AdoptedSessions implements ToRestore {
 
   /** It goes on nowhere, and what it counted is nobody's. */
   #end(session: number): void {
-    this.#activity.end(session);
+    this.#records.end(session);
     for (const direction of [INBOUND, OUTBOUND] as const)
       if (this.#activity.fold(session, direction)) this.dropped.uncounted += this.#activity.packets;
   }
@@ -114,7 +115,7 @@ export class AdoptedSessions implements ToRestore {
 
   /**
    * Into memory that no datapath has used yet. Where the kernel `isAtWork` with them, as it was shared out,
-   * they get the places that its entries have; else see writeRecords, also for `ownerOf` and `isReachable`.
+   * they get the places that its rows have; else see writeRecords, also for `ownerOf` and `isReachable`.
    */
   write(
     memories: readonly FreshTable[],

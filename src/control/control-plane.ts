@@ -155,6 +155,7 @@ export class ControlPlane {
         ports: host.ports,
         workers: wanted,
         sessions,
+        services,
         name,
         guards: [hostSetup.guardTable, before?.hello.guard ?? ''],
       },

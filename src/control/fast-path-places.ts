@@ -11,6 +11,7 @@ import { IoError } from '../sys/io-error.ts';
 import { BpfError } from '../sys/libbpf-library.ts';
 import { SysError } from '../sys/libc.ts';
 import { interfaceIndex } from '../sys/packet-socket.ts';
+import { familyOf } from '../wire/address.ts';
 
 /** The workers of a proxy that was killed a moment ago may still be there. */
 const GONE_WITHIN_MS = 5_000;
@@ -134,3 +135,7 @@ export function explainFailure(error: unknown): string {
   if (error instanceof Error && 'syscall' in error && !(error instanceof BpfError)) return error.message;
   throw error;
 }
+
+/** Whether a session may be of IPv6. */
+export const haveIpv6 = (services: readonly { readonly vips: readonly string[] }[]): boolean =>
+  services.some(({ vips }) => vips.some((vip) => familyOf(vip) === 6));

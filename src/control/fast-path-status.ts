@@ -18,6 +18,7 @@ export class FastPathStatus {
   #why: string;
   #impediment: string | undefined;
   #interfaces: readonly FastPathAttachment[] = [];
+  #isWithoutIpv6Said = false;
 
   constructor(io: Io, log: Logger) {
     this.wanted = io.fastPath;
@@ -53,6 +54,16 @@ export class FastPathStatus {
   /** Something was taken away, or begins anew. */
   note(what: string): void {
     this.#log.info(`fast path: ${what}`);
+  }
+
+  /** It is there, without memory for IPv6 addresses. Said once. */
+  lacksIpv6(): void {
+    if (this.#isWithoutIpv6Said) return;
+    this.#isWithoutIpv6Said = true;
+    this.#log.warn(
+      'fast path: IPv6 sessions go by the datapath until the proxy is restarted or replaced (run --takeover), ' +
+        'because no service had an IPv6 VIP when it started',
+    );
   }
 
   /** It is there, and something keeps packets from it. */

@@ -9,6 +9,7 @@ import { filterHandleOf, type PinRoot, removePinned } from '../fast/pins.ts';
 import { PortRows } from '../fast/port-rows.ts';
 import { linkNamed } from '../host/interfaces.ts';
 import { type IoPort, SIDE } from '../io/packet-io.ts';
+import type { ServicePlan } from '../service/plan.ts';
 import type { HotMaps } from '../steer/kernel-steering.ts';
 import { BpfError } from '../sys/libbpf-library.ts';
 import { interfaceIndex } from '../sys/packet-socket.ts';
@@ -17,6 +18,7 @@ import {
   chooseKind,
   explainFailure,
   type Held,
+  haveIpv6,
   hold,
   removeFilters,
   requireEthernet,
@@ -38,6 +40,8 @@ export interface FastPathRequest {
   workers: number;
   /** Of each worker. */
   sessions: number;
+  /** By these a session may be of IPv6, or not: there is no memory for it then. */
+  services: readonly Pick<ServicePlan, 'vips'>[];
   /** See proxyName. */
   name: string;
   /** Guards of this process, and of one that it takes over from. */
@@ -45,7 +49,7 @@ export interface FastPathRequest {
 }
 
 /** What a predecessor left hot. */
-export interface FoundMaps extends Pick<MapsBefore, 'fds' | 'sessions' | 'workers'> {
+export interface FoundMaps extends Pick<MapsBefore, 'fds' | 'sessions' | 'sessions6' | 'workers'> {
   /** Its sessions are at work in the same places, where they are to stay, as long as there is a fast path. */
   readonly isAtWork: boolean;
 }
@@ -111,7 +115,7 @@ export class FastPath {
   }
 
   #open(): void {
-    const { ports, workers, sessions } = this.#request;
+    const { ports, workers, sessions, services } = this.#request;
     const { wanted, isTried } = this.#status;
     const path = this.#root?.path;
     if (wanted === 'off' || !isTried) {
@@ -121,6 +125,7 @@ export class FastPath {
     requireEthernet(ports);
     const sizes = {
       sessions: workers * sessions,
+      sessions6: haveIpv6(services) ? workers * sessions : 0,
       hops: workers * hopsOf(workers),
       ports: 2 ** Math.ceil(Math.log2(Math.max(PORTS, ports.length))),
       workers,
@@ -171,8 +176,8 @@ export class FastPath {
     const before = this.#before ?? maps?.before;
     if (before !== undefined) return { ...before, isAtWork: false };
     if (!maps?.wereThere) return undefined;
-    const { sessions, workers = 1 } = maps.sizes;
-    return { fds: maps.fds, sessions, workers, isAtWork: this.isOn };
+    const { sessions, sessions6 = sessions, workers = 1 } = maps.sizes;
+    return { fds: maps.fds, sessions, sessions6, workers, isAtWork: this.isOn };
   }
 
   /** What was found is read, and is not needed any more. */
@@ -272,6 +277,11 @@ export class FastPath {
     this.#status.note(`${port.name} has the Ethernet address ${mac} now`);
     port.mac = mac;
     this.#describe(port);
+  }
+
+  /** A reload may bring the first service with an IPv6 VIP. */
+  note(services: FastPathRequest['services']): void {
+    if (this.isOn && this.#maps!.sizes.sessions6 === 0 && haveIpv6(services)) this.#status.lacksIpv6();
   }
 
   /** Where another program kept packets from it that is tried again. */

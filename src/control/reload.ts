@@ -322,7 +322,8 @@ export class Reloader {
     drafts: readonly ServiceDraft[],
     canLack?: HostSetupSpec['canLack'],
   ): Promise<string[]> {
-    const { serverStates, fastSwitch, io, layout, log, memories, hostSetup, totals, workers } = this.#runtime;
+    const { serverStates, fast, fastSwitch, io, layout, log, memories, hostSetup, totals, workers } =
+      this.#runtime;
     const services = numberServices(drafts, this.services, layout.capacity);
     const addresses = addressesOf(config);
     const { missing } = host;
@@ -359,6 +360,7 @@ export class Reloader {
     totals.follow(services);
     serverStates.update(services);
     fastSwitch.update(services);
+    fast.note(services);
     for (const { service, rs, sessions } of losses)
       log.warn({ service, rs, sessions }, `real server ${rs} of ${service} is gone: sessions end with it`);
     this.#noteLeaving();

@@ -44,7 +44,6 @@ const NAMED = [
   'sessionsHot', // gauge: those of them that the fast path forwards
   'inboundFast', // of those forwarded, by the fast path
   'outboundFast',
-  'fastPathFailures', // the kernel refused a change of the fast path's maps; of no service
   'handedOver', // passed on to the worker that they belong to
 ] as const;
 

@@ -6,7 +6,8 @@ import { SERVER_COUNTER, serverRow } from '../datapath/server-cells.ts';
 import type { Sessions } from '../datapath/walk.ts';
 import { HANDSHAKE, LAST_SEEN, SESSION_WORDS, serviceOf } from '../session/session.ts';
 import { noteInbound } from '../uoa/handshake.ts';
-import { type Activity, type Direction, INBOUND, OUTBOUND } from './activity.ts';
+import type { Activity } from './activity.ts';
+import { type Direction, INBOUND, OUTBOUND } from './hot-records.ts';
 
 export class Forwarded {
   readonly #activity: Activity;

@@ -1,199 +1,198 @@
-// Entries of the maps hot4 and hot6: what becomes of packets with these ends. They are put and taken out in
-// batches, in the order in which they were asked for.
-import { deleteBatch, putBatch, readHashMap } from '../sys/libbpf.ts';
-import { BpfError } from '../sys/libbpf-library.ts';
-import { isV4 } from '../wire/address.ts';
-import { addressPairSum, fold } from '../wire/checksum.ts';
-import { HOT4_LEN, HOT6_LEN, KEY4_LEN, KEY6_LEN, TICK_MS } from './layout.ts';
+// By which entry the programs find a hot session's row: a hash table in the map hot_buckets, as memory of
+// this process, for both directions of each (src/bpf/hot-lookup.h). Several workers write to it: a place is
+// taken in one step, and only by whom the session belongs to given back. An entry has one of two buckets, the
+// first as long as that has room to spare. At most half of all places are taken, so that in practice there is
+// room for each.
+import { randomFillSync } from 'node:crypto';
+import { mapSharedMemory } from '../sys/shared-memory.ts';
+import { mix } from '../wire/hash.ts';
+import {
+  ADDRESSES,
+  ADDRESSES6,
+  type Direction,
+  type Ends,
+  type HopPair,
+  type HotRecords,
+  INBOUND,
+  OUTBOUND,
+  PORTS,
+  ROW_WORDS,
+  ROW6_WORDS,
+} from './hot-records.ts';
+import { BUCKET_LEN, bucketsFor, HASHING_LEN } from './layout.ts';
 
-/** Entries per system call. */
-const BATCH = 256;
-const IDLE_MS = TICK_MS * 8;
-const IDLE_MAX = 0xffff;
-const ENOENT = 2;
-/** E2BIG, ENOMEM, and EBUSY, when an interrupt has the same part of the map. */
-const NO_ROOM: readonly number[] = [7, 12, 16];
+const BUCKET_WORDS = BUCKET_LEN / 4;
+/** Places of a bucket: as many tags, then as many entries. */
+const PLACES = BUCKET_WORDS / 2;
+/** A first bucket is left alone beyond. */
+const FEW = PLACES - 2;
+const NOBODY = 0;
+const BOTH_BITS = 3;
+const BOTH = [INBOUND, OUTBOUND] as const;
+// Words of `hashing`.
+const START = 1;
+const FACTORS = 2;
+/** Of the words that are hashed: eight of addresses, or two, then the ports. */
+const PORTS4_AT = 2;
+const PORTS6_AT = 8;
 
-/** Ends of a packet: source and destination in eight words (wire/address.ts). */
-export interface Ends {
-  readonly addresses: Int32Array;
-  readonly sport: number;
-  readonly dport: number;
-}
-
-/** Clients' packets have the even row of a session's two, those of real servers the odd one. */
-export interface HotTarget {
-  readonly hop: number;
-  readonly row: number;
-  /** Of the session, 16 bits, see Activity. */
-  readonly generation: number;
-  /** A client's packet after such a silence is left to the slow path, up to a second early; 0: none is. */
-  readonly idleMs: number;
-}
-
-/** Where what is in a family's map stands in its keys and values. */
-interface Family {
-  readonly fd: number;
-  readonly keyLen: number;
-  readonly valueLen: number;
-  readonly addressLen: number;
-  readonly keys: Buffer;
-  readonly values: Buffer;
-  /** Rows of what is to be put. */
-  readonly rows: number[];
-  count: number;
-  isPutting: boolean;
+/** A new value of the map hashing. */
+export function newHashing(sessions: number): Uint8Array {
+  const words = randomFillSync(new Int32Array(HASHING_LEN / 4));
+  words[0] = bucketsFor(sessions) - 1;
+  return new Uint8Array(words.buffer);
 }
 
 export class HotEntries {
-  readonly #families: Record<4 | 6, Family>;
-  readonly #onRefused: (row: number) => void;
+  readonly #records: HotRecords;
+  readonly #words: Int32Array;
+  readonly #hashing: Int32Array;
+  readonly #mask: number;
 
-  /**
-   * Of these maps, whose descriptors stay the caller's. `onRefused` is told of each entry for which there was
-   * no room, by its row: what else was put of its session is to be taken out.
-   */
-  constructor(fds: { hot4: number; hot6: number }, onRefused: (row: number) => void) {
-    this.#families = {
-      4: familyOf(fds.hot4, KEY4_LEN, HOT4_LEN, 4),
-      6: familyOf(fds.hot6, KEY6_LEN, HOT6_LEN, 16),
-    };
-    this.#onRefused = onRefused;
+  /** Of the same maps as the rows. Descriptors stay the caller's. Throws a SysError. */
+  constructor(records: HotRecords, fds: { readonly hot_buckets: number; readonly hashing: number }) {
+    const buckets = bucketsFor(records.sessions);
+    this.#records = records;
+    this.#words = new Int32Array(
+      mapSharedMemory(fds.hot_buckets, buckets * BUCKET_LEN),
+      0,
+      buckets * BUCKET_WORDS,
+    );
+    this.#hashing = new Int32Array(mapSharedMemory(fds.hashing, HASHING_LEN), 0, HASHING_LEN / 4);
+    this.#mask = buckets - 1;
   }
 
   /**
-   * Packets with the ends `from` are to leave with the ends `to`, of the same family, soon. Throws a
-   * BpfError.
+   * Makes a session hot that is not: see HotRecords.begin. False: there is no room for its entries, or its
+   * addresses, and it is not.
    */
-  put(from: Ends, to: Ends, target: HotTarget): void {
-    const family = this.#next(from, true);
-    const at = family.count * family.valueLen;
-    const { values } = family;
-    const portsAt = writeEnds(family, values, at, to);
-    values.writeUInt16BE(differenceOf(from, to), portsAt + 4);
-    values.writeUInt16LE(target.hop, portsAt + 6);
-    values.writeUInt32LE(target.row, portsAt + 8);
-    values.writeUInt16LE(target.generation & 0xffff, portsAt + 12);
-    values.writeUInt16LE(idleOf(target.idleMs), portsAt + 14);
-    family.rows[family.count] = target.row;
-    this.#add(family, from);
+  put(session: number, fromClient: Ends, fromServer: Ends, hops: HopPair, idleMs: number): boolean {
+    if (!this.#records.hasRoom(session, fromClient)) return false;
+    this.#records.begin(session, fromClient, fromServer, hops, idleMs);
+    for (const direction of BOTH) {
+      if (this.#insert(session, direction)) continue;
+      this.remove(session);
+      return false;
+    }
+    return true;
   }
 
-  /** Packets with these ends are to go the slow way, soon. Throws a BpfError. */
-  remove(from: Ends): void {
-    this.#add(this.#next(from, false), from);
-  }
-
-  /**
-   * Now. Throws a BpfError, but not for want of room or of an entry that is to be taken out: then it is not
-   * known which others were put or taken out.
-   */
-  flush(): void {
-    flush(this.#families[4], this.#onRefused);
-    flush(this.#families[6], this.#onRefused);
-  }
-
-  #next({ addresses }: Ends, isPutting: boolean): Family {
-    const family = this.#families[isV4(addresses, 0) ? 4 : 6];
-    if (family.isPutting !== isPutting) flush(family, this.#onRefused);
-    family.isPutting = isPutting;
-    return family;
-  }
-
-  #add(family: Family, from: Ends): void {
-    writeEnds(family, family.keys, family.count * family.keyLen, from);
-    if (++family.count === BATCH) flush(family, this.#onRefused);
-  }
-
-  /**
-   * Hands over all entries that there are, also those of other processes; the objects are used again. What
-   * changes meanwhile may be missed, or come twice. Throws a BpfError.
-   */
-  read(take: (from: Ends, to: Ends, target: HotTarget) => void): void {
-    const from = { addresses: new Int32Array(8), sport: 0, dport: 0 };
-    const to = { addresses: new Int32Array(8), sport: 0, dport: 0 };
-    for (const family of [this.#families[4], this.#families[6]]) {
-      const { fd, keyLen, valueLen } = family;
-      readHashMap(fd, keyLen, valueLen, (keys, values, count) => {
-        for (let n = 0; n < count; n++) {
-          readEnds(family, keys, n * keyLen, from);
-          take(from, to, readTarget(values, readEnds(family, values, n * valueLen, to)));
-        }
-      });
+  /** Ends it, and takes its entries out, if there are any. */
+  remove(session: number): void {
+    this.#records.end(session);
+    for (const direction of BOTH) {
+      const place = this.#find(session, direction);
+      if (place >= 0) Atomics.store(this.#words, place, NOBODY);
     }
   }
-}
 
-function familyOf(fd: number, keyLen: number, valueLen: number, addressLen: number): Family {
-  const memory = (length: number) => Buffer.from(new ArrayBuffer(BATCH * length));
-  const [keys, values] = [memory(keyLen), memory(valueLen)];
-  return { fd, keyLen, valueLen, addressLen, keys, values, rows: [], count: 0, isPutting: true };
-}
+  /**
+   * Makes the table right for the sessions from `first` on, which another process may have left in the middle
+   * of a change: hot ones are in it, or are not hot any more, and nothing else of theirs is.
+   */
+  repair(first: number, count: number): void {
+    const seen = new Uint8Array(count);
+    const words = this.#words;
+    for (let place = PLACES; place < words.length; place++) {
+      if ((place & PLACES) === 0) place += PLACES; // tags of the next bucket
+      const session = (words[place]! - 1) >> 1;
+      if (session < first || session >= first + count) continue;
+      const direction: Direction = (words[place]! & 1) === 1 ? INBOUND : OUTBOUND;
+      const bit = 1 << direction;
+      const isRight = this.#isRight(session, direction, place) && (seen[session - first]! & bit) === 0;
+      if (isRight) seen[session - first]! |= bit;
+      else Atomics.store(words, place, NOBODY);
+    }
+    for (let n = 0; n < count; n++) {
+      if (seen[n] === BOTH_BITS || !this.#records.isHot(first + n)) continue;
+      for (const direction of BOTH)
+        if ((seen[n]! & (1 << direction)) === 0 && !this.#insert(first + n, direction))
+          this.remove(first + n);
+    }
+  }
 
-function flush(family: Family, onRefused: (row: number) => void): void {
-  const { fd, keyLen, valueLen, keys, values, rows, count, isPutting } = family;
-  family.count = 0;
-  for (let at = 0; at < count; ) {
-    const rest = count - at;
-    const { done, errno } = isPutting
-      ? putBatch(fd, keys.subarray(at * keyLen), values.subarray(at * valueLen), rest)
-      : deleteBatch(fd, keys.subarray(at * keyLen), rest);
-    at += done;
-    if (errno === 0) return;
-    // One that is not there is gone already, for instance with all others.
-    if (isPutting && NO_ROOM.includes(errno)) onRefused(rows[at]!);
-    else if (isPutting || errno !== ENOENT)
-      throw new BpfError(isPutting ? 'bpf_map_update_batch' : 'bpf_map_delete_batch', errno, '');
-    at++;
+  #isRight(session: number, direction: Direction, place: number): boolean {
+    if (!this.#records.isHot(session)) return false;
+    const hash = this.#hashOf(session, direction);
+    if (this.#words[place - PLACES] !== hash) return false;
+    const bucket = place & ~(BUCKET_WORDS - 1);
+    return bucket === this.#firstOf(hash) || bucket === this.#secondOf(hash);
+  }
+
+  /** Of two entries with the same hash one is in each bucket: who looks for the first finds that. */
+  #insert(session: number, direction: Direction): boolean {
+    const entry = 2 * session + direction + 1;
+    const hash = this.#hashOf(session, direction);
+    const first = this.#firstOf(hash);
+    const second = this.#secondOf(hash);
+    const inFirst = this.#countIn(first, hash);
+    if (inFirst < FEW && this.#take(first, entry, hash)) return true;
+    const inSecond = this.#countIn(second, hash);
+    if (inSecond < inFirst) return this.#take(second, entry, hash);
+    return inFirst < PLACES && this.#take(first, entry, hash);
+  }
+
+  /** How many places of a bucket are taken; all of them are, as far as others with the same tag go. */
+  #countIn(bucket: number, tag: number): number {
+    const words = this.#words;
+    let taken = 0;
+    for (let place = bucket; place < bucket + PLACES; place++) {
+      if (words[place + PLACES] === NOBODY) continue;
+      if (words[place] === tag) return PLACES;
+      taken++;
+    }
+    return taken;
+  }
+
+  #take(bucket: number, entry: number, tag: number): boolean {
+    const words = this.#words;
+    for (let place = bucket; place < bucket + PLACES; place++) {
+      if (Atomics.compareExchange(words, place + PLACES, NOBODY, entry) !== NOBODY) continue;
+      // Until then who finds it by the tag before sees in the row that it is another's.
+      Atomics.store(words, place, tag);
+      return true;
+    }
+    return false;
+  }
+
+  /** Where the entry of a session is, in either bucket of its row's ends; -1: in none. */
+  #find(session: number, direction: Direction): number {
+    const words = this.#words;
+    const entry = 2 * session + direction + 1;
+    const hash = this.#hashOf(session, direction);
+    for (const bucket of [this.#firstOf(hash), this.#secondOf(hash)])
+      for (let place = bucket + PLACES; place < bucket + 2 * PLACES; place++)
+        if (words[place] === entry) return place;
+    return -1;
+  }
+
+  #firstOf(hash: number): number {
+    return (mix(hash) & this.#mask) * BUCKET_WORDS;
+  }
+
+  #secondOf(hash: number): number {
+    return (mix(~hash) & this.#mask) * BUCKET_WORDS;
+  }
+
+  /** Of the ends in its row, as they stand there. */
+  #hashOf(session: number, direction: Direction): number {
+    const { words, words6 } = this.#records;
+    const at = session * ROW_WORDS;
+    const ports = words[at + PORTS + direction]!;
+    let sum = this.#hashing[START]!;
+    if (this.#records.familyOf(session) === 6) {
+      const from = session * ROW6_WORDS + direction * ADDRESSES6;
+      for (let word = 0; word < 8; word++) sum = (sum + this.#part(word, words6[from + word]!)) | 0;
+      return (sum + this.#part(PORTS6_AT, ports)) | 0;
+    }
+    const from = at + ADDRESSES + 2 * direction;
+    for (let word = 0; word < 2; word++) sum = (sum + this.#part(word, words[from + word]!)) | 0;
+    return (sum + this.#part(PORTS4_AT, ports)) | 0;
+  }
+
+  #part(at: number, word: number): number {
+    const factors = this.#hashing;
+    const first = FACTORS + 2 * at;
+    return (Math.imul(factors[first]!, word >>> 16) + Math.imul(factors[first + 1]!, word & 0xffff)) | 0;
   }
 }
-
-/** Returns where what follows addresses and ports stands. */
-function writeEnds({ addressLen }: Family, bytes: Buffer, at: number, ends: Ends): number {
-  const { addresses, sport, dport } = ends;
-  const portsAt = at + 2 * addressLen;
-  if (addressLen === 4) {
-    bytes.writeInt32BE(addresses[3], at);
-    bytes.writeInt32BE(addresses[7], at + 4);
-  } else for (let word = 0; word < 8; word++) bytes.writeInt32BE(addresses[word], at + 4 * word);
-  bytes.writeUInt16BE(sport, portsAt);
-  bytes.writeUInt16BE(dport, portsAt + 2);
-  return portsAt;
-}
-
-/** Returns where the ports stand. */
-function readEnds(
-  { addressLen }: Family,
-  bytes: Buffer,
-  at: number,
-  ends: { addresses: Int32Array; sport: number; dport: number },
-): number {
-  const { addresses } = ends;
-  const portsAt = at + 2 * addressLen;
-  if (addressLen === 4) {
-    addresses.set([0, 0, 0xffff, bytes.readInt32BE(at), 0, 0, 0xffff, bytes.readInt32BE(at + 4)]);
-  } else for (let word = 0; word < 8; word++) addresses[word] = bytes.readInt32BE(at + 4 * word);
-  ends.sport = bytes.readUInt16BE(portsAt);
-  ends.dport = bytes.readUInt16BE(portsAt + 2);
-  return portsAt;
-}
-
-const readTarget = (values: Buffer, portsAt: number): HotTarget => ({
-  hop: values.readUInt16LE(portsAt + 6),
-  row: values.readUInt32LE(portsAt + 8),
-  generation: values.readUInt16LE(portsAt + 12),
-  idleMs: Math.ceil(values.readUInt16LE(portsAt + 14) * IDLE_MS),
-});
-
-/** RFC 1624: what is to be added to the sum. */
-function differenceOf(from: Ends, to: Ends): number {
-  const sumOf = ({ addresses, sport, dport }: Ends) => fold(addressPairSum(addresses) + sport + dport);
-  return fold(sumOf(to) + (0xffff - sumOf(from)));
-}
-
-/** What an entry keeps of an idle time. */
-export const keptIdleMs = (idleMs: number): number => Math.ceil(idleOf(idleMs) * IDLE_MS);
-
-/** At least 1 where it is set: each packet then. */
-const idleOf = (idleMs: number): number =>
-  idleMs === 0 ? 0 : Math.min(IDLE_MAX, Math.max(1, Math.floor(idleMs / IDLE_MS)));

@@ -1,22 +1,21 @@
 // Which sessions the kernel forwards by itself (src/bpf/fast-path.bpf.c), and what it did for them. A session
 // becomes hot when it is busy and nothing about its packets is left to decide; each second its counters, its
 // last packet and whether it is still so are looked at. All else, the first packet after a change too, is the
-// datapath's. A kernel that refuses a change of its maps costs the fast path for a while, never the datapath.
+// datapath's.
 import { COUNTER, COUNTER_COLUMNS, counterRow } from '../datapath/counters.ts';
 import type { Sessions } from '../datapath/walk.ts';
 import type { SessionEvents } from '../session/events.ts';
 import { HOT_STATE } from '../session/hot-state.ts';
 import { isUsed, LAST_SEEN, SESSION_WORDS, serviceOf } from '../session/session.ts';
-import { BpfError } from '../sys/libbpf-library.ts';
-import type { Activity } from './activity.ts';
+import { Activity } from './activity.ts';
 import { BUSY_PACKETS, BusySessions } from './busy-sessions.ts';
-import { EntryWords } from './entry-words.ts';
 import { fitnessOf, idleMsOf } from './fitness.ts';
 import { Forwarded } from './forwarded.ts';
-import { type Heritage, leaveNote, readHeritage, removeOthers } from './heritage.ts';
+import { isAsRecorded, leaveNote } from './heritage.ts';
 import { Holds } from './holds.ts';
 import type { HopLookUp } from './hops.ts';
-import { type HotEntries, keptIdleMs } from './hot-entries.ts';
+import type { HotEntries } from './hot-entries.ts';
+import { type HotRecords, INBOUND, OUTBOUND } from './hot-records.ts';
 import { LateCounts } from './late-counts.ts';
 import { nowTick } from './layout.ts';
 import { PacketEnds } from './packet-ends.ts';
@@ -30,17 +29,15 @@ const PERIOD_MS = 1_000;
 const FIRST_LOOKS = 2;
 /** Looks after which a session has shown that it gains by being hot. */
 const STEADY_LOOKS = 60;
-/** After the kernel refused something. */
-const TRY_AGAIN_MS = 60_000;
 const MOST_LEFT = 0xffff;
 
 export class HotSessions implements SessionEvents {
+  readonly #records: HotRecords;
   readonly #activity: Activity;
   readonly #entries: HotEntries;
   readonly #hops: HopLookUp;
   /** Of the maps' sessions the first of this worker. */
   readonly #firstSession: number;
-  readonly #onFailure: (message: string) => void;
   readonly #forwarded: Forwarded;
   readonly #late: LateCounts;
   #sessions!: Sessions;
@@ -52,44 +49,31 @@ export class HotSessions implements SessionEvents {
   /** By slot of a hot one: packets that came to the datapath all the same, since the last look; and looks. */
   readonly #left: Uint16Array;
   readonly #looks: Uint8Array;
-  readonly #words: EntryWords;
+  /** By slot, of which version of hops and plan its row is. */
+  readonly #versionOf: Uint16Array;
   readonly #holds: Holds;
   /** See DatapathMemory.hotStates. */
   #states: Uint8Array;
-  /** Slots of sessions for which there was no room. */
-  readonly #refused: number[] = [];
   #count = 0;
   #lookAt = 0;
   /** Of the last tick. */
   #nowMs = 0;
-  /** Goes up when hops or the plan may be others. */
+  /** Another one, of 16 bits, when hops or the plan may be others. */
   #version = 0;
   #hopsVersion = -1;
   #services: unknown;
-  /** When the kernel refused something; undefined: all is well. */
-  #failedAt: number | undefined;
   /** Of a session under way. */
   readonly #ends = new PacketEnds();
-  #inboundHop = 0;
-  #outboundHop = 0;
+  readonly #hopPair: [toServer: number, toClient: number] = [0, 0];
 
-  /**
-   * For `max` sessions, which are those from `firstSession` on of the maps. `onFailure` is told, once, when
-   * the kernel refuses what is asked of it.
-   */
-  constructor(
-    activity: Activity,
-    entries: HotEntries,
-    hops: HopLookUp,
-    max: number,
-    firstSession: number,
-    onFailure: (message: string) => void = () => {},
-  ) {
+  /** For `max` sessions, which are those from `firstSession` on of the maps. */
+  constructor(records: HotRecords, entries: HotEntries, hops: HopLookUp, max: number, firstSession: number) {
+    const activity = new Activity(records);
+    this.#records = records;
     this.#activity = activity;
     this.#entries = entries;
     this.#hops = hops;
     this.#firstSession = firstSession;
-    this.#onFailure = onFailure;
     this.#busy = new BusySessions(max);
     this.#forwarded = new Forwarded(activity, firstSession);
     this.#late = new LateCounts(this.#forwarded);
@@ -97,7 +81,7 @@ export class HotSessions implements SessionEvents {
     this.#placeOf = new Int32Array(max);
     this.#left = new Uint16Array(max);
     this.#looks = new Uint8Array(max);
-    this.#words = new EntryWords(hops, max);
+    this.#versionOf = new Uint16Array(max);
     this.#holds = new Holds(max);
     this.#states = new Uint8Array(max);
   }
@@ -109,42 +93,35 @@ export class HotSessions implements SessionEvents {
   follow(sessions: Sessions, nowMs: number): void {
     this.#sessions = sessions;
     this.#nowMs = nowMs;
-    const { counters, hotStates, records } = sessions.memory;
+    const { counters, hotStates } = sessions.memory;
     this.#states = hotStates;
     for (let row = COUNTER.sessionsHot; row < counters.length; row += COUNTER_COLUMNS) counters[row] = 0;
     hotStates.fill(HOT_STATE.quiet);
-    this.#guard(() => {
-      const slots = this.#hot.length;
-      const left = readHeritage(this.#entries, this.#activity, sessions, this.#firstSession, slots);
-      for (const { slot, ends } of left.over) {
-        if (!isUsed(records, slot * SESSION_WORDS)) this.#activity.end(this.#firstSession + slot);
-        this.#entries.remove(ends);
-      }
-      this.#hops.update();
-      const tick = nowTick();
-      for (let slot = 0; slot < slots; slot++)
-        if (left.directions[slot] !== 0) this.#inherit(slot * SESSION_WORDS, left, tick, nowMs);
-      this.#flush();
-    });
+    const slots = this.#hot.length;
+    this.#entries.repair(this.#firstSession, slots);
+    this.#hops.update();
+    const tick = nowTick();
+    for (let slot = 0; slot < slots; slot++) {
+      const session = this.#firstSession + slot;
+      if (!this.#records.isHot(session)) continue;
+      const base = slot * SESSION_WORDS;
+      if (isAsRecorded(this.#records, session, sessions, base)) this.#inherit(base, tick, nowMs);
+      else this.#entries.remove(session);
+    }
   }
 
-  #inherit(base: number, { directions, hops, idleMs }: Heritage, tick: number, nowMs: number): void {
-    const slot = base / SESSION_WORDS;
+  #inherit(base: number, tick: number, nowMs: number): void {
+    const session = this.#firstSession + base / SESSION_WORDS;
     this.#forwarded.fold(this.#sessions, base, tick, nowMs);
-    const [inbound, outbound] = [hops[2 * slot]!, hops[2 * slot + 1]!];
     const ends = this.#ends;
     ends.read(this.#sessions, base);
-    let state = fitnessOf(this.#sessions, base, nowMs);
-    if (state === HOT_STATE.hot && directions[slot] !== 3) state = HOT_STATE.quiet;
-    this.#enlist(base, state);
+    const state = fitnessOf(this.#sessions, base, nowMs);
     // Other hops and idle times than these are put when it is looked at.
-    const idle = idleMsOf(this.#sessions, base);
-    const kept = keptIdleMs(idle) === idleMs[slot] ? idle : -1;
-    this.#words.begin(slot, inbound, outbound, kept, this.#version - 1);
-    // A row that is another neighbor's now stays what it is, for those whose entries have it.
+    this.#enlist(base, state, this.#version - 1);
+    // A row that is another neighbor's now stays what it is, for those whose packets go by it.
     const isSameWay =
-      this.#hops.takeOver(ends.toServer.addresses, inbound) &&
-      this.#hops.takeOver(ends.toClient.addresses, outbound);
+      this.#hops.takeOver(ends.toServer.addresses, this.#records.hopOf(session, INBOUND)) &&
+      this.#hops.takeOver(ends.toClient.addresses, this.#records.hopOf(session, OUTBOUND));
     if (state !== HOT_STATE.hot || !isSameWay) this.#takeOut(base, isSameWay ? state : HOT_STATE.no_hop);
   }
 
@@ -204,11 +181,6 @@ export class HotSessions implements SessionEvents {
     this.#holds.release(slot);
   }
 
-  /** An entry for this row had no room in its map: its session is taken out when all are put. */
-  refused(row: number): void {
-    this.#refused.push((row >>> 1) - this.#firstSession);
-  }
-
   /** To be called some times per second. */
   tick(nowMs: number): void {
     const elapsedMs = Math.min(PERIOD_MS, (nowMs - this.#nowMs) | 0);
@@ -217,10 +189,10 @@ export class HotSessions implements SessionEvents {
     this.#late.tick(this.#sessions.memory);
     this.#busy.forget(elapsedMs);
     const busy = this.#busy.take();
-    if (!this.#works(nowMs)) return;
     this.#hops.update();
     const { services } = this.#sessions.directory;
-    if (this.#hops.version !== this.#hopsVersion || services !== this.#services) this.#version++;
+    if (this.#hops.version !== this.#hopsVersion || services !== this.#services)
+      this.#version = (this.#version + 1) & 0xffff;
     this.#hopsVersion = this.#hops.version;
     this.#services = services;
     const tick = nowTick();
@@ -232,47 +204,6 @@ export class HotSessions implements SessionEvents {
       if (this.#hot[this.#lookAt] === slot) this.#lookAt++;
     }
     for (let i = 0; i < busy.length; i++) this.#promote(busy[i], tick, nowMs);
-    this.#guard(() => this.#flush());
-  }
-
-  #flush(): void {
-    this.#entries.flush();
-    while (this.#refused.length > 0) {
-      for (const slot of this.#refused.splice(0)) {
-        this.#holds.hold(slot, this.#nowMs);
-        this.#takeOut(slot * SESSION_WORDS, HOT_STATE.no_room);
-      }
-      this.#entries.flush();
-    }
-  }
-
-  /** Whether entries can be changed: not for a while after the kernel refused to. */
-  #works(nowMs: number): boolean {
-    if (this.#failedAt === undefined) return true;
-    if (((nowMs - this.#failedAt) | 0) < TRY_AGAIN_MS) return false;
-    this.#failedAt = undefined;
-    // Those that could not be taken out when their sessions were.
-    const isOurs = (slot: number) => this.#placeOf[slot] !== 0;
-    this.#guard(() => removeOthers(isOurs, this.#entries, this.#firstSession, this.#hot.length));
-    return this.#failedAt === undefined;
-  }
-
-  /** Changes entries. Where the kernel refuses that nothing is hot any more: memory says so by itself. */
-  #guard(change: () => void): void {
-    if (this.#failedAt !== undefined) return;
-    try {
-      change();
-    } catch (error) {
-      if (!(error instanceof BpfError)) throw error;
-      if (this.#failedAt !== undefined) return; // within a change that failed
-      this.#failedAt = this.#nowMs;
-      this.#refused.length = 0;
-      this.#sessions.memory.counters[counterRow(-1) + COUNTER.fastPathFailures]++;
-      while (this.#count > 0) this.#takeOut(this.#hot[this.#count - 1] * SESSION_WORDS, HOT_STATE.failed);
-      this.#onFailure(
-        `the fast path rests for ${TRY_AGAIN_MS / 1000} s, its sessions go by the datapath: ${error.message}`,
-      );
-    }
   }
 
   #promote(slot: number, tick: number, nowMs: number): void {
@@ -282,14 +213,26 @@ export class HotSessions implements SessionEvents {
     if (this.#holds.isHeld(slot, nowMs)) return;
     let state = fitnessOf(this.#sessions, base, nowMs);
     if (state === HOT_STATE.hot) state = this.#findHops(base);
+    if (state === HOT_STATE.hot && !this.#put(base, tick)) {
+      this.#holds.hold(slot, nowMs);
+      state = HOT_STATE.no_room;
+    }
     this.#states[slot] = state;
-    if (state !== HOT_STATE.hot) return;
-    this.#late.settle(memory, slot);
-    this.#enlist(base, state);
-    this.#put(base, this.#activity.start(this.#firstSession + slot, tick));
+    if (state === HOT_STATE.hot) this.#enlist(base, state, this.#version);
   }
 
-  #enlist(base: number, state: number): void {
+  /** False: there is no room for its entries. */
+  #put(base: number, tick: number): boolean {
+    const session = this.#firstSession + base / SESSION_WORDS;
+    const { fromClient, fromServer } = this.#ends;
+    this.#late.settle(this.#sessions.memory, base / SESSION_WORDS);
+    this.#activity.start(session, tick);
+    leaveNote(this.#activity, session, this.#sessions, base);
+    return this.#entries.put(session, fromClient, fromServer, this.#hopPair, idleMsOf(this.#sessions, base));
+  }
+
+  /** Its row is there, and may be at work. */
+  #enlist(base: number, state: number, version: number): void {
     const slot = base / SESSION_WORDS;
     const { counters, records } = this.#sessions.memory;
     this.#states[slot] = state;
@@ -297,6 +240,8 @@ export class HotSessions implements SessionEvents {
     this.#placeOf[slot] = this.#count;
     this.#looks[slot] = 0;
     this.#left[slot] = 0;
+    this.#versionOf[slot] = version;
+    this.#useHops(slot, 1);
     counters[counterRow(serviceOf(records, base)) + COUNTER.sessionsHot]++;
   }
 
@@ -305,28 +250,22 @@ export class HotSessions implements SessionEvents {
     const hops = this.#hops;
     const ends = this.#ends;
     ends.read(this.#sessions, base);
-    this.#inboundHop = hops.rowOf(ends.toServer.addresses);
-    this.#outboundHop = hops.rowOf(ends.toClient.addresses);
-    if (this.#inboundHop < 0 || this.#outboundHop < 0) return HOT_STATE.no_hop;
+    const toServer = hops.rowOf(ends.toServer.addresses);
+    const toClient = hops.rowOf(ends.toClient.addresses);
+    if (toServer < 0 || toClient < 0) return HOT_STATE.no_hop;
+    this.#hopPair[0] = toServer;
+    this.#hopPair[1] = toClient;
     // The programs know the interfaces' MTU only.
     const { mtu } = this.#sessions.directory.legOf(base);
-    const isWhole = mtu >= hops.mtuOf(this.#inboundHop) && hops.isWhole(ends.toClient.addresses);
+    const isWhole = mtu >= hops.mtuOf(toServer) && hops.isWhole(ends.toClient.addresses);
     return isWhole ? HOT_STATE.hot : HOT_STATE.mtu;
   }
 
-  /** Puts both entries, of #findHops, or others in their place, between two packets. */
-  #put(base: number, generation: number): void {
-    const slot = base / SESSION_WORDS;
-    const row = 2 * (this.#firstSession + slot);
-    const idleMs = idleMsOf(this.#sessions, base);
-    const [inbound, outbound] = [this.#inboundHop, this.#outboundHop];
-    this.#words.begin(slot, inbound, outbound, idleMs, this.#version);
-    leaveNote(this.#activity, this.#firstSession + slot, this.#sessions, base);
-    const { fromClient, toServer, fromServer, toClient } = this.#ends;
-    this.#guard(() => {
-      this.#entries.put(fromClient, toServer, { hop: inbound, row, generation, idleMs });
-      this.#entries.put(fromServer, toClient, { hop: outbound, row: row + 1, generation, idleMs: 0 });
-    });
+  /** Of a hot session: so many more, or less, go by its hops. */
+  #useHops(slot: number, more: number): void {
+    const session = this.#firstSession + slot;
+    this.#hops.use(this.#records.hopOf(session, INBOUND), more);
+    this.#hops.use(this.#records.hopOf(session, OUTBOUND), more);
   }
 
   /** Counts what a hot session had, and takes it out if it is to be hot no more. */
@@ -349,11 +288,11 @@ export class HotSessions implements SessionEvents {
     } else {
       if (looks === STEADY_LOOKS) this.#holds.release(slot);
       leaveNote(this.#activity, this.#firstSession + slot, this.#sessions, base);
-      if (this.#words.versionOf(slot) !== this.#version) this.#goOn(base);
+      if (this.#versionOf[slot] !== this.#version) this.#goOn(base);
     }
   }
 
-  /** Hops or the plan may be others than when its entries were put. */
+  /** Hops or the plan may be others than when its row was written. */
   #goOn(base: number): void {
     const slot = base / SESSION_WORDS;
     const state = this.#findHops(base);
@@ -361,13 +300,13 @@ export class HotSessions implements SessionEvents {
       this.#takeOut(base, state);
       return;
     }
-    const words = this.#words;
-    if (words.isSame(slot, this.#inboundHop, this.#outboundHop, idleMsOf(this.#sessions, base))) {
-      words.affirm(slot, this.#version);
-      return;
-    }
-    words.end(slot);
-    this.#put(base, this.#activity.generationOf(this.#firstSession + slot));
+    this.#versionOf[slot] = this.#version;
+    const session = this.#firstSession + slot;
+    const idleMs = idleMsOf(this.#sessions, base);
+    if (this.#records.isAs(session, this.#hopPair, idleMs)) return;
+    this.#useHops(slot, -1);
+    this.#records.change(session, this.#hopPair, idleMs);
+    this.#useHops(slot, 1);
   }
 
   /** Its packets are the datapath's from now on. Its record, service and leg are still whole. */
@@ -376,7 +315,7 @@ export class HotSessions implements SessionEvents {
     const place = this.#placeOf[slot];
     if (place === 0) return;
     const { memory } = this.#sessions;
-    this.#activity.end(this.#firstSession + slot);
+    this.#entries.remove(this.#firstSession + slot);
     this.#forwarded.fold(this.#sessions, base, nowTick(), this.#nowMs);
     const service = serviceOf(memory.records, base);
     this.#late.note(slot, service, this.#sessions.table.legOf(base).realServerIndex);
@@ -385,13 +324,8 @@ export class HotSessions implements SessionEvents {
     this.#placeOf[last] = place;
     this.#placeOf[slot] = 0;
     this.#busy.clear(slot);
-    this.#words.end(slot);
+    this.#useHops(slot, -1);
     this.#states[slot] = state;
     memory.counters[counterRow(service) + COUNTER.sessionsHot]--;
-    this.#guard(() => {
-      this.#ends.read(this.#sessions, base);
-      this.#entries.remove(this.#ends.fromClient);
-      this.#entries.remove(this.#ends.fromServer);
-    });
   }
 }

@@ -1,9 +1,9 @@
 // Layouts of the maps of the fast path, which src/bpf/hot.h has in C and explains, and its reasons. Maps that
 // are pinned are taken over by processes of other versions, so another layout needs another LAYOUT_VERSION.
-import { BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, MAP_TYPE } from '../sys/libbpf.ts';
+import { BPF_F_MMAPABLE, MAP_TYPE } from '../sys/libbpf.ts';
 
 /** In the name of the folder of what is pinned. */
-export const LAYOUT_VERSION = 1;
+export const LAYOUT_VERSION = 2;
 
 /**
  * Why packets are left to the slow path: enum reason of src/bpf/reason.h, which explains each, behind
@@ -38,8 +38,9 @@ export type FastPathReason = (typeof FAST_PATH_REASONS)[number];
 
 /** What the fast path has room for. Maps that are there already are taken over only if it is the same. */
 export interface FastPathSizes {
-  /** Rows of activity are twice as many. */
   sessions: number;
+  /** Of them those that may be of IPv6, which takes more: all, as where it is not said, or 0. */
+  sessions6?: number;
   hops: number;
   /** Interfaces. */
   ports: number;
@@ -47,12 +48,11 @@ export interface FastPathSizes {
   workers?: number;
 }
 
-/** Bytes of keys and values. */
-export const KEY4_LEN = 16;
-export const KEY6_LEN = 40;
-export const HOT4_LEN = 24;
-export const HOT6_LEN = 48;
-export const ACTIVITY_LEN = 16;
+/** Bytes of values. */
+export const HOT_LEN = 64;
+export const HOT6_LEN = 64;
+export const BUCKET_LEN = 64;
+export const HASHING_LEN = 80;
 export const HOP_LEN = 48;
 export const PORT_LEN = 24;
 const OFFER_LEN = 16;
@@ -65,9 +65,10 @@ export const ABOUT_LEN = 64;
 export const ABOUT_WORDS = ABOUT_LEN / 4;
 
 export const MAP_NAMES = [
-  'hot4',
+  'hot',
   'hot6',
-  'activity',
+  'hot_buckets',
+  'hashing',
   'hops',
   'control',
   'ports',
@@ -84,7 +85,12 @@ export interface MapLayout {
   flags: number;
 }
 
-export function layoutOf({ sessions, hops, ports }: FastPathSizes): Record<MapName, MapLayout> {
+export function layoutOf({
+  sessions,
+  sessions6 = sessions,
+  hops,
+  ports,
+}: FastPathSizes): Record<MapName, MapLayout> {
   const memory = (valueLen: number, entries: number): MapLayout => ({
     type: MAP_TYPE.array,
     keyLen: INDEX_LEN,
@@ -92,17 +98,11 @@ export function layoutOf({ sessions, hops, ports }: FastPathSizes): Record<MapNa
     entries,
     flags: BPF_F_MMAPABLE,
   });
-  const hot = (keyLen: number, valueLen: number): MapLayout => ({
-    type: MAP_TYPE.hash,
-    keyLen,
-    valueLen,
-    entries: 2 * sessions,
-    flags: BPF_F_NO_PREALLOC,
-  });
   return {
-    hot4: hot(KEY4_LEN, HOT4_LEN),
-    hot6: hot(KEY6_LEN, HOT6_LEN),
-    activity: memory(ACTIVITY_LEN, 2 * sessions),
+    hot: memory(HOT_LEN, sessions),
+    hot6: memory(HOT6_LEN, Math.max(1, sessions6)),
+    hot_buckets: memory(BUCKET_LEN, bucketsFor(sessions)),
+    hashing: memory(HASHING_LEN, 1),
     hops: memory(HOP_LEN, hops),
     control: memory(PORT_LEN, ports),
     ports: {
@@ -128,6 +128,12 @@ export function layoutOf({ sessions, hops, ports }: FastPathSizes): Record<MapNa
     },
   };
 }
+
+/**
+ * Buckets of 8 places for two entries of each session: a power of two, by which at most half of the places
+ * are taken, so that there is hardly ever no room in one of two buckets.
+ */
+export const bucketsFor = (sessions: number): number => 2 ** Math.max(1, Math.ceil(Math.log2(sessions / 2)));
 
 /** 2^27 ns of CLOCK_MONOTONIC, as an int32 that wraps. */
 const TICK_NS = 2 ** 27;

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { openPinned, pin } from '../sys/bpf-attachment.ts';
 import { createMap, describeMap, lookUpInMap, MAP_TYPE, updateMap } from '../sys/libbpf.ts';
 import { close } from '../sys/libc.ts';
+import { newHashing } from './hot-entries.ts';
 import {
   ABOUT_LEN,
   ABOUT_WORDS,
@@ -38,8 +39,9 @@ export interface FastPathMaps {
 /** What a predecessor knew of its sessions. */
 export interface MapsBefore {
   readonly steeringKey: readonly number[] | undefined;
-  readonly fds: { readonly hot4: number; readonly hot6: number; readonly activity: number };
+  readonly fds: { readonly hot: number; readonly hot6: number };
   readonly sessions: number;
+  readonly sessions6: number;
   readonly workers: number;
   close(): void;
 }
@@ -66,6 +68,7 @@ export function openMaps(
   onRemoved: (what: string) => void = () => {},
 ): FastPathMaps {
   const layouts: Record<string, MapLayout> = { ...layoutOf(sizes), [ABOUT]: ABOUT_LAYOUT };
+  const create = creator(sizes);
   if (root === undefined) return mapsOf(sizes, openAll(layouts, create), undefined, false, undefined);
   for (const other of layoutsIn(root).filter((name) => name !== FOLDER)) {
     removeFolder(join(root, other));
@@ -159,7 +162,18 @@ function readAbout(fd: number): Pick<MapsBefore, 'workers' | 'steeringKey'> {
   return { workers: words[WORKERS]!, steeringKey };
 }
 
-const create = (name: string, layout: MapLayout): number => createMap(layout.type, name, layout);
+function creator({ sessions }: FastPathSizes): (name: string, layout: MapLayout) => number {
+  return (name, layout) => {
+    const fd = createMap(layout.type, name, layout);
+    try {
+      if (name === 'hashing') updateMap(fd, FIRST, newHashing(sessions));
+    } catch (error) {
+      close(fd);
+      throw error;
+    }
+    return fd;
+  };
+}
 
 /** Those that `open` opens; none is left open where it throws. */
 function openAll(
@@ -205,23 +219,23 @@ function difference(fd: number, wanted: MapLayout): string | undefined {
 
 /** Of what is pinned, what sessions can be read from, however many they were; undefined: nothing. */
 function readableOf(found: Record<string, number>): MapsBefore | undefined {
-  const { hot4, hot6, activity, [ABOUT]: about } = found;
-  if (hot4 === undefined || hot6 === undefined || activity === undefined || about === undefined)
-    return undefined;
-  const rows = describeMap(activity).entries;
-  const wanted: Record<string, MapLayout> = layoutOf({ sessions: rows / 2, hops: 1, ports: 1 });
+  const { hot, hot6, [ABOUT]: about } = found;
+  if (hot === undefined || hot6 === undefined || about === undefined) return undefined;
+  const sessions = describeMap(hot).entries;
+  const sessions6 = describeMap(hot6).entries === sessions ? sessions : 0;
+  const wanted: Record<string, MapLayout> = layoutOf({ sessions, sessions6, hops: 1, ports: 1 });
   const pairs = [
-    [hot4, wanted.hot4!],
+    [hot, wanted.hot!],
     [hot6, wanted.hot6!],
-    [activity, wanted.activity!],
     [about, ABOUT_LAYOUT],
   ] as const;
   if (pairs.some(([fd, layout]) => difference(fd, layout) !== undefined)) return undefined;
-  const fds = { hot4, hot6, activity };
+  const fds = { hot, hot6 };
   let isClosed = false;
   return {
     fds,
-    sessions: rows / 2,
+    sessions,
+    sessions6,
     ...readAbout(about),
     close: () => {
       if (!isClosed) for (const fd of Object.values(fds)) close(fd);

@@ -2,14 +2,7 @@
 // by: until it ends that is the one before, where another has taken its place.
 import type { Sessions } from '../datapath/walk.ts';
 import { CLIENT, cportOf, familyOfClient, lportOf, vipAt } from '../session/session.ts';
-import type { Ends } from './hot-entries.ts';
-
-interface MutableEnds extends Ends {
-  sport: number;
-  dport: number;
-}
-
-const ends = (): MutableEnds => ({ addresses: new Int32Array(8), sport: 0, dport: 0 });
+import { type Ends, emptyEnds as ends } from './hot-records.ts';
 
 export class PacketEnds {
   readonly #fromClient = ends();

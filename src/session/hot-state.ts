@@ -14,8 +14,7 @@ export const HOT_STATES = [
   'no_hop', // one of its ends is not reached at layer 2, or its neighbor is not known now
   'wrong_side', // its client is behind an interface that faces real servers only
   'left', // more of its packets were left to the datapath than forwarded
-  'no_room', // in the maps
-  'failed', // the kernel refused a change of the maps
+  'no_room', // for its entries
 ] as const;
 
 export type HotState = (typeof HOT_STATES)[number];

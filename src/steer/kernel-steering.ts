@@ -28,8 +28,10 @@ export interface KernelSteering {
 
 /** Maps of the fast path at tc (src/bpf/hot-entries.h), to which packets of hot sessions are left. */
 export interface HotMaps {
-  readonly hot4: number;
+  readonly hot: number;
   readonly hot6: number;
+  readonly hot_buckets: number;
+  readonly hashing: number;
   readonly offered: number;
   readonly control: number;
   /** Of each port the row of `control`. */
@@ -71,8 +73,8 @@ export function openKernelSteering(
 
 function reuseOf(hot: HotMaps | undefined): Record<string, number> {
   if (hot === undefined) return {};
-  const { hot4, hot6, offered, control } = hot;
-  return { hot4, hot6, offered, control };
+  const { hot: sessions, hot6, hot_buckets, hashing, offered, control } = hot;
+  return { hot: sessions, hot6, hot_buckets, hashing, offered, control };
 }
 
 /** The kernel waits for the programs that look at the map before. */

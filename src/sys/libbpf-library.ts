@@ -108,22 +108,6 @@ function bindAll(lib: ReturnType<typeof koffi.load>) {
     bpf_map_delete_elem: bind<(fd: number, key: Bytes) => number>(
       'int bpf_map_delete_elem(int fd, const void *key)',
     ),
-    bpf_map_delete_batch: bind<(fd: number, keys: Bytes, count: Bytes, options: null) => number>(
-      'int bpf_map_delete_batch(int fd, const void *keys, void *count, const void *options)',
-    ),
-    bpf_map_lookup_batch: bind<
-      (
-        fd: number,
-        after: Bytes,
-        reached: Bytes,
-        keys: Bytes,
-        values: Bytes,
-        count: Bytes,
-        options: null,
-      ) => number
-    >(
-      'int bpf_map_lookup_batch(int fd, void *after, void *reached, void *keys, void *values, void *count, const void *options)',
-    ),
     libbpf_num_possible_cpus: bind<() => number>('int libbpf_num_possible_cpus()'),
     bpf_obj_pin: bind<(fd: number, path: string) => number>('int bpf_obj_pin(int fd, const char *path)'),
     bpf_obj_get: bind<(path: string) => number>('int bpf_obj_get(const char *path)'),

@@ -11,15 +11,11 @@ const ENOENT = 2;
 /** libbpf itself tries five times in a row, which signals that come often outlast. */
 const LOAD_ATTEMPTS = 20;
 const LOG_LEN = 1 << 20;
-/** At least as many as may share a bucket, which come together. */
-const READ_ENTRIES = 4096;
 /** The verifier says last why it refuses. */
 const LAST_WORDS = 2000;
 
 /** enum bpf_map_type. */
 export const MAP_TYPE = { hash: 1, array: 2, perCpuArray: 6, deviceHash: 25 } as const;
-/** Memory for a hash map's entries is taken when they are put. */
-export const BPF_F_NO_PREALLOC = 1;
 /** An array's values can be mapped as memory. */
 export const BPF_F_MMAPABLE = 1 << 10;
 /** Of bpf_map_update_elem: whether the key is there or not. */
@@ -125,35 +121,10 @@ export function updateMap(fd: number, key: Uint8Array, value: Uint8Array): void 
  * put already.
  */
 export function updateMapBatch(fd: number, keys: Uint8Array, values: Uint8Array, count: number): void {
-  const { errno } = putBatch(fd, keys, values, count);
-  if (errno !== 0) throw new BpfError('bpf_map_update_batch', errno, '');
-}
-
-/** How far a batch came, and why not farther: 0 where it came to its end. */
-export interface BatchEnd {
-  done: number;
-  errno: number;
-}
-
-/** The same, and says which were put: the first `done`. */
-export function putBatch(fd: number, keys: Uint8Array, values: Uint8Array, count: number): BatchEnd {
-  return runBatch(count, (counter) => library().bpf_map_update_batch(fd, keys, values, counter, null));
-}
-
-/** Takes out `count` keys, which follow one another, up to the first that is not there (ENOENT). */
-export function deleteBatch(fd: number, keys: Uint8Array, count: number): BatchEnd {
-  return runBatch(count, (counter) => library().bpf_map_delete_batch(fd, keys, counter, null));
-}
-
-function runBatch(count: number, call: (counter: Uint8Array) => number): BatchEnd {
-  if (count === 0) return { done: 0, errno: 0 };
+  if (count === 0) return;
   const counter = memoryOf(4);
   counter.writeUInt32LE(count);
-  const result = call(counter);
-  if (result === 0) return { done: count, errno: 0 };
-  // A kernel that refuses the call as such says nothing about the count.
-  const done = counter.readUInt32LE();
-  return { done: done < count ? done : 0, errno: -result };
+  check(library().bpf_map_update_batch(fd, keys, values, counter, null), 'bpf_map_update_batch');
 }
 
 /** False: it was not there. Throws a BpfError. */
@@ -178,29 +149,6 @@ export function lookUpInMap(fd: number, key: Uint8Array, valueLen: number): Buff
 /** Values of a map per CPU follow one another, so many. */
 export const possibleCpus = (): number =>
   check(library().libbpf_num_possible_cpus(), 'libbpf_num_possible_cpus');
-
-/**
- * Hands over all entries of a hash map, many at a time, in memory that is used again. What changes meanwhile
- * may be missed, or come twice. Throws a BpfError.
- */
-export function readHashMap(
-  fd: number,
-  keyLen: number,
-  valueLen: number,
-  take: (keys: Buffer, values: Buffer, count: number) => void,
-): void {
-  const keys = memoryOf(READ_ENTRIES * keyLen);
-  const values = memoryOf(READ_ENTRIES * valueLen);
-  const counter = memoryOf(4);
-  const reached = memoryOf(4); // a bucket
-  for (let after: Buffer | null = null, isLast = false; !isLast; after = reached) {
-    counter.writeUInt32LE(READ_ENTRIES);
-    const result: number = library().bpf_map_lookup_batch(fd, after, reached, keys, values, counter, null);
-    isLast = result === -ENOENT;
-    if (!isLast) check(result, 'bpf_map_lookup_batch');
-    take(keys, values, counter.readUInt32LE());
-  }
-}
 
 /** What a map was made with. Throws a BpfError. */
 export function describeMap(fd: number): { type: number; keyLen: number; valueLen: number; entries: number } {

@@ -3,8 +3,8 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { describe, test } from 'node:test';
-import { INBOUND, OUTBOUND } from '../../src/fast/activity.ts';
 import type { FastPathKind } from '../../src/fast/attachment.ts';
+import { INBOUND, OUTBOUND } from '../../src/fast/hot-records.ts';
 import { FAST_PATH_REASONS, type FastPathReason, nowTick } from '../../src/fast/layout.ts';
 import {
   DIRECTIONS,
@@ -175,7 +175,7 @@ describe('a packet is left to the slow path as it came', () => {
     'when its session was ended': settingRow(
       'ended',
       (rig) => {
-        for (const session of SESSIONS) rig.activity.end(slotOf(session));
+        for (const session of SESSIONS) rig.records.end(slotOf(session));
       },
       (rig) => {
         for (const session of SESSIONS) rig.add(session, slotOf(session));

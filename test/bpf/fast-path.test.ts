@@ -5,9 +5,9 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { describe, test } from 'node:test';
-import { INBOUND, OUTBOUND } from '../../src/fast/activity.ts';
 import type { FastPathKind } from '../../src/fast/attachment.ts';
-import { nowTick } from '../../src/fast/layout.ts';
+import { INBOUND, OUTBOUND } from '../../src/fast/hot-records.ts';
+import { HOT_LEN, nowTick } from '../../src/fast/layout.ts';
 import { mapSharedMemory } from '../../src/sys/shared-memory.ts';
 import {
   DIRECTIONS,
@@ -215,8 +215,9 @@ describe('what is forwarded counts for its session and direction', () => {
     each(t, (rig, kind, session, direction) => {
       const slot = slotOf(session);
       const { activity, maps } = rig;
-      const counts = new BigUint64Array(mapSharedMemory(maps.fds.activity, (slot + 1) * 32));
-      const at = 4 * slot + 2 * direction;
+      const length = (slot + 1) * HOT_LEN;
+      const counts = new BigUint64Array(mapSharedMemory(maps.fds.hot, length), 0, length / 8);
+      const at = (slot * HOT_LEN) / 8 + direction;
       const packet = came(session, direction);
       const [packetsFull, bytesFull] = [0b1111n << 60n, 0b1111n << 34n];
       for (const [before, isFull] of [

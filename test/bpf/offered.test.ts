@@ -8,16 +8,7 @@ import { nowTick } from '../../src/fast/layout.ts';
 import { openKernelSteering, SINK } from '../../src/steer/kernel-steering.ts';
 import { knownSpec } from '../../src/steer/known-sources.ts';
 import { lookUpInMap, possibleCpus, testRun, updateMap } from '../../src/sys/libbpf.ts';
-import {
-  endsOf,
-  frameOf,
-  openRig,
-  ROW,
-  SESSION4,
-  SESSION6,
-  type TestSession,
-  withEnds,
-} from '../fast/rig.ts';
+import { frameOf, openRig, ROW, SESSION4, SESSION6, type TestSession, withEnds } from '../fast/rig.ts';
 import { concat, pattern, unhex } from '../packets/bytes.ts';
 import { udp } from '../packets/uoa-builder.ts';
 import { KEY } from '../steer/steering-cases.ts';
@@ -120,10 +111,9 @@ test('tc goes by the word, whatever became of the entry in between', (t) => {
     const packet = packetOf(session, direction);
     both.rig.add(session, slot);
     pass(both, packet, () => {}, REDIRECT);
-    pass(both, packet, () => both.rig.activity.end(slot), REDIRECT);
+    pass(both, packet, () => both.rig.records.end(slot), REDIRECT);
     assert.ok(both.rig.passed().ended > 0, 'given back to the interface');
-    both.rig.hot.remove(endsOf(session.from[direction]));
-    both.rig.hot.flush();
+    both.rig.hot.remove(slot);
     pass(both, packet, () => both.rig.add(session, slot), PASS);
   }
 });
@@ -137,7 +127,7 @@ test('a packet that no ring saw is forwarded by tc alone, and what it does not f
       writeWord(word);
       assert.equal(tc(packetOf(session, direction)), REDIRECT);
       const before = rig.passed().ended;
-      rig.activity.end(slot);
+      rig.records.end(slot);
       writeWord(word);
       assert.equal(tc(packetOf(session, direction)), PASS);
       assert.equal(rig.passed().ended, before + 1);

@@ -25,11 +25,11 @@ test('both directions need an interface with Ethernet', () => {
 });
 
 test('what an operator can do about a refusal of the kernel is said with it', () => {
-  const said = (errno: number) => explainFailure(new SysError('bpf_map_create of hot4', errno));
-  assert.equal(said(1), 'bpf_map_create of hot4 failed: EPERM (it takes CAP_BPF and CAP_NET_ADMIN)');
+  const said = (errno: number) => explainFailure(new SysError('bpf_map_create of hot', errno));
+  assert.equal(said(1), 'bpf_map_create of hot failed: EPERM (it takes CAP_BPF and CAP_NET_ADMIN)');
   assert.equal(
     said(12),
-    'bpf_map_create of hot4 failed: ENOMEM (no memory for its maps, whose size follows sessions.max)',
+    'bpf_map_create of hot failed: ENOMEM (no memory for its maps, whose size follows sessions.max)',
   );
-  assert.equal(said(22), 'bpf_map_create of hot4 failed: EINVAL');
+  assert.equal(said(22), 'bpf_map_create of hot failed: EINVAL');
 });

@@ -18,9 +18,13 @@ const name = proxyName('/etc/uoa-proxy/a.name.yaml');
 const mac = readFileSync('/sys/class/net/wan0/address', 'utf8').trim();
 const ports = [{ name: 'wan0', side: SIDE.both, mtu: 1500, mac, loopback: false }];
 
-async function open(wanted: 'auto' | 'off' = 'auto', sessions = 100) {
+const IPV4 = [{ vips: ['192.0.2.1'] }];
+const BOTH = [{ vips: ['192.0.2.1', '2001:db8::1'] }];
+
+async function open(wanted: 'auto' | 'off' = 'auto', sessions = 100, services = BOTH) {
   const status = new FastPathStatus({ fastPath: wanted, mode: 'ring' }, log);
-  const fast = await FastPath.open({ ports, workers: 2, sessions, name, guards: [] }, status);
+  const request = { ports, workers: 2, sessions, services, name, guards: [] };
+  const fast = await FastPath.open(request, status);
   return { fast, status };
 }
 const pinned = () => (existsSync(ROOT) ? readdirSync(ROOT, { recursive: true }).map(String).sort() : []);
@@ -57,6 +61,21 @@ say('next', {
 });
 next.fast.attach(() => {});
 next.fast.close({ keep: true });
+
+const without = await open('auto', 100, IPV4);
+say('without IPv6', without.fast.found?.sessions6);
+without.fast.attach(() => {});
+lines.length = 0;
+for (const services of [IPV4, BOTH, BOTH]) without.fast.note(services);
+say('the first of IPv6', lines.length);
+without.fast.close({ keep: true });
+const again = await open('auto', 100, BOTH);
+say('with IPv6 again', [again.fast.found?.isAtWork, again.fast.found?.sessions6]);
+again.fast.attach(() => {});
+lines.length = 0;
+again.fast.note(BOTH);
+say('nothing to say', lines.length);
+again.fast.close({ keep: true });
 
 const larger = await open('auto', 200);
 say('larger', { isAtWork: larger.fast.found?.isAtWork, sessions: larger.fast.found?.sessions });

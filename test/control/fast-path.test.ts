@@ -31,10 +31,21 @@ test('it is pinned where there is a bpffs, kept for a successor, and gone when i
   );
   assert.deepEqual(of('leftovers').value, { found: false });
   assert.match(of('leftovers').lines.join(), /layout-0: of another version: not taken over$/);
-  const maps = ['about', 'activity', 'control', 'hops', 'hot4', 'hot6', 'offered', 'passed', 'ports'];
+  const maps = [
+    'about',
+    'control',
+    'hashing',
+    'hops',
+    'hot',
+    'hot6',
+    'hot_buckets',
+    'offered',
+    'passed',
+    'ports',
+  ];
   assert.deepEqual(
     (of('pinned').value as string[]).filter((path) => !path.includes('tcx-')),
-    ['NAME', 'NAME/layout-N', ...maps.map((map) => `NAME/layout-1/${map}`.replace(/\d+$/, 'N'))],
+    ['NAME', 'NAME/layout-N', ...maps.map((map) => `NAME/layout-2/${map}`.replace(/\d+$/, 'N'))],
   );
   assert.deepEqual(of('while it lives').value, {
     kind: 'off',
@@ -42,8 +53,14 @@ test('it is pinned where there is a bpffs, kept for a successor, and gone when i
   });
   assert.equal(of('kept').value, (of('pinned').value as string[]).length);
   assert.deepEqual(of('next').value, { isAtWork: true, key: [1, 2, 3] });
+  assert.equal(of('without IPv6').value, 200, 'of the predecessor');
+  assert.equal(of('the first of IPv6').value, 1);
+  assert.match(of('the first of IPv6').lines.join(), /^fast path: IPv6 sessions go by the datapath until/);
+  assert.deepEqual(of('with IPv6 again').value, [false, 0]);
+  assert.match(of('with IPv6 again').lines.join(), /hot6 has entries 1 instead of 200: not taken over/);
+  assert.equal(of('nothing to say').value, 0);
   assert.deepEqual(of('larger').value, { isAtWork: false, sessions: 200 });
-  assert.match(of('larger').lines.join(), /hot4 has entries 400 instead of 800: not taken over/);
+  assert.match(of('larger').lines.join(), /hot has entries 200 instead of 400: not taken over/);
   assert.equal(of('after one that was turned off ended').value, (of('pinned').value as string[]).length);
   assert.deepEqual(of('off').value, { isAtWork: false, sessions: 400 });
   assert.deepEqual(of('nothing is left').value, []);

@@ -156,18 +156,6 @@ const STORIES: Story[] = [
     series: { 'uoa_proxy_fast_path_passed_total{reason="dead"}': STILL },
   },
   {
-    alert: 'UoaProxyFastPathFails',
-    tells: 'the first failure',
-    fires: true,
-    series: { 'uoa_proxy_fast_path_failures_total{service=""}': '_x70 1x10' },
-  },
-  {
-    alert: 'UoaProxyFastPathFails',
-    tells: 'one failed long ago',
-    fires: false,
-    series: { 'uoa_proxy_fast_path_failures_total{service=""}': ONE },
-  },
-  {
     alert: 'UoaProxyFastPathSwitchedOff',
     tells: 'it is off for all services since the beginning',
     fires: true,

@@ -140,7 +140,7 @@ test('two proxies on one host have each a fast path at the same interfaces, and 
     return { child, log };
   };
   const first = await startOther();
-  assert.equal(pinnedIn(path).filter((name) => name.endsWith('layout-1')).length, 2);
+  assert.equal(pinnedIn(path).filter((name) => name.endsWith('layout-2')).length, 2);
   const servers = await rig.startServers();
   const clients = [6000, 6001].map((vport) =>
     rig.startClients({ portsPerAddress: PORTS, sizes: [64], vport }),
@@ -170,7 +170,7 @@ test('two proxies on one host have each a fast path at the same interfaces, and 
   const left = once(second.child, 'exit');
   second.child.kill('SIGTERM');
   await left;
-  assert.equal(pinnedIn(path).filter((name) => name.endsWith('layout-1')).length, 1);
+  assert.equal(pinnedIn(path).filter((name) => name.endsWith('layout-2')).length, 1);
   const before = await rig.metric('fast_path_forwarded_packets_total');
   await until(
     'the first goes on',
@@ -263,7 +263,7 @@ test('fast-path clear removes what a killed proxy left, and refuses while it liv
   assert.deepEqual([nothing.status, nothing.stdout], [0, 'nothing is left\n']);
   const cleared = clear('--config', rig.configPath);
   assert.equal(cleared.status, 0, cleared.stderr);
-  assert.match(cleared.stdout, /^removed: \/sys\/fs\/bpf\/uoa-proxy\/proxy-[0-9a-f]{8}\/layout-1\n$/);
+  assert.match(cleared.stdout, /^removed: \/sys\/fs\/bpf\/uoa-proxy\/proxy-[0-9a-f]{8}\/layout-2\n$/);
   assert.deepEqual(pinnedIn(path), []);
   assert.equal((await rig.clients({ ...load, count: ALL, timeoutMs: 200 })).missing, ALL);
   assert.equal(clear().stdout, 'nothing is left\n');

@@ -3,7 +3,7 @@
 // { done }. When its input closes it takes the programs off again, unless they are to stay.
 import { readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
-import { Activity, INBOUND, OUTBOUND } from '../../src/fast/activity.ts';
+import { Activity } from '../../src/fast/activity.ts';
 import {
   AttachError,
   type Attachment,
@@ -13,6 +13,7 @@ import {
 } from '../../src/fast/attachment.ts';
 import { Hops } from '../../src/fast/hops.ts';
 import { HotEntries } from '../../src/fast/hot-entries.ts';
+import { HotRecords, INBOUND, OUTBOUND } from '../../src/fast/hot-records.ts';
 import { macBytes, nowTick } from '../../src/fast/layout.ts';
 import { openMaps } from '../../src/fast/maps.ts';
 import { readPassed } from '../../src/fast/passed.ts';
@@ -48,23 +49,20 @@ const print = (value: unknown) => console.log(JSON.stringify(value));
 
 const maps = openMaps({ sessions: SESSIONS, hops: 2, ports: 4 }, options.root);
 const rows = new PortRows(maps.fds.control, 4);
-const activity = new Activity(maps.fds.activity, SESSIONS);
+const records = new HotRecords(maps.fds, maps.sizes);
+const activity = new Activity(records);
 const hops = new Hops(maps.fds.hops, 2);
-const hot = new HotEntries(maps.fds, (row) => print({ refusedRow: row }));
+const hot = new HotEntries(records, maps.fds);
 const attachments: Attachment[] = [];
 
 for (const [hop, { device, destination }] of options.hops.entries()) {
   hops.set(hop, wayOf(indexOf(device), MTU, destination, macOf(device)));
   hops.confirmAt(hop, nowTick() + CONFIRM_NEVER);
 }
-for (const [slot, { from, to }] of options.sessions.entries()) {
-  const generation = activity.start(slot, nowTick());
-  for (const direction of [INBOUND, OUTBOUND]) {
-    const target = { hop: direction, row: 2 * slot + direction, generation, idleMs: 0 };
-    hot.put(endsOf(from[direction]), endsOf(to[direction]), target);
-  }
+for (const [slot, { from }] of options.sessions.entries()) {
+  activity.start(slot, nowTick());
+  hot.put(slot, endsOf(from[INBOUND]), endsOf(from[OUTBOUND]), [0, 1], 0);
 }
-hot.flush();
 
 const removed = removeOtherLinks(maps, (kind, interfaceIndex) =>
   options.ports.some(({ device }) => kind === options.kind && indexOf(device) === interfaceIndex),
@@ -102,7 +100,7 @@ createInterface({ input: process.stdin })
     }
     if (command === 'off')
       for (const { interfaceIndex } of attachments) rows.switchOff(rows.find(interfaceIndex));
-    if (command === 'end') for (let slot = 0; slot < SESSIONS; slot++) activity.end(slot);
+    if (command === 'end') for (let slot = 0; slot < SESSIONS; slot++) records.end(slot);
     print({ done: command });
   })
   .on('close', () => {

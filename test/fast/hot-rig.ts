@@ -1,7 +1,6 @@
 // A proxy of one service with the real programs: each packet goes to the program first, and to the datapath
 // where that passes it on. What leaves is always what the datapath alone would have sent.
 import assert from 'node:assert/strict';
-import { closeSync, openSync } from 'node:fs';
 import type { TestContext } from 'node:test';
 import { COUNTER, counterRow } from '../../src/datapath/counters.ts';
 import { Datapath } from '../../src/datapath/datapath.ts';
@@ -11,9 +10,9 @@ import { verdictName } from '../../src/datapath/verdict.ts';
 import { readNote } from '../../src/fast/heritage.ts';
 import type { HopLookUp } from '../../src/fast/hops.ts';
 import { HotSessions } from '../../src/fast/hot-sessions.ts';
+import { BUCKET_LEN, bucketsFor, HOT_LEN } from '../../src/fast/layout.ts';
 import { HOT_STATES, type HotState } from '../../src/session/hot-state.ts';
 import { cportOf, isUsed, LAST_SEEN, SESSION_WORDS } from '../../src/session/session.ts';
-import { dup, dup3 } from '../../src/sys/libc.ts';
 import { mapSharedMemory } from '../../src/sys/shared-memory.ts';
 import { Frame, HEADROOM } from '../../src/wire/frame.ts';
 import { makePlan, type PlanChange, PORT, type ServiceChange } from '../datapath/rig.ts';
@@ -23,7 +22,8 @@ import { type EitherFields, udp } from '../packets/uoa-builder.ts';
 import { frameOf, leavingFrame, openRig, TO_CLIENT, TO_SERVER } from './rig.ts';
 
 const ETHERNET_LEN = 14;
-const CLOEXEC = 0x80000;
+/** Of a bucket of entries: its tags come first. */
+const ENTRIES_AT = BUCKET_LEN / 8;
 export const BUSY = 12;
 const CAPACITY = { services: 4, realServers: 4, legs: 4 };
 
@@ -79,7 +79,6 @@ export class FastRig {
   /** The client's port, and by it the lport that its session has. */
   cport = 4000;
   readonly #lports = new Map<number, number>();
-  readonly warnings: string[] = [];
 
   constructor(t: TestContext, ends: Ends, change: ServiceChange = {}, maxSessions = 1000) {
     this.#ends = ends;
@@ -116,11 +115,9 @@ export class FastRig {
   }
 
   #startWorker(): [HotSessions, Datapath] {
-    const { activity, hot } = this.#rig;
+    const { records, hot } = this.#rig;
     const { maxSessions } = this.plan;
-    const fast = new HotSessions(activity, hot, this.#hops, maxSessions, 0, (text) =>
-      this.warnings.push(text),
-    );
+    const fast = new HotSessions(records, hot, this.#hops, maxSessions, 0);
     const datapath = new Datapath(
       this.plan,
       this.#memory,
@@ -251,22 +248,23 @@ export class FastRig {
 
   /** A processor counts a packet of the session that has this slot, or had it. */
   count(slot: number, direction: number, bytes: number): void {
-    const counts = new BigUint64Array(mapSharedMemory(this.#rig.maps.fds.activity, (slot + 1) * 32));
-    counts[4 * slot + 2 * direction] += (1n << 38n) + BigInt(bytes);
+    const length = (slot + 1) * HOT_LEN;
+    const counts = new BigUint64Array(mapSharedMemory(this.#rig.maps.fds.hot, length), 0, length / 8);
+    counts[(slot * HOT_LEN) / 8 + direction] += (1n << 38n) + BigInt(bytes);
   }
 
-  /** Until `mend` the kernel refuses each change of the map. */
-  break(): { mend(): void } {
-    const { hot4 } = this.#rig.maps.fds;
-    const [kept, other] = [dup(hot4), openSync('/dev/null', 'r')];
-    dup3(other, hot4, CLOEXEC);
-    closeSync(other);
-    return {
-      mend: () => {
-        dup3(kept, hot4, CLOEXEC);
-        closeSync(kept);
-      },
+  /** Until `free` all places for entries are taken, by sessions that are not there. */
+  fillEntries(): { free(): void } {
+    const { fds } = this.#rig.maps;
+    const words = bucketsFor(this.plan.maxSessions) * (BUCKET_LEN / 4);
+    const entries = new Int32Array(mapSharedMemory(fds.hot_buckets, 4 * words), 0, words);
+    const nobodys = 4 * this.plan.maxSessions + 1;
+    const change = (from: number, to: number) => {
+      for (let at = 0; at < words; at++)
+        if (at % (2 * ENTRIES_AT) >= ENTRIES_AT && entries[at] === from) entries[at] = to;
     };
+    change(0, nobodys);
+    return { free: () => change(nobodys, 0) };
   }
 
   /** Makes the session busy, and gives it a tick. */

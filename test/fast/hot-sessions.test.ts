@@ -86,17 +86,6 @@ test('a session whose packets must be shorter than the interface lets through do
 });
 
 describe('a hot session leaves', () => {
-  test('when there was no room for one of its entries', (t) => {
-    const proxy = new FastRig(t, IPV4);
-    proxy.beBusy();
-    proxy.fast.refused(1);
-    proxy.tick();
-    assert.equal(proxy.fast.count, 0);
-    assert.equal(proxy.counter('sessionsHot'), 0);
-    assert.equal(proxy.fromClient(), 'forward');
-    assert.equal(proxy.fromServer(), 'forward');
-  });
-
   test('when its packets come to the datapath all the same, and may come again', (t) => {
     const proxy = new FastRig(t, IPV4);
     proxy.beBusy();

@@ -2,7 +2,7 @@
 // else's.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { OUTBOUND } from '../../src/fast/activity.ts';
+import { OUTBOUND } from '../../src/fast/hot-records.ts';
 import { SESSION_WORDS } from '../../src/session/session.ts';
 import { FastRig, IPV4 } from './hot-rig.ts';
 

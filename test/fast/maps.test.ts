@@ -5,10 +5,11 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmdirSync } from 'node
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, type TestContext, test } from 'node:test';
-import { Activity, INBOUND, OUTBOUND } from '../../src/fast/activity.ts';
+import { Activity } from '../../src/fast/activity.ts';
 import { Hops } from '../../src/fast/hops.ts';
 import { HotEntries } from '../../src/fast/hot-entries.ts';
-import { type FastPathSizes, macBytes } from '../../src/fast/layout.ts';
+import { emptyEnds, HotRecords, INBOUND, OUTBOUND } from '../../src/fast/hot-records.ts';
+import { BUCKET_LEN, bucketsFor, type FastPathSizes, HOT_LEN, macBytes } from '../../src/fast/layout.ts';
 import { type FastPathMaps, openMaps } from '../../src/fast/maps.ts';
 import { isBpffs, removePinned } from '../../src/fast/pins.ts';
 import { PortRows } from '../../src/fast/port-rows.ts';
@@ -17,8 +18,21 @@ import { createMap, MAP_TYPE } from '../../src/sys/libbpf.ts';
 import { close } from '../../src/sys/libc.ts';
 import { mapSharedMemory } from '../../src/sys/shared-memory.ts';
 import { formatAddress } from '../../src/wire/address.ts';
+import { udp } from '../packets/uoa-builder.ts';
 import { mountBpffs } from '../sys/bpffs.ts';
-import { endsOf, openRig, SESSION4, SESSION6, sessionOf, type Way4Or6 } from './rig.ts';
+import {
+  DIRECTIONS,
+  endsOf,
+  frameOf,
+  openRig,
+  type Rig,
+  SESSION4,
+  SESSION6,
+  sessionOf,
+  type TestSession,
+  type Way4Or6,
+  withEnds,
+} from './rig.ts';
 
 const SIZES = { sessions: 8, hops: 2, ports: 2 };
 
@@ -34,8 +48,6 @@ function maps(
   return opened;
 }
 
-const noRefusal = (row: number) => assert.fail(`row ${row} was refused`);
-
 const client = (n: number) =>
   sessionOf(
     [`192.0.${n >> 8}.${n & 255}`, 4000],
@@ -44,75 +56,107 @@ const client = (n: number) =>
     ['10.2.0.2', 7000],
   );
 
-function readAll(hot: HotEntries): Map<string, { to: Way4Or6; row: number; idleMs: number }> {
-  const found = new Map<string, { to: Way4Or6; row: number; idleMs: number }>();
-  const textOf = ({ addresses, sport, dport }: ReturnType<typeof endsOf>): Way4Or6 => ({
-    src: formatAddress(addresses, 0),
-    sport,
-    dst: formatAddress(addresses, 4),
-    dport,
-  });
-  hot.read((from, to, { row, idleMs }) => {
-    found.set(JSON.stringify(textOf(from)), { to: textOf(to), row, idleMs });
-  });
+/** What sessions are hot, by number, and the ends of their packets as they come, by direction. */
+function readAll(records: HotRecords): Map<number, Way4Or6[]> {
+  const found = new Map<number, Way4Or6[]>();
+  const ends = emptyEnds();
+  for (let session = 0; session < records.sessions; session++) {
+    if (!records.isHot(session)) continue;
+    const ways = DIRECTIONS.map((direction) => {
+      records.readEnds(session, direction, ends);
+      const { addresses, sport, dport } = ends;
+      return { src: formatAddress(addresses, 0), sport, dst: formatAddress(addresses, 4), dport };
+    });
+    found.set(session, ways);
+  }
   return found;
 }
 
-describe('hot entries', () => {
-  test('are read as they were put, thousands of them, of both families', (t) => {
+/** Whether the programs find both directions. */
+const isFound = ({ run }: Rig, { from }: TestSession): boolean[] =>
+  from.map((ends) => {
+    const packet = udp(withEnds(ends, { payload: Uint8Array.of(1) }));
+    return run('tc', frameOf(packet)).did === 'redirect';
+  });
+
+describe('rows of hot sessions', () => {
+  test('are read as they were written, and found by the programs, thousands of them, of both families', (t) => {
     const rig = openRig(t, 5000);
-    const sessions = [SESSION6, ...Array.from({ length: 3000 }, (_, n) => client(n))];
-    for (const [slot, session] of sessions.entries()) rig.add(session, slot, { idleMs: 120_000 });
-    const found = readAll(rig.hot);
-    assert.equal(found.size, 2 * sessions.length);
-    for (const [slot, { from, to }] of sessions.entries()) {
-      for (const direction of [INBOUND, OUTBOUND]) {
-        const entry = found.get(JSON.stringify(from[direction]));
-        assert.deepEqual([entry?.to, entry?.row], [to[direction], 2 * slot + direction]);
-        assert.ok(entry && entry.idleMs <= 120_000 && entry.idleMs > 118_000);
-      }
+    const sessions = Array.from({ length: 5000 }, (_, n) => (n === 7 ? SESSION6 : client(n)));
+    for (const [slot, session] of sessions.entries()) rig.add(session, slot);
+    const found = readAll(rig.records);
+    for (const [slot, session] of sessions.entries()) {
+      assert.deepEqual(found.get(slot), session.from);
+      assert.deepEqual(isFound(rig, session), [true, true]);
     }
     rig.clear();
-    assert.equal(readAll(rig.hot).size, 0);
+    assert.equal(readAll(rig.records).size, 0);
+    for (const session of sessions) assert.deepEqual(isFound(rig, session), [false, false]);
   });
 
-  test('are put and taken out in the order that was asked for', (t) => {
-    const { hot } = openRig(t);
-    const [from, to] = [endsOf(SESSION4.from[0]), endsOf(SESSION4.to[0])];
-    const target = { hop: 0, row: 0, generation: 1, idleMs: 0 };
-    hot.put(from, to, target);
-    hot.remove(from);
-    hot.put(from, to, { ...target, row: 4 });
-    hot.flush();
-    assert.equal(readAll(hot).get(JSON.stringify(SESSION4.from[0]))?.row, 4);
-    hot.put(from, to, target);
-    hot.remove(from);
-    hot.flush();
-    assert.equal(readAll(hot).size, 0);
+  test('have an idle time that is kept up to a second too short, and never none', (t) => {
+    const { records } = openRig(t);
+    for (const idleMs of [0, 1, 1_500, 120_000, 10 ** 9]) {
+      records.change(3, [5, 9], idleMs);
+      assert.ok(records.isAs(3, [5, 9], idleMs));
+      assert.deepEqual([records.hopOf(3, INBOUND), records.hopOf(3, OUTBOUND)], [5, 9]);
+      assert.equal(records.isAs(3, [5, 9], 0), idleMs === 0);
+    }
+    assert.ok(!records.isAs(3, [9, 5], 10 ** 9));
   });
 
-  test('that are taken out twice, or were never there, stop no others', (t) => {
-    const { hot, add } = openRig(t, 600);
-    for (let n = 0; n < 600; n++) add(client(n), n);
-    for (let n = 0; n < 600; n++) if (n % 3 === 0) hot.remove(endsOf(client(n).from[0]));
-    for (let n = 0; n < 900; n++) hot.remove(endsOf(client(n).from[0]));
-    hot.flush();
-    assert.equal(readAll(hot).size, 600, 'the other directions');
+  test('end at once, and are found again by the ends of the next session only', (t) => {
+    const rig = openRig(t);
+    rig.add(SESSION4, 2);
+    rig.records.end(2);
+    assert.deepEqual(isFound(rig, SESSION4), [false, false]);
+    rig.add(client(1), 2);
+    assert.deepEqual(isFound(rig, SESSION4), [false, false]);
+    assert.deepEqual(isFound(rig, client(1)), [true, true]);
   });
 
-  test('for which there is no room are told, and those behind them are put', (t) => {
-    const { hot, add, refused } = openRig(t, 8);
-    for (let n = 0; n < 8; n++) add(client(n), n);
-    assert.deepEqual(refused, []);
-    const target = { hop: 0, generation: 1, idleMs: 0 };
-    const put = (n: number, row: number) =>
-      hot.put(endsOf(client(n).from[0]), endsOf(client(n).to[0]), { ...target, row });
-    put(20, 100);
-    put(21, 101);
-    put(3, 77); // there already: takes no room
-    hot.flush();
-    assert.deepEqual(refused, [100, 101]);
-    assert.equal(readAll(hot).get(JSON.stringify(client(3).from[0]))?.row, 77);
+  test('of which a process left half a change are found, or not hot any more', (t) => {
+    const rig = openRig(t, 8);
+    const { hot, records, maps } = rig;
+    for (let n = 0; n < 6; n++) rig.add(client(n), n);
+    const words = bucketsFor(8) * (BUCKET_LEN / 4);
+    const table = new Int32Array(mapSharedMemory(maps.fds.hot_buckets, 4 * words), 0, words);
+    const placeOf = (entry: number) => table.findIndex((word, at) => word === entry && at % 16 >= 8);
+    table[placeOf(2 * 1 + 1)] = 0; // it became hot, and one entry was put
+    records.end(2); // it is over, and its entries are there
+    table[table.findIndex((word, at) => word === 0 && at % 16 >= 8)] = 2 * 3 + 1; // of ends before
+    table[placeOf(2 * 5 + 1)] = 0; // of another worker
+    hot.repair(0, 5);
+    for (const n of [0, 1, 3, 4]) assert.deepEqual(isFound(rig, client(n)), [true, true], `${n}`);
+    assert.deepEqual(isFound(rig, client(2)), [false, false]);
+    assert.deepEqual(isFound(rig, client(5)), [false, true], 'it is not ours');
+    const ours = table.filter((word, at) => at % 16 >= 8 && word > 0 && word <= 10);
+    assert.deepEqual(
+      [...ours].sort((a, b) => a - b),
+      [1, 2, 3, 4, 7, 8, 9, 10],
+    );
+  });
+
+  test('have room for IPv6 only where that was said', (t) => {
+    const sizes = { ...SIZES, sessions6: 0 };
+    const { fds } = maps(t, sizes);
+    const records = new HotRecords(fds, sizes);
+    const hot = new HotEntries(records, fds);
+    for (const [slot, { from }] of [SESSION4, SESSION6].entries()) {
+      const [fromClient, fromServer] = from.map(endsOf);
+      assert.equal(hot.put(slot, fromClient!, fromServer!, [0, 1], 0), slot === 0);
+    }
+    assert.deepEqual([...readAll(records).keys()], [0]);
+  });
+
+  test('leave nothing behind, however often sessions come and go', (t) => {
+    const rig = openRig(t, 300);
+    for (let round = 0; round < 200; round++)
+      for (let n = 0; n < 300; n++) if ((n * 7 + round) % 3 === 0) rig.add(client(n + 300 * (round % 10)), n);
+    rig.clear();
+    const words = bucketsFor(300) * (BUCKET_LEN / 4);
+    const table = new Int32Array(mapSharedMemory(rig.maps.fds.hot_buckets, 4 * words), 0, words);
+    assert.equal(table.filter((word, at) => at % 16 >= 8 && word !== 0).length, 0);
   });
 });
 
@@ -120,16 +164,17 @@ describe('activity', () => {
   /** Words of the map itself, as the kernel writes them. */
   function counters(t: TestContext) {
     const { fds } = maps(t);
-    const words = new BigUint64Array(mapSharedMemory(fds.activity, 8 * 32), 0, 8 * 4);
-    const activity = new Activity(fds.activity, 8);
+    const words = new BigUint64Array(mapSharedMemory(fds.hot, 8 * HOT_LEN), 0, 8 * 8);
+    const records = new HotRecords(fds, SIZES);
+    const activity = new Activity(records);
     const add = (packets: number, bytes: number) => {
-      words[2] += (BigInt(packets) << 38n) + BigInt(bytes); // row 1: outbound of slot 0
+      words[1] += (BigInt(packets) << 38n) + BigInt(bytes); // outbound of session 0
     };
     const folded = () => {
       const isNew = activity.fold(0, OUTBOUND);
       return isNew ? [activity.packets, activity.bytes] : undefined;
     };
-    return { fds, add, folded, activity };
+    return { fds, records, add, folded, activity };
   }
 
   test('is what was added since the last fold, also where its words carry over', (t) => {
@@ -154,7 +199,7 @@ describe('activity', () => {
   test('that nobody folded counts for the process that takes over, not for another session of the slot', (t) => {
     const { fds, add, folded, activity } = counters(t);
     add(10, 1000);
-    const successor = new Activity(fds.activity, 8);
+    const successor = new Activity(new HotRecords(fds, SIZES));
     assert.ok(successor.fold(0, OUTBOUND));
     assert.deepEqual([successor.packets, successor.bytes], [10, 1000]);
     assert.equal(folded(), undefined);
@@ -165,15 +210,16 @@ describe('activity', () => {
     assert.deepEqual(folded(), [1, 2]);
   });
 
-  test('has a generation per session, which is never 0', (t) => {
-    const { activity } = counters(t);
-    const seen = new Set<number>();
-    for (let n = 0; n < 0xffff; n++) seen.add(activity.start(0, 0));
-    assert.equal(seen.size, 0xffff);
-    assert.ok(!seen.has(0));
-    const last = activity.generationOf(0);
-    activity.end(0);
-    assert.notEqual(activity.generationOf(0), last);
+  test('is another generation with each session, at work only between its begin and its end', (t) => {
+    const { records } = counters(t);
+    const [from, back] = SESSION4.from.map(endsOf);
+    for (let n = 0; n < 0x10000; n++) {
+      records.begin(0, from!, back!, [0, 1], 0);
+      if (!records.isHot(0)) assert.fail(`not hot in round ${n}`);
+      records.end(0);
+      records.end(0);
+      if (records.isHot(0)) assert.fail(`hot in round ${n}`);
+    }
   });
 });
 
@@ -199,14 +245,13 @@ describe('pinned maps', () => {
     const root = join(mountBpffs(t), 'proxy');
     const first = maps(t, SIZES, root);
     assert.equal(first.wereThere, false);
-    const target = { hop: 1, row: 3, generation: 1, idleMs: 0 };
-    const hot = new HotEntries(first.fds, noRefusal);
-    hot.put(endsOf(SESSION4.from[0]), endsOf(SESSION4.to[0]), target);
-    hot.flush();
+    const [from, back] = SESSION4.from.map(endsOf);
+    const records = new HotRecords(first.fds, SIZES);
+    assert.ok(new HotEntries(records, first.fds).put(3, from!, back!, [0, 1], 0));
     const second = maps(t, SIZES, root);
     assert.equal(second.wereThere, true);
-    assert.equal(readAll(new HotEntries(second.fds, noRefusal)).size, 1);
-    assert.deepEqual(removePinned(root), [join(root, 'layout-1')]);
+    assert.deepEqual([...readAll(new HotRecords(second.fds, SIZES))], [[3, SESSION4.from]]);
+    assert.deepEqual(removePinned(root), [join(root, 'layout-2')]);
     assert.equal(existsSync(root), false);
     assert.equal(maps(t, SIZES, root).wereThere, false);
   });
@@ -224,9 +269,9 @@ describe('pinned maps', () => {
     assert.equal(next.wereThere, false);
     assert.deepEqual(told, [
       `${other}: of another version`,
-      `${join(root, 'layout-1')}: hot4 has entries 16 instead of 18`,
+      `${join(root, 'layout-2')}: hot has entries 8 instead of 9`,
     ]);
-    assert.deepEqual(readdirSync(root), ['layout-1']);
+    assert.deepEqual(readdirSync(root), ['layout-2']);
   });
 
   test('need a bpffs', (t) => {
@@ -236,7 +281,7 @@ describe('pinned maps', () => {
       [isBpffs(folder), isBpffs(mountBpffs(t)), isBpffs(join(folder, 'none'))],
       [false, true, false],
     );
-    assert.throws(() => openMaps(SIZES, join(folder, 'proxy')), { code: 'EPERM', message: /hot4/ });
+    assert.throws(() => openMaps(SIZES, join(folder, 'proxy')), { code: 'EPERM', message: /hot/ });
     rmdirSync(join(folder, 'proxy'));
   });
 });

@@ -1,22 +1,15 @@
 // The fast path's programs over maps of their own, for BPF_PROG_TEST_RUN: sessions between ends that are said
 // as text, frames, and what becomes of them.
-import { Activity, INBOUND, OUTBOUND } from '../../src/fast/activity.ts';
+import { Activity } from '../../src/fast/activity.ts';
 import { type FastPathKind, loadFastPath } from '../../src/fast/attachment.ts';
 import { Hops, type Way } from '../../src/fast/hops.ts';
-import { type Ends, HotEntries } from '../../src/fast/hot-entries.ts';
-import {
-  type FastPathReason,
-  HOT4_LEN,
-  HOT6_LEN,
-  KEY4_LEN,
-  KEY6_LEN,
-  macBytes,
-  nowTick,
-} from '../../src/fast/layout.ts';
-import { type FastPathMaps, openMaps } from '../../src/fast/maps.ts';
+import { HotEntries } from '../../src/fast/hot-entries.ts';
+import { type Ends, HotRecords, INBOUND, OUTBOUND } from '../../src/fast/hot-records.ts';
+import { type FastPathReason, macBytes, nowTick } from '../../src/fast/layout.ts';
+import { openMaps } from '../../src/fast/maps.ts';
 import { readPassed, readUncounted } from '../../src/fast/passed.ts';
 import { PortRows } from '../../src/fast/port-rows.ts';
-import { deleteFromMap, readHashMap, testRun, updateMap } from '../../src/sys/libbpf.ts';
+import { testRun, updateMap } from '../../src/sys/libbpf.ts';
 import { parseAddressInto } from '../../src/wire/address.ts';
 import type { Cleanup } from '../io/namespaces.ts';
 import { concat, unhex } from '../packets/bytes.ts';
@@ -121,18 +114,6 @@ export const wayOf = (interfaceIndex: number, mtu: number, destination: string, 
   source: macBytes(source),
 });
 
-/** Takes all entries out, so that nothing is hot. */
-function clearHot({ fds }: FastPathMaps): void {
-  for (const [fd, keyLen, valueLen] of [
-    [fds.hot4, KEY4_LEN, HOT4_LEN],
-    [fds.hot6, KEY6_LEN, HOT6_LEN],
-  ] as const) {
-    readHashMap(fd, keyLen, valueLen, (keys, _, count) => {
-      for (let at = 0; at < count; at++) deleteFromMap(fd, keys.subarray(at * keyLen, (at + 1) * keyLen));
-    });
-  }
-}
-
 export type Rig = ReturnType<typeof openRig>;
 
 /** Programs that forward, with both hops, and no session. */
@@ -142,9 +123,9 @@ export function openRig(t: Cleanup, sessions = 16) {
   const { fds } = maps;
   const loaded = loadFastPath(maps, ROW);
   t.after(() => loaded.close());
-  const refused: number[] = [];
-  const hot = new HotEntries(fds, (row) => refused.push(row));
-  const activity = new Activity(fds.activity, sessions);
+  const records = new HotRecords(fds, { sessions });
+  const hot = new HotEntries(records, fds);
+  const activity = new Activity(records);
   const hops = new Hops(fds.hops, 4);
   const ports = new PortRows(fds.control, 2);
   const now = nowTick();
@@ -173,6 +154,7 @@ export function openRig(t: Cleanup, sessions = 16) {
   let counts = passed();
   return {
     maps,
+    records,
     hot,
     activity,
     hops,
@@ -181,20 +163,20 @@ export function openRig(t: Cleanup, sessions = 16) {
     way,
     passed,
     uncounted: () => readUncounted(fds.passed),
-    refused,
     get facesClients() {
       return facesClients;
     },
     /** Takes all entries out. */
-    clear: () => clearHot(maps),
+    clear(): void {
+      for (let session = 0; session < sessions; session++) hot.remove(session);
+    },
     /** Makes a session hot in this slot, with its last packets so many ticks ago. */
-    add(session: TestSession, slot = 0, { idleMs = 0, silence = 0 } = {}): void {
-      const generation = activity.start(slot, nowTick() - silence);
-      for (const direction of DIRECTIONS) {
-        const target = { hop: direction, row: 2 * slot + direction, generation, idleMs };
-        hot.put(endsOf(session.from[direction]), endsOf(session.to[direction]), target);
-      }
-      hot.flush();
+    add({ from }: TestSession, slot = 0, { idleMs = 0, silence = 0 } = {}): void {
+      hot.remove(slot);
+      activity.start(slot, nowTick() - silence);
+      const hops = [TO_SERVER, TO_CLIENT] as const;
+      if (!hot.put(slot, endsOf(from[INBOUND]), endsOf(from[OUTBOUND]), hops, idleMs))
+        throw new Error(`no room for session ${slot}`);
     },
     /**
      * What a program does with a frame, and that it counts it for that. `gsoSize`: of a super packet, at tc.

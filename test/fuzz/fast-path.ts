@@ -6,10 +6,11 @@ import assert from 'node:assert/strict';
 import { COUNTER, type CounterName } from '../../src/datapath/counters.ts';
 import type { FastPathKind } from '../../src/fast/attachment.ts';
 import type { HopLookUp } from '../../src/fast/hops.ts';
+import { GENERATION_IDLE, ROW_WORDS, SEEN } from '../../src/fast/hot-records.ts';
 import { HotSessions } from '../../src/fast/hot-sessions.ts';
 import { FAST_PATH_REASONS, nowTick, TICK_MS } from '../../src/fast/layout.ts';
-import { mapSharedMemory } from '../../src/sys/shared-memory.ts';
 import {
+  DIRECTIONS,
   frameOf,
   KINDS,
   leavingFrame,
@@ -89,11 +90,10 @@ export function unseen(verdicts: ReadonlyMap<string, number>): string[] {
 /** Programs and maps for any number of runs, until `t` ends. */
 export function openFastPath(t: Cleanup): FastPathRun {
   const rig = openRig(t, SESSIONS);
-  const rows = new Int32Array(mapSharedMemory(rig.maps.fds.activity, 2 * SESSIONS * 16));
   const oneLife = (input: Input, first: number, kind: FastPathKind): Run => {
     for (let tries = 1; ; tries++) {
       try {
-        const life = new Run(input, first, kind, rig, rows);
+        const life = new Run(input, first, kind, rig);
         life.all();
         return life;
       } catch (error) {
@@ -149,7 +149,6 @@ class Run {
   readonly #world: World;
   readonly #kind: FastPathKind;
   readonly #rig: Rig;
-  readonly #rows: Int32Array;
   readonly #model: Model;
   /** The datapath alone, and that behind the fast path. */
   readonly #alone: Twin;
@@ -162,15 +161,16 @@ class Run {
   #shifted = 0;
   readonly #hotPackets: HotPackets;
   #packets = 0;
+  /** Words of generations that are others for this packet. */
+  readonly #ended: number[] = [];
   #outcome: Outcome | undefined;
 
-  constructor({ world, steps }: Input, first: number, kind: FastPathKind, rig: Rig, rows: Int32Array) {
+  constructor({ world, steps }: Input, first: number, kind: FastPathKind, rig: Rig) {
     this.#world = worldOf(world);
     this.#steps = steps;
     this.next = first;
     this.#kind = kind;
     this.#rig = rig;
-    this.#rows = rows;
     this.#model = new Model(this.#world);
     const plan = planOf(this.#world);
     this.#alone = new Twin(plan);
@@ -179,7 +179,7 @@ class Run {
     this.#linkMtu = Math.min(...mtus);
     this.#hotPackets = new HotPackets(steps.length, this.#linkMtu);
     for (const hop of [TO_SERVER, TO_CLIENT]) this.#setHop(hop);
-    this.#fast = new HotSessions(rig.activity, rig.hot, this.#hopRows(), SESSIONS, 0);
+    this.#fast = new HotSessions(rig.records, rig.hot, this.#hopRows(), SESSIONS, 0);
     this.#behind = new Half(plan, 0xa5, 46, {
       events: this.#fast,
       onForwarded: (base, isFromItsSide) => this.#fast.note(base, isFromItsSide),
@@ -300,7 +300,10 @@ class Run {
     const wanted = ((nowTick() - this.#startTick) | 0) - ours;
     const change = wanted - this.#shifted;
     this.#shifted = wanted;
-    if (change !== 0) for (let seen = 2; seen < this.#rows.length; seen += 4) this.#rows[seen] += change;
+    if (change === 0) return;
+    const { words } = this.#rig.records;
+    for (let seen = SEEN; seen < words.length; seen += ROW_WORDS)
+      for (const direction of DIRECTIONS) words[seen + direction] += change;
   }
 
   #arrive(packet: Uint8Array, from: 'wan' | 'lan', refuse: number): void {
@@ -312,6 +315,7 @@ class Run {
     this.#hinder();
     const ran = isRunnable(frame) ? this.#run(frame) : undefined;
     for (const hop of [TO_SERVER, TO_CLIENT]) this.#setHop(hop);
+    for (const generation of this.#ended.splice(0)) this.#rig.records.words[generation]! ^= 1;
     if (performance.now() - began > STILL_MS) throw new StoodStill();
     const arrived = frame.subarray(ETHERNET_LEN);
     const isOurs = hex(frame.subarray(0, ETHERNET_LEN)) === hex(frameOf(arrived).subarray(0, ETHERNET_LEN));
@@ -354,6 +358,20 @@ class Run {
       case 23:
         for (const hop of [TO_SERVER, TO_CLIENT]) hops.confirmAt(hop, nowTick() - 1);
         break;
+      case 29:
+        this.#endAll();
+        break;
+    }
+  }
+
+  /** For a moment, as if all were being taken out just now. */
+  #endAll(): void {
+    const { records } = this.#rig;
+    for (let session = 0; session < SESSIONS; session++) {
+      if (!records.isHot(session)) continue;
+      const generation = session * ROW_WORDS + GENERATION_IDLE;
+      records.words[generation]! ^= 1;
+      this.#ended.push(generation);
     }
   }
 
@@ -427,7 +445,8 @@ class Run {
     this.#pass(NORMAL_MS + PACE_MS);
     assert.equal(this.#behind.datapath.sessionCount, 0, 'sessions outlive their timeouts');
     assert.equal(this.#fast.count, 0, 'hot sessions outlive their timeouts');
-    this.#rig.hot.read(() => assert.fail('an entry outlives its session'));
+    for (let session = 0; session < SESSIONS; session++)
+      assert.ok(!this.#rig.records.isHot(session), 'a row outlives its session');
     for (const name of Object.keys(COUNTER) as CounterName[]) {
       if (OF_FAST_PATH.includes(name)) continue;
       assert.equal(this.#behind.total(name), this.#alone.total(name), name);
