@@ -117,7 +117,7 @@ function start(message: WorkerStart, modes: IoModes): Running {
       onForwarded: (base: number, isFromItsSide: boolean) => hot.note(base, isFromItsSide),
     }),
   });
-  hot?.follow(datapath.sessions, clock.nowMs());
+  if (!isWaiting) hot?.follow(datapath.sessions, clock.nowMs());
   const others =
     handOver === undefined
       ? []
@@ -164,7 +164,10 @@ function start(message: WorkerStart, modes: IoModes): Running {
   };
   return {
     go: (skipUntilUs) => {
-      if (isWaiting) datapath.goOn();
+      if (isWaiting) {
+        datapath.goOn();
+        hot?.follow(datapath.sessions, clock.nowMs());
+      }
       if (opensLater) openIo();
       else if (isWaiting) io.begin?.(skipUntilUs);
       timer = setInterval(tick, TICK_MS);

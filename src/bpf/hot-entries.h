@@ -104,11 +104,17 @@ struct port {
 	__u32 alive_until; /* tick; dead-man: who forwards in the background renews it. 0: switched off */
 	__u32 mac_head; /* its Ethernet address as it stands in a frame */
 	__u16 mac_tail;
-	__u16 faces;
+	__u16 faces; /* and IS_SHARED */
 	__u32 ifindex;
 	__u32 missed; /* packets that were left to tc, and that it never saw */
 	__u32 is_blocked; /* there were too many of them: none is left to tc any more */
 };
+
+/*
+ * A bit of `faces`, while one proxy takes over from another: the programs of one of them take the packets
+ * that both leave to tc, so that nothing is missed by the other.
+ */
+#define IS_SHARED 4
 
 /* A row for each interface. */
 struct {

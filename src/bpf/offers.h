@@ -49,7 +49,7 @@ static __noinline void note_missed(struct offer *offer)
 	__u64 row = settings.port_row;
 	struct port *port = bpf_map_lookup_elem(&control, &row);
 
-	if (!port)
+	if (!port || port->faces & IS_SHARED)
 		return;
 	__sync_fetch_and_add(&port->missed, 1);
 	offer->misses += MISS_WEIGHT + 1;

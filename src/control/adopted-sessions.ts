@@ -8,6 +8,7 @@ import { Activity } from '../fast/activity.ts';
 import { type FoundSession, readFoundSessions } from '../fast/found-sessions.ts';
 import { type Direction, HotRecords, INBOUND, OUTBOUND } from '../fast/hot-records.ts';
 import { nowTick } from '../fast/layout.ts';
+import type { FoundMaps } from '../fast/maps.ts';
 import type { ServicePlan } from '../service/plan.ts';
 import { oldestFirst } from '../session/oldest-first.ts';
 import {
@@ -21,7 +22,6 @@ import { SESSION_WORDS } from '../session/session.ts';
 import { dialectNumber } from '../uoa/dialect.ts';
 import { addressWords } from '../wire/address.ts';
 import { EndpointTable } from '../wire/endpoint-table.ts';
-import type { FoundMaps } from './fast-path.ts';
 
 /** Words of a session that is kept. */
 const KEPT = {
@@ -59,12 +59,17 @@ export class AdoptedSessions implements ToRestore {
   readonly #activity: Activity;
   readonly #legs: PlannedLegs;
   readonly #serverOf: number[] = [];
+  readonly #isAlive: boolean;
   #kept = new Int32Array(FIRST_CAPACITY * KEPT_WORDS);
   /** Numbers of leg and lport. */
   readonly #lports = new Set<number>();
 
-  /** Reads them by a plan, at a time of the datapath. Those that are left out are over. Throws a SysError. */
-  constructor(found: FoundMaps, services: readonly ServicePlan[], nowMs: number) {
+  /**
+   * Reads them by a plan, at a time of the datapath. Those that are left out are over; where the predecessor
+   * `isAlive` only for the datapaths that go on, since it may yet go on itself. Throws a SysError.
+   */
+  constructor(found: FoundMaps, services: readonly ServicePlan[], nowMs: number, isAlive = false) {
+    this.#isAlive = isAlive;
     this.#sessions = found.sessions;
     this.#legs = new PlannedLegs(services);
     this.#records = new HotRecords(found.fds, found);
@@ -84,6 +89,7 @@ export class AdoptedSessions implements ToRestore {
 
   /** It goes on nowhere, and what it counted is nobody's. */
   #end(session: number): void {
+    if (this.#isAlive) return;
     this.#records.end(session);
     for (const direction of [INBOUND, OUTBOUND] as const)
       if (this.#activity.fold(session, direction)) this.dropped.uncounted += this.#activity.packets;

@@ -20,9 +20,9 @@ import { adminSources } from './admin-sources.ts';
 import { AdoptedSessions } from './adopted-sessions.ts';
 import { Drain } from './drain.ts';
 import { FastPath } from './fast-path.ts';
-import { FastPathStatus, isFastPathTried } from './fast-path-status.ts';
+import { FastPathStatus } from './fast-path-status.ts';
 import { FastPathSwitch } from './fast-path-switch.ts';
-import { type Down, HealthWatch } from './health-watch.ts';
+import { HealthWatch } from './health-watch.ts';
 import { HostSetup } from './host-setup.ts';
 import { HostWatch } from './host-watch.ts';
 import {
@@ -134,19 +134,11 @@ export class ControlPlane {
     const name = proxyName(file.path);
     const hostSetup = new HostSetup(log, name, before === undefined ? [] : [before.hello.guard]);
     let saved: SavedSessions | undefined;
-    let down: readonly Down[] = [];
     if (before === undefined) {
       const stateLock = holdStateFile(config, log);
       undo.push(async () => stateLock?.release());
       saved = SavedSessions.load(config, services, log);
       hostSetup.inherit(saved?.added ?? []);
-    } else if (before.hasFastPath || isFastPathTried(config.io)) {
-      // Its maps are for one process at a time: what is hot goes on in the kernel meanwhile.
-      await setUp(hostSetup, config, host, undo);
-      const aside = await before.stepAside();
-      saved = SavedSessions.from(aside.state, services, log);
-      down = aside.down;
-      await follow(before, hostSetup, config, log, undo);
     }
     const sessions = Math.ceil(config.sessions.max / wanted);
     const fastStatus = new FastPathStatus(config.io, log);
@@ -160,9 +152,12 @@ export class ControlPlane {
         guards: [hostSetup.guardTable, before?.hello.guard ?? ''],
       },
       fastStatus,
+      before?.hello.fastPath,
     );
     undo.push(async () => fast.close());
-    const adopted = fast.found && new AdoptedSessions(fast.found, services, nowMs());
+    const { found } = fast;
+    // One that lives has them until it steps aside.
+    const adopted = before || !found ? undefined : new AdoptedSessions(found, services, nowMs());
     const steeringKey =
       fast.steeringKey(wanted) ??
       saved?.steeringKey(wanted) ??
@@ -213,8 +208,7 @@ export class ControlPlane {
     };
     // The kernel would answer clients whose sessions a predecessor's programs forward until then.
     const isGuardFirst = isFoundAtWork === false;
-    const waits = before !== undefined && !before.isGone;
-    if (!isGuardFirst && !waits) letIn();
+    if (!isGuardFirst && before === undefined) letIn();
     const totals = new Totals(memories, services);
     const runtime = {
       log,
@@ -239,12 +233,8 @@ export class ControlPlane {
       log,
     );
     undo.push(() => health.stop());
-    if (down.length > 0) {
-      health.update(config, services);
-      health.goOn(down);
-    }
     const reloader = new Reloader(runtime, health, () => file.reload(), { config, host, services, replans });
-    const letInLater = isGuardFirst && !waits ? letIn : () => {};
+    const letInLater = isGuardFirst && before === undefined ? letIn : () => {};
     return new ControlPlane(runtime, reloader, health, version, before, letInLater);
   }
 
@@ -257,7 +247,7 @@ export class ControlPlane {
     const { workers, log, memories, hostSetup } = this.#runtime;
     const { config, host } = this.#reloader;
     const before = this.#before;
-    if (!before?.isGone) await setUp(hostSetup, config, host, undo);
+    await setUp(hostSetup, config, host, undo);
     this.#letIn();
     const { serverStates, fastSwitch, steeringKey } = this.#runtime;
     const operatorSet = () => ({ servers: serverStates.set, fastPathOff: fastSwitch.set });
@@ -272,11 +262,8 @@ export class ControlPlane {
       // Without them nobody would be told where VIPs and LIPs are. Where no file says whose they are they go.
       if (saveState(this.#reloader.config, state, log) && this.#isOutlived) hostSetup.leaveAddresses();
     });
-    if (before === undefined || before.isGone) await workers.start();
-    else {
-      await takeOver(before, this.#runtime, this.#reloader, this.#health);
-      await follow(before, hostSetup, config, log, undo);
-    }
+    if (before === undefined) await workers.start();
+    else await this.#takeOver(before, undo);
     this.#runtime.fast.serve();
     const pulses = memories.map(({ pulse }) => pulse);
     const unwatch = watchPulse(workers, pulses, log);
@@ -289,6 +276,18 @@ export class ControlPlane {
     this.#hostWatch.start();
     undo.push(async () => this.#hostWatch.stop());
     this.#readiness = { ready: true, reason: '' };
+  }
+
+  async #takeOver(before: Predecessor, undo: Undo): Promise<void> {
+    const { fast, fastSwitch, hostSetup, log } = this.#runtime;
+    try {
+      await takeOver(before, this.#runtime, this.#reloader, this.#health);
+      await follow(before, hostSetup, this.#reloader.config, log, undo);
+    } catch (error) {
+      fast.standDown();
+      throw error;
+    }
+    await fast.own(() => fastSwitch.impede());
   }
 
   /** At the admin socket: another process wants to take over. */

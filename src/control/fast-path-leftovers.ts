@@ -6,14 +6,14 @@ import {
   filterHandleOf,
   isGone,
   type OwnedRoot,
-  type PinRoot,
   pinRoots,
   proxyName,
   removePinned,
+  removePinRoot,
 } from '../fast/pins.ts';
 import { isGuarded } from '../host/guard.ts';
 import { listLinks } from '../host/interfaces.ts';
-import { lockFolder } from '../sys/file-lock.ts';
+import { type FolderLock, lockFolder } from '../sys/file-lock.ts';
 import { removeFilters } from './fast-path-places.ts';
 import { StartError } from './start-error.ts';
 
@@ -57,6 +57,7 @@ async function clear(configPath: string | undefined): Promise<Cleared> {
         ...asOwner(root, () => removePinned(path)),
         ...removeFilters(ports, filterHandleOf(name)),
       );
+      asOwner(root, () => removePinRoot(path));
       if (existsSync(path)) throw new StartError(`${path} holds what is no fast path`, BY_WHOM);
     } finally {
       lock?.release();
@@ -70,7 +71,7 @@ async function clear(configPath: string | undefined): Promise<Cleared> {
 }
 
 /** Undefined: a proxy has it; 'gone': one that ended removed it. */
-function lockIfThere(root: OwnedRoot): Pick<PinRoot, 'release'> | 'gone' | undefined {
+function lockIfThere(root: OwnedRoot): FolderLock | 'gone' | undefined {
   try {
     return asOwner(root, () => lockFolder(root.path));
   } catch (error) {

@@ -1,17 +1,19 @@
 // Where the fast path is: which kind is right for the interfaces, and the folder in which it outlives the
 // process.
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync, lstatSync, readdirSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { AttachError, type Attachment, type FastPathKind, removeFilter } from '../fast/attachment.ts';
-import type { FastPathMaps } from '../fast/maps.ts';
-import { BPFFS, holdPinRoot, type PinRoot, pinRootOf } from '../fast/pins.ts';
+import { AttachError, type FastPathKind, removeFilter } from '../fast/attachment.ts';
+import { LAYOUT_VERSION } from '../fast/layout.ts';
+import { BPFFS, holdPinRoot, openPinRoot, type PinRoot, pinRootOf } from '../fast/pins.ts';
 import { isGuarded } from '../host/guard.ts';
 import { type IoPort, SIDE } from '../io/packet-io.ts';
 import { IoError } from '../sys/io-error.ts';
 import { BpfError } from '../sys/libbpf-library.ts';
 import { SysError } from '../sys/libc.ts';
 import { interfaceIndex } from '../sys/packet-socket.ts';
+
 import { familyOf } from '../wire/address.ts';
+import type { FastPathBefore } from './takeover-protocol.ts';
 
 /** The workers of a proxy that was killed a moment ago may still be there. */
 const GONE_WITHIN_MS = 5_000;
@@ -25,11 +27,12 @@ export interface Held {
 
 /**
  * The folder of this proxy; of one that tries no fast path only where there is one. 'taken': another process
- * has it.
+ * has it. Of a predecessor that lives it is not locked yet.
  */
 export async function hold(
   { name, guards }: { name: string; guards: readonly string[] },
   isTried: boolean,
+  before?: FastPathBefore,
 ): Promise<Held | 'taken'> {
   // One that pins nothing has no lock.
   const isLiving = await isGuarded(name, guards).catch((error) => {
@@ -37,13 +40,12 @@ export async function hold(
     throw error;
   });
   if (isLiving) return 'taken';
-  if (!isTried && !existsSync(pinRootOf(name))) return {};
+  const path = pinRootOf(name);
+  if (!isTried && !existsSync(path)) return {};
   try {
-    for (const deadline = performance.now() + GONE_WITHIN_MS; ; await sleep(LOOK_AGAIN_MS)) {
-      const root = holdPinRoot(name);
-      if (root !== undefined) return { root };
-      if (performance.now() > deadline) return 'taken';
-    }
+    if (before !== undefined && before.pins === folderId(path)) return { root: openPinRoot(path) };
+    const root = await untilNoneHas(() => holdPinRoot(name));
+    return root === undefined ? 'taken' : { root };
   } catch (error) {
     const hint = `mount a bpffs: mount -t bpf -o mode=0755 bpf ${BPFFS}, and let this user make folders in it`;
     return { loss: `${(error as Error).message} (${hint})` };
@@ -60,48 +62,54 @@ export function requireEthernet(ports: readonly IoPort[]): void {
   }
 }
 
-interface PlacedPort {
-  readonly name: string;
-  readonly interfaceIndex: number;
-  readonly mac: string;
+/** What `take` gets as soon as no other process has it; undefined: one has it all the time. */
+export async function untilNoneHas<T>(take: () => T | undefined): Promise<T | undefined> {
+  for (const deadline = performance.now() + GONE_WITHIN_MS; ; await sleep(LOOK_AGAIN_MS)) {
+    const taken = take();
+    if (taken !== undefined || performance.now() > deadline) return taken;
+  }
 }
+
+/** The same in all processes that see it, by whatever path; undefined: it is not there. */
+export function folderId(path: string): string | undefined {
+  const found = lstatSync(path, { throwIfNoEntry: false });
+  return found && `${found.dev}:${found.ino}`;
+}
+
+export const isFolder = (path: string | undefined, id: string | undefined): boolean =>
+  path !== undefined && id !== undefined && folderId(path) === id;
+
+/** Whether what is pinned at `path` is that of the predecessor, and of the layout that this process knows. */
+export const hasPinsOf = ({ pins, layout }: FastPathBefore, path: string | undefined): boolean =>
+  layout === LAYOUT_VERSION && isFolder(path, pins);
 
 export interface Choice {
   kind: FastPathKind;
   why: string;
-  /** By interface: what was tried and stays. */
-  attachments: Map<string, Attachment>;
 }
 
 /**
- * What `auto` comes to: XDP where each interface is a card whose driver takes the program natively, which is
- * tried; else tc. What XDP redirects between other devices may be lost there.
+ * What `auto` comes to: XDP where each interface is a card whose driver takes the program natively; else tc.
+ * What XDP redirects between other devices may be lost there. Undefined: that is to be tried. A
+ * predecessor has tried: its programs are in `pinned`, or are of kind `before`.
  */
-export function chooseKind<T extends PlacedPort>(
+export function chooseKind(
   wanted: 'auto' | FastPathKind,
-  ports: readonly T[],
-  { folder }: FastPathMaps,
-  attachXdp: (port: T) => Attachment,
-): Choice {
-  const attachments = new Map<string, Attachment>();
-  if (wanted !== 'auto') return { kind: wanted, why: 'io.fastPath says so', attachments };
+  ports: readonly { readonly name: string }[],
+  pinned: string | undefined,
+  before: FastPathKind | 'off',
+): Choice | undefined {
+  if (wanted !== 'auto') return { kind: wanted, why: 'io.fastPath says so' };
   const others = ports.filter(({ name }) => !existsSync(`/sys/class/net/${name}/device`));
   if (others.length > 0) {
     const names = others.map(({ name }) => name).join(', ');
-    return { kind: 'tc', why: `no card stands behind ${names}`, attachments };
+    return { kind: 'tc', why: `no card stands behind ${names}` };
   }
-  const why = 'each driver has native XDP';
-  const pinned = folder === undefined ? [] : readdirSync(folder);
-  // Tried by a predecessor, whose programs are replaced when packets come in.
-  if (ports.every((port) => pinned.includes(`xdp-${port.interfaceIndex}`)))
-    return { kind: 'xdp', why, attachments };
-  try {
-    for (const port of ports) attachments.set(port.name, attachXdp(port));
-    return { kind: 'xdp', why, attachments };
-  } catch (error) {
-    for (const attachment of attachments.values()) attachment.detach();
-    return { kind: 'tc', why: `no XDP: ${explainFailure(error)}`, attachments: new Map() };
-  }
+  if (before !== 'off') return { kind: before, why: 'the proxy before had it' };
+  const links = pinned === undefined || !existsSync(pinned) ? [] : readdirSync(pinned);
+  return ports.every(({ name }) => links.includes(`xdp-${interfaceIndex(name)}`))
+    ? { kind: 'xdp', why: 'each driver has native XDP' }
+    : undefined;
 }
 
 /** Of clsact, of any process with this handle. Returns what it removed. */

@@ -72,6 +72,14 @@ export class FastPathStatus {
     this.#log.error(`the fast path is off: ${why}`);
   }
 
+  /** Another tc program of the interface keeps packets from it, so many until that was seen. */
+  blocked(name: string, missed: number): void {
+    this.impeded(
+      `another tc program at ${name} ends the chain before it, ${missed} packets did not arrive ` +
+        '(let it go on with TC_ACT_UNSPEC, or take it away; then: uoa-proxy ctl fast-path on)',
+    );
+  }
+
   /** What kept packets from it is tried again. */
   unimpeded(): void {
     this.#impediment = undefined;

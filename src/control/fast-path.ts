@@ -1,169 +1,122 @@
 // The control plane's half of the kernel fast path: its maps, its programs at the captured interfaces, and
 // the word that says that the proxy lives. Which sessions are hot is the workers' affair
 // (fast/hot-sessions.ts).
-import { type Attachment, attach, type FastPathKind, removeOtherLinks } from '../fast/attachment.ts';
-import { type FastPathReason, macBytes, nowTick, TICK_MS } from '../fast/layout.ts';
-import { type FastPathMaps, type MapsBefore, openMaps, openMapsBefore } from '../fast/maps.ts';
+import { join } from 'node:path';
+import { type FastPathKind, removeOtherLinks } from '../fast/attachment.ts';
+import { type FastPathReason, LAYOUT_VERSION } from '../fast/layout.ts';
+import {
+  type FastPathMaps,
+  type FoundMaps,
+  type MapsBefore,
+  openMaps,
+  openMapsBefore,
+  openMapsBeside,
+} from '../fast/maps.ts';
 import { readPassed, readUncounted } from '../fast/passed.ts';
-import { filterHandleOf, type PinRoot, removePinned } from '../fast/pins.ts';
+import { FOLDER, filterHandleOf } from '../fast/pins.ts';
 import { PortRows } from '../fast/port-rows.ts';
-import { linkNamed } from '../host/interfaces.ts';
-import { type IoPort, SIDE } from '../io/packet-io.ts';
-import type { ServicePlan } from '../service/plan.ts';
 import type { HotMaps } from '../steer/kernel-steering.ts';
-import { BpfError } from '../sys/libbpf-library.ts';
-import { interfaceIndex } from '../sys/packet-socket.ts';
 import { FAST_MAPS, type FastPart } from '../worker-protocol.ts';
+import { FastPathFolder } from './fast-path-folder.ts';
 import {
   chooseKind,
   explainFailure,
-  type Held,
+  hasPinsOf,
   haveIpv6,
-  hold,
+  isFolder,
   removeFilters,
   requireEthernet,
 } from './fast-path-places.ts';
+import { ALIVE_MS, FastPathPorts } from './fast-path-ports.ts';
+import { FastPathPrograms } from './fast-path-programs.ts';
+import { type FastPathRequest, partOf, sizesOf } from './fast-path-sizes.ts';
 import type { FastPathStatus } from './fast-path-status.ts';
+import { StartError } from './start-error.ts';
+import type { FastPathBefore, FastPathSuccession } from './takeover-protocol.ts';
 
-/** Next hops of each worker, at most; of all together, because an entry has 16 bits for one. */
-const HOPS = 4_096;
-const ALL_HOPS = 1 << 16;
-/** Interfaces that there is always room for. */
-const PORTS = 64;
-/** Without a word from the proxy for so long the programs leave all packets to it. */
-const ALIVE_MS = 30_000;
-const ALIVE_TICKS = Math.ceil(ALIVE_MS / TICK_MS);
 const LOOK_MS = 1_000;
-
-export interface FastPathRequest {
-  ports: readonly IoPort[];
-  workers: number;
-  /** Of each worker. */
-  sessions: number;
-  /** By these a session may be of IPv6, or not: there is no memory for it then. */
-  services: readonly Pick<ServicePlan, 'vips'>[];
-  /** See proxyName. */
-  name: string;
-  /** Guards of this process, and of one that it takes over from. */
-  guards: readonly string[];
-}
-
-/** What a predecessor left hot. */
-export interface FoundMaps extends Pick<MapsBefore, 'fds' | 'sessions' | 'sessions6' | 'workers'> {
-  /** Its sessions are at work in the same places, where they are to stay, as long as there is a fast path. */
-  readonly isAtWork: boolean;
-}
-
-interface Port {
-  readonly name: string;
-  readonly interfaceIndex: number;
-  readonly row: number;
-  readonly side: number;
-  mac: string;
-}
 
 export class FastPath {
   /** What it is; until `attach` succeeded nothing is forwarded by it but what a predecessor left. */
-  kind: FastPathKind | 'off';
+  kind: FastPathKind | 'off' = 'off';
   readonly #status: FastPathStatus;
   /** Of its kind, in words. */
   #why = '';
   readonly #request: FastPathRequest;
-  readonly #root: PinRoot | undefined;
-  readonly #loss: string | undefined;
+  readonly #folder: FastPathFolder;
+  /** What a predecessor that lives has: all of that stays as it is until `own`. */
+  #beside: FastPathBefore | undefined;
   #maps: FastPathMaps | undefined;
   /** Of a predecessor, where there is none any more. */
   #before: MapsBefore | undefined;
-  #rows: PortRows | undefined;
-  #ports: Port[] = [];
-  #attachments = new Map<string, Attachment>();
+  #ports: FastPathPorts | undefined;
+  #programs: FastPathPrograms | undefined;
   #timer: NodeJS.Timeout | undefined;
-  #blocked = new Set<string>();
   #isClosed = false;
   #isOutlived = false;
   #isServing = false;
-  /** What is there by this name is another process's. */
-  #isForeign = false;
-  #isCleared = false;
+  /** Another process takes over, and what it keeps of this one. */
+  #next: FastPathSuccession | undefined;
 
-  private constructor(request: FastPathRequest, { root, loss }: Held, status: FastPathStatus) {
-    this.kind = 'off';
+  private constructor(request: FastPathRequest, folder: FastPathFolder, status: FastPathStatus) {
     this.#request = request;
-    this.#root = root;
-    this.#loss = loss;
+    this.#folder = folder;
     this.#status = status;
   }
 
   /**
    * The fast path of these ports; where it is not wanted, or cannot be, which is said, its kind is off. What
-   * a predecessor pinned is taken over.
+   * a predecessor pinned is taken over. `before`: one that lives; throws a StartError where it has a fast
+   * path, this process wants one too and cannot have it.
    */
-  static async open(request: FastPathRequest, status: FastPathStatus): Promise<FastPath> {
-    const held = await hold(request, status.isTried);
-    const fast = new FastPath(request, held === 'taken' ? {} : held, status);
-    if (held === 'taken') {
-      fast.#isForeign = true;
-      status.refused('another uoa-proxy with this config file lives');
-      return fast;
-    }
+  static async open(
+    request: FastPathRequest,
+    status: FastPathStatus,
+    before?: FastPathBefore,
+  ): Promise<FastPath> {
+    const folder = await FastPathFolder.open(request, status.isTried, before);
+    const fast = new FastPath(request, folder, status);
+    fast.#beside = before;
     try {
-      fast.#open();
+      if (folder.isForeign) fast.turnOff('another uoa-proxy with this config file lives');
+      else fast.#open();
     } catch (error) {
-      fast.turnOff(explainFailure(error));
+      fast.close();
+      throw error;
     }
     return fast;
   }
 
   #open(): void {
-    const { ports, workers, sessions, services } = this.#request;
-    const { wanted, isTried } = this.#status;
-    const path = this.#root?.path;
-    if (wanted === 'off' || !isTried) {
-      this.#before = path === undefined ? undefined : openMapsBefore(path);
-      return;
+    try {
+      const { ports } = this.#request;
+      const { wanted, isTried } = this.#status;
+      const before = this.#beside;
+      const { path } = this.#folder;
+      if (wanted === 'off' || !isTried) {
+        this.#before = path === undefined || before !== undefined ? undefined : openMapsBefore(path);
+        return;
+      }
+      requireEthernet(ports);
+      const chosen = chooseKind(wanted, ports, path && join(path, FOLDER), before?.kind ?? 'off');
+      const sizes = sizesOf(this.#request);
+      const onRemoved = (what: string) => this.#status.note(`${what}: not taken over`);
+      const maps =
+        before === undefined || path === undefined
+          ? openMaps(sizes, path, onRemoved)
+          : openMapsBeside(sizes, path, hasPinsOf(before, path) && chosen?.kind === before.kind, onRemoved);
+      this.#maps = maps;
+      this.#ports = new FastPathPorts(new PortRows(maps.fds.control, sizes.ports), ports);
+      if (maps.wereThere && before === undefined) this.#ports.renewAlive();
+      const programs = new FastPathPrograms(maps, this.#ports.all, filterHandleOf(this.#request.name));
+      this.#programs = programs;
+      const { kind, why } = chosen ?? programs.tryXdp();
+      programs.load(kind);
+      this.kind = kind;
+      this.#why = why;
+    } catch (error) {
+      this.turnOff(explainFailure(error));
     }
-    requireEthernet(ports);
-    const sizes = {
-      sessions: workers * sessions,
-      sessions6: haveIpv6(services) ? workers * sessions : 0,
-      hops: workers * hopsOf(workers),
-      ports: 2 ** Math.ceil(Math.log2(Math.max(PORTS, ports.length))),
-      workers,
-    };
-    const maps = openMaps(sizes, path, (what) => this.#status.note(`${what}: not taken over`));
-    this.#maps = maps;
-    const rows = new PortRows(maps.fds.control, sizes.ports);
-    this.#rows = rows;
-    this.#ports = this.#place(rows, ports);
-    if (maps.wereThere) this.#renewAlive();
-    const { kind, why, attachments } = chooseKind(wanted, this.#ports, maps, (port) =>
-      this.#attachTo('xdp', port),
-    );
-    this.kind = kind;
-    this.#why = why;
-    this.#attachments = attachments;
-  }
-
-  /** Gives each its row: the one that it had. */
-  #place(rows: PortRows, ports: readonly IoPort[]): Port[] {
-    const indexes = new Set(ports.map(({ name }) => interfaceIndex(name)));
-    for (const { row, interfaceIndex } of rows.used()) if (!indexes.has(interfaceIndex)) rows.free(row);
-    return ports.map(({ name, side, mac }) => {
-      const index = interfaceIndex(name);
-      const known = rows.find(index);
-      const port = { name, interfaceIndex: index, row: known >= 0 ? known : rows.findFree(), side, mac };
-      this.#describe(port);
-      return port;
-    });
-  }
-
-  #describe({ row, interfaceIndex, mac, side }: Port): void {
-    this.#rows!.set(row, {
-      interfaceIndex,
-      mac: mac === '' ? new Uint8Array(6) : macBytes(mac),
-      facesClients: (side & SIDE.wan) !== 0,
-      facesRealServers: (side & SIDE.lan) !== 0,
-    });
   }
 
   get isOn(): boolean {
@@ -198,20 +151,16 @@ export class FastPath {
   /** What the steering program must know where packet sockets get the same packets before. */
   get steered(): HotMaps | undefined {
     if (this.kind !== 'tc' || this.#maps === undefined) return undefined;
-    return { ...this.#maps.fds, rows: this.#ports.map(({ row }) => row) };
+    return { ...this.#maps.fds, rows: this.#ports!.all.map(({ row }) => row) };
   }
 
   /** For workers: FAST_MAPS, and the lock. */
   get fds(): readonly number[] {
-    const fds = FAST_MAPS.map((name) => this.#maps!.fds[name]);
-    return this.#root === undefined ? fds : [...fds, this.#root.lockFd];
+    return [...FAST_MAPS.map((name) => this.#maps!.fds[name]), ...this.#folder.lockFds];
   }
 
   partOf(worker: number): FastPart {
-    const { sizes } = this.#maps!;
-    const { sessions, workers } = this.#request;
-    const hops = hopsOf(workers);
-    return { sizes, firstSession: worker * sessions, firstHop: worker * hops, hops };
+    return partOf(this.#request, worker);
   }
 
   /**
@@ -219,64 +168,51 @@ export class FastPath {
    * there is no fast path. `onBlocked` is told when another program keeps packets from it.
    */
   attach(onBlocked: () => void): void {
+    if (this.isOn) this.#attachAll();
+    this.#begin(onBlocked);
+  }
+
+  /** Throws a StartError, see `turnOff`. */
+  #attachAll(): void {
+    if (this.kind === 'off') return;
+    try {
+      this.#programs!.attach(this.kind);
+    } catch (error) {
+      this.turnOff(explainFailure(error));
+    }
+  }
+
+  /** All that is there is its own. Where there is no fast path nothing is left. */
+  #begin(onBlocked: () => void): void {
     const { kind } = this;
     if (kind === 'off') {
       this.#detach();
       this.#clear();
       return;
     }
-    try {
-      for (const port of this.#ports)
-        if (port.mac !== '' && !this.#attachments.has(port.name)) this.#attachTo(kind, port);
-    } catch (error) {
-      this.turnOff(explainFailure(error));
-      this.#detach();
-      this.#clear();
-      return;
-    }
+    const ports = this.#ports!;
     const isOurs = (how: FastPathKind, index: number) =>
-      how === kind && this.#ports.some(({ interfaceIndex }) => interfaceIndex === index);
-    for (const name of removeOtherLinks(this.#maps!, isOurs)) this.#status.note(`${name}: removed`);
+      how === kind && ports.all.some(({ interfaceIndex }) => interfaceIndex === index);
+    const removed = [
+      ...(this.#folder.isForeign ? [] : removeOtherLinks(this.#maps!, isOurs)),
+      ...(kind === 'tc' ? [] : removeFilters(ports.all, filterHandleOf(this.#request.name))),
+    ];
+    for (const what of removed) this.#status.note(`${what}: removed`);
     this.unblock();
     this.#renew();
     this.#timer = setInterval(() => this.#look(onBlocked), LOOK_MS).unref();
-    this.#status.attached(
-      this.#why,
-      [...this.#attachments].map(([name, { how }]) => ({ name, how })),
-    );
-    if (this.#loss !== undefined) this.#status.unpinned(this.#loss);
-  }
-
-  #attachTo(kind: FastPathKind, { name, interfaceIndex, row }: Port): Attachment {
-    const filterHandle = filterHandleOf(this.#request.name);
-    const isSteered = kind === 'tc';
-    const attachment = attach(this.#maps!, { kind, interfaceIndex, row, isSteered, filterHandle });
-    this.#attachments.set(name, attachment);
-    return attachment;
+    this.#status.attached(this.#why, this.#programs!.places);
+    if (this.#folder.loss !== undefined) this.#status.unpinned(this.#folder.loss);
   }
 
   #look(onBlocked: () => void): void {
-    for (const port of this.#ports) {
-      this.#followMac(port);
-      const { name, row } = port;
-      if (this.#blocked.has(name) || !this.#rows!.isBlocked(row)) continue;
-      this.#blocked.add(name);
-      this.#status.impeded(
-        `another tc program at ${name} ends the chain before it, ${this.#rows!.missed(row)} packets did not arrive ` +
-          '(let it go on with TC_ACT_UNSPEC, or take it away; then: uoa-proxy ctl fast-path on)',
-      );
+    const ports = this.#ports!;
+    ports.followMacs(({ name, mac }) => this.#status.note(`${name} has the Ethernet address ${mac} now`));
+    for (const { name, missed } of ports.newlyBlocked()) {
+      this.#status.blocked(name, missed);
       onBlocked();
     }
-    this.#renew();
-  }
-
-  /** An interface may get another Ethernet address. */
-  #followMac(port: Port): void {
-    const mac = linkNamed(port.name)?.mac;
-    if (mac === undefined || mac === '' || mac === port.mac) return;
-    this.#status.note(`${port.name} has the Ethernet address ${mac} now`);
-    port.mac = mac;
-    this.#describe(port);
+    if (this.#next === undefined || this.#next.keeps === 'all') this.#renew();
   }
 
   /** A reload may bring the first service with an IPv6 VIP. */
@@ -287,21 +223,11 @@ export class FastPath {
   /** Where another program kept packets from it that is tried again. */
   unblock(): void {
     this.#status.unimpeded();
-    for (const { name, row } of this.#ports) {
-      this.#rows!.unblock(row);
-      this.#blocked.delete(name);
-    }
+    this.#ports?.unblock();
   }
 
   #renew(): void {
-    for (const { name, row } of this.#ports)
-      if (this.#attachments.has(name)) this.#rows!.switchOn(row, nowTick() + ALIVE_TICKS);
-  }
-
-  /** What a predecessor left at work goes on while this process starts. */
-  #renewAlive(): void {
-    for (const { row } of this.#ports)
-      if (this.#rows!.isAlive(row, nowTick())) this.#rows!.switchOn(row, nowTick() + ALIVE_TICKS);
+    this.#ports!.renew(this.#programs!.isAt);
   }
 
   /** Packets left to the datapath, by reason. */
@@ -316,24 +242,117 @@ export class FastPath {
 
   /** Packets of hot sessions that another tc program kept from it. */
   missed(): number {
-    return this.#ports.reduce((sum, { row }) => sum + this.#rows!.missed(row), 0);
+    return this.#ports?.missed ?? 0;
   }
 
-  /** There is none, in words why, which is said. What a predecessor left is at work until `attach`. */
+  /**
+   * There is none, in words why, which is said; what is at work is so until `attach`. Throws a StartError
+   * where a predecessor that lives has one: then it goes on.
+   */
   turnOff(why: string): void {
+    if (this.#beside !== undefined && this.#beside.kind !== 'off')
+      throw new StartError(
+        `no fast path: ${why}`,
+        'the proxy before, which has one, goes on; with io.fastPath: off this one takes over without',
+      );
     this.#status.refused(why);
     this.kind = 'off';
   }
 
   /** Its end leaves it at work, as `keep` does; false: there is none, or nothing is pinned. */
   outlive(): boolean {
-    this.#isOutlived = this.isOn && this.#root !== undefined;
-    this.#status.note(
-      this.#isOutlived
-        ? `it goes on without this process, for ${ALIVE_MS / 1000} s or until another one takes it over`
-        : 'nothing of it outlives this process',
-    );
+    this.#isOutlived = this.isOn && this.#maps!.isPinned;
+    const goesOn = `it goes on without this process, for ${ALIVE_MS / 1000} s or until another takes it over`;
+    this.#status.note(this.#isOutlived ? goesOn : 'nothing of it outlives this process');
     return this.#isOutlived;
+  }
+
+  /** For who is to take over. */
+  get description(): FastPathBefore {
+    return { kind: this.kind, pins: this.#folder.id, layout: LAYOUT_VERSION };
+  }
+
+  /** What becomes of that of the predecessor that lives. */
+  get succession(): FastPathSuccession {
+    const [before, { path }] = [this.#beside!, this.#folder];
+    const keeps = !this.isOn || !hasPinsOf(before, path) ? 'nothing' : this.found ? 'all' : 'programs';
+    return { keeps, hasPins: isFolder(path, before.pins) };
+  }
+
+  /**
+   * From now on packet I/O of both gets the same packets, and what is hot to neither: the predecessor's
+   * programs take it.
+   */
+  standBy(): void {
+    if (this.succession.keeps !== 'all') return;
+    this.#ports!.share(true);
+    this.#ports!.renew(({ mac }) => mac !== '');
+  }
+
+  /**
+   * The predecessor has stepped aside: its programs are replaced. Throws a StartError, with nothing changed
+   * but what that one puts back, see `goOn`.
+   */
+  takePlace(): void {
+    if (!this.isOn) return;
+    this.#attachAll();
+    if (!this.isOn) return;
+    this.#renew();
+    this.#ports!.share(false);
+    this.#status.note('the programs are in their places');
+  }
+
+  /** It is not to take over after all. To be called before the predecessor goes on. */
+  standDown(): void {
+    this.#programs?.standDown();
+  }
+
+  /** The predecessor is gone: what it left is this process's. */
+  async own(onBlocked: () => void): Promise<void> {
+    this.#beside = undefined;
+    await this.#folder.take();
+    try {
+      if (this.isOn && !this.#folder.isForeign) this.#maps!.pin();
+      this.#programs?.pin();
+    } catch (error) {
+      this.#folder.loss = explainFailure(error);
+    }
+    this.#begin(onBlocked);
+  }
+
+  /** Another process is to take over, and keeps that of it. True: nothing is hot from now on. */
+  stepAside(next: FastPathSuccession): boolean {
+    this.#next = next;
+    if (!this.isOn) return false;
+    if (next.keeps === 'all') this.#ports!.share(true);
+    else this.#ports!.switchOff();
+    if (next.keeps === 'nothing') this.#detach();
+    return next.keeps !== 'all';
+  }
+
+  /** The other process did not: all is put back. Where that cannot be, which is said, there is none. */
+  async goOn(): Promise<void> {
+    const isAside = this.#next !== undefined;
+    this.#next = undefined;
+    if (!isAside || this.kind === 'off') return;
+    const problem = await this.#programs!.putBack(this.kind);
+    if (problem !== '') {
+      this.turnOff(problem);
+      this.#detach();
+      this.#clear();
+      return;
+    }
+    this.#ports!.share(false);
+    this.#ports!.unblock();
+    this.#renew();
+  }
+
+  /** Another process has taken over. */
+  leave(): void {
+    const { keeps, hasPins } = this.#next!;
+    this.#end(!hasPins, () => {
+      if (keeps === 'nothing') this.#folder.removePins();
+    });
   }
 
   /** The start is over: from now on what is there ends with this process. */
@@ -345,50 +364,37 @@ export class FastPath {
    * Ends it: the programs are taken off. With `keep` they stay at work, and a successor takes them over; so
    * does what a predecessor left where the start failed.
    */
-  close({ keep = this.#isOutlived || this.#isLeft }: { keep?: boolean } = {}): void {
+  close({ keep = this.#isOutlived }: { keep?: boolean } = {}): void {
+    const isKept = keep || (!this.#isServing && this.found?.isAtWork === true);
+    this.#end(!isKept, () => {
+      if (this.#beside !== undefined) this.standDown();
+      else if (isKept && this.isOn) this.#renew();
+      else {
+        this.#detach();
+        this.#clear();
+      }
+    });
+  }
+
+  #end(isOver: boolean, leave: () => void): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
     clearInterval(this.#timer);
-    if (keep && this.kind !== 'off') {
-      this.#renew();
-      for (const attachment of this.#attachments.values()) attachment.close();
-    } else {
-      this.#detach();
-      this.#clear();
-    }
+    leave();
+    this.#programs?.letGo();
     this.#maps?.close();
     this.#before?.close();
-    this.#root?.release();
-  }
-
-  get #isLeft(): boolean {
-    return !this.#isServing && this.found?.isAtWork === true;
+    this.#folder.close(isOver);
   }
 
   #detach(): void {
-    clearInterval(this.#timer);
-    for (const { row } of this.#ports) this.#rows!.switchOff(row);
-    for (const attachment of this.#attachments.values()) {
-      try {
-        attachment.detach();
-      } catch (error) {
-        if (!(error instanceof BpfError)) throw error; // its interface is gone, and the program with it
-      }
-    }
-    this.#attachments.clear();
+    if (this.#next === undefined) clearInterval(this.#timer);
+    this.#ports?.switchOff();
+    this.#programs?.detach();
   }
 
-  /** Nothing of this proxy is left, of whichever process. Its folder goes too: the next may be another's. */
   #clear(): void {
-    if (this.#isForeign || this.#isCleared) return;
-    this.#isCleared = true;
-    const { name, ports } = this.#request;
-    const removed = [
-      ...(this.#root === undefined ? [] : removePinned(this.#root.path)),
-      ...removeFilters(ports, filterHandleOf(name)),
-    ];
+    const removed = this.#folder.clear();
     if (!this.#isClosed) for (const what of removed) this.#status.note(`${what}: removed`);
   }
 }
-
-const hopsOf = (workers: number): number => Math.min(HOPS, Math.floor(ALL_HOPS / workers));

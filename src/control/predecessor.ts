@@ -10,6 +10,7 @@ import type { MissingAddress } from '../host/host-addresses.ts';
 import { StartError } from './start-error.ts';
 import {
   Conversation,
+  type FastPathSuccession,
   type FromPredecessor,
   type Hello,
   PROTOCOL,
@@ -22,8 +23,6 @@ const ANSWER_MS = 10_000;
 export class Predecessor {
   readonly hello: Hello;
   readonly #conversation: Conversation<FromPredecessor>;
-  /** It has ended. */
-  isGone = false;
 
   private constructor(hello: Hello, conversation: Conversation<FromPredecessor>) {
     this.hello = hello;
@@ -51,11 +50,6 @@ export class Predecessor {
     return undefined;
   }
 
-  /** Sessions are hot there, or may be. */
-  get hasFastPath(): boolean {
-    return this.hello.fastPath;
-  }
-
   /** By which so many workers share the sessions as they do there; undefined where they are not as many. */
   steeringKey(workers: number): readonly number[] | undefined {
     return this.hello.workers === workers ? this.hello.steeringKey : undefined;
@@ -77,9 +71,12 @@ export class Predecessor {
     await new Promise((resolve) => server.close(resolve));
   }
 
-  /** From now on it forwards nothing. Throws a StartError where it does not: then it works on. */
-  async stepAside(): Promise<SteppedAside & { state: Buffer }> {
-    await this.#conversation.say({ kind: 'step aside' });
+  /**
+   * From now on it forwards nothing, and of its fast path there is what is said. Throws a StartError where it
+   * does not: then it works on.
+   */
+  async stepAside(fastPath: FastPathSuccession): Promise<SteppedAside & { state: Buffer }> {
+    await this.#conversation.say({ kind: 'step aside', fastPath });
     const answer = await this.#conversation.hear();
     if (answer?.said.kind === 'stepped aside') return { ...answer.said, state: answer.bytes };
     const why = answer?.said.kind === 'failed' ? answer.said.message : 'it ended before it handed over';
@@ -99,7 +96,6 @@ export class Predecessor {
     if (ending?.said.kind !== 'ending')
       throw new StartError('the proxy before did not end: it ended by itself, or goes on', 'see its log');
     const gone = await this.#conversation.hear();
-    this.isGone = true;
     this.#conversation.close();
     return gone?.said.kind === 'gone' ? gone.said.added : [];
   }

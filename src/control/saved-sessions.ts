@@ -164,13 +164,11 @@ const ownerIn =
  * this one finds a loan (datapath/loans.ts), which must be there before the first of them is judged.
  */
 const reachableIn = ({ memories, sharedSeed, steering, services }: Writing) =>
-  steering === undefined
-    ? () => true
-    : lendTo(memories[0].common.loans, sharedSeed, new Owners(steering), services);
+  steering === undefined ? () => true : lendTo(memories, sharedSeed, new Owners(steering), services);
 
 /** Makes the loan of a session, if it needs one; false: there is no room for it. */
 function lendTo(
-  words: Int32Array,
+  memories: readonly DatapathMemory[],
   sharedSeed: readonly [number, number],
   owners: Owners,
   services: readonly ServicePlan[],
@@ -182,7 +180,8 @@ function lendTo(
     for (const vip of vips) parseAddressInto(words, vipAt(familyOf(vip)), vip);
     byIndex[index] = { vips: words, vport };
   }
-  const loansOf: Loans[] = [];
+  // All before one lends: then the table is looked through for what is there.
+  const loansOf = memories.map(({ common }, worker) => new Loans(common.loans, sharedSeed, worker));
   return ({ client, cport, service }, owner) => {
     const { vips, vport } = byIndex[service];
     const at = vipAt(isV4(client, 0) ? 4 : 6);
@@ -191,7 +190,6 @@ function lendTo(
       addresses[4 + i] = vips[at + i];
     }
     if (owners.ownerOf(addresses, cport, vport) === owner) return true;
-    loansOf[owner] ??= new Loans(words, sharedSeed, owner);
     return loansOf[owner].affirm(addresses, 0, cport, service);
   };
 }

@@ -2,6 +2,7 @@
 // in, and hands over its sessions. It keeps all that it has until the other one forwards; where that fails
 // it goes on with it.
 import type { Duplex } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { MissingAddress } from '../host/host-addresses.ts';
 import { nowMs } from '../worker-protocol.ts';
@@ -9,7 +10,10 @@ import type { HealthWatch } from './health-watch.ts';
 import type { Reloader } from './reload.ts';
 import type { Runtime } from './runtime.ts';
 import { encodeForSuccessor } from './saved-sessions.ts';
-import { Conversation, type FromSuccessor } from './takeover-protocol.ts';
+import { Conversation, type FastPathSuccession, type FromSuccessor } from './takeover-protocol.ts';
+
+/** More than a millisecond, which the clock may be behind. */
+const FORWARDED_MS = 3;
 
 /** What stepping aside needs of the control plane. */
 export interface SteppingParts {
@@ -66,25 +70,24 @@ export class SteppingAside {
       workers: layout.workers,
       steeringKey,
       isSteered: io.isSteered,
-      fastPath: runtime.fast.isOn,
+      fastPath: runtime.fast.description,
       guard: hostSetup.guardTable,
       admin: admin(),
       refusal: this.#refusal(),
     });
     // It makes all ready meanwhile.
     const asked = await successor.hear(Number.POSITIVE_INFINITY);
-    if (asked === undefined) return;
+    if (asked?.said.kind !== 'step aside') return;
     const refusal = this.#refusal();
     if (refusal !== '') return await successor.say({ kind: 'failed', message: refusal });
     this.#successor = successor;
     this.#log.info('another process takes over: stepping aside');
     try {
-      await this.#stepAside(successor);
+      await this.#stepAside(successor, asked.said.fastPath);
       const answer = await successor.hear();
       if (answer?.said.kind === 'done') {
         this.isHandedOver = true;
-        // What is hot goes on in the kernel, for the other process to find.
-        this.#parts.runtime.fast.close({ keep: true });
+        this.#parts.runtime.fast.leave();
         this.#added = this.#parts.runtime.hostSetup.leaveAddresses();
         await successor.say({ kind: 'ending' });
         this.#log.info('another process has taken over');
@@ -104,13 +107,19 @@ export class SteppingAside {
     return this.#successor === undefined ? '' : 'another process is taking over from it';
   }
 
-  async #stepAside(successor: Conversation<FromSuccessor>): Promise<void> {
+  async #stepAside(successor: Conversation<FromSuccessor>, fastPath: FastPathSuccession): Promise<void> {
     const { runtime, reloader } = this.#parts;
     const { io, fast, workers } = runtime;
     await reloader.pause();
     const started = performance.now();
-    // Packet I/O leaves hot packets to the fast path as long as it lets them in.
-    if (!fast.isOn) io.pause?.();
+    let forwardedUntilUs = 0;
+    if (fast.stepAside(fastPath)) {
+      // The other process may have got what the kernel forwarded until now. What is hot no more comes in
+      // here, too, before nothing does.
+      forwardedUntilUs = (Date.now() + 1) * 1000;
+      await sleep(FORWARDED_MS);
+    }
+    io.pause?.();
     const lastFrameUs = await workers.stepAside();
     const left = performance.now();
     const { services } = reloader;
@@ -120,7 +129,7 @@ export class SteppingAside {
     const parts = encodeForSuccessor({ ...runtime, services, servers, fastPathOff }, nowMs());
     const times = reloader.host.ports.map(({ name }, port): [string, number] => [
       name,
-      lastFrameUs[port] ?? 0,
+      Math.max(lastFrameUs[port] ?? 0, forwardedUntilUs),
     ]);
     const message = { kind: 'stepped aside', lastFrameUs: Object.fromEntries(times), down } as const;
     await successor.say(message, parts);
@@ -131,11 +140,14 @@ export class SteppingAside {
   }
 
   async #goOn(): Promise<void> {
-    const { io, workers } = this.#parts.runtime;
+    const { fast, fastSwitch, io, workers } = this.#parts.runtime;
     const started = performance.now();
     io.resume?.(); // where stepping aside failed before that
+    const hadFastPath = fast.isOn;
     try {
-      await workers.resume();
+      await Promise.all([workers.resume(), fast.goOn()]);
+      // The workers were told of one.
+      if (hadFastPath && !fast.isOn) fastSwitch.withdraw();
     } catch (error) {
       this.#log.fatal(`it cannot go on: ${(error as Error).message}`);
       this.#parts.fail();

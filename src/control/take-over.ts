@@ -1,12 +1,14 @@
 // The moment of a takeover: all of this process is ready, the proxy before steps aside, and what it had goes
 // on here. Where both can say what comes in, packets come to both from before it stops until it has: it says
 // when the last one that it dealt with came in, and this one begins behind it. So none is lost, they only
-// wait.
+// wait. What is hot goes on meanwhile, where the maps of the fast path stay.
+import { nowMs } from '../worker-protocol.ts';
+import { AdoptedSessions } from './adopted-sessions.ts';
 import type { HealthWatch } from './health-watch.ts';
 import type { Predecessor } from './predecessor.ts';
 import type { Reloader } from './reload.ts';
 import type { Runtime } from './runtime.ts';
-import { SavedSessions } from './saved-sessions.ts';
+import { SavedSessions, writeAdopted } from './saved-sessions.ts';
 
 /**
  * Resolves when the workers forward. Throws a StartError, WorkerError or IoError: then the proxy before goes
@@ -14,25 +16,34 @@ import { SavedSessions } from './saved-sessions.ts';
  */
 export async function takeOver(
   before: Predecessor,
-  { io, fast, layout, log, memories, serverStates, workers }: Runtime,
+  { io, fast, fastSwitch, layout, log, memories, serverStates, workers }: Runtime,
   { config, host, services, replans }: Reloader,
   health: HealthWatch,
 ): Promise<void> {
   await workers.prepare();
   const comesInByBoth = io.isSteered && before.hello.isSteered;
+  log.info(`all is ready: process ${before.hello.pid} is to step aside`);
+  fast.standBy();
   if (comesInByBoth) io.start();
   const asked = performance.now();
-  const { state, lastFrameUs, down } = await before.stepAside();
+  const { state, lastFrameUs, down } = await before.stepAside(fast.succession);
   const received = performance.now();
   if (!comesInByBoth) io.start();
-  fast.attach(() => {}); // there is none: what an earlier process left goes
   const saved = SavedSessions.from(state, services, log);
   const { steering } = replans[0];
-  saved.write({ memories, config, services, steering, sharedSeed: layout.sharedSeed, log }, undefined);
+  const writing = { memories, config, services, steering, sharedSeed: layout.sharedSeed, log };
+  const adopted = fast.found && new AdoptedSessions(fast.found, services, nowMs(), true);
+  if (adopted !== undefined) writeAdopted(adopted, true, writing);
+  saved.write(writing, adopted);
   serverStates.restore(saved.set.servers);
+  if (fast.isOn) fastSwitch.restore(saved.set.fastPathOff);
   health.update(config, services);
   health.goOn(down);
   const written = performance.now();
+  const hasFastPath = fast.isOn;
+  fast.takePlace();
+  // The workers were told of one.
+  if (hasFastPath && !fast.isOn) fastSwitch.withdraw();
   await workers.go(host.ports.map(({ name }) => lastFrameUs[name] ?? 0));
   const ms = [asked, received, written, performance.now()].map((at, i, all) => Math.round(at - all[i - 1]));
   log.info(

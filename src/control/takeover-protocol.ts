@@ -4,11 +4,12 @@
 // it answers something else, and nothing happens.
 import { once } from 'node:events';
 import type { Duplex } from 'node:stream';
+import type { FastPathKind } from '../fast/attachment.ts';
 import type { MissingAddress } from '../host/host-addresses.ts';
 import type { Down } from './health-watch.ts';
 
 /** Another number where one of two proxies would not understand the other. */
-export const PROTOCOL = 'uoa-proxy-takeover-1';
+export const PROTOCOL = 'uoa-proxy-takeover-2';
 export const TAKEOVER_PATH = '/takeover';
 
 export interface Hello {
@@ -19,8 +20,7 @@ export interface Hello {
   readonly steeringKey: readonly number[];
   /** Packets can be kept from it, and it says which the last one was. */
   readonly isSteered: boolean;
-  /** It has a fast path in the kernel. */
-  readonly fastPath: boolean;
+  readonly fastPath: FastPathBefore;
   /** Tables of its guard. */
   readonly guard: string;
   readonly admin: { readonly host: string; readonly port: number };
@@ -28,7 +28,28 @@ export interface Hello {
   readonly refusal: string;
 }
 
-/** It forwards nothing any more. The bytes are those of encodeSessions. */
+/** The fast path in the kernel of the one at work. */
+export interface FastPathBefore {
+  readonly kind: FastPathKind | 'off';
+  /** The folder in a bpffs where it is pinned (folderId); undefined: it is not. */
+  readonly pins: string | undefined;
+  /** LAYOUT_VERSION of its maps. */
+  readonly layout: number;
+}
+
+/** What becomes of it. */
+export interface FastPathSuccession {
+  /**
+   * `all`: sessions stay hot, by the same maps, and programs are replaced in their places. `programs`: these
+   * are replaced, and nothing is hot from when the one at work steps aside. `nothing`: then they are taken
+   * off.
+   */
+  readonly keeps: 'all' | 'programs' | 'nothing';
+  /** Both have the folder. */
+  readonly hasPins: boolean;
+}
+
+/** It forwards nothing any more, but what is hot. The bytes are those of encodeSessions. */
 export interface SteppedAside {
   readonly kind: 'stepped aside';
   /**
@@ -52,7 +73,9 @@ export type FromPredecessor =
 /**
  * `done`: it forwards, and the other one is to end. Without it the other one goes on when this one is gone.
  */
-export type FromSuccessor = { readonly kind: 'step aside' } | { readonly kind: 'done' };
+export type FromSuccessor =
+  | { readonly kind: 'step aside'; readonly fastPath: FastPathSuccession }
+  | { readonly kind: 'done' };
 
 /** Who does not go on after so long is taken for one that cannot: none of its steps takes a tenth of it. */
 export const STEP_MS = 60_000;

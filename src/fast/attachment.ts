@@ -63,18 +63,22 @@ export interface Attachment {
   /** Whether an earlier process had attached it. */
   readonly wasThere: boolean;
   readonly interfaceIndex: number;
+  /** Pins its link, where maps are pinned by now. Throws a BpfError. */
+  pin(): void;
   /** Takes the program off the interface. Throws a BpfError. */
   detach(): void;
   /** Lets go of it: a pinned link, or a filter, stays at work. */
   close(): void;
 }
 
-/** The programs that a row's interface gets, for who runs them otherwise. Throws as loadObject does. */
-export function loadFastPath(
-  { fds }: FastPathMaps,
-  row: number,
-  isSteered = false,
-): { programs: Record<FastPathKind, number>; close(): void } {
+/** In the kernel, and nowhere at work. */
+export interface LoadedFastPath {
+  readonly programs: Record<FastPathKind, number>;
+  close(): void;
+}
+
+/** The programs that a row's interface gets. Throws as loadObject does. */
+export function loadFastPath({ fds }: FastPathMaps, row: number, isSteered = false): LoadedFastPath {
   const readOnly = Buffer.alloc(8); // `settings`
   readOnly.writeUInt32LE(row);
   readOnly.writeUInt32LE(isSteered ? 1 : 0, 4);
@@ -87,19 +91,19 @@ export function loadFastPath(
 
 /**
  * Attaches the fast path to an interface of the current namespace that has Ethernet. It forwards from then on
- * what is hot, if the row says so. Throws an AttachError where that cannot be; a BpfError or IoError where
- * the program cannot be loaded.
+ * what is hot, if the row says so. `loaded` are its programs, if they are loaded already. Throws an
+ * AttachError where that cannot be; a BpfError or IoError where the program cannot be loaded.
  */
-export function attach(maps: FastPathMaps, options: AttachOptions): Attachment {
+export function attach(maps: FastPathMaps, options: AttachOptions, loaded?: LoadedFastPath): Attachment {
   const { kind, interfaceIndex, row, isSteered } = options;
-  const loaded = loadFastPath(maps, row, isSteered);
+  const { programs, close } = loaded ?? loadFastPath(maps, row, isSteered);
   try {
-    const program = loaded.programs[kind];
+    const program = programs[kind];
     if (kind === 'xdp') return attachByXdp(maps, program, interfaceIndex);
     return attachByTc(maps, program, options);
   } finally {
     // Links and filters have it now.
-    loaded.close();
+    if (loaded === undefined) close();
   }
 }
 
@@ -148,6 +152,7 @@ function attachByTc(maps: FastPathMaps, program: number, options: AttachOptions)
     how: 'clsact',
     wasThere,
     interfaceIndex,
+    pin: () => {},
     detach: () => detachFilter(place),
     close: () => {},
   };
@@ -165,27 +170,36 @@ function takeTcx(maps: FastPathMaps, program: number, interfaceIndex: number): L
 
 interface Link {
   wasThere: boolean;
+  pin(): void;
   close(): void;
   remove(): void;
 }
 
 /** The link that is pinned, with this program, or a new one, which is pinned where the maps are. */
 function takeLink(
-  { folder }: FastPathMaps,
+  maps: FastPathMaps,
   how: 'xdp' | 'tcx',
   program: number,
   interfaceIndex: number,
   create: () => number,
 ): Link {
-  const path = folder && join(folder, `${how}-${interfaceIndex}`);
-  const linkOf = (fd: number, wasThere: boolean): Link => ({
-    wasThere,
-    close: () => close(fd),
-    remove: () => {
-      if (path !== undefined && existsSync(path)) unlinkSync(path);
-      close(fd);
-    },
-  });
+  const path = maps.folder && join(maps.folder, `${how}-${interfaceIndex}`);
+  const linkOf = (fd: number, wasThere: boolean): Link => {
+    let isPinned = wasThere;
+    return {
+      wasThere,
+      pin: () => {
+        if (path === undefined || isPinned || !maps.isPinned) return;
+        pin(fd, path);
+        isPinned = true;
+      },
+      close: () => close(fd),
+      remove: () => {
+        if (path !== undefined && isPinned && existsSync(path)) unlinkSync(path);
+        close(fd);
+      },
+    };
+  };
   const found = path === undefined ? undefined : openPinned(path);
   if (found !== undefined) {
     const link = linkOf(found, true);
@@ -197,14 +211,14 @@ function takeLink(
       link.remove();
     }
   }
-  const fd = create();
+  const link = linkOf(create(), false);
   try {
-    if (path !== undefined) pin(fd, path);
+    link.pin();
   } catch (error) {
-    close(fd);
+    link.close();
     throw error;
   }
-  return linkOf(fd, false);
+  return link;
 }
 
 const attachmentOf = (
@@ -217,6 +231,7 @@ const attachmentOf = (
   how,
   wasThere: link.wasThere,
   interfaceIndex,
+  pin: link.pin,
   detach: link.remove,
   close: link.close,
 });

@@ -23,8 +23,10 @@ export interface FastPathMaps {
   readonly sizes: FastPathSizes;
   /** Descriptors; a worker is given copies of them. */
   readonly fds: Fds;
-  /** Where they are pinned; undefined: they go with the last process that has them. */
+  /** Where they are, or will be, pinned; undefined: they go with the last process that has them. */
   readonly folder: string | undefined;
+  /** Not yet where they were opened beside a predecessor, before `pin`. */
+  readonly isPinned: boolean;
   /** Whether they were there already, with what is in them. */
   readonly wereThere: boolean;
   /** Those of other sizes that these took the place of; to be closed. */
@@ -32,6 +34,11 @@ export interface FastPathMaps {
   /** The steering key that was noted, by these workers or others. */
   readonly steeringKey: readonly number[] | undefined;
   noteSteeringKey(key: readonly number[]): void;
+  /**
+   * Puts those that are this process's own in the place of what is pinned; other layouts go. Throws a
+   * BpfError or an error of the file system.
+   */
+  pin(): void;
   /** What is pinned stays. */
   close(): void;
 }
@@ -46,8 +53,16 @@ export interface MapsBefore {
   close(): void;
 }
 
+/** What a predecessor left hot. */
+export interface FoundMaps extends Pick<MapsBefore, 'fds' | 'sessions' | 'sessions6' | 'workers'> {
+  /** Its sessions are at work in the same places, where they are to stay. */
+  readonly isAtWork: boolean;
+}
+
 /** Programs of before and of now go by the same ones while they take turns. */
 const SHARED: readonly string[] = ['offered', 'passed'];
+/** What programs of a process that lives, and only these, go by. */
+const OWN: readonly string[] = ['control', 'offered'];
 const ABOUT = 'about';
 const ABOUT_LAYOUT = { type: MAP_TYPE.array, keyLen: 4, valueLen: ABOUT_LEN, entries: 1, flags: 0 };
 const FIRST = Buffer.alloc(4);
@@ -67,18 +82,15 @@ export function openMaps(
   root?: string,
   onRemoved: (what: string) => void = () => {},
 ): FastPathMaps {
-  const layouts: Record<string, MapLayout> = { ...layoutOf(sizes), [ABOUT]: ABOUT_LAYOUT };
+  const layouts = allLayouts(sizes);
   const create = creator(sizes);
-  if (root === undefined) return mapsOf(sizes, openAll(layouts, create), undefined, false, undefined);
-  for (const other of layoutsIn(root).filter((name) => name !== FOLDER)) {
-    removeFolder(join(root, other));
-    onRemoved(`${join(root, other)}: of another version`);
-  }
+  if (root === undefined) return mapsOf({ sizes, all: openAll(layouts, create) });
+  removeOtherLayouts(root, onRemoved);
   const folder = join(root, FOLDER);
   const found = openFolder(folder, layouts);
   const isNew = Object.keys(found).length === 0;
   const problem = isNew ? undefined : whyOthers(found, layouts, sizes);
-  if (!isNew && problem === undefined) return mapsOf(sizes, found, folder, true, undefined);
+  if (!isNew && problem === undefined) return mapsOf({ sizes, all: found, folder, wereThere: true });
   if (problem !== undefined) onRemoved(`${folder}: ${problem}`);
   const before = readableOf(found);
   const kept = new Map(
@@ -89,12 +101,10 @@ export function openMaps(
   let made: Record<string, number> = {};
   try {
     made = openAll(layouts, (name, layout) => kept.get(name) ?? create(name, layout));
-    for (const [name, fd] of Object.entries(made)) {
-      if (kept.has(name)) continue;
-      const path = join(folder, name);
-      if (existsSync(path)) unlinkSync(path);
-      pin(fd, path);
-    }
+    pinAll(
+      Object.entries(made).filter(([name]) => !kept.has(name)),
+      folder,
+    );
   } catch (error) {
     for (const fd of new Set([...Object.values(made), ...Object.values(found)])) close(fd);
     if (isNew) removeFolder(folder);
@@ -102,7 +112,63 @@ export function openMaps(
   }
   const read = Object.values(before?.fds ?? {});
   for (const [name, fd] of Object.entries(found)) if (!kept.has(name) && !read.includes(fd)) close(fd);
-  return mapsOf(sizes, made, folder, false, before);
+  return mapsOf({ sizes, all: made, folder, before });
+}
+
+/**
+ * The same beside a predecessor that lives, whose pins and programs stay as they are until `pin`. With
+ * `goesOn` its maps are this process's, too, where they fit: but for those that only its programs go by. Who
+ * writes to them is for the two to say.
+ */
+export function openMapsBeside(
+  sizes: FastPathSizes,
+  root: string,
+  goesOn: boolean,
+  onRemoved: (what: string) => void = () => {},
+): FastPathMaps {
+  const layouts = allLayouts(sizes);
+  const folder = join(root, FOLDER);
+  const create = creator(sizes);
+  const found = goesOn ? openAll(layouts, (name) => openPinned(join(folder, name))) : {};
+  const problem = goesOn ? whyOthers(found, layouts, sizes) : undefined;
+  if (problem !== undefined) onRemoved(`${folder}: ${problem}`);
+  const wereThere = goesOn && problem === undefined;
+  const isFound = (name: string) => wereThere && !OWN.includes(name);
+  let all: Record<string, number>;
+  try {
+    all = openAll(layouts, (name, layout) => (isFound(name) ? found[name]! : create(name, layout)));
+  } catch (error) {
+    for (const fd of Object.values(found)) close(fd);
+    throw error;
+  }
+  for (const [name, fd] of Object.entries(found)) if (!isFound(name)) close(fd);
+  const own = Object.entries(all).filter(([name]) => !isFound(name));
+  const pin = () => {
+    removeOtherLayouts(root, onRemoved);
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    pinAll(own, folder);
+  };
+  return mapsOf({ sizes, all, folder, wereThere, pin });
+}
+
+const allLayouts = (sizes: FastPathSizes): Record<string, MapLayout> => ({
+  ...layoutOf(sizes),
+  [ABOUT]: ABOUT_LAYOUT,
+});
+
+function removeOtherLayouts(root: string, onRemoved: (what: string) => void): void {
+  for (const other of layoutsIn(root).filter((name) => name !== FOLDER)) {
+    removeFolder(join(root, other));
+    onRemoved(`${join(root, other)}: of another version`);
+  }
+}
+
+function pinAll(maps: readonly [name: string, fd: number][], folder: string): void {
+  for (const [name, fd] of maps) {
+    const path = join(folder, name);
+    if (existsSync(path)) unlinkSync(path);
+    pin(fd, path);
+  }
 }
 
 /** What is pinned there. Where that cannot be known, an empty folder goes again. */
@@ -125,18 +191,23 @@ export function openMapsBefore(root: string): MapsBefore | undefined {
   return before;
 }
 
-function mapsOf(
-  sizes: FastPathSizes,
-  all: Record<string, number>,
-  folder: string | undefined,
-  wereThere: boolean,
-  before: MapsBefore | undefined,
-): FastPathMaps {
+interface OpenedMaps extends Partial<Pick<FastPathMaps, 'folder' | 'wereThere' | 'before'>> {
+  sizes: FastPathSizes;
+  all: Record<string, number>;
+  /** Where that is not done. */
+  pin?: () => void;
+}
+
+function mapsOf({ sizes, all, folder, wereThere = false, before, pin }: OpenedMaps): FastPathMaps {
   const { [ABOUT]: about, ...rest } = all;
+  let isPinned = folder !== undefined && pin === undefined;
   return {
     sizes,
     fds: rest as Fds,
     folder,
+    get isPinned() {
+      return isPinned;
+    },
     wereThere,
     before,
     steeringKey: wereThere ? readAbout(about!).steeringKey : before?.steeringKey,
@@ -146,6 +217,10 @@ function mapsOf(
       words[KEY_WORDS] = key.length;
       words.set(key, KEY);
       updateMap(about!, FIRST, new Uint8Array(words.buffer));
+    },
+    pin: () => {
+      if (!isPinned) pin?.();
+      isPinned = folder !== undefined;
     },
     close: () => {
       before?.close();

@@ -13,7 +13,7 @@ import {
   unlinkSync,
 } from 'node:fs';
 import { basename, dirname, extname, join, resolve } from 'node:path';
-import { lockFolder } from '../sys/file-lock.ts';
+import { type FolderLock, lockFolder, openFolder } from '../sys/file-lock.ts';
 import { LAYOUT_VERSION } from './layout.ts';
 
 /** In a bpffs: a folder of all proxies. */
@@ -55,9 +55,8 @@ export const filterHandleOf = (name: string): number =>
 
 export interface PinRoot {
   readonly path: string;
-  /** For child processes, which keep the lock with it. */
-  readonly lockFd: number;
-  release(): void;
+  /** Its `fd` is for child processes, too. */
+  readonly lock: FolderLock;
 }
 
 /**
@@ -73,12 +72,18 @@ export function holdPinRoot(name: string, bpffs = BPFFS): PinRoot | undefined {
       mkdirSync(path, { recursive: true, mode: 0o700 });
       for (const folder of [join(bpffs, ALL), path]) checkOwner(folder);
       const lock = lockFolder(path);
-      return lock && { path, lockFd: lock.fd, release: lock.release };
+      return lock && { path, lock };
     } catch (error) {
       // Another proxy that ends removes what is empty.
       if (!isGone(error) || attempt === ATTEMPTS) throw error;
     }
   }
+}
+
+/** The folder at `path` of a predecessor that lives and has the lock. Throws an error of the file system. */
+export function openPinRoot(path: string): PinRoot {
+  for (const folder of [dirname(path), path]) checkOwner(folder);
+  return { path, lock: openFolder(path) };
 }
 
 /** What there was of the file system is there no more. */
@@ -138,14 +143,19 @@ export function asOwner<T>({ uid, gid }: Pick<OwnedRoot, 'uid' | 'gid'>, act: ()
 
 /**
  * Removes all that is pinned in a proxy's folder, of every layout: the fast path ends when no process has it
- * open. Returns what it removed, sorted. Throws an error of the file system.
+ * open. The folder stays, which the lock is on. Returns what it removed, sorted. Throws an error of the file
+ * system.
  */
 export function removePinned(root: string): string[] {
   const folders = layoutsIn(root).map((name) => join(root, name));
   for (const folder of folders) removeFolder(folder);
+  return folders.sort();
+}
+
+/** Removes the folder too, if nothing is in it any more; last, because the lock is on nothing then. */
+export function removePinRoot(root: string): void {
   if (existsSync(root) && readdirSync(root).length === 0) rmdirSync(root);
   removeIfEmpty(dirname(root));
-  return folders.sort();
 }
 
 /** Others may make a folder there at the same time. */

@@ -13,6 +13,9 @@ const MISSED = 4;
 const IS_BLOCKED = 5;
 const FACES_CLIENTS = 1;
 const FACES_REAL_SERVERS = 2;
+const IS_SHARED = 4;
+/** Behind the end of the Ethernet address. */
+const FACES_SHIFT = 16;
 
 export interface PortRow {
   readonly interfaceIndex: number;
@@ -42,9 +45,10 @@ export class PortRows {
     const bytes = Buffer.from(mac);
     if (bytes.length !== 6) throw new RangeError('an Ethernet address has six bytes');
     const faces = (facesClients ? FACES_CLIENTS : 0) | (facesRealServers ? FACES_REAL_SERVERS : 0);
+    const shared = words[base + MAC_TAIL_FACES]! & (IS_SHARED << FACES_SHIFT);
     const wanted = [
       [MAC_HEAD, bytes.readInt32LE(0)],
-      [MAC_TAIL_FACES, bytes.readUInt16LE(4) | (faces << 16)],
+      [MAC_TAIL_FACES, bytes.readUInt16LE(4) | (faces << FACES_SHIFT) | shared],
       [IFINDEX, interfaceIndex],
     ] as const;
     if (wanted.every(([at, word]) => words[base + at] === word)) return;
@@ -76,6 +80,17 @@ export class PortRows {
   free(row: number): void {
     this.switchOff(row);
     Atomics.store(this.#words, this.#baseOf(row) + IFINDEX, 0);
+  }
+
+  /**
+   * Another process's program may be the one that takes what the steering program leaves to tc: what ours
+   * does not see is not missed.
+   */
+  share(row: number, isShared: boolean): void {
+    const at = this.#baseOf(row) + MAC_TAIL_FACES;
+    const bit = IS_SHARED << FACES_SHIFT;
+    if (isShared) Atomics.or(this.#words, at, bit);
+    else Atomics.and(this.#words, at, ~bit);
   }
 
   /** Until that tick the program forwards; to be said again before it comes. */

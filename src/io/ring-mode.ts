@@ -119,8 +119,9 @@ function openSteered(
     describe,
     fds: (worker) => [...rings.sockets[worker].map(({ fd }) => fd), steering.knownFd],
     start: () => explained(() => rings.start()),
-    pause: () => letIn({ ...atWork, vips: [], lips: [] }),
-    resume: () => letIn(atWork),
+    // By the rings: the program goes on to leave what is hot to the fast path.
+    pause: () => explained(() => rings.pause()),
+    resume: () => explained(() => rings.resume()),
     prepare: (wanted) => {
       if (isSameCapture(atWork, wanted)) return { describe, commit: () => {}, undo: () => {} };
       letIn(capturedByBoth(atWork, wanted));

@@ -8,6 +8,7 @@ import { explain } from '../sys/io-error.ts';
 import { close as closeFd } from '../sys/libc.ts';
 import { openRing, openSink, type RingSocket, setFanoutProgram } from '../sys/packet-ring.ts';
 import { interfaceIndex } from '../sys/packet-socket.ts';
+import { attachFilter, DROP_ALL, detachFilter } from '../sys/socket-filter.ts';
 import { replaceFilter } from './capture-program.ts';
 import type { IoPort } from './packet-io.ts';
 
@@ -34,6 +35,9 @@ export interface SteeredRings {
   readonly sockets: readonly (readonly RingSocket[])[];
   /** Lets packets in. Throws a SysError. */
   start(): void;
+  /** Lets none in any more, whatever the programs say, and again. Both throw a SysError. */
+  pause(): void;
+  resume(): void;
   close(): void;
 }
 
@@ -73,7 +77,16 @@ export function openSteeredRings({
   const start = () => {
     for (const [index, { fd }] of sinks.entries()) setFanoutProgram(fd, programs[index]);
   };
-  return { sockets, start, close };
+  let isPaused = false;
+  const pause = () => {
+    isPaused = true;
+    for (const { fd } of sockets.flat()) attachFilter(fd, DROP_ALL);
+  };
+  const resume = () => {
+    if (isPaused) for (const { fd } of sockets.flat()) detachFilter(fd);
+    isPaused = false;
+  };
+  return { sockets, start, pause, resume, close };
 }
 
 /** The same for one worker; applyFilters lets packets in. */

@@ -4,6 +4,7 @@ import { closeSync, constants, fstatSync, lstatSync, openSync, rmSync } from 'no
 import { flock, lastErrno, SysError } from './libc.ts';
 
 const LOCK_EX_NB = 2 | 4;
+const LOCK_UN = 8;
 const EWOULDBLOCK = 11;
 const MODE = 0o600;
 
@@ -47,22 +48,58 @@ export function lockFile(path: string): FileLock | undefined {
   }
 }
 
+/** Of a folder, which it is on itself. */
+export interface FolderLock {
+  /** May be passed to child processes: then the lock is theirs, too, until it is released here. */
+  readonly fd: number;
+  readonly isHeld: boolean;
+  /** False when another process has it. Throws a SysError. */
+  tryToLock(): boolean;
+  release(): void;
+}
+
 /**
- * The same for a folder, which the lock is on itself; `fd` may be passed to child processes, and then the
- * lock is theirs, too. Throws what the system says: ENOENT also where the folder was removed meanwhile.
+ * The same for a folder. Undefined when another process has it. Throws what the system says: ENOENT also
+ * where the folder was removed meanwhile.
  */
-export function lockFolder(path: string): { fd: number; release(): void } | undefined {
+export function lockFolder(path: string): FolderLock | undefined {
   for (;;) {
-    const fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
-    if (flock(fd, LOCK_EX_NB) !== 0) {
-      const errno = lastErrno();
-      closeSync(fd);
-      if (errno === EWOULDBLOCK) return undefined;
-      throw new SysError('flock', errno);
+    const lock = openFolder(path);
+    if (!lock.tryToLock()) {
+      lock.release();
+      return undefined;
     }
     const there = lstatSync(path, { throwIfNoEntry: false });
-    if (there?.ino === fstatSync(fd).ino) return { fd, release: () => closeSync(fd) };
-    closeSync(fd);
+    if (there?.ino === fstatSync(lock.fd).ino) return lock;
+    lock.release();
     if (there === undefined) throw Object.assign(new Error(`${path} was removed`), { code: 'ENOENT' });
   }
+}
+
+/** For a lock that another process has, and will release. Throws what the system says. */
+export function openFolder(path: string): FolderLock {
+  const fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
+  let isHeld = false;
+  return {
+    fd,
+    get isHeld() {
+      return isHeld;
+    },
+    tryToLock: () => {
+      isHeld ||= tryToLock(fd);
+      return isHeld;
+    },
+    release: () => {
+      // Child processes that end may have it a moment longer.
+      if (isHeld) flock(fd, LOCK_UN);
+      closeSync(fd);
+    },
+  };
+}
+
+function tryToLock(fd: number): boolean {
+  if (flock(fd, LOCK_EX_NB) === 0) return true;
+  const errno = lastErrno();
+  if (errno === EWOULDBLOCK) return false;
+  throw new SysError('flock', errno);
 }

@@ -172,6 +172,21 @@ test('where tc does not see what is left to it, that is counted and ends', (t) =
   assert.equal(steer(packet), SINK, 'it is tried again');
 });
 
+test('while another process takes over, and its programs take what is left to tc, nothing is missed', (t) => {
+  const { rig, steer, tc, writeWord } = open(t);
+  rig.add(SESSION4);
+  const packet = packetOf(SESSION4, 0);
+  const { ports } = rig;
+  ports.share(ROW, true);
+  for (let n = 0; n < 10 * MISSES; n++) assert.equal(steer(packet), SINK);
+  assert.deepEqual([ports.missed(ROW), ports.isBlocked(ROW)], [0, false]);
+  writeWord(0n);
+  assert.equal(tc(packet), REDIRECT, 'whom the interface faces is as it was');
+  ports.share(ROW, false);
+  for (let n = 0; n < 10 * MISSES && !ports.isBlocked(ROW); n++) steer(packet);
+  assert.equal(ports.isBlocked(ROW), true);
+});
+
 test('with the fast path both load with CAP_BPF and CAP_NET_ADMIN alone', () => {
   const source = (file: string) => new URL(`../../src/${file}`, import.meta.url);
   const script = `

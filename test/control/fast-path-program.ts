@@ -85,17 +85,19 @@ larger.fast.close({ keep: true });
 const turnedOff = await open('auto', 200);
 turnedOff.fast.turnOff('so that nothing is left');
 turnedOff.fast.attach(() => {});
+const rivalOfIt = await open('auto', 200);
+say('while one that was turned off lives', { kind: rivalOfIt.fast.kind, pinned: pinned().length });
+rivalOfIt.fast.close();
+turnedOff.fast.close();
 const itsNext = await open('auto', 200);
 itsNext.fast.attach(() => {});
-turnedOff.fast.close();
-say('after one that was turned off ended', pinned().length);
 itsNext.fast.close({ keep: true });
 
 const off = await open('off');
 say('off', { isAtWork: off.fast.found?.isAtWork, sessions: off.fast.found?.sessions });
 off.fast.attach(() => {});
-say('nothing is left', pinned());
 off.fast.close();
+say('nothing is left', pinned());
 
 mkdirSync(ROOT, { recursive: true });
 chownSync(ROOT, 12345, 12345);

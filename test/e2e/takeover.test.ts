@@ -8,6 +8,7 @@ import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
   Conversation,
+  type FastPathSuccession,
   type FromPredecessor,
   PROTOCOL,
   TAKEOVER_PATH,
@@ -162,7 +163,10 @@ async function refused(rig: Rig): Promise<string> {
 }
 
 /** Speaks as a process that takes over does, until the proxy has stepped aside. */
-async function halfATakeover(rig: Rig): Promise<Conversation<FromPredecessor>> {
+async function halfATakeover(
+  rig: Rig,
+  fastPath: FastPathSuccession = { keeps: 'nothing', hasPins: false },
+): Promise<Conversation<FromPredecessor>> {
   const asked = request({
     socketPath: socketOf(rig),
     path: TAKEOVER_PATH,
@@ -172,7 +176,7 @@ async function halfATakeover(rig: Rig): Promise<Conversation<FromPredecessor>> {
   const [, socket, head] = (await once(asked, 'upgrade')) as [unknown, never, Buffer];
   const conversation = new Conversation<FromPredecessor>(socket, head);
   assert.equal((await conversation.hear())?.said.kind, 'hello');
-  await conversation.say({ kind: 'step aside' });
+  await conversation.say({ kind: 'step aside', fastPath });
   assert.equal((await conversation.hear())?.said.kind, 'stepped aside');
   return conversation;
 }

@@ -11,7 +11,7 @@ import { HotEntries } from '../../src/fast/hot-entries.ts';
 import { emptyEnds, HotRecords, INBOUND, OUTBOUND } from '../../src/fast/hot-records.ts';
 import { BUCKET_LEN, bucketsFor, type FastPathSizes, HOT_LEN, macBytes } from '../../src/fast/layout.ts';
 import { type FastPathMaps, openMaps } from '../../src/fast/maps.ts';
-import { isBpffs, removePinned } from '../../src/fast/pins.ts';
+import { isBpffs, removePinned, removePinRoot } from '../../src/fast/pins.ts';
 import { PortRows } from '../../src/fast/port-rows.ts';
 import { pin } from '../../src/sys/bpf-attachment.ts';
 import { createMap, MAP_TYPE } from '../../src/sys/libbpf.ts';
@@ -252,6 +252,8 @@ describe('pinned maps', () => {
     assert.equal(second.wereThere, true);
     assert.deepEqual([...readAll(new HotRecords(second.fds, SIZES))], [[3, SESSION4.from]]);
     assert.deepEqual(removePinned(root), [join(root, 'layout-2')]);
+    assert.deepEqual(readdirSync(root), []);
+    removePinRoot(root);
     assert.equal(existsSync(root), false);
     assert.equal(maps(t, SIZES, root).wereThere, false);
   });

@@ -1,5 +1,5 @@
 // A program for tests: takes the folder of a proxy in a bpffs and gives it up, again and again.
-import { holdPinRoot, pinRoots, removePinned } from '../../src/fast/pins.ts';
+import { holdPinRoot, pinRoots, removePinned, removePinRoot } from '../../src/fast/pins.ts';
 
 const [, , bpffs = '', name = '', times = ''] = process.argv;
 let taken = 0;
@@ -9,6 +9,7 @@ for (let n = 0; n < Number(times); n++) {
   if (root === undefined) continue;
   taken++;
   removePinned(root.path);
-  root.release();
+  removePinRoot(root.path);
+  root.lock.release();
 }
 console.log(taken);
