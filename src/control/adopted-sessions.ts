@@ -66,13 +66,14 @@ export class AdoptedSessions implements ToRestore {
 
   /**
    * Reads them by a plan, at a time of the datapath. Those that are left out are over; where the predecessor
-   * `isAlive` only for the datapaths that go on, since it may yet go on itself. Throws a SysError.
+   * lives only for the datapaths that go on, since it may yet go on itself: then `ready` are its rows. Throws
+   * a SysError.
    */
-  constructor(found: FoundMaps, services: readonly ServicePlan[], nowMs: number, isAlive = false) {
-    this.#isAlive = isAlive;
+  constructor(found: FoundMaps, services: readonly ServicePlan[], nowMs: number, ready?: HotRecords) {
+    this.#isAlive = ready !== undefined;
     this.#sessions = found.sessions;
     this.#legs = new PlannedLegs(services);
-    this.#records = new HotRecords(found.fds, found);
+    this.#records = ready ?? new HotRecords(found.fds, found);
     this.#activity = new Activity(this.#records);
     const over: number[] = [];
     readFoundSessions(this.#records, this.#activity, nowTick(), (session) => {

@@ -2,6 +2,7 @@
 // on here. Where both can say what comes in, packets come to both from before it stops until it has: it says
 // when the last one that it dealt with came in, and this one begins behind it. So none is lost, they only
 // wait. What is hot goes on meanwhile, where the maps of the fast path stay.
+import { HotRecords } from '../fast/hot-records.ts';
 import { nowMs } from '../worker-protocol.ts';
 import { AdoptedSessions } from './adopted-sessions.ts';
 import type { HealthWatch } from './health-watch.ts';
@@ -22,6 +23,9 @@ export async function takeOver(
 ): Promise<void> {
   await workers.prepare();
   const comesInByBoth = io.isSteered && before.hello.isSteered;
+  const { found } = fast;
+  // Mapped while nobody waits: as many megabytes as sessions.max allows.
+  const rows = found && new HotRecords(found.fds, found);
   log.info(`all is ready: process ${before.hello.pid} is to step aside`);
   fast.standBy();
   if (comesInByBoth) io.start();
@@ -32,7 +36,7 @@ export async function takeOver(
   const saved = SavedSessions.from(state, services, log);
   const { steering } = replans[0];
   const writing = { memories, config, services, steering, sharedSeed: layout.sharedSeed, log };
-  const adopted = fast.found && new AdoptedSessions(fast.found, services, nowMs(), true);
+  const adopted = found && new AdoptedSessions(found, services, nowMs(), rows);
   if (adopted !== undefined) writeAdopted(adopted, true, writing);
   saved.write(writing, adopted);
   serverStates.restore(saved.set.servers);
