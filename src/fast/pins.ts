@@ -28,8 +28,14 @@ const NAME_MAX = 40;
 const ATTEMPTS = 100;
 
 /** Whether there is such a folder, and things can be pinned in it. */
-export const isBpffs = (folder: string): boolean =>
-  existsSync(folder) && statfsSync(folder).type === BPF_FS_MAGIC;
+export function isBpffs(folder: string): boolean {
+  try {
+    return statfsSync(folder).type === BPF_FS_MAGIC;
+  } catch (error) {
+    if (['ENOENT', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '')) return false;
+    throw error;
+  }
+}
 
 /** A container may be shown the folder of all proxies only. */
 const isPinnable = (bpffs: string): boolean => isBpffs(join(bpffs, ALL)) || isBpffs(bpffs);
