@@ -219,6 +219,7 @@ export class HotSessions implements SessionEvents {
     }
     this.#states[slot] = state;
     if (state === HOT_STATE.hot) this.#enlist(base, state, this.#version);
+    else this.#busy.clear(slot); // it may be fit when it is busy again
   }
 
   /** False: there is no room for its entries. */

@@ -27,12 +27,15 @@ const NAME_MAX = 40;
 /** Each fails only where another proxy ends at that moment. */
 const ATTEMPTS = 100;
 
+/** Errors of who looks for a folder that is not there, or not for this process. */
+const NONE = ['ENOENT', 'ENOTDIR', 'EACCES', 'EPERM'];
+
 /** Whether there is such a folder, and things can be pinned in it. */
 export function isBpffs(folder: string): boolean {
   try {
     return statfsSync(folder).type === BPF_FS_MAGIC;
   } catch (error) {
-    if (['ENOENT', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '')) return false;
+    if (NONE.includes((error as NodeJS.ErrnoException).code ?? '')) return false;
     throw error;
   }
 }

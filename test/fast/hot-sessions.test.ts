@@ -172,6 +172,26 @@ describe('a hot session leaves', () => {
   });
 });
 
+test('a session that was busy before it was fit becomes hot when it is, also where there is much to do', (t) => {
+  const proxy = new FastRig(t, IPV4);
+  const beVeryBusy = () => {
+    for (let i = 0; i < 1_000; i++) {
+      proxy.fromClient();
+      proxy.fromServer();
+    }
+    proxy.tick();
+  };
+  for (let round = 0; round < 2; round++) {
+    proxy.switch(false);
+    proxy.look();
+    beVeryBusy();
+    assert.equal(proxy.fast.count, 0);
+    proxy.switch(true);
+    beVeryBusy();
+    assert.equal(proxy.fast.count, 1);
+  }
+});
+
 describe('a hot session stays', () => {
   test('while it is used, also longer than its timeout', (t) => {
     const proxy = new FastRig(t, IPV4, { normalMs: 3_000 });
