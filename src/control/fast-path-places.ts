@@ -43,7 +43,7 @@ export async function hold(
   const path = pinRootOf(name);
   if (!isTried && !existsSync(path)) return {};
   try {
-    if (before !== undefined && before.pins === folderId(path)) return { root: openPinRoot(path) };
+    if (isFolder(path, before?.pins)) return { root: openPinRoot(path) };
     const root = await untilNoneHas(() => holdPinRoot(name));
     return root === undefined ? 'taken' : { root };
   } catch (error) {
@@ -88,16 +88,20 @@ export interface Choice {
   why: string;
 }
 
+/** Why it is XDP. */
+export const NATIVE = 'each driver has native XDP';
+
 /**
  * What `auto` comes to: XDP where each interface is a card whose driver takes the program natively; else tc.
- * What XDP redirects between other devices may be lost there. Undefined: that is to be tried. A
- * predecessor has tried: its programs are in `pinned`, or are of kind `before`.
+ * What XDP redirects between other devices may be lost there. Undefined: that is to be tried, unless a
+ * predecessor's programs are in `pinned`. Beside `before`, which forwards, nothing is tried, because drivers
+ * reset their link for it: what that one has is kept, and why it has it.
  */
 export function chooseKind(
   wanted: 'auto' | FastPathKind,
   ports: readonly { readonly name: string }[],
   pinned: string | undefined,
-  before: FastPathKind | 'off',
+  before?: FastPathBefore,
 ): Choice | undefined {
   if (wanted !== 'auto') return { kind: wanted, why: 'io.fastPath says so' };
   const others = ports.filter(({ name }) => !existsSync(`/sys/class/net/${name}/device`));
@@ -105,10 +109,14 @@ export function chooseKind(
     const names = others.map(({ name }) => name).join(', ');
     return { kind: 'tc', why: `no card stands behind ${names}` };
   }
-  if (before !== 'off') return { kind: before, why: 'the proxy before had it' };
+  if (before?.kind === 'xdp') return { kind: 'xdp', why: NATIVE };
+  if (before !== undefined) {
+    const isSame = before.kind === 'tc' && before.wanted === 'auto';
+    return { kind: 'tc', why: isSame ? before.why : 'XDP is tried at a start, not in a takeover' };
+  }
   const links = pinned === undefined || !existsSync(pinned) ? [] : readdirSync(pinned);
   return ports.every(({ name }) => links.includes(`xdp-${interfaceIndex(name)}`))
-    ? { kind: 'xdp', why: 'each driver has native XDP' }
+    ? { kind: 'xdp', why: NATIVE }
     : undefined;
 }
 

@@ -9,7 +9,7 @@ import {
 } from '../fast/attachment.ts';
 import type { FastPathMaps } from '../fast/maps.ts';
 import { BpfError } from '../sys/libbpf-library.ts';
-import { type Choice, explainFailure, untilNoneHas } from './fast-path-places.ts';
+import { type Choice, explainFailure, NATIVE, untilNoneHas } from './fast-path-places.ts';
 import type { FastPathPort } from './fast-path-ports.ts';
 
 export class FastPathPrograms {
@@ -38,7 +38,7 @@ export class FastPathPrograms {
   tryXdp(): Choice {
     try {
       for (const port of this.#ports) this.#attachTo('xdp', port);
-      return { kind: 'xdp', why: 'each driver has native XDP' };
+      return { kind: 'xdp', why: NATIVE };
     } catch (error) {
       this.detach();
       return { kind: 'tc', why: `no XDP: ${explainFailure(error)}` };

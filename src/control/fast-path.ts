@@ -91,14 +91,13 @@ export class FastPath {
     try {
       const { ports } = this.#request;
       const { wanted, isTried } = this.#status;
-      const before = this.#beside;
-      const { path } = this.#folder;
+      const [before, { path }] = [this.#beside, this.#folder];
       if (wanted === 'off' || !isTried) {
         this.#before = path === undefined || before !== undefined ? undefined : openMapsBefore(path);
         return;
       }
       requireEthernet(ports);
-      const chosen = chooseKind(wanted, ports, path && join(path, FOLDER), before?.kind ?? 'off');
+      const chosen = chooseKind(wanted, ports, path && join(path, FOLDER), before);
       const sizes = sizesOf(this.#request);
       const onRemoved = (what: string) => this.#status.note(`${what}: not taken over`);
       const maps =
@@ -269,7 +268,8 @@ export class FastPath {
 
   /** For who is to take over. */
   get description(): FastPathBefore {
-    return { kind: this.kind, pins: this.#folder.id, layout: LAYOUT_VERSION };
+    const { wanted } = this.#status;
+    return { kind: this.kind, wanted, why: this.#why, pins: this.#folder.id, layout: LAYOUT_VERSION };
   }
 
   /** What becomes of that of the predecessor that lives. */

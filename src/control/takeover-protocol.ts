@@ -31,6 +31,9 @@ export interface Hello {
 /** The fast path in the kernel of the one at work. */
 export interface FastPathBefore {
   readonly kind: FastPathKind | 'off';
+  /** By its config, and why it is of this kind then, in words. */
+  readonly wanted: 'auto' | FastPathKind | 'off';
+  readonly why: string;
   /** The folder in a bpffs where it is pinned (folderId); undefined: it is not. */
   readonly pins: string | undefined;
   /** LAYOUT_VERSION of its maps. */

@@ -1,7 +1,7 @@
 // On which interfaces there may be a fast path.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { explainFailure, requireEthernet } from '../../src/control/fast-path-places.ts';
+import { chooseKind, explainFailure, requireEthernet } from '../../src/control/fast-path-places.ts';
 import { SIDE } from '../../src/io/packet-io.ts';
 import { SysError } from '../../src/sys/libc.ts';
 
@@ -22,6 +22,19 @@ test('both directions need an interface with Ethernet', () => {
     /^AttachError: no Ethernet at wg0, wg1$/,
   );
   assert.throws(() => requireEthernet([port('ppp0', SIDE.both, '')]), /^AttachError: no Ethernet at ppp0$/);
+});
+
+test('beside a proxy that forwards auto tries no XDP, keeps what that one has, and says why', () => {
+  const cards: never[] = [];
+  const beside = (kind: 'xdp' | 'tc' | 'off', wanted: 'auto' | 'xdp' | 'tc' | 'off', why: string) =>
+    chooseKind('auto', cards, undefined, { kind, wanted, why, pins: undefined, layout: 0 });
+  const untried = 'XDP is tried at a start, not in a takeover';
+  assert.deepEqual(beside('off', 'off', ''), { kind: 'tc', why: untried });
+  assert.deepEqual(beside('tc', 'auto', 'no XDP: LRO is on'), { kind: 'tc', why: 'no XDP: LRO is on' });
+  assert.deepEqual(beside('tc', 'tc', 'io.fastPath says so'), { kind: 'tc', why: untried });
+  const native = { kind: 'xdp', why: 'each driver has native XDP' };
+  assert.deepEqual(beside('xdp', 'xdp', 'io.fastPath says so'), native);
+  assert.deepEqual(beside('xdp', 'auto', native.why), native);
 });
 
 test('what an operator can do about a refusal of the kernel is said with it', () => {

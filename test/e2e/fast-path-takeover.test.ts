@@ -149,6 +149,12 @@ for (const { before, after: next, isPinned = true, staysHot } of CASES)
     // One that two processors meet at in the very moment may be taken for one that the other process had.
     assert.ok(lost.hot <= (staysHot ? 0 : 1), `${lost.hot}`);
     assert.ok(lost.cold <= 1, `${lost.cold}`);
+    if (bpffs !== undefined)
+      assert.equal(
+        pinnedIn(bpffs).some((name) => /layout-\d+\//.test(name)),
+        next.fastPath !== 'off',
+        'pins',
+      );
     assert.equal(await after.stop(), 0);
     if (bpffs !== undefined) assert.deepEqual(pinnedIn(bpffs), [], 'who stops for good leaves nothing');
     assert.equal(rig.topology.exec('lb', ['ip', '-d', 'link']).includes('xdp'), false);
