@@ -152,7 +152,7 @@ function withFastPathSwitch(command: Argv<CtlArguments>, choose: Choose) {
   return command
     .usage('$0 ctl fast-path <action> [service]')
     .epilogue(
-      `What goes by the fast path at XDP is seen by neither tcpdump nor sniff: switch it off to look at a service. Nothing is lost by it but speed. It lasts until the proxy ends, also over a reload; "ctl services" says of whom it is off.
+      `What goes by the fast path at XDP is seen by neither tcpdump nor sniff: switch it off to look at a service. Nothing is lost by it but speed. It lasts until "on", also over a reload and a takeover, with sessions.stateFile over restarts; "ctl services" says of whom it is off.
 
 Exit codes: 0 it is done; 1 it is not, and standard error says why.`,
     )

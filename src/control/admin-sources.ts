@@ -105,7 +105,9 @@ function switchFastPath(
   isOn: boolean,
   service: string | undefined,
 ): void {
-  if (!fast.isOn) throw new OperationError(409, `there is no fast path: ${fastStatus.why}`);
+  // What is off for the next one can be taken back where there is none.
+  if (!fast.isOn && !(isOn && fastSwitch.isAnyOff))
+    throw new OperationError(409, `there is no fast path: ${fastStatus.why}`);
   if (isOn) {
     fastSwitch.switchOn(service);
     fast.unblock();

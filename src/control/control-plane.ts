@@ -194,15 +194,14 @@ export class ControlPlane {
     if (saved !== undefined) serverStates.restore(saved.set.servers);
     const fastSwitch = new FastPathSwitch(memories[0].common, log);
     fastSwitch.update(services);
-    if (saved !== undefined && fast.isOn) fastSwitch.restore(saved.set.fastPathOff);
+    if (saved !== undefined) fastSwitch.restore(saved.set.fastPathOff);
     const letIn = () => {
       // What comes from now on waits; where the start fails it was looked at only.
       io.start();
       // Programs of a predecessor were at work until here; what they pass comes in already.
-      const isWanted = fast.isOn;
       fast.attach(() => fastSwitch.impede());
-      // The workers were told of one.
-      if (isWanted && !fast.isOn) fastSwitch.withdraw();
+      // The workers may have been told of one.
+      if (!fast.isOn) fastSwitch.withdraw();
       if (isFoundAtWork === false) adopted?.countRest(memories[0]);
       fast.forget();
     };

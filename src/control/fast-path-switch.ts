@@ -79,6 +79,11 @@ export class FastPathSwitch {
     this.#write(this.#services);
   }
 
+  /** An operator switched something off. */
+  get isAnyOff(): boolean {
+    return this.#isAllOff || this.#off.size > 0;
+  }
+
   isOff(service: string): boolean {
     return this.#isAllOff || this.#isImpeded || this.#off.has(service);
   }
@@ -106,7 +111,8 @@ export class FastPathSwitch {
       this.#off.delete(service);
     }
     this.#change();
-    this.#log.info({ service }, `fast path on${nameOf(service)}: busy sessions go by the kernel`);
+    const effect = this.#isThere ? 'busy sessions go by the kernel' : 'there is none in this process';
+    this.#log.info({ service }, `fast path on${nameOf(service)}: ${effect}`);
   }
 
   #change(): void {

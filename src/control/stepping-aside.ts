@@ -143,11 +143,10 @@ export class SteppingAside {
     const { fast, fastSwitch, io, workers } = this.#parts.runtime;
     const started = performance.now();
     io.resume?.(); // where stepping aside failed before that
-    const hadFastPath = fast.isOn;
     try {
       await Promise.all([workers.resume(), fast.goOn()]);
-      // The workers were told of one.
-      if (hadFastPath && !fast.isOn) fastSwitch.withdraw();
+      // The workers may have been told of one.
+      if (!fast.isOn) fastSwitch.withdraw();
     } catch (error) {
       this.#log.fatal(`it cannot go on: ${(error as Error).message}`);
       this.#parts.fail();

@@ -10,9 +10,12 @@ export const hasFastPath = ({ fastPath }: StatsReport): boolean =>
   fastPath?.kind !== undefined && fastPath.kind !== 'off';
 
 /** What a switch is answered with, in one line. */
-export function fastPathLine({ switchedOff: { all, services } }: FastPathReport): string {
+export function fastPathLine({ kind, why, switchedOff: { all, services } }: FastPathReport): string {
   if (all) return 'fast path off: within a second all packets go by the datapath';
-  if (services.length === 0) return 'fast path on: busy sessions go by the kernel';
+  if (services.length === 0)
+    return kind === 'off'
+      ? `fast path on, for a process that has one: here there is none (${why})`
+      : 'fast path on: busy sessions go by the kernel';
   const whose = services.length === 1 ? 'its' : 'their';
   return `fast path off for ${services.join(', ')}: within a second ${whose} packets go by the datapath`;
 }

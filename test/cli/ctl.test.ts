@@ -278,6 +278,11 @@ Left to the datapath, by reason
     assert.match(stdout, /^No fast path, io\.fastPath is xdp: interface 2 has another XDP program/m);
   });
 
+  it('that it is on again', async (t) => {
+    const { stdout } = await ctl(await startFast(t), 'fast-path', 'on');
+    assert.equal(stdout, 'fast path on: busy sessions go by the kernel\n');
+  });
+
   it('of each session, or why it has none', async (t) => {
     const admin = await startFast(t);
     const sessions = SESSIONS.map((one, at) => ({ ...one, fastPath: ['hot', 'wrong_side'][at] }));
@@ -317,7 +322,11 @@ describe('ctl does', () => {
       'fast path off game',
       'fast path off for game: within a second its packets go by the datapath\n',
     ],
-    [['fast-path', 'on'], 'fast path on all', 'fast path on: busy sessions go by the kernel\n'],
+    [
+      ['fast-path', 'on'],
+      'fast path on all',
+      'fast path on, for a process that has one: here there is none (io.fastPath is off)\n',
+    ],
     [['drain', '--cancel'], 'cancel drain', 'not draining any more: new sessions are taken\n'],
     [
       ['drain', '--timeout', '90s', '--no-wait'],

@@ -92,6 +92,16 @@ test('what keeps packets from it is no wish of an operator, and is over when he 
   assert.deepEqual(cells(), [0, 0, 0, 0]);
 });
 
+test('where there is no fast path it is known what was off, and can be taken back', () => {
+  const { fastSwitch, cells } = start('game', 'chat');
+  fastSwitch.restore({ all: false, services: ['chat'] });
+  fastSwitch.withdraw();
+  assert.deepEqual([fastSwitch.isAnyOff, fastSwitch.set.services], [true, ['chat']]);
+  fastSwitch.switchOn(undefined);
+  assert.deepEqual([fastSwitch.isAnyOff, fastSwitch.set.services], [false, []]);
+  assert.deepEqual(cells().slice(0, 2), [1, 1], 'for datapaths there is none all the same');
+});
+
 test('it tells of each change that an operator makes, and of a service that goes', () => {
   const { fastSwitch, reload } = start('game', 'chat');
   const told: unknown[] = [];

@@ -5,7 +5,7 @@ import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { nodeArgv } from '../../src/lab/programs.ts';
+import { nodeArgv, type ProxyProcess } from '../../src/lab/programs.ts';
 import { mountBpffs, withBpffs } from '../sys/bpffs.ts';
 import { MAIN, type Rig, until } from './harness.ts';
 import { Client, goingFast, hotCount, overBoth, startHot } from './hot.ts';
@@ -92,6 +92,52 @@ overBoth('what is switched off stays so over kill -9 and a takeover', async (t, 
   await third.ready();
   await exchangeCold(rig, client);
   assert.equal(await ctl(rig, 'fast-path', 'on'), 'fast path on: busy sessions go by the kernel\n');
+  await client.heat(rig);
+  for (const server of servers) await server.end();
+});
+
+overBoth('what is switched off stays so over processes without a fast path', async (t, kind) => {
+  const folder = mkdtempSync(join(tmpdir(), 'uoa-switch-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const { rig, servers } = await startHot(t, kind, {
+    config: { sessions: { stateFile: join(folder, 'state') } },
+  });
+  const client = await Client.start(rig);
+  await client.heat(rig);
+  await ctl(rig, 'fast-path', 'off', 'test');
+  const fastPath = (wanted: string) =>
+    rig.rewriteConfig((config) => {
+      Object.assign(config.io as object, { fastPath: wanted });
+    });
+  const takeOver = async (before: ProxyProcess) => {
+    const gone = once(before.child, 'exit');
+    const after = rig.startProxy('--takeover');
+    await gone;
+    await after.ready();
+    return after;
+  };
+  fastPath('off');
+  assert.equal(await rig.proxy.stop(), 0);
+  const without = rig.startProxy();
+  await without.ready();
+  await exchangeCold(rig, client);
+  assert.equal(await without.stop(), 0);
+  fastPath(kind);
+  const second = rig.startProxy();
+  await second.ready();
+  await exchangeCold(rig, client);
+  fastPath('off');
+  const third = await takeOver(second);
+  await exchangeCold(rig, client);
+  fastPath(kind);
+  const fourth = await takeOver(third);
+  await exchangeCold(rig, client);
+  fastPath('off');
+  const fifth = await takeOver(fourth);
+  const said = 'fast path on, for a process that has one: here there is none (io.fastPath is off)\n';
+  assert.equal(await ctl(rig, 'fast-path', 'on'), said);
+  fastPath(kind);
+  await takeOver(fifth);
   await client.heat(rig);
   for (const server of servers) await server.end();
 });
