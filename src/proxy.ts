@@ -124,6 +124,7 @@ async function start(
     ended: control.ended,
     reload: () => control.reload(),
     stop: async ({ forRestart }) => {
+      await control.settle();
       control.announceStop(forRestart);
       await undoAll();
     },

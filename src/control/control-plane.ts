@@ -304,11 +304,16 @@ export class ControlPlane {
     return this.#stepping.leave();
   }
 
+  /** First of its end: a takeover that is under way comes to its end, and no other one begins. */
+  async settle(): Promise<void> {
+    this.#readiness = { ready: false, reason: 'stopping' };
+    await this.#stepping.settle();
+  }
+
   /** `forRestart`: what is hot goes on in the kernel, where it can. */
   announceStop(forRestart: boolean): void {
-    this.#readiness = { ready: false, reason: 'stopping' };
     this.#drain.close();
-    this.#isOutlived = forRestart && this.#runtime.fast.outlive();
+    this.#isOutlived = forRestart && !this.#stepping.isHandedOver && this.#runtime.fast.outlive();
   }
 
   reload(): Promise<ReloadOutcome> {

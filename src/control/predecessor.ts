@@ -6,6 +6,7 @@ import { lstatSync } from 'node:fs';
 import { request } from 'node:http';
 import { createServer } from 'node:net';
 import type { Duplex } from 'node:stream';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { MissingAddress } from '../host/host-addresses.ts';
 import { StartError } from './start-error.ts';
 import {
@@ -14,6 +15,7 @@ import {
   type FromPredecessor,
   type Hello,
   PROTOCOL,
+  STEP_MS,
   type SteppedAside,
   TAKEOVER_PATH,
 } from './takeover-protocol.ts';
@@ -23,6 +25,9 @@ const ANSWER_MS = 10_000;
 export class Predecessor {
   readonly hello: Hello;
   readonly #conversation: Conversation<FromPredecessor>;
+  /** What it says behind that it stepped aside, or undefined when it goes on. */
+  #next: Promise<FromPredecessor | undefined> = Promise.resolve(undefined);
+  #isAside = false;
 
   private constructor(hello: Hello, conversation: Conversation<FromPredecessor>) {
     this.hello = hello;
@@ -78,7 +83,17 @@ export class Predecessor {
   async stepAside(fastPath: FastPathSuccession): Promise<SteppedAside & { state: Buffer }> {
     await this.#conversation.say({ kind: 'step aside', fastPath });
     const answer = await this.#conversation.hear();
-    if (answer?.said.kind === 'stepped aside') return { ...answer.said, state: answer.bytes };
+    if (answer?.said.kind === 'stepped aside') {
+      this.#isAside = true;
+      this.#next = this.#conversation.hear(Number.POSITIVE_INFINITY).then(
+        (next) => next?.said,
+        () => undefined,
+      );
+      void this.#next.then(() => {
+        this.#isAside = false;
+      });
+      return { ...answer.said, state: answer.bytes };
+    }
     const why = answer?.said.kind === 'failed' ? answer.said.message : 'it ended before it handed over';
     throw new StartError(
       `the proxy before (process ${this.hello.pid}) did not step aside: ${why}`,
@@ -87,14 +102,25 @@ export class Predecessor {
   }
 
   /**
+   * Right before its place is taken: throws a StartError where it goes on, because this process stood still
+   * for too long.
+   */
+  async requireAside(): Promise<void> {
+    // What came meanwhile is read in the turn between.
+    for (let turn = 0; turn < 2; turn++) await nextTurn();
+    if (!this.#isAside) throw new StartError(GOES_ON, 'see its log');
+  }
+
+  /**
    * It is to end; resolves when it is gone, with the addresses that it added to the host and leaves. Throws a
    * StartError where it goes on.
    */
   async end(): Promise<readonly MissingAddress[]> {
     await this.#conversation.say({ kind: 'done' });
-    const ending = await this.#conversation.hear();
-    if (ending?.said.kind !== 'ending')
-      throw new StartError('the proxy before did not end: it ended by itself, or goes on', 'see its log');
+    const timer = setTimeout(() => this.abandon(), STEP_MS);
+    const ending = await this.#next;
+    clearTimeout(timer);
+    if (ending?.kind !== 'ending') throw new StartError(GOES_ON, 'see its log');
     const gone = await this.#conversation.hear();
     this.#conversation.close();
     return gone?.said.kind === 'gone' ? gone.said.added : [];
@@ -105,6 +131,8 @@ export class Predecessor {
     this.#conversation.close();
   }
 }
+
+const GOES_ON = 'the proxy before did not end: it ended by itself, or goes on';
 
 const refusal = (path: string, why: string, hint: string): StartError =>
   new StartError(`cannot take over from the proxy at ${path}: ${why}`, hint);

@@ -10,7 +10,7 @@ import type { HealthWatch } from './health-watch.ts';
 import type { Reloader } from './reload.ts';
 import type { Runtime } from './runtime.ts';
 import { encodeForSuccessor } from './saved-sessions.ts';
-import { Conversation, type FastPathSuccession, type FromSuccessor } from './takeover-protocol.ts';
+import { Conversation, type FastPathSuccession, type FromSuccessor, NOBODY_MS } from './takeover-protocol.ts';
 
 /** More than a millisecond, which the clock may be behind. */
 const FORWARDED_MS = 3;
@@ -34,6 +34,10 @@ export class SteppingAside {
   readonly #log: Logger;
   #successor: Conversation<FromSuccessor> | undefined;
   #added: readonly MissingAddress[] = [];
+  /** This process ends: it does not step aside any more. */
+  #isEnding = false;
+  /** Resolves when it goes on, or is handed over. Never rejects. */
+  #underWay: Promise<void> = Promise.resolve();
   /** Another process forwards in place of this one. */
   isHandedOver = false;
 
@@ -53,6 +57,12 @@ export class SteppingAside {
       });
   }
 
+  /** The first of an end: who is taking over has all that this process has until it forwards, or is gone. */
+  async settle(): Promise<void> {
+    this.#isEnding = true;
+    await this.#underWay;
+  }
+
   /** To be called when all is closed. */
   async leave(): Promise<void> {
     if (!this.isHandedOver) return;
@@ -61,7 +71,7 @@ export class SteppingAside {
   }
 
   async #speak(successor: Conversation<FromSuccessor>): Promise<void> {
-    const { runtime, version, admin, end } = this.#parts;
+    const { runtime, version, admin } = this.#parts;
     const { layout, steeringKey, io, hostSetup } = runtime;
     await successor.say({
       kind: 'hello',
@@ -81,20 +91,29 @@ export class SteppingAside {
     const refusal = this.#refusal();
     if (refusal !== '') return await successor.say({ kind: 'failed', message: refusal });
     this.#successor = successor;
+    const handingOver = this.#handOver(successor, asked.said.fastPath);
+    this.#underWay = handingOver.catch(() => {}); // who accepted it says so
+    await handingOver;
+  }
+
+  async #handOver(successor: Conversation<FromSuccessor>, fastPath: FastPathSuccession): Promise<void> {
     this.#log.info('another process takes over: stepping aside');
     try {
-      await this.#stepAside(successor, asked.said.fastPath);
-      const answer = await successor.hear();
+      await this.#stepAside(successor, fastPath);
+      const answer = await successor.hear(NOBODY_MS);
       if (answer?.said.kind === 'done') {
         this.isHandedOver = true;
         this.#parts.runtime.fast.leave();
         this.#added = this.#parts.runtime.hostSetup.leaveAddresses();
         await successor.say({ kind: 'ending' });
         this.#log.info('another process has taken over');
-        end();
+        this.#parts.end();
         return;
       }
-      this.#log.error('the process that was to take over ended before it forwarded: going on');
+      successor.close();
+      this.#log.error(
+        `the process that was to take over ended before it forwarded, or did not within ${NOBODY_MS / 1000} s: going on`,
+      );
     } catch (error) {
       await successor.say({ kind: 'failed', message: (error as Error).message });
       this.#log.error(`stepping aside failed, going on: ${(error as Error).message}`);
@@ -104,6 +123,7 @@ export class SteppingAside {
 
   #refusal(): string {
     if (this.#parts.isDraining()) return 'it is draining: uoa-proxy ctl drain --cancel takes that back';
+    if (this.#isEnding) return 'it is stopping';
     return this.#successor === undefined ? '' : 'another process is taking over from it';
   }
 

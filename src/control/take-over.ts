@@ -40,14 +40,15 @@ export async function takeOver(
   if (adopted !== undefined) writeAdopted(adopted, true, writing);
   saved.write(writing, adopted);
   serverStates.restore(saved.set.servers);
-  if (fast.isOn) fastSwitch.restore(saved.set.fastPathOff);
+  fastSwitch.restore(saved.set.fastPathOff);
   health.update(config, services);
   health.goOn(down);
   const written = performance.now();
-  const hasFastPath = fast.isOn;
+  await before.requireAside();
   fast.takePlace();
-  // The workers were told of one.
-  if (hasFastPath && !fast.isOn) fastSwitch.withdraw();
+  // The workers may have been told of one.
+  if (!fast.isOn) fastSwitch.withdraw();
+  await before.requireAside();
   await workers.go(host.ports.map(({ name }) => lastFrameUs[name] ?? 0));
   const ms = [asked, received, written, performance.now()].map((at, i, all) => Math.round(at - all[i - 1]));
   log.info(

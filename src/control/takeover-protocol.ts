@@ -74,7 +74,8 @@ export type FromPredecessor =
   | { readonly kind: 'failed'; readonly message: string };
 
 /**
- * `done`: it forwards, and the other one is to end. Without it the other one goes on when this one is gone.
+ * `done`: it forwards, and the other one is to end. Without it the other one goes on when this one is gone,
+ * or has said nothing for NOBODY_MS.
  */
 export type FromSuccessor =
   | { readonly kind: 'step aside'; readonly fastPath: FastPathSuccession }
@@ -82,6 +83,12 @@ export type FromSuccessor =
 
 /** Who does not go on after so long is taken for one that cannot: none of its steps takes a tenth of it. */
 export const STEP_MS = 60_000;
+
+/**
+ * Where the one at work has stepped aside nobody forwards what is not hot: then it waits for so long, and
+ * goes on. The other one takes a hundredth of it.
+ */
+export const NOBODY_MS = 10_000;
 
 const LENGTHS_BYTES = 8;
 /** Of a message; its bytes are sessions. */
@@ -120,10 +127,14 @@ export class Conversation<Said extends FromPredecessor | FromSuccessor> {
    * Throws where it says what no proxy says.
    */
   async hear(timeoutMs = STEP_MS): Promise<{ said: Said; bytes: Buffer } | undefined> {
-    const timer = Number.isFinite(timeoutMs) ? setTimeout(() => this.close(), timeoutMs) : undefined;
+    let isOver = false;
+    // What came before is read first, where it was this process that stood still.
+    const giveUp = () => setImmediate(() => isOver || this.close());
+    const timer = Number.isFinite(timeoutMs) ? setTimeout(giveUp, timeoutMs) : undefined;
     try {
       return await this.#hear();
     } finally {
+      isOver = true;
       clearTimeout(timer);
     }
   }

@@ -259,6 +259,56 @@ test('one that ends after the other stepped aside has it go on, with all session
   assert.equal(addresses, ALL, 'the real servers saw no new address');
 });
 
+test('one that is stopped while another takes over hands over first', async (t) => {
+  const rig = await startRig(t, { clients: 1, servers: 1, io: ring(1) });
+  const conversation = await halfATakeover(rig);
+  const exited = once(rig.proxy.child, 'exit');
+  rig.proxy.child.kill('SIGTERM');
+  await until('it was told to stop', () => rig.proxy.log.includes('"msg":"stopping"'));
+  await conversation.say({ kind: 'done' });
+  assert.equal((await conversation.hear())?.said.kind, 'ending');
+  assert.equal((await conversation.hear())?.said.kind, 'gone');
+  assert.deepEqual(await exited, [0, null]);
+  assert.doesNotMatch(rig.proxy.log, /forwarding again/);
+});
+
+test('one that is stopped while another takes over, which fails, stops then', async (t) => {
+  const rig = await startRig(t, { clients: 1, servers: 1, io: ring(1) });
+  const conversation = await halfATakeover(rig);
+  const exited = once(rig.proxy.child, 'exit');
+  rig.proxy.child.kill('SIGTERM');
+  await until('it was told to stop', () => rig.proxy.log.includes('"msg":"stopping"'));
+  conversation.close();
+  assert.deepEqual(await exited, [0, null]);
+});
+
+test('one that stands still when the other has stepped aside does not forward when that one goes on', async (t) => {
+  const rig = await startRig(t, { clients: CLIENTS, servers: 1, io: ring(1) });
+  const [server] = await rig.startServers();
+  const clients = rig.startSteadyClients({ portsPerAddress: PORTS, rate: RATE });
+  await until('every client has a session', async () => (await mappings(rig.proxy)).length === ALL);
+  const before = await mappings(rig.proxy);
+  const { pid } = rig.proxy.child;
+  const after = rig.startProxy('--takeover');
+  const ended = once(after.child, 'exit');
+  await until('they speak', () => after.log.includes('taking over from the proxy at work'));
+  process.kill(pid!, 'SIGSTOP');
+  await until('all is ready', () => after.log.includes('all is ready'));
+  process.kill(after.child.pid!, 'SIGSTOP');
+  process.kill(pid!, 'SIGCONT');
+  await until('it goes on', () => rig.proxy.log.includes('forwarding again, with all sessions'));
+  process.kill(after.child.pid!, 'SIGCONT');
+  assert.deepEqual(await ended, [1, null]);
+  assert.match(after.log, /the proxy before did not end: it ended by itself, or goes on/);
+  assert.doesNotMatch(after.log, /forwarding in place of the proxy before/);
+  clients.child.stdin!.write('ready\n');
+  await sleep(500);
+  assert.deepEqual(await mappings(rig.proxy), before);
+  const counted = await clients.end();
+  assert.deepEqual([counted.lostAfterMark, counted.unexpected], [0, 0]);
+  await server!.end();
+});
+
 interface StatedServer {
   state: string;
   isDrained: boolean;
