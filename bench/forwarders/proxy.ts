@@ -27,6 +27,8 @@ export interface ProxyOptions {
 }
 
 export const MAX_SESSIONS = 1_000_000;
+/** A part of the table that answered sessions leave to others. */
+const LEFT_FREE = 1 / 31;
 
 const HOT_SESSIONS = 'uoa_proxy_fast_path_sessions';
 
@@ -53,7 +55,7 @@ export function proxy(options: ProxyOptions): Start {
 admin: { listen: 127.0.0.1:9464, socket: ${join(scratch, 'admin.sock')} }
 log: { format: json }
 # One way means that no real server answers: by default such sessions are only a part of the table.
-sessions: { max: ${maxSessions}, onewayShare: 100, lportReserve: 0${stateFile} }
+sessions: { max: ${Math.ceil(maxSessions * (1 + LEFT_FREE))}, onewayShare: 100, lportReserve: 0${stateFile} }
 services:
 ${Array.from({ length: services }, (_, i) => serviceOn(i === 0 ? PORT : OTHERS_PORT + i)).join('')}`;
     writeFileSync(config, text);
