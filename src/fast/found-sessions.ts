@@ -27,8 +27,9 @@ export function readFoundSessions(
   visit: (found: FoundSession) => void,
 ): void {
   const [fromClient, toServer] = [emptyEnds(), emptyEnds()];
-  for (let session = 0; session < records.sessions; session++) {
-    if (!records.isHot(session)) continue;
+  for (let session = 0; ; session++) {
+    session = records.nextHot(session, records.sessions);
+    if (session < 0) return;
     records.readEnds(session, INBOUND, fromClient);
     records.readEnds(session, OUTBOUND, toServer);
     turn(toServer);

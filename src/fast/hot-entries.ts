@@ -27,7 +27,6 @@ const PLACES = BUCKET_WORDS / 2;
 /** A first bucket is left alone beyond. */
 const FEW = PLACES - 2;
 const NOBODY = 0;
-const BOTH_BITS = 3;
 const BOTH = [INBOUND, OUTBOUND] as const;
 // Words of `hashing`.
 const START = 1;
@@ -93,21 +92,26 @@ export class HotEntries {
   repair(first: number, count: number): void {
     const seen = new Uint8Array(count);
     const words = this.#words;
-    for (let place = PLACES; place < words.length; place++) {
-      if ((place & PLACES) === 0) place += PLACES; // tags of the next bucket
-      const session = (words[place]! - 1) >> 1;
-      if (session < first || session >= first + count) continue;
-      const direction: Direction = (words[place]! & 1) === 1 ? INBOUND : OUTBOUND;
-      const bit = 1 << direction;
-      const isRight = this.#isRight(session, direction, place) && (seen[session - first]! & bit) === 0;
-      if (isRight) seen[session - first]! |= bit;
-      else Atomics.store(words, place, NOBODY);
+    for (let bucket = PLACES; bucket < words.length; bucket += BUCKET_WORDS) {
+      for (let place = bucket; place < bucket + PLACES; place++) {
+        const entry = words[place]!;
+        if (entry === NOBODY) continue;
+        const session = (entry - 1) >> 1;
+        if (session < first || session >= first + count) continue;
+        const direction: Direction = (entry & 1) === 1 ? INBOUND : OUTBOUND;
+        const bit = 1 << direction;
+        const isRight = this.#isRight(session, direction, place) && (seen[session - first]! & bit) === 0;
+        if (isRight) seen[session - first]! |= bit;
+        else Atomics.store(words, place, NOBODY);
+      }
     }
-    for (let n = 0; n < count; n++) {
-      if (seen[n] === BOTH_BITS || !this.#records.isHot(first + n)) continue;
+    const end = first + count;
+    for (let session = first; ; session++) {
+      session = this.#records.nextHot(session, end);
+      if (session < 0) return;
+      const had = seen[session - first]!;
       for (const direction of BOTH)
-        if ((seen[n]! & (1 << direction)) === 0 && !this.#insert(first + n, direction))
-          this.remove(first + n);
+        if ((had & (1 << direction)) === 0 && !this.#insert(session, direction)) this.remove(session);
     }
   }
 

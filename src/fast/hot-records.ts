@@ -67,6 +67,15 @@ export class HotRecords {
     return (this.#generationOf(session) & 1) !== 0;
   }
 
+  /** The first hot one from `from` on, and before `end`; -1: there is none. */
+  nextHot(from: number, end: number): number {
+    const { words } = this;
+    const behind = end * ROW_WORDS;
+    for (let at = from * ROW_WORDS + GENERATION_IDLE; at < behind; at += ROW_WORDS)
+      if ((words[at]! & 1) !== 0) return (at - GENERATION_IDLE) / ROW_WORDS;
+    return -1;
+  }
+
   /** Whether a session with such ends has room for them. */
   hasRoom(session: number, { addresses }: Ends): boolean {
     return session < this.#sessions6 || isV4(addresses, 0);

@@ -101,10 +101,11 @@ export class HotSessions implements SessionEvents {
     this.#entries.repair(this.#firstSession, slots);
     this.#hops.update();
     const tick = nowTick();
-    for (let slot = 0; slot < slots; slot++) {
-      const session = this.#firstSession + slot;
-      if (!this.#records.isHot(session)) continue;
-      const base = slot * SESSION_WORDS;
+    const end = this.#firstSession + slots;
+    for (let session = this.#firstSession; ; session++) {
+      session = this.#records.nextHot(session, end);
+      if (session < 0) break;
+      const base = (session - this.#firstSession) * SESSION_WORDS;
       if (isAsRecorded(this.#records, session, sessions, base)) this.#inherit(base, tick, nowMs);
       else this.#entries.remove(session);
     }
