@@ -4,7 +4,8 @@
 // as soon as it stands.
 //
 // SIGUSR2 stops it for a restart: another process is about to go on with what is hot. A SIGTERM behind it
-// changes nothing, because whoever runs containers sends one after all that a hook did.
+// changes nothing, because whoever runs containers sends one after all that a hook did. The kernel may deliver
+// the two the other way round, each by another thread: so a stop waits for an instant whether it comes.
 //
 // SIGHUP reloads the config. Where standard output is a terminal it stops the proxy instead, because there it
 // is what a terminal that closes sends to its programs; `uoa-proxy ctl reload` reloads there too.
@@ -31,6 +32,7 @@ export interface SignalSource {
 const SIGNALS = ['SIGTERM', 'SIGINT', 'SIGQUIT', 'SIGHUP', 'SIGUSR2'] as const;
 const EXIT_AT_ONCE = 130;
 const SAME_WISH_MS = 1000;
+const INSTANT_MS = 100;
 /** A reload that changes something takes less; one that is read for longer changes nothing any more. */
 const FINISH_MS = 2000;
 
@@ -40,10 +42,12 @@ export async function runUntilSignal(
   log: Logger,
   source: SignalSource = process,
   nowMs: () => number = () => performance.now(),
+  instantMs = INSTANT_MS,
 ): Promise<number> {
   const reloads = new Reloads(log);
   let firstAtMs: number | undefined;
   let forRestart = false;
+  let isStopping = false;
   let wake = (_: 'signal'): void => {};
   const signaled = new Promise<'signal'>((resolve) => {
     wake = resolve;
@@ -54,7 +58,7 @@ export async function runUntilSignal(
       log.info({ signal }, isEnding ? 'stopping: no reload any more' : 'reloading the config');
       reloads.request();
     } else if (signal === 'SIGUSR2') {
-      if (firstAtMs !== undefined || forRestart) return;
+      if (isStopping || forRestart) return;
       forRestart = true;
       log.info({ signal }, 'stopping for a restart');
       reloads.end();
@@ -79,6 +83,8 @@ export async function runUntilSignal(
     // What it had begun is finished before it is undone, unless what it waits for has ended, or is still
     // being read.
     else await Promise.race([reloads.idle, proxy.ended, sleep(FINISH_MS, undefined, { ref: false })]);
+    if (end === 'signal' && !forRestart) await sleep(instantMs);
+    isStopping = true;
     await proxy.stop({ forRestart: end === 'signal' && forRestart });
     if (end === 'signal') log.info('stopped');
     return end === 'signal' ? 0 : end.exitCode;

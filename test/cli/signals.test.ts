@@ -1,8 +1,11 @@
 import assert from 'node:assert/strict';
 import { EventEmitter } from 'node:events';
 import { describe, it } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import pino from 'pino';
 import { runUntilSignal } from '../../src/cli/signals.ts';
+
+const INSTANT_MS = 10;
 
 class FakeProcess extends EventEmitter {
   readonly exits: number[] = [];
@@ -50,12 +53,13 @@ function setUp({ isTTY = false } = {}) {
   };
   const start = () => started.promise.then(() => proxy);
   const clock = { ms: 5000 };
-  const exitCode = runUntilSignal(start, pino({ level: 'silent' }), source, () => clock.ms);
+  const exitCode = runUntilSignal(start, pino({ level: 'silent' }), source, () => clock.ms, INSTANT_MS);
   const signal = (name: NodeJS.Signals) => source.emit(name, name);
   return { clock, source, signal, events, started, ended, stopped, reloads, exitCode };
 }
 
-const aTurn = () => new Promise((resolve) => setImmediate(resolve));
+/** Of the event loop, with what waits for an instant. */
+const aTurn = () => sleep(2 * INSTANT_MS);
 
 describe('a running proxy', () => {
   for (const [signal, isTTY] of [
@@ -134,11 +138,23 @@ describe('a running proxy', () => {
     started.resolve();
     await aTurn();
     signal('SIGTERM');
+    await aTurn();
     signal('SIGUSR2');
     stopped.resolve();
     assert.equal(await exitCode, 0);
     assert.deepEqual(events, ['stop']);
     assert.deepEqual(source.exits, []);
+  });
+
+  it('is stopped for a restart where SIGUSR2 and a SIGTERM behind it come the other way round', async () => {
+    const { signal, events, started, stopped, exitCode } = setUp();
+    started.resolve();
+    await aTurn();
+    signal('SIGTERM');
+    signal('SIGUSR2');
+    stopped.resolve();
+    assert.equal(await exitCode, 0);
+    assert.deepEqual(events, ['stop for a restart']);
   });
 
   it('that ends by itself is cleaned up, and its exit code is passed on', async () => {
