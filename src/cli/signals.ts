@@ -4,8 +4,9 @@
 // as soon as it stands.
 //
 // SIGUSR2 stops it for a restart: another process is about to go on with what is hot. A SIGTERM behind it
-// changes nothing, because whoever runs containers sends one after all that a hook did. The kernel may deliver
-// the two the other way round, each by another thread: so a stop waits for an instant whether it comes.
+// changes nothing, because whoever runs containers sends one after all that a hook did. The kernel may
+// deliver the two the other way round, each by another thread: so a stop waits for an instant whether it
+// comes.
 //
 // SIGHUP reloads the config. Where standard output is a terminal it stops the proxy instead, because there it
 // is what a terminal that closes sends to its programs; `uoa-proxy ctl reload` reloads there too.
