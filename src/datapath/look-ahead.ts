@@ -1,7 +1,6 @@
 // What packets that are received in a moment need is read ahead, of several at the same time. Nothing is
 // decided here: what is read wrongly costs time only.
 import type { SessionTable } from '../session/table.ts';
-import { V4_MAPPED } from '../wire/address.ts';
 import type { Frame } from '../wire/frame.ts';
 import * as ipv4 from '../wire/ipv4.ts';
 import * as ipv6 from '../wire/ipv6.ts';
@@ -34,14 +33,7 @@ export class LookAhead {
     const addresses = this.#addresses;
     const { index } = this.#table;
     if (ipv4.version(view, off) === 4) {
-      addresses[0] = 0;
-      addresses[1] = 0;
-      addresses[2] = V4_MAPPED;
-      addresses[3] = ipv4.src(view, off);
-      addresses[4] = 0;
-      addresses[5] = 0;
-      addresses[6] = V4_MAPPED;
-      addresses[7] = ipv4.dst(view, off);
+      ipv4.readAddresses(addresses, view, off);
       index.expect(addresses, 4, view.getInt32(off + ipv4.headerLen(view, off)));
     } else {
       ipv6.readAddresses(addresses, view, off);

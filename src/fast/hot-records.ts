@@ -2,7 +2,7 @@
 // the layouts of src/bpf/hot-entries.h. What the programs count there is activity.ts's, and how they find a
 // row hot-entries.ts's.
 import { mapSharedMemory } from '../sys/shared-memory.ts';
-import { isV4 } from '../wire/address.ts';
+import { isV4, V4_MAPPED } from '../wire/address.ts';
 import { addressPairSum, fold } from '../wire/checksum.ts';
 import { type FastPathSizes, HOT_LEN, HOT6_LEN, TICK_MS } from './layout.ts';
 
@@ -25,7 +25,6 @@ const DIFFERENCE_FAMILY = 15;
 /** Of each direction in a row of hot6. */
 export const ADDRESSES6 = 8;
 
-const V4_MAPPED = 0xffff;
 const IDLE_MS = TICK_MS * 8;
 const IDLE_MAX = 0xffff;
 

@@ -1,5 +1,6 @@
 // The IPv4 header (RFC 791) at an offset of a DataView. Getters and setters only; who calls them has checked
 // lengths.
+import { V4_MAPPED } from './address.ts';
 import { fold, sumBytes } from './checksum.ts';
 
 export const IPV4_HEADER_LEN = 20;
@@ -42,6 +43,18 @@ export const hasMoreFragments = (view: DataView, off: number): boolean =>
 export const fragmentOffset = (view: DataView, off: number): number =>
   (view.getUint16(off + FRAGMENT) & OFFSET) << 3;
 export const id = (view: DataView, off: number): number => view.getUint16(off + ID);
+
+/** Reads source and destination into eight words (wire/address.ts). */
+export function readAddresses(addresses: Int32Array, view: DataView, off: number): void {
+  addresses[0] = 0;
+  addresses[1] = 0;
+  addresses[2] = V4_MAPPED;
+  addresses[3] = src(view, off);
+  addresses[4] = 0;
+  addresses[5] = 0;
+  addresses[6] = V4_MAPPED;
+  addresses[7] = dst(view, off);
+}
 
 /** `len` in bytes, a multiple of 4. */
 export function setHeaderLen(view: DataView, off: number, len: number): void {

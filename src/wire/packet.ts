@@ -1,7 +1,7 @@
 // One reusable parsed view of a UDP packet of either family: offsets and fields as numbers. Every length
 // field is checked here against the bytes that are there; behind a successful parse all accesses are inside
 // the packet.
-import { type Family, isV4, V4_MAPPED } from './address.ts';
+import { type Family, isV4 } from './address.ts';
 import { sumBytes } from './checksum.ts';
 import type { Frame } from './frame.ts';
 import { HeaderScan } from './header-scan.ts';
@@ -195,17 +195,9 @@ function parseUdp(packet: Packet, view: DataView): number {
 }
 
 export function setIpv4Addresses(packet: Packet, view: DataView, off: number): void {
-  const { addresses } = packet;
   packet.family = 4;
   packet.hasAddresses = true;
-  addresses[0] = 0;
-  addresses[1] = 0;
-  addresses[2] = V4_MAPPED;
-  addresses[3] = ipv4.src(view, off);
-  addresses[4] = 0;
-  addresses[5] = 0;
-  addresses[6] = V4_MAPPED;
-  addresses[7] = ipv4.dst(view, off);
+  ipv4.readAddresses(packet.addresses, view, off);
 }
 
 export function setIpv6Addresses(packet: Packet, view: DataView, off: number): void {

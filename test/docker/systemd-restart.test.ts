@@ -5,6 +5,7 @@ import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { buildTopology, LIPS, type Topology, VIPS, VPORT } from '../../src/lab/topology.ts';
 import { startPython } from '../e2e/harness.ts';
+import { listedIn, mappingsOf } from '../e2e/listed.ts';
 import { Booted } from './booted.ts';
 
 const CLIENTS = 5;
@@ -58,20 +59,8 @@ async function startUnderLoad(t: TestContext, unit?: string) {
   return { booted, clients };
 }
 
-interface Listed {
-  client: string;
-  clientPort: number;
-  lip: string;
-  lport: number;
-  rs: string;
-}
-
-function sessionsOf(booted: Booted): string[] {
-  const { sessions } = JSON.parse(booted.get('/sessions?limit=1000').body) as { sessions: Listed[] };
-  return sessions
-    .map(({ client, clientPort, lip, lport, rs }) => `${client} ${clientPort} ${lip} ${lport} ${rs}`)
-    .sort();
-}
+const sessionsOf = (booted: Booted): string[] =>
+  mappingsOf(listedIn(booted.get('/sessions?limit=1000').body));
 
 const untilHot = (booted: Booted) =>
   booted.until('hot', () =>

@@ -8,24 +8,19 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { run } from '../../src/lab/namespace.ts';
 import { mountBpffs, pinnedIn, withBpffs, withoutBpffs } from '../sys/bpffs.ts';
 import { type Rig, type RigOptions, startRig, until } from './harness.ts';
+import { type Listed, listedIn } from './listed.ts';
 import { PAIRS } from './pairs.ts';
 
 const CLIENTS = 5;
 const PORTS = 4;
 const ALL = CLIENTS * PORTS;
 
-interface Listed {
-  client: string;
-  clientPort: number;
-  lip: string;
-  lport: number;
-  rs: string;
+interface Told extends Listed {
   uoa: { state: string; sent: number };
 }
 
 async function sessionsOf(rig: Rig, proxy: Rig['proxy'] = rig.proxy): Promise<string[]> {
-  const { sessions } = JSON.parse((await proxy.get('/sessions?limit=1000')).body) as { sessions: Listed[] };
-  return sessions
+  return listedIn<Told>((await proxy.get('/sessions?limit=1000')).body)
     .map(({ client, clientPort, lip, lport, rs, uoa }) =>
       [client, clientPort, lip, lport, rs, uoa.state, uoa.sent].join(' '),
     )

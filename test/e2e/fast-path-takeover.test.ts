@@ -8,6 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { ProxyProcess } from '../../src/lab/programs.ts';
 import { mountBpffs, pinnedIn, withBpffs } from '../sys/bpffs.ts';
 import { type IoUnderTest, type PythonProgram, type Rig, startRig, until } from './harness.ts';
+import { type Listed, listedIn, mappingsOf } from './listed.ts';
 
 const CLIENTS = 5;
 /** Of hot sessions, and of others: these have too few datagrams each to become hot. */
@@ -21,26 +22,18 @@ const ALL = HOT + CLIENTS * COLD_PORTS;
 const RATE = 1000;
 const TOOK_OVER = /"msg":"took over"/;
 
-interface Listed {
-  client: string;
-  clientPort: number;
-  lip: string;
-  lport: number;
-  rs: string;
+interface ListedHot extends Listed {
   fastPath: string;
 }
 
-async function sessionsOf(proxy: ProxyProcess): Promise<Listed[]> {
+async function sessionsOf(proxy: ProxyProcess): Promise<ListedHot[]> {
   const { body } = await proxy.get('/sessions?limit=1000');
-  return body === '' ? [] : (JSON.parse(body) as { sessions: Listed[] }).sessions;
+  return body === '' ? [] : listedIn(body);
 }
 
-const mappings = async (proxy: ProxyProcess): Promise<string[]> =>
-  (await sessionsOf(proxy))
-    .map(({ client, clientPort, lip, lport, rs }) => `${client} ${clientPort} ${lip} ${lport} ${rs}`)
-    .sort();
+const mappings = async (proxy: ProxyProcess): Promise<string[]> => mappingsOf(await sessionsOf(proxy));
 
-const isBusy = ({ clientPort }: Listed) => clientPort >= FIRST_HOT && clientPort < FIRST_COLD;
+const isBusy = ({ clientPort }: ListedHot) => clientPort >= FIRST_HOT && clientPort < FIRST_COLD;
 
 /** Of the busy ones. */
 const hotCount = async (proxy: ProxyProcess) =>

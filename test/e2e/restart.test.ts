@@ -8,6 +8,7 @@ import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { nodeArgv } from '../../src/lab/programs.ts';
 import { IO, MAIN, type Rig, type RigOptions, startRig, until } from './harness.ts';
+import { listedIn, mappingsOf } from './listed.ts';
 
 const CLIENTS = 5;
 const PORTS = 4;
@@ -15,22 +16,8 @@ const ALL = CLIENTS * PORTS;
 /** Datagrams per second. */
 const RATE = 1000;
 
-interface Listed {
-  client: string;
-  clientPort: number;
-  lip: string;
-  lport: number;
-  rs: string;
-  uoa: { sent: number };
-}
-
-async function mappings(proxy: Rig['proxy']): Promise<string[]> {
-  const { body } = await proxy.get('/sessions?limit=1000');
-  const { sessions } = JSON.parse(body) as { sessions: Listed[] };
-  return sessions
-    .map(({ client, clientPort, lip, lport, rs }) => `${client} ${clientPort} ${lip} ${lport} ${rs}`)
-    .sort();
-}
+const mappings = async (proxy: Rig['proxy']): Promise<string[]> =>
+  mappingsOf(listedIn((await proxy.get('/sessions?limit=1000')).body));
 
 async function startWithState(t: TestContext, options: RigOptions = {}) {
   const rig = await startRig(t, { clients: CLIENTS, servers: 2, ...options });

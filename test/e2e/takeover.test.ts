@@ -16,6 +16,7 @@ import {
 import { nodeArgv, type ProxyProcess } from '../../src/lab/programs.ts';
 import { mountBpffs, withBpffs } from '../sys/bpffs.ts';
 import { type IoUnderTest, MAIN, type Rig, startRig, until } from './harness.ts';
+import { listedIn, mappingsOf } from './listed.ts';
 
 const CLIENTS = 5;
 const PORTS = 4;
@@ -24,21 +25,9 @@ const ALL = CLIENTS * PORTS;
 const RATE = 1000;
 const TOOK_OVER = /"msg":"took over"/;
 
-interface Listed {
-  client: string;
-  clientPort: number;
-  lip: string;
-  lport: number;
-  rs: string;
-}
-
 async function mappings(proxy: ProxyProcess): Promise<string[]> {
   const { body } = await proxy.get('/sessions?limit=1000');
-  if (body === '') return [];
-  const { sessions } = JSON.parse(body) as { sessions: Listed[] };
-  return sessions
-    .map(({ client, clientPort, lip, lport, rs }) => `${client} ${clientPort} ${lip} ${lport} ${rs}`)
-    .sort();
+  return body === '' ? [] : mappingsOf(listedIn(body));
 }
 
 /** Another process takes over from `before`, which ends. */

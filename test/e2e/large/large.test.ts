@@ -10,6 +10,7 @@ import { type TestContext, test } from 'node:test';
 import { ADMIN, type ProxyProcess } from '../../../src/lab/programs.ts';
 import type { Topology } from '../../../src/lab/topology.ts';
 import { IO, type PythonProgram, type Rig, startPython, startRig, until } from '../harness.ts';
+import { type Listed, listedIn, mappingsOf } from '../listed.ts';
 import {
   ADDED_SERVER,
   DEAD_SERVERS,
@@ -134,18 +135,9 @@ const checkMemory = async (t: TestContext, proxy: ProxyProcess, when: string): P
   assert.ok(datapath.shared < SHARED_MIB, `${datapath.shared} of ${SHARED_MIB} MiB`);
 };
 
-interface Listed {
-  client: string;
-  clientPort: number;
-  lip: string;
-  lport: number;
-  rs: string;
-}
-
 async function listed(proxy: ProxyProcess, service: string): Promise<string[]> {
   const { body } = await proxy.get(`/sessions?limit=1000&service=${service}`);
-  const { sessions } = JSON.parse(body) as { sessions: Listed[] };
-  return sessions.map((one) => `${one.client} ${one.clientPort} ${one.lip} ${one.lport} ${one.rs}`).sort();
+  return mappingsOf(listedIn(body));
 }
 
 /** LIP:lport of every live client. */
