@@ -5,7 +5,7 @@ import type { Leg } from '../src/session/leg.ts';
 import { LportPool } from '../src/session/lport-pool.ts';
 import { SESSION_WORDS } from '../src/session/session.ts';
 import { SessionTable } from '../src/session/table.ts';
-import { isInbound } from '../src/session/tuple-index.ts';
+import { isInbound, TupleIndex } from '../src/session/tuple-index.ts';
 import { dieWithParent } from '../src/sys/process.ts';
 import { UoaReceiver } from '../src/uoa/receiver.ts';
 import { Packet } from '../src/wire/packet.ts';
@@ -45,7 +45,8 @@ function measure({ sessions, rounds, lookups }: LookupInput): LookupFigures {
   const legs = makeLegs(Math.ceil(sessions / LPORTS_PER_LIP));
   const service = { vips: v4Words(VIP, 0), vport: PORT, onewayMs: 300_000, normalMs: 300_000 };
   const records = new Int32Array(sessions * SESSION_WORDS);
-  const table = new SessionTable(records, [service], legs, [0x1234_5678, 0x3abc_def0], sessions, () => {});
+  const index = new TupleIndex(records, [service], legs, [0x1234_5678, 0x3abc_def0]);
+  const table = new SessionTable(records, index, sessions, () => {});
   const inbound = (session: number): void =>
     setTuple(packet, FIRST_CIP + session, VIP, 1024 + (session % 50_000), PORT);
   const outbound = (session: number): void => {

@@ -11,7 +11,7 @@ import { addChanges } from './changes.ts';
 import { type LocalSocket, listenLocally, SocketInUse } from './local-socket.ts';
 import { createMetrics } from './metrics.ts';
 import { reportService, reportStats, uptimeSeconds } from './report.ts';
-import { parseSessionQuery, QueryError } from './session-query.ts';
+import { parseSessionQuery, parseSessionTuple, QueryError } from './session-query.ts';
 import { type AdminSources, OperationError } from './sources.ts';
 
 export type { AdminLeg, AdminSources, Operations, ReloadOutcome, ServerState } from './sources.ts';
@@ -73,7 +73,10 @@ export async function startAdmin(sources: AdminSources, options: AdminOptions): 
   });
   const locals = new WeakSet<Socket>();
   addGuards(app, createAccess(options), locals);
-  app.addHook('onRequest', async () => sources.refresh());
+  // Whose cost is that of all services and workers: not for a question that comes with each new client.
+  app.addHook('onRequest', async ({ routeOptions: { url } }) => {
+    if (url !== '/session') sources.refresh();
+  });
   refuseOtherMethods(app);
   addAnswers(app, sources);
   addChanges(app, sources);
@@ -211,7 +214,7 @@ function addGuards(app: FastifyInstance, access: Access, locals: WeakSet<Socket>
 }
 
 const NOT_FOUND =
-  'not found: there are GET /metrics, /healthz, /readyz, /sessions, /services and /stats, POST /reload, /drain, /drain/cancel, /fast-path/off or on, /services/SERVICE/fast-path/off or on, and /services/SERVICE/servers/RS/drain, enable or weight';
+  'not found: there are GET /metrics, /healthz, /readyz, /sessions, /session, /services and /stats, POST /reload, /drain, /drain/cancel, /fast-path/off or on, /services/SERVICE/fast-path/off or on, and /services/SERVICE/servers/RS/drain, enable or weight';
 
 function statusOf(error: unknown): number {
   if (error instanceof QueryError) return 400;
@@ -264,6 +267,10 @@ function addAnswers(app: FastifyInstance, sources: AdminSources): void {
     const { total, sessions } = await sources.sessions.list(query);
     return { total, offset: query.offset, limit: query.limit, sessions };
   });
+
+  app.get('/session', async ({ query }) =>
+    sources.sessions.find(parseSessionTuple(query as Record<string, unknown>)),
+  );
 
   app.get('/services', async () => ({
     services: sources.services().map((service) => reportService(sources, service)),

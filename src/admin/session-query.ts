@@ -1,4 +1,6 @@
-// The query string of /sessions -> SessionFilter, or a QueryError whose text goes to the person who asked.
+// The query strings of /sessions and /session -> SessionFilter and SessionTuple, or a QueryError whose text
+// goes to who asked.
+import type { SessionTuple } from '../session/find-session.ts';
 import type { SessionFilter } from '../session/snapshot.ts';
 import { readEndpoint } from './endpoint.ts';
 import { unknownName } from './names.ts';
@@ -7,7 +9,8 @@ export class QueryError extends Error {
   override readonly name = 'QueryError';
 }
 
-const PARAMETERS = ['client', 'rs', 'service', 'state', 'offset', 'limit'];
+const PARAMETERS = ['client', 'rs', 'lip', 'service', 'state', 'offset', 'limit'];
+const TUPLE_PARAMETERS = ['lip', 'rs'];
 const LIMIT_DEFAULT = 100;
 const LIMIT_MAX = 1000;
 
@@ -16,12 +19,7 @@ export function parseSessionQuery(
   query: Record<string, unknown>,
   serviceNames: readonly string[],
 ): SessionFilter {
-  for (const [name, value] of Object.entries(query)) {
-    if (!PARAMETERS.includes(name))
-      refuse(`unknown parameter ${JSON.stringify(name)}`, PARAMETERS.join(', '));
-    if (typeof value !== 'string') refuse(`parameter ${name} stands more than once`, 'each at most once');
-  }
-  const { client, rs, service, state, offset, limit } = query as Record<string, string | undefined>;
+  const { client, rs, lip, service, state, offset, limit } = parametersOf(query, PARAMETERS);
   const parsed: SessionFilter = {
     offset: readInteger('offset', offset, 0, 0, 999_999_999),
     limit: readInteger('limit', limit, LIMIT_DEFAULT, 1, LIMIT_MAX),
@@ -36,6 +34,11 @@ export function parseSessionQuery(
     parsed.rs = ip;
     if (port !== undefined) parsed.rsPort = port;
   }
+  if (lip !== undefined) {
+    const { ip, port } = endpointOf('lip', lip);
+    parsed.lip = ip;
+    if (port !== undefined) parsed.lport = port;
+  }
   if (service !== undefined) {
     if (!serviceNames.includes(service)) throw new QueryError(unknownName('service', service, serviceNames));
     parsed.service = service;
@@ -46,6 +49,32 @@ export function parseSessionQuery(
     parsed.state = state;
   }
   return parsed;
+}
+
+/** As parseSessionQuery: both ends as the real server sees them. */
+export function parseSessionTuple(query: Record<string, unknown>): SessionTuple {
+  const { lip, rs } = parametersOf(query, TUPLE_PARAMETERS);
+  const local = portedEndpoint('lip', lip);
+  const server = portedEndpoint('rs', rs);
+  return { lip: local.ip, lport: local.port, rs: server.ip, rsPort: server.port };
+}
+
+function parametersOf(
+  query: Record<string, unknown>,
+  allowed: readonly string[],
+): Record<string, string | undefined> {
+  for (const [name, value] of Object.entries(query)) {
+    if (!allowed.includes(name)) refuse(`unknown parameter ${JSON.stringify(name)}`, allowed.join(', '));
+    if (typeof value !== 'string') refuse(`parameter ${name} stands more than once`, 'each at most once');
+  }
+  return query as Record<string, string | undefined>;
+}
+
+function portedEndpoint(name: string, text: string | undefined): { ip: string; port: number } {
+  const { ip = '', port } = readEndpoint(text ?? '') ?? {};
+  if (port === undefined)
+    refuse(text === undefined ? `no ${name}` : `${name} ${JSON.stringify(text)}`, 'IP:PORT or [IP]:PORT');
+  return { ip, port };
 }
 
 function readInteger(

@@ -3,7 +3,8 @@
 // asked for anew each time.
 import type { Config } from '../config/schema.ts';
 import type { ServicePlan } from '../service/plan.ts';
-import type { SessionFilter } from '../session/snapshot.ts';
+import type { SessionTuple } from '../session/find-session.ts';
+import type { SessionFilter, SessionSnapshot } from '../session/snapshot.ts';
 
 /** One LIP towards one real server. */
 export interface AdminLeg {
@@ -61,7 +62,7 @@ export interface ReloadOutcome {
   lastChange?: { at: Date; lines: readonly string[] } | undefined;
 }
 
-/** What the operator asked for cannot be done: `status` is the HTTP code, 404 or 409. */
+/** What the operator asked for cannot be done: `status` is the HTTP code, 404, 409 or 503. */
 export class OperationError extends Error {
   override readonly name = 'OperationError';
   readonly status: number;
@@ -148,6 +149,8 @@ export interface AdminSources {
   sessions: {
     /** `total` counts all that match; `sessions` holds those in [offset, offset + limit). */
     list(query: SessionFilter): Promise<{ total: number; sessions: object[] }>;
+    /** The one with this tuple. Throws an OperationError where there is none (404), or nobody knows (503). */
+    find(tuple: SessionTuple): SessionSnapshot;
   };
   operations: Operations;
 }

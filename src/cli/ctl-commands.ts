@@ -67,6 +67,7 @@ export function withCtl(command: Argv, choose: Choose) {
         own
           .option('client', { ...text, describe: 'Only of this client: IP or IP:PORT' })
           .option('rs', { ...text, describe: 'Only to this real server: IP or IP:PORT' })
+          .option('lip', { ...text, describe: 'Only from this LIP: IP or IP:LPORT' })
           .option('service', { ...text, describe: 'Only of this service' })
           .option('state', {
             choices: ['oneway', 'normal'] as const,
@@ -76,6 +77,7 @@ export function withCtl(command: Argv, choose: Choose) {
           .option('limit', { ...text, describe: 'Show at most so many, 1 to 1000 [100]' })
           .option('offset', { ...text, describe: 'Leave out so many before' })
           .example('$0 ctl sessions --client 198.51.100.7', '')
+          .example('$0 ctl sessions --lip 10.2.0.200:1031', 'Who a real server sees there')
           .example('$0 ctl sessions --state oneway', 'Who waits for an answer'),
       (options) => choose(() => ctlSessions(options)),
     )

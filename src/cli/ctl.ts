@@ -46,7 +46,7 @@ export async function ctlServices(options: CtlOptions & { rate: boolean }): Prom
   return 0;
 }
 
-const FILTERS = ['client', 'rs', 'service', 'state', 'limit', 'offset'] as const;
+const FILTERS = ['client', 'rs', 'lip', 'service', 'state', 'limit', 'offset'] as const;
 type SessionFilters = { [name in (typeof FILTERS)[number]]?: string | number | undefined };
 
 export async function ctlSessions(options: CtlOptions & SessionFilters): Promise<number> {

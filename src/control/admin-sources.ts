@@ -1,10 +1,13 @@
 // What the admin server sees of the control plane, and what it can have it do.
+import { unknownName } from '../admin/names.ts';
 import { type AdminSources, type FastPathState, OperationError } from '../admin/sources.ts';
 import { ClientTable } from '../datapath/client-table.ts';
 import { legPlans, poolKey } from '../datapath/plan.ts';
 import { portsDown } from '../host/host.ts';
 import { type ServicePlan, serverName } from '../service/plan.ts';
-import { listSessions } from '../session/snapshot.ts';
+import { findSession, type SessionTuple } from '../session/find-session.ts';
+import { listSessions, type SessionSnapshot } from '../session/snapshot.ts';
+import { formatEndpoint } from '../wire/address.ts';
 import { nowMs } from '../worker-protocol.ts';
 import type { Drain } from './drain.ts';
 import type { HostWatch } from './host-watch.ts';
@@ -63,17 +66,17 @@ export function adminSources(plane: Shown, version: string): Omit<AdminSources, 
     workers: () => workers.pids.map((pid, index) => ({ pid, restarts: workers.restarts[index] })),
     sessions: {
       list: async (query) => {
-        const tables = memories.map(({ records, table, hotStates }) => ({
-          records,
-          slots: table[0],
-          hotStates: fast.isOn ? hotStates : undefined,
-        }));
         const { total, sessions } = await inSlices(
-          listSessions(tables, () => reloader.names(), query, nowMs()),
+          listSessions(tablesOf(runtime), () => reloader.names(), query, nowMs()),
         );
-        // Those that are not busy, too, which no datapath has looked at.
-        for (const one of sessions) if (fast.isOn && fastSwitch.isOff(one.service)) one.fastPath = 'off';
+        for (const one of sessions) saySwitchedOff(one, runtime);
         return { total, sessions };
+      },
+      find: (tuple) => {
+        const found = findSession(tablesOf(runtime), reloader.names(), tuple, nowMs());
+        if (found === undefined) throw notFound(tuple, plane);
+        saySwitchedOff(found, runtime);
+        return found;
       },
     },
     operations: {
@@ -87,6 +90,40 @@ export function adminSources(plane: Shown, version: string): Omit<AdminSources, 
       switchFastPath: (isOn, service) => switchFastPath(runtime, isOn, service),
     },
   };
+}
+
+const tablesOf = ({ memories, fast }: Runtime) =>
+  memories.map(({ records, table, hotStates, index }) => ({
+    records,
+    slots: table[0],
+    hotStates: fast.isOn ? hotStates : undefined,
+    index,
+  }));
+
+/** Also of those that are not busy, which no datapath has looked at. */
+function saySwitchedOff(session: SessionSnapshot, { fast, fastSwitch }: Runtime): void {
+  if (fast.isOn && fastSwitch.isOff(session.service)) session.fastPath = 'off';
+}
+
+/** A real server may ask with a LIP of another proxy, or not know what it is called here. */
+function notFound({ lip, lport, rs, rsPort }: SessionTuple, { runtime, reloader }: Shown): OperationError {
+  const { missing } = runtime.workers;
+  if (missing.length > 0)
+    return new OperationError(
+      503,
+      `datapath process ${missing.join(', ')} is starting again: ask once more in a second`,
+    );
+  const legs = legPlans(reloader.services).filter((leg) => leg.rip === rs && leg.rport === rsPort);
+  const server = formatEndpoint(rs, rsPort);
+  if (legs.length === 0) {
+    const names = reloader.services.flatMap(({ realServers }) => realServers.map(serverName));
+    return new OperationError(404, unknownName('real server', server, [...new Set(names)]));
+  }
+  if (!legs.some((leg) => leg.lip === lip)) {
+    const lips = [...new Set(legs.map((leg) => leg.lip))];
+    return new OperationError(404, unknownName(`LIP towards ${server}`, lip, lips));
+  }
+  return new OperationError(404, `no session of ${formatEndpoint(lip, lport)} with ${server}`);
 }
 
 function fastPathState({ fast, fastStatus, fastSwitch }: Runtime): FastPathState {

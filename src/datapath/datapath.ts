@@ -3,7 +3,7 @@
 import { Persistence } from '../service/persistence.ts';
 import { CLIENT, cportOf } from '../session/session.ts';
 import { SessionTable } from '../session/table.ts';
-import { baseOf, isInbound } from '../session/tuple-index.ts';
+import { baseOf, isInbound, TupleIndex } from '../session/tuple-index.ts';
 import type { Frame, Send } from '../wire/frame.ts';
 import { isIcmpError } from '../wire/icmp-writer.ts';
 import { PARSE_FRAGMENT, PARSE_OK, PARSE_OTHER_PROTOCOL, Packet, parse } from '../wire/packet.ts';
@@ -90,9 +90,7 @@ export class Datapath {
     const onewayMax = Math.max(1, Math.floor((plan.maxSessions * plan.onewayShare) / 100));
     const table = new SessionTable(
       records,
-      directory.services,
-      directory.legs,
-      seed,
+      new TupleIndex(records, directory.services, directory.legs, seed, memory.index),
       onewayMax,
       (base, end) => ends.ended(base, end),
       options.events,

@@ -3,6 +3,7 @@
 // one side only, where not said otherwise, so a reader sees whole numbers without locks.
 import { Persistence } from '../service/persistence.ts';
 import { SESSION_WORDS } from '../session/session.ts';
+import { type IndexMemory, indexBuckets } from '../session/tuple-index.ts';
 import { ClientTable } from './client-table.ts';
 import { counterCells } from './counters.ts';
 import { Loans } from './loans.ts';
@@ -68,6 +69,8 @@ export interface DatapathMemory {
   readonly records: Int32Array;
   /** By session: whether the fast path forwards it, or why not (session/hot-state.ts). */
   readonly hotStates: Uint8Array;
+  /** Of the sessions in `records`, by both of their tuples. */
+  readonly index: IndexMemory;
 }
 
 const CELL = Float64Array.BYTES_PER_ELEMENT;
@@ -77,6 +80,7 @@ const LINE = 64;
 export const VIPS_WORDS = 8;
 /** The lport that its pool began with, and the next one, each 0 where nobody noted it. */
 export const LPORT_ARC_CELLS = 2;
+const KEY_WORDS = 2;
 /** How many new sessions a service may open just now, and as of when. */
 export const BUCKET_WORDS = 3;
 
@@ -101,7 +105,7 @@ export function commonBytes(plan: DatapathPlan): number {
 
 /** Bytes of one datapath's part, for a plan and `ioCells` counters of the packet I/O. */
 export function memoryBytes(plan: DatapathPlan, ioCells: number): number {
-  return headBytes(plan, ioCells) + recordBytes(plan) + roundUp(plan.maxSessions);
+  return headBytes(plan, ioCells) + recordBytes(plan) + roundUp(plan.maxSessions) + indexBytes(plan);
 }
 
 export function mapCommon(buffer: ArrayBuffer, plan: DatapathPlan): CommonMemory {
@@ -132,6 +136,8 @@ export function mapMemory(
 ): DatapathMemory {
   const { services, realServers, legs } = capacityOf(plan);
   const recordsAt = byteOffset + headBytes(plan, ioCells);
+  const hotStatesAt = recordsAt + recordBytes(plan);
+  const indexAt = hotStatesAt + roundUp(plan.maxSessions);
   let at = byteOffset;
   const cells = (count: number): Float64Array => {
     const view = new Float64Array(buffer, at, count);
@@ -157,7 +163,11 @@ export function mapMemory(
     pulse: cells(1),
     io: cells(ioCells),
     records: new Int32Array(buffer, recordsAt, plan.maxSessions * SESSION_WORDS),
-    hotStates: new Uint8Array(buffer, recordsAt + recordBytes(plan), plan.maxSessions),
+    hotStates: new Uint8Array(buffer, hotStatesAt, plan.maxSessions),
+    index: {
+      key: new Int32Array(buffer, indexAt, KEY_WORDS),
+      heads: new Int32Array(buffer, indexAt + LINE, indexBuckets(plan.maxSessions)),
+    },
   };
 }
 
@@ -174,6 +184,10 @@ export function allocateMemory(plan: DatapathPlan, ioCells = 0): DatapathMemory 
 const roundUp = (bytes: number): number => Math.ceil(bytes / LINE) * LINE;
 
 const recordBytes = ({ maxSessions }: DatapathPlan): number => maxSessions * SESSION_WORDS * WORD;
+
+/** The key has a line of its own. */
+const indexBytes = ({ maxSessions }: DatapathPlan): number =>
+  roundUp(LINE + indexBuckets(maxSessions) * WORD);
 
 function headBytes(plan: DatapathPlan, ioCells: number): number {
   const { services, realServers, legs } = capacityOf(plan);

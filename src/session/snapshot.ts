@@ -40,6 +40,8 @@ export interface SessionFilter {
   clientPort?: number;
   rs?: string;
   rsPort?: number;
+  lip?: string;
+  lport?: number;
   service?: string;
   state?: 'oneway' | 'normal';
   offset: number;
@@ -106,14 +108,20 @@ class Wanted {
   readonly #legs: boolean[];
   readonly #client: Int32Array | undefined;
   readonly #clientPort: number | undefined;
+  readonly #lport: number | undefined;
   readonly #state: SessionFilter['state'];
 
-  constructor({ client, clientPort, rs, rsPort, service, state }: SessionFilter, names: SessionNames) {
+  constructor(filter: SessionFilter, names: SessionNames) {
+    const { client, clientPort, rs, rsPort, lip, lport, service, state } = filter;
     // map leaves out the numbers that nothing has.
     this.#services = names.services.map(({ name }) => service === undefined || name === service);
     this.#legs = names.legs.map(
-      ({ rip, rport }) => (rs === undefined || rip === rs) && (rsPort === undefined || rport === rsPort),
+      (leg) =>
+        (rs === undefined || leg.rip === rs) &&
+        (rsPort === undefined || leg.rport === rsPort) &&
+        (lip === undefined || leg.lip === lip),
     );
+    this.#lport = lport;
     this.#clientPort = clientPort;
     this.#state = state;
     if (client === undefined) return;
@@ -123,12 +131,14 @@ class Wanted {
   has(records: Int32Array, base: number): boolean {
     if (this.#client !== undefined && !isSameAddress(records, base + CLIENT, this.#client, 0)) return false;
     if (this.#clientPort !== undefined && cportOf(records, base) !== this.#clientPort) return false;
+    if (this.#lport !== undefined && lportOf(records, base) !== this.#lport) return false;
     if (this.#state !== undefined && (this.#state === 'normal') !== isNormal(records, base)) return false;
     return this.#services[serviceOf(records, base)] === true && this.#legs[legOf(records, base)] === true;
   }
 }
 
-function snapshot(
+/** As it is, or as it just was; its service and leg have names. */
+export function snapshot(
   records: Int32Array,
   base: number,
   names: SessionNames,

@@ -29,7 +29,8 @@ import {
   SESSION_WORDS,
   serviceOf,
 } from './session.ts';
-import { inboundEntry, lacksVipOf, outboundEntry, type SessionService, TupleIndex } from './tuple-index.ts';
+import type { SessionService, TupleIndex } from './tuple-index.ts';
+import { inboundEntry, lacksVipOf, outboundEntry } from './tuple-index.ts';
 import { Unanswered } from './unanswered.ts';
 
 /**
@@ -63,22 +64,20 @@ export class SessionTable {
   #sweepAt = 0;
 
   /**
-   * `records` holds SESSION_WORDS words per slot, zeroed. `services` and `legs` are by index and may have
-   * gaps. `seed` keys the hash. At most `onewayMax` sessions (at least 1) are without an answer. `onEnd` is
-   * called with a session's base while its record, service and leg are still whole.
+   * `records` holds SESSION_WORDS words per slot, zeroed; `index` is over them, and empty. At most
+   * `onewayMax` sessions (at least 1) are without an answer. `onEnd` is called with a session's base while
+   * its record, service and leg are still whole.
    */
   constructor(
     records: Int32Array,
-    services: readonly (SessionService | undefined)[],
-    legs: readonly (Leg | undefined)[],
-    seed: readonly [number, number],
+    index: TupleIndex,
     onewayMax: number,
     onEnd: (base: number, end: SessionEnd) => void,
     events?: SessionEvents,
   ) {
     this.records = records;
     this.max = records.length / SESSION_WORDS;
-    this.index = new TupleIndex(records, services, legs, seed);
+    this.index = index;
     this.#onEnd = onEnd;
     this.events = events;
     this.#oneway = new Recency(this.max, Math.max(1, Math.min(onewayMax, this.max)));

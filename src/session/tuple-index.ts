@@ -27,6 +27,17 @@ export interface SessionService {
   readonly normalMs: number;
 }
 
+/** Where an index is: in memory that another process may look into (find-session.ts). */
+export interface IndexMemory {
+  /** Of the hash: two words. */
+  readonly key: Int32Array;
+  /** By bucket, of which there are indexBuckets: the first entry + 1, 0: there is none. */
+  readonly heads: Int32Array;
+}
+
+/** For so many sessions; a power of two. */
+export const indexBuckets = (slots: number): number => 2 ** Math.ceil(Math.log2(2 * slots));
+
 const INBOUND = 0;
 const OUTBOUND = 1;
 
@@ -49,17 +60,26 @@ export class TupleIndex {
   /** The tuple of an entry under way. */
   readonly #tuple = new Int32Array(8);
 
+  /**
+   * `services` and `legs` are by index and may have gaps. `seed` keys the hash. `memory`: where it is not to
+   * be the index's own; what it holds is forgotten.
+   */
   constructor(
     records: Int32Array,
     services: readonly (SessionService | undefined)[],
     legs: readonly (Leg | undefined)[],
     seed: readonly [number, number],
+    memory?: IndexMemory,
   ) {
     this.#records = records;
     this.services = services;
     this.legs = legs;
     [this.#key0, this.#key1] = seed;
-    this.#heads = new Int32Array(2 ** Math.ceil(Math.log2((2 * records.length) / SESSION_WORDS)));
+    this.#heads = memory?.heads ?? new Int32Array(indexBuckets(records.length / SESSION_WORDS));
+    if (memory === undefined) return;
+    // Of a process that ended. What nobody used stays untouched, so that it takes no memory.
+    if (memory.key.some((word) => word !== 0)) memory.heads.fill(0);
+    memory.key.set(seed);
   }
 
   /** The entry of the packet's 4-tuple, or -1. */

@@ -11,7 +11,7 @@ import {
   type AdminSources,
   startAdmin,
 } from '../../src/admin/server.ts';
-import type { ServerState } from '../../src/admin/sources.ts';
+import { OperationError, type ServerState } from '../../src/admin/sources.ts';
 import { parseConfig } from '../../src/config/load.ts';
 import { ServerStates } from '../../src/control/server-states.ts';
 import { COUNTER_COLUMNS, counterCells } from '../../src/datapath/counters.ts';
@@ -20,7 +20,9 @@ import { SERVER_COLUMNS } from '../../src/datapath/server-cells.ts';
 import { IO_COUNTERS } from '../../src/io/packet-io.ts';
 import { numberServices } from '../../src/service/numbering.ts';
 import { planService } from '../../src/service/plan.ts';
-import type { SessionFilter } from '../../src/session/snapshot.ts';
+import type { SessionTuple } from '../../src/session/find-session.ts';
+import type { SessionFilter, SessionSnapshot } from '../../src/session/snapshot.ts';
+import { formatEndpoint } from '../../src/wire/address.ts';
 
 const CONFIG = `
 sessions: { max: 5000 }
@@ -44,12 +46,30 @@ const UP: ServerState = {
   weightSetTo: undefined,
 };
 
+export const SESSION: SessionSnapshot = {
+  service: 'game',
+  client: '10.1.0.2',
+  clientPort: 5000,
+  vip: '10.1.0.100',
+  vport: 6000,
+  lip: '10.2.0.200',
+  lport: 1031,
+  rs: '10.2.0.11',
+  rsPort: 6000,
+  state: 'normal',
+  idleMs: 12,
+  uoa: { state: 'acked', sent: 1 },
+  fastPath: null,
+};
+
 export interface SampleAdmin {
   sources: AdminSources;
   /** By the index of the real server: game's 0, and its fallback 1; the other service's 2 and 3. */
   states: ServerState[];
   /** What the last /sessions request asked for. */
   asked: SessionFilter[];
+  /** What /session requests asked for. */
+  found: SessionTuple[];
   /** What was asked of the operations, one line each. */
   done: string[];
   url(path: string): string;
@@ -119,6 +139,7 @@ export async function startSample(
 ): Promise<SampleAdmin> {
   const config = parseConfig(CONFIG, 'sample.yaml');
   const asked: SessionFilter[] = [];
+  const found: SessionTuple[] = [];
   const done: string[] = [];
   const states = [0, 1, 2, 3].map(() => UP);
   const reach = { mtu: 1500, unreachable: '' };
@@ -182,6 +203,16 @@ export async function startSample(
         asked.push(query);
         return { total: 1, sessions: [{ client: '10.1.0.2:5000' }] };
       },
+      find(tuple) {
+        found.push(tuple);
+        const server = formatEndpoint(tuple.rs, tuple.rsPort);
+        if (tuple.lport !== 1031)
+          throw new OperationError(
+            404,
+            `no session of ${formatEndpoint(tuple.lip, tuple.lport)} with ${server}`,
+          );
+        return SESSION;
+      },
     },
     operations: {
       async reload() {
@@ -241,6 +272,7 @@ export async function startSample(
     sources,
     states,
     asked,
+    found,
     done,
     url,
     socket: socketPath,

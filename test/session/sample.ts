@@ -3,12 +3,13 @@ import assert from 'node:assert/strict';
 import { LportPool } from '../../src/session/lport-pool.ts';
 import { SESSION_WORDS } from '../../src/session/session.ts';
 import { type SessionEnd, SessionTable } from '../../src/session/table.ts';
+import { type IndexMemory, TupleIndex } from '../../src/session/tuple-index.ts';
 import { UoaReceiver } from '../../src/uoa/receiver.ts';
 import { familyOf, parseAddressInto } from '../../src/wire/address.ts';
 import { Packet } from '../../src/wire/packet.ts';
 
-const VIPS = ['10.1.0.100', 'fd00:1::100'];
-const LEGS = [
+export const VIPS = ['10.1.0.100', 'fd00:1::100'];
+export const LEGS = [
   { lip: '10.2.0.200', rip: '10.2.0.10' },
   { lip: 'fd00:2::200', rip: 'fd00:2::10' },
 ] as const;
@@ -61,6 +62,8 @@ export interface TableOptions {
   worker?: { worker: number; workers: number };
   /** `max` by default. */
   onewayMax?: number;
+  seed?: readonly [number, number];
+  indexMemory?: IndexMemory;
 }
 
 /** A table of one service with two real servers, one per family, that take turns. */
@@ -72,6 +75,8 @@ export function makeTable(
     lports: { first, last } = { first: 0, last: 65_535 },
     worker,
     onewayMax = max,
+    seed = [11, 22],
+    indexMemory,
   }: TableOptions = {},
 ) {
   const legs = LEGS.map(({ lip, rip }, index) => ({
@@ -88,14 +93,9 @@ export function makeTable(
   }));
   const vips = pairOf(VIPS[0], VIPS[1]);
   const service = { vips, vport: 6000, onewayMs: 300_000, normalMs: 300_000 };
-  const table = new SessionTable(
-    records ?? new Int32Array(max * SESSION_WORDS),
-    [service],
-    legs,
-    [11, 22],
-    onewayMax,
-    onEnd,
-  );
+  records ??= new Int32Array(max * SESSION_WORDS);
+  const index = new TupleIndex(records, [service], legs, seed, indexMemory);
+  const table = new SessionTable(records, index, onewayMax, onEnd);
   let turn = 0;
   const open = (n: number, nowMs = 0): { base: number; leg: number; lport: number } => {
     const leg = legs[turn++ % 2];
