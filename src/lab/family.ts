@@ -50,7 +50,7 @@ export function uoaCarriage(
 ): 'none' | 'inserted' | 'carrier' {
   const form = dialect === 'none' ? undefined : uoaForms(dialect, server, 31)?.[client];
   if (form === undefined) return 'none';
-  if (!form.inserted) return 'carrier';
+  if (!form.inserted || payloadLen === 0) return 'carrier';
   const len = IP_HEADER_LEN[server] + form.size + UDP_HEADER_LEN + payloadLen;
   return len <= MTU ? 'inserted' : 'carrier';
 }

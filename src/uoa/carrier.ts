@@ -1,5 +1,6 @@
 // The carrier ("standalone UOA"): an empty-payload UDP packet that goes ahead of a packet with no room for
-// the UOA, on the same LIP:lport -> RIP:rport, so that receivers keep the mapping from it.
+// the UOA, on the same LIP:lport -> RIP:rport, so that receivers keep the mapping from it. Nothing else that
+// is empty has a UOA, so receivers can tell it from clients' datagrams.
 import type { Frame } from '../wire/frame.ts';
 import * as ipv4 from '../wire/ipv4.ts';
 import * as ipv6 from '../wire/ipv6.ts';

@@ -94,9 +94,12 @@ export function destinationOptions(optionLen: number, write: WriteOption): UoaFo
   };
 }
 
-/** Whether the packet towards the real server has room for the UOA inside, up to `mtu` bytes. */
+/**
+ * Whether the packet towards the real server has room for the UOA inside, up to `mtu` bytes. An empty
+ * datagram never has: with a UOA it would be a carrier, which receivers keep from their programs.
+ */
 export function hasRoom(form: UoaForm, packet: Packet, mtu: number): boolean {
-  if (!form.inserted || packet.totalLen + form.size > mtu) return false;
+  if (!form.inserted || packet.payloadLen === 0 || packet.totalLen + form.size > mtu) return false;
   if (packet.family === 6) return true;
   // The same bound for opp: behind more options than that receivers lose the datagram.
   if (packet.headerLen + form.size > ipv4.IPV4_MAX_HEADER_LEN) return false;

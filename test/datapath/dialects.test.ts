@@ -39,11 +39,21 @@ rows(
       const sameButId = (sent: Uint8Array) =>
         assertSame(golden.realServerFamily === 4 ? withId(sent, 0x1234) : sent, golden.bytes);
       const carrier = golden.carriage === 'carrier';
-      const payload = carrier ? EMPTY : pattern(32);
       const inserted: Row = {
         name: `a client's datagram becomes "${golden.name}"`,
         plan: combination.plan(),
-        steps: [{ wan: pair.fromClient({ payload }), verdict: 'forward', sent: [sameButId] }],
+        steps: [{ wan: pair.fromClient({ payload: pattern(32) }), verdict: 'forward', sent: [sameButId] }],
+      };
+      const beforeEmpty: Row = {
+        name: `an empty datagram is preceded by "${golden.name}"`,
+        plan: combination.plan(),
+        steps: [
+          {
+            wan: pair.fromClient({ payload: EMPTY }),
+            verdict: 'forward',
+            sent: [sameButId, pair.atRealServer({ payload: EMPTY })],
+          },
+        ],
       };
       // What fits comes from IPv6 to IPv4 without DF, as the golden packets are.
       const mtu = pair.server === 4 ? 1260 : 1280;
@@ -59,7 +69,8 @@ rows(
           },
         ],
       };
-      return [...(combination.inserts ? [inserted] : []), ...(carrier ? [ahead] : [])];
+      if (carrier) return [beforeEmpty, ahead];
+      return combination.inserts ? [inserted] : [];
     }),
   ),
 );
@@ -96,17 +107,56 @@ rows(
   })),
 );
 
+const hasUoa = (packet: Uint8Array) => {
+  const seen = dissect(packet);
+  return seen.opp !== undefined || seen.options !== '' || seen.extensions.length > 0;
+};
+
 rows(
-  'an empty datagram brings the UOA itself',
-  each((it) => ({
-    steps: [
-      it.trial({
-        wan: it.pair.fromClient({ payload: EMPTY }),
-        sent: it.brought({ payload: EMPTY }),
-        changed: { ...FIRST, ...it.counted },
-      }),
-    ],
-  })),
+  'an empty datagram follows a carrier, plain, as empty as it came; an empty answer of each goes its way',
+  each((it) => {
+    const empty = it.trial({
+      wan: it.pair.fromClient({ payload: EMPTY }),
+      sent: it.carried({ payload: EMPTY }),
+      changed: CARRIED,
+    });
+    const answer = { lan: it.pair.fromRealServer({ payload: EMPTY }) };
+    return {
+      steps: [
+        { ...empty, changed: { ...FIRST, ...CARRIED } },
+        { ...answer, verdict: 'consumed', changed: { emptyRepliesSwallowed: 1 } },
+        { ...answer, verdict: 'forward', sent: [it.pair.atClient({ payload: EMPTY })] },
+        empty,
+        empty,
+        it.plain({
+          wan: it.pair.fromClient({ payload: EMPTY }),
+          sent: [it.pair.atRealServer({ payload: EMPTY })],
+          changed: { uoaExhausted: 1 },
+        }),
+      ],
+    };
+  }),
+);
+
+rows(
+  'the carrier of an empty datagram may be refused: the datagram goes all the same, and no trial is spent',
+  each((it) => {
+    const empty = { wan: it.pair.fromClient({ payload: EMPTY }), verdict: 'forward' };
+    return {
+      steps: [
+        {
+          ...empty,
+          refuse: hasUoa,
+          sent: [it.pair.atRealServer({ payload: EMPTY })],
+          changed: { ...FIRST, uoaFailed: 1 },
+        },
+        { ...empty, sent: it.carried({ payload: EMPTY }), changed: CARRIED },
+        it.trial(),
+        it.trial(),
+        it.plain({ changed: { uoaExhausted: 1 } }),
+      ],
+    };
+  }),
 );
 
 rows(
@@ -177,11 +227,6 @@ rows(
     };
   }),
 );
-
-const hasUoa = (packet: Uint8Array) => {
-  const seen = dissect(packet);
-  return seen.opp !== undefined || seen.options !== '' || seen.extensions.length > 0;
-};
 
 rows(
   'a UOA that cannot be sent costs no trial, and the packet goes without it',
@@ -306,15 +351,17 @@ rows(
   'a UOA of a client, of any form, is removed and the true one brought, with payload and without',
   each((it) => ({
     plan: it.plan({ maxTrials: 100 }),
-    steps: lies(it.pair.client).flatMap((lie, index) =>
-      [pattern(32), EMPTY].map((payload, first) =>
-        it.trial({
-          wan: it.pair.fromClient({ payload }, lie),
-          sent: it.brought({ payload }),
-          changed: { ...(index + first === 0 && FIRST), ...it.counted, uoaForgedRemoved: 1 },
-        }),
-      ),
-    ),
+    steps: lies(it.pair.client).flatMap((lie, index) => [
+      it.trial({
+        wan: it.pair.fromClient({}, lie),
+        changed: { ...(index === 0 && FIRST), ...it.counted, uoaForgedRemoved: 1 },
+      }),
+      it.trial({
+        wan: it.pair.fromClient({ payload: EMPTY }, lie),
+        sent: it.carried({ payload: EMPTY }),
+        changed: { ...CARRIED, uoaForgedRemoved: 1 },
+      }),
+    ]),
   })),
 );
 

@@ -275,9 +275,14 @@ const passedOn = (at: number) => ({
 rows('empty replies', [
   { name: 'an empty reply without any carrier belongs to the client', steps: [FIRST_IPO, passedOn(1)] },
   {
-    name: 'an empty reply to an empty datagram of the client goes to the client',
+    name: 'an empty reply to an empty datagram of the client goes to the client, behind that to its carrier',
     steps: [
-      { wan: fromClient({ payload: EMPTY }), verdict: 'forward', sent: [withIpo({ payload: EMPTY })] },
+      {
+        wan: fromClient({ payload: EMPTY }),
+        verdict: 'forward',
+        sent: [ipoCarrier(), toRealServer({ payload: EMPTY })],
+      },
+      swallowed(1),
       passedOn(1),
     ],
   },

@@ -146,12 +146,12 @@ rows('forged options', [
     ],
   },
   {
-    name: 'a forged carrier becomes a plain empty datagram with our option',
+    name: 'a forged carrier becomes a plain empty datagram behind our carrier',
     steps: [
       {
         wan: fromClient({ options: LIE, payload: EMPTY }),
         verdict: 'forward',
-        sent: [withIpo({ payload: EMPTY })],
+        sent: [ipoCarrier(), toRealServer({ payload: EMPTY })],
       },
     ],
   },

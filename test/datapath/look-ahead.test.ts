@@ -37,7 +37,7 @@ for (const { name, client, service, fromClient, fromRealServer } of PAIRS) {
   test(`${name}: what was seen ahead, in part, in another order or not at all changes no verdict and no packet`, () => {
     const draw = draws(7);
     const arrivals = Array.from({ length: PACKETS }, (): Arrival => {
-      const payload = new Uint8Array(draw(4)).fill(0x61);
+      const payload = new Uint8Array(1 + draw(4)).fill(0x61); // carriers are numbered over all datapaths
       switch (draw(8)) {
         case 0: // of no session
           return { packet: fromRealServer({ dport: 30_000 + draw(10), payload }), port: PORT.lan };

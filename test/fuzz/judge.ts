@@ -135,7 +135,7 @@ function judgeInbound(model: Model, seen: Seen, udp: Datagram, outcome: Outcome)
     assert.ok(sport >= FIRST_LPORT && sport < FIRST_LPORT + world.lports, 'an lport of the plan');
     assert.equal(model.clientOf(family, sport), client, 'all leaves by one lport');
     if (form !== undefined) datagram.wasSent ? trials++ : failed++;
-    const isCarrier = form !== undefined && payload === '' && (!datagram.wasSent || changed.uoaCarrier === 1);
+    const isCarrier = form !== undefined && payload === ''; // what is empty and has a UOA is nothing else
     if (!isCarrier) checkSame(seen, udp, datagram.seen, 'the client');
     last = isCarrier ? undefined : datagram;
     if (!datagram.wasSent) continue;
