@@ -1,7 +1,8 @@
 // One proxy per address and port in a network namespace. The claim is the guard itself: its sets hold
 // VIP:vport and LIP:lports, it takes CAP_NET_ADMIN in this namespace to make one, so no ordinary user can
 // stand in the way, and it goes with its process, however that ends. Of two proxies the one whose tables are
-// older is right: the kernel numbers them.
+// older is right: the kernel numbers them. One that still looks whether it is right itself says so in its
+// tables: a third one waits for what becomes of it.
 import { execFile } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
@@ -25,8 +26,13 @@ const RANGE_SET = /^range_(\d+)_(\d+)$/;
 /** An empty chain of a guard, by which it is known whose it is. */
 export const proxyChain = (proxy: string): string => `proxy_${proxy}`;
 
+/** An empty chain of a guard, as long as its own proxy does not know whether the claim is good. */
+export const UNDECIDED = 'undecided';
+
 /** The guard of a proxy that was killed a moment ago goes when its nft notices that. */
 const GONE_WITHIN_MS = 5_000;
+/** Who is undecided may itself wait for others, each of which takes longer than the above. */
+const DECIDED_WITHIN_MS = 60_000;
 const LOOK_AGAIN_MS = 100;
 /** A set with 65,535 addresses takes some megabytes. */
 const OUTPUT_MAX = 64 << 20;
@@ -46,11 +52,12 @@ export async function requireUnclaimed(
   others: readonly string[],
   env: NodeJS.ProcessEnv,
 ): Promise<void> {
-  const deadline = performance.now() + GONE_WITHIN_MS;
+  const start = performance.now();
   for (;;) {
-    const problem = await findClaim(spec, own, others, env);
-    if (problem === undefined) return;
-    if (performance.now() > deadline) throw problem;
+    const claim = await findClaim(spec, own, others, env);
+    if (claim === undefined) return;
+    const patience = claim.isDecided ? GONE_WITHIN_MS : DECIDED_WITHIN_MS;
+    if (performance.now() - start > patience) throw claim.problem;
     await sleep(LOOK_AGAIN_MS);
   }
 }
@@ -69,12 +76,18 @@ export async function hasGuard(
   }
 }
 
+interface Claim {
+  isDecided: boolean;
+  problem: IoError;
+}
+
+/** One that is decided, if there is one. */
 async function findClaim(
   spec: { vips: readonly VipPort[]; lips: readonly LipPorts[] },
   own: string,
   others: readonly string[],
   env: NodeJS.ProcessEnv,
-): Promise<IoError | undefined> {
+): Promise<Claim | undefined> {
   const all = await listGuards(env);
   const rivals = new Set(
     all.map(({ name }) => name).filter((name) => name !== own && !others.includes(name)),
@@ -85,18 +98,24 @@ async function findClaim(
   );
   const ageOf = (name: string): number =>
     Math.min(...tables.filter((table) => table.name === name).map(({ handle }) => handle));
+  let undecided: Claim | undefined;
   for (const rival of rivals) {
     if (ageOf(rival) > ageOf(own)) continue;
+    const its = tables.filter(({ name }) => name === rival);
+    const isDecided = !its.some(({ chains }) => chains.includes(UNDECIDED));
+    if (!isDecided && undecided !== undefined) continue;
     const claims = new Map<string, Ports[]>();
-    for (const table of tables) if (table.name === rival) await readClaims(table, claims, env);
+    for (const table of its) await readClaims(table, claims, env);
     const found = overlap(spec, claims);
     if (found === undefined) continue;
-    return new IoError(
+    const problem = new IoError(
       `another uoa-proxy ${found} in this network namespace (its guard is the nft table ${rival})`,
       'stop it first, or give each its own VIP:vport, LIPs or lports: both would get the same packets',
     );
+    if (isDecided) return { isDecided, problem };
+    undecided = { isDecided, problem };
   }
-  return undefined;
+  return undecided;
 }
 
 /** In the order of the spec. */

@@ -25,7 +25,7 @@ import { IoError } from '../sys/io-error.ts';
 import type { Family } from '../wire/address.ts';
 import { PROTOCOL_OPP } from '../wire/ipv4.ts';
 import { childFailure } from './child-failure.ts';
-import { guardName, hasGuard, POINTS, proxyChain, rangeSet, requireUnclaimed } from './claims.ts';
+import { guardName, hasGuard, POINTS, proxyChain, rangeSet, requireUnclaimed, UNDECIDED } from './claims.ts';
 import { type AddressPorts, type LipPorts, mergePorts, ofFamily, type VipPort } from './port-ranges.ts';
 
 const run = promisify(execFile);
@@ -92,6 +92,7 @@ export async function installGuard(
         await requireUnclaimed(spec, table, others, systemPath()).catch((error: Error) =>
           onLost(error.message),
         );
+        decide(child, table, tables);
         return;
       } catch (error) {
         onLost(`the guard could not be installed again: ${(error as Error).message}`);
@@ -107,6 +108,7 @@ export async function installGuard(
     await release(first);
     throw error;
   }
+  decide(first, table, tables);
   watch(first);
   return {
     table,
@@ -193,6 +195,7 @@ function tableText(
     ...sets,
     `set begun { typeof ${datagram}; flags dynamic, timeout; timeout ${BEGUN_TIMEOUT_S}s; size ${BEGUN_MAX}; };`,
     ...(proxy === undefined ? [] : [`chain ${proxyChain(proxy)} { };`]),
+    `chain ${UNDECIDED} { };`,
     'chain own {',
     ...rules(isFirst, 'd', `update @begun { ${datagram} }`),
     `${isLater} ${datagram} @begun drop;`,
@@ -309,6 +312,12 @@ async function whyMissing(name: string, tables: readonly Table[]): Promise<unkno
   } catch (error) {
     return error;
   }
+}
+
+/** Other proxies see that the claim is good. */
+function decide(child: ChildProcessWithoutNullStreams, name: string, tables: readonly Table[]): void {
+  const each = tables.map(({ family }) => `delete chain ${family} ${name} ${UNDECIDED}`);
+  child.stdin.write(`${each.join('; ')}\n`);
 }
 
 /** Ends the child; with its socket the kernel removes the tables. */

@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { createServer } from 'node:net';
 import test, { type TestContext } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { GuardSpec } from '../../src/host/guard.ts';
 import { namespace, type Program, sh, startProgram } from '../io/namespaces.ts';
 
@@ -75,6 +76,29 @@ test('of two that come at once one runs, and in another namespace nobody is in t
   );
   assert.deepEqual(outcomes.sort(), ['ready', 'refused', 'refused']);
   await beside.next('ready');
+});
+
+test('one that is refused in the end was in the way of nobody, however long that took', async (t) => {
+  const ns = namespace(t, 'n');
+  const first = start(t, ns, { vips: [], lips: [{ ip: '10.2.0.200', first: 1000, last: 1999 }] });
+  await first.next('ready');
+  const between = start(t, ns, { vips: [], lips: [{ ip: '10.2.0.200', first: 1999, last: 3000 }] });
+  const betweenSays = between.next<string>('refused');
+  let isRefused = false;
+  const decided = betweenSays.then(() => {
+    isRefused = true;
+  });
+  while (guards(ns) < 2 && !isRefused) await sleep(20);
+  // Longer than anybody waits for the guard of a proxy that was killed.
+  between.child.kill('SIGSTOP');
+  const last = start(t, ns, { vips: [], lips: [{ ip: '10.2.0.200', first: 3000, last: 3999 }] });
+  const outcome = Promise.race([last.next<string>('ready'), last.next<string>('refused')]);
+  await Promise.race([outcome, sleep(7_000)]);
+  between.child.kill('SIGCONT');
+  await decided;
+  assert.match(await betweenSays, /has the LIP 10\.2\.0\.200 with lports 1000-1999 in/);
+  assert.match(await outcome, /^uoa_proxy_/);
+  await Promise.all([first, between, last].map((program) => program.stop()));
 });
 
 test('a proxy that was killed is not in the way of its successor', async (t) => {

@@ -175,6 +175,8 @@ test('two guards in one namespace do not disturb each other', async (t) => {
   const [first, firstTable] = await startGuard(t, ns);
   const [second, secondTable] = await startGuard(t, ns, OTHER);
   assert.deepEqual(tables(ns).sort(), [firstTable, secondTable, secondTable].sort());
+  // Neither makes those that come later wait for what becomes of it.
+  while (sh(`ip netns exec ${ns} nft list chains`).includes('undecided')) await sleep(20);
   await first.stop();
   assert.deepEqual(tables(ns), [secondTable, secondTable]);
   await second.stop();
