@@ -191,7 +191,7 @@ export class Rig {
     vport?: number;
     firstPort?: number;
   }): PythonProgram {
-    const given = { addresses: this.clientIps, vip: this.vip, vport: VPORT, waitMs: 3000 };
+    const given = { addresses: this.clientIps, vip: this.vip, vport: VPORT, waitMs: 10_000 };
     return startPython(this.topology, 'client', 'steady.py', { ...given, ...options });
   }
 

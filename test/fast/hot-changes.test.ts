@@ -181,14 +181,14 @@ describe('a session that gains nothing by being hot', () => {
 
 describe('the table looks at what the fast path did', () => {
   test('before a session ends for its silence', (t) => {
-    const proxy = new FastRig(t, IPV4, { normalMs: 1_000 });
+    const proxy = new FastRig(t, IPV4, { normalMs: 60_000 });
     proxy.beBusy();
     assert.equal(proxy.fromServer(), 'fast');
     // No tick for longer than the timeout, as on a machine that stood still.
-    proxy.nowMs += 1_500;
+    proxy.nowMs += 90_000;
     assert.equal(proxy.fromClient(LEFT), 'drop:ttl_exceeded');
     assert.equal(proxy.counter('sessionsExpired'), 0);
-    assert.ok(proxy.idleMs < 300, `${proxy.idleMs}`);
+    assert.ok(proxy.idleMs < 60_000, `${proxy.idleMs}`);
   });
 
   test('before it makes room', (t) => {

@@ -59,7 +59,7 @@ async function answer(request: Request): Promise<unknown> {
     // The checksum is right for IPv4; the kernel writes that of ICMPv6.
     icmp.send(Uint8Array.from([ICMP.request, 0, 0xf7, 0xff, 0, 0, 0, 0]), request.ping);
     for (;;) {
-      if (!(await icmp.wait(5_000))) return false;
+      if (!(await icmp.wait(60_000))) return false;
       if (readIcmp().includes(ICMP.reply)) return true;
     }
   }

@@ -165,7 +165,7 @@ for (const packets of [1, 5]) {
     for (const hex of payloads) await ask(endpoint, { send: { hex, ip: VIP, port: VPORT } });
     await relay.next('ready');
     for (const hex of payloads.slice(1)) {
-      const echo = await ask<ReceivedDatagram | null>(endpoint, { receive: { timeoutMs: 10_000 } });
+      const echo = await ask<ReceivedDatagram | null>(endpoint, { receive: { timeoutMs: 60_000 } });
       assert.ok(echo?.hex === hex, `${echo?.hex.slice(0, 8)} instead of ${hex.slice(0, 8)}`);
     }
     await assertIdle(relay);

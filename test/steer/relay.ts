@@ -97,7 +97,7 @@ export async function reportOnce(
 export async function exchange(client: Program, vip: string, hex: string): Promise<ReceivedDatagram | null> {
   client.write({ send: { hex, ip: vip, port: VPORT } });
   await client.next('answer');
-  client.write({ receive: { timeoutMs: 5_000 } });
+  client.write({ receive: { timeoutMs: 60_000 } });
   return client.next<ReceivedDatagram | null>('answer');
 }
 

@@ -43,7 +43,7 @@ test('an empty datagram carries option 31 on the wire and to the receiver', asyn
   const ended = once(tcpdump, 'close');
 
   sender.send(new Uint8Array(0), ADDRESS, receiver.port, UOA);
-  assert.equal(await receiver.wait(5_000), true);
+  assert.equal(await receiver.wait(60_000), true);
   assert.deepEqual(receiver.receive(), {
     payload: new Uint8Array(0),
     options: UOA,
@@ -68,7 +68,7 @@ test('a datagram over IPv6 carries its destination options header, and can be ec
   });
   sender.send(Uint8Array.of(1, 2), '::1', receiver.port, UOA6);
   sender.send(new Uint8Array(0), '::1', receiver.port);
-  assert.equal(await receiver.wait(5_000), true);
+  assert.equal(await receiver.wait(60_000), true);
   const datagram = receiver.receive()!;
   assert.deepEqual(datagram, {
     payload: Uint8Array.of(1, 2),
@@ -78,7 +78,7 @@ test('a datagram over IPv6 carries its destination options header, and can be ec
   });
   assert.deepEqual(receiver.receive()!.options, new Uint8Array(0));
   receiver.send(new Uint8Array(0), datagram.srcIp, datagram.srcPort, datagram.options);
-  assert.equal(await sender.wait(5_000), true);
+  assert.equal(await sender.wait(60_000), true);
   assert.deepEqual(sender.receive()!.options, UOA6);
 });
 
@@ -97,7 +97,7 @@ test('a datagram without options has none, and none is left from the one before'
   t.after(() => socket.close());
   socket.send(Uint8Array.of(1), ADDRESS, socket.port, UOA);
   socket.send(Uint8Array.of(2, 3), ADDRESS, socket.port);
-  assert.equal(await socket.wait(5_000), true);
+  assert.equal(await socket.wait(60_000), true);
   const first = socket.receive()!;
   const second = socket.receive()!;
   assert.deepEqual([first.payload, first.options], [Uint8Array.of(1), UOA]);
@@ -110,7 +110,7 @@ test('the largest datagram passes unchanged', async (t) => {
   t.after(() => socket.close());
   const payload = Uint8Array.from({ length: 65_507 }, (_, index) => index * 7);
   socket.send(payload, ADDRESS, socket.port);
-  assert.equal(await socket.wait(5_000), true);
+  assert.equal(await socket.wait(60_000), true);
   assert.deepEqual(socket.receive()!.payload, payload);
 });
 
@@ -136,7 +136,7 @@ test('a raw receiver gets whole packets of its protocol and sends from the addre
   const socket = openRawReceiver(248, ADDRESS);
   t.after(() => socket.close());
   socket.send(Uint8Array.of(1, 2, 3, 4), '127.77.0.1');
-  assert.equal(await socket.wait(5_000), true);
+  assert.equal(await socket.wait(60_000), true);
   const packet = socket.receive()!;
   assert.equal(packet[9], 248);
   assert.deepEqual([...packet.subarray(12, 20)], [127, 77, 0, 1, 127, 77, 0, 1]);
@@ -147,7 +147,7 @@ test('a raw receiver over IPv6 gets its packets with a header of their addresses
   const socket = openRawReceiver(248, '::1');
   t.after(() => socket.close());
   socket.send(Uint8Array.of(1, 2, 3, 4), '::1');
-  assert.equal(await socket.wait(5_000), true);
+  assert.equal(await socket.wait(60_000), true);
   const packet = socket.receive()!;
   const loopback = `${'00'.repeat(15)}01`;
   assert.equal(Buffer.from(packet).toString('hex'), `600000000004f840${loopback}${loopback}01020304`);
