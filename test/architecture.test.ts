@@ -92,6 +92,7 @@ const MAY_IMPORT: Record<string, { of: string[]; types?: string[]; instead: stri
   admin: {
     of: [
       'config/admin-socket.ts',
+      'config/payload.ts',
       'config/reader.ts',
       'sys/trusted-file.ts',
       'datapath/counters.ts',

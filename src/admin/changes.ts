@@ -1,19 +1,24 @@
 // What can be changed over HTTP: POST /reload, /drain, /drain/cancel, drain, enable or weight of one real
 // server, and whether there is a fast path, of a service or of all. Names are looked up here, so that a wrong
-// one is answered with those that there are; what a change means is sources.operations' business.
+// one is answered with those that there are; what a change means is sources.operations' business. A probe
+// changes nothing, but sends to a real server.
 import type { FastifyInstance } from 'fastify';
+import { payload } from '../config/payload.ts';
 import { duration, integer } from '../config/reader.ts';
 import { type RealServerPlan, type ServicePlan, serverName } from '../service/plan.ts';
 import { readEndpoint } from './endpoint.ts';
 import { unknownName } from './names.ts';
 import { reportFastPath, reportServer } from './report.ts';
 import { QueryError } from './session-query.ts';
-import { type AdminSources, OperationError } from './sources.ts';
+import { type AdminSources, OperationError, type ProbeOptions } from './sources.ts';
 
 /** It looks at the host first; meanwhile the connection says nothing, for which others are closed. */
 const RELOAD_MS = 120_000;
 const drainTimeout = duration('0s', '24h');
 const weightRange = integer(0, 65_535);
+/** Its client waits for an answer for ten seconds. */
+const probeTimeout = duration('10ms', '8s');
+const probePayload = payload();
 
 interface Target {
   Params: { service: string; rs: string };
@@ -67,6 +72,25 @@ export function addChanges(app: FastifyInstance, sources: AdminSources): void {
     operations.setWeight(target.service.name, serverName(target.server), readWeight(body));
     return report(sources, params);
   });
+
+  app.post<Target>('/services/:service/servers/:rs/probe', async ({ params, query }) => {
+    const target = find(sources, params);
+    const options = readProbe(query as Record<string, unknown>);
+    return await operations.probe(target.service.name, serverName(target.server), options);
+  });
+}
+
+function readProbe(query: Record<string, unknown>): ProbeOptions {
+  const { send, timeout, ...others } = query;
+  for (const name of Object.keys(others))
+    throw new QueryError(`unknown parameter ${JSON.stringify(name)}: expected send, timeout`);
+  const bytes = send === undefined ? undefined : probePayload.read(send);
+  if (send !== undefined && (bytes === undefined || bytes.length === 0))
+    throw new QueryError(`send ${JSON.stringify(send)}: expected ${probePayload.allowed}, at least one`);
+  const timeoutMs = timeout === undefined ? undefined : probeTimeout.read(timeout);
+  if (timeout !== undefined && timeoutMs === undefined)
+    throw new QueryError(`timeout ${JSON.stringify(timeout)}: expected ${probeTimeout.allowed}`);
+  return { payload: bytes, timeoutMs };
 }
 
 function readDrainTimeout(query: Record<string, unknown>): number | undefined {

@@ -73,6 +73,42 @@ export class OperationError extends Error {
   }
 }
 
+export interface ProbeOptions {
+  /** What is sent; undefined: as the health check by UDP sends, or a text of our own. */
+  payload: Uint8Array | undefined;
+  timeoutMs: number | undefined;
+}
+
+/** What came back for a datagram. */
+export interface Probed {
+  result: 'answered' | 'refused' | 'silent';
+  /** From when it was sent first; null: nothing came. */
+  afterMs: number | null;
+  /** Payload of the answer. */
+  bytes: number | null;
+  /** How it was refused, in words. */
+  icmp: string | null;
+  /** An echo ACK came. */
+  isAcked: boolean;
+}
+
+export interface ProbeReport {
+  service: string;
+  /** The LIP that was asked from. */
+  from: string;
+  to: string;
+  dialect: string;
+  payloadBytes: number;
+  timeoutMs: number;
+  plain: Probed;
+  /** Null where its dialect puts nothing beside a datagram. `isCarrier`: it was sent without the payload. */
+  uoa: (Probed & { isCarrier: boolean }) | null;
+  /** ok: the UOA comes through. */
+  verdict: 'ok' | 'uoa_dropped' | 'uoa_refused' | 'only_uoa' | 'refused' | 'silent' | 'unknown';
+  /** The same for people, and what to check. */
+  text: string;
+}
+
 export interface Operations {
   /** Reads the config file again. Never rejects. */
   reload(): Promise<ReloadOutcome>;
@@ -92,6 +128,10 @@ export interface Operations {
   enableServer(service: string, rs: string): void;
   /** Until a restart, or a reload that changes its weight in the config. Throws an OperationError. */
   setWeight(service: string, rs: string, weight: number): void;
+  /**
+   * Asks a real server as the datapath would, with and without UOA. Rejects with an OperationError.
+   */
+  probe(service: string, rs: string, options: ProbeOptions): Promise<ProbeReport>;
   /**
    * Of a service, which there is, or of all: whether its sessions may go by the fast path, until the proxy
    * ends. Throws an OperationError.

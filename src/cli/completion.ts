@@ -88,10 +88,12 @@ const VALUED = [
   '-c',
   '--client',
   '--rs',
+  '--lip',
   '--service',
   '--limit',
   '--offset',
   '--timeout',
+  '--send',
 ];
 
 /** Services or real servers, where one is to be named; undefined elsewhere. */
@@ -106,9 +108,10 @@ async function namesFor(words: readonly string[]): Promise<string[] | undefined>
   if (VALUED.includes(before)) return []; // nothing, so that the shell proposes files
   if (plain[1] === 'fast-path' && plain[2] !== undefined && !words.at(-1)!.startsWith('-'))
     return plain.length === 3 ? services(words) : [];
-  if (plain[1] !== 'server' || plain[2] === undefined || words.at(-1)!.startsWith('-')) return undefined;
-  if (plain.length === 3) return services(words);
-  return plain.length === 4 ? servers(words, plain[3]) : [];
+  const at = plain[1] === 'server' && plain[2] !== undefined ? 3 : plain[1] === 'probe' ? 2 : 0;
+  if (at === 0 || words.at(-1)!.startsWith('-')) return undefined;
+  if (plain.length === at) return services(words);
+  return plain.length === at + 1 ? servers(words, plain[at]) : [];
 }
 
 async function services(words: readonly string[]): Promise<string[]> {

@@ -4,6 +4,7 @@ import { SOCKET_FOLDER } from '../config/admin-socket.ts';
 import {
   ctlDrain,
   ctlFastPath,
+  ctlProbe,
   ctlReload,
   ctlServer,
   ctlServices,
@@ -94,6 +95,12 @@ export function withCtl(command: Argv, choose: Choose) {
       () => {},
     )
     .command(
+      'probe <service> <rs>',
+      'Ask a real server with and without UOA: does it come through?',
+      withProbeOptions,
+      (options) => choose(() => ctlProbe(options)),
+    )
+    .command(
       'fast-path',
       'Switch the kernel fast path off or on',
       (own) => withFastPathSwitch(own, choose),
@@ -115,9 +122,22 @@ export function withCtl(command: Argv, choose: Choose) {
     .demandCommand(
       1,
       1,
-      'ctl needs a command: services, sessions, stats, server, fast-path, reload or drain',
+      'ctl needs a command: services, sessions, stats, server, probe, fast-path, reload or drain',
       'only one command at a time',
     );
+}
+
+function withProbeOptions(own: Argv<CtlArguments>) {
+  return own
+    .positional('service', { type: 'string', demandOption: true, describe: 'Its service' })
+    .positional('rs', { type: 'string', demandOption: true, describe: 'IP:PORT' })
+    .option('send', { ...text, describe: 'What it answers: text, or hex:00ff [health.send, else a text]' })
+    .option('timeout', { ...text, describe: 'Wait so long for answers, at most 8s [1s]' })
+    .example('$0 ctl probe game 10.2.0.11:6000', '')
+    .example('$0 ctl probe game 10.2.0.11:6000 --send hex:ffffffff54', 'What this server answers')
+    .epilogue(`A datagram without UOA and one with it go to its health.port (type udp), else its own port, from one of its LIPs, as clients' datagrams do; each up to three times while nothing comes back. Some networks drop packets with IP options: then only the first is answered, and sessions lose the datagrams that bring the UOA.
+
+Exit codes: 0 packets with UOA come through; 1 they do not, or it cannot be told, or the proxy cannot be asked.`);
 }
 
 function withDrainOptions(own: Argv<CtlArguments>) {

@@ -3,6 +3,7 @@ import { setTimeout as wait } from 'node:timers/promises';
 import { AdminClient } from '../ctl/admin-client.ts';
 import { waitUntilGone } from '../ctl/drain-wait.ts';
 import { type FastPathReport, fastPathLine } from '../ctl/fast-path.ts';
+import { type ProbeReport, probeLines } from '../ctl/probe-text.ts';
 import { ratesBetween, takeSample } from '../ctl/sample.ts';
 import { plain, print, widthOf } from '../ctl/screen.ts';
 import { type ServerAnswer, serverLine } from '../ctl/server-line.ts';
@@ -86,6 +87,21 @@ export async function ctlServer(
   if (options.json) printJson(answer);
   else output.write(`${serverLine(answer)}\n`);
   return 0;
+}
+
+export interface ProbeArguments extends ServerOptions {
+  send: string | undefined;
+  timeout: string | undefined;
+}
+
+/** 1 where the UOA does not come through, or nobody can tell. */
+export async function ctlProbe({ service, rs, send, timeout, ...options }: ProbeArguments): Promise<number> {
+  const path = `/services/${encodeURIComponent(service)}/servers/${encodeURIComponent(rs)}/probe`;
+  const query = new URLSearchParams({ ...(send && { send }), ...(timeout && { timeout }) });
+  const report = await (await clientOf(options)).post<ProbeReport>(`${path}?${query}`);
+  if (options.json) printJson(report);
+  else print(output, plain(probeLines(report)));
+  return report.verdict === 'ok' || report.verdict === 'only_uoa' ? 0 : 1;
 }
 
 /** Of one service, or of all. */

@@ -1,16 +1,24 @@
 // What the admin server sees of the control plane, and what it can have it do.
 import { unknownName } from '../admin/names.ts';
-import { type AdminSources, type FastPathState, OperationError } from '../admin/sources.ts';
+import {
+  type AdminSources,
+  type FastPathState,
+  OperationError,
+  type ProbeOptions,
+  type ProbeReport,
+} from '../admin/sources.ts';
 import { ClientTable } from '../datapath/client-table.ts';
 import { legPlans, poolKey } from '../datapath/plan.ts';
 import { portsDown } from '../host/host.ts';
-import { type ServicePlan, serverName } from '../service/plan.ts';
+import { type RealServerPlan, type ServicePlan, serverName } from '../service/plan.ts';
 import { findSession, type SessionTuple } from '../session/find-session.ts';
 import { listSessions, type SessionSnapshot } from '../session/snapshot.ts';
 import { formatEndpoint } from '../wire/address.ts';
 import { nowMs } from '../worker-protocol.ts';
 import type { Drain } from './drain.ts';
 import type { HostWatch } from './host-watch.ts';
+import { probePath } from './path-probe.ts';
+import { configsIn } from './planning.ts';
 import type { Reloader } from './reload.ts';
 import type { Runtime } from './runtime.ts';
 import { inSlices } from './slices.ts';
@@ -87,9 +95,26 @@ export function adminSources(plane: Shown, version: string): Omit<AdminSources, 
       enableServer: (service, rs) => serverStates.enable(serverIndex(reloader.services, service, rs)),
       setWeight: (service, rs, weight) =>
         serverStates.setWeight(serverIndex(reloader.services, service, rs), weight),
+      probe: (service, rs, options) => probe(plane, service, rs, options),
       switchFastPath: (isOn, service) => switchFastPath(runtime, isOn, service),
     },
   };
+}
+
+async function probe(
+  { runtime, reloader }: Shown,
+  name: string,
+  rs: string,
+  options: ProbeOptions,
+): Promise<ProbeReport> {
+  const { services, config, host } = reloader;
+  const { service, server } = serverCalled(services, name, rs);
+  const isTaken = (lip: string, lport: number) => {
+    const tuple = { lip, lport, rs: server.ip, rsPort: server.port };
+    return findSession(tablesOf(runtime), reloader.names(), tuple, nowMs()) !== undefined;
+  };
+  const health = configsIn(config)(service)?.health;
+  return await probePath({ service, server, health, ports: host.ports, isTaken }, options);
 }
 
 const tablesOf = ({ memories, fast }: Runtime) =>
@@ -172,7 +197,14 @@ function readinessNow({ runtime, reloader, drain, readiness }: Shown): Readiness
   };
 }
 
-function serverIndex(services: readonly ServicePlan[], service: string, rs: string): number {
+const serverIndex = (services: readonly ServicePlan[], service: string, rs: string): number =>
+  serverCalled(services, service, rs).server.index;
+
+function serverCalled(
+  services: readonly ServicePlan[],
+  service: string,
+  rs: string,
+): { service: ServicePlan; server: RealServerPlan } {
   const plan = services.find(({ name }) => name === service);
   if (plan === undefined) {
     const names = services.map(({ name }) => name).join(', ');
@@ -183,7 +215,7 @@ function serverIndex(services: readonly ServicePlan[], service: string, rs: stri
     const names = plan.realServers.map(serverName).join(', ');
     throw new OperationError(404, `service ${service} has no real server ${rs}, only ${names}`);
   }
-  return server.index;
+  return { service: plan, server };
 }
 
 /** Each leg's number of lports; a pool that services share counts where it is named first. */

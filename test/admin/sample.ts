@@ -11,7 +11,7 @@ import {
   type AdminSources,
   startAdmin,
 } from '../../src/admin/server.ts';
-import { OperationError, type ServerState } from '../../src/admin/sources.ts';
+import { OperationError, type ProbeReport, type ServerState } from '../../src/admin/sources.ts';
 import { parseConfig } from '../../src/config/load.ts';
 import { ServerStates } from '../../src/control/server-states.ts';
 import { COUNTER_COLUMNS, counterCells } from '../../src/datapath/counters.ts';
@@ -60,6 +60,19 @@ export const SESSION: SessionSnapshot = {
   idleMs: 12,
   uoa: { state: 'acked', sent: 1 },
   fastPath: null,
+};
+
+export const PROBED: ProbeReport = {
+  service: 'game',
+  from: '10.2.0.200',
+  to: '10.2.0.11:6000',
+  dialect: 'ipo',
+  payloadBytes: 4,
+  timeoutMs: 1000,
+  plain: { result: 'answered', afterMs: 0.412, bytes: 4, icmp: null, isAcked: false },
+  uoa: { result: 'silent', afterMs: null, bytes: null, icmp: null, isAcked: false, isCarrier: false },
+  verdict: 'uoa_dropped',
+  text: 'Only the plain one is answered.',
 };
 
 export interface SampleAdmin {
@@ -238,6 +251,11 @@ export async function startSample(
         serverStates.enable(index);
         states[index] = serverStates.stateOf(index);
         done.push(`enable ${service} ${rs}`);
+      },
+      async probe(service, rs, { payload, timeoutMs }) {
+        const sent = payload === undefined ? 'as ever' : Buffer.from(payload).toString('hex');
+        done.push(`probe ${service} ${rs} ${sent} ${timeoutMs ?? 'as ever'}`);
+        return PROBED;
       },
       switchFastPath(isOn, service = 'all') {
         done.push(`fast path ${isOn ? 'on' : 'off'} ${service}`);

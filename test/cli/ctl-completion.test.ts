@@ -47,7 +47,7 @@ describe('completion', () => {
   const rows: [words: string[], found: string[]][] = [
     [
       ['ctl', ''],
-      ['drain', 'fast-path', 'reload', 'server', 'services', 'sessions', 'stats'],
+      ['drain', 'fast-path', 'probe', 'reload', 'server', 'services', 'sessions', 'stats'],
     ],
     [
       ['ctl', 'se'],
@@ -94,6 +94,8 @@ describe('completion', () => {
         .filter((word) => word !== '');
     assert.deepEqual(await found('server', 'drain', ''), ['10.1.0.100:6001', 'game']);
     assert.deepEqual(await found('server', 'drain', 'game', ''), ['10.2.0.11:6000', '10.2.0.9:6000']);
+    assert.deepEqual(await found('probe', ''), ['10.1.0.100:6001', 'game']);
+    assert.deepEqual(await found('probe', '--send', 'x', 'game', ''), ['10.2.0.11:6000', '10.2.0.9:6000']);
     assert.deepEqual(await found('sessions', '--rs', '[fd'), ['[fd00:2::12]:6000']);
   });
 

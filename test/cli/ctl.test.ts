@@ -10,7 +10,7 @@ import { describe, it, type TestContext } from 'node:test';
 import { COUNTER, counterRow, dropColumn } from '../../src/datapath/counters.ts';
 import { SERVER_COUNTER, serverRow } from '../../src/datapath/server-cells.ts';
 import { DROP } from '../../src/datapath/verdict.ts';
-import { FAST_AT_TC, type SampleAdmin, startSample } from '../admin/sample.ts';
+import { FAST_AT_TC, PROBED, type SampleAdmin, startSample } from '../admin/sample.ts';
 import { commandLines } from './command-lines.ts';
 import { uoaProxyBeside } from './ctl-program.ts';
 
@@ -342,6 +342,33 @@ describe('ctl does', () => {
     });
   }
 
+  it('probe, says what came back, and is 1 where the UOA does not come through', async (t) => {
+    const admin = await startBusy(t);
+    const args = ['probe', 'game', '10.2.0.11:6000', '--send', 'hex:00ff', '--timeout', '2s'];
+    assert.deepEqual(await ctl(admin, ...args), {
+      code: 1,
+      stdout: [
+        'game 10.2.0.11:6000, dialect ipo, asked from 10.2.0.200 with 4 bytes',
+        '  without UOA  answered with 4 bytes, after 0.412 ms',
+        '  with UOA     no answer within 1000 ms',
+        'Only the plain one is answered.\n',
+      ].join('\n'),
+      stderr: '',
+    });
+    assert.deepEqual(admin.done, ['probe game 10.2.0.11:6000 00ff 2000']);
+    const { code, stdout } = await ctl(admin, 'probe', 'game', '10.2.0.11:6000', '--json');
+    assert.deepEqual([code, JSON.parse(stdout)], [1, PROBED]);
+  });
+
+  it('probe, and is 0 where it does', async (t) => {
+    const admin = await startBusy(t);
+    const uoa = { ...PROBED.plain, isAcked: true, isCarrier: false };
+    admin.sources.operations.probe = async () => ({ ...PROBED, uoa, verdict: 'ok', text: 'Both.' });
+    const { code, stdout } = await ctl(admin, 'probe', 'game', '10.2.0.11:6000');
+    assert.equal(code, 0);
+    assert.match(stdout, /^ {2}with UOA {5}answered with 4 bytes, after 0.412 ms, acknowledged$/m);
+  });
+
   it('reload and prints what changed', async (t) => {
     const stdout = 'service game: real server 10.2.0.13:6000 added\n';
     assert.deepEqual(await ctlAlone(t, await startSample(t), 'reload'), { code: 0, stdout, stderr: '' });
@@ -490,7 +517,7 @@ describe('ctl refuses', () => {
     [['server', 'weight', 'game', '10.2.0.11:6000', 'many'], /the weight must be an integer from 0 to 65535/],
     [['server', 'weight', 'game', '10.2.0.11:6000'], /Not enough non-option arguments/],
     [['server'], /server needs an action: drain, enable or weight/],
-    [[], /ctl needs a command: services, sessions, stats, server, fast-path, reload or drain/],
+    [[], /ctl needs a command: services, sessions, stats, server, probe, fast-path, reload or drain/],
     [['sessions', '--state', 'closed'], /Choices: "oneway", "normal"/],
     [['sessions', '--limit', '5000'], /limit "5000": expected an integer 1\.\.1000/],
     [['drain', '--cancel', '--timeout', '9s'], /--cancel goes with neither --timeout nor --no-wait/],
