@@ -210,6 +210,7 @@ function makePlan(options: SessionLoadOptions): DatapathPlan {
         normalMs: 300_000,
         maxTrials: options.maxTrials,
         refreshMs: 0,
+        refreshesAcked: true,
         idleRefreshMs: options.idleRefreshMs,
         unifiedType: 31,
         onUnsupported: 'plain',

@@ -1,7 +1,7 @@
-// What can be changed over HTTP: POST /reload, /drain, /drain/cancel, drain, enable or weight of one real
-// server, and whether there is a fast path, of a service or of all. Names are looked up here, so that a wrong
-// one is answered with those that there are; what a change means is sources.operations' business. A probe
-// changes nothing, but sends to a real server.
+// What can be changed over HTTP: POST /reload, /drain, /drain/cancel, drain, enable, announce or weight of
+// one real server, and whether there is a fast path, of a service or of all. Names are looked up here, so
+// that a wrong one is answered with those that there are; what a change means is sources.operations'
+// business. A probe changes nothing, but sends to a real server.
 import type { FastifyInstance } from 'fastify';
 import { payload } from '../config/payload.ts';
 import { duration, integer } from '../config/reader.ts';
@@ -64,6 +64,12 @@ export function addChanges(app: FastifyInstance, sources: AdminSources): void {
   app.post<Target>('/services/:service/servers/:rs/enable', async ({ params }) => {
     const target = find(sources, params);
     operations.enableServer(target.service.name, serverName(target.server));
+    return report(sources, params);
+  });
+
+  app.post<Target>('/services/:service/servers/:rs/announce', async ({ params }) => {
+    const target = find(sources, params);
+    operations.announceServer(target.service.name, serverName(target.server));
     return report(sources, params);
   });
 

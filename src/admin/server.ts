@@ -214,7 +214,7 @@ function addGuards(app: FastifyInstance, access: Access, locals: WeakSet<Socket>
 }
 
 const NOT_FOUND =
-  'not found: there are GET /metrics, /healthz, /readyz, /sessions, /session, /services and /stats, POST /reload, /drain, /drain/cancel, /fast-path/off or on, /services/SERVICE/fast-path/off or on, and /services/SERVICE/servers/RS/drain, enable, weight or probe';
+  'not found: there are GET /metrics, /healthz, /readyz, /sessions, /session, /services and /stats, POST /reload, /drain, /drain/cancel, /fast-path/off or on, /services/SERVICE/fast-path/off or on, and /services/SERVICE/servers/RS/drain, enable, announce, weight or probe';
 
 function statusOf(error: unknown): number {
   if (error instanceof QueryError) return 400;

@@ -126,6 +126,8 @@ export interface Operations {
   drainServer(service: string, rs: string): void;
   /** Takes back drainServer and setWeight. Throws an OperationError. */
   enableServer(service: string, rs: string): void;
+  /** It is told of the clients of its sessions again, each with its next packet. Throws an OperationError. */
+  announceServer(service: string, rs: string): void;
   /** Until a restart, or a reload that changes its weight in the config. Throws an OperationError. */
   setWeight(service: string, rs: string, weight: number): void;
   /**

@@ -90,7 +90,7 @@ export function withCtl(command: Argv, choose: Choose) {
     )
     .command(
       'server',
-      'Drain, enable, or give a weight to one real server',
+      'Drain, enable, give a weight to one real server, tell it of its clients again',
       (own) => withServerActions(own, choose),
       () => {},
     )
@@ -208,10 +208,16 @@ function withServerActions(command: Argv<CtlArguments>, choose: Choose) {
   one('drain', 'No new sessions; those that it has go on', 'game 10.2.0.11:6000');
   one('enable', 'Take back drain and weight', 'game 10.2.0.11:6000');
   one('weight', 'Its share of new sessions', 'game 10.2.0.11:6000 50');
+  one('announce', 'Tell it of the clients of its sessions again (UOA)', 'game 10.2.0.11:6000');
   return command
     .usage('$0 ctl server <action> <service> <rs>')
     .epilogue(EPILOGUE)
-    .demandCommand(1, 1, 'server needs an action: drain, enable or weight', 'only one action at a time');
+    .demandCommand(
+      1,
+      1,
+      'server needs an action: drain, enable, weight or announce',
+      'only one action at a time',
+    );
 }
 
 export function withTop(command: Argv) {

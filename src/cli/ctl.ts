@@ -6,7 +6,7 @@ import { type FastPathReport, fastPathLine } from '../ctl/fast-path.ts';
 import { type ProbeReport, probeLines } from '../ctl/probe-text.ts';
 import { ratesBetween, takeSample } from '../ctl/sample.ts';
 import { plain, print, widthOf } from '../ctl/screen.ts';
-import { type ServerAnswer, serverLine } from '../ctl/server-line.ts';
+import { announcedLine, type ServerAnswer, serverLine } from '../ctl/server-line.ts';
 import { servicesTable } from '../ctl/services-table.ts';
 import { type SessionList, sessionsTable } from '../ctl/sessions-table.ts';
 import { type StatsReport, statsTable } from '../ctl/stats-table.ts';
@@ -17,7 +17,7 @@ export interface CtlOptions extends TargetOptions {
   json: boolean;
 }
 
-export type ServerAction = 'drain' | 'enable' | 'weight';
+export type ServerAction = 'drain' | 'enable' | 'weight' | 'announce';
 
 const SAMPLE_MS = 1000;
 const output = process.stdout;
@@ -85,7 +85,7 @@ export async function ctlServer(
     weight === undefined ? undefined : { weight },
   );
   if (options.json) printJson(answer);
-  else output.write(`${serverLine(answer)}\n`);
+  else output.write(`${action === 'announce' ? announcedLine(answer) : serverLine(answer)}\n`);
   return 0;
 }
 

@@ -203,9 +203,9 @@ const service = group({
     ),
     maxTrials: defaulted('UOAs sent per round while no echo ACK came; 0 turns UOA off.', integer(0, 255), 3),
     refresh: defaulted(
-      'Start a new round after this long, so that a restarted real server learns the address again; 0 = off.',
-      duration('0s', '24h'),
-      '0s',
+      'Start a new round this long after the last UOA of a finished one, so that who missed it learns the address again. auto: 60s where the round ended without an echo ACK, else never, because a real server that comes back is told in any case. A time holds for both; 0 = off.',
+      wordOr('auto', duration('0s', '24h')),
+      'auto',
     ),
     idleRefresh: defaulted(
       'Start a new round with the first packet after a pause of this length; receivers forget after 360 s; 0 = off.',

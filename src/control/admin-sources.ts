@@ -93,6 +93,7 @@ export function adminSources(plane: Shown, version: string): Omit<AdminSources, 
       cancelDrain: () => drain.cancel(),
       drainServer: (service, rs) => serverStates.drain(serverIndex(reloader.services, service, rs)),
       enableServer: (service, rs) => serverStates.enable(serverIndex(reloader.services, service, rs)),
+      announceServer: (service, rs) => announceServer(runtime, reloader.services, service, rs),
       setWeight: (service, rs, weight) =>
         serverStates.setWeight(serverIndex(reloader.services, service, rs), weight),
       probe: (service, rs, options) => probe(plane, service, rs, options),
@@ -195,6 +196,19 @@ function readinessNow({ runtime, reloader, drain, readiness }: Shown): Readiness
     ready: true,
     reason: [serving, ...outages.map(({ service, text }) => `${service}: ${text}`)].join(', '),
   };
+}
+
+function announceServer(
+  { serverStates }: Runtime,
+  services: readonly ServicePlan[],
+  name: string,
+  rs: string,
+): void {
+  const { service, server } = serverCalled(services, name, rs);
+  const why =
+    server.dialect === 'none' ? 'its dialect is none' : service.maxTrials === 0 ? 'uoa.maxTrials is 0' : '';
+  if (why !== '') throw new OperationError(409, `${rs} of ${name} is told of no client: ${why}`);
+  serverStates.announceClients(server.index);
 }
 
 const serverIndex = (services: readonly ServicePlan[], service: string, rs: string): number =>

@@ -3,6 +3,7 @@
 // without a message to them.
 import type { Logger } from 'pino';
 import { OperationError, type ServerState } from '../admin/sources.ts';
+import { Announcements } from '../datapath/announcements.ts';
 import { CONTROL, type CommonMemory } from '../datapath/memory.ts';
 import { WEIGHT_DOWN } from '../datapath/server-cells.ts';
 import { type RealServerPlan, type ServicePlan, serverName } from '../service/plan.ts';
@@ -31,6 +32,7 @@ export interface Outage {
 
 export class ServerStates {
   readonly #common: CommonMemory;
+  readonly #announcements: Announcements;
   readonly #log: Logger;
   #onSet: (set: readonly SavedServer[]) => void = () => {};
   /** What it was told last. */
@@ -43,6 +45,7 @@ export class ServerStates {
 
   constructor(common: CommonMemory, log: Logger) {
     this.#common = common;
+    this.#announcements = new Announcements(common.announcements);
     this.#log = log;
   }
 
@@ -67,7 +70,7 @@ export class ServerStates {
           entry.plan = plan;
         });
         entries.set(plan.index, entry);
-        if (plan.unreachable !== wasUnreachable || isDown(entry) !== wasDown) this.#sayHealth(entry);
+        if (plan.unreachable !== wasUnreachable || isDown(entry) !== wasDown) this.#noteHealth(entry);
       }
     }
     this.#entries = entries;
@@ -161,17 +164,30 @@ export class ServerStates {
     });
     // Of one that cannot be reached nothing changes by its checks.
     if (entry.plan.unreachable !== '') return;
-    this.#sayHealth(entry);
+    this.#noteHealth(entry);
     this.#write();
     this.#sayOutages();
   }
 
-  #sayHealth(entry: Entry): void {
+  /** It is down, or up again: then what it was told before may be forgotten. */
+  #noteHealth(entry: Entry): void {
     const { service, rs } = entry;
     const reason = reasonOf(entry);
-    if (isDown(entry))
+    if (isDown(entry)) {
       this.#log.warn({ service, rs, reason }, `real server ${rs} of ${service} is down: ${reason}`);
-    else this.#log.info({ service, rs, reason }, `real server ${rs} of ${service} is up again`);
+      return;
+    }
+    this.#announcements.announce(entry.plan.index);
+    this.#log.info({ service, rs, reason }, `real server ${rs} of ${service} is up again`);
+  }
+
+  /** It is told of its sessions' clients again. */
+  announceClients(index: number): void {
+    const entry = this.#entries.get(index);
+    if (entry === undefined) return;
+    const { service, rs } = entry;
+    this.#announcements.announce(index);
+    this.#log.info({ service, rs }, `real server ${rs} of ${service} is told of its clients again`);
   }
 
   /** Throws an OperationError where it would be without effect, as the two below. */

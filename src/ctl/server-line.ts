@@ -16,3 +16,9 @@ export function serverLine({ service, server }: ServerAnswer): string {
   const open = plural(sessions.normal + sessions.oneway, 'session');
   return `${service} ${serverName(server)}: ${how}, weight ${weightText(server)}, ${open}`;
 }
+
+export function announcedLine({ service, server }: ServerAnswer): string {
+  const { normal, oneway } = server.sessions;
+  const open = plural(normal + oneway, 'session');
+  return `${service} ${serverName(server)}: is told of the clients of its ${open} again, each with its next packet`;
+}

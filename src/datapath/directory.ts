@@ -10,9 +10,11 @@ import type { Leg } from '../session/leg.ts';
 import { LportPool, lportsOf } from '../session/lport-pool.ts';
 import { legOf, serviceOf } from '../session/session.ts';
 import { dialectNumber, uoaForms } from '../uoa/dialect.ts';
+import { tellingOf } from '../uoa/handshake.ts';
 import { UoaReceiver } from '../uoa/receiver.ts';
 import { addressWords, familyOf } from '../wire/address.ts';
 import { AddressBook } from './address-book.ts';
+import { Announcements } from './announcements.ts';
 import { type DatapathMemory, LPORT_ARC_CELLS } from './memory.ts';
 import {
   type DatapathPlan,
@@ -37,6 +39,7 @@ export class Directory {
   services: readonly (Service | undefined)[] = [];
   legs: readonly (Leg | undefined)[] = [];
   addresses = new AddressBook({ services: [] });
+  readonly announcements: Announcements;
   readonly #memory: DatapathMemory;
   readonly #schedulingState: SchedulingState;
   readonly #drawLport: (count: number) => number;
@@ -62,6 +65,7 @@ export class Directory {
     drawLport: (count: number) => number,
   ) {
     this.#memory = memory;
+    this.announcements = new Announcements(memory.common.announcements);
     this.#all = all;
     this.#share = share;
     this.#pulses = new Float64Array(share.workers).fill(-1);
@@ -227,6 +231,11 @@ export class Directory {
   /** Below 0: WEIGHT_DOWN. */
   weightOf({ realServerIndex }: Leg): number {
     return this.#memory.common.weights[realServerIndex];
+  }
+
+  /** How the leg's real server is told now (tellingOf), of a `choice` of its receiver. */
+  tellingOf(choice: number, { realServerIndex }: Leg, nowMs: number): number {
+    return tellingOf(choice, this.announcements.lastTo(realServerIndex, nowMs));
   }
 
   /** The service of a session. */

@@ -86,8 +86,10 @@ export function icmpError(walk: Walk, frame: Frame, portIndex: number, nowMs: nu
       return VERDICT.consumed;
     }
   }
-  if (wasInbound && isUnreachable(family) && comesFromRealServer(packet, leg))
+  if (wasInbound && isUnreachable(family) && comesFromRealServer(packet, leg)) {
     servers[serverRow(leg.realServerIndex) + SERVER_COUNTER.unreachable]++;
+    if (isPortUnreachable(family)) walk.directory.announcements.unreachable(leg.realServerIndex, nowMs);
+  }
   const isAboutSize = isTooBig(family);
   if (isAboutSize) {
     const mtu = mtuOf(family);
@@ -148,6 +150,10 @@ function isUnreachable(family: Family): boolean {
   const { type } = message;
   return type === (family === 4 ? icmp.ICMP.unreachable : icmp.ICMPV6.unreachable) && !isTooBig(family);
 }
+
+/** Of an unreachable: nobody listens there, as while a program starts again. */
+const isPortUnreachable = (family: Family): boolean =>
+  message.code === (family === 4 ? icmp.ICMP_UNREACHABLE.port : icmp.ICMPV6_UNREACHABLE.port);
 
 function isTooBig(family: Family): boolean {
   const { type, code } = message;

@@ -91,7 +91,8 @@ function forward(
   const { receiver } = leg;
   const choice = receiver.choice(nowMs);
   if (choice >= 0) {
-    const uoa = onInbound(records, base + HANDSHAKE, service, choice, nowMs);
+    const telling = walk.directory.tellingOf(choice, leg, nowMs);
+    const uoa = onInbound(records, base + HANDSHAKE, service, telling, nowMs);
     if (uoa === UOA_DUE || uoa === UOA_DUE_AGAIN) {
       if (uoa === UOA_DUE_AGAIN) handshakeChanged(walk, base, true);
       const origin = originOf(records, base, service);

@@ -4,6 +4,7 @@
 import { Persistence } from '../service/persistence.ts';
 import { SESSION_WORDS } from '../session/session.ts';
 import { type IndexMemory, indexBuckets } from '../session/tuple-index.ts';
+import { announcementWords } from './announcements.ts';
 import { ClientTable } from './client-table.ts';
 import { counterCells } from './counters.ts';
 import { Loans } from './loans.ts';
@@ -19,6 +20,8 @@ export interface CommonMemory {
   readonly control: Int32Array;
   /** Per real server: its weight for new sessions, or WEIGHT_DOWN. */
   readonly weights: Int32Array;
+  /** datapath/announcements.ts; the control plane announces, too. */
+  readonly announcements: Int32Array;
   /** service/persistence.ts */
   readonly persistence: Int32Array;
   /** datapath/client-table.ts */
@@ -96,6 +99,7 @@ export function commonBytes(plan: DatapathPlan): number {
   const words =
     CONTROL_CELLS +
     capacityOf(plan).realServers +
+    announcementWords(capacityOf(plan).realServers) +
     Persistence.words(clientEntries(plan)) +
     ClientTable.words(clientEntries(plan)) +
     (2 + BUCKET_WORDS) * capacityOf(plan).services +
@@ -118,6 +122,7 @@ export function mapCommon(buffer: ArrayBuffer, plan: DatapathPlan): CommonMemory
   return {
     control: words(CONTROL_CELLS),
     weights: words(capacityOf(plan).realServers),
+    announcements: words(announcementWords(capacityOf(plan).realServers)),
     persistence: words(Persistence.words(clientEntries(plan))),
     clients: words(ClientTable.words(clientEntries(plan))),
     turns: words(capacityOf(plan).services),

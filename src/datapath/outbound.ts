@@ -45,6 +45,7 @@ export function outbound(walk: Walk, frame: Frame, service: Service, base: numbe
   if (packet.options.hasRecords) clearRecords(frame.view, packet.off, packet.headerLen, false);
   table.touch(base, nowMs);
   const leg = walk.directory.legOf(base);
+  walk.directory.announcements.answered(leg.realServerIndex, nowMs);
   if (!table.isNormal(base)) noteAnswered(walk, service, base, leg, nowMs);
   walk.departures.serverRow = serverRow(leg.realServerIndex);
   const toClient = addressesToClient(records, base, service, family);
@@ -81,7 +82,7 @@ function endHandshake(
   nowMs: number,
 ): Verdict {
   const { counters, records } = walk.memory;
-  const { receiver } = walk.directory.legOf(base);
+  const { realServerIndex, receiver } = walk.directory.legOf(base);
   const choice = receiver.choice(nowMs);
   const isEchoAck =
     choice >= 0 &&
@@ -92,6 +93,7 @@ function endHandshake(
     return VERDICT.consumed;
   }
   receiver.accept(choice);
+  walk.directory.announcements.answered(realServerIndex, nowMs);
   const wasOver = wasHandshakeOver(walk, base);
   const ended = onEchoAck(records, base + HANDSHAKE);
   if (ended) handshakeChanged(walk, base, wasOver);

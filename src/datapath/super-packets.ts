@@ -138,7 +138,9 @@ export class SuperPackets {
     if (leg.family !== packet.family || directory.weightOf(leg) < 0) return false;
     if (this.#largestLen() > mtuToRealServer(records, base, leg, this.#nowMs)) return false;
     const choice = leg.receiver.choice(this.#nowMs);
-    return choice < 0 || staysQuiet(records, base + HANDSHAKE, service, choice, this.#nowMs);
+    if (choice < 0) return true;
+    const telling = directory.tellingOf(choice, leg, this.#nowMs);
+    return staysQuiet(records, base + HANDSHAKE, service, telling, this.#nowMs);
   }
 
   /** As that of outbound.ts. */

@@ -3,7 +3,7 @@ import { WEIGHT_DOWN } from '../datapath/server-cells.ts';
 import type { Sessions } from '../datapath/walk.ts';
 import { HOT_STATE } from '../session/hot-state.ts';
 import { CLIENT, familyOfClient, HANDSHAKE, isNormal, learnedMtuOf, serviceOf } from '../session/session.ts';
-import { awaitsEmptyReply, isHandshakeOver, isRefreshDue, isToldIn } from '../uoa/handshake.ts';
+import { awaitsEmptyReply, isHandshakeOver, isRefreshDue, isToldAs } from '../uoa/handshake.ts';
 
 /** HOT_STATE.hot, or why the session may not be that; by the plan at work. */
 export function fitnessOf({ directory, memory }: Sessions, base: number, nowMs: number): number {
@@ -23,9 +23,15 @@ export function fitnessOf({ directory, memory }: Sessions, base: number, nowMs: 
   if (choice < 0) return HOT_STATE.hot;
   const isOver =
     isHandshakeOver(records, words, service) &&
-    (service.maxTrials === 0 ||
-      (isToldIn(records, words, choice) && !isRefreshDue(records, words, service, nowMs)));
+    (service.maxTrials === 0 || isToldAs(records, words, directory.tellingOf(choice, leg, nowMs)));
   return isOver ? HOT_STATE.hot : HOT_STATE.uoa;
+}
+
+/** Whether the UOA is to be sent again, for its age, to the real server of a session that is else fit. */
+export function isToRefresh({ directory, memory }: Sessions, base: number, nowMs: number): boolean {
+  const service = directory.serviceOf(base);
+  if (service.maxTrials === 0 || directory.legOf(base).receiver.choiceAt(nowMs) < 0) return false;
+  return isRefreshDue(memory.records, base + HANDSHAKE, service, nowMs);
 }
 
 /**

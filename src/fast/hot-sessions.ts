@@ -9,7 +9,7 @@ import { HOT_STATE } from '../session/hot-state.ts';
 import { isUsed, LAST_SEEN, SESSION_WORDS, serviceOf } from '../session/session.ts';
 import { Activity } from './activity.ts';
 import { BUSY_PACKETS, BusySessions } from './busy-sessions.ts';
-import { fitnessOf, idleMsOf } from './fitness.ts';
+import { fitnessOf, idleMsOf, isToRefresh } from './fitness.ts';
 import { Forwarded } from './forwarded.ts';
 import { isAsRecorded, leaveNote } from './heritage.ts';
 import { Holds } from './holds.ts';
@@ -23,6 +23,8 @@ import { PacketEnds } from './packet-ends.ts';
 /** Without a packet for so long a session is hot no more. */
 const COLD_MS = 10_000;
 const PERIOD_MS = 1_000;
+/** The period where a real server is to be told of its clients again. */
+const SHORT_PERIOD_MS = 400;
 /**
  * What was not read yet when a session became hot still comes to the datapath: that is not held against it.
  */
@@ -30,6 +32,11 @@ const FIRST_LOOKS = 2;
 /** Looks after which a session has shown that it gains by being hot. */
 const STEADY_LOOKS = 60;
 const MOST_LEFT = 0xffff;
+/**
+ * So many leave for their refresh in a second at most: each has some ten packets that come to the datapath.
+ * Where more are due, as all are a minute after they became hot at once, they leave later.
+ */
+const REFRESHES_PER_SECOND = 1_000;
 
 export class HotSessions implements SessionEvents {
   readonly #records: HotRecords;
@@ -56,6 +63,14 @@ export class HotSessions implements SessionEvents {
   #states: Uint8Array;
   #count = 0;
   #lookAt = 0;
+  /** Looks are taken in periods: how many of one, how long it is, what is left of it. */
+  #toLookAt = 0;
+  #periodMs = PERIOD_MS;
+  #periodLeftMs = 0;
+  /** Of announcements, as it was seen last. */
+  #announced = 0;
+  /** How many may leave for their refresh now. */
+  #refreshes = 0;
   /** Of the last tick. */
   #nowMs = 0;
   /** Another one, of 16 bits, when hops or the plan may be others. */
@@ -196,8 +211,10 @@ export class HotSessions implements SessionEvents {
       this.#version = (this.#version + 1) & 0xffff;
     this.#hopsVersion = this.#hops.version;
     this.#services = services;
+    const more = (REFRESHES_PER_SECOND * elapsedMs) / 1_000;
+    this.#refreshes = Math.min(REFRESHES_PER_SECOND, this.#refreshes + more);
     const tick = nowTick();
-    for (let left = Math.ceil((this.#count * elapsedMs) / PERIOD_MS); left > 0 && this.#count > 0; left--) {
+    for (let left = this.#looksDue(elapsedMs); left > 0 && this.#count > 0; left--) {
       if (this.#lookAt >= this.#count) this.#lookAt = 0;
       const slot = this.#hot[this.#lookAt];
       this.#look(slot, tick, nowMs);
@@ -205,6 +222,20 @@ export class HotSessions implements SessionEvents {
       if (this.#hot[this.#lookAt] === slot) this.#lookAt++;
     }
     for (let i = 0; i < busy.length; i++) this.#promote(busy[i], tick, nowMs);
+  }
+
+  /** All within a period, also where many leave meanwhile. */
+  #looksDue(elapsedMs: number): number {
+    const { version } = this.#sessions.directory.announcements;
+    const isNews = version !== this.#announced;
+    this.#announced = version;
+    if (isNews || this.#periodLeftMs <= 0) {
+      this.#toLookAt = this.#count;
+      this.#periodMs = isNews ? SHORT_PERIOD_MS : PERIOD_MS;
+      this.#periodLeftMs = this.#periodMs;
+    }
+    this.#periodLeftMs -= elapsedMs;
+    return Math.ceil((Math.max(this.#toLookAt, this.#count) * elapsedMs) / this.#periodMs);
   }
 
   #promote(slot: number, tick: number, nowMs: number): void {
@@ -287,6 +318,9 @@ export class HotSessions implements SessionEvents {
     else if (looks > FIRST_LOOKS && left >= BUSY_PACKETS && left > forwarded) {
       this.#holds.hold(slot, nowMs);
       this.#takeOut(base, HOT_STATE.left);
+    } else if (this.#refreshes >= 1 && isToRefresh(this.#sessions, base, nowMs)) {
+      this.#refreshes--;
+      this.#takeOut(base, HOT_STATE.uoa);
     } else {
       if (looks === STEADY_LOOKS) this.#holds.release(slot);
       leaveNote(this.#activity, this.#firstSession + slot, this.#sessions, base);

@@ -6,6 +6,9 @@ import { familyOf, formatEndpoint } from '../wire/address.ts';
 
 type Dialect = ServiceConfig['uoa']['dialect'];
 
+/** What uoa.refresh auto is, of rounds that ended without an echo ACK. */
+const REFRESH_UNACKED_MS = 60_000;
+
 export interface RealServerDraft {
   ip: string;
   port: number;
@@ -55,6 +58,8 @@ interface ServiceBase {
   normalMs: number;
   maxTrials: number;
   refreshMs: number;
+  /** Real servers that acknowledged are told again, too. */
+  refreshesAcked: boolean;
   idleRefreshMs: number;
   unifiedType: ServiceConfig['uoa']['unifiedType'];
   onUnsupported: ServiceConfig['uoa']['onUnsupported'];
@@ -101,7 +106,8 @@ export function planService(config: ServiceConfig, reachOf: (ip: string) => Reac
     onewayMs: config.timeouts.oneway,
     normalMs: config.timeouts.normal,
     maxTrials: config.uoa.maxTrials,
-    refreshMs: config.uoa.refresh,
+    refreshMs: config.uoa.refresh === 'auto' ? REFRESH_UNACKED_MS : config.uoa.refresh,
+    refreshesAcked: config.uoa.refresh !== 'auto',
     idleRefreshMs: config.uoa.idleRefresh,
     unifiedType: config.uoa.unifiedType,
     onUnsupported: config.uoa.onUnsupported,

@@ -26,6 +26,7 @@ export class Service implements SessionService, UoaPolicy {
   readonly normalMs: number;
   readonly maxTrials: number;
   readonly refreshMs: number;
+  readonly refreshesAcked: boolean;
   readonly idleRefreshMs: number;
   readonly onDown: ServicePlan['onDown'];
   readonly realServers: readonly RealServer[];
@@ -55,6 +56,7 @@ export class Service implements SessionService, UoaPolicy {
     this.normalMs = plan.normalMs;
     this.maxTrials = plan.maxTrials;
     this.refreshMs = plan.refreshMs;
+    this.refreshesAcked = plan.refreshesAcked;
     this.idleRefreshMs = plan.idleRefreshMs;
     this.onDown = plan.onDown;
     this.#persistenceMs = plan.persistenceMs;

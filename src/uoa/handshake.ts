@@ -1,12 +1,12 @@
 // Progress of one session's UOA: trials are sent until an echo ACK arrives or maxTrials is reached ("a
-// round"), and rounds start again after `refresh` or an idle gap. State is HANDSHAKE_WORDS int32 words inside
-// the session record; times are int32 milliseconds, compared with wrap-around.
+// round"), and rounds start again after `refresh`, an idle gap or an announcement. State is HANDSHAKE_WORDS
+// int32 words inside the session record; times are int32 milliseconds, compared with wrap-around.
 
 import { age } from '../wire/age.ts';
 
 export const HANDSHAKE_WORDS = 6;
 
-const PROGRESS = 0; // trials sent in this round | DONE | EXHAUSTED | GOES_ON | choice << CHOICE_SHIFT
+const PROGRESS = 0; // trials sent in this round | DONE | EXHAUSTED | GOES_ON | telling << TELLING_SHIFT
 const UOA_SENT_AT = 1;
 const LAST_INBOUND = 2;
 const CARRIERS = 3; // sending times of the last carriers not yet answered by an empty reply; 0 = none
@@ -15,9 +15,13 @@ const CARRIER_SLOTS = 3; // the default maxTrials; of more carriers within a sec
 const SENT_MASK = 0xff;
 const DONE = 0x100;
 const EXHAUSTED = 0x200;
-/** Exhausted, but with a trial left after all. */
+/** Exhausted, but with a trial left after all, or once more. */
 const GOES_ON = 0x400;
-const CHOICE_SHIFT = 11;
+const TELLING_SHIFT = 11;
+/** Of a telling: its announcement asks for a UOA in each packet. */
+const IN_EACH = 2;
+/** Numbers of announcements have so many bits. */
+export const ANNOUNCEMENT_BITS = 19;
 
 const CARRIER_REPLY_MS = 1000;
 
@@ -26,6 +30,8 @@ export interface UoaPolicy {
   readonly maxTrials: number;
   /** Start a new round this long after the last UOA of a finished one; 0 = never. */
   readonly refreshMs: number;
+  /** Also of one that an echo ACK ended. */
+  readonly refreshesAcked: boolean;
   /** Start a new round when the client was silent for longer; 0 = never. */
   readonly idleRefreshMs: number;
 }
@@ -36,8 +42,14 @@ export const UOA_DUE = 1;
 export const UOA_EXHAUSTED = 2;
 /** Due, and this packet begins a round where the one before was over, or goes on with it. */
 export const UOA_DUE_AGAIN = 3;
-/** As UOA_EXHAUSTED, of a round that was exhausted before and went on. */
+/** As UOA_EXHAUSTED, of a round that was exhausted before and went on, or was refreshed. */
 export const UOA_EXHAUSTED_AGAIN = 4;
+
+/**
+ * How a real server is told: `choice` (0 or 1) is what in, `announcement` since when. Where it is another
+ * than that of the present round, the next packet begins one; an odd announcement begins one with each.
+ */
+export const tellingOf = (choice: number, announcement: number): number => (announcement << 1) | choice;
 
 export function startHandshake(words: Int32Array, at: number, nowMs: number): void {
   words.fill(0, at, at + HANDSHAKE_WORDS);
@@ -51,21 +63,22 @@ export function restartHandshake(words: Int32Array, at: number): void {
 
 /**
  * Called once for each inbound packet that will be forwarded while some UOA is sent: whether it should bring
- * one. `choice` (0 or 1) is what the real server is told in; another than before begins a new round.
+ * one. `telling` as tellingOf says.
  */
 export function onInbound(
   words: Int32Array,
   at: number,
   policy: UoaPolicy,
-  choice: number,
+  telling: number,
   nowMs: number,
 ): number {
   const idleMs = age(nowMs, words[at + LAST_INBOUND]);
   words[at + LAST_INBOUND] = nowMs;
   const progress = words[at + PROGRESS];
   const { maxTrials } = policy;
-  if (isStale(words, at, policy, choice, idleMs, nowMs)) {
-    words[at + PROGRESS] = choice << CHOICE_SHIFT;
+  if (isStale(words, at, policy, telling, idleMs, nowMs)) {
+    const isRefresh = isExhausted(progress) && isToldAs(words, at, telling) && !isIdle(policy, idleMs);
+    words[at + PROGRESS] = (telling << TELLING_SHIFT) | (isRefresh ? EXHAUSTED | GOES_ON : 0);
     if (maxTrials === 0) return UOA_NOT_DUE;
     return isOver(progress, maxTrials) ? UOA_DUE_AGAIN : UOA_DUE;
   }
@@ -80,33 +93,38 @@ export function onInbound(
 function isStale(
   words: Int32Array,
   at: number,
-  { maxTrials, refreshMs, idleRefreshMs }: UoaPolicy,
-  choice: number,
+  policy: UoaPolicy,
+  telling: number,
   idleMs: number,
   nowMs: number,
 ): boolean {
   const progress = words[at + PROGRESS];
-  const finished = (progress & DONE) !== 0 || (progress & SENT_MASK) >= maxTrials;
+  const { maxTrials } = policy;
+  const isFinished = (progress & DONE) !== 0 || (progress & SENT_MASK) >= maxTrials;
   return (
-    progress >> CHOICE_SHIFT !== choice ||
-    (idleRefreshMs > 0 && idleMs > idleRefreshMs) ||
-    (refreshMs > 0 && finished && age(nowMs, words[at + UOA_SENT_AT]) >= refreshMs)
+    progress >> TELLING_SHIFT !== telling ||
+    (telling & IN_EACH) !== 0 ||
+    isIdle(policy, idleMs) ||
+    (isFinished && isRefreshDue(words, at, policy, nowMs))
   );
 }
+
+const isIdle = ({ idleRefreshMs }: UoaPolicy, idleMs: number): boolean =>
+  idleRefreshMs > 0 && idleMs > idleRefreshMs;
 
 /** Whether for onInbound the next packet would be nothing but one more. */
 export function staysQuiet(
   words: Int32Array,
   at: number,
   policy: UoaPolicy,
-  choice: number,
+  telling: number,
   nowMs: number,
 ): boolean {
   const { maxTrials } = policy;
   const progress = words[at + PROGRESS];
   const isUsedUp = (progress & DONE) !== 0 || maxTrials === 0 || (progress & SENT_MASK) >= maxTrials;
   const idleMs = age(nowMs, words[at + LAST_INBOUND]);
-  return isUsedUp && isOver(progress, maxTrials) && !isStale(words, at, policy, choice, idleMs, nowMs);
+  return isUsedUp && isOver(progress, maxTrials) && !isStale(words, at, policy, telling, idleMs, nowMs);
 }
 
 /** Counts one trial; taken back by onUoaRefused when it was not sent. */
@@ -170,13 +188,16 @@ export function awaitsEmptyReply(words: Int32Array, at: number, nowMs: number): 
 export const isRefreshDue = (
   words: Int32Array,
   at: number,
-  { refreshMs }: UoaPolicy,
+  { refreshMs, refreshesAcked }: UoaPolicy,
   nowMs: number,
-): boolean => refreshMs > 0 && age(nowMs, words[at + UOA_SENT_AT]) >= refreshMs;
+): boolean =>
+  refreshMs > 0 &&
+  (refreshesAcked || (words[at + PROGRESS] & DONE) === 0) &&
+  age(nowMs, words[at + UOA_SENT_AT]) >= refreshMs;
 
-/** Whether the present round is told in this choice: with another one the next packet begins a round. */
-export const isToldIn = (words: Int32Array, at: number, choice: number): boolean =>
-  words[at + PROGRESS] >> CHOICE_SHIFT === choice;
+/** Whether the present round is told like this: else the next packet begins one. */
+export const isToldAs = (words: Int32Array, at: number, telling: number): boolean =>
+  words[at + PROGRESS] >> TELLING_SHIFT === telling && (telling & IN_EACH) === 0;
 
 /** A packet of the client was forwarded elsewhere, at this time. */
 export function noteInbound(words: Int32Array, at: number, atMs: number): void {
@@ -218,7 +239,7 @@ export function handshakeState(words: Int32Array, at: number): 'sending' | 'acke
   return isExhausted(words[at + PROGRESS]) ? 'exhausted' : 'sending';
 }
 
-/** Bits of progressOf. */
+/** Bits of progressOf: all but the announcement, which is another process's number. */
 const PROGRESS_BITS = 12;
 export const PROGRESS_MASK = (1 << PROGRESS_BITS) - 1;
 

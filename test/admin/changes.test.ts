@@ -22,6 +22,7 @@ describe('changes over HTTP', () => {
     ['/services/game/servers/10.2.0.11:6000/drain', {}, 'drain game 10.2.0.11:6000'],
     ['/services/game/servers/10.2.0.11:6000/drain', { headers: JSON_TYPE }, 'drain game 10.2.0.11:6000'],
     ['/services/game/servers/10.2.0.9:6000/enable', {}, 'enable game 10.2.0.9:6000'],
+    ['/services/game/servers/10.2.0.11:6000/announce', {}, 'announce game 10.2.0.11:6000'],
     [`/services/${OTHER}/servers/10.2.0.12%3A6000/drain`, {}, 'drain 10.1.0.100:6001 10.2.0.12:6000'],
     [`/services/${OTHER}/servers/${SIX}/drain`, {}, 'drain 10.1.0.100:6001 [fd00:2::12]:6000'],
     [

@@ -257,6 +257,10 @@ export async function startSample(
         done.push(`probe ${service} ${rs} ${sent} ${timeoutMs ?? 'as ever'}`);
         return PROBED;
       },
+      announceServer(service, rs) {
+        serverIndex(service, rs);
+        done.push(`announce ${service} ${rs}`);
+      },
       switchFastPath(isOn, service = 'all') {
         done.push(`fast path ${isOn ? 'on' : 'off'} ${service}`);
         if (isOn) switchedOff.delete(service);

@@ -187,6 +187,7 @@ describe('the admin server', () => {
         '/drain',
         '/drain/cancel',
         '/services/game/servers/10.2.0.11:6000/enable',
+        '/services/game/servers/10.2.0.11:6000/announce',
       ]) {
         const response = await fetch(admin.url(path), { method });
         assert.equal(response.status, 405);

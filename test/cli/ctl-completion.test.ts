@@ -59,7 +59,7 @@ describe('completion', () => {
     ],
     [
       ['ctl', 'server', ''],
-      ['drain', 'enable', 'weight'],
+      ['announce', 'drain', 'enable', 'weight'],
     ],
     [
       ['ctl', 'sessions', '--state', ''],

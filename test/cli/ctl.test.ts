@@ -313,6 +313,11 @@ describe('ctl does', () => {
       '10.1.0.100:6001 [fd00:2::12]:6000: up, weight 100, 0 sessions\n',
     ],
     [
+      ['server', 'announce', 'game', '10.2.0.11:6000'],
+      'announce game 10.2.0.11:6000',
+      'game 10.2.0.11:6000: is told of the clients of its 12,412 sessions again, each with its next packet\n',
+    ],
+    [
       ['server', 'weight', 'game', '10.2.0.11:6000', '50'],
       'weight game 10.2.0.11:6000 50',
       'game 10.2.0.11:6000: up, weight 50/100, 12,412 sessions\n',
@@ -516,7 +521,7 @@ describe('ctl refuses', () => {
     [['server', 'weight', 'game', '10.2.0.9:6000', '5'], /a fallback has no weight/],
     [['server', 'weight', 'game', '10.2.0.11:6000', 'many'], /the weight must be an integer from 0 to 65535/],
     [['server', 'weight', 'game', '10.2.0.11:6000'], /Not enough non-option arguments/],
-    [['server'], /server needs an action: drain, enable or weight/],
+    [['server'], /server needs an action: drain, enable, weight or announce/],
     [[], /ctl needs a command: services, sessions, stats, server, probe, fast-path, reload or drain/],
     [['sessions', '--state', 'closed'], /Choices: "oneway", "normal"/],
     [['sessions', '--limit', '5000'], /limit "5000": expected an integer 1\.\.1000/],

@@ -194,6 +194,7 @@ describe('every key', () => {
   const another: Record<string, string> = {
     'true | false': 'true',
     'plain | ipo | opp | elb | unified': 'opp',
+    'auto | duration 0s..24h (with unit: ms, s, m or h)': '30s',
     'auto | integer 1..64': '2',
     'auto | integer 576..65535': '1400',
   };

@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { pino } from 'pino';
 import { ServerStates } from '../../src/control/server-states.ts';
+import { Announcements } from '../../src/datapath/announcements.ts';
 import { allocateMemory, CONTROL } from '../../src/datapath/memory.ts';
 import { WEIGHT_DOWN } from '../../src/datapath/server-cells.ts';
 import { numberServices } from '../../src/service/numbering.ts';
@@ -32,6 +33,8 @@ function start(...changes: ServiceChange[]) {
   serverStates.update(plans);
   return {
     serverStates,
+    /** Numbers of what was announced to each real server, as its sessions compare them. */
+    announced: () => [0, 1, 2].map((index) => new Announcements(common.announcements).lastTo(index, 0)),
     version: () => common.control[CONTROL.weightsVersion],
     weights: () => [...common.weights.subarray(0, 4)],
     weight: () => common.weights[0],
@@ -445,5 +448,31 @@ describe('a real server that the host cannot reach', () => {
     const it = start(game(realServer(A), realServer(B, { isFallback: true, ...gone })));
     assert.deepEqual([it.words(0), it.words(1)], ['up', 'down: no route to it']);
     assert.deepEqual(it.serverStates.outages(), []);
+  });
+});
+
+describe('a real server is told of its clients again', () => {
+  test('when it is up that was down, by its checks or because the host can reach it again; and by an operator', () => {
+    const { serverStates, announced, update, logged } = start(game(realServer(A), realServer(B)));
+    up(serverStates);
+    assert.deepEqual(announced(), [0, 0, 0], 'it was up');
+    down(serverStates);
+    assert.deepEqual(announced(), [0, 0, 0]);
+    up(serverStates);
+    up(serverStates);
+    assert.deepEqual(announced(), [2, 0, 0]);
+    drain(serverStates);
+    enable(serverStates);
+    update(game(realServer(A), realServer(B, { unreachable: 'no route' })));
+    assert.deepEqual(announced(), [2, 0, 0]);
+    serverStates.setHealth(1, 'down', 'no answer');
+    serverStates.setHealth(1, 'up', 'answers');
+    assert.deepEqual(announced(), [2, 0, 0], 'it cannot be reached all the same');
+    update(game(realServer(A), realServer(B)));
+    assert.deepEqual(announced(), [2, 2, 0]);
+    logged();
+    serverStates.announceClients(1);
+    assert.deepEqual(announced(), [2, 4, 0]);
+    assert.deepEqual(logged(), ['info: real server 10.2.0.11:6000 of game is told of its clients again']);
   });
 });

@@ -119,7 +119,7 @@ rows('refresh after a time', [
     ],
   },
   {
-    name: 'an exhausted round is repeated after refresh with all its trials',
+    name: 'an exhausted round is repeated after refresh with all its trials, and counts once',
     plan: { service: REFRESH },
     steps: [
       uoa(0),
@@ -130,7 +130,9 @@ rows('refresh after a time', [
       uoa(62_500),
       uoa(63_000),
       uoa(63_500),
-      exhausted(64_000),
+      { ...plain(64_000), changed: {} },
+      uoa(124_001),
+      acked(124_002),
     ],
   },
   {

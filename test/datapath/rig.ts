@@ -84,6 +84,7 @@ const GAME: ServiceDraft = {
   normalMs: 300_000,
   maxTrials: 3,
   refreshMs: 0,
+  refreshesAcked: true,
   idleRefreshMs: 120_000,
   unifiedType: 31,
   onUnsupported: 'plain',

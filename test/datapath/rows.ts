@@ -2,6 +2,7 @@
 // (wan, lan); a list of packets are fragments, of which all but the last are held without effect.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { Announcements } from '../../src/datapath/announcements.ts';
 import { dissect } from '../packets/dissect.ts';
 import { assertSame, type Expected } from './expected.ts';
 import { checkGauges } from './recount.ts';
@@ -12,6 +13,8 @@ interface Expectation {
   at?: number;
   /** The control plane sets weights before it, by number of the real server. */
   weights?: Record<number, number>;
+  /** The control plane announces before it to a real server, by number. */
+  announce?: number;
   /** The routes change before it: those of Row.mtus that are not named stay. */
   mtus?: Mtus;
   /** The control plane sets before it whether new sessions are taken. */
@@ -98,6 +101,7 @@ export function rows(topic: string, list: readonly Row[]): void {
 function runStep(rig: Rig, step: Step, where: string): void {
   rig.at = step.at ?? rig.at;
   for (const [index, weight] of Object.entries(step.weights ?? {})) rig.setWeight(Number(index), weight);
+  if (step.announce !== undefined) new Announcements(rig.memory.common.announcements).announce(step.announce);
   if (step.mtus) rig.setMtus(step.mtus);
   if (step.draining !== undefined) rig.isDraining = step.draining;
   if ('verdict' in step) {

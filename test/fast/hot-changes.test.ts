@@ -56,6 +56,99 @@ describe('a hot session is told of anew', () => {
   });
 });
 
+describe('a session whose real server is to be told again leaves within half a second', () => {
+  test('when it came back; it is hot again behind the round', (t) => {
+    const proxy = new FastRig(t, IPV4, { maxTrials: 3 });
+    proxy.beBusy();
+    assert.equal(proxy.state, 'hot');
+    const before = proxy.counter('uoaInserted');
+    proxy.announce();
+    for (let i = 0; i < 5; i++) proxy.tick();
+    assert.equal(proxy.state, 'uoa');
+    proxy.beBusy();
+    assert.equal(proxy.counter('uoaInserted'), before + 3);
+    assert.equal(proxy.state, 'hot');
+    proxy.look();
+    assert.equal(proxy.fromClient(), 'fast');
+  });
+
+  test('also where there are many', (t) => {
+    const proxy = new FastRig(t, IPV4, { maxTrials: 1 });
+    for (let n = 0; n < 90; n++) {
+      proxy.cport++;
+      for (let i = 0; i < BUSY; i++) {
+        proxy.fromClient();
+        proxy.fromServer();
+      }
+    }
+    proxy.tick();
+    assert.equal(proxy.fast.count, 90);
+    proxy.announce();
+    for (let i = 0; i < 5; i++) proxy.tick();
+    assert.equal(proxy.fast.count, 0);
+  });
+
+  test('when its port is unreachable, and is not hot until it is back and the round is over', (t) => {
+    const proxy = new FastRig(t, IPV4, { maxTrials: 1 });
+    proxy.beBusy();
+    const before = proxy.counter('uoaInserted');
+    proxy.sayUnreachable();
+    for (let i = 0; i < 5; i++) proxy.tick();
+    assert.equal(proxy.state, 'uoa');
+    for (let i = 0; i < BUSY; i++) assert.equal(proxy.fromClient(), 'forward');
+    proxy.tick();
+    assert.equal(proxy.counter('uoaInserted'), before + BUSY);
+    assert.equal(proxy.state, 'uoa');
+    proxy.beBusy();
+    assert.equal(proxy.counter('uoaInserted'), before + BUSY + 2, 'one more, an answer, and its round');
+    assert.equal(proxy.state, 'hot');
+  });
+
+  test('no successor takes over as told one that is to be told again', (t) => {
+    const proxy = new FastRig(t, IPV4, { maxTrials: 1 });
+    proxy.beBusy();
+    proxy.announce();
+    proxy.restartWorker();
+    assert.equal(proxy.state, 'uoa');
+    const before = proxy.counter('uoaInserted');
+    assert.equal(proxy.fromClient(), 'forward');
+    assert.equal(proxy.counter('uoaInserted'), before + 1);
+  });
+});
+
+test('of many whose refresh is due so many leave in a second that the datapath hardly notices', (t) => {
+  const proxy = new FastRig(
+    t,
+    IPV4,
+    { maxTrials: 1, refreshMs: 5_000, lports: { first: 20_000, last: 29_999 } },
+    4_000,
+  );
+  const first = proxy.cport;
+  for (let n = 0; n < 1_500; n++) {
+    proxy.cport = first + n;
+    for (let i = 0; i < BUSY; i++) {
+      proxy.fromClient();
+      proxy.fromServer();
+    }
+  }
+  proxy.tick();
+  assert.equal(proxy.fast.count, 1_500);
+  const answerAll = () => {
+    for (let n = 0; n < 1_500; n++) {
+      proxy.cport = first + n;
+      proxy.fromServer();
+    }
+  };
+  for (let s = 0; s < 5; s++) {
+    answerAll();
+    proxy.look();
+  }
+  assert.ok(proxy.fast.count > 300 && proxy.fast.count < 1_500, `${proxy.fast.count} are hot`);
+  answerAll();
+  proxy.look();
+  assert.equal(proxy.fast.count, 0);
+});
+
 test('a session that a reload puts other words into keeps its counts', (t) => {
   const proxy = new FastRig(t, IPV4, { maxTrials: 1, idleRefreshMs: 0 });
   proxy.beBusy();

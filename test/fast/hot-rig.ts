@@ -125,7 +125,7 @@ export class FastRig {
         this.#sent.push(Uint8Array.from(frame.bytes.subarray(off, off + len)));
         return true;
       },
-      { events: fast, onForwarded: (base, isFromItsSide) => fast.note(base, isFromItsSide) },
+      { seed: [1, 2], events: fast, onForwarded: (base, isFromItsSide) => fast.note(base, isFromItsSide) },
     );
     return [fast, datapath];
   }
@@ -226,6 +226,22 @@ export class FastRig {
   /** The real server says that it cannot read the UOA. */
   refuseDialect(): void {
     this.#datapath.sessions.directory.legs[0]!.receiver.refuse(0, this.nowMs);
+  }
+
+  /** The control plane says that the real server came back. */
+  announce(): void {
+    this.#datapath.sessions.directory.announcements.announce(0);
+  }
+
+  /** The real server says that nobody listens at its port. */
+  sayUnreachable(): Way {
+    const { lip, rip } = this.#ends;
+    const embedded = udp4({ src: lip, sport: this.lport, dst: rip, dport: 6000 });
+    return this.#judge(
+      PORT.lan,
+      icmp4({ src: rip, dst: lip, type: 3, code: 3, rest: 0, body: embedded }),
+      false,
+    );
   }
 
   /** A router says that packets to the real server are too long. */

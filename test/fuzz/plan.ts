@@ -39,6 +39,7 @@ export function planOf(world: World): DatapathPlan {
       normalMs: NORMAL_MS,
       maxTrials: world.maxTrials,
       refreshMs: world.refreshMs,
+      refreshesAcked: true,
       idleRefreshMs: world.idleRefreshMs,
       unifiedType: world.unifiedType,
       onUnsupported: world.onUnsupported,

@@ -88,7 +88,7 @@ describe('after so long that its time comes round', () => {
   });
 
   test('a client that was silent for 30 days is told to its real server again', () => {
-    const policy = { maxTrials: 1, refreshMs: HOUR, idleRefreshMs: 0 };
+    const policy = { maxTrials: 1, refreshMs: HOUR, refreshesAcked: true, idleRefreshMs: 0 };
     for (const start of STARTS)
       for (const changed of [policy, { ...policy, refreshMs: 0, idleRefreshMs: HOUR }]) {
         const words = new Int32Array(HANDSHAKE_WORDS);
