@@ -206,7 +206,7 @@ function tried(text: string): CheckedText | undefined {
 }
 
 describe('whatever is done to a text that was right', () => {
-  const RUNS = 150;
+  const RUNS = 60;
   for (const [style, write] of Object.entries(STYLES)) {
     it(`it is read again only where it is right, and says the same (${style})`, () => {
       const start = read(write(services));

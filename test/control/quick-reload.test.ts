@@ -83,7 +83,7 @@ describe('a reload', () => {
           services = kept;
         }
       }),
-      { numRuns: 300 },
+      { numRuns: 120 },
     );
   });
 
