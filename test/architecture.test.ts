@@ -143,6 +143,10 @@ const MAY_IMPORT: Record<string, { of: string[]; types?: string[]; instead: stri
     of: [...EVERYTHING, 'control', 'version.ts', 'worker-protocol.ts', 'workers.ts'],
     instead: 'the worker is forked, not imported, and the lab is no part of the product',
   },
+  receiver: {
+    of: ['admin', 'config/receiver-schema.ts', 'fast/pins.ts', 'sys', 'uoa', 'version.ts', 'wire'],
+    instead: 'the receiver runs on real servers: it knows bytes, maps and hooks, and no session of the proxy',
+  },
   ctl: {
     of: ['wire/address.ts'],
     types: ['admin', 'session/snapshot.ts'],
@@ -150,7 +154,7 @@ const MAY_IMPORT: Record<string, { of: string[]; types?: string[]; instead: stri
       'it speaks HTTP with a proxy that runs elsewhere, and knows no more than the types of its answers',
   },
   cli: {
-    of: ['proxy.ts', 'config', 'ctl', 'lab', 'sniff', 'version.ts'],
+    of: ['proxy.ts', 'config', 'ctl', 'lab', 'receiver', 'sniff', 'version.ts'],
     instead: 'a command parses its arguments and calls proxy, config, ctl, lab or sniff',
   },
   'main.ts': { of: ['cli', 'sys/debugger.ts'], instead: 'main.ts hands argv to cli, nothing else' },
@@ -162,7 +166,7 @@ const PACKAGE_OWNER: Record<string, { in: string[]; types?: true }> = {
   cap: { in: ['src/io/cap-package.ts'] },
   'raw-socket': { in: ['src/io/raw-socket-package.ts'] },
   'lru-cache': { in: ['src/session/recency.ts'] },
-  'prom-client': { in: ['src/admin/metrics.ts'] },
+  'prom-client': { in: ['src/admin/registry.ts'], types: true },
   fastify: { in: ['src/admin/'] },
   yargs: { in: ['src/cli/'] },
   zod: { in: ['src/config/'] },

@@ -1,7 +1,6 @@
-// /metrics: the shared counters, and what is known about the processes, as Prometheus families (the only
-// importer of prom-client). Every value is read at scrape; between scrapes nothing is kept but the CPU time
-// of workers that end.
-import { Counter, Gauge, Registry } from 'prom-client';
+// /metrics: the shared counters, and what is known about the processes, as Prometheus families. Every value is
+// read at scrape; between scrapes nothing is kept but the CPU time of workers that end.
+import type { Registry } from 'prom-client';
 import { COUNTER, type CounterName, counterRow, dropColumn } from '../datapath/counters.ts';
 import { SERVER_COUNTER, type ServerCounterName, serverRow } from '../datapath/server-cells.ts';
 import { DROP, DROP_REASONS } from '../datapath/verdict.ts';
@@ -19,6 +18,7 @@ import {
 } from './families.ts';
 import { fastPathFamilies } from './fast-path-metrics.ts';
 import { CpuTimes, type ProcessUsage, readProcessUsage } from './process-usage.ts';
+import { createRegistry } from './registry.ts';
 import { effectiveWeight } from './report.ts';
 import type { AdminLeg, AdminSources } from './sources.ts';
 
@@ -26,8 +26,7 @@ const PREFIX = 'uoa_proxy_';
 
 /** A registry whose metrics are read from `sources` at each scrape. */
 export function createMetrics(sources: AdminSources): Registry {
-  const registry = new Registry();
-  const families = [
+  return createRegistry(PREFIX, [
     ...SERVICE_FAMILIES.map((family) => serviceFamily(family, sources)),
     dropsFamily(sources),
     ...serverFamilies(sources),
@@ -36,40 +35,7 @@ export function createMetrics(sources: AdminSources): Registry {
     ...reloadFamilies(sources),
     ...fastPathFamilies(sources),
     ...processFamilies(sources),
-  ];
-  for (const family of families) register(family, registry);
-  return registry;
-}
-
-function register(family: Family, registry: Registry): void {
-  const options = {
-    name: PREFIX + family.name,
-    help: family.help,
-    labelNames: family.labels ?? [],
-    registers: [registry],
-  };
-  if (family.type === 'counter') {
-    const counter = new Counter({
-      ...options,
-      collect() {
-        counter.reset();
-        // Reset leaves a 0 there, which is wrong where there is nothing to read.
-        if (!family.labels) counter.remove();
-        family.read((value, labels = {}) => {
-          if (value > 0 || !family.isSparse) counter.inc(labels, value);
-        });
-      },
-    });
-  } else {
-    const gauge = new Gauge({
-      ...options,
-      collect() {
-        gauge.reset();
-        if (!family.labels) gauge.remove();
-        family.read((value, labels = {}) => gauge.set(labels, value));
-      },
-    });
-  }
+  ]);
 }
 
 /** The rows of the counters: '' is what belongs to no service. */

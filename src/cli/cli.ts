@@ -9,11 +9,22 @@ import { withCtl, withTop } from './ctl-commands.ts';
 import { clearFastPath, withFastPath } from './fast-path.ts';
 import { lab } from './lab.ts';
 import { printing } from './printing.ts';
+import { withReceiver } from './receiver-command.ts';
 import { sniff, withSniffOptions } from './sniff.ts';
 import { top } from './top.ts';
 
 const COLUMNS = 80;
-const COMMANDS = ['run', 'check', 'ctl', 'top', 'sniff', 'fast-path', 'lab', 'completion'] as const;
+const COMMANDS = [
+  'run',
+  'check',
+  'ctl',
+  'top',
+  'sniff',
+  'fast-path',
+  'receiver',
+  'lab',
+  'completion',
+] as const;
 
 const RUN_EPILOGUE = `The config is reloaded when the file changes, on SIGHUP (on a terminal that ends the proxy) and by uoa-proxy ctl reload. What a reload cannot change is said in the log.
 
@@ -140,6 +151,9 @@ function defineCommands(argv: readonly string[], choose: (command: Command) => v
     .command('top', 'Watch a running proxy', withTop, (options) => choosePrinting(() => top(options)))
     .command('fast-path', 'Clear what killed proxies left in the kernel', (command) =>
       withFastPath(command, (config) => choosePrinting(() => clearFastPath(config))),
+    )
+    .command('receiver', 'On a real server: let its programs see their clients', (command) =>
+      withReceiver(command, choose),
     )
     .command(
       'completion <shell>',

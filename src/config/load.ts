@@ -38,6 +38,56 @@ export interface Place {
 
 /** As parseConfig. */
 export function readConfig(text: string, fileName: string): ReadConfig {
+  const read = readYaml(text, fileName);
+  const { document, raw } = read;
+  const result = CONFIG_SCHEMA.safeParse(raw);
+  const conflicts = findConflicts(result.success ? indexed(result.data.services) : readableServices(raw));
+  const findings = [
+    ...(result.error?.issues.flatMap((issue) => explain(issue, CONFIG_SCHEMA)) ?? []),
+    ...conflicts.map((finding) => withDefaults(finding, raw)),
+  ];
+  if (result.success && findings.length === 0)
+    return { config: result.data, ...placesOfServices(document, text), others: othersIn(raw) };
+  throw refusal(fileName, read, findings);
+}
+
+/**
+ * Checks YAML text by another schema, and by what `conflictsOf` finds between its keys. Throws ConfigError
+ * with all its problems.
+ */
+export function parseBy<S extends z.ZodType>(
+  text: string,
+  fileName: string,
+  schema: S,
+  conflictsOf: (config: z.output<S>) => Finding[],
+): z.output<S> {
+  const read = readYaml(text, fileName);
+  const { findings, config } = checkBy(read.raw, schema, conflictsOf);
+  if (config === undefined) throw refusal(fileName, read, findings);
+  return config;
+}
+
+/** The same of values that stand in no file; the config, or why it is none. */
+export function checkBy<S extends z.ZodType>(
+  raw: unknown,
+  schema: S,
+  conflictsOf: (config: z.output<S>) => Finding[],
+): { findings: Finding[]; config?: z.output<S> } {
+  const result = schema.safeParse(raw);
+  const findings = result.success
+    ? conflictsOf(result.data)
+    : result.error.issues.flatMap((issue) => explain(issue, schema));
+  return result.success && findings.length === 0 ? { findings, config: result.data } : { findings };
+}
+
+interface ReadYaml {
+  document: Document;
+  raw: unknown;
+  at: (offset: number) => { line: number; column: number };
+}
+
+/** Throws ConfigError. */
+function readYaml(text: string, fileName: string): ReadYaml {
   const lines = new LineCounter();
   const document = documentOf(text, lines);
   const at = (offset: number) => {
@@ -50,10 +100,8 @@ export function readConfig(text: string, fileName: string): ReadConfig {
     const problems = misread.map(({ message, offset }) => ({ path: '', message, ...at(offset) }));
     throw new ConfigError(fileName, problems);
   }
-
-  let raw: unknown;
   try {
-    raw = document.toJS() ?? {}; // an empty file lacks what an empty map lacks
+    return { document, raw: document.toJS() ?? {}, at }; // an empty file lacks what an empty map lacks
   } catch (error) {
     // Aliases are resolved here, and a file that would grow without bound by them is refused.
     const message = `not valid YAML: ${error instanceof Error ? error.message : String(error)}`;
@@ -61,20 +109,15 @@ export function readConfig(text: string, fileName: string): ReadConfig {
       cause: error,
     });
   }
-  const result = CONFIG_SCHEMA.safeParse(raw);
-  const conflicts = findConflicts(result.success ? indexed(result.data.services) : readableServices(raw));
-  const findings = [
-    ...(result.error?.issues.flatMap(explain) ?? []),
-    ...conflicts.map((finding) => withDefaults(finding, raw)),
-  ];
-  if (result.success && findings.length === 0)
-    return { config: result.data, ...placesOfServices(document, text), others: othersIn(raw) };
+}
+
+function refusal(fileName: string, { document, at }: ReadYaml, findings: readonly Finding[]): ConfigError {
   const problems = findings.map(({ path, message }): Problem => {
     const offset = offsetOf(document, path);
     return { path: formatPath(path), message, ...(offset === undefined ? {} : at(offset)) };
   });
   problems.sort((a, b) => (a.line ?? 0) - (b.line ?? 0) || (a.column ?? 0) - (b.column ?? 0));
-  throw new ConfigError(fileName, problems);
+  return new ConfigError(fileName, problems);
 }
 
 const documentOf = (text: string, lines: LineCounter) =>
@@ -115,10 +158,10 @@ function placesOfServices(document: Document, text: string): Pick<ReadConfig, 'p
   return { places, isFlow: services.flow === true };
 }
 
-function explain(issue: z.core.$ZodIssue): Finding[] {
+function explain(issue: z.core.$ZodIssue, schema: z.ZodType): Finding[] {
   const path = issue.path.map((step) => (typeof step === 'symbol' ? String(step) : step));
   if (issue.code !== 'unrecognized_keys') return [{ path, message: issue.message }];
-  const known = knownKeys(CONFIG_SCHEMA, path);
+  const known = knownKeys(schema, path);
   return issue.keys.map((key) => {
     const near = nearestKey(key, known);
     const hint = near === undefined ? `expected one of ${known.join(', ')}` : `did you mean ${near}?`;

@@ -7,6 +7,7 @@ import { aboutDialect, DEFAULT_DIALECT, UOA_DIALECTS } from '../uoa/dialect.ts';
 import { formatEndpoint } from '../wire/address.ts';
 import { addressPerFamily, endpoint, listenAddress, prefix, unicastAddress } from './address.ts';
 import { defaulted, group, list, optional, optionalGroup, optionalList, required } from './key.ts';
+import { log } from './log.ts';
 import { expectation, payload } from './payload.ts';
 import { duration, flag, integer, integerRange, oneOf, portRange, size, text, wordOr } from './reader.ts';
 
@@ -282,18 +283,7 @@ export const CONFIG_SCHEMA = group({
       64,
     ),
   }),
-  log: optionalGroup('Log on standard output.', {
-    level: defaulted(
-      'Least severe level that is written.',
-      oneOf('trace', 'debug', 'info', 'warn', 'error', 'fatal'),
-      'info',
-    ),
-    format: defaulted(
-      'auto is pretty on a terminal and json otherwise.',
-      oneOf('auto', 'json', 'pretty'),
-      'auto',
-    ),
-  }),
+  log,
   sessions: optionalGroup('The session table, shared by all services.', {
     max: defaulted(
       'Most sessions at a time. Beyond, a new one evicts one that was not answered, and one that is answered the answered one least recently used.',

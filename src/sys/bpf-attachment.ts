@@ -1,8 +1,8 @@
-// Where BPF programs are attached to interfaces of the current namespace, XDP and tc ingress, and pins, by
-// which maps and links outlive processes (bpf(2), BPF_OBJ_PIN). By libbpf. A link belongs to its descriptor
+// Where BPF programs are attached, to interfaces of the current namespace (XDP and tc ingress) and to cgroups,
+// and pins, by which maps and links outlive processes (bpf(2), BPF_OBJ_PIN). By libbpf. A link belongs to its descriptor
 // and its pins, and what it attaches is gone with the last of them; a filter of clsact stays until it is
 // taken off.
-import { BpfError, check, library, structOf } from './libbpf-library.ts';
+import { BpfError, check, library, memoryOf, structOf } from './libbpf-library.ts';
 
 const ATTACH_TYPE_XDP = 37;
 const ATTACH_TYPE_TCX_INGRESS = 46;
@@ -35,11 +35,34 @@ export function attachTcx(program: number, interfaceIndex: number): number {
   return createLink(program, interfaceIndex, ATTACH_TYPE_TCX_INGRESS, BPF_F_BEFORE);
 }
 
-function createLink(program: number, interfaceIndex: number, type: number, flags: number): number {
+/**
+ * The same for a cgroup (of version 2), which `folder` is a descriptor of: beside those that are there.
+ * `type` is an enum bpf_attach_type. EPERM: a program is there that lets no other one in.
+ */
+export function attachToCgroup(program: number, folder: number, type: number): number {
+  return createLink(program, folder, type, 0);
+}
+
+function createLink(program: number, target: number, type: number, flags: number): number {
   // struct bpf_link_create_opts up to flags
   const options = structOf(16);
   options.writeUInt32LE(flags, 8);
-  return check(library().bpf_link_create(program, interfaceIndex, type, options), 'bpf_link_create');
+  return check(library().bpf_link_create(program, target, type, options), 'bpf_link_create');
+}
+
+/** Which cgroup a link is attached to, by its number; 0n: it is gone. Throws a BpfError. */
+export function cgroupOfLink(link: number): bigint {
+  // struct bpf_link_info: type, number, program's number (4 each), padding, cgroup (8), attach type
+  const info = memoryOf(32);
+  const length = memoryOf(4);
+  length.writeUInt32LE(info.length);
+  check(library().bpf_obj_get_info_by_fd(link, info, length), 'bpf_obj_get_info_by_fd');
+  return info.readBigUInt64LE(16);
+}
+
+/** Takes its program off at once, whoever has the link open. Throws a BpfError. */
+export function detachLink(link: number): void {
+  check(library().bpf_link_detach(link), 'bpf_link_detach');
 }
 
 /**

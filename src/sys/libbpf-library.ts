@@ -105,6 +105,22 @@ function bindAll(lib: ReturnType<typeof koffi.load>) {
     bpf_map_lookup_elem: bind<(fd: number, key: Bytes, value: Bytes) => number>(
       'int bpf_map_lookup_elem(int fd, const void *key, void *value)',
     ),
+    bpf_map_lookup_batch: bind<
+      (
+        fd: number,
+        from: Bytes,
+        next: Bytes,
+        keys: Bytes,
+        values: Bytes,
+        count: Bytes,
+        options: null,
+      ) => number
+    >(
+      'int bpf_map_lookup_batch(int fd, const void *from, void *next, void *keys, void *values, void *count, const void *options)',
+    ),
+    bpf_map_get_next_key: bind<(fd: number, key: Bytes, next: Bytes) => number>(
+      'int bpf_map_get_next_key(int fd, const void *key, void *next)',
+    ),
     bpf_map_delete_elem: bind<(fd: number, key: Bytes) => number>(
       'int bpf_map_delete_elem(int fd, const void *key)',
     ),
@@ -117,6 +133,7 @@ function bindAll(lib: ReturnType<typeof koffi.load>) {
     bpf_link_update: bind<(link: number, program: number, options: null) => number>(
       'int bpf_link_update(int link, int program, const void *options)',
     ),
+    bpf_link_detach: bind<(link: number) => number>('int bpf_link_detach(int link)'),
     bpf_xdp_query: bind<(interfaceIndex: number, flags: number, options: Bytes) => number>(
       'int bpf_xdp_query(int interfaceIndex, int flags, void *options)',
     ),

@@ -8,6 +8,7 @@ import { addressOf, lastErrno, type Pointer } from './libc.ts';
 
 const EAGAIN = 11;
 const ENOENT = 2;
+const EEXIST = 17;
 /** libbpf itself tries five times in a row, which signals that come often outlast. */
 const LOAD_ATTEMPTS = 20;
 const LOG_LEN = 1 << 20;
@@ -15,11 +16,22 @@ const LOG_LEN = 1 << 20;
 const LAST_WORDS = 2000;
 
 /** enum bpf_map_type. */
-export const MAP_TYPE = { hash: 1, array: 2, perCpuArray: 6, deviceHash: 25 } as const;
+export const MAP_TYPE = {
+  hash: 1,
+  array: 2,
+  perCpuArray: 6,
+  lruHash: 9,
+  prefixTrie: 11,
+  deviceHash: 25,
+  ringBuffer: 27,
+} as const;
 /** An array's values can be mapped as memory. */
 export const BPF_F_MMAPABLE = 1 << 10;
-/** Of bpf_map_update_elem: whether the key is there or not. */
+/** Memory for an entry is taken when it is put in; prefix tries need it. */
+export const BPF_F_NO_PREALLOC = 1;
+/** Of bpf_map_update_elem: whether the key is there or not; only if it is not. */
 const BPF_ANY = 0n;
+const BPF_NOEXIST = 1n;
 
 /** What is decided before an object is loaded, by the names of its maps. */
 export interface LoadOptions {
@@ -116,6 +128,14 @@ export function updateMap(fd: number, key: Uint8Array, value: Uint8Array): void 
   check(library().bpf_map_update_elem(fd, key, value, BPF_ANY), 'bpf_map_update_elem');
 }
 
+/** The same where the key is not there yet. False: it is. Throws a BpfError. */
+export function insertInMap(fd: number, key: Uint8Array, value: Uint8Array): boolean {
+  const result = library().bpf_map_update_elem(fd, key, value, BPF_NOEXIST);
+  if (result === -EEXIST) return false;
+  check(result, 'bpf_map_update_elem');
+  return true;
+}
+
 /**
  * The same for `count` keys and values, which follow one another. Throws a BpfError, when some may have been
  * put already.
@@ -144,6 +164,53 @@ export function lookUpInMap(fd: number, key: Uint8Array, valueLen: number): Buff
   if (result === -ENOENT) return undefined;
   check(result, 'bpf_map_lookup_elem');
   return value;
+}
+
+/** Some entries of a map: keys and values follow one another. */
+export interface MapEntries {
+  keys: Buffer;
+  values: Buffer;
+  count: number;
+}
+
+const BATCH = 4096;
+
+/**
+ * All entries of a hash map, some thousands at a time, in memory that the next step uses again. One that is
+ * put in or taken out meanwhile may be missing, or come twice. Throws a BpfError.
+ */
+export function* entriesOfMap(
+  fd: number,
+  { keyLen, valueLen }: { keyLen: number; valueLen: number },
+): Generator<MapEntries, void> {
+  const keys = memoryOf(BATCH * keyLen);
+  const values = memoryOf(BATCH * valueLen);
+  const counter = memoryOf(4);
+  const next = memoryOf(Math.max(4, keyLen));
+  let from: Buffer | null = null;
+  for (;;) {
+    counter.writeUInt32LE(BATCH);
+    const result = library().bpf_map_lookup_batch(fd, from, next, keys, values, counter, null);
+    const isLast = result === -ENOENT;
+    if (!isLast) check(result, 'bpf_map_lookup_batch');
+    const count = counter.readUInt32LE();
+    if (count > 0) yield { keys, values, count };
+    if (isLast) return;
+    from ??= memoryOf(next.length);
+    next.copy(from);
+  }
+}
+
+/** All keys of a map of any type, one call each. Throws a BpfError. */
+export function keysOfMap(fd: number, keyLen: number): Buffer[] {
+  const keys: Buffer[] = [];
+  for (;;) {
+    const next = memoryOf(keyLen);
+    const result = library().bpf_map_get_next_key(fd, keys.at(-1) ?? null, next);
+    if (result === -ENOENT) return keys;
+    check(result, 'bpf_map_get_next_key');
+    keys.push(next);
+  }
 }
 
 /** Values of a map per CPU follow one another, so many. */

@@ -24,6 +24,7 @@ export const ftruncate = bind<(fd: number, length: number) => number>(
 export const mmap = bind<
   (addr: null, length: number, prot: number, flags: number, fd: number, offset: number) => Pointer
 >('intptr_t mmap(void *addr, size_t length, int prot, int flags, int fd, int64_t offset)');
+export const getpagesize = bind<() => number>('int getpagesize()');
 export const dup = bind<(fd: number) => number>('int dup(int fd)');
 export const dup3 = bind<(from: number, to: number, flags: number) => number>(
   'int dup3(int from, int to, int flags)',

@@ -349,6 +349,11 @@ export function startPython(
   const child = topology.spawn(role, [python ?? 'python3', '-B', join(PROGRAMS, name), ...texts], {
     stdio: ['pipe', 'pipe', 'inherit'],
   });
+  return listenTo(child, name);
+}
+
+/** A program that says in lines of JSON that it is ready, and last what came of it. */
+export function listenTo(child: ChildProcess, name: string): PythonProgram {
   let sayReady: () => void = () => {};
   const ready = new Promise<void>((resolve) => {
     sayReady = resolve;
