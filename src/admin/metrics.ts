@@ -1,5 +1,5 @@
-// /metrics: the shared counters, and what is known about the processes, as Prometheus families. Every value is
-// read at scrape; between scrapes nothing is kept but the CPU time of workers that end.
+// /metrics: the shared counters, and what is known about the processes, as Prometheus families. Every value
+// is read at scrape; between scrapes nothing is kept but the CPU time of workers that end.
 import type { Registry } from 'prom-client';
 import { COUNTER, type CounterName, counterRow, dropColumn } from '../datapath/counters.ts';
 import { SERVER_COUNTER, type ServerCounterName, serverRow } from '../datapath/server-cells.ts';

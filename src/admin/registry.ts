@@ -1,5 +1,5 @@
-// Families as Prometheus has them (the only importer of prom-client). Each is read at every scrape, and nothing
-// is kept in between.
+// Families as Prometheus has them (the only importer of prom-client). Each is read at every scrape, and
+// nothing is kept in between.
 import { Counter, Gauge, Registry } from 'prom-client';
 import type { Family } from './families.ts';
 

@@ -1,6 +1,6 @@
 /*
- * Finds and reads a UOA (docs/wire-formats.md): an IPv4 option, or an IPv6 destination option in front of UDP.
- * What follows the first one is not looked at.
+ * Finds and reads a UOA (docs/wire-formats.md): an IPv4 option, or an IPv6 destination option in front of
+ * UDP. What follows the first one is not looked at.
  */
 #pragma once
 #include <linux/udp.h>

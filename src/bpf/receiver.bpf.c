@@ -12,9 +12,9 @@
  *   getsockopt  2048, 2049 and 2050 of IPPROTO_IP, which programs ask kernel modules for: the client of the
  *               datagram that the socket received last. What the program asked about cannot be known here.
  *
- * What is not known is left as it is. All is by the address that a socket is bound to, if it is, and its port:
- * several servers, on several addresses, may be in one cgroup. Where a socket is bound to any address, answers
- * leave from the one that the client's datagrams came to.
+ * What is not known is left as it is. All is by the address that a socket is bound to, if it is, and its
+ * port: several servers, on several addresses, may be in one cgroup. Where a socket is bound to any address,
+ * answers leave from the one that the client's datagrams came to.
  *
  * A client of another family than the LIP cannot be what a socket sees, because it could not send there:
  * sendmsg may not leave its family. It is told by getsockopt only.
@@ -544,7 +544,9 @@ int receiver_getpeername6(struct bpf_sock_addr *ctx)
 	return PASS;
 }
 
-/* What the modules' programs pass, with the answer in it; the names in front of it are what they ask about. */
+/*
+ * What the modules' programs pass, with the answer in it; the names in front of it are what they ask about.
+ */
 struct answer_of_both {
 	__u8 asked[38];
 	__u16 family;

@@ -1,5 +1,5 @@
-// `uoa-proxy receiver`: its arguments, and those of `status` and `detach`. What they do is in receiver.ts, which
-// is loaded when one is chosen.
+// `uoa-proxy receiver`: its arguments, and those of `status` and `detach`. What they do is in receiver.ts,
+// which is loaded when one is chosen.
 import type { Argv } from 'yargs';
 import { printing } from './printing.ts';
 

@@ -16,7 +16,9 @@ import { runUntilSignal } from './signals.ts';
 
 const LAST_WORDS_MS = 1000;
 
-/** By a file, or by options. Throws ConfigError, and what startReceiver throws. Resolves with the exit code. */
+/**
+ * By a file, or by options. Throws ConfigError, and what startReceiver throws. Resolves with the exit code.
+ */
 export async function runReceiver(given: string | ReceiverOptions): Promise<number> {
   const read = (): ReceiverConfig =>
     typeof given === 'string' ? loadReceiverConfig(given) : readReceiverOptions(given);

@@ -1,4 +1,5 @@
-// THE description of the receiver's config, in a file or on the command line; what schema.ts is for the proxy.
+// THE description of the receiver's config, in a file or on the command line; what schema.ts is for the
+// proxy.
 import type * as z from 'zod';
 import { listenAddress, prefix } from './address.ts';
 import { defaulted, group, list, optionalGroup, optionalList, required } from './key.ts';

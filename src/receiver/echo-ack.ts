@@ -1,5 +1,5 @@
-// Echo ACKs: an empty datagram RIP:rport -> LIP:lport with the UOA as it came, by which the proxy knows that it
-// was read. The programs say of which, in a ring buffer; they go out by raw sockets.
+// Echo ACKs: an empty datagram RIP:rport -> LIP:lport with the UOA as it came, by which the proxy knows that
+// it was read. The programs say of which, in a ring buffer; they go out by raw sockets.
 import type { RawSocket } from '../sys/raw-socket.ts';
 import { openRawSocket } from '../sys/raw-socket.ts';
 import type { RingBuffer } from '../sys/ring-buffer.ts';

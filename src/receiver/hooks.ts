@@ -58,7 +58,8 @@ export function loadPrograms({ fds, ring }: ReceiverMaps): BpfObject {
 }
 
 /**
- * What the kernel says of programs, for the operator; any other error as it is. `attempt` says what was tried.
+ * What the kernel says of programs, for the operator; any other error as it is. `attempt` says what was
+ * tried.
  */
 export function explained(attempt: string, error: unknown): unknown {
   if (!(error instanceof BpfError)) return error;

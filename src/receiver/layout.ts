@@ -1,5 +1,5 @@
-// Layouts of the receiver's maps, which src/bpf/receiver-maps.h has in C and explains. Maps that are pinned are
-// taken over by processes of other versions, so another layout needs another LAYOUT_VERSION.
+// Layouts of the receiver's maps, which src/bpf/receiver-maps.h has in C and explains. Maps that are pinned
+// are taken over by processes of other versions, so another layout needs another LAYOUT_VERSION.
 import { BPF_F_NO_PREALLOC, MAP_TYPE } from '../sys/libbpf.ts';
 import { formatAddress } from '../wire/address.ts';
 

@@ -81,8 +81,8 @@ export interface Detached {
 }
 
 /**
- * Takes the programs off the cgroup at `path`, or off all, and removes what is pinned. Rejects with a BpfError
- * or an error of the file system.
+ * Takes the programs off the cgroup at `path`, or off all, and removes what is pinned. Rejects with a
+ * BpfError or an error of the file system.
  */
 export async function detach(path?: string): Promise<Detached[]> {
   const wanted = path && pinName(path);

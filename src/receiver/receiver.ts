@@ -1,5 +1,5 @@
-// The receiver's process: serves cgroups, sends echo ACKs, forgets clients, tells metrics. The programs do the
-// rest, and go on without it.
+// The receiver's process: serves cgroups, sends echo ACKs, forgets clients, tells metrics. The programs do
+// the rest, and go on without it.
 import { watch } from 'node:fs';
 import { dirname } from 'node:path';
 import type { Logger } from 'pino';

@@ -1,7 +1,7 @@
-// Where BPF programs are attached, to interfaces of the current namespace (XDP and tc ingress) and to cgroups,
-// and pins, by which maps and links outlive processes (bpf(2), BPF_OBJ_PIN). By libbpf. A link belongs to its descriptor
-// and its pins, and what it attaches is gone with the last of them; a filter of clsact stays until it is
-// taken off.
+// Where BPF programs are attached, to interfaces of the current namespace (XDP and tc ingress) and to
+// cgroups, and pins, by which maps and links outlive processes (bpf(2), BPF_OBJ_PIN). By libbpf. A link
+// belongs to its descriptor and its pins, and what it attaches is gone with the last of them; a filter of
+// clsact stays until it is taken off.
 import { BpfError, check, library, memoryOf, structOf } from './libbpf-library.ts';
 
 const ATTACH_TYPE_XDP = 37;

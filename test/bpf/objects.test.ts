@@ -43,9 +43,9 @@ test('each object is what clang makes of its source, wherever that lies', () => 
 const LAST_HELPER_5_10 = 155;
 const LAST_HELPER_5_15 = 175;
 
-test('what the proxy loads calls no helper that Linux 5.10 lacks, the fast path none that 5.15 does', () => {
+test('what the proxy loads calls no helper that Linux 5.10 lacks, the fast path and the receiver none that 5.15 does', () => {
   for (const path of filesOf(/\.bpf\.o$/).filter((name) => name.startsWith('src'))) {
-    const last = path.includes('fast-path') ? LAST_HELPER_5_15 : LAST_HELPER_5_10;
+    const last = /fast-path|receiver/.test(path) ? LAST_HELPER_5_15 : LAST_HELPER_5_10;
     const helpers = helpersOf(readFileSync(join(ROOT, path)));
     assert.ok(helpers.size > 0);
     assert.deepEqual(

@@ -1,5 +1,5 @@
-// The rig with a receiver on the host of the real servers: a cgroup and a bpffs of the test's own, the receiver
-// program, and servers in the cgroup that know nothing of it.
+// The rig with a receiver on the host of the real servers: a cgroup and a bpffs of the test's own, the
+// receiver program, and servers in the cgroup that know nothing of it.
 import assert from 'node:assert/strict';
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -99,10 +99,10 @@ export class ReceiverRig {
   }
 
   /** Runs `uoa-proxy receiver` with these arguments to its end, and returns what it printed. */
-  ask(...args: string[]): string {
+  readonly ask = (...args: string[]): string => {
     const [command = '', ...rest] = this.#argv(args);
     return execFileSync(command, rest, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
-  }
+  };
 
   start(args: readonly string[]): ReceiverProcess {
     const [command = '', ...rest] = this.#argv(args);
@@ -112,7 +112,8 @@ export class ReceiverRig {
 
   /** The host's cgroups are seen, and the network is the real servers'. */
   #argv(args: readonly string[]): string[] {
-    const script = 'mount --bind "$0" /sys/fs/bpf && exec nsenter "--net=/run/netns/$1" "${@:2}"';
+    const script =
+      'mount --bind "$0" /sys/fs/bpf && net=/run/netns/$1 && shift && exec nsenter "--net=$net" "$@"';
     const network = this.rig.topology.namespaces.rs;
     return [
       'unshare',
