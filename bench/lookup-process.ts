@@ -94,6 +94,7 @@ function makeLegs(count: number): Leg[] {
     mtu: 1500,
     pool: new LportPool(LPORTS.first, LPORTS.last),
     receiver: new UoaReceiver(undefined, undefined),
+    proxyV2: undefined,
     dialectNumber: 0,
     realServerIndex: 0,
   }));

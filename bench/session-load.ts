@@ -214,6 +214,7 @@ function makePlan(options: SessionLoadOptions): DatapathPlan {
         idleRefreshMs: options.idleRefreshMs,
         unifiedType: 31,
         onUnsupported: 'plain',
+        proxyV2: 'every',
         limits: {
           sessions: 0,
           sessionsPerClient: 0,

@@ -85,7 +85,7 @@ const MAY_IMPORT: Record<string, { of: string[]; types?: string[]; instead: stri
     instead: 'config describes; what applying it means belongs to proxy.ts',
   },
   health: {
-    of: ['service', 'sys', 'wire/address.ts'],
+    of: ['service', 'sys', 'uoa/proxy-v2.ts', 'wire/address.ts'],
     types: ['config'],
     instead: 'health asks servers and says what it found; what follows from that is for proxy.ts',
   },

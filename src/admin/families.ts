@@ -115,8 +115,12 @@ export const SERVICE_FAMILIES: readonly ServiceFamily[] = [
   },
   {
     name: 'uoa_sent_total',
-    help: 'UOAs sent to real servers, inside a client packet or in a carrier of their own.',
-    series: { uoaInserted: { carriage: 'inserted' }, uoaCarrier: { carriage: 'carrier' } },
+    help: 'UOAs sent to real servers, inside a client packet, in a carrier of their own, or as a header of PROXY protocol before its payload.',
+    series: {
+      uoaInserted: { carriage: 'inserted' },
+      uoaCarrier: { carriage: 'carrier' },
+      uoaHeader: { carriage: 'header' },
+    },
   },
   {
     name: 'uoa_failed_total',

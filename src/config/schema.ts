@@ -3,7 +3,13 @@
 // files). What concerns several keys at once is in rules.ts.
 import type * as z from 'zod';
 import { MODE_HELP, MODE_NAMES } from '../io/mode-names.ts';
-import { aboutDialect, DEFAULT_DIALECT, UOA_DIALECTS } from '../uoa/dialect.ts';
+import {
+  aboutDialect,
+  DEFAULT_DIALECT,
+  FALLBACK_DIALECTS,
+  PROXY_V2_MODES,
+  UOA_DIALECTS,
+} from '../uoa/dialect.ts';
 import { formatEndpoint } from '../wire/address.ts';
 import { addressPerFamily, endpoint, listenAddress, prefix, unicastAddress } from './address.ts';
 import { defaulted, group, list, optional, optionalGroup, optionalList, required } from './key.ts';
@@ -119,9 +125,44 @@ const limits = optionalGroup(
   },
 );
 
-/** What the two groups are when nothing is written. */
+const uoa = optionalGroup('How the real server learns the client address.', {
+  dialect: defaulted(
+    `What the real servers understand. ${UOA_DIALECTS.map((name) => `${name}: ${aboutDialect(name)}. `).join('')}none: no UOA.`,
+    oneOf(...UOA_DIALECTS, 'none'),
+    DEFAULT_DIALECT,
+  ),
+  unifiedType: defaulted(
+    'Option type of unified. With 31 the option of an IPv6 client overruns kernel memory on a real server that has the DPVS or Huawei module instead; with 30 these skip it, and the module that understands unified reads both.',
+    oneOf(31, 30),
+    31,
+  ),
+  onUnsupported: defaulted(
+    'What a real server gets, for a minute at a time, that says by ICMP that it cannot read its dialect. plain: no UOA. A dialect: that one, and plain if it cannot read that either.',
+    oneOf('plain', ...FALLBACK_DIALECTS),
+    'plain',
+  ),
+  proxyV2: defaulted(
+    'Which datagrams of a session bring the header of dialect proxy-v2. every: all. first: those that would bring a UOA, up to `maxTrials` per round, since nothing acknowledges it; 1 where a program takes it in the first datagram only.',
+    oneOf(...PROXY_V2_MODES),
+    'every',
+  ),
+  maxTrials: defaulted('UOAs sent per round while no echo ACK came; 0 turns UOA off.', integer(0, 255), 3),
+  refresh: defaulted(
+    'Start a new round this long after the last UOA of a finished one, so that who missed it learns the address again. auto: 60s where the round ended without an echo ACK, else never, because a real server that comes back is told in any case. A time holds for both; 0 = off.',
+    wordOr('auto', duration('0s', '24h')),
+    'auto',
+  ),
+  idleRefresh: defaulted(
+    'Start a new round with the first packet after a pause of this length; receivers forget after 360 s; 0 = off.',
+    duration('0s', '24h'),
+    '120s',
+  ),
+});
+
+/** What the groups are when nothing is written. */
 export const DEFAULT_HEALTH = health.parse(undefined);
 export const DEFAULT_LIMITS = limits.parse(undefined);
+export const DEFAULT_UOA = uoa.parse(undefined);
 
 const service = group({
   name: optional(
@@ -186,34 +227,7 @@ const service = group({
     oneway: defaulted('While the real server has not answered.', duration('1s', '24h'), '300s'),
     normal: defaulted('Once the real server has answered.', duration('1s', '24h'), '300s'),
   }),
-  uoa: optionalGroup('How the real server learns the client address.', {
-    dialect: defaulted(
-      `What the real servers understand. ${UOA_DIALECTS.map((name) => `${name}: ${aboutDialect(name)}. `).join('')}none: no UOA.`,
-      oneOf(...UOA_DIALECTS, 'none'),
-      DEFAULT_DIALECT,
-    ),
-    unifiedType: defaulted(
-      'Option type of unified. With 31 the option of an IPv6 client overruns kernel memory on a real server that has the DPVS or Huawei module instead; with 30 these skip it, and the module that understands unified reads both.',
-      oneOf(31, 30),
-      31,
-    ),
-    onUnsupported: defaulted(
-      'What a real server gets, for a minute at a time, that says by ICMP that it cannot read its dialect. plain: no UOA. A dialect: that one, and plain if it cannot read that either.',
-      oneOf('plain', ...UOA_DIALECTS),
-      'plain',
-    ),
-    maxTrials: defaulted('UOAs sent per round while no echo ACK came; 0 turns UOA off.', integer(0, 255), 3),
-    refresh: defaulted(
-      'Start a new round this long after the last UOA of a finished one, so that who missed it learns the address again. auto: 60s where the round ended without an echo ACK, else never, because a real server that comes back is told in any case. A time holds for both; 0 = off.',
-      wordOr('auto', duration('0s', '24h')),
-      'auto',
-    ),
-    idleRefresh: defaulted(
-      'Start a new round with the first packet after a pause of this length; receivers forget after 360 s; 0 = off.',
-      duration('0s', '24h'),
-      '120s',
-    ),
-  }),
+  uoa,
   mtu: defaulted(
     'Largest IP packet towards the real servers; auto takes the MTU of the route or interface, a number can only lower it. At least 1280 where a real server has an IPv6 address.',
     wordOr('auto', integer(576, 65535)),

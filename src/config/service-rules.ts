@@ -1,10 +1,10 @@
 // What the keys of one service must satisfy together, besides those about addresses (rules.ts) and UOA
 // (uoa-rules.ts). What cannot work is an error; what works but has no effect is a warning, so that a key may
 // stay while another one is tried.
-import { hasUnifiedType, oneOfWords, UOA_DIALECTS } from '../uoa/dialect.ts';
+import { hasUnifiedType, isInPayload, oneOfWords, UOA_DIALECTS } from '../uoa/dialect.ts';
 import type { Finding, KeyPath } from './problem.ts';
 import { formatDuration } from './reader.ts';
-import { DEFAULT_HEALTH, DEFAULT_LIMITS, type ServiceConfig } from './schema.ts';
+import { DEFAULT_HEALTH, DEFAULT_LIMITS, DEFAULT_UOA, type ServiceConfig } from './schema.ts';
 import { targetsOf } from './targets.ts';
 
 type Health = ServiceConfig['health'];
@@ -132,6 +132,9 @@ function warnOfLimits(limits: ServiceConfig['limits'], maxSessions: number): Fin
   return warnings;
 }
 
+/** Keys that say which packets bring a UOA. */
+const ROUND_KEYS = ['maxTrials', 'refresh', 'idleRefresh'] as const;
+
 /** Receivers forget a client address after this long without a UOA (kernel module uoa, its default). */
 const RECEIVER_MEMORY_MS = 360_000;
 
@@ -141,12 +144,22 @@ function warnOfUoa(service: ServiceConfig): Finding[] {
     const path: KeyPath = ['uoa', key];
     warnings.push({ path, message });
   };
-  const { maxTrials, idleRefresh, unifiedType, onUnsupported } = service.uoa;
-  const sent = new Set([onUnsupported, ...targetsOf(service).map(({ dialect }) => dialect)]);
+  const { maxTrials, idleRefresh, unifiedType, onUnsupported, proxyV2 } = service.uoa;
+  const dialects = targetsOf(service).map(({ dialect }) => dialect);
+  const sent = new Set([onUnsupported, ...dialects]);
   const affected = UOA_DIALECTS.filter(hasUnifiedType);
   if (unifiedType !== 31 && !affected.some((dialect) => sent.has(dialect))) {
     const effect = `no real server of this service is sent ${oneOfWords(affected)}`;
     warn('unifiedType', `${unifiedType} has no effect: ${effect}`);
+  }
+  if (proxyV2 !== DEFAULT_UOA.proxyV2 && !dialects.some(isInPayload))
+    warn('proxyV2', `${proxyV2} has no effect: no real server of this service is sent proxy-v2`);
+  if (dialects.every(isInPayload) && proxyV2 === 'every') {
+    for (const key of ROUND_KEYS) {
+      if (service.uoa[key] === DEFAULT_UOA[key]) continue;
+      warn(key, 'has no effect: with proxyV2 every each datagram brings the header');
+    }
+    return warnings;
   }
   if (maxTrials > 0 && idleRefresh >= RECEIVER_MEMORY_MS)
     warn('idleRefresh', `${idleRefresh / 1000}s is not below 360s, when receivers forget the client address`);

@@ -2,7 +2,9 @@
 // read where it goes is refused, because nobody would notice but the program that misses its clients'
 // addresses.
 import {
+  FALLBACK_DIALECTS,
   hasUnifiedType,
+  isInPayload,
   isReadOver,
   isSameOver,
   oneOfWords,
@@ -20,7 +22,12 @@ type Dialect = Target['dialect'];
 
 /** Every violation in one service; paths start at the service. */
 export function findUoaConflicts(service: ServiceConfig): Finding[] {
-  return [...findUnread(service, 4), ...findUnread(service, 6), ...findUselessFallback(service)];
+  return [
+    ...findUnread(service, 4),
+    ...findUnread(service, 6),
+    ...findUselessFallback(service),
+    ...findUntold(service),
+  ];
 }
 
 /** One service of several, with its index. */
@@ -62,7 +69,7 @@ export function findMixedReceivers(services: readonly Indexed[]): Finding[] {
     for (const { ip, dialect, hasOwnDialect, path: inService } of targetsOf(service)) {
       const target = [...path, ...inService];
       use(ip, dialect, service, target, hasOwnDialect ? [...target, 'dialect'] : common);
-      if (dialect !== 'none') falling.add(ip);
+      if (canRefuse(dialect)) falling.add(ip);
     }
     const { onUnsupported } = service.uoa;
     if (onUnsupported === 'plain') continue;
@@ -97,10 +104,19 @@ function findUnread(service: ServiceConfig, family: Family): Finding[] {
     refuse(['uoa', 'dialect'], common, inheriting, expected);
   }
   if (isUnread(onUnsupported)) {
-    const falling = targets.filter(({ dialect }) => dialect !== 'none');
-    refuse(['uoa', 'onUnsupported'], onUnsupported, falling, oneOfWords(['plain', ...read]));
+    const falling = targets.filter(({ dialect }) => canRefuse(dialect));
+    const fallbacks = FALLBACK_DIALECTS.filter((dialect) => read.includes(dialect));
+    refuse(['uoa', 'onUnsupported'], onUnsupported, falling, oneOfWords(['plain', ...fallbacks]));
   }
   return findings;
+}
+
+/** Headers of proxy-v2 that no datagram would bring: the programs that wait for them would drop all. */
+function findUntold(service: ServiceConfig): Finding[] {
+  const told = targetsOf(service).filter(({ dialect }) => isInPayload(dialect));
+  if (service.uoa.maxTrials > 0 || told.length === 0) return [];
+  const message = `0 is not allowed for ${list(told)} (it turns UOA off, and dialect proxy-v2 is a header that its program expects), expected 1 or more, or dialect none`;
+  return [{ path: ['uoa', 'maxTrials'], message }];
 }
 
 /** A dialect to fall back to that every real server was just found not to read, or that is never used. */
@@ -111,13 +127,19 @@ function findUselessFallback(service: ServiceConfig): Finding[] {
     return [{ path: ['uoa', 'onUnsupported'], message }];
   };
   if (onUnsupported === 'plain') return [];
-  const told = targetsOf(service).filter(({ dialect }) => dialect !== 'none');
-  if (told.length === 0)
-    return refuse('with dialect none there is nothing that a real server could not read');
+  const all = targetsOf(service);
+  const told = all.filter(({ dialect }) => canRefuse(dialect));
+  if (told.length === 0) {
+    const others = oneOfWords([...new Set(all.map(({ dialect }) => dialect))]);
+    return refuse(`with dialect ${others} there is nothing that a real server can say it cannot read`);
+  }
   if (told.every(({ dialect, ip }) => isSame(dialect, onUnsupported, ip)))
     return refuse(`${list(told)} is sent that already; ${sameDialects().join('; ')}`);
   return [];
 }
+
+/** Whether a real server of the dialect may say by ICMP that it cannot read it. */
+const canRefuse = (dialect: Dialect): boolean => dialect !== 'none' && !isInPayload(dialect);
 
 /** Whether a real server sees no difference between the two. */
 const isSame = (a: Dialect, b: UoaDialect, rip: string): boolean =>

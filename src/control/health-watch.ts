@@ -8,6 +8,7 @@ import { type HealthTarget, Monitor } from '../health/monitor.ts';
 import { Passive, type TrafficFailure } from '../health/passive.ts';
 import type { HealthConfig } from '../health/probe.ts';
 import { isNumberedAs, type ServicePlan, serverName } from '../service/plan.ts';
+import { isInPayload } from '../uoa/dialect.ts';
 import { configsIn } from './planning.ts';
 import type { ServerStates } from './server-states.ts';
 
@@ -34,7 +35,11 @@ interface Watched {
 
 /** Whether what is watched of one goes on as what was watched of the other. */
 const isWatchedAlike = (a: Watched, b: Watched): boolean =>
-  isDeepStrictEqual(a.health, b.health) && isNumberedAs(a.service, b.service);
+  isDeepStrictEqual(a.health, b.health) &&
+  isNumberedAs(a.service, b.service) &&
+  a.service.realServers.every((server, at) => isProxied(server) === isProxied(b.service.realServers[at]));
+
+const isProxied = ({ dialect }: ServicePlan['realServers'][number]): boolean => isInPayload(dialect);
 
 /** A real server that is down, and why. */
 export interface Down {
@@ -91,11 +96,12 @@ export class HealthWatch {
     this.#indexByKey = new Map();
     for (const { service, health } of watched) {
       if (health === undefined) continue;
-      for (const { index, ip, port } of service.realServers) {
+      for (const server of service.realServers) {
+        const { index, ip, port } = server;
         const rs = serverName({ ip, port });
         const key = `${service.name} ${rs}`;
         this.#indexByKey.set(key, index);
-        targets.push({ key, service: service.name, ip, port, health });
+        targets.push({ key, service: service.name, ip, port, health, isProxied: isProxied(server) });
         if (!Passive.isWanted(health)) continue;
         const known = before.get(key);
         const isAsBefore = known?.index === index && isDeepStrictEqual(known.health, health);

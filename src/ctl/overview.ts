@@ -42,7 +42,7 @@ export function overview(before: Sample | undefined, after: Sample, nowMs: numbe
       ],
       [
         'UOA/s',
-        `${rate(rates.uoaInserted)} inserted, ${rate(rates.uoaCarrier)} in carriers, ${rate(rates.uoaAcked)} acked, ${rate(rates.uoaFailed)} failed`,
+        `${rate(rates.uoaInserted)} inserted, ${rate(rates.uoaCarrier)} in carriers, ${rate(rates.uoaHeader)} as headers, ${rate(rates.uoaAcked)} acked, ${rate(rates.uoaFailed)} failed`,
       ],
     ]),
     ...lossLines(rates, width),

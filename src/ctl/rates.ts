@@ -20,6 +20,7 @@ export interface FlowRates {
   sessionsEvicted: number | undefined;
   uoaInserted: number | undefined;
   uoaCarrier: number | undefined;
+  uoaHeader: number | undefined;
   uoaAcked: number | undefined;
   uoaFailed: number | undefined;
   dropped: number | undefined;
@@ -98,6 +99,7 @@ function flowRates(per: Rate, after: Sample, part: Part): FlowRates {
     sessionsEvicted: counter('sessionsEvicted'),
     uoaInserted: counter('uoaInserted'),
     uoaCarrier: counter('uoaCarrier'),
+    uoaHeader: counter('uoaHeader'),
     uoaAcked: counter('uoaAcked'),
     uoaFailed: counter('uoaFailed'),
     dropped: per((sample) => {

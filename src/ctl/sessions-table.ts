@@ -47,4 +47,4 @@ export function sessionsTable({ total, offset, sessions }: SessionList): string[
 
 /** How many were sent says nothing where none is, and little after the echo ACK. */
 const uoa = ({ state, sent }: SessionSnapshot['uoa']): string =>
-  state === 'off' || state === 'acked' ? state : `${state} ${sent}`;
+  state === 'off' || state === 'acked' || state === 'every' ? state : `${state} ${sent}`;

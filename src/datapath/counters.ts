@@ -24,6 +24,7 @@ const NAMED = [
   'sessionsRemoved', // ended by a change of the config
   'uoaInserted', // trials sent inside a client's packet
   'uoaCarrier', // trials sent as a carrier
+  'uoaHeader', // headers of PROXY protocol before the payload of a client's datagram
   'uoaFailed', // a UOA was due and could not be sent
   'uoaAcked',
   'uoaAckRepeated', // echo ACK after the one that ended its round

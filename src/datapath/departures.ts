@@ -14,7 +14,9 @@ const OUTBOUND = 1;
 export const DIRECTION = { inbound: INBOUND, outbound: OUTBOUND } as const;
 export type Direction = (typeof DIRECTION)[keyof typeof DIRECTION];
 
-const KIND = { packet: 0, withUoa: 1, carrier: 2, icmp: 3, icmpTranslated: 4 } as const;
+const KIND = { packet: 0, withUoa: 1, carrier: 2, icmp: 3, icmpTranslated: 4, withHeader: 5 } as const;
+/** No trial of a session: the words of none begin there. */
+const NO_TRIAL = 0;
 type Kind = (typeof KIND)[keyof typeof KIND];
 
 /** A power of two, with room for the packet under way. */
@@ -69,6 +71,30 @@ export class Departures {
   ): boolean {
     onUoaSent(this.#memory.records, base + HANDSHAKE, nowMs);
     return this.#hand(frame, off, len, KIND.withUoa, serviceIndex, base + HANDSHAKE, nowMs);
+  }
+
+  /**
+   * The packet under way with a header of PROXY protocol, `isTrial`: a trial of the session at `base`. False:
+   * see withUoa.
+   */
+  withHeader(
+    frame: Frame,
+    off: number,
+    len: number,
+    serviceIndex: number,
+    base: number,
+    isTrial: boolean,
+    nowMs: number,
+  ): boolean {
+    const handshake = isTrial ? base + HANDSHAKE : NO_TRIAL;
+    if (isTrial) onUoaSent(this.#memory.records, handshake, nowMs);
+    return this.#hand(frame, off, len, KIND.withHeader, serviceIndex, handshake, nowMs);
+  }
+
+  /** As withHeader, of one that went in fragments. */
+  headerInFragments(serviceIndex: number, base: number, isTrial: boolean, nowMs: number): void {
+    if (isTrial) onUoaSent(this.#memory.records, base + HANDSHAKE, nowMs);
+    this.#memory.counters[counterRow(serviceIndex) + COUNTER.uoaHeader]++;
   }
 
   /**
@@ -180,15 +206,19 @@ export class Departures {
         return;
       case KIND.withUoa:
         counters[row + COUNTER.uoaInserted]++;
+        break;
+      case KIND.withHeader:
+        counters[row + COUNTER.uoaHeader]++;
     }
     this.#countForwarded(row, this.#directions[at], this.#serverRows[at], this.#lens[at]);
   }
 
   #onRefused(at: number): void {
     const kind = this.#kinds[at];
-    if (kind !== KIND.withUoa && kind !== KIND.carrier) return;
+    if (kind !== KIND.withUoa && kind !== KIND.carrier && kind !== KIND.withHeader) return;
     const { counters, records } = this.#memory;
-    onUoaRefused(records, this.#handshakes[at], this.#times[at], kind === KIND.carrier);
+    const handshake = this.#handshakes[at];
+    if (handshake !== NO_TRIAL) onUoaRefused(records, handshake, this.#times[at], kind === KIND.carrier);
     counters[this.#rows[at] + COUNTER.uoaFailed]++;
   }
 

@@ -9,7 +9,7 @@ import { type SchedulingState, Service } from '../service/service.ts';
 import type { Leg } from '../session/leg.ts';
 import { LportPool, lportsOf } from '../session/lport-pool.ts';
 import { legOf, serviceOf } from '../session/session.ts';
-import { dialectNumber, uoaForms } from '../uoa/dialect.ts';
+import { dialectNumber, isInPayload, uoaForms } from '../uoa/dialect.ts';
 import { tellingOf } from '../uoa/handshake.ts';
 import { UoaReceiver } from '../uoa/receiver.ts';
 import { addressWords, familyOf } from '../wire/address.ts';
@@ -169,7 +169,7 @@ export class Directory {
 
   /** That of the plan before, where all that it says is the same: packets wait while thousands are made. */
   #sameLeg(
-    { index, mtu }: LegPlan & { index: number },
+    { index, mtu, proxyV2 }: LegPlan & { index: number },
     pool: LportPool,
     receiver: UoaReceiver,
     realServerIndex: number,
@@ -180,6 +180,7 @@ export class Directory {
       before?.pool === pool &&
       before.receiver === receiver &&
       before.realServerIndex === realServerIndex &&
+      before.proxyV2 === proxyV2 &&
       before.mtu === Math.min(mtu, LEN_MAX);
     return isSame ? before : undefined;
   }
@@ -275,8 +276,8 @@ function makeReceiver(plan: ServicePlan, { ip, dialect }: RealServerPlan): UoaRe
   const over = familyOf(ip);
   const { onUnsupported, unifiedType } = plan;
   // Somebody's error about a UOA that was never sent must not bring one to a real server that is to be told
-  // nothing.
-  if (dialect === 'none') return new UoaReceiver(undefined, undefined);
+  // nothing, or in its payloads.
+  if (dialect === 'none' || isInPayload(dialect)) return new UoaReceiver(undefined, undefined);
   const first = uoaForms(dialect, over, unifiedType);
   const fallback =
     onUnsupported === 'plain' || onUnsupported === dialect
@@ -286,7 +287,7 @@ function makeReceiver(plan: ServicePlan, { ip, dialect }: RealServerPlan): UoaRe
 }
 
 function makeLeg(
-  { index, lip, rip, rport, mtu, dialect }: LegPlan & { index: number },
+  { index, lip, rip, rport, mtu, dialect, proxyV2 }: LegPlan & { index: number },
   pool: LportPool,
   receiver: UoaReceiver,
   realServerIndex: number,
@@ -302,6 +303,7 @@ function makeLeg(
     mtu: Math.min(mtu, LEN_MAX),
     pool,
     receiver,
+    proxyV2,
     dialectNumber: dialectNumber(dialect),
     realServerIndex,
   };

@@ -4,6 +4,7 @@ import type { Service } from '../service/service.ts';
 import type { Leg } from '../session/leg.ts';
 import { CLIENT, cportOf, familyOfClient, learnedMtuOf, vipAt } from '../session/session.ts';
 import { Origin } from '../uoa/origin.ts';
+import { proxyHeaderLen } from '../uoa/proxy-v2.ts';
 import type { Family } from '../wire/address.ts';
 import type { Walk } from './walk.ts';
 
@@ -18,6 +19,10 @@ export function mtuToRealServer(records: Int32Array, base: number, leg: Leg, now
   const learned = learnedMtuOf(records, base, nowMs);
   return learned === 0 ? leg.mtu : Math.min(leg.mtu, learned);
 }
+
+/** Bytes by which datagrams of clients of that family may grow on their way over the leg. */
+export const addedTo = ({ proxyV2 }: Leg, client: Family): number =>
+  proxyV2 === undefined ? 0 : proxyHeaderLen(client);
 
 /**
  * Largest IP packet that may be sent to the session's client from its service's `vips`; less where one of

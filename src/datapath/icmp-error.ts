@@ -7,6 +7,7 @@ import { HANDSHAKE, learnMtu, lportOf } from '../session/session.ts';
 import { baseOf, isInbound } from '../session/tuple-index.ts';
 import { startHandshake } from '../uoa/handshake.ts';
 import type { Origin } from '../uoa/origin.ts';
+import { hasProxyHeader, removeProxyHeader } from '../uoa/proxy-v2.ts';
 import { stripUoa } from '../uoa/strip.ts';
 import { type Family, isSameAddress } from '../wire/address.ts';
 import { copyBytes, Frame, HEADROOM } from '../wire/frame.ts';
@@ -19,7 +20,7 @@ import { Packet } from '../wire/packet.ts';
 import { UDP_HEADER_LEN } from '../wire/udp.ts';
 import { COUNTER, count } from './counters.ts';
 import { DIRECTION } from './departures.ts';
-import { addressesToClient, mtuToRealServer, originOf } from './ends.ts';
+import { addedTo, addressesToClient, mtuToRealServer, originOf } from './ends.ts';
 import { handOver } from './hand-over.ts';
 import { handshakeChanged, wasHandshakeOver } from './handshake-events.ts';
 import { ICMP_KIND } from './icmp-limit.ts';
@@ -98,7 +99,7 @@ export function icmpError(walk: Walk, frame: Frame, portIndex: number, nowMs: nu
       learnMtu(records, base, mtu, nowMs);
       walk.table.events?.narrowed(base);
     }
-    message.rest = mtu;
+    message.rest = wasInbound ? mtuForClient(family, mtu, addedTo(leg, origin.family)) : mtu;
   }
 
   const toFamily = wasInbound ? origin.family : leg.family;
@@ -106,8 +107,9 @@ export function icmpError(walk: Walk, frame: Frame, portIndex: number, nowMs: nu
   if (toFamily === 4 && rewrittenLen(embedded, toFamily) > IPV4_MAX_LEN) return DROP.bad_icmp;
   forgetUoa(family);
   if (toFamily !== family && !translateIcmp(message, family)) return DROP.icmp_untranslatable;
-  const len = copyEmbedded(frame, embeddedTo);
+  let len = copyEmbedded(frame, embeddedTo);
   if (wasInbound) {
+    if (bringsHeader(leg, len, origin)) len = removeProxyHeader(copy, embedded, len, origin);
     // As the client sent it: from the client to the VIP.
     rewriteEmbedded(copy, embedded, toFamily, origin.addresses, origin.cport, origin.vport);
     const toClient = addressesToClient(records, base, service, toFamily);
@@ -166,6 +168,20 @@ function mtuOf(family: Family): number {
   const { rest } = message;
   if (family === 6) return Math.max(IPV6_MTU_MIN, Math.min(rest, 0xffff));
   return Math.max(IPV4_PATH_MTU_MIN, rest & 0xffff);
+}
+
+/** What goes on over a path of that MTU once it is `added` bytes longer; of IPv6 everybody may send 1,280. */
+function mtuForClient(family: Family, mtu: number, added: number): number {
+  return family === 6 ? Math.max(IPV6_MTU_MIN, mtu - added) : mtu - added;
+}
+
+/**
+ * Whether the copy, of whose datagram `len` bytes are there, brings our header of PROXY protocol. Where
+ * nothing of its payload is there, it does if all do.
+ */
+function bringsHeader({ proxyV2 }: Leg, len: number, origin: Origin): boolean {
+  if (proxyV2 === undefined || (proxyV2 === 'first' && len <= UDP_HEADER_LEN)) return false;
+  return hasProxyHeader(copy, embedded, len, origin);
 }
 
 /**

@@ -12,11 +12,12 @@ import { Frame, HEADROOM } from '../wire/frame.ts';
 import * as ipv4 from '../wire/ipv4.ts';
 import { COUNTER, count } from './counters.ts';
 import { rewritePacket, sendPacket } from './egress.ts';
-import { mtuToRealServer, originOf } from './ends.ts';
+import { addedTo, mtuToRealServer, originOf } from './ends.ts';
 import { needsFragments } from './fragment.ts';
 import { handshakeChanged } from './handshake-events.ts';
 import { admit, checkMtu, checkTtl } from './ingress.ts';
 import { onServerDown, opened, openSession } from './open.ts';
+import { forwardProxied } from './proxied.ts';
 import { serverRow } from './server-cells.ts';
 import { DROP, VERDICT, type Verdict } from './verdict.ts';
 import type { Walk } from './walk.ts';
@@ -68,7 +69,8 @@ export function inbound(
     leg = walk.directory.legOf(knownBase); // it may have moved
   }
   const mtu = mtuToRealServer(walk.memory.records, knownBase, leg, nowMs);
-  const fits = checkMtu(walk, frame, leg.family, mtu, service.index, nowMs);
+  const added = addedTo(leg, walk.packet.family);
+  const fits = checkMtu(walk, frame, leg.family, added, mtu, service.index, nowMs);
   if (fits !== VERDICT.forward) return fits;
   walk.table.touch(knownBase, nowMs);
   return forward(walk, frame, service, knownBase, leg, mtu, nowMs);
@@ -86,6 +88,7 @@ function forward(
   const { packet } = walk;
   const { records } = walk.memory;
   walk.departures.serverRow = serverRow(leg.realServerIndex);
+  if (leg.proxyV2 !== undefined) return forwardProxied(walk, frame, service, base, leg, mtu, nowMs);
   rewritePacket(walk, frame, leg.family, leg.towards, lportOf(records, base), leg.rport);
 
   const { receiver } = leg;

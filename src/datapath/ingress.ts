@@ -49,31 +49,33 @@ export function checkTtl(walk: Asked, frame: Frame, serviceIndex: number, nowMs:
 }
 
 /**
- * Size as a packet of `family`, whose largest is `mtu`: VERDICT.forward, also for a larger one that may be
- * fragmented, or a drop and an ICMP error to the sender that tells the largest packet of its own family.
+ * Size as a packet of `family` that is `added` bytes longer, whose largest is `mtu`: VERDICT.forward, also
+ * for a larger one that may be fragmented, or a drop and an ICMP error to the sender that tells the largest
+ * packet of its own family.
  */
 export function checkMtu(
   walk: Asked,
   frame: Frame,
   family: Family,
+  added: number,
   mtu: number,
   serviceIndex: number,
   nowMs: number,
 ): Verdict {
   const { packet } = walk;
-  const len = rewrittenLen(packet, family);
+  const len = rewrittenLen(packet, family) + added;
   if (len <= mtu) return VERDICT.forward;
   const maxLen = family === 4 ? MAX_LEN : ipv6.IPV6_HEADER_LEN + MAX_LEN;
-  if (mayFragment(frame.view, packet, family) && len <= maxLen) return VERDICT.forward;
-  const growth = family === packet.family ? 0 : family === 4 ? -20 : 20;
+  if (mayFragment(frame.view, packet) && len <= maxLen) return VERDICT.forward;
+  const growth = added + (family === packet.family ? 0 : family === 4 ? -20 : 20);
   const allowed = packet.family === 4 ? mtu - growth : Math.max(ipv6.IPV6_MTU_MIN, mtu - growth);
   walk.icmp.tooBig(frame, packet, allowed, serviceIndex, nowMs);
   return DROP.too_big;
 }
 
 /** What came in fragments, came without DF, or comes from IPv6 and fits every link. */
-function mayFragment(view: DataView, packet: Packet, family: Family): boolean {
+function mayFragment(view: DataView, packet: Packet): boolean {
   if (packet.largestFragment !== 0) return true;
   if (packet.family === 4) return !ipv4.isDf(view, packet.off);
-  return family === 4 && packet.totalLen <= ipv6.IPV6_MTU_MIN;
+  return packet.totalLen <= ipv6.IPV6_MTU_MIN;
 }

@@ -6,6 +6,7 @@ import type { Leg } from '../session/leg.ts';
 import { legOf } from '../session/session.ts';
 import type { Frame } from '../wire/frame.ts';
 import { COUNTER, counterRow } from './counters.ts';
+import { addedTo } from './ends.ts';
 import { countSession } from './gauges.ts';
 import { passTo } from './hand-over.ts';
 import { handshakeChanged } from './handshake-events.ts';
@@ -43,8 +44,9 @@ export function openSession(walk: Walk, frame: Frame, service: Service, nowMs: n
   realServer ??= service.pick(packet.addresses, packet.sport, nowMs);
   if (realServer === undefined) return service.isOnlyItself ? DROP.bad_source : DROP.no_real_server;
   // All legs of a real server have its MTU: judge before a session is spent on a packet that cannot go.
-  const { family, mtu } = realServer.legs[0];
-  const fits = checkMtu(walk, frame, family, mtu, service.index, nowMs);
+  const [first] = realServer.legs;
+  const added = addedTo(first, packet.family);
+  const fits = checkMtu(walk, frame, first.family, added, first.mtu, service.index, nowMs);
   if (fits !== VERDICT.forward) return fits;
   let leg = takeLport(walk, service, realServer, false, nowMs);
   if (leg === undefined) {

@@ -38,7 +38,7 @@ export function outbound(walk: Walk, frame: Frame, service: Service, base: numbe
   if (alive !== VERDICT.forward) return alive;
   const family = familyOfClient(records, base);
   const mtu = mtuToClient(walk, base, service.vips, rewrittenLen(packet, family));
-  const fits = checkMtu(walk, frame, family, mtu, service.index, nowMs);
+  const fits = checkMtu(walk, frame, family, 0, mtu, service.index, nowMs);
   if (fits !== VERDICT.forward) return fits;
 
   // What the way behind us wrote into its options is not for clients.

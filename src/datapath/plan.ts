@@ -1,6 +1,7 @@
 // Everything a datapath must know, as plain data that fits in a message, and the legs that follow from it.
 import { type Capacity, isSameService } from '../service/numbering.ts';
 import type { RealServerPlan, ServicePlan } from '../service/plan.ts';
+import { isInPayload, type ProxyV2Mode } from '../uoa/dialect.ts';
 
 export interface DatapathPort {
   /** Bit 1: faces clients, bit 2: faces real servers. */
@@ -43,6 +44,8 @@ export interface LegPlan {
   mtu: number;
   lports: { first: number; last: number };
   dialect: RealServerPlan['dialect'];
+  /** Undefined: it is sent no header of PROXY protocol. */
+  proxyV2: ProxyV2Mode | undefined;
 }
 
 /** Legs of the same key share their lports: LIP:lport is unique per real server, whatever the service. */
@@ -57,10 +60,11 @@ export function legPlans(services: readonly ServicePlan[]): (LegPlan & { index: 
 }
 
 export function realServerLegs(
-  { lports }: ServicePlan,
+  { lports, proxyV2: mode }: ServicePlan,
   { ip, port, mtu, dialect, legs }: RealServerPlan,
 ): (LegPlan & { index: number })[] {
-  return legs.map(({ index, lip }) => ({ index, lip, rip: ip, rport: port, mtu, lports, dialect }));
+  const proxyV2 = isInPayload(dialect) ? mode : undefined;
+  return legs.map(({ index, lip }) => ({ index, lip, rip: ip, rport: port, mtu, lports, dialect, proxyV2 }));
 }
 
 /**

@@ -136,6 +136,8 @@ export class SuperPackets {
     if (!addresses.mayBeClient(packet.addresses, packet.sport, ports[portIndex])) return false;
     const leg = directory.legOf(base);
     if (leg.family !== packet.family || directory.weightOf(leg) < 0) return false;
+    // Each of its datagrams may have to bring a header.
+    if (leg.proxyV2 !== undefined) return false;
     if (this.#largestLen() > mtuToRealServer(records, base, leg, this.#nowMs)) return false;
     const choice = leg.receiver.choice(this.#nowMs);
     if (choice < 0) return true;

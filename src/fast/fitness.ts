@@ -13,6 +13,7 @@ export function fitnessOf({ directory, memory }: Sessions, base: number, nowMs: 
   if (learnedMtuOf(records, base, nowMs) !== 0) return HOT_STATE.mtu;
   const service = directory.serviceOf(base);
   const leg = directory.legOf(base);
+  if (leg.proxyV2 !== undefined) return HOT_STATE.proxy_v2;
   if (leg.family !== familyOfClient(records, base)) return HOT_STATE.nat64;
   // Of the proxy's own and of real servers each datagram is judged by where it came from.
   if (directory.addresses.isAnybodys(records, base + CLIENT)) return HOT_STATE.own;

@@ -93,4 +93,5 @@ const isSameTarget = (a: HealthTarget, b: HealthTarget): boolean =>
   a.service === b.service &&
   a.ip === b.ip &&
   a.port === b.port &&
+  a.isProxied === b.isProxied &&
   (a.health === b.health || isDeepStrictEqual(a.health, b.health));

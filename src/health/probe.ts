@@ -11,6 +11,8 @@ export interface ProbeTarget {
   service: string;
   ip: string;
   port: number;
+  /** What it is sent over UDP at this port begins with a header of PROXY protocol v2 (dialect proxy-v2). */
+  isProxied?: boolean;
 }
 
 /**

@@ -11,7 +11,11 @@ export function makeProbe(health: HealthConfig): Probe | undefined {
   const probe = probeOf(health);
   const { port } = health;
   if (probe === undefined || port === undefined) return probe;
-  return (target, signal) => probe({ ...target, port }, signal);
+  return (target, signal) => {
+    // Another port is another program's, perhaps.
+    const isProxied = target.isProxied === true && port === target.port;
+    return probe({ ...target, port, isProxied }, signal);
+  };
 }
 
 function probeOf(health: HealthConfig): Probe | undefined {

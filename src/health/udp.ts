@@ -3,6 +3,7 @@
 // nothing to say.
 import { createSocket } from 'node:dgram';
 import { openUdpSocket } from '../sys/udp-socket.ts';
+import { LOCAL_HEADER } from '../uoa/proxy-v2.ts';
 import { familyOf } from '../wire/address.ts';
 import { attempt, inWords, quotable } from './attempt.ts';
 import type { HealthConfig, Probe, ProbeResult } from './probe.ts';
@@ -13,9 +14,12 @@ import type { HealthConfig, Probe, ProbeResult } from './probe.ts';
 const WRONG_MAX = 100;
 
 export function udpProbe({ timeout, send, expect }: HealthConfig): Probe {
-  const payload = send ?? new Uint8Array(0);
+  const plain = send ?? new Uint8Array(0);
+  // The proxy asks for itself, not for a client.
+  const proxied = Buffer.concat([LOCAL_HEADER, plain]);
   const isRight = matcher(expect);
-  return ({ ip, port }, signal) => {
+  return ({ ip, port, isProxied }, signal) => {
+    const payload = isProxied ? proxied : plain;
     let wrong: Buffer | undefined;
     const late = (): ProbeResult => {
       if (expect === undefined) return { ok: true };

@@ -35,12 +35,13 @@ export async function demonstrate(stage: Stage): Promise<ClientTotals[]> {
     }
     captures.push(capture);
   }
-  const full = fullPayloadLen(pair);
+  const full = fullPayloadLen(pair, dialect);
   const carriage = (payloadLen: number) =>
     ({
       none: 'no UOA',
       inserted: 'the UOA rides in the datagram',
       carrier: 'a carrier with the UOA goes ahead',
+      header: 'a header goes before each payload',
     })[uoaCarriage(dialect, pair, payloadLen)];
   const scenes = [
     { title: `A session begins: ${carriage(64)}`, sizes: [64, 0, 512] },

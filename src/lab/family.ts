@@ -1,6 +1,14 @@
 // Which families meet in the lab (clients' and real servers'), and which UOA dialects can be shown between
 // them.
-import { DEFAULT_DIALECT, isReadOver, oneOfWords, UOA_DIALECTS, uoaForms } from '../uoa/dialect.ts';
+import {
+  DEFAULT_DIALECT,
+  isInPayload,
+  isReadOver,
+  oneOfWords,
+  UOA_DIALECTS,
+  uoaForms,
+} from '../uoa/dialect.ts';
+import { proxyHeaderLen } from '../uoa/proxy-v2.ts';
 import type { Family } from '../wire/address.ts';
 
 export interface FamilyPair {
@@ -37,9 +45,13 @@ export function dialectRefusal(dialect: LabDialect, family: FamilyName): string 
   );
 }
 
-/** The payload that fills the MTU on the side where the header is longer. */
-export function fullPayloadLen({ client, server }: FamilyPair): number {
-  return MTU - Math.max(IP_HEADER_LEN[client], IP_HEADER_LEN[server]) - UDP_HEADER_LEN;
+/**
+ * The payload that fills the MTU on the side where the headers are longer; with a header in the payload on
+ * that of the real servers.
+ */
+export function fullPayloadLen({ client, server }: FamilyPair, dialect: LabDialect): number {
+  const added = isInPayload(dialect) ? proxyHeaderLen(client) : 0;
+  return MTU - Math.max(IP_HEADER_LEN[client], IP_HEADER_LEN[server] + added) - UDP_HEADER_LEN;
 }
 
 /** How the first UOA of a session travels when its datagram has `payloadLen` bytes. */
@@ -47,7 +59,8 @@ export function uoaCarriage(
   dialect: LabDialect,
   { client, server }: FamilyPair,
   payloadLen: number,
-): 'none' | 'inserted' | 'carrier' {
+): 'none' | 'inserted' | 'carrier' | 'header' {
+  if (isInPayload(dialect)) return 'header';
   const form = dialect === 'none' ? undefined : uoaForms(dialect, server, 31)?.[client];
   if (form === undefined) return 'none';
   if (!form.inserted || payloadLen === 0) return 'carrier';

@@ -81,7 +81,7 @@ async function runIn(topology: Topology, options: LabOptions, interrupt: Interru
   const shown = await interrupt.during(demonstrate({ topology, pair, dialect, vport: vports[0] }));
   const witness = await startCapture(topology, 'lb', topology.wan, STRAYS);
   heading(once ? 'Load' : 'Running');
-  const load = new ClientLoad(topology, pair, vports, once);
+  const load = new ClientLoad(topology, pair, dialect, vports, once);
   if (!once) howToEnter(topology);
   const ticker = setInterval(() => status(statusLine(load, servers)), STATUS_EVERY_MS);
   try {

@@ -12,7 +12,7 @@ import {
   type ServerTotals,
   sumTotals,
 } from './events.ts';
-import { type FamilyPair, fullPayloadLen } from './family.ts';
+import { type FamilyPair, fullPayloadLen, type LabDialect } from './family.ts';
 import { endProgram, startClient, startRealServer } from './programs.ts';
 import { type Topology, VIPS } from './topology.ts';
 
@@ -35,7 +35,7 @@ export class ClientLoad {
    * Starts to send at once: `bounded` a few thousand datagrams as fast as they are answered, else a few until
    * the end.
    */
-  constructor(topology: Topology, pair: FamilyPair, vports: number[], bounded: boolean) {
+  constructor(topology: Topology, pair: FamilyPair, dialect: LabDialect, vports: number[], bounded: boolean) {
     const addresses = [...topology.clientIps[pair.client]];
     const sockets = addresses.length * SOCKETS_PER_ADDRESS;
     this.#child = startClient(topology, {
@@ -43,7 +43,7 @@ export class ClientLoad {
       socketsPerAddress: SOCKETS_PER_ADDRESS,
       vip: VIPS[pair.client],
       vports,
-      sizes: [...SIZES, fullPayloadLen(pair)],
+      sizes: [...SIZES, fullPayloadLen(pair, dialect)],
       rounds: bounded ? Math.max(MIN_ROUNDS, Math.ceil(DATAGRAMS / sockets)) : 0,
       pauseMs: bounded ? 0 : LIGHT_PAUSE_MS,
       timeoutMs: TIMEOUT_MS,

@@ -86,10 +86,11 @@ export class SessionStory {
       return 'client sends';
     }
     if (!this.#cast.serverIps.includes(srcIp)) {
-      if (uoa !== undefined && payload.length === 0 && hex !== this.#sent) {
+      if (uoa !== undefined && uoa.dialect !== 'proxy-v2' && payload.length === 0 && hex !== this.#sent) {
         this.#carriers++;
         return 'carrier goes ahead';
       }
+      if (uoa?.dialect === 'proxy-v2') return `sent on, header before it, ${same}`;
       return uoa === undefined ? `sent on, ${same}` : `sent on, UOA inserted, ${same}`;
     }
     if (uoa !== undefined && payload.length === 0) return 'echo ACK: ends here';

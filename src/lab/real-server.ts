@@ -1,14 +1,20 @@
 // A program: the reference real server. It gets each datagram from an ordinary UDP socket, learns the real
-// client from the UOA of any dialect as the Linux kernel delivers it, sends the echo ACK in the same form and
-// echoes the payload. Ends when standard input closes. Argument: ServerOptions as JSON. Output: ServerEvent
-// lines.
+// client from the UOA of any dialect as the Linux kernel delivers it, sends the echo ACK in the same form, or
+// takes the header of proxy-v2 from the payload, and echoes the payload. Ends when standard input closes.
+// Argument: ServerOptions as JSON. Output: ServerEvent lines.
 //
 // A zero-length datagram with a UOA may be a carrier or a client's own: no receiver can tell. This one learns
 // from it, acknowledges it and echoes it like any other; the proxy keeps the one empty reply to each carrier
 // from the client.
 
 import { PROTOCOL_OPP } from '../sniff/dissect.ts';
-import { endpointName, findInDestinationOptions, findInIpOptions, type Uoa } from '../sniff/uoa-option.ts';
+import {
+  endpointName,
+  findInDestinationOptions,
+  findInIpOptions,
+  readProxyHeader,
+  type Uoa,
+} from '../sniff/uoa-option.ts';
 import { keepDebuggerShut } from '../sys/debugger.ts';
 import { openOptionSocket, openRawReceiver } from '../sys/option-socket.ts';
 import { familyOf, formatEndpoint } from '../wire/address.ts';
@@ -81,8 +87,11 @@ function servePlain(): void {
       plain.send(EMPTY, srcIp, srcPort, uoa.bytes);
       totals.acks++;
     }
-    attribute(local, payload);
-    plain.send(payload, srcIp, srcPort);
+    const header = readProxyHeader(payload)?.uoa;
+    if (header !== undefined) learn(local, header);
+    const own = payload.subarray(header?.bytes.length ?? 0);
+    attribute(local, own);
+    plain.send(own, srcIp, srcPort);
   }
 }
 

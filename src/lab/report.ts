@@ -1,5 +1,7 @@
 // What the lab tells a person: the picture at the start, and at the end what each real server learned, the
 // proxy's counters, and the judgement, point by point.
+
+import { isInPayload } from '../uoa/dialect.ts';
 import { counterSum, counterTables } from './counter-table.ts';
 import { type ClientTotals, type Learned, type ServerTotals, sumTotals } from './events.ts';
 import type { FamilyPair, LabDialect } from './family.ts';
@@ -127,7 +129,7 @@ export function judge(outcome: Outcome): boolean {
   return checks.every(([held]) => held);
 }
 
-function attribution({ clients, servers, metrics, virtuals }: Outcome): Check[] {
+function attribution({ dialect, clients, servers, metrics, virtuals }: Outcome): Check[] {
   const { attributed, unattributed, wrong, acks } = sumOf(servers);
   const acked = counterSum(metrics, 'uoa_acked_total') + counterSum(metrics, 'uoa_ack_repeated_total');
   const learned = servers.flatMap((server) => server.learned);
@@ -139,7 +141,9 @@ function attribution({ clients, servers, metrics, virtuals }: Outcome): Check[] 
       `${attributed} of ${clients.nonEmpty} datagrams with payload attributed to their client, ` +
         `${unattributed} to nobody, ${wrong} to another`,
     ],
-    [acked > 0, `${acked} echo ACKs consumed by the proxy, of ${acks} sent`],
+    ...(isInPayload(dialect)
+      ? []
+      : [[acked > 0, `${acked} echo ACKs consumed by the proxy, of ${acks} sent`] satisfies Check]),
   ];
   if (named.length > 0) {
     checks.push([astray === 0, `${named.length} virtual addresses learned, ${astray} of them wrong`]);

@@ -63,6 +63,7 @@ interface ServiceBase {
   idleRefreshMs: number;
   unifiedType: ServiceConfig['uoa']['unifiedType'];
   onUnsupported: ServiceConfig['uoa']['onUnsupported'];
+  proxyV2: ServiceConfig['uoa']['proxyV2'];
   limits: Limits;
   /** Prefixes as address/length; with both empty every client is served. */
   allow: readonly string[];
@@ -111,6 +112,7 @@ export function planService(config: ServiceConfig, reachOf: (ip: string) => Reac
     idleRefreshMs: config.uoa.idleRefresh,
     unifiedType: config.uoa.unifiedType,
     onUnsupported: config.uoa.onUnsupported,
+    proxyV2: config.uoa.proxyV2,
     limits: config.limits,
     allow: config.allow,
     deny: config.deny,

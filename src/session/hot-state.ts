@@ -15,6 +15,7 @@ export const HOT_STATES = [
   'wrong_side', // its client is behind an interface that faces real servers only
   'left', // more of its packets were left to the datapath than forwarded
   'no_room', // for its entries
+  'proxy_v2', // its datagrams may have to bring a header of PROXY protocol
 ] as const;
 
 export type HotState = (typeof HOT_STATES)[number];

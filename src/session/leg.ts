@@ -1,6 +1,7 @@
 // A leg: one LIP towards one real server, with the lports that sessions take on it. Several services may name
 // the same LIP and real server; their legs then share the pool, so that LIP:lport stays unique per real
 // server.
+import type { ProxyV2Mode } from '../uoa/dialect.ts';
 import type { UoaReceiver } from '../uoa/receiver.ts';
 import type { Family } from '../wire/address.ts';
 import type { LportPool } from './lport-pool.ts';
@@ -20,6 +21,8 @@ export interface Leg {
   readonly pool: LportPool;
   /** The real server's, shared by its legs. */
   readonly receiver: UoaReceiver;
+  /** Which datagrams to its real server bring a header of PROXY protocol; undefined: none. */
+  readonly proxyV2: ProxyV2Mode | undefined;
   /** What its real server is told in, as uoa/dialect.ts numbers it; 0: nothing. */
   readonly dialectNumber: number;
   /** Index of the real server over all services. */

@@ -1,6 +1,8 @@
 // What an operator sees of the sessions: decoded from the shared records by the control plane, while the
 // datapath goes on writing them. A record that changes under its hands shows as it was or as it is, never as
 // an error.
+
+import type { ProxyV2Mode } from '../uoa/dialect.ts';
 import { handshakeState, trialsSent } from '../uoa/handshake.ts';
 import { addressWords, familyOf, formatAddress, isSameAddress } from '../wire/address.ts';
 import { HOT_STATES, type HotState } from './hot-state.ts';
@@ -30,7 +32,8 @@ export interface SessionSnapshot {
   state: 'oneway' | 'normal';
   /** Milliseconds since its last forwarded packet. */
   idleMs: number;
-  uoa: { state: 'off' | 'sending' | 'acked' | 'exhausted'; sent: number };
+  /** `every`: each datagram brings a header. */
+  uoa: { state: 'off' | 'every' | 'sending' | 'acked' | 'exhausted'; sent: number };
   /** Whether the fast path forwards it, or why not; null where there is none. */
   fastPath: HotState | null;
 }
@@ -50,7 +53,13 @@ export interface SessionFilter {
 
 export interface SessionNames {
   services: readonly { name: string; vips: readonly string[]; vport: number; maxTrials: number }[];
-  legs: readonly { lip: string; rip: string; rport: number; dialect: string }[];
+  legs: readonly {
+    lip: string;
+    rip: string;
+    rport: number;
+    dialect: string;
+    proxyV2?: ProxyV2Mode | undefined;
+  }[];
 }
 
 /** The records of one session table; `slots` is how many slots were ever used. */
@@ -148,8 +157,6 @@ export function snapshot(
   const service = names.services[serviceOf(records, base)];
   const leg = names.legs[legOf(records, base)];
   const client = formatAddress(records, base + CLIENT);
-  const state =
-    service.maxTrials === 0 || leg.dialect === 'none' ? 'off' : handshakeState(records, base + HANDSHAKE);
   return {
     service: service.name,
     client,
@@ -162,7 +169,17 @@ export function snapshot(
     rsPort: leg.rport,
     state: isNormal(records, base) ? 'normal' : 'oneway',
     idleMs: Math.max(0, (nowMs - records[base + LAST_SEEN]) | 0),
-    uoa: { state, sent: trialsSent(records, base + HANDSHAKE) },
+    uoa: { state: uoaState(records, base, service, leg), sent: trialsSent(records, base + HANDSHAKE) },
     fastPath: hotState === undefined ? null : HOT_STATES[hotState]!,
   };
+}
+
+function uoaState(
+  records: Int32Array,
+  base: number,
+  { maxTrials }: SessionNames['services'][number],
+  { dialect, proxyV2 }: SessionNames['legs'][number],
+): SessionSnapshot['uoa']['state'] {
+  if (proxyV2 === 'every') return proxyV2;
+  return maxTrials === 0 || dialect === 'none' ? 'off' : handshakeState(records, base + HANDSHAKE);
 }

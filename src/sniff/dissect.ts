@@ -8,6 +8,7 @@ import {
   findInIpOptions,
   type Reading,
   readOppHeader,
+  readProxyHeader,
   type Uoa,
 } from './uoa-option.ts';
 
@@ -28,7 +29,7 @@ export interface Inspected {
 export interface Ports {
   sport: number;
   dport: number;
-  /** As the UDP header says; below zero for a length that cannot be. */
+  /** As the UDP header says, without a header of PROXY protocol; below zero for a length that cannot be. */
   payloadLen: number;
 }
 
@@ -37,7 +38,7 @@ export interface Dissected {
   dstIp: string;
   sport: number;
   dport: number;
-  /** Of a first fragment the part that it has. */
+  /** Of a first fragment the part that it has; without a header of PROXY protocol. */
   payload: Uint8Array;
   uoa: Uoa | undefined;
   /** Not the whole datagram. */
@@ -47,7 +48,7 @@ export interface Dissected {
 }
 
 export const PROTOCOL_OPP = 248;
-const PROTOCOL_UDP = 17;
+export const PROTOCOL_UDP = 17;
 const NEXT_HOP_BY_HOP = 0;
 const NEXT_ROUTING = 43;
 const NEXT_FRAGMENT = 44;
@@ -63,10 +64,11 @@ export function dissect(bytes: Uint8Array): Dissected | undefined {
   const walk = walkPacket(bytes, bytes.length);
   if (walk === undefined || walk.udpOff === 0) return undefined;
   const { src, dst, uoa, isFragment } = walk;
-  const { payloadLen, ...ports } = walk.ports();
+  const { payloadLen: ownLen, ...ports } = walk.ports();
+  const payloadLen = ownLen + walk.proxyLen;
   const udp = bytes.subarray(walk.udpOff, Math.min(walk.ipLen, walk.udpOff + UDP_HEADER_LEN + payloadLen));
-  const payload = udp.slice(UDP_HEADER_LEN);
-  if (payload.length !== payloadLen && !isFragment) return undefined;
+  if (udp.length !== UDP_HEADER_LEN + payloadLen && !isFragment) return undefined;
+  const payload = udp.slice(UDP_HEADER_LEN + walk.proxyLen);
   const isSumRight = hasSum(udp) ? udpChecksum(src, dst, udp) === 0 : src.length === 4;
   return { srcIp: addressText(src), dstIp: addressText(dst), ...ports, payload, uoa, isFragment, isSumRight };
 }
@@ -127,7 +129,10 @@ function walkIpv6(bytes: Uint8Array, wireLen: number): Walk | undefined {
   return walk;
 }
 
-/** From behind the IP header on: an opp header, if `protocol` says so, and UDP. */
+/**
+ * From behind the IP header on: an opp header, if `protocol` says so, UDP, and the header of PROXY protocol
+ * that the payload may begin with.
+ */
 function walkUpper(walk: Walk, protocol: number, at: number): void {
   const { bytes, ipLen } = walk;
   let inner = protocol;
@@ -149,7 +154,9 @@ function walkUpper(walk: Walk, protocol: number, at: number): void {
   const room = ipLen - udpOff;
   if (udpLen < UDP_HEADER_LEN || (udpLen > room && !walk.isFragment)) {
     walk.notice(`UDP length ${udpLen} where the IP packet has ${room} bytes for it`);
+    return;
   }
+  walk.lookIntoPayload(udpOff + UDP_HEADER_LEN, Math.min(ipLen, udpOff + udpLen));
 }
 
 /** What the walk over one packet found so far. */
@@ -162,6 +169,8 @@ class Walk {
   /** Where the whole UDP header is; 0 without one. */
   udpOff = 0;
   isFragment = false;
+  /** Bytes of the header of PROXY protocol that the payload begins with. */
+  proxyLen = 0;
   /** It has a UOA, or was meant to have one. */
   isCandidate = false;
   uoa: Uoa | undefined = undefined;
@@ -187,7 +196,7 @@ class Walk {
     return {
       sport: word(bytes, udpOff),
       dport: word(bytes, udpOff + 2),
-      payloadLen: word(bytes, udpOff + 4) - UDP_HEADER_LEN,
+      payloadLen: word(bytes, udpOff + 4) - UDP_HEADER_LEN - this.proxyLen,
     };
   }
 
@@ -205,6 +214,14 @@ class Walk {
     if (isWhole) this.#fault ??= fault;
     if (uoa !== undefined && this.uoa !== undefined) this.#fault ??= 'more than one UOA';
     this.uoa ??= uoa;
+  }
+
+  /** The payload's part of the packet is [from, end). */
+  lookIntoPayload(from: number, end: number): void {
+    const read = readProxyHeader(this.bytes.subarray(from, end));
+    if (read === undefined) return;
+    this.add(read, read.fault === undefined || this.reaches(end));
+    this.proxyLen = read.uoa?.bytes.length ?? 0;
   }
 
   notice(text: string): void {

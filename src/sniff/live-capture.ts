@@ -13,7 +13,7 @@ import { type Waitable, waiting } from '../sys/waitable.ts';
 import { ETHERTYPE_IPV4, ETHERTYPE_IPV6 } from '../wire/ethernet.ts';
 import { CaptureError } from './capture-error.ts';
 import type { CapturedPacket } from './captured-packet.ts';
-import { PROTOCOL_OPP } from './dissect.ts';
+import { PROTOCOL_OPP, PROTOCOL_UDP } from './dissect.ts';
 import { behindTags, VLAN_TYPES } from './link-layer.ts';
 
 /** Stands for every interface. */
@@ -184,31 +184,43 @@ function interfaceNames(): string[] {
 }
 
 /**
- * Codes of linux/bpf_common.h: A = the half word or byte at k; whether A is k, or greater; the end, with k
- * bytes.
+ * Codes of linux/bpf_common.h: A = the word, half word or byte at k; whether A is k, or greater; the end,
+ * with k bytes.
  */
-const [HALF, BYTE, EQUAL, GREATER, RETURN] = [0x28, 0x30, 0x15, 0x25, 0x06];
+const [WORD, HALF, BYTE, EQUAL, GREATER, RETURN] = [0x20, 0x28, 0x30, 0x15, 0x25, 0x06];
+/** How a header of PROXY protocol v2 begins. */
+const PROXY_BEGIN = 0x0d0a_0d0a;
 
-/** IPv4 with options or protocol 248; IPv6 with 248 or an extension header; whatever has a VLAN tag. */
+/**
+ * IPv4 with options or protocol 248; IPv6 with 248 or an extension header; UDP of either with a header of
+ * PROXY protocol; whatever has a VLAN tag. A load behind the packet's end refuses it.
+ */
 const CANDIDATES = encodeProgram([
   [HALF, ANCILLARY_PROTOCOL],
   [EQUAL, ETHERTYPE_IPV4, 4, 0],
-  [EQUAL, ETHERTYPE_IPV6, 7, 0],
-  [EQUAL, VLAN_TYPES[0], 12, 0],
-  [EQUAL, VLAN_TYPES[1], 11, 0],
-  [EQUAL, VLAN_TYPES[2], 10, 11],
-  // IPv4: protocol, length of the header
+  [EQUAL, ETHERTYPE_IPV6, 11, 0],
+  [EQUAL, VLAN_TYPES[0], 19, 0],
+  [EQUAL, VLAN_TYPES[1], 18, 0],
+  [EQUAL, VLAN_TYPES[2], 17, 18],
+  // IPv4: protocol, length of the header, begin of the payload
   [BYTE, 9],
-  [EQUAL, PROTOCOL_OPP, 8, 0],
+  [EQUAL, PROTOCOL_OPP, 15, 0],
   [BYTE, 0],
-  [GREATER, 0x45, 6, 7],
-  // IPv6: next header
+  [GREATER, 0x45, 13, 0],
+  [BYTE, 9],
+  [EQUAL, PROTOCOL_UDP, 0, 12],
+  [WORD, 28],
+  [EQUAL, PROXY_BEGIN, 9, 10],
+  // IPv6: next header, begin of the payload
   [BYTE, 6],
-  [EQUAL, PROTOCOL_OPP, 4, 0],
-  [EQUAL, 60, 3, 0],
-  [EQUAL, 44, 2, 0],
-  [EQUAL, 43, 1, 0],
-  [EQUAL, 0, 0, 1],
+  [EQUAL, PROTOCOL_OPP, 7, 0],
+  [EQUAL, 60, 6, 0],
+  [EQUAL, 44, 5, 0],
+  [EQUAL, 43, 4, 0],
+  [EQUAL, 0, 3, 0],
+  [EQUAL, PROTOCOL_UDP, 0, 3],
+  [WORD, 48],
+  [EQUAL, PROXY_BEGIN, 0, 1],
   [RETURN, ACCEPT],
   [RETURN, 0],
 ]);

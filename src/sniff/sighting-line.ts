@@ -111,8 +111,9 @@ function clientText({ client, virtual }: Sighting): string {
   return endpointName(client) + (virtual === undefined ? '' : ` to ${endpointName(virtual)}`);
 }
 
-/** A unified UOA of type 30 is for other receivers than one of 31. */
+/** In DIALECT_LEN characters. A unified UOA of type 30 is for other receivers than one of 31. */
 function dialectText({ dialect, optionType }: Sighting): string {
+  if (dialect === 'proxy-v2') return 'proxyv2';
   return dialect === 'unified' && optionType === 30 ? 'unif/30' : (dialect ?? '?');
 }
 

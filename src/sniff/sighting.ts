@@ -2,7 +2,7 @@
 // carrier, or the echo ACK to one of them. The last two look alike, so the sides of a session are remembered.
 import type { CapturedPacket } from './captured-packet.ts';
 import { inspect } from './dissect.ts';
-import { type Endpoint, endpointName, type SeenDialect } from './uoa-option.ts';
+import { type Endpoint, endpointName, type SeenDialect, type Uoa } from './uoa-option.ts';
 
 /** `malformed`: no receiver can be trusted to read it, or it was not captured whole. */
 export const KINDS = ['inserted', 'carrier', 'ack', 'malformed'] as const;
@@ -16,7 +16,7 @@ export interface Sighting {
   dialect: SeenDialect | undefined;
   optionType: number | undefined;
   client: Endpoint | undefined;
-  /** Where the client sent to: only dialect unified tells. */
+  /** Where the client sent to: only dialects unified and proxy-v2 tell. */
   virtual: Endpoint | undefined;
   /** The packet's own; port 0 when it has none. */
   src: Endpoint;
@@ -59,7 +59,7 @@ export class Observer {
     return {
       device,
       timeUs,
-      kind: isRight ? this.#kindOf(src, dst, ports.payloadLen, uoa.bytes) : 'malformed',
+      kind: isRight ? this.#kindOf(src, dst, ports.payloadLen, uoa) : 'malformed',
       dialect: uoa?.dialect,
       optionType: uoa?.optionType,
       client: uoa?.client,
@@ -72,9 +72,11 @@ export class Observer {
     };
   }
 
-  #kindOf(src: Endpoint, dst: Endpoint, payloadLen: number, uoa: Uint8Array): Kind {
+  #kindOf(src: Endpoint, dst: Endpoint, payloadLen: number, { dialect, bytes }: Uoa): Kind {
+    // Before an empty datagram too.
+    if (dialect === 'proxy-v2') return 'inserted';
     const from = endpointName(src);
-    const session = this.#sessionOf(from, endpointName(dst), uoa);
+    const session = this.#sessionOf(from, endpointName(dst), bytes);
     if (payloadLen > 0) {
       if (!session.isSure) session.local = from;
       session.isSure = true;

@@ -8,7 +8,7 @@ import { addressText } from './endpoint.ts';
  * A list of its own, not the table of uoa/dialect.ts: see above. `ipo` is what elb is over IPv4, too; `vni`
  * is option type 29 of ByteDance's receiver, which no dialect of ours sends.
  */
-export const SEEN_DIALECTS = ['ipo', 'opp', 'elb', 'unified', 'vni'] as const;
+export const SEEN_DIALECTS = ['ipo', 'opp', 'elb', 'unified', 'vni', 'proxy-v2'] as const;
 export type SeenDialect = (typeof SEEN_DIALECTS)[number];
 
 export interface Endpoint {
@@ -18,13 +18,17 @@ export interface Endpoint {
 
 export interface Uoa {
   dialect: SeenDialect;
-  optionType: number;
+  /** Undefined for proxy-v2, which is no option. */
+  optionType: number | undefined;
   /** How it travels, in words. */
   form: string;
   client: Endpoint;
-  /** The virtual address that it sent to: only dialect unified tells. */
+  /** The virtual address that it sent to: only dialects unified and proxy-v2 tell. */
   virtual: Endpoint | undefined;
-  /** What an echo ACK repeats unchanged: the IP option, the destination options header, or the opp header. */
+  /**
+   * What an echo ACK repeats unchanged: the IP option, the destination options header, or the opp header; of
+   * proxy-v2, which has none, the header.
+   */
   bytes: Uint8Array;
 }
 
@@ -127,6 +131,47 @@ export function readOppHeader(header: Uint8Array): Reading {
   const content = header.subarray(OPP_HEAD_LEN + OPTION_HEAD_LEN);
   const read = readContent('protocol 248', type, content, 'opp', header.slice());
   return typeof read === 'string' ? fault(read) : { uoa: read, fault: undefined };
+}
+
+const PROXY_SIGNATURE = Uint8Array.of(0x0d, 0x0a, 0x0d, 0x0a, 0, 0x0d, 0x0a, 0x51, 0x55, 0x49, 0x54, 0x0a);
+const PROXY_HEAD_LEN = 16;
+const PROXY_COMMANDS = { local: 0x20, proxy: 0x21 };
+/** UDP over IPv4 and IPv6, with the bytes of an address. */
+const PROXY_FAMILIES: Readonly<Record<number, number>> = { 18: 4, 34: 16 };
+
+/**
+ * Reads the header of PROXY protocol v2 that a payload begins with; undefined where it begins with none, or
+ * with one that tells of no client (LOCAL). Addresses may have TLVs behind them.
+ */
+export function readProxyHeader(payload: Uint8Array): Reading | undefined {
+  if (PROXY_SIGNATURE.some((byte, at) => payload[at] !== byte)) return undefined;
+  const fault = (text: string): Reading => ({ uoa: undefined, fault: `PROXY protocol: ${text}` });
+  if (payload.length < PROXY_HEAD_LEN) return fault(`a header of ${payload.length} bytes`);
+  const [command, over] = payload.subarray(PROXY_SIGNATURE.length);
+  const word = (at: number) => (payload[at] << 8) | payload[at + 1];
+  const length = word(PROXY_HEAD_LEN - 2);
+  if (command === PROXY_COMMANDS.local) return undefined;
+  if (command !== PROXY_COMMANDS.proxy) return fault(`version and command ${hex(command)}`);
+  const len = PROXY_FAMILIES[over];
+  if (len === undefined) return fault(`family ${hex(over)}, not UDP over IPv4 or IPv6`);
+  const end = PROXY_HEAD_LEN + length;
+  if (end > payload.length)
+    return fault(`length ${length} where ${payload.length - PROXY_HEAD_LEN} bytes are left`);
+  if (length < 2 * len + 4) return fault(`length ${length} for family ${hex(over)}`);
+  const portsAt = PROXY_HEAD_LEN + 2 * len;
+  const endpoint = (at: number, portAt: number): Endpoint => ({
+    ip: addressText(payload.subarray(at, at + len)),
+    port: word(portAt),
+  });
+  const uoa: Uoa = {
+    dialect: 'proxy-v2',
+    optionType: undefined,
+    form: 'PROXY protocol v2',
+    client: endpoint(PROXY_HEAD_LEN, portsAt),
+    virtual: endpoint(PROXY_HEAD_LEN + len, portsAt + 2),
+    bytes: payload.slice(0, end),
+  };
+  return { uoa, fault: undefined };
 }
 
 function readIpOption(bytes: Uint8Array): Uoa | string {

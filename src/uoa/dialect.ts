@@ -21,6 +21,8 @@ interface Dialect {
   readonly option: 'address' | 'endpoints' | undefined;
   /** The option's type is uoa.unifiedType; without it OPTION_TYPE. */
   readonly hasUnifiedType?: true;
+  /** It stands in the payload (proxy-v2.ts), over either family, and has no forms. */
+  readonly isInPayload?: true;
   /** What is written towards real servers of a family; undefined where no receiver reads it. */
   forms(over: Family, unifiedType: UnifiedType): UoaForms | undefined;
 }
@@ -55,9 +57,20 @@ const DIALECTS = {
     hasUnifiedType: true,
     forms: (over, unifiedType) => (over === 4 ? unifiedOverIpv4(unifiedType) : unifiedOverIpv6(unifiedType)),
   },
+  'proxy-v2': {
+    about: 'PROXY protocol v2 before the payload, for programs that read it over UDP',
+    check: 'that it expects PROXY protocol v2 from the lips',
+    option: undefined,
+    isInPayload: true,
+    forms: () => undefined,
+  },
 } as const satisfies Record<string, Dialect>;
 
 export type UoaDialect = keyof typeof DIALECTS;
+
+/** Which datagrams of a session bring the header of proxy-v2: all, or the first ones, as trials of a UOA. */
+export const PROXY_V2_MODES = ['every', 'first'] as const;
+export type ProxyV2Mode = (typeof PROXY_V2_MODES)[number];
 
 const TABLE: Record<UoaDialect, Dialect> = DIALECTS;
 const OPTION_TYPE = 31;
@@ -75,6 +88,17 @@ export const dialectNumber = (dialect: UoaDialect | 'none'): number =>
 export const aboutDialect = (dialect: UoaDialect): string => TABLE[dialect].about;
 export const whatToCheck = (dialect: UoaDialect): string => TABLE[dialect].check;
 export const hasUnifiedType = (dialect: UoaDialect): boolean => TABLE[dialect].hasUnifiedType === true;
+export const isInPayload = (dialect: UoaDialect | 'none'): boolean =>
+  dialect !== 'none' && TABLE[dialect].isInPayload === true;
+
+/** Those that a real server can say that it cannot read, and can be given instead. */
+export const FALLBACK_DIALECTS = UOA_DIALECTS.filter((dialect) => !isInPayload(dialect)) as [
+  FallbackDialect,
+  ...FallbackDialect[],
+];
+export type FallbackDialect = {
+  [Name in UoaDialect]: (typeof DIALECTS)[Name] extends { isInPayload: true } ? never : Name;
+}[UoaDialect];
 
 /** The forms of a dialect towards real servers of a family; undefined where no receiver reads it. */
 export const uoaForms = (dialect: UoaDialect, over: Family, unifiedType: UnifiedType): UoaForms | undefined =>
@@ -91,7 +115,7 @@ export function uoaOption(
 
 /** Whether a receiver reads it on real servers of the family. */
 export const isReadOver = (dialect: UoaDialect, over: Family): boolean =>
-  uoaForms(dialect, over, OPTION_TYPE) !== undefined;
+  isInPayload(dialect) || uoaForms(dialect, over, OPTION_TYPE) !== undefined;
 
 /** Whether a real server of the family sees no difference between the two. */
 export function isSameOver(a: UoaDialect, b: UoaDialect, over: Family): boolean {

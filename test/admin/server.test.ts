@@ -77,7 +77,7 @@ describe('the admin server', () => {
         vips: ['fd00:1::100', '10.1.0.100'],
         vport: 6000,
         scheduler: 'rr',
-        uoa: { maxTrials: 3, unifiedType: 31, onUnsupported: 'plain' },
+        uoa: { maxTrials: 3, unifiedType: 31, onUnsupported: 'plain', proxyV2: 'every' },
         persistenceMs: 0,
         onDown: 'keep',
         limits: NO_LIMITS,
@@ -122,7 +122,12 @@ describe('the admin server', () => {
     assert.equal(game?.counters?.uoaAcked, 4);
     assert.equal(other?.drops?.no_real_server, 5);
     assert.equal(other?.name, '10.1.0.100:6001');
-    assert.deepEqual(other?.uoa, { maxTrials: 3, unifiedType: 30, onUnsupported: 'unified' });
+    assert.deepEqual(other?.uoa, {
+      maxTrials: 3,
+      unifiedType: 30,
+      onUnsupported: 'unified',
+      proxyV2: 'every',
+    });
     assert.deepEqual(other?.limits, { ...NO_LIMITS, sessions: 4000 });
     const [first, second] = other.realServers as unknown as Record<string, unknown>[];
     assert.deepEqual(

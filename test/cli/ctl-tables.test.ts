@@ -108,7 +108,7 @@ describe('the live view', () => {
       'real servers -> clients        1      0        0',
       'sessions  1.2k normal, 0 oneway, of 5.0k',
       '          120 opened/s, 0 expired/s, 0 evicted/s',
-      'UOA/s     100 inserted, 20 in carriers, 118 acked, 0 failed',
+      'UOA/s     100 inserted, 20 in carriers, 0 as headers, 118 acked, 0 failed',
       'drops/s   203  denied 200  no_session 3',
       'lost/s    5 before they were seen, 0 refused by the kernel',
     ]);

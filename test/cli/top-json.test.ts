@@ -73,6 +73,7 @@ const IDLE = {
   sessionsEvicted: 0,
   uoaInserted: 0,
   uoaCarrier: 0,
+  uoaHeader: 0,
   uoaAcked: 0,
   uoaFailed: 0,
   dropped: 0,

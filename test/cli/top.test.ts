@@ -19,7 +19,7 @@ clients -> real servers        0     0        0
 real servers -> clients        0     0        0
 sessions  0 normal, 0 oneway, of 5.0k
           0 opened/s, 0 expired/s, 0 evicted/s
-UOA/s     0 inserted, 0 in carriers, 0 acked, 0 failed
+UOA/s     0 inserted, 0 in carriers, 0 as headers, 0 acked, 0 failed
 drops/s   0
 lost/s    0 before they were seen, 0 refused by the kernel
 

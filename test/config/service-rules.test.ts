@@ -165,6 +165,23 @@ describe('a warning', () => {
     ],
     ['is not given for client prefixes with one', { limits: { newSessionsPerClient: 5, prefixV4: 24 } }, []],
     [
+      'is given for headers of PROXY protocol that no real server is sent',
+      { uoa: { proxyV2: 'first' } },
+      ['services[0].uoa.proxyV2: first has no effect: no real server of this service is sent proxy-v2'],
+    ],
+    [
+      'is given for rounds of UOA where each datagram brings a header',
+      { uoa: { dialect: 'proxy-v2', maxTrials: 1, refresh: '5m', idleRefresh: '400s' } },
+      ['maxTrials', 'refresh', 'idleRefresh'].map(
+        (key) => `services[0].uoa.${key}: has no effect: with proxyV2 every each datagram brings the header`,
+      ),
+    ],
+    [
+      'is not given for them with proxyV2 first',
+      { uoa: { dialect: 'proxy-v2', proxyV2: 'first', maxTrials: 1, refresh: '5m' } },
+      [],
+    ],
+    [
       'is given for weights that are all 0 beside a fallback',
       { realServers: [{ ip: '10.2.0.11', port: 6000, weight: 0 }], fallback: '10.2.0.9:6000' },
       ['services[0].realServers: every weight is 0: every new session goes to the fallback'],

@@ -29,7 +29,7 @@ describe('ipo', () => {
       {},
       [OVER_IPV6, OVER_IPV4, ...MORE_OVER_IPV6],
       [
-        'services[0].uoa.dialect: "ipo" is not allowed for [fd00:2::11]:6000 and 2 more (no receiver reads ipo over IPv6), expected opp, elb, unified or none, here or as their own dialect (services[0].uoa.dialect is not set, that is its default)',
+        'services[0].uoa.dialect: "ipo" is not allowed for [fd00:2::11]:6000 and 2 more (no receiver reads ipo over IPv6), expected opp, elb, unified, proxy-v2 or none, here or as their own dialect (services[0].uoa.dialect is not set, that is its default)',
       ],
     ],
     [
@@ -37,7 +37,7 @@ describe('ipo', () => {
       { dialect: 'opp' },
       [OVER_IPV4, OVER_IPV6, { ...MORE_OVER_IPV6[0], dialect: 'ipo' }],
       [
-        'services[0].realServers[2].dialect: "ipo" is not allowed for [fd00:2::12]:6000 (no receiver reads ipo over IPv6), expected opp, elb, unified or none',
+        'services[0].realServers[2].dialect: "ipo" is not allowed for [fd00:2::12]:6000 (no receiver reads ipo over IPv6), expected opp, elb, unified, proxy-v2 or none',
       ],
     ],
     [
@@ -69,7 +69,7 @@ describe('the dialect of a fallback', () => {
 
   it("is the service's, so ipo is refused over IPv6", () => {
     assert.deepEqual(over('[fd00:2::9]:6000', {}), [
-      'services[0].uoa.dialect: "ipo" is not allowed for [fd00:2::9]:6000 (no receiver reads ipo over IPv6), expected opp, elb, unified or none (services[0].uoa.dialect is not set, that is its default)',
+      'services[0].uoa.dialect: "ipo" is not allowed for [fd00:2::9]:6000 (no receiver reads ipo over IPv6), expected opp, elb, unified, proxy-v2 or none (services[0].uoa.dialect is not set, that is its default)',
     ]);
     assert.deepEqual(over('[fd00:2::9]:6000', { dialect: 'opp' }), []);
     assert.deepEqual(over('10.2.0.9:6000', {}), []);
@@ -121,7 +121,7 @@ describe('onUnsupported', () => {
       { dialect: 'none', onUnsupported: 'opp' },
       [OVER_IPV4],
       [
-        'services[0].uoa.onUnsupported: "opp" is not allowed (with dialect none there is nothing that a real server could not read), expected plain or another dialect',
+        'services[0].uoa.onUnsupported: "opp" is not allowed (with dialect none there is nothing that a real server can say it cannot read), expected plain or another dialect',
       ],
     ],
     [
@@ -280,6 +280,42 @@ describe('option 31 in two meanings for one host', () => {
   ]);
 });
 
+describe('proxy-v2', () => {
+  check([
+    ['is fine over either family', { dialect: 'proxy-v2' }, [OVER_IPV4, OVER_IPV6], []],
+    [
+      'is fine beside any other dialect and its fallback',
+      { dialect: 'opp', onUnsupported: 'elb' },
+      [OVER_IPV4, { ip: '10.2.0.12', port: 6000, dialect: 'proxy-v2' }],
+      [],
+    ],
+    [
+      'falls back to nothing, because no real server can say that it cannot read it',
+      { dialect: 'proxy-v2', onUnsupported: 'ipo' },
+      [OVER_IPV4, { ...OVER_IPV6, dialect: 'none' }],
+      [
+        'services[0].uoa.onUnsupported: "ipo" is not allowed (with dialect proxy-v2 or none there is nothing that a real server can say it cannot read), expected plain or another dialect',
+      ],
+    ],
+    [
+      'is not what others fall back to where no receiver reads these',
+      { dialect: 'opp', onUnsupported: 'ipo' },
+      [OVER_IPV6, { ...MORE_OVER_IPV6[0], dialect: 'proxy-v2' }],
+      [
+        'services[0].uoa.onUnsupported: "ipo" is not allowed for [fd00:2::11]:6000 (no receiver reads ipo over IPv6), expected plain, opp, elb or unified',
+      ],
+    ],
+    [
+      'is refused with maxTrials 0',
+      { dialect: 'ipo', maxTrials: 0 },
+      [OVER_IPV4, { ip: '10.2.0.12', port: 6000, dialect: 'proxy-v2' }],
+      [
+        'services[0].uoa.maxTrials: 0 is not allowed for 10.2.0.12:6000 (it turns UOA off, and dialect proxy-v2 is a header that its program expects), expected 1 or more, or dialect none',
+      ],
+    ],
+  ]);
+});
+
 describe('the dialect names of the config', () => {
   const refusal = (uoa: Plain) =>
     conflictsOf(sampleService({ uoa })).map((text) => text.split('expected ')[1]);
@@ -288,7 +324,8 @@ describe('the dialect names of the config', () => {
     assert.deepEqual(refusal({ dialect: 'toa' }), [[...UOA_DIALECTS, 'none'].join(' | ')]);
   });
 
-  it('are those and plain to fall back to', () => {
-    assert.deepEqual(refusal({ onUnsupported: 'toa' }), [['plain', ...UOA_DIALECTS].join(' | ')]);
+  it('are those that a real server can refuse, and plain, to fall back to', () => {
+    const refusable = UOA_DIALECTS.filter((dialect) => dialect !== 'proxy-v2');
+    assert.deepEqual(refusal({ onUnsupported: 'toa' }), [['plain', ...refusable].join(' | ')]);
   });
 });

@@ -94,7 +94,7 @@ export class EventWitness implements SessionEvents {
     const untold = new Set<number>();
     for (const { realServers } of services)
       for (const { ip, dialect, legs } of realServers)
-        if (dialect === 'none' || (dialect === 'ipo' && ip.includes(':')))
+        if (['none', 'proxy-v2'].includes(dialect) || (dialect === 'ipo' && ip.includes(':')))
           for (const { index } of legs) untold.add(index);
     let there = 0;
     for (let base = 0; base < this.#table[0] * SESSION_WORDS; base += SESSION_WORDS) {

@@ -88,6 +88,7 @@ const GAME: ServiceDraft = {
   idleRefreshMs: 120_000,
   unifiedType: 31,
   onUnsupported: 'plain',
+  proxyV2: 'every',
   limits: {
     sessions: 0,
     sessionsPerClient: 0,

@@ -13,7 +13,7 @@ export interface Pair extends FamilyPair {
 }
 
 function pair(name: string, client: 4 | 6, server: 4 | 6, dialect: LabDialect, mtuOf1400: number): Pair {
-  return { name, client, server, dialect, mtuOf1400, full: fullPayloadLen({ client, server }) };
+  return { name, client, server, dialect, mtuOf1400, full: fullPayloadLen({ client, server }, dialect) };
 }
 
 export const PAIRS = {

@@ -14,7 +14,7 @@ const MOST_ATTEMPTS = 10;
 /** One check; enough time by default for a busy machine. */
 export async function check(
   settings: object,
-  target: { ip?: string; port?: number } = {},
+  target: { ip?: string; port?: number; isProxied?: boolean } = {},
   signal = new AbortController().signal,
 ): Promise<ProbeResult> {
   const probe = makeProbe(healthOf({ interval: '10s', timeout: '20s', ...settings }))!;

@@ -57,6 +57,20 @@ for (const ip of ['127.0.0.1', '::1']) {
       assert.deepEqual(await check({ type: 'udp', ...settings }, await serve(t, answer, ip)), SUCCESS);
     });
 
+  test(`a real server of dialect proxy-v2 is asked behind a header without addresses (${ip})`, async (t) => {
+    const header = Buffer.from('0d0a0d0a000d0a515549540a20000000', 'hex');
+    const answer: Answer = (server, from, payload) => server.send(payload, from.port, from.address);
+    const at = await serve(t, answer, ip);
+    const ask = (target: object, health: object) =>
+      check({ type: 'udp', send: 'ping', ...health }, { ...at, ...target });
+    const expect = `hex:${header.toString('hex')}${Buffer.from('ping').toString('hex')}`;
+    assert.deepEqual(await ask({ isProxied: true }, { expect }), SUCCESS);
+    assert.deepEqual(await ask({ isProxied: true }, { expect, port: at.port }), SUCCESS);
+    assert.deepEqual(await ask({ isProxied: false }, { expect: 'ping' }), SUCCESS);
+    // Who serves another port may not know the header.
+    assert.deepEqual(await ask({ isProxied: true, port: 1 }, { expect: 'ping', port: at.port }), SUCCESS);
+  });
+
   test(`a closed port is a failure at once, whether a reply is expected or not (${ip})`, async () => {
     const closed = createSocket(ip.includes(':') ? 'udp6' : 'udp4').bind(0, ip);
     await once(closed, 'listening');

@@ -139,3 +139,12 @@ function pairOf({ cip, cport, vip, vport }: Named): Uint8Array {
 function vniContent(cip: string, cport: number, vni: number): Uint8Array {
   return concat(u32(vni), u16(cport), u16(0), ip(cip), new Uint8Array(familyOf(cip) === 6 ? 4 : 0));
 }
+
+const SIGNATURE = Uint8Array.of(0x0d, 0x0a, 0x0d, 0x0a, 0, 0x0d, 0x0a, 0x51, 0x55, 0x49, 0x54, 0x0a);
+
+/** Dialect proxy-v2, before the payload: version 2 and PROXY, UDP over the client's family, length. */
+export function proxyHeader({ cip, cport, vip, vport }: Named): Uint8Array {
+  const content = concat(ip(cip), ip(vip), u16(cport), u16(vport));
+  const over = familyOf(cip) === 4 ? 0x12 : 0x22;
+  return concat(SIGNATURE, Uint8Array.of(0x21, over), u16(content.length), content);
+}

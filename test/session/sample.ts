@@ -88,6 +88,7 @@ export function makeTable(
     mtu: 1500,
     pool: new LportPool(first, last, worker),
     receiver: new UoaReceiver(undefined, undefined),
+    proxyV2: undefined,
     dialectNumber: 0,
     realServerIndex: index,
   }));

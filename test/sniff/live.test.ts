@@ -121,6 +121,25 @@ for (const { pair, dialect, seenAs, inserted = true } of scenarios) {
   });
 }
 
+for (const pair of [PAIRS[4], PAIRS[6], PAIRS.nat64]) {
+  test(`${pair.name}, proxy-v2: sniff shows the header of each datagram`, async (t: TestContext) => {
+    const rig = await startRig(t, { pair, clients: 3, servers: 1, uoa: { dialect: 'proxy-v2' } });
+    await startEchoing(rig);
+    const sniffer = await startSniffer(rig, 'rs', '-i', 'eth0', 'proxy-v2');
+    const answers = [await sessions(rig, 64), await sessions(rig, 0)];
+    await sniffer.until((lines) => lines.length >= 6);
+    await sniffer.end();
+    assert.ok(answers.every(({ missing, altered }) => missing === 0 && altered === 0));
+    for (const line of sniffer.lines) {
+      assert.deepEqual([line.malformed, line.kind, line.dialect], [null, 'inserted', 'proxy-v2']);
+      assert.ok(LIPS[pair.server].includes(line.lip!), `${line.lip} is a LIP`);
+      assert.ok(rig.clientIps.includes(line.client!), `${line.client} is a client`);
+      assert.deepEqual([line.vip, line.vport], [rig.vip, VPORT]);
+    }
+    assert.deepEqual(sniffer.lines.map(({ payloadLength }) => payloadLength).sort(), [0, 0, 0, 64, 64, 64]);
+  });
+}
+
 test('filter words and --count work on live packets, over any interface', async (t: TestContext) => {
   const rig = await startRig(t, { clients: 3, servers: 1 });
   await startEchoing(rig);

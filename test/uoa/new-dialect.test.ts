@@ -105,11 +105,11 @@ test('a new dialect is one file and one row: config, docs, log, lab and datapath
   assert.deepEqual(JSON.parse(stdout), {
     accepted: 'port',
     refused: [
-      'services[0].uoa.dialect: "port" is not allowed for [fd00::11]:6000 (no receiver reads port over IPv6), expected opp, elb, unified or none, here or as their own dialect',
+      'services[0].uoa.dialect: "port" is not allowed for [fd00::11]:6000 (no receiver reads port over IPv6), expected opp, elb, unified, proxy-v2 or none, here or as their own dialect',
     ],
     fallback: 1,
     page: true,
-    lab: ['ipo', 'opp', 'elb', 'unified', 'port', 'none'],
+    lab: ['ipo', 'opp', 'elb', 'unified', 'proxy-v2', 'port', 'none'],
     carriage: ['inserted', 'carrier'],
     overIpv6: true,
     sent: '88041388',
