@@ -70,6 +70,7 @@ export interface RigOptions extends Partial<TopologyOptions> {
     maxTrials?: number;
     refresh?: string;
     idleRefresh?: string;
+    proxyV2?: 'every' | 'first';
   };
   /** Further keys of the service, and of the config besides `io` and `services`. */
   service?: Record<string, unknown>;
