@@ -3,6 +3,7 @@
 import type { DatapathPlan } from './datapath/plan.ts';
 import type { FastPathSizes } from './fast/layout.ts';
 import { isSameAddresses } from './host/port-ranges.ts';
+import type { DealtWith } from './io/dealt-with.ts';
 import { IO_COUNTERS, type IoPort, type IoStart, ioRows } from './io/packet-io.ts';
 import type { SteeringSpec } from './steer/steering.ts';
 
@@ -31,7 +32,7 @@ export interface WorkerStart extends WorkerReplan {
   ioFds: number;
   /** Its part of the fast path, whose descriptors are behind those: FAST_MAPS, in this order. */
   fast: FastPart | undefined;
-  /** It makes all ready and waits for `go`: its sessions are in the memory only then. */
+  /** It makes all ready and waits for `adopt`: its sessions are in the memory only then. */
   isWaiting?: boolean | undefined;
 }
 
@@ -131,23 +132,36 @@ function changedList<T>(before: readonly T[], change: ListChange<T>): readonly T
 }
 
 /**
- * `drain`: to work off what came in, and answer when that was (PacketIo.drain). `leave`: the same with what
- * others handed over meanwhile, note what the next one needs, and end.
+ * For another process to go on. `hold`: that no session becomes hot meanwhile, or that they may again.
+ * `drain`: to work off what came in. `leave`: the same with what others handed over meanwhile, to note what
+ * the next one needs, and to end (PacketIo.drain, leave).
  */
-export type DrainRequest = { kind: 'drain'; request: number } | { kind: 'leave'; request: number };
+export type DrainRequest = { readonly request: number } & DrainStep;
+export type DrainStep =
+  | { kind: 'hold'; isHeld: boolean }
+  | { kind: 'drain' }
+  | { kind: 'leave'; sinceUs: number };
 
-/** To one that waits; see PacketIo.begin. */
-export interface GoRequest {
-  kind: 'go';
-  skipUntilUs: readonly number[];
+/** To one that waits: its sessions are in the memory. It goes on to wait. */
+export interface AdoptRequest {
+  kind: 'adopt';
+  dealtWith: DealtWithByPort;
 }
 
-export type ToWorker = WorkerStart | GoRequest | ReplanRequest | DrainRequest | { kind: 'stop' };
+export type DealtWithByPort = readonly DealtWith[];
+
+export type ToWorker =
+  | WorkerStart
+  | AdoptRequest
+  | { kind: 'go' }
+  | ReplanRequest
+  | DrainRequest
+  | { kind: 'stop' };
 export type FromWorker =
-  /** All is ready: it waits for `go`. */
+  /** All is ready: it waits for `adopt`, or `go`. */
   | { kind: 'waiting' }
   | { kind: 'ready' }
-  | { kind: 'drained'; request: number; lastFrameUs: readonly number[] }
+  | { kind: 'drained'; request: number; dealtWith: DealtWithByPort }
   | { kind: 'planned'; request: number }
   | { kind: 'failed'; message: string; hint: string; request: number | undefined }
   | { kind: 'warning'; message: string }

@@ -21,6 +21,8 @@ import { dieWithParent } from './sys/process.ts';
 import { preferMainThread } from './sys/scheduling.ts';
 import { mapSharedMemory } from './sys/shared-memory.ts';
 import {
+  type DealtWithByPort,
+  type DrainStep,
   FAST_MAPS,
   type FastPart,
   FIRST_OUTBOX_FD,
@@ -53,18 +55,20 @@ export function runWorker(modes: IoModes = MODES): void {
       process.exit(0);
     }
     try {
-      if (message.kind === 'drain' || message.kind === 'leave') {
-        const lastFrameUs = running?.drain() ?? [];
+      if (message.kind === 'hold' || message.kind === 'drain' || message.kind === 'leave') {
+        const dealtWith = running?.stepAside(message) ?? [];
         hasLeft = message.kind === 'leave';
-        if (hasLeft) running?.stop();
-        tell({ kind: 'drained', request: message.request, lastFrameUs });
+        tell({ kind: 'drained', request: message.request, dealtWith });
         if (hasLeft) process.disconnect();
       } else if (message.kind === 'start') {
         running = start(message, modes);
         if (message.isWaiting) tell({ kind: 'waiting' });
-        else running.go([]);
+        else running.go();
+      } else if (message.kind === 'adopt') {
+        running?.adopt(message.dealtWith);
+        tell({ kind: 'waiting' });
       } else if (message.kind === 'go') {
-        running?.go(message.skipUntilUs);
+        running?.go();
       } else {
         running?.replan(message);
         tell({ kind: 'planned', request: message.request });
@@ -80,9 +84,10 @@ export function runWorker(modes: IoModes = MODES): void {
 
 interface Running {
   replan(change: ReplanChange): void;
+  adopt(dealtWith: DealtWithByPort): void;
   /** Receives from now on. Throws an IoError. */
-  go(skipUntilUs: readonly number[]): void;
-  drain(): readonly number[];
+  go(): void;
+  stepAside(step: DrainStep): DealtWithByPort;
   stop(): void;
 }
 
@@ -162,14 +167,20 @@ function start(message: WorkerStart, modes: IoModes): Running {
     io.poll();
     memory.pulse[0]++;
   };
+  const stop = () => {
+    clearInterval(timer);
+    io.close();
+    datapath.noteForNext();
+  };
   return {
-    go: (skipUntilUs) => {
-      if (isWaiting) {
-        datapath.goOn();
-        hot?.follow(datapath.sessions, clock.nowMs());
-      }
+    adopt: (dealtWith) => {
+      datapath.goOn();
+      hot?.follow(datapath.sessions, clock.nowMs());
+      if (!opensLater) io.leaveOut?.(dealtWith);
+    },
+    go: () => {
       if (opensLater) openIo();
-      else if (isWaiting) io.begin?.(skipUntilUs);
+      else if (isWaiting) io.begin?.();
       timer = setInterval(tick, TICK_MS);
       tell({ kind: 'ready' });
     },
@@ -181,12 +192,17 @@ function start(message: WorkerStart, modes: IoModes): Running {
       if (steering !== undefined && steering !== before) handOver?.steer(steering);
       datapath.reconfigure(goesBy.plan);
     },
-    drain: () => io.drain?.() ?? [],
-    stop: () => {
-      clearInterval(timer);
-      io.close();
-      datapath.noteForNext();
+    stepAside: (step) => {
+      if (step.kind === 'hold') hot?.hold(step.isHeld);
+      else if (step.kind === 'drain') io.drain?.();
+      else {
+        const dealtWith = io.leave?.(step.sinceUs) ?? [];
+        stop();
+        return dealtWith;
+      }
+      return [];
     },
+    stop,
   };
 }
 

@@ -7,6 +7,8 @@ import type { Logger } from 'pino';
 import { ask, ENTRY, launch, stopChild, WorkerError } from './worker-process.ts';
 import {
   changeBetween,
+  type DealtWithByPort,
+  type DrainStep,
   type FromWorker,
   type ReplanRequest,
   type ToWorker,
@@ -56,9 +58,8 @@ export class Workers {
   readonly #refused: boolean[];
   /** Processes that load their code, wait to be told what to do, or do not forward yet, by worker. */
   readonly #starting: (ChildProcess | undefined)[];
-  /** Those of them that wait for `go`. */
+  /** Those of them that wait to be told more. */
   readonly #waiting: (ChildProcess | undefined)[] = [];
-  #skipUntilUs: readonly number[] = [];
   #nextRequest = 1;
   /** What each process goes by, and by which request. */
   readonly #known = new WeakMap<ChildProcess, { request: number; replan: WorkerReplan | undefined }>();
@@ -133,7 +134,7 @@ export class Workers {
   }
 
   /**
-   * Instead of `start`: has them make all ready, and resolves when they wait for `go`. Rejects as `start`.
+   * Before `start`: has them make all ready, and resolves when they wait for `adopt`. Rejects as `start`.
    */
   async prepare(): Promise<void> {
     await Promise.all(
@@ -146,38 +147,48 @@ export class Workers {
     );
   }
 
-  /** Those that wait begin; see PacketIo.begin. Resolves and rejects as `start`. */
-  async go(skipUntilUs: readonly number[]): Promise<void> {
-    this.#skipUntilUs = skipUntilUs;
-    await this.start();
+  /**
+   * Then: their sessions are in the memory, and these packets, by port, are not theirs (PacketIo.leaveOut).
+   * Resolves when they wait for `start`, and rejects as that.
+   */
+  async adopt(dealtWith: DealtWithByPort): Promise<void> {
+    await Promise.all(
+      this.#waiting.map(async (child) => {
+        if (child !== undefined) await this.#untilIs('waiting', child, { kind: 'adopt', dealtWith });
+      }),
+    );
+  }
+
+  /** No session becomes hot meanwhile. Rejects with a WorkerError. */
+  async hold(isHeld: boolean): Promise<void> {
+    await this.#askAll({ kind: 'hold', isHeld });
   }
 
   /**
    * All work off what came in and end, and none is started again, until `resume`: for another process to go
-   * on. Returns the last packet's time, see PacketIo.drain. Rejects with a WorkerError.
+   * on. Returns what each has dealt with, see PacketIo.leave. Rejects with a WorkerError.
    */
-  async stepAside(): Promise<readonly number[]> {
+  async stepAside(sinceUs: number): Promise<readonly DealtWithByPort[]> {
     this.#stopping = true;
-    const all = this.#children.filter((child) => child !== undefined);
-    const lastFrameUs: number[] = [];
     // One may hand over to another what that one has not seen yet.
-    for (const kind of ['drain', 'leave'] as const) {
-      const answers = all.map((child) =>
-        ask(child, { kind, request: this.#nextRequest++ }, this.#replanTimeoutMs),
-      );
-      for (const answer of await Promise.all(answers))
-        if (answer?.kind === 'drained')
-          for (const [port, us] of answer.lastFrameUs.entries())
-            lastFrameUs[port] = Math.max(lastFrameUs[port] ?? 0, us);
-    }
-    return lastFrameUs;
+    await this.#askAll({ kind: 'drain' });
+    const answers = await this.#askAll({ kind: 'leave', sinceUs });
+    return answers.flatMap((answer) => (answer?.kind === 'drained' ? [answer.dealtWith] : []));
   }
 
-  /** Those that ended start again. Rejects with a WorkerError. */
-  async resume(): Promise<void> {
+  async #askAll(step: DrainStep): Promise<(FromWorker | undefined)[]> {
+    const all = this.#children.filter((child) => child !== undefined);
+    return await Promise.all(
+      all.map((child) => ask(child, { ...step, request: this.#nextRequest++ }, this.#replanTimeoutMs)),
+    );
+  }
+
+  /** Those that ended start again; see `adopt`. Rejects with a WorkerError. */
+  async resume(dealtWith: DealtWithByPort): Promise<void> {
     await Promise.all(this.#children.map((child) => child && stopChild(child)));
     this.#stopping = false;
-    this.launch();
+    await this.prepare();
+    await this.adopt(dealtWith);
     await this.start();
   }
 
@@ -217,7 +228,7 @@ export class Workers {
     try {
       const isWaiting = this.#waiting[index] === child;
       this.#waiting[index] = undefined;
-      const message: ToWorker = isWaiting ? { kind: 'go', skipUntilUs: this.#skipUntilUs } : spec.start;
+      const message: ToWorker = isWaiting ? { kind: 'go' } : spec.start;
       await this.#untilIs('ready', child, message);
       this.#known.set(child, { request: 0, replan: spec.start });
       for (let known = spec; known !== this.#specs[index]; ) {

@@ -320,14 +320,13 @@ export class FastPath {
     this.#begin(onBlocked);
   }
 
-  /** Another process is to take over, and keeps that of it. True: nothing is hot from now on. */
-  stepAside(next: FastPathSuccession): boolean {
+  /** Another process is to take over, and keeps that of it. If not all, nothing is hot from now on. */
+  stepAside(next: FastPathSuccession): void {
     this.#next = next;
-    if (!this.isOn) return false;
+    if (!this.isOn) return;
     if (next.keeps === 'all') this.#ports!.share(true);
     else this.#ports!.switchOff();
     if (next.keeps === 'nothing') this.#detach();
-    return next.keeps !== 'all';
   }
 
   /** The other process did not: all is put back. Where that cannot be, which is said, there is none. */

@@ -8,6 +8,7 @@ import { createServer } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { MissingAddress } from '../host/host-addresses.ts';
+import { ownIdentity } from './process-identity.ts';
 import { StartError } from './start-error.ts';
 import {
   Conversation,
@@ -77,11 +78,18 @@ export class Predecessor {
   }
 
   /**
-   * From now on it forwards nothing, and of its fast path there is what is said. Throws a StartError where it
-   * does not: then it works on.
+   * From now on packets may come in to this process, too, and of its fast path there is what is
+   * said. Throws a StartError where it does not: then it works on.
    */
-  async stepAside(fastPath: FastPathSuccession): Promise<SteppedAside & { state: Buffer }> {
-    await this.#conversation.say({ kind: 'step aside', fastPath });
+  async prepare(fastPath: FastPathSuccession): Promise<void> {
+    await this.#conversation.say({ kind: 'prepare', fastPath });
+    const answer = await this.#conversation.hear();
+    if (answer?.said.kind !== 'prepared') throw this.#refusal(answer?.said);
+  }
+
+  /** From now on it forwards nothing. Throws a StartError where it does: then it works on. */
+  async stepAside(): Promise<SteppedAside & { state: Buffer }> {
+    await this.#conversation.say({ kind: 'step aside' });
     const answer = await this.#conversation.hear();
     if (answer?.said.kind === 'stepped aside') {
       this.#isAside = true;
@@ -94,16 +102,20 @@ export class Predecessor {
       });
       return { ...answer.said, state: answer.bytes };
     }
-    const why = answer?.said.kind === 'failed' ? answer.said.message : 'it ended before it handed over';
-    throw new StartError(
+    throw this.#refusal(answer?.said);
+  }
+
+  #refusal(said: FromPredecessor | undefined): StartError {
+    const why = said?.kind === 'failed' ? said.message : 'it ended before it handed over, or works on';
+    return new StartError(
       `the proxy before (process ${this.hello.pid}) did not step aside: ${why}`,
       'see its log',
     );
   }
 
   /**
-   * Right before its place is taken: throws a StartError where it goes on, because this process stood still
-   * for too long.
+   * Right before its programs are replaced: throws a StartError where it goes on, because this process stood
+   * still for too long.
    */
   async requireAside(): Promise<void> {
     // What came meanwhile is read in the turn between.
@@ -112,15 +124,25 @@ export class Predecessor {
   }
 
   /**
+   * Right before packets are forwarded: from now on it goes on only when this process is gone. Throws a
+   * StartError where it goes on already.
+   */
+  async begin(): Promise<void> {
+    await this.#conversation.say({ kind: 'begin', process: ownIdentity() });
+    const timer = setTimeout(() => this.abandon(), STEP_MS);
+    const said = await this.#next;
+    clearTimeout(timer);
+    if (said?.kind !== 'begin') throw new StartError(GOES_ON, 'see its log');
+  }
+
+  /**
    * It is to end; resolves when it is gone, with the addresses that it added to the host and leaves. Throws a
    * StartError where it goes on.
    */
   async end(): Promise<readonly MissingAddress[]> {
     await this.#conversation.say({ kind: 'done' });
-    const timer = setTimeout(() => this.abandon(), STEP_MS);
-    const ending = await this.#next;
-    clearTimeout(timer);
-    if (ending?.kind !== 'ending') throw new StartError(GOES_ON, 'see its log');
+    const ending = await this.#conversation.hear();
+    if (ending?.said.kind !== 'ending') throw new StartError(GOES_ON, 'see its log');
     const gone = await this.#conversation.hear();
     this.#conversation.close();
     return gone?.said.kind === 'gone' ? gone.said.added : [];

@@ -1,19 +1,23 @@
-// The proxy at work when another process takes over from it: it lets nothing in any more, works off what came
-// in, and hands over its sessions. It keeps all that it has until the other one forwards; where that fails
-// it goes on with it.
+// The proxy at work when another process takes over from it: when packets come to both it works off what came
+// in, says what that was, and hands over its sessions. It keeps all that it has until the other one forwards,
+// and what comes in meanwhile; where that one fails it goes on with it.
 import type { Duplex } from 'node:stream';
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import type { MissingAddress } from '../host/host-addresses.ts';
+import { allUntil, joined, NOTHING, toText } from '../io/dealt-with.ts';
 import { nowMs } from '../worker-protocol.ts';
 import type { HealthWatch } from './health-watch.ts';
+import { killProcess, type ProcessIdentity } from './process-identity.ts';
 import type { Reloader } from './reload.ts';
 import type { Runtime } from './runtime.ts';
 import { encodeForSuccessor } from './saved-sessions.ts';
 import { Conversation, type FastPathSuccession, type FromSuccessor, NOBODY_MS } from './takeover-protocol.ts';
 
-/** More than a millisecond, which the clock may be behind. */
-const FORWARDED_MS = 3;
+/** No packet waits for so long in the kernel between its stamp and where processes find it. */
+const UNDER_WAY_MS = 1000;
+
+/** How far a takeover came. */
+type Stage = 'prepared' | 'aside' | 'begun';
 
 /** What stepping aside needs of the control plane. */
 export interface SteppingParts {
@@ -87,7 +91,7 @@ export class SteppingAside {
     });
     // It makes all ready meanwhile.
     const asked = await successor.hear(Number.POSITIVE_INFINITY);
-    if (asked?.said.kind !== 'step aside') return;
+    if (asked?.said.kind !== 'prepare') return;
     const refusal = this.#refusal();
     if (refusal !== '') return await successor.say({ kind: 'failed', message: refusal });
     this.#successor = successor;
@@ -98,17 +102,19 @@ export class SteppingAside {
 
   async #handOver(successor: Conversation<FromSuccessor>, fastPath: FastPathSuccession): Promise<void> {
     this.#log.info('another process takes over: stepping aside');
+    let stage: Stage = 'prepared';
     try {
-      await this.#stepAside(successor, fastPath);
-      const answer = await successor.hear(NOBODY_MS);
-      if (answer?.said.kind === 'done') {
-        this.isHandedOver = true;
-        this.#parts.runtime.fast.leave();
-        this.#added = this.#parts.runtime.hostSetup.leaveAddresses();
-        await successor.say({ kind: 'ending' });
-        this.#log.info('another process has taken over');
-        this.#parts.end();
-        return;
+      const sinceUs = await this.#prepare(fastPath);
+      await successor.say({ kind: 'prepared' });
+      if ((await successor.hear(NOBODY_MS))?.said.kind === 'step aside') {
+        stage = 'aside';
+        await this.#stepAside(successor, sinceUs);
+        const answer = (await successor.hear(NOBODY_MS))?.said;
+        if (answer?.kind === 'begin') {
+          stage = 'begun';
+          await successor.say({ kind: 'begin' });
+          if (await this.#hearDone(successor, answer.process)) return await this.#leaveAll(successor);
+        }
       }
       successor.close();
       this.#log.error(
@@ -118,7 +124,43 @@ export class SteppingAside {
       await successor.say({ kind: 'failed', message: (error as Error).message });
       this.#log.error(`stepping aside failed, going on: ${(error as Error).message}`);
     }
-    await this.#goOn();
+    await this.#goOn(stage);
+  }
+
+  /**
+   * Whether the other one forwards, or is gone. Its workers may forward already: one that stands still is
+   * killed, or both would.
+   */
+  async #hearDone(successor: Conversation<FromSuccessor>, other: ProcessIdentity): Promise<boolean> {
+    let isOver = false;
+    const end = () => {
+      if (isOver) return;
+      const problem = killProcess(other);
+      const who = `process ${other.pid}, which was to take over, stands still`;
+      if (problem === '') this.#log.error(`${who}: it is killed`);
+      else
+        this.#log.error(
+          `${who} and cannot be killed: ${problem}. Its workers may forward, so that this process does not: end it, and this one goes on`,
+        );
+    };
+    // What came before is read first, where it was this process that stood still.
+    const timer = setInterval(() => setImmediate(end), NOBODY_MS);
+    try {
+      return (await successor.hear(Number.POSITIVE_INFINITY))?.said.kind === 'done';
+    } finally {
+      isOver = true;
+      clearInterval(timer);
+    }
+  }
+
+  async #leaveAll(successor: Conversation<FromSuccessor>): Promise<void> {
+    const { fast, hostSetup } = this.#parts.runtime;
+    this.isHandedOver = true;
+    fast.leave();
+    this.#added = hostSetup.leaveAddresses();
+    await successor.say({ kind: 'ending' });
+    this.#log.info('another process has taken over');
+    this.#parts.end();
   }
 
   #refusal(): string {
@@ -127,44 +169,43 @@ export class SteppingAside {
     return this.#successor === undefined ? '' : 'another process is taking over from it';
   }
 
-  async #stepAside(successor: Conversation<FromSuccessor>, fastPath: FastPathSuccession): Promise<void> {
+  /**
+   * Before packets come to both: whatever the kernel forwards from now on it leaves to the programs of both.
+   * Returns from when on what is dealt with matters, microseconds since 1970.
+   */
+  async #prepare(fastPath: FastPathSuccession): Promise<number> {
+    const { fast, workers } = this.#parts.runtime;
+    await this.#parts.reloader.pause();
+    await workers.hold(true);
+    fast.stepAside(fastPath);
+    return (Date.now() - UNDER_WAY_MS) * 1000;
+  }
+
+  async #stepAside(successor: Conversation<FromSuccessor>, sinceUs: number): Promise<void> {
     const { runtime, reloader } = this.#parts;
-    const { io, fast, workers } = runtime;
-    await reloader.pause();
+    const { workers } = runtime;
     const started = performance.now();
-    let forwardedUntilUs = 0;
-    if (fast.stepAside(fastPath)) {
-      // The other process may have got what the kernel forwarded until now. What is hot no more comes in
-      // here, too, before nothing does.
-      forwardedUntilUs = (Date.now() + 1) * 1000;
-      await sleep(FORWARDED_MS);
-    }
-    io.pause?.();
-    const lastFrameUs = await workers.stepAside();
+    const byWorker = await workers.stepAside(sinceUs);
     const left = performance.now();
     const { services } = reloader;
     const down = this.#parts.health.down();
     const { set: servers } = runtime.serverStates;
     const { set: fastPathOff } = runtime.fastSwitch;
     const parts = encodeForSuccessor({ ...runtime, services, servers, fastPathOff }, nowMs());
-    const times = reloader.host.ports.map(({ name }, port): [string, number] => [
-      name,
-      Math.max(lastFrameUs[port] ?? 0, forwardedUntilUs),
-    ]);
-    const message = { kind: 'stepped aside', lastFrameUs: Object.fromEntries(times), down } as const;
-    await successor.say(message, parts);
-    // They wait here, too, in case that the other process does not go on.
-    io.resume?.();
+    const byPort = reloader.host.ports.map(({ name }, port) => {
+      const all = byWorker.map((byPort) => byPort[port] ?? NOTHING);
+      return [name, toText(joined(all))];
+    });
+    await successor.say({ kind: 'stepped aside', dealtWith: Object.fromEntries(byPort), down }, parts);
     const ms = { workers: Math.round(left - started), state: Math.round(performance.now() - left) };
     this.#log.info({ ms }, 'stepped aside: nothing is forwarded until the other process does, or is gone');
   }
 
-  async #goOn(): Promise<void> {
-    const { fast, fastSwitch, io, workers } = this.#parts.runtime;
+  async #goOn(stage: Stage): Promise<void> {
+    const { fast, fastSwitch } = this.#parts.runtime;
     const started = performance.now();
-    io.resume?.(); // where stepping aside failed before that
     try {
-      await Promise.all([workers.resume(), fast.goOn()]);
+      await Promise.all([this.#resume(stage), fast.goOn()]);
       // The workers may have been told of one.
       if (!fast.isOn) fastSwitch.withdraw();
     } catch (error) {
@@ -174,5 +215,18 @@ export class SteppingAside {
     }
     this.#parts.reloader.resume();
     this.#log.warn({ ms: Math.round(performance.now() - started) }, 'forwarding again, with all sessions');
+  }
+
+  async #resume(stage: Stage): Promise<void> {
+    const { workers } = this.#parts.runtime;
+    if (stage === 'prepared') {
+      // One that does not answer hangs, is ended and starts again.
+      await workers.hold(false).catch((error: Error) => this.#log.error(error.message));
+      return;
+    }
+    // What waits here the other process has forwarded, if it has begun.
+    const { ports } = this.#parts.reloader.host;
+    const dealtWith = stage === 'begun' ? allUntil(Date.now() * 1000) : NOTHING;
+    await workers.resume(ports.map(() => dealtWith));
   }
 }

@@ -1,8 +1,9 @@
 // The moment of a takeover: all of this process is ready, the proxy before steps aside, and what it had goes
-// on here. Where both can say what comes in, packets come to both from before it stops until it has: it says
-// when the last one that it dealt with came in, and this one begins behind it. So none is lost, they only
-// wait. What is hot goes on meanwhile, where the maps of the fast path stay.
+// on here. Where both can say what comes in, packets come to both from before it stops on: it says which of
+// them it dealt with, and this one takes all others. So none is lost, nor goes twice, they only wait. What is
+// hot goes on meanwhile, where the maps of the fast path stay.
 import { HotRecords } from '../fast/hot-records.ts';
+import { fromText, NOTHING } from '../io/dealt-with.ts';
 import { nowMs } from '../worker-protocol.ts';
 import { AdoptedSessions } from './adopted-sessions.ts';
 import type { HealthWatch } from './health-watch.ts';
@@ -21,16 +22,18 @@ export async function takeOver(
   { config, host, services, replans }: Reloader,
   health: HealthWatch,
 ): Promise<void> {
-  await workers.prepare();
   const comesInByBoth = io.isSteered && before.hello.isSteered;
+  if (comesInByBoth) io.stamp?.(true);
+  await workers.prepare();
   const { found } = fast;
   // Mapped while nobody waits: as many megabytes as sessions.max allows.
   const rows = found && new HotRecords(found.fds, found);
   log.info(`all is ready: process ${before.hello.pid} is to step aside`);
+  await before.prepare(fast.succession);
   fast.standBy();
   if (comesInByBoth) io.start();
   const asked = performance.now();
-  const { state, lastFrameUs, down } = await before.stepAside(fast.succession);
+  const { state, dealtWith, down } = await before.stepAside();
   const received = performance.now();
   if (!comesInByBoth) io.start();
   const saved = SavedSessions.from(state, services, log);
@@ -48,8 +51,11 @@ export async function takeOver(
   fast.takePlace();
   // The workers may have been told of one.
   if (!fast.isOn) fastSwitch.withdraw();
-  await before.requireAside();
-  await workers.go(host.ports.map(({ name }) => lastFrameUs[name] ?? 0));
+  const ofPort = ({ name }: { name: string }) => (dealtWith[name] ? fromText(dealtWith[name]) : NOTHING);
+  await workers.adopt(host.ports.map(ofPort));
+  await before.begin();
+  await workers.start();
+  if (comesInByBoth) io.stamp?.(false);
   const ms = [asked, received, written, performance.now()].map((at, i, all) => Math.round(at - all[i - 1]));
   log.info(
     { ms: { asked: ms[1], sessions: ms[2], workers: ms[3] } },

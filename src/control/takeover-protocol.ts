@@ -6,10 +6,12 @@ import { once } from 'node:events';
 import type { Duplex } from 'node:stream';
 import type { FastPathKind } from '../fast/attachment.ts';
 import type { MissingAddress } from '../host/host-addresses.ts';
+import type { DealtWithText } from '../io/dealt-with.ts';
 import type { Down } from './health-watch.ts';
+import type { ProcessIdentity } from './process-identity.ts';
 
 /** Another number where one of two proxies would not understand the other. */
-export const PROTOCOL = 'uoa-proxy-takeover-2';
+export const PROTOCOL = 'uoa-proxy-takeover-3';
 export const TAKEOVER_PATH = '/takeover';
 
 export interface Hello {
@@ -18,7 +20,7 @@ export interface Hello {
   readonly pid: number;
   readonly workers: number;
   readonly steeringKey: readonly number[];
-  /** Packets can be kept from it, and it says which the last one was. */
+  /** Its packets can come in to another process, too, and it says which of them it dealt with. */
   readonly isSteered: boolean;
   readonly fastPath: FastPathBefore;
   /** Tables of its guard. */
@@ -55,18 +57,19 @@ export interface FastPathSuccession {
 /** It forwards nothing any more, but what is hot. The bytes are those of encodeSessions. */
 export interface SteppedAside {
   readonly kind: 'stepped aside';
-  /**
-   * By name of port: what came in up to this time, by the clock of packets, it has dealt with; microseconds
-   * since 1970.
-   */
-  readonly lastFrameUs: Readonly<Record<string, number>>;
+  /** By name of port. */
+  readonly dealtWith: Readonly<Record<string, DealtWithText>>;
   /** Real servers that its checks, or traffic, found down. */
   readonly down: readonly Down[];
 }
 
 export type FromPredecessor =
   | Hello
+  /** Its fast path is as it is to be, and no session becomes hot: now the other one may let packets in, too. */
+  | { readonly kind: 'prepared' }
   | SteppedAside
+  /** To `begin`: it goes on when the other one is gone, and not before. */
+  | { readonly kind: 'begin' }
   /** To `done`: it does not go on. */
   | { readonly kind: 'ending' }
   /** It has ended, but for the process; it leaves the addresses that it added. */
@@ -74,11 +77,14 @@ export type FromPredecessor =
   | { readonly kind: 'failed'; readonly message: string };
 
 /**
- * `done`: it forwards, and the other one is to end. Without it the other one goes on when this one is gone,
- * or has said nothing for NOBODY_MS.
+ * `begin`: its workers are to forward, as soon as the other one has heard that. Until then that one goes on
+ * when this one is gone, or says nothing for NOBODY_MS; from then on it ends this one first. `done`: they
+ * forward, and the other one is to end.
  */
 export type FromSuccessor =
-  | { readonly kind: 'step aside'; readonly fastPath: FastPathSuccession }
+  | { readonly kind: 'prepare'; readonly fastPath: FastPathSuccession }
+  | { readonly kind: 'step aside' }
+  | { readonly kind: 'begin'; readonly process: ProcessIdentity }
   | { readonly kind: 'done' };
 
 /** Who does not go on after so long is taken for one that cannot: none of its steps takes a tenth of it. */

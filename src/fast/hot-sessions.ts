@@ -77,6 +77,7 @@ export class HotSessions implements SessionEvents {
   #version = 0;
   #hopsVersion = -1;
   #services: unknown;
+  #isHeld = false;
   /** Of a session under way. */
   readonly #ends = new PacketEnds();
   readonly #hopPair: [toServer: number, toClient: number] = [0, 0];
@@ -221,6 +222,7 @@ export class HotSessions implements SessionEvents {
       // Another one stands there where it was taken out.
       if (this.#hot[this.#lookAt] === slot) this.#lookAt++;
     }
+    if (this.#isHeld) return;
     for (let i = 0; i < busy.length; i++) this.#promote(busy[i], tick, nowMs);
   }
 
@@ -236,6 +238,14 @@ export class HotSessions implements SessionEvents {
     }
     this.#periodLeftMs -= elapsedMs;
     return Math.ceil((Math.max(this.#toLookAt, this.#count) * elapsedMs) / this.#periodMs);
+  }
+
+  /**
+   * No session becomes hot meanwhile: at tc two steering programs look up one packet one after the other, and
+   * what is hot for the second one only would go by the first one's slow path as well.
+   */
+  hold(isHeld: boolean): void {
+    this.#isHeld = isHeld;
   }
 
   #promote(slot: number, tick: number, nowMs: number): void {

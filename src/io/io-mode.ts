@@ -60,11 +60,10 @@ export interface IoHost<Start extends IoStart = IoStart> {
   /** Lets packets in: they wait for the workers from now on. Throws an IoError. */
   start(): void;
   /**
-   * Lets nothing in any more, for another process to go on with the rest, and again what came in before it.
-   * Both throw an IoError. Where it is `isSteered` only.
+   * For a takeover: that packets can be told apart by when they came in, in the rings of either process (see
+   * DealtWith); to be said some time before `start`. Throws an IoError. Where it is `isSteered` only.
    */
-  pause?(): void;
-  resume?(): void;
+  stamp?(isWanted: boolean): void;
   /**
    * For a change of the plan: where there may be several workers, which take it over one after the other,
    * lets in what comes by the capture at work and by this one. Throws an IoError, with nothing changed.

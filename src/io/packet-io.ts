@@ -3,6 +3,7 @@
 
 import type { NextHops } from '../route/next-hop.ts';
 import type { Frame, Sending, SendSuper } from '../wire/frame.ts';
+import type { DealtWith } from './dealt-with.ts';
 
 /** A port faces clients, real servers, or (one-arm, sidecar) both. */
 export const SIDE = { wan: 1, lan: 2, both: 3 } as const;
@@ -136,16 +137,17 @@ export interface PacketIo {
    * IoError.
    */
   reconfigure(start: IoStart): void;
+  /** While it waits: what came in already and another process has dealt with, by port, is not its own. */
+  leaveOut?(dealtWith: readonly DealtWith[]): void;
+  /** Begins, where that was to wait. */
+  begin?(): void;
+  /** Before another process goes on: works off what is there now, and takes in nothing more. */
+  drain?(): void;
   /**
-   * Begins, where that was to wait: on each port behind what came in up to then (see `drain`), which another
-   * process has dealt with.
+   * Works off what others handed over meanwhile. Returns, by port, what of the packets that came in after
+   * `sinceUs` it has dealt with.
    */
-  begin?(skipUntilUs: readonly number[]): void;
-  /**
-   * Before the end, when nothing comes in any more: works off what is there. Returns when the last packet
-   * of each port came in, by the clock that the kernel gives packets, microseconds since 1970; 0: none did.
-   */
-  drain?(): readonly number[];
+  leave?(sinceUs: number): readonly DealtWith[];
   close(): void;
 }
 

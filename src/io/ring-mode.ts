@@ -119,9 +119,7 @@ function openSteered(
     describe,
     fds: (worker) => [...rings.sockets[worker].map(({ fd }) => fd), steering.knownFd],
     start: () => explained(() => rings.start()),
-    // By the rings: the program goes on to leave what is hot to the fast path.
-    pause: () => explained(() => rings.pause()),
-    resume: () => explained(() => rings.resume()),
+    stamp: (isWanted) => explained(() => rings.stamp(isWanted)),
     prepare: (wanted) => {
       if (isSameCapture(atWork, wanted)) return { describe, commit: () => {}, undo: () => {} };
       letIn(capturedByBoth(atWork, wanted));

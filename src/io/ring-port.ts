@@ -26,6 +26,7 @@ import {
 import { boundInterface, interfaceIndex, packetStatistics, pendingError } from '../sys/packet-socket.ts';
 import { ETHERNET_HEADER_LEN, ETHERTYPE_IPV4, ETHERTYPE_IPV6 } from '../wire/ethernet.ts';
 import { Frame, LOOK_AHEAD_MAX } from '../wire/frame.ts';
+import { type DealtWith, type DealtWithIndex, stampOf } from './dealt-with.ts';
 import { LongPackets, WHOLE_OFF } from './long-packets.ts';
 import {
   bookLostFrames,
@@ -50,6 +51,8 @@ const STRAY_MS = 100;
  * Our own mark in the status of a frame that is being processed: the kernel uses the bits below and above.
  */
 export const BEGUN = 1 << 16;
+/** Another one: the process that this one took over from has dealt with the packet. It counts as foreign. */
+const DEALT_WITH = 1 << 17;
 
 const LITTLE_ENDIAN = true; // the kernel's structures are in the host's order
 const VLAN_ID_MASK = 0xfff;
@@ -149,28 +152,56 @@ export class RingPort {
   }
 
   /**
-   * The process that this one took over from had the same packets in rings of its own: they count as foreign.
-   * Both rings have the time of a packet from one clock, this one an instant earlier.
+   * Marks what another process has dealt with, which had it in a ring of its own. It had it after this one, so
+   * it is here; and behind frames, maybe, that another processor has not filled yet.
    */
-  skipUntil(us: number): void {
+  leaveOut(dealtWith: DealtWithIndex): void {
     const words = this.#words;
     const { frameBytes, frames } = this.#ring;
-    for (let n = 0; n < frames; n++) {
-      const base = this.#head * frameBytes;
+    for (let n = 0, at = this.#head; n < frames; n++, at = at + 1 === frames ? 0 : at + 1) {
+      const base = at * frameBytes;
       const status = Atomics.load(words, base >>> 2);
-      if ((status & RING_STATUS.user) === 0 || this.#frameUs(base) > us) return;
-      if ((status & RING_STATUS.copy) !== 0) this.#long.take(base);
-      this.#count(IO_COLUMN.received);
-      this.#count(IO_COLUMN.foreign);
-      Atomics.store(words, base >>> 2, 0);
-      this.#head = this.#head + 1 === frames ? 0 : this.#head + 1;
+      if ((status & RING_STATUS.user) === 0) continue;
+      const stamp = (status & RING_STATUS.stamped) === 0 ? undefined : this.#stampOf(base);
+      if (dealtWith.take(this.#frameUs(base), stamp)) Atomics.store(words, base >>> 2, status | DEALT_WITH);
     }
   }
 
-  /** When the last frame that was worked off had come in; 0: none was. */
-  get lastFrameUs(): number {
+  /** How many frames lie ready. */
+  get waiting(): number {
     const { frameBytes, frames } = this.#ring;
-    return this.#frameUs(((this.#head === 0 ? frames : this.#head) - 1) * frameBytes);
+    const words = this.#words;
+    let count = 0;
+    for (let at = this.#head; count < frames; count++, at = at + 1 === frames ? 0 : at + 1)
+      if ((Atomics.load(words, (at * frameBytes) >>> 2) & RING_STATUS.user) === 0) break;
+    return count;
+  }
+
+  /** What was worked off. Of what came in until `sinceUs` all was, or is taken for such. */
+  dealtWith(sinceUs: number): DealtWith {
+    const { frameBytes, frames } = this.#ring;
+    const stamps: number[] = [];
+    let untilUs = sinceUs;
+    let lastUs = 0;
+    // Given back, and whole as long as the kernel is not there again: it may be writing ahead of us.
+    for (let n = 1; n <= frames / 2; n++) {
+      const base = ((this.#head - n + frames) % frames) * frameBytes;
+      const us = this.#frameUs(base);
+      if (us <= sinceUs) continue;
+      stamps.push(this.#stampOf(base));
+      lastUs = Math.max(lastUs, us);
+      // What was before it is not known any more.
+      if (n + 1 > frames / 2) untilUs = us;
+    }
+    return { untilUs, stamps: Float64Array.from(stamps), lastUs };
+  }
+
+  #stampOf(base: number): number {
+    const { view } = this.#frame;
+    return stampOf(
+      view.getUint32(base + SECONDS, LITTLE_ENDIAN),
+      view.getUint32(base + NANOSECONDS, LITTLE_ENDIAN),
+    );
   }
 
   #frameUs(base: number): number {
@@ -277,7 +308,8 @@ export class RingPort {
     // Before anything is decided: its packet must not stay in the queue.
     const wholeLen = isLong ? this.#long.take(base) : 0;
     // A tag with a number is another interface's, where the kernel delivers it once more.
-    if (hasVlan && (view.getUint16(base + VLAN_TCI, LITTLE_ENDIAN) & VLAN_ID_MASK) !== 0) {
+    const isAnothers = hasVlan && (view.getUint16(base + VLAN_TCI, LITTLE_ENDIAN) & VLAN_ID_MASK) !== 0;
+    if (isAnothers || (status & DEALT_WITH) !== 0) {
       this.#count(IO_COLUMN.foreign);
       return;
     }

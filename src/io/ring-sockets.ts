@@ -6,9 +6,8 @@
 
 import { explain } from '../sys/io-error.ts';
 import { close as closeFd } from '../sys/libc.ts';
-import { openRing, openSink, type RingSocket, setFanoutProgram } from '../sys/packet-ring.ts';
+import { openRing, openSink, type RingSocket, setFanoutProgram, stampPackets } from '../sys/packet-ring.ts';
 import { interfaceIndex } from '../sys/packet-socket.ts';
-import { attachFilter, DROP_ALL, detachFilter } from '../sys/socket-filter.ts';
 import { replaceFilter } from './capture-program.ts';
 import type { IoPort } from './packet-io.ts';
 
@@ -35,9 +34,8 @@ export interface SteeredRings {
   readonly sockets: readonly (readonly RingSocket[])[];
   /** Lets packets in. Throws a SysError. */
   start(): void;
-  /** Lets none in any more, whatever the programs say, and again. Both throw a SysError. */
-  pause(): void;
-  resume(): void;
+  /** See IoHost.stamp. Throws a SysError. */
+  stamp(isWanted: boolean): void;
   close(): void;
 }
 
@@ -74,19 +72,21 @@ export function openSteeredRings({
     close();
     throw error;
   }
-  const start = () => {
+  let isStamped = false;
+  const stamp = (isWanted: boolean) => {
+    for (const { fd } of sinks) stampPackets(fd, isWanted);
+    isStamped = isWanted;
+  };
+  const letIn = () => {
     for (const [index, { fd }] of sinks.entries()) setFanoutProgram(fd, programs[index]);
   };
-  let isPaused = false;
-  const pause = () => {
-    isPaused = true;
-    for (const { fd } of sockets.flat()) attachFilter(fd, DROP_ALL);
+  const start = () => {
+    letIn();
+    // Where a program is replaced the kernel waits for the packets that are under way: whatever an earlier
+    // process gets from now on these rings get, too.
+    if (isStamped) letIn();
   };
-  const resume = () => {
-    if (isPaused) for (const { fd } of sockets.flat()) detachFilter(fd);
-    isPaused = false;
-  };
-  return { sockets, start, pause, resume, close };
+  return { sockets, start, stamp, close };
 }
 
 /** The same for one worker; applyFilters lets packets in. */

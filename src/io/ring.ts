@@ -7,6 +7,7 @@ import { poll } from '../sys/libc.ts';
 import type { RingSocket } from '../sys/packet-ring.ts';
 import { openRawSocket } from '../sys/raw-socket.ts';
 import type { Frame, Sending } from '../wire/frame.ts';
+import { type DealtWith, DealtWithIndex, joined } from './dealt-with.ts';
 import { IO_COUNTERS, type IoOptions, type IoStart, type PacketIo } from './packet-io.ts';
 import { RawSender } from './raw-sender.ts';
 import { type RingOptions, RingPort } from './ring-port.ts';
@@ -20,7 +21,7 @@ const TURN_MS = 20;
 /** ... and while nothing arrives: each time costs a process that is idle some processor time. */
 const IDLE_MS = 100;
 
-/** What is in the rings when nothing comes in any more takes less. */
+/** What lies in the rings at one moment takes less. */
 const DRAIN_MS = 1000;
 
 const POLLIN = 1;
@@ -50,6 +51,8 @@ class RingIo implements PacketIo {
   readonly #pollFds: Int32Array;
   readonly #busyPoll: boolean;
   #hasMessage = false;
+  /** What is in the rings, and comes in, is another process's. */
+  #isDrained = false;
   #closed = false;
 
   constructor(options: RingOptions, sockets: readonly RingSocket[]) {
@@ -81,8 +84,15 @@ class RingIo implements PacketIo {
     if (!options.isWaiting) setImmediate(() => this.#turn());
   }
 
-  begin(skipUntilUs: readonly number[]): void {
-    for (const [index, ring] of this.#rings.entries()) ring.skipUntil(skipUntilUs[index % this.#ports] ?? 0);
+  leaveOut(dealtWith: readonly DealtWith[]): void {
+    const indexes = dealtWith.map((of) => new DealtWithIndex(of));
+    for (const [index, ring] of this.#rings.entries()) {
+      const ofPort = indexes[index % this.#ports];
+      if (ofPort !== undefined) ring.leaveOut(ofPort);
+    }
+  }
+
+  begin(): void {
     setImmediate(() => this.#turn());
   }
 
@@ -110,15 +120,24 @@ class RingIo implements PacketIo {
     if (start.filters !== undefined) applyFilters(this.#sockets, start.filters);
   }
 
-  drain(): readonly number[] {
+  drain(): void {
+    this.#isDrained = true;
     const end = performance.now() + DRAIN_MS;
-    while (this.#work() && performance.now() < end);
-    const times = new Array<number>(this.#ports).fill(0);
-    for (const [index, { lastFrameUs }] of this.#rings.entries()) {
-      const port = index % this.#ports;
-      times[port] = Math.max(times[port], lastFrameUs);
-    }
-    return times;
+    const left = this.#rings.map(({ waiting }) => waiting);
+    while (left.some((frames) => frames > 0) && performance.now() < end)
+      for (const [index, ring] of this.#rings.entries())
+        if (left[index] > 0) left[index] -= ring.process(this.#nowMs());
+    while (this.#workOffOthers(this.#nowMs()) > 0 && performance.now() < end);
+  }
+
+  leave(sinceUs: number): readonly DealtWith[] {
+    const end = performance.now() + DRAIN_MS;
+    while (this.#workOffOthers(this.#nowMs()) > 0 && performance.now() < end);
+    return Array.from({ length: this.#ports }, (_, port) =>
+      joined(
+        this.#rings.filter((_, index) => index % this.#ports === port).map((ring) => ring.dealtWith(sinceUs)),
+      ),
+    );
   }
 
   close(): void {
@@ -153,17 +172,23 @@ class RingIo implements PacketIo {
     let total = 0;
     // In equal shares: a busy real server sends more than a known source may, and its answers come by the
     // ring of the unknown ones then.
-    for (const ring of this.#rings) {
-      total += ring.process(nowMs);
-      if (this.#closed) return true;
-    }
+    if (!this.#isDrained)
+      for (const ring of this.#rings) {
+        total += ring.process(nowMs);
+        if (this.#closed) return true;
+      }
+    return total + this.#workOffOthers(nowMs) > 0;
+  }
+
+  #workOffOthers(nowMs: number): number {
+    let total = 0;
     for (const other of this.#others) {
       this.#sender.startPacket(nowMs);
       const taken = other.receive(nowMs);
       if (taken > 0) this.#sender.flush();
       total += taken;
     }
-    return total > 0;
+    return total;
   }
 
   #wait(timeoutMs: number): void {

@@ -21,6 +21,8 @@ import { attachFilter, DROP_ALL, detachFilter } from './socket-filter.ts';
 const AF_PACKET = 17;
 const SOCK_RAW = 3;
 const SOCK_CLOEXEC = 0x80000;
+const SOL_SOCKET = 1;
+const SO_TIMESTAMPNS = 35;
 const SOL_PACKET = 263;
 const PACKET_RX_RING = 5;
 const PACKET_COPY_THRESH = 7;
@@ -64,6 +66,8 @@ export const RING_STATUS = {
   /** The packet is longer than the frame, and whole in the socket's queue (readWhole). */
   copy: 2,
   vlan: 0x10,
+  /** The packet's time is its stamp, see stampPackets. */
+  stamped: 0x2000_0000,
 } as const;
 
 /** struct virtio_net_hdr, right before the link header. */
@@ -221,6 +225,16 @@ function fanoutGroup(fd: number): number {
  */
 export function setFanoutProgram(fd: number, program: number): void {
   setInt(fd, PACKET_FANOUT_DATA, program, 'PACKET_FANOUT_DATA');
+}
+
+/**
+ * For as long as the socket is open, or until it is taken back, the kernel stamps each packet as it comes in,
+ * so that all rings have the same time for it; else each ring has the time of its own copy. It begins within
+ * some milliseconds (net_enable_timestamp). Throws a SysError.
+ */
+export function stampPackets(fd: number, isWanted: boolean): void {
+  const value = Int32Array.of(isWanted ? 1 : 0);
+  check(setsockopt(fd, SOL_SOCKET, SO_TIMESTAMPNS, value, 4), 'setsockopt SO_TIMESTAMPNS');
 }
 
 function setInt(fd: number, option: number, value: number, name: string): void {

@@ -34,7 +34,6 @@ for (const kind of ['xdp', 'tc'] as const)
         pinned: pins,
         keeps: has(isPinned ? 'all' : 'nothing'),
         'is as it was when it is ready': true,
-        'nothing is hot': !isPinned,
         'attached when it has stepped aside': isPinned || kind === 'tc',
         'attached when it goes on': [kind, true, true],
         'pinned when it goes on': true,

@@ -9,7 +9,7 @@ const kept: FromWorker[] = [];
 
 process.on('message', (message: ToWorker) => {
   if (message.kind === 'stop') process.exit(0);
-  if (message.kind === 'drain' || message.kind === 'leave' || message.kind === 'go') return;
+  if (message.kind !== 'start' && message.kind !== 'replan') return;
   const [does, file = ''] = message.io as unknown as string[]; // as the test passes them
   if (message.kind === 'start') {
     writeFileSync(`${file}.pid`, String(process.pid));
