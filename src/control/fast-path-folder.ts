@@ -1,7 +1,14 @@
 // The folder in a bpffs in which a proxy's fast path outlives its process: whose it is, and what is left
 // there.
 import { filterHandleOf, type PinRoot, removePinned, removePinRoot } from '../fast/pins.ts';
-import { folderId, type Held, hold, removeFilters, untilNoneHas } from './fast-path-places.ts';
+import {
+  explainFailure,
+  folderId,
+  type Held,
+  hold,
+  removeFilters,
+  untilNoneHas,
+} from './fast-path-places.ts';
 import type { FastPathRequest } from './fast-path-sizes.ts';
 import type { FastPathBefore } from './takeover-protocol.ts';
 
@@ -46,6 +53,15 @@ export class FastPathFolder {
   /** For child processes. */
   get lockFds(): readonly number[] {
     return this.#root === undefined ? [] : [this.#root.lock.fd];
+  }
+
+  /** Why things cannot be pinned is the `loss`. */
+  pin(doIt: () => void): void {
+    try {
+      doIt();
+    } catch (error) {
+      this.loss = explainFailure(error);
+    }
   }
 
   /** The predecessor is gone, who had it. */

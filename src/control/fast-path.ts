@@ -189,6 +189,10 @@ export class FastPath {
       this.#clear();
       return;
     }
+    this.#folder.pin(() => {
+      if (!this.#folder.isForeign) this.#maps!.pin();
+      this.#programs!.pin();
+    });
     const ports = this.#ports!;
     const isOurs = (how: FastPathKind, index: number) =>
       how === kind && ports.all.some(({ interfaceIndex }) => interfaceIndex === index);
@@ -311,12 +315,6 @@ export class FastPath {
   async own(onBlocked: () => void): Promise<void> {
     this.#beside = undefined;
     await this.#folder.take();
-    try {
-      if (this.isOn && !this.#folder.isForeign) this.#maps!.pin();
-      this.#programs?.pin();
-    } catch (error) {
-      this.#folder.loss = explainFailure(error);
-    }
     this.#begin(onBlocked);
   }
 

@@ -65,7 +65,7 @@ export interface SteppedAside {
 
 export type FromPredecessor =
   | Hello
-  /** Its fast path is as it is to be, and no session becomes hot: now the other one may let packets in, too. */
+  /** Its fast path is as it is to be, and no session becomes hot: the other one may let packets in, too. */
   | { readonly kind: 'prepared' }
   | SteppedAside
   /** To `begin`: it goes on when the other one is gone, and not before. */

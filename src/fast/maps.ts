@@ -25,7 +25,7 @@ export interface FastPathMaps {
   readonly fds: Fds;
   /** Where they are, or will be, pinned; undefined: they go with the last process that has them. */
   readonly folder: string | undefined;
-  /** Not yet where they were opened beside a predecessor, before `pin`. */
+  /** Not yet where they take the place of a predecessor's, before `pin`. */
   readonly isPinned: boolean;
   /** Whether they were there already, with what is in them. */
   readonly wereThere: boolean;
@@ -35,8 +35,9 @@ export interface FastPathMaps {
   readonly steeringKey: readonly number[] | undefined;
   noteSteeringKey(key: readonly number[]): void;
   /**
-   * Puts those that are this process's own in the place of what is pinned; other layouts go. Throws a
-   * BpfError or an error of the file system.
+   * Puts those that are this process's own in the place of what is pinned, when its programs go by them:
+   * until then another process finds what was there. Other layouts go. Throws a BpfError or an error of the
+   * file system.
    */
   pin(): void;
   /** What is pinned stays. */
@@ -73,9 +74,9 @@ const KEY = 2;
 
 /**
  * Opens the maps. `root` is a folder of this proxy's own in a bpffs, which is made. Maps that are pinned
- * there are taken over; those of other sizes are replaced, and handed over to be read. Other layouts are
- * removed with their links. `onRemoved` is told what was. Throws a BpfError, an IoError without libbpf, or an
- * error of the file system.
+ * there are taken over; those of other sizes are handed over to be read, and replaced by `pin`. Other layouts
+ * are removed with their links. `onRemoved` is told what was. Throws a BpfError, an IoError without libbpf,
+ * or an error of the file system.
  */
 export function openMaps(
   sizes: FastPathSizes,
@@ -99,12 +100,14 @@ export function openMaps(
     ),
   );
   let made: Record<string, number> = {};
-  try {
-    made = openAll(layouts, (name, layout) => kept.get(name) ?? create(name, layout));
+  const pin = () =>
     pinAll(
       Object.entries(made).filter(([name]) => !kept.has(name)),
       folder,
     );
+  try {
+    made = openAll(layouts, (name, layout) => kept.get(name) ?? create(name, layout));
+    if (isNew) pin();
   } catch (error) {
     for (const fd of new Set([...Object.values(made), ...Object.values(found)])) close(fd);
     if (isNew) removeFolder(folder);
@@ -112,7 +115,7 @@ export function openMaps(
   }
   const read = Object.values(before?.fds ?? {});
   for (const [name, fd] of Object.entries(found)) if (!kept.has(name) && !read.includes(fd)) close(fd);
-  return mapsOf({ sizes, all: made, folder, before });
+  return mapsOf({ sizes, all: made, folder, before, pin: isNew ? undefined : pin });
 }
 
 /**
@@ -195,7 +198,7 @@ interface OpenedMaps extends Partial<Pick<FastPathMaps, 'folder' | 'wereThere' |
   sizes: FastPathSizes;
   all: Record<string, number>;
   /** Where that is not done. */
-  pin?: () => void;
+  pin?: (() => void) | undefined;
 }
 
 function mapsOf({ sizes, all, folder, wereThere = false, before, pin }: OpenedMaps): FastPathMaps {

@@ -152,8 +152,8 @@ export class RingPort {
   }
 
   /**
-   * Marks what another process has dealt with, which had it in a ring of its own. It had it after this one, so
-   * it is here; and behind frames, maybe, that another processor has not filled yet.
+   * Marks what another process has dealt with, which had it in a ring of its own: a moment after this one, so
+   * that it is here, maybe behind frames that another processor has not filled yet.
    */
   leaveOut(dealtWith: DealtWithIndex): void {
     const words = this.#words;

@@ -312,7 +312,7 @@ test('one that stands still when the other has stepped aside does not forward wh
   await server!.end();
 });
 
-/** A process that takes over and stands still when its workers may forward; `how` is a command to run it by. */
+/** A process that takes over and stands still when its workers may forward; `how`: a command to run it by. */
 async function startHanging(t: TestContext, rig: Rig, how: readonly string[] = []) {
   const program = fileURLToPath(new URL('./successor-program.ts', import.meta.url));
   const [command, ...args] = [...how, process.execPath, '--import', 'tsx', program, socketOf(rig)];

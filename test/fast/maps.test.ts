@@ -276,6 +276,25 @@ describe('pinned maps', () => {
     assert.deepEqual(readdirSync(root), ['layout-2']);
   });
 
+  test('of other sizes stay what a process finds until the next one that has maps of its own pins them', (t) => {
+    const root = join(mountBpffs(t), 'proxy');
+    const first = maps(t, SIZES, root);
+    first.noteSteeringKey([1, 2, 3]);
+    const [from, back] = SESSION4.from.map(endsOf);
+    const records = new HotRecords(first.fds, SIZES);
+    assert.ok(new HotEntries(records, first.fds).put(3, from!, back!, [0, 1], 0));
+    const other = { ...SIZES, sessions: 9 };
+    // The first one of these is killed before its programs are in their places.
+    const others = [maps(t, other, root), maps(t, other, root)];
+    for (const { before, isPinned, steeringKey } of others) {
+      assert.deepEqual([isPinned, steeringKey, before?.sessions], [false, [1, 2, 3], SIZES.sessions]);
+      assert.deepEqual([...readAll(new HotRecords(before!.fds, SIZES))], [[3, SESSION4.from]]);
+    }
+    others[1]!.pin();
+    const last = maps(t, other, root);
+    assert.deepEqual([last.wereThere, last.isPinned, last.before], [true, true, undefined]);
+  });
+
   test('need a bpffs', (t) => {
     const folder = mkdtempSync(join(tmpdir(), 'uoa-no-bpffs-'));
     t.after(() => rmdirSync(folder));

@@ -1,6 +1,6 @@
-// A program for tests, in a namespace with the interface wan0: rings of two processes for the same packets, of
-// two workers before and of one after. Takes lines { drain: worker } and { cut: ... }; prints the payloads
-// that were taken in.
+// A program for tests, in a namespace with the interface wan0: rings of two processes for the same packets,
+// of two workers before and of one after. For { came: n } it says when so many came in, for { drain: worker }
+// what a worker before has taken in by now, for { cut: true } what is left to the one after.
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { joined } from '../../src/io/dealt-with.ts';
