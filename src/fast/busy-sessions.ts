@@ -28,8 +28,15 @@ export class BusySessions {
     this.#noted++;
     const packets = this.#packets;
     if (packets[slot] >= BUSY_PACKETS || ++packets[slot] < BUSY_PACKETS) return;
-    if (this.#count < QUEUE) this.#queue[this.#count++] = slot;
-    else packets[slot]--;
+    if (!this.add(slot)) packets[slot]--;
+  }
+
+  /** It is busy, however many packets it had. False: there is no room. */
+  add(slot: number): boolean {
+    if (this.#count === QUEUE) return false;
+    this.#packets[slot] = BUSY_PACKETS;
+    this.#queue[this.#count++] = slot;
+    return true;
   }
 
   /** It begins anew. */

@@ -170,7 +170,10 @@ export class HotSessions implements SessionEvents {
 
   handshakeOver(base: number): void {
     const slot = base / SESSION_WORDS;
-    if (this.#states[slot] === HOT_STATE.uoa) this.#states[slot] = HOT_STATE.quiet;
+    if (this.#states[slot] !== HOT_STATE.uoa) return;
+    // It was busy, or hot.
+    this.#states[slot] = HOT_STATE.quiet;
+    this.#busy.add(slot);
   }
 
   handshakeAgain(base: number): void {

@@ -85,6 +85,20 @@ test('a session whose packets must be shorter than the interface lets through do
   assert.equal(proxy.fast.count, 1);
 });
 
+test('a session that is busy before its handshake is over becomes hot as soon as that is', (t) => {
+  const proxy = new FastRig(t, IPV4, { maxTrials: 3 });
+  for (let i = 0; i < 2; i++) assert.equal(proxy.fromClient(), 'forward');
+  for (let i = 0; i < BUSY; i++) assert.equal(proxy.fromServer(), 'forward');
+  proxy.tick();
+  assert.equal(proxy.state, 'uoa');
+  proxy.look();
+  assert.equal(proxy.state, 'uoa');
+  for (const which of ['the last trial', 'the first without'])
+    assert.equal(proxy.fromClient(), 'forward', which);
+  proxy.tick();
+  assert.equal(proxy.state, 'hot');
+});
+
 describe('a hot session leaves', () => {
   test('when its packets come to the datapath all the same, and may come again', (t) => {
     const proxy = new FastRig(t, IPV4);
