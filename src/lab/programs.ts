@@ -12,7 +12,7 @@ import type { Role, Topology } from './topology.ts';
 export const ADMIN = '127.0.0.1:9464';
 /** A million sessions go on within some seconds, on a machine that has time. */
 const READY_WITHIN_MS = 120_000;
-const STOP_WITHIN_MS = 10_000;
+const STOP_WITHIN_MS = 60_000;
 
 /** The argv that runs a .js or .ts entry with this Node. */
 export function nodeArgv(entry: string, ...rest: string[]): string[] {

@@ -73,7 +73,7 @@ test('IPv6 to IPv4: a server learns its path MTU from an answer that only transl
   const servers = await rig.startServers();
   const lan = await rig.watch('rs', 'eth0', 'icmp', 'in');
   // In fragments there; the answer fits the server's MTU, not its translation the clients'.
-  const { results } = await rig.probe('exchange', { sizes: [pair.full + 1, pair.full + 1] });
+  const { results } = await rig.probe('exchange', { sizes: [pair.full + 1, pair.full + 1], waitMs: 3000 });
   assert.deepEqual(results, ['nothing', 'same']);
   assert.equal((await lan.matching(icmp.tooBig(4, 1480))).count, 1);
   await endAll(servers);

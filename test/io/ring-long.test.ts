@@ -67,7 +67,7 @@ sock = socket.socket(socket.AF_INET6 if ":" in ip else socket.AF_INET, socket.SO
 sock.setsockopt(17, 103, size)  # UDP_SEGMENT
 sock.connect((ip, port))
 sock.send(data)
-sock.settimeout(3)
+sock.settimeout(60)
 replies = []
 while len(replies) < -(-len(data) // size):
     replies.append(sock.recv(65536).hex())

@@ -1,5 +1,6 @@
 """Single questions to a path, one command each: python3 probe.py COMMAND JSON. Prints its answer as one JSON object with
-"event": "result". "to" is [ip, port] and "bind" the client's address, of either family."""
+"event": "result". "to" is [ip, port] and "bind" the client's address, of either family; a reply is waited for "waitMs",
+20000 without."""
 import errno
 import json
 import os
@@ -17,7 +18,7 @@ PMTUDISC_DO = 2
 MSG_ERRQUEUE = 0x2000
 UDP_SEGMENT = 103
 SO_NO_CHECK = 11
-TIMEOUT = 3
+TIMEOUT = 20
 
 
 def is_ipv6(sock):
@@ -38,7 +39,7 @@ def own(sock):
 
 def udp(args):
     sock = socket.socket(payload.family(args["bind"]), socket.SOCK_DGRAM)
-    sock.settimeout(TIMEOUT)
+    sock.settimeout(args.get("waitMs", 1000 * TIMEOUT) / 1000)
     sock.bind((args["bind"], args.get("port", 0)))
     if args.get("noChecksum"):
         sock.setsockopt(socket.SOL_SOCKET, SO_NO_CHECK, 1)
