@@ -1,6 +1,6 @@
-// docker/kubernetes against the API of Kubernetes. Each object becomes a literal of its type in
-// kubernetes-types, which is generated from the OpenAPI document of Kubernetes 1.30, and the compiler refuses
-// keys that there are not, wrong types and missing keys that are required. Words of closed lists and
+// docker/kubernetes, and docker/receiver, against the API of Kubernetes. Each object becomes a literal of its
+// type in kubernetes-types, which is generated from the OpenAPI document of Kubernetes 1.30, and the compiler
+// refuses keys that there are not, wrong types and missing keys that are required. Words of closed lists and
 // quantities are plain strings there: this test has them itself. A PodMonitor is no object of Kubernetes' own
 // and has no type there: what it must hold is in kubernetes.test.ts.
 import assert from 'node:assert/strict';
@@ -125,6 +125,16 @@ describe('docker/kubernetes', () => {
     const { apiVersion, kind } = parse(read('monitoring.yaml')) as Manifest;
     assert.deepEqual([`${apiVersion} ${kind}`], CUSTOM);
   });
+});
+
+describe('docker/receiver', () => {
+  const folder = join(ROOT, 'docker/receiver');
+  const names = ['sidecar.yaml', 'daemonset.yaml'];
+  const found = refusals(
+    Object.fromEntries(names.map((name) => [name, readFileSync(join(folder, name), 'utf8')])),
+  );
+  for (const name of names)
+    test(`${name} has nothing that Kubernetes refuses`, () => assert.deepEqual(found[name], []));
 });
 
 const [SPEC] = /^spec:\n {2}replicas:[\s\S]*?(?=^---)/m.exec(read('sidecar.yaml'))!;
