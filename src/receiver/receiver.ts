@@ -75,6 +75,7 @@ class Running implements Receiver {
   #acks: EchoAcks | undefined;
   #server: MetricsServer | undefined;
   #isForgetting = false;
+  #reloading: Promise<void> = Promise.resolve();
 
   constructor(config: ReceiverConfig, log: Logger, reread: () => ReceiverConfig) {
     this.#config = config;
@@ -109,7 +110,13 @@ class Running implements Receiver {
     this.#log.info({ from, cgroups: paths, admin: this.address }, 'receiving');
   }
 
-  async reload(): Promise<void> {
+  /** One after the other: by a signal, and because the file changed. */
+  reload(): Promise<void> {
+    this.#reloading = this.#reloading.then(() => this.#reload());
+    return this.#reloading;
+  }
+
+  async #reload(): Promise<void> {
     let config: ReceiverConfig;
     let paths: string[];
     try {

@@ -9,7 +9,16 @@ import type { TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { nodeArgv } from '../../src/lab/programs.ts';
 import { mountBpffs } from '../sys/bpffs.ts';
-import { listenTo, MAIN, type PythonProgram, type Rig, type RigOptions, startRig, until } from './harness.ts';
+import {
+  type Answer,
+  listenTo,
+  MAIN,
+  type PythonProgram,
+  type Rig,
+  type RigOptions,
+  startRig,
+  until,
+} from './harness.ts';
 
 const PROGRAMS = fileURLToPath(new URL('./programs/', import.meta.url));
 
@@ -156,4 +165,32 @@ export async function startReceiverRig(t: TestContext, options: RigOptions = {})
   receiverRig.receiver = receiverRig.startReceiver();
   await receiverRig.receiver.ready();
   return receiverRig;
+}
+
+/** Nothing was lost or altered, and nobody got what was not for him. */
+export function assertWell(clients: Answer): void {
+  const { missing, altered, unexpected, refused } = clients;
+  assert.deepEqual(
+    { missing, altered, unexpected, refused },
+    { missing: 0, altered: 0, unexpected: 0, refused: 0 },
+    JSON.stringify(clients).slice(0, 1000),
+  );
+}
+
+/** The server saw each client, nobody else, and no carrier. */
+export function assertSeen(server: Answer, clients: Answer): void {
+  const { received, attributed, wrong, empty } = server;
+  assert.deepEqual(
+    { received, attributed, wrong, empty },
+    { received: clients.sent, attributed: clients.named, wrong: 0, empty: 0 },
+    JSON.stringify(server.others),
+  );
+  if (server.clients !== undefined) assert.equal(server.clients, clients.clients);
+}
+
+/** One UOA for each session, and each acknowledged. */
+export async function assertAcknowledged(rig: Rig, sessions: unknown): Promise<void> {
+  const metrics = ['uoa_sent_total', 'uoa_acked_total', 'uoa_ack_rejected_total', 'uoa_ack_repeated_total'];
+  const found = await Promise.all(metrics.map((name) => rig.metric(name)));
+  assert.deepEqual(found, [sessions, sessions, 0, 0], metrics.join());
 }
