@@ -1,5 +1,5 @@
-// The receiver with servers as there are many: in C, Go and Node.js, of Debian, bound and connected in several
-// ways. None of them was written for it.
+// The receiver with servers as there are many: in C, Go and Node.js, of Debian, bound and connected in
+// several ways. None of them was written for it.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';

@@ -26,3 +26,30 @@ for (const [pair, dialect] of DIALECTS)
     await assertAcknowledged(receiving.rig, clients.clients);
     assert.equal(await receiving.receiver.end(), 0);
   });
+
+const MANY = 2000;
+
+for (const fastPath of ['off', 'tc', 'xdp'] as const)
+  for (const pair of [PAIRS[4], PAIRS[6]])
+    test(`${pair.name}, fast path ${fastPath}: 10,000 clients are seen, and those that go by it`, async (t) => {
+      const io = { mode: 'ring', workers: 1, fastPath } as const;
+      const receiving = await startReceiverRig(t, { pair, io, uoa: { dialect: pair.dialect } });
+      const { rig } = receiving;
+      const server = await receiving.startServer();
+      const many = await rig.clients({
+        portsPerAddress: MANY,
+        firstPort: 20_000,
+        count: 2 * 5 * MANY,
+        sizes: SIZES,
+      });
+      assertWell(many);
+      assert.equal(many.clients, 10_000);
+      // A few that are busy become hot.
+      const busy = await rig.clients({ portsPerAddress: 2, firstPort: 30_000, count: 5000, sizes: SIZES });
+      assertWell(busy);
+      const sum = (name: string) => Number(many[name]) + Number(busy[name]);
+      const seen = await server.end();
+      assertSeen(seen, { event: 'both', sent: sum('sent'), named: sum('named'), clients: sum('clients') });
+      await assertAcknowledged(rig, sum('clients'));
+      if (fastPath !== 'off') assert.ok((await rig.metric('fast_path_forwarded_packets_total')) > 1000);
+    });

@@ -1,4 +1,5 @@
-// A UDP server by Node's dgram that echoes, as plain_server.py. Argument, JSON: {"ip": "10.2.0.11", "port": 6000}
+// A UDP server by dgram of Node.js that echoes, as plain_server.py.
+// Argument, JSON: {"ip": "10.2.0.11", "port": 6000}
 import dgram from 'node:dgram';
 
 const MAGIC = 0x754f4131;
