@@ -15,6 +15,7 @@ import { openRawSocket, type RawSocket } from '../sys/raw-socket.ts';
 import { waiting } from '../sys/waitable.ts';
 import { type UoaDialect, uoaForms } from '../uoa/dialect.ts';
 import type { UoaForm } from '../uoa/form.ts';
+import { LOCAL_HEADER } from '../uoa/proxy-v2.ts';
 import { familyOf, formatEndpoint, isSameAddress, parseAddressInto } from '../wire/address.ts';
 import { Frame } from '../wire/frame.ts';
 import * as icmp from '../wire/icmp-writer.ts';
@@ -58,7 +59,10 @@ export async function probePath(target: ProbeTarget, options: ProbeOptions): Pro
   const questions = [plain];
   const form = formOf(service, server);
   if (form !== undefined) questions.push(new Question(drawLport(service, lip, isTaken, [plain.lport]), form));
-  await ask(target, way, questions, payload, timeoutMs);
+  // As a health check by UDP: the program there takes nothing without a header.
+  const isProxied = server.dialect === 'proxy-v2' && port === server.port;
+  const sent = isProxied ? Buffer.concat([LOCAL_HEADER, payload]) : payload;
+  await ask(target, way, questions, sent, timeoutMs);
   const [, asked] = questions;
   const told = asked && { ...asked.result, isCarrier: form?.inserted === false };
   return {

@@ -106,6 +106,13 @@ test('without UOA it says whether it is answered; it asks as the health check by
   assert.equal((await probe(rig, `send=hex:00ff&timeout=${LONG}`)).plain.bytes, 2);
 });
 
+test('a program that reads PROXY protocol gets a header of it, as from a health check', async (t) => {
+  const rig = await startRig(t, { servers: 1, clients: 1, uoa: { dialect: 'proxy-v2' } });
+  await rig.startServers();
+  const { uoa, plain, payloadBytes, verdict } = await probe(rig);
+  assert.deepEqual([uoa, plain.bytes, verdict], [null, payloadBytes + 16, 'ok']);
+});
+
 test('in a sidecar it asks over the loopback interface', async (t) => {
   const rig = await startRig(t, {
     kind: 'sidecar',
