@@ -73,7 +73,7 @@ function drawService(draws: Draws, service: number, before: ServiceChange | unde
   const isFit = (lips: readonly string[] | undefined) =>
     lips !== undefined && families.every((family) => lips.some((lip) => isV6(lip) === (family === 6)));
   const oldLips = isFit(before?.lips) ? before?.lips : undefined;
-  const dialects = (['none', 'opp', 'elb', 'unified', 'ipo'] as const).slice(0, hasV6 ? 4 : 5);
+  const dialects = (['none', 'opp', 'elb', 'unified', 'proxy-v2', 'ipo'] as const).slice(0, hasV6 ? 5 : 6);
   const oldDialect = hasV6 && before?.dialect === 'ipo' ? undefined : before?.dialect;
   return {
     name: `service${service}`,

@@ -6,7 +6,7 @@ import fc from 'fast-check';
 import { hex, unhex } from '../packets/bytes.ts';
 import { DIALECTS } from '../packets/uoa-builder.ts';
 
-export type Spoken = (typeof DIALECTS)[number] | 'none';
+export type Spoken = (typeof DIALECTS)[number] | 'proxy-v2' | 'none';
 
 export interface World {
   /** Of the real server of each family; null: the service has none of that family. */
@@ -14,6 +14,8 @@ export interface World {
   readonly dialect6: Spoken | null;
   readonly unifiedType: 30 | 31;
   readonly onUnsupported: (typeof DIALECTS)[number] | 'plain';
+  /** Without it `every`. */
+  readonly proxyV2?: 'every' | 'first';
   readonly maxTrials: number;
   readonly refreshMs: number;
   readonly idleRefreshMs: number;
@@ -68,15 +70,18 @@ export const step = (
   refuse,
 });
 
-const spoken6 = fc.constantFrom<Spoken | null>('elb', 'opp', 'unified', 'none');
+const spoken6 = fc.constantFrom<Spoken | null>('elb', 'opp', 'unified', 'proxy-v2', 'none');
 const MTUS = [1500, 1280, 1400, 1492];
 
 export const world: fc.Arbitrary<World> = fc
   .record({
-    dialect4: fc.option(fc.constantFrom<Spoken>('ipo', 'opp', 'elb', 'unified', 'none'), { freq: 4 }),
+    dialect4: fc.option(fc.constantFrom<Spoken>('ipo', 'opp', 'elb', 'unified', 'proxy-v2', 'none'), {
+      freq: 4,
+    }),
     dialect6: fc.option(spoken6, { freq: 4 }),
     unifiedType: fc.constantFrom<30 | 31>(31, 30),
     onUnsupported: fc.constantFrom<World['onUnsupported']>('plain', ...DIALECTS),
+    proxyV2: fc.constantFrom('every' as const, 'first' as const),
     maxTrials: fc.constantFrom(3, 255, 0, 1, 2, 255, 255),
     refreshMs: fc.constantFrom(0, 2000, 1),
     idleRefreshMs: fc.constantFrom(120_000, 0, 1000),
@@ -94,10 +99,11 @@ export const world: fc.Arbitrary<World> = fc
 /** Inputs by their bytes: not to draw from, but to shrink what failed, wherever it came from. */
 export const shrinkable: fc.Arbitrary<Input> = fc.record({
   world: fc.record({
-    dialect4: fc.constantFrom<Spoken | null>(null, 'ipo', 'opp', 'elb', 'unified', 'none'),
-    dialect6: fc.constantFrom<Spoken | null>(null, 'elb', 'opp', 'unified', 'none'),
+    dialect4: fc.constantFrom<Spoken | null>(null, 'ipo', 'opp', 'elb', 'unified', 'proxy-v2', 'none'),
+    dialect6: fc.constantFrom<Spoken | null>(null, 'elb', 'opp', 'unified', 'proxy-v2', 'none'),
     unifiedType: fc.constantFrom<30 | 31>(31, 30),
     onUnsupported: fc.constantFrom<World['onUnsupported']>('plain', ...DIALECTS),
+    proxyV2: fc.constantFrom('every' as const, 'first' as const),
     maxTrials: fc.nat(255),
     refreshMs: fc.nat(),
     idleRefreshMs: fc.nat(),

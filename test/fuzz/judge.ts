@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { familyOf, hex } from '../packets/bytes.ts';
 import { type Dissected, dissect } from '../packets/dissect.ts';
-import { type Form, uoaOf } from '../packets/uoa-builder.ts';
+import { type Form, proxyHeader, uoaOf } from '../packets/uoa-builder.ts';
 import { judgeIcmp, judgeOwnIcmp } from './judge-icmp.ts';
 import type { Model } from './model.ts';
 import { AT, FIRST_LPORT, VPORT } from './plan.ts';
@@ -26,6 +26,7 @@ export function judge(model: Model, packet: Uint8Array, from: 'wan' | 'lan', out
   checkDrops(model, outcome);
   const arrived = read(packet);
   const seen = arrived?.fragment ? model.noteFragment(arrived, from, outcome) : arrived;
+  if (seen?.icmp) model.noteError(seen);
   const { verdict, attempts, changed } = outcome;
   if (attempts.length === 0) {
     assert.notEqual(verdict, 'forward', 'nothing is sent');
@@ -124,7 +125,10 @@ function judgeInbound(model: Model, seen: Seen, udp: Datagram, outcome: Outcome)
   const first = dissect(attempts[0].packet, { fragment: true });
   model.noteInbound(client, familyOf(first.src), first.sport, outcome);
   const sent = datagramsOf(attempts, (dst) => (familyOf(dst) === 4 ? world.mtu4 : world.mtu6));
+  const header = hex(proxyHeader(named));
   let trials = 0;
+  let headers = 0;
+  let headerTrials = 0;
   let failed = 0;
   let last: SentDatagram | undefined;
   for (const datagram of sent) {
@@ -132,19 +136,26 @@ function judgeInbound(model: Model, seen: Seen, udp: Datagram, outcome: Outcome)
     assert.ok(family, "a client's datagram causes more than packets to its real server");
     const form = checkTowardsRealServer(datagram, named, model.formsTowards(family));
     const { sport, payload } = datagram.seen;
+    const due = model.headerTowards(family, udp.payload);
+    const isHeaded = due !== 'never' && payload.startsWith(header);
+    if (due === 'always') assert.ok(isHeaded, 'a datagram without header');
     assert.ok(sport >= FIRST_LPORT && sport < FIRST_LPORT + world.lports, 'an lport of the plan');
     assert.equal(model.clientOf(family, sport), client, 'all leaves by one lport');
     if (form !== undefined) datagram.wasSent ? trials++ : failed++;
+    if (isHeaded) datagram.wasSent ? headers++ : failed++;
+    if (isHeaded && datagram.wasSent && due === 'perhaps') headerTrials++;
+    const own = { ...datagram.seen, payload: payload.slice(isHeaded ? header.length : 0) };
     const isCarrier = form !== undefined && payload === ''; // what is empty and has a UOA is nothing else
-    if (!isCarrier) checkSame(seen, udp, datagram.seen, 'the client');
+    if (!isCarrier) checkSame(seen, udp, own, 'the client');
     last = isCarrier ? undefined : datagram;
     if (!datagram.wasSent) continue;
     model.delivery = { client, packet: datagram.packet, ...(form && { form }) };
     if (form) model.told = model.delivery;
   }
   assert.equal((changed.uoaInserted ?? 0) + (changed.uoaCarrier ?? 0), trials, 'UOA sent and counted');
+  assert.equal(changed.uoaHeader ?? 0, headers, 'headers sent and counted');
   assert.equal(changed.uoaFailed ?? 0, failed, 'UOA not sent and counted');
-  model.noteTrials(client, trials, outcome);
+  model.noteTrials(client, trials + headerTrials, outcome);
   checkForwarded(outcome, 'inboundForwarded', verdict === 'forward');
   if (verdict === 'forward') checkLast(outcome, last);
 }

@@ -1,12 +1,15 @@
 // What the fuzzer knows of the sessions, from what arrived and what was sent alone: whose LIP:lport is whose,
 // which fragments are held, what may be told to which real server.
 import assert from 'node:assert/strict';
-import { type Family, familyOf } from '../packets/bytes.ts';
+import { type Family, familyOf, hex } from '../packets/bytes.ts';
 import type { Form, Named } from '../packets/uoa-builder.ts';
 import type { World } from './input.ts';
 import { AT, VPORT } from './plan.ts';
 import { join, read, type Seen } from './reader.ts';
 import type { Outcome } from './twin.ts';
+
+/** How a header of PROXY protocol begins, and what a program may take for one. */
+const SIGNATURE = '0d0a0d0a000d0a515549540a';
 
 export interface Client {
   ip: string;
@@ -36,6 +39,7 @@ export class Model {
   readonly #trialsOf = new Map<string, number>();
   readonly #held = new Map<string, Seen[]>();
   readonly #refused = new Set<Family>();
+  #wasClosed = false;
 
   constructor(world: World) {
     this.world = world;
@@ -45,11 +49,18 @@ export class Model {
   formsTowards(family: Family): Form[] {
     const { dialect4, dialect6, onUnsupported, maxTrials } = this.world;
     const dialect = family === 4 ? dialect4 : dialect6;
-    if (dialect === null || dialect === 'none' || maxTrials === 0) return [];
+    if (dialect === null || dialect === 'none' || dialect === 'proxy-v2' || maxTrials === 0) return [];
     const spoken =
       this.#refused.has(family) && onUnsupported !== 'plain' ? [dialect, onUnsupported] : [dialect];
     const { unifiedType } = this.world;
     return spoken.map((one) => (one === 'unified' && unifiedType === 30 ? 'type30' : one));
+  }
+
+  /** Whether a datagram with this payload brings a header of PROXY protocol to a family's real server. */
+  headerTowards(family: Family, payload: Uint8Array): 'always' | 'perhaps' | 'never' {
+    const { dialect4, dialect6, proxyV2 = 'every' } = this.world;
+    if ((family === 4 ? dialect4 : dialect6) !== 'proxy-v2') return 'never';
+    return proxyV2 === 'every' || hex(payload).startsWith(SIGNATURE) ? 'always' : 'perhaps';
   }
 
   hasRealServer(family: Family): boolean {
@@ -81,8 +92,14 @@ export class Model {
     const all = (changed.sessionsCreated ? 0 : (this.#trialsOf.get(name) ?? 0)) + trials;
     this.#trialsOf.set(name, all);
     const { refreshMs, idleRefreshMs, maxTrials } = this.world;
-    const isOneRound = refreshMs === 0 && idleRefreshMs === 0 && this.#refused.size === 0;
+    const isOneRound = refreshMs === 0 && idleRefreshMs === 0 && this.#refused.size === 0 && !this.#wasClosed;
     if (isOneRound) assert.ok(all <= maxTrials, `${all} trials`);
+  }
+
+  /** A real server whose port was closed is told again when it is back. */
+  noteError({ family, src, icmp }: Seen): void {
+    const closed = family === 4 ? '3/3' : '1/4';
+    if (src === AT[family].rip && `${icmp!.type}/${icmp!.code}` === closed) this.#wasClosed = true;
   }
 
   noteRefusal(family: Family): void {

@@ -13,7 +13,7 @@ import {
   routing,
 } from '../packets/builder6.ts';
 import { concat, type Family, familyOf, pattern } from '../packets/bytes.ts';
-import { type EitherFields, FORMS, type Uoa, udp, uoaOf } from '../packets/uoa-builder.ts';
+import { type EitherFields, FORMS, proxyHeader, type Uoa, udp, uoaOf } from '../packets/uoa-builder.ts';
 import { AT, FIRST_LPORT, RPORT, VPORT } from './plan.ts';
 
 export type Side = 'wan' | 'lan';
@@ -62,7 +62,7 @@ const lport = fc
 export const seldom = <T>(times: number, drawn: fc.Arbitrary<T>): fc.Arbitrary<T | undefined> =>
   fc.oneof({ weight: times - 1, arbitrary: fc.constant(undefined) }, { weight: 1, arbitrary: drawn });
 
-export const payload: fc.Arbitrary<Uint8Array> = fc
+const plainPayload: fc.Arbitrary<Uint8Array> = fc
   .oneof(
     { weight: 6, arbitrary: fc.constantFrom(32, 0, 1, 7, 8) },
     { weight: 2, arbitrary: fc.nat(200) },
@@ -73,6 +73,14 @@ export const payload: fc.Arbitrary<Uint8Array> = fc
     { weight: 1, arbitrary: fc.integer({ min: 1000, max: 4000 }) },
   )
   .map(pattern);
+
+/** Somebody's header of PROXY protocol, or the beginning of one, stands before some. */
+const FORGED = proxyHeader({ cip: '8.8.8.8', cport: 53, vip: '9.9.9.9', vport: 54 });
+export const payload: fc.Arbitrary<Uint8Array> = fc.oneof(
+  { weight: 15, arbitrary: plainPayload },
+  { weight: 1, arbitrary: plainPayload.map((some) => concat(FORGED, some)) },
+  { weight: 1, arbitrary: fc.constantFrom(11, 12, 16).map((length) => FORGED.subarray(0, length)) },
+);
 
 const bytes = (maxLength: number) => fc.uint8Array({ maxLength });
 

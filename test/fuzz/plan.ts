@@ -43,6 +43,7 @@ export function planOf(world: World): DatapathPlan {
       idleRefreshMs: world.idleRefreshMs,
       unifiedType: world.unifiedType,
       onUnsupported: world.onUnsupported,
+      proxyV2: world.proxyV2 ?? 'every',
       realServers: [
         ...(dialect4 === null ? [] : [realServer(AT[4].rip, { mtu: mtu4, dialect: dialect4 })]),
         ...(dialect6 === null ? [] : [realServer(AT[6].rip, { mtu: mtu6, dialect: dialect6 })]),
