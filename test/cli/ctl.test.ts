@@ -347,6 +347,14 @@ describe('ctl does', () => {
     });
   }
 
+  it('asks who is behind a LIP:lport', async (t) => {
+    const admin = await startSample(t);
+    const filter = ['--lip', '10.2.0.200:1031', '--rs', '[FD00:2::12]:6000'];
+    assert.equal((await ctl(admin, 'sessions', '--json', ...filter)).code, 0);
+    const { lip, lport, rs, rsPort } = admin.asked[0]!;
+    assert.deepEqual([lip, lport, rs, rsPort], ['10.2.0.200', 1031, 'fd00:2::12', 6000]);
+  });
+
   it('probe, says what came back, and is 1 where the UOA does not come through', async (t) => {
     const admin = await startBusy(t);
     const args = ['probe', 'game', '10.2.0.11:6000', '--send', 'hex:00ff', '--timeout', '2s'];
