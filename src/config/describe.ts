@@ -1,6 +1,7 @@
 // The schema as people read it: config/full.yaml and docs/config.md. Text only; generate.ts writes the files
 // and a test compares them.
 
+import type * as z from 'zod';
 import { isReadOver, oneOfWords, sameDialects, UOA_DIALECTS } from '../uoa/dialect.ts';
 import { entries, type KeyEntry } from './key.ts';
 import { CONFIG_SCHEMA } from './schema.ts';
@@ -70,8 +71,8 @@ const wrapPage = (markdown: string): string =>
     .join('\n');
 
 /** One row per key: path, what is allowed, default, meaning. */
-export function renderMarkdownTable(): string {
-  const rows = [...entries(CONFIG_SCHEMA)].map((key) => [
+export function renderMarkdownTable(schema: z.ZodType = CONFIG_SCHEMA): string {
+  const rows = [...entries(schema)].map((key) => [
     `\`${tablePath(key.path)}\``,
     key.kind === 'group' ? '' : key.allowed,
     tableDefault(key),

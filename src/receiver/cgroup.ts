@@ -10,6 +10,7 @@ import {
   readFileSync,
   realpathSync,
   statfsSync,
+  statSync,
 } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { IoError } from '../sys/io-error.ts';
@@ -58,6 +59,21 @@ function hintForV1(): string {
   return mount === undefined
     ? 'mount the hierarchy of version 2: mount -t cgroup2 none /sys/fs/cgroup/unified; with systemd boot with systemd.unified_cgroup_hierarchy=1'
     : `version 2 is mounted at ${mount}: name the cgroup below it`;
+}
+
+/**
+ * What the cgroup at a path of cgroupPath is called, wherever it is mounted: by its path below what is
+ * mounted there, and the number of that, which is another one in containers that see their own cgroups only.
+ */
+export function cgroupName(path: string): string {
+  let root = path;
+  let at = path;
+  for (; at !== dirname(at); at = dirname(at)) {
+    if (!existsSync(at)) continue;
+    if (statfsSync(at).type !== CGROUP2_MAGIC) break;
+    root = at;
+  }
+  return `${statSync(root, { bigint: true }).ino} ${path.slice(root.length)}`;
 }
 
 /** Undefined while there is none at the path. Throws an error of the file system. */

@@ -14,7 +14,7 @@ import {
 import { IoError } from '../sys/io-error.ts';
 import { type BpfObject, loadObject } from '../sys/libbpf.ts';
 import { BpfError } from '../sys/libbpf-library.ts';
-import { close } from '../sys/libc.ts';
+import { close, SysError } from '../sys/libc.ts';
 import type { OpenCgroup } from './cgroup.ts';
 import type { ReceiverMaps } from './maps.ts';
 
@@ -62,6 +62,9 @@ export function loadPrograms({ fds, ring }: ReceiverMaps): BpfObject {
  * tried.
  */
 export function explained(attempt: string, error: unknown): unknown {
+  const { code, message } = error as NodeJS.ErrnoException;
+  if (!(error instanceof SysError) && (code === 'EACCES' || code === 'EPERM'))
+    return new IoError(`${attempt}: ${message}`, 'run it as root, to whom what is pinned belongs', error);
   if (!(error instanceof BpfError)) return error;
   return new IoError(`${attempt}: ${error.message}`, hintFor(error.code), error);
 }

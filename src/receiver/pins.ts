@@ -1,10 +1,11 @@
 // Where the receiver's programs outlive its process: in a bpffs, in a folder per cgroup, so that a later
 // process finds those of an earlier one. Who has a lock on the folder is the process that serves the cgroup.
 import { createHash } from 'node:crypto';
-import { lstatSync, mkdirSync, readdirSync, readlinkSync, rmdirSync } from 'node:fs';
+import { lstatSync, mkdirSync, readdirSync, rmdirSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { BPFFS, isBpffs, isGone, removeFolder } from '../fast/pins.ts';
 import { type FolderLock, lockFolder } from '../sys/file-lock.ts';
+import { cgroupName } from './cgroup.ts';
 import { LAYOUT_VERSION } from './layout.ts';
 
 /** In a bpffs: a folder of all receivers. */
@@ -16,13 +17,12 @@ const ATTEMPTS = 100;
 
 export const isPinnable = (bpffs = BPFFS): boolean => isBpffs(join(bpffs, ALL)) || isBpffs(bpffs);
 
-/** What the cgroup at a path is called there, and in which namespace of cgroups. A bpffs takes no dots. */
+/** What the cgroup at a path is called there. A bpffs takes no dots. */
 export function pinName(cgroup: string): string {
   const short = basename(cgroup)
     .replace(/[^A-Za-z0-9_-]/g, '-')
     .slice(0, NAME_MAX);
-  const whole = `${cgroup} ${readlinkSync('/proc/self/ns/cgroup')}`;
-  return `${short}-${createHash('sha256').update(whole).digest('hex').slice(0, 8)}`;
+  return `${short}-${createHash('sha256').update(cgroupName(cgroup)).digest('hex').slice(0, 8)}`;
 }
 
 export interface ReceiverRoot {

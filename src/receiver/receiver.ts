@@ -266,7 +266,7 @@ class Running implements Receiver {
   #health() {
     const cgroups = [...this.#served.values()].map(({ path, isAttached }) => ({ path, isAttached }));
     return {
-      ok: this.#problems.size === 0,
+      status: this.#problems.size === 0 ? 'ok' : 'degraded',
       version: packageVersion(),
       uptimeSeconds: Math.floor((Date.now() - this.#startedAt.getTime()) / 1000),
       cgroups,

@@ -4,11 +4,11 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { describe, type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { knownClients, trust, trustedPrefixes } from '../../src/receiver/clients.ts';
+import { forgetUnused, knownClients, trust, trustedPrefixes } from '../../src/receiver/clients.ts';
 import { loadPrograms } from '../../src/receiver/hooks.ts';
-import { nowTick, RING_BYTES, TOLD } from '../../src/receiver/layout.ts';
+import { nowTick, RING_BYTES, TOLD, TUPLE_LEN } from '../../src/receiver/layout.ts';
 import { openMaps, readCounters } from '../../src/receiver/maps.ts';
-import { testRun } from '../../src/sys/libbpf.ts';
+import { keysOfMap, testRun } from '../../src/sys/libbpf.ts';
 import { dup } from '../../src/sys/libc.ts';
 import { openRingBuffer } from '../../src/sys/ring-buffer.ts';
 import { destOptions, hopByHop, option6, padding6, routing } from '../packets/builder6.ts';
@@ -25,6 +25,7 @@ import { GOLDEN } from '../vectors/golden.ts';
 
 const PASS = 1;
 const SWALLOWED = 0;
+const IDLE_TICKS = 100;
 const LIPS = ['10.2.0.0/24', 'fd00:2::/64'];
 
 function open(t: TestContext, { maxClients = 100, from = LIPS } = {}) {
@@ -57,6 +58,13 @@ function open(t: TestContext, { maxClients = 100, from = LIPS } = {}) {
       });
       return options;
     },
+    /** Those that were not used, as seen so many ticks from now. */
+    forget: (ticks: number) => {
+      const steps = [...forgetUnused(maps.fds, nowTick() + ticks, IDLE_TICKS)];
+      return steps.reduce((sum, forgotten) => sum + forgotten, 0);
+    },
+    /** How many clients can be answered. */
+    ways: () => keysOfMap(maps.fds.by_client, TUPLE_LEN).length,
     trust: (prefixes: readonly string[]) => trust(maps.fds, prefixes),
     trusted: () => trustedPrefixes(maps.fds),
   };
@@ -158,6 +166,27 @@ const elbOption = ({ cip, cport }: { cip: string; cport: number }) => {
   const option = addressOption(cip, cport);
   return concat(Uint8Array.of(31, option.length - 2), option.subarray(2));
 };
+
+describe('a client that is not used', () => {
+  const of = (sport: number, cport: number) =>
+    udp({ ...ENDS[4], sport }, { options: addressOption(NAMED.cip, cport) });
+
+  test('is forgotten, in both directions', (t) => {
+    const receiver = open(t);
+    for (const port of [1, 2, 3]) receiver.run(of(port, port));
+    assert.deepEqual([receiver.forget(0), receiver.clients().length, receiver.ways()], [0, 3, 3]);
+    assert.deepEqual([receiver.forget(IDLE_TICKS + 2), receiver.clients(), receiver.ways()], [3, [], 0]);
+  });
+
+  test("leaves nothing behind where it moved to another LIP:lport, or its LIP:lport is another client's", (t) => {
+    const receiver = open(t);
+    receiver.run(of(1, 1));
+    receiver.run(of(2, 1));
+    receiver.run(of(1, 3));
+    assert.deepEqual([receiver.clients().length, receiver.ways()], [2, 2]);
+    assert.deepEqual([receiver.forget(IDLE_TICKS + 2), receiver.ways()], [2, 0]);
+  });
+});
 
 describe('no UOA', () => {
   const plain = addressOption(NAMED.cip, NAMED.cport);
