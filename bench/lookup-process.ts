@@ -93,7 +93,7 @@ function makeLegs(count: number): Leg[] {
     rport: PORT,
     mtu: 1500,
     pool: new LportPool(LPORTS.first, LPORTS.last),
-    receiver: new UoaReceiver(undefined, undefined),
+    receiver: new UoaReceiver(undefined, undefined, 'inserted'),
     proxyV2: undefined,
     dialectNumber: 0,
     realServerIndex: 0,

@@ -211,6 +211,7 @@ function makePlan(options: SessionLoadOptions): DatapathPlan {
         maxTrials: options.maxTrials,
         refreshMs: 0,
         refreshesAcked: true,
+        carriage: 'inserted',
         idleRefreshMs: options.idleRefreshMs,
         unifiedType: 31,
         onUnsupported: 'plain',

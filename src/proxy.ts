@@ -5,6 +5,7 @@ import type { Logger } from 'pino';
 import { watchExhaustion } from './admin/exhaustion.ts';
 import { watchRefusals } from './admin/refusals.ts';
 import { TokenFile } from './admin/token-file.ts';
+import { watchUnansweredUoa } from './admin/unanswered-uoa.ts';
 import { adminSockets } from './config/admin-socket.ts';
 import type { ConfigFile } from './config/file.ts';
 import type { Config } from './config/schema.ts';
@@ -111,7 +112,9 @@ async function start(
   const admin = await openAdmin();
   if (before === undefined) await control.start(undo);
   const warn = (fields: Record<string, unknown>, message: string) => log.warn(fields, message);
-  for (const unwatch of [watchRefusals(sources, warn), watchExhaustion(sources, warn)])
+  for (const unwatch of [watchRefusals, watchUnansweredUoa, watchExhaustion].map((watch) =>
+    watch(sources, warn),
+  ))
     undo.push(async () => unwatch());
   const unwatchFile = file.watch(() => {
     log.info('the config file changed: reloading it');

@@ -169,6 +169,7 @@ function start(message: WorkerStart, modes: IoModes): Running {
   };
   const stop = () => {
     clearInterval(timer);
+    datapath.sendKept();
     io.close();
     datapath.noteForNext();
   };
@@ -196,6 +197,7 @@ function start(message: WorkerStart, modes: IoModes): Running {
       if (step.kind === 'hold') hot?.hold(step.isHeld);
       else if (step.kind === 'drain') io.drain?.();
       else {
+        datapath.sendKept();
         const dealtWith = io.leave?.(step.sinceUs) ?? [];
         stop();
         return dealtWith;

@@ -123,6 +123,11 @@ export const SERVICE_FAMILIES: readonly ServiceFamily[] = [
     },
   },
   {
+    name: 'uoa_repeated_total',
+    help: 'Datagrams that were sent again without the UOA inside that nobody answered (uoa.carriage auto).',
+    series: { uoaRepeated: {} },
+  },
+  {
     name: 'uoa_failed_total',
     help: 'UOAs that were due and could not be sent.',
     series: { uoaFailed: {} },
@@ -259,6 +264,11 @@ export const SERVER_FAMILIES: readonly ServerFamily[] = [
     name: 'uoa_refusals_total',
     help: 'ICMP errors of each real server that it cannot read the UOA.',
     series: { refusals: {} },
+  },
+  {
+    name: 'uoa_first_answers_total',
+    help: 'First answers of a real server in a session: to packets with the UOA inside, or only to one without.',
+    series: { uoaAnswered: { to: 'uoa' }, uoaUnanswered: { to: 'plain' } },
   },
 ];
 

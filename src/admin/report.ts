@@ -56,7 +56,7 @@ export interface ServiceReport {
   persistenceMs: number;
   onDown: string;
   limits: Limits;
-  uoa: { maxTrials: number; unifiedType: number; onUnsupported: string; proxyV2: string };
+  uoa: { maxTrials: number; unifiedType: number; onUnsupported: string; proxyV2: string; carriage: string };
   realServers: ServerReport[];
   sessions: SessionCounts;
   /** `isOff`: an operator switched it off, for this service or for all. */
@@ -88,7 +88,7 @@ export interface StatsReport {
 
 export function reportService(sources: AdminSources, service: ServicePlan): ServiceReport {
   const { name, vips, vport, scheduler, persistenceMs, onDown, limits } = service;
-  const { maxTrials, unifiedType, onUnsupported, proxyV2 } = service;
+  const { maxTrials, unifiedType, onUnsupported, proxyV2, carriage } = service;
   const row = counterRow(service.index);
   const read = (column: number) => sources.counters[row + column];
   return {
@@ -99,7 +99,7 @@ export function reportService(sources: AdminSources, service: ServicePlan): Serv
     persistenceMs,
     onDown,
     limits,
-    uoa: { maxTrials, unifiedType, onUnsupported, proxyV2 },
+    uoa: { maxTrials, unifiedType, onUnsupported, proxyV2, carriage },
     realServers: service.realServers.map((server) => reportServer(sources, service, server)),
     sessions: readSessions(COUNTER, read),
     fastPath: { ...fastShare(read), isOff: sources.isFastPathOff(name) },

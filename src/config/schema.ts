@@ -5,6 +5,7 @@ import type * as z from 'zod';
 import { MODE_HELP, MODE_NAMES } from '../io/mode-names.ts';
 import {
   aboutDialect,
+  CARRIAGES,
   DEFAULT_DIALECT,
   FALLBACK_DIALECTS,
   PROXY_V2_MODES,
@@ -145,6 +146,11 @@ const uoa = optionalGroup('How the real server learns the client address.', {
     'Which datagrams of a session bring the header of dialect proxy-v2. every: all. first: those that would bring a UOA, up to `maxTrials` per round, since nothing acknowledges it; 1 where a program takes it in the first datagram only.',
     oneOf(...PROXY_V2_MODES),
     'every',
+  ),
+  carriage: defaulted(
+    'Where the UOA goes. inserted: into the client datagram, where it has room. carrier: only into empty packets of its own, which go ahead. auto: carriers until the real server has acknowledged one or answered a datagram with it, then inserted; where a path drops packets with IP options no datagram is lost by it. proxy-v2 has neither.',
+    oneOf(...CARRIAGES),
+    'auto',
   ),
   maxTrials: defaulted('UOAs sent per round while no echo ACK came; 0 turns UOA off.', integer(0, 255), 3),
   refresh: defaulted(

@@ -25,6 +25,7 @@ const NAMED = [
   'uoaInserted', // trials sent inside a client's packet
   'uoaCarrier', // trials sent as a carrier
   'uoaHeader', // headers of PROXY protocol before the payload of a client's datagram
+  'uoaRepeated', // datagrams that were sent without the UOA that brought no answer (attempts.ts)
   'uoaFailed', // a UOA was due and could not be sent
   'uoaAcked',
   'uoaAckRepeated', // echo ACK after the one that ended its round

@@ -9,6 +9,7 @@ import { isIcmpError } from '../wire/icmp-writer.ts';
 import { PARSE_FRAGMENT, PARSE_OK, PARSE_OTHER_PROTOCOL, Packet, parse } from '../wire/packet.ts';
 import { Admission } from './admission.ts';
 import { isAnswerable } from './answerable.ts';
+import { Attempts } from './attempts.ts';
 import { bookLost, COUNTER, count, counterRow, dropColumn } from './counters.ts';
 import { Departures, DIRECTION } from './departures.ts';
 import { Directory } from './directory.ts';
@@ -87,16 +88,20 @@ export class Datapath {
     const ends = new SessionEnds(memory, admission, loans);
     ends.noteLegs(directory.legs);
     this.#ends = ends;
+    const departures = new Departures(send, memory, options.sendSuper);
+    const attempts = new Attempts(departures, memory);
     const onewayMax = Math.max(1, Math.floor((plan.maxSessions * plan.onewayShare) / 100));
     const table = new SessionTable(
       records,
       new TupleIndex(records, directory.services, directory.legs, seed, memory.index),
       onewayMax,
-      (base, end) => ends.ended(base, end),
+      (base, end) => {
+        attempts.ended(base);
+        ends.ended(base, end);
+      },
       options.events,
     );
     const packet = new Packet();
-    const departures = new Departures(send, memory, options.sendSuper);
     const metadata = new PacketMetadata(packet, counters, departures);
     const icmp = new IcmpSender(departures, counters, seed, (about) =>
       isAnswerable(about, directory.addresses, directory.ports[metadata.portIndex]),
@@ -112,6 +117,7 @@ export class Datapath {
       siblings,
       routing,
       departures,
+      attempts,
       icmp,
       identifications: new Identifications(seed),
     };
@@ -208,6 +214,11 @@ export class Datapath {
     this.#walk.departures.settled(wasSent);
   }
 
+  /** Sends what it kept back, before its packet I/O ends. */
+  sendKept(): void {
+    this.#walk.attempts.giveUp(this.#lastTick);
+  }
+
   /** Notes in the memory, before it ends for good, what only this process knows and the next one needs. */
   noteForNext(): void {
     this.#walk.directory.noteLports();
@@ -222,6 +233,7 @@ export class Datapath {
     admission.sweep(SETS_PER_TICK, nowMs);
     this.#persistence.sweep(SETS_PER_TICK, nowMs);
     loans.sweep(nowMs);
+    this.#walk.attempts.tick(nowMs);
     this.#reassembler.tick(nowMs);
   }
 

@@ -14,7 +14,15 @@ const OUTBOUND = 1;
 export const DIRECTION = { inbound: INBOUND, outbound: OUTBOUND } as const;
 export type Direction = (typeof DIRECTION)[keyof typeof DIRECTION];
 
-const KIND = { packet: 0, withUoa: 1, carrier: 2, icmp: 3, icmpTranslated: 4, withHeader: 5 } as const;
+const KIND = {
+  packet: 0,
+  withUoa: 1,
+  carrier: 2,
+  icmp: 3,
+  icmpTranslated: 4,
+  withHeader: 5,
+  repeated: 6,
+} as const;
 /** No trial of a session: the words of none begin there. */
 const NO_TRIAL = 0;
 type Kind = (typeof KIND)[keyof typeof KIND];
@@ -127,6 +135,11 @@ export class Departures {
     return sent > 0;
   }
 
+  /** A client's datagram once more, without the UOA that it had: it was counted when it was sent with it. */
+  repeated(frame: Frame, off: number, len: number, serviceIndex: number): void {
+    this.#hand(frame, off, len, KIND.repeated, serviceIndex, 0, 0);
+  }
+
   /** An ICMP error of ours. */
   icmp(frame: Frame, off: number, len: number, serviceIndex: number): boolean {
     return this.#hand(frame, off, len, KIND.icmp, serviceIndex, 0, 0);
@@ -159,7 +172,7 @@ export class Departures {
     else {
       this.#onRefused(at);
       const kind = this.#kinds[at];
-      if (kind !== KIND.carrier && kind !== KIND.icmp)
+      if (kind !== KIND.carrier && kind !== KIND.icmp && kind !== KIND.repeated)
         this.#memory.counters[this.#rows[at] + dropColumn(DROP.send_failed)]++;
     }
   }
@@ -196,6 +209,9 @@ export class Departures {
     switch (this.#kinds[at]) {
       case KIND.carrier:
         counters[row + COUNTER.uoaCarrier]++;
+        return;
+      case KIND.repeated:
+        counters[row + COUNTER.uoaRepeated]++;
         return;
       case KIND.icmp:
         counters[row + COUNTER.icmpSent]++;

@@ -268,22 +268,22 @@ function sumOf(cells: Float64Array, legs: readonly number[]): number {
 }
 
 const receiverKeyOf = (
-  { unifiedType, onUnsupported }: ServicePlan,
+  { unifiedType, onUnsupported, carriage }: ServicePlan,
   { index, ip, dialect }: RealServerPlan,
-): string => `${index} ${ip} ${dialect} ${unifiedType} ${onUnsupported}`;
+): string => `${index} ${ip} ${dialect} ${unifiedType} ${onUnsupported} ${carriage}`;
 
 function makeReceiver(plan: ServicePlan, { ip, dialect }: RealServerPlan): UoaReceiver {
   const over = familyOf(ip);
-  const { onUnsupported, unifiedType } = plan;
+  const { carriage, onUnsupported, unifiedType } = plan;
   // Somebody's error about a UOA that was never sent must not bring one to a real server that is to be told
   // nothing, or in its payloads.
-  if (dialect === 'none' || isInPayload(dialect)) return new UoaReceiver(undefined, undefined);
+  if (dialect === 'none' || isInPayload(dialect)) return new UoaReceiver(undefined, undefined, carriage);
   const first = uoaForms(dialect, over, unifiedType);
   const fallback =
     onUnsupported === 'plain' || onUnsupported === dialect
       ? undefined
       : uoaForms(onUnsupported, over, unifiedType);
-  return new UoaReceiver(first, fallback === first ? undefined : fallback);
+  return new UoaReceiver(first, fallback === first ? undefined : fallback, carriage);
 }
 
 function makeLeg(

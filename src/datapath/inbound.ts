@@ -60,7 +60,7 @@ export function inbound(
     walk.metadata.countReceived();
     const leg = walk.directory.legOf(opened.base);
     const mtu = mtuToRealServer(walk.memory.records, opened.base, leg, nowMs);
-    return forward(walk, frame, service, opened.base, leg, mtu, nowMs);
+    return forward(walk, frame, service, opened.base, leg, mtu, true, nowMs);
   }
   let leg = walk.directory.legOf(knownBase);
   if (walk.directory.weightOf(leg) < 0) {
@@ -73,7 +73,8 @@ export function inbound(
   const fits = checkMtu(walk, frame, leg.family, added, mtu, service.index, nowMs);
   if (fits !== VERDICT.forward) return fits;
   walk.table.touch(knownBase, nowMs);
-  return forward(walk, frame, service, knownBase, leg, mtu, nowMs);
+  if (walk.attempts.isOf(knownBase)) walk.attempts.giveUp(nowMs); // what it keeps goes first
+  return forward(walk, frame, service, knownBase, leg, mtu, false, nowMs);
 }
 
 function forward(
@@ -83,6 +84,7 @@ function forward(
   base: number,
   leg: Leg,
   mtu: number,
+  isFirst: boolean,
   nowMs: number,
 ): Verdict {
   const { packet } = walk;
@@ -100,10 +102,12 @@ function forward(
       if (uoa === UOA_DUE_AGAIN) handshakeChanged(walk, base, true);
       const origin = originOf(records, base, service);
       const form = receiver.formsOf(choice)[origin.family];
-      const isInserted =
-        hasRoom(form, packet, mtu) && !needsFragments(packet, mtu) && !receiver.carriersOnly(choice, nowMs);
+      let isInserted = hasRoom(form, packet, mtu) && !needsFragments(packet, mtu);
+      if (isInserted && receiver.carriersOnly(choice, nowMs))
+        isInserted = isFirst && walk.attempts.begin(frame, packet, base, service, leg, choice, nowMs);
       if (!isInserted) sendCarrier(walk, frame, service, base, leg, form, origin, nowMs);
       else if (sendInserted(walk, frame, service, base, form, origin, nowMs)) return VERDICT.forward;
+      else if (walk.attempts.isOf(base)) walk.attempts.cancel();
     } else if (uoa === UOA_EXHAUSTED || uoa === UOA_EXHAUSTED_AGAIN) {
       if (uoa === UOA_EXHAUSTED) count(walk.memory.counters, service.index, COUNTER.uoaExhausted);
       handshakeChanged(walk, base, false);

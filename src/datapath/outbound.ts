@@ -55,13 +55,16 @@ export function outbound(walk: Walk, frame: Frame, service: Service, base: numbe
 
 /** The real server answered for the first time in the session. */
 function noteAnswered(
-  { admission, memory, table }: Pick<Walk, 'admission' | 'memory' | 'table'>,
+  { admission, attempts, memory, table }: Pick<Walk, 'admission' | 'attempts' | 'memory' | 'table'>,
   service: Service,
   base: number,
-  { index, realServerIndex }: Leg,
+  leg: Leg,
   nowMs: number,
 ): void {
   const { records, servers } = memory;
+  const { index, realServerIndex } = leg;
+  const choice = leg.receiver.choiceAt(nowMs);
+  if (choice >= 0) attempts.answered(base, leg, choice, nowMs);
   table.markNormal(base);
   countSession(memory, service.index, realServerIndex, index, true, 1);
   countSession(memory, service.index, realServerIndex, index, false, -1);
@@ -75,14 +78,15 @@ function noteAnswered(
  * effect. Consumed either way, and no sign of life of the session.
  */
 function endHandshake(
-  walk: Sessions & Pick<Walk, 'packet'>,
+  walk: Sessions & Pick<Walk, 'attempts' | 'packet'>,
   frame: Frame,
   service: Service,
   base: number,
   nowMs: number,
 ): Verdict {
   const { counters, records } = walk.memory;
-  const { realServerIndex, receiver } = walk.directory.legOf(base);
+  const leg = walk.directory.legOf(base);
+  const { realServerIndex, receiver } = leg;
   const choice = receiver.choice(nowMs);
   const isEchoAck =
     choice >= 0 &&
@@ -93,6 +97,7 @@ function endHandshake(
     return VERDICT.consumed;
   }
   receiver.accept(choice);
+  if (walk.attempts.isOf(base)) walk.attempts.answered(base, leg, choice, nowMs);
   walk.directory.announcements.answered(realServerIndex, nowMs);
   const wasOver = wasHandshakeOver(walk, base);
   const ended = onEchoAck(records, base + HANDSHAKE);

@@ -13,6 +13,8 @@ const NAMED = [
   'refusals', // how often it said that it cannot read the UOA
   'onewayEnded', // sessions that expired and never got an answer
   'sessionsAnswered', // sessions that got their first answer, so became normal
+  'uoaAnswered', // those of them whose packets until then had the UOA inside
+  'uoaUnanswered', // and those that were answered only when a packet had none
 ] as const;
 
 export type ServerCounterName = (typeof NAMED)[number];

@@ -3,6 +3,7 @@
 import type { SessionTable } from '../session/table.ts';
 import type { Packet } from '../wire/packet.ts';
 import type { Admission } from './admission.ts';
+import type { Attempts } from './attempts.ts';
 import type { Departures } from './departures.ts';
 import type { Directory } from './directory.ts';
 import type { Identifications } from './fragment.ts';
@@ -30,6 +31,7 @@ export interface Walk extends Sessions {
   readonly routing: Routing | undefined;
   /** The way out. */
   readonly departures: Departures;
+  readonly attempts: Attempts;
   readonly icmp: IcmpSender;
   readonly identifications: Identifications;
 }

@@ -21,7 +21,7 @@ export function labConfig({ serverIps, port, dialect }: LabConfigOptions): strin
   const config = text.replace(REAL_SERVERS, (_, indent: string) => {
     replaced++;
     const servers = serverIps.map((ip) => `${indent}  - { ip: ${ip}, port: ${port} }\n`);
-    return `${indent}uoa: { dialect: ${dialect} }\n${indent}realServers:\n${servers.join('')}`;
+    return `${indent}uoa: { dialect: ${dialect}, carriage: inserted }\n${indent}realServers:\n${servers.join('')}`;
   });
   if (replaced === 0) throw new Error('config/lab.yaml has no realServers to replace');
   return config;

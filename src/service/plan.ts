@@ -62,6 +62,7 @@ interface ServiceBase {
   refreshesAcked: boolean;
   idleRefreshMs: number;
   unifiedType: ServiceConfig['uoa']['unifiedType'];
+  carriage: ServiceConfig['uoa']['carriage'];
   onUnsupported: ServiceConfig['uoa']['onUnsupported'];
   proxyV2: ServiceConfig['uoa']['proxyV2'];
   limits: Limits;
@@ -111,6 +112,7 @@ export function planService(config: ServiceConfig, reachOf: (ip: string) => Reac
     refreshesAcked: config.uoa.refresh !== 'auto',
     idleRefreshMs: config.uoa.idleRefresh,
     unifiedType: config.uoa.unifiedType,
+    carriage: config.uoa.carriage,
     onUnsupported: config.uoa.onUnsupported,
     proxyV2: config.uoa.proxyV2,
     limits: config.limits,

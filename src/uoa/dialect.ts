@@ -75,6 +75,10 @@ export type ProxyV2Mode = (typeof PROXY_V2_MODES)[number];
 const TABLE: Record<UoaDialect, Dialect> = DIALECTS;
 const OPTION_TYPE = 31;
 
+/** Which packets may have a UOA (uoa/receiver.ts). */
+export const CARRIAGES = ['auto', 'inserted', 'carrier'] as const;
+export type Carriage = (typeof CARRIAGES)[number];
+
 export const UOA_DIALECTS = Object.keys(DIALECTS) as [UoaDialect, ...UoaDialect[]];
 export const DEFAULT_DIALECT = 'ipo' satisfies UoaDialect;
 

@@ -6,7 +6,7 @@ import { age } from '../wire/age.ts';
 
 export const HANDSHAKE_WORDS = 6;
 
-const PROGRESS = 0; // trials sent in this round | DONE | EXHAUSTED | GOES_ON | telling << TELLING_SHIFT
+const PROGRESS = 0; // trials sent in this round | DONE | EXHAUSTED | GOES_ON | FOLLOWED | telling << ..
 const UOA_SENT_AT = 1;
 const LAST_INBOUND = 2;
 const CARRIERS = 3; // sending times of the last carriers not yet answered by an empty reply; 0 = none
@@ -17,11 +17,13 @@ const DONE = 0x100;
 const EXHAUSTED = 0x200;
 /** Exhausted, but with a trial left after all, or once more. */
 const GOES_ON = 0x400;
-const TELLING_SHIFT = 11;
+/** A second packet without UOA went since the round was exhausted. */
+const FOLLOWED = 0x800;
+const TELLING_SHIFT = 12;
 /** Of a telling: its announcement asks for a UOA in each packet. */
 const IN_EACH = 2;
 /** Numbers of announcements have so many bits. */
-export const ANNOUNCEMENT_BITS = 19;
+export const ANNOUNCEMENT_BITS = 18;
 
 const CARRIER_REPLY_MS = 1000;
 
@@ -84,7 +86,10 @@ export function onInbound(
   }
   if ((progress & DONE) !== 0 || maxTrials === 0) return UOA_NOT_DUE;
   if ((progress & SENT_MASK) < maxTrials) return resumeHandshake(words, at, policy) ? UOA_DUE_AGAIN : UOA_DUE;
-  if (isOver(progress, maxTrials)) return UOA_NOT_DUE;
+  if (isOver(progress, maxTrials)) {
+    if ((progress & FOLLOWED) === 0) words[at + PROGRESS] = progress | FOLLOWED;
+    return UOA_NOT_DUE;
+  }
   words[at + PROGRESS] = (progress & ~GOES_ON) | EXHAUSTED;
   return (progress & EXHAUSTED) === 0 ? UOA_EXHAUSTED : UOA_EXHAUSTED_AGAIN;
 }
@@ -239,12 +244,15 @@ export function handshakeState(words: Int32Array, at: number): 'sending' | 'acke
   return isExhausted(words[at + PROGRESS]) ? 'exhausted' : 'sending';
 }
 
-/** Bits of progressOf: all but the announcement, which is another process's number. */
+/** progressOf has 12 bits: how far the round is, and the choice; the announcement is another process's. */
 const PROGRESS_BITS = 12;
 export const PROGRESS_MASK = (1 << PROGRESS_BITS) - 1;
+const ROUND_BITS = 11;
+const ROUND_MASK = (1 << ROUND_BITS) - 1;
 
 /** The present round in 12 bits, and when a UOA was sent last, for resumeProgress in another process. */
-export const progressOf = (words: Int32Array, at: number): number => words[at + PROGRESS] & PROGRESS_MASK;
+export const progressOf = (words: Int32Array, at: number): number =>
+  (words[at + PROGRESS] & ROUND_MASK) | (((words[at + PROGRESS] >> TELLING_SHIFT) & 1) << ROUND_BITS);
 export const uoaSentAt = (words: Int32Array, at: number): number => words[at + UOA_SENT_AT];
 
 /** Goes on where another process was; no reply to a carrier is awaited. */
@@ -256,6 +264,32 @@ export function resumeProgress(
   lastInboundMs: number,
 ): void {
   startHandshake(words, at, lastInboundMs);
-  words[at + PROGRESS] = progress & PROGRESS_MASK;
+  words[at + PROGRESS] = (progress & ROUND_MASK) | (((progress >> ROUND_BITS) & 1) << TELLING_SHIFT);
   words[at + UOA_SENT_AT] = uoaSentAtMs;
+}
+
+/** What a session that is answered for the first time had been sent until then. */
+export const ANSWERED = { both: 0, toUoa: 1, toPlain: 2 } as const;
+
+/**
+ * To what the session's first answer is: packets that all had a UOA inside, or the first one without it
+ * behind such; `both` where carriers or more packets make it uncertain.
+ */
+export function answeredTo(words: Int32Array, at: number): number {
+  for (let slot = at + CARRIERS; slot < at + CARRIERS + CARRIER_SLOTS; slot++)
+    if (words[slot] !== 0) return ANSWERED.both;
+  const progress = words[at + PROGRESS];
+  if ((progress & SENT_MASK) === 0) return ANSWERED.both;
+  if ((progress & (EXHAUSTED | DONE)) === 0) return ANSWERED.toUoa;
+  return (progress & (EXHAUSTED | GOES_ON | FOLLOWED)) === EXHAUSTED ? ANSWERED.toPlain : ANSWERED.both;
+}
+
+/**
+ * How long ago, ms, the only packet was that a session had, which was not answered yet; -1: it had others.
+ */
+export function onlyTrialMs(words: Int32Array, at: number, nowMs: number): number {
+  const progress = words[at + PROGRESS];
+  if ((progress & (SENT_MASK | EXHAUSTED)) !== 1 || words[at + LAST_INBOUND] !== words[at + UOA_SENT_AT])
+    return -1;
+  return age(nowMs, words[at + UOA_SENT_AT]);
 }

@@ -1,8 +1,11 @@
-// What one real server of a service is told its clients' addresses in: the configured dialect; after it said
-// that it cannot read that (an ICMP error about a packet with UOA), for a while the fallback or nothing. Then
-// what it refused is tried again, at first only with carriers, so that no client's datagram is lost with it.
+// What one real server of a service is told its clients' addresses in, and in which packets: the configured
+// dialect; after it said that it cannot read that (an ICMP error about a packet with UOA), for a while the
+// fallback or nothing. Then what it refused is tried again, at first only with carriers, so that no client's
+// datagram is lost with it. By the same reason `auto` begins with carriers: until the real server has
+// acknowledged one, or has answered a datagram that it was sent as an attempt (datapath/attempts.ts).
 import type { Frame } from '../wire/frame.ts';
 import type { Packet } from '../wire/packet.ts';
+import type { Carriage } from './dialect.ts';
 import { matchesUoa, type UoaForms } from './form.ts';
 import type { Origin } from './origin.ts';
 
@@ -10,6 +13,11 @@ import type { Origin } from './origin.ts';
 const REFUSED_MS = 60_000;
 /** A dialect that was refused, is sent again, and for so long not refused, can be read. */
 const ACCEPTED_MS = 10_000;
+/** So many sessions in a row must have had their first answer soon before there is an attempt. */
+const PROMPT_ANSWERS = 3;
+/** Between two attempts that were not answered, at first; twice as long each time, up to: */
+const ATTEMPT_MS = 1_000;
+const ATTEMPT_MAX_MS = 600_000;
 
 interface Choice {
   readonly forms: UoaForms;
@@ -18,17 +26,35 @@ interface Choice {
   /** It is tried again after a refusal, with carriers, since `triedAt`. */
   isOnTrial: boolean;
   triedAt: number;
+  /** A datagram with it inside was answered, or a UOA of it acknowledged. */
+  isProven: boolean;
+  promptAnswers: number;
+  attemptedAt: number;
+  /** Since then there is none for so long. */
+  restMs: number;
 }
+
+const newChoice = (forms: UoaForms): Choice => ({
+  forms,
+  isRefused: false,
+  refusedAt: 0,
+  isOnTrial: false,
+  triedAt: 0,
+  isProven: false,
+  promptAnswers: 0,
+  attemptedAt: 0,
+  restMs: 0,
+});
 
 export class UoaReceiver {
   /** Best first: the dialect, then the fallback. */
   readonly #choices: readonly Choice[];
+  readonly #carriage: Carriage;
 
   /** Without forms no UOA is sent. */
-  constructor(first: UoaForms | undefined, fallback: UoaForms | undefined) {
-    this.#choices = [first, fallback]
-      .filter((forms) => forms !== undefined)
-      .map((forms) => ({ forms, isRefused: false, refusedAt: 0, isOnTrial: false, triedAt: 0 }));
+  constructor(first: UoaForms | undefined, fallback: UoaForms | undefined, carriage: Carriage) {
+    this.#choices = [first, fallback].filter((forms) => forms !== undefined).map(newChoice);
+    this.#carriage = carriage;
   }
 
   /** Whether it is ever told anything. */
@@ -66,7 +92,46 @@ export class UoaReceiver {
   carriersOnly(index: number, nowMs: number): boolean {
     const choice = this.#choices[index];
     if (choice.isOnTrial && isOver(choice.triedAt, ACCEPTED_MS, nowMs)) choice.isOnTrial = false;
-    return choice.isOnTrial;
+    return choice.isOnTrial || (this.#carriage === 'inserted' ? false : !choice.isProven);
+  }
+
+  /** Where carriersOnly: whether a datagram may be sent with it all the same, of which a copy is kept. */
+  mayAttempt(index: number, nowMs: number): boolean {
+    const { isOnTrial, isProven, promptAnswers, attemptedAt, restMs } = this.#choices[index];
+    return (
+      this.#carriage === 'auto' &&
+      !isOnTrial &&
+      !isProven &&
+      promptAnswers >= PROMPT_ANSWERS &&
+      (restMs === 0 || isOver(attemptedAt, restMs, nowMs))
+    );
+  }
+
+  attempted(index: number, nowMs: number): void {
+    const choice = this.#choices[index];
+    choice.attemptedAt = nowMs;
+    choice.restMs = Math.min(ATTEMPT_MAX_MS, Math.max(ATTEMPT_MS, 2 * choice.restMs));
+  }
+
+  /**
+   * A session of it had its first answer; `isPrompt`: soon behind the first packet, and before the second.
+   */
+  noteAnswer(index: number, isPrompt: boolean): void {
+    const choice = this.#choices[index];
+    choice.promptAnswers = isPrompt ? Math.min(PROMPT_ANSWERS, choice.promptAnswers + 1) : 0;
+  }
+
+  /** The real server answered a datagram with it. */
+  prove(index: number): void {
+    const choice = this.#choices[index];
+    if (this.#carriage === 'carrier') return;
+    choice.isProven = true;
+    choice.restMs = 0;
+  }
+
+  /** Datagrams with it were not answered, but the first one without. */
+  doubt(index: number): void {
+    this.#choices[index].isProven = false;
   }
 
   /** Which choice's UOA for `origin` the parsed packet carries; -1 for none. */
@@ -83,11 +148,13 @@ export class UoaReceiver {
     choice.isRefused = true;
     choice.refusedAt = nowMs;
     choice.isOnTrial = false;
+    choice.isProven = false;
   }
 
   /** The real server confirmed it by an echo ACK. */
   accept(index: number): void {
     this.#choices[index].isOnTrial = false;
+    this.prove(index);
   }
 }
 

@@ -370,6 +370,7 @@ describe('/metrics', () => {
       'error',
       'worker',
       'result',
+      'to',
     ];
     assert.deepEqual([...labels].sort(), [...allowed, 'version', 'node', 'io_mode', 'wanted', 'why'].sort());
   });

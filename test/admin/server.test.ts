@@ -77,7 +77,7 @@ describe('the admin server', () => {
         vips: ['fd00:1::100', '10.1.0.100'],
         vport: 6000,
         scheduler: 'rr',
-        uoa: { maxTrials: 3, unifiedType: 31, onUnsupported: 'plain', proxyV2: 'every' },
+        uoa: { maxTrials: 3, unifiedType: 31, onUnsupported: 'plain', proxyV2: 'every', carriage: 'auto' },
         persistenceMs: 0,
         onDown: 'keep',
         limits: NO_LIMITS,
@@ -127,6 +127,7 @@ describe('the admin server', () => {
       unifiedType: 30,
       onUnsupported: 'unified',
       proxyV2: 'every',
+      carriage: 'auto',
     });
     assert.deepEqual(other?.limits, { ...NO_LIMITS, sessions: 4000 });
     const [first, second] = other.realServers as unknown as Record<string, unknown>[];

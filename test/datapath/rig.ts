@@ -85,6 +85,7 @@ const GAME: ServiceDraft = {
   maxTrials: 3,
   refreshMs: 0,
   refreshesAcked: true,
+  carriage: 'inserted',
   idleRefreshMs: 120_000,
   unifiedType: 31,
   onUnsupported: 'plain',

@@ -34,6 +34,7 @@ const ONE = '1x80';
 const ZERO = '0x80';
 const inbound = '{service="game",direction="inbound"}';
 const game = '{service="game"}';
+const firstAnswers = (to: string) => `{service="game",rs="10.2.0.11:6000",to="${to}"}`;
 const rs = (n: number) => `{service="game",rs="10.2.0.1${n}:6000"}`;
 /**
  * The series of real server n: whether it works, its weight now, and what holds of down, drained, removed,
@@ -359,6 +360,21 @@ const STORIES: Story[] = [
     tells: 'all can',
     fires: false,
     series: { [`uoa_proxy_uoa_refusals_total${rs(1)}`]: ZERO },
+  },
+  {
+    alert: 'UoaProxyUoaUnanswered',
+    tells: 'a real server answers only packets without UOA',
+    fires: true,
+    series: { [`uoa_proxy_uoa_first_answers_total${firstAnswers('plain')}`]: '0+1x80' },
+  },
+  {
+    alert: 'UoaProxyUoaUnanswered',
+    tells: 'some are answered with it',
+    fires: false,
+    series: {
+      [`uoa_proxy_uoa_first_answers_total${firstAnswers('plain')}`]: '0+5x80',
+      [`uoa_proxy_uoa_first_answers_total${firstAnswers('uoa')}`]: '0+1x80',
+    },
   },
   {
     alert: 'UoaProxyUoaNotSent',

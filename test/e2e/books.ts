@@ -91,7 +91,7 @@ export class Books {
     const fast = c.inboundFast + c.outboundFast;
     check('all', received, io.judged + c.datagramsReassembled + fast);
     const forwarded = c.inboundForwarded + c.outboundForwarded - fast;
-    const whole = forwarded - c.datagramsFragmented + c.uoaCarrier;
+    const whole = forwarded - c.datagramsFragmented + c.uoaCarrier + c.uoaRepeated;
     check('sent', io.sent, whole + c.fragmentsSent + c.icmpSent);
     return faults;
   }

@@ -67,6 +67,8 @@ export interface RigOptions extends Partial<TopologyOptions> {
     dialect?: LabDialect;
     unifiedType?: 30 | 31;
     onUnsupported?: 'plain' | LabDialect;
+    /** Inserted, where a test says nothing: most count what is where. */
+    carriage?: 'auto' | 'inserted' | 'carrier';
     maxTrials?: number;
     refresh?: string;
     idleRefresh?: string;
@@ -301,7 +303,15 @@ export async function startRig(t: TestContext, options: RigOptions = {}): Promis
     // Where it goes with the test, also after SIGKILL.
     admin: { socket: join(topology.scratch, ADMIN_SOCKET), ...(options.config?.admin ?? {}) },
     services: [
-      { name: 'test', vip, vport: VPORT, lips, uoa, realServers, ...options.service },
+      {
+        name: 'test',
+        vip,
+        vport: VPORT,
+        lips,
+        uoa: { carriage: 'inserted', ...uoa },
+        realServers,
+        ...options.service,
+      },
       ...(options.others ?? []),
     ],
   });

@@ -40,6 +40,7 @@ export function planOf(world: World): DatapathPlan {
       maxTrials: world.maxTrials,
       refreshMs: world.refreshMs,
       refreshesAcked: true,
+      carriage: 'inserted',
       idleRefreshMs: world.idleRefreshMs,
       unifiedType: world.unifiedType,
       onUnsupported: world.onUnsupported,

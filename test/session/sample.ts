@@ -87,7 +87,7 @@ export function makeTable(
     rport: 6000,
     mtu: 1500,
     pool: new LportPool(first, last, worker),
-    receiver: new UoaReceiver(undefined, undefined),
+    receiver: new UoaReceiver(undefined, undefined, 'inserted'),
     proxyV2: undefined,
     dialectNumber: 0,
     realServerIndex: index,
