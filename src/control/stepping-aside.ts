@@ -144,7 +144,7 @@ export class SteppingAside {
         );
     };
     // What came before is read first, where it was this process that stood still.
-    const timer = setInterval(() => setImmediate(end), NOBODY_MS);
+    const timer = setInterval(() => setImmediate(() => setImmediate(end)), NOBODY_MS);
     try {
       return (await successor.hear(Number.POSITIVE_INFINITY))?.said.kind === 'done';
     } finally {

@@ -54,7 +54,13 @@ export async function takeOver(
   const ofPort = ({ name }: { name: string }) => (dealtWith[name] ? fromText(dealtWith[name]) : NOTHING);
   await workers.adopt(host.ports.map(ofPort));
   await before.begin();
-  await workers.start();
+  try {
+    await workers.start();
+  } catch (error) {
+    // Those that forward already: the proxy before goes on as soon as the conversation is closed.
+    await workers.stop();
+    throw error;
+  }
   if (comesInByBoth) io.stamp?.(false);
   const ms = [asked, received, written, performance.now()].map((at, i, all) => Math.round(at - all[i - 1]));
   log.info(
