@@ -2,9 +2,11 @@
 // measurement of each, then again, so that whatever else the machine does hits all of them alike.
 
 import { setTimeout as sleep } from 'node:timers/promises';
+import { Distance } from './distance.ts';
 import { ForeignCpu } from './foreign-cpu.ts';
 import { BRINGS_XDP, FORWARDERS, type ForwarderKey } from './forwarders/all.ts';
 import type { FastPathForwarder, Forwarder, Start } from './forwarders/forwarder.ts';
+import { HOT_ENOUGH, HotFlows } from './hot-flows.ts';
 import { type Aim, Load } from './load.ts';
 import type { Outcome } from './load-protocol.ts';
 import { Network } from './network.ts';
@@ -27,36 +29,36 @@ export const FULL_RATE = 5_000_000;
 const MAX_OPENING_SECONDS = 30;
 const MOST_OPENING_SHOTS = 20;
 const WARM_FLOWS = 64;
-/** How sessions are made hot: round trips per second, and for each, flows at a time, and how many suffice. */
-const HOT_RATE = 100_000;
-const HOT_PACKETS = 6;
-const HOT_STEP = 16_000;
-const HOT_ENOUGH = 0.98;
 const WAKE_MS = 100;
-const HOT_LIMIT_MS = 60_000;
-const HOT_LIMIT_EACH_MS = 0.6;
-const HOT_WAIT_MS = 150;
-/** Those that are hot are used again meanwhile. */
-const HOT_REFRESH_MS = 3_000;
+const SHORT_WAIT_MS = 1_000;
 
 export class Lineup {
   readonly entrants: readonly Entrant[];
   /** Forwarders that could not be started, and why. */
   readonly missing: readonly string[];
   readonly #load: Load;
+  readonly #distance: Distance;
   /**
    * Of all forwarders and the load: what is not foreign. Listing them takes longer than a short measurement.
    */
   readonly #pids: readonly number[];
   readonly #opened = new Map<string, number>();
+  /** Those of forwarders with a fast path. */
+  readonly #hotFlows = new Map<string, HotFlows>();
   /** Numbers of sessions that could not be made hot. */
   readonly #unable = new Map<string, number>();
   #last: Entrant | undefined;
   readonly #foreignShares: number[] = [];
 
-  private constructor(load: Load, entrants: Entrant[], missing: string[]) {
+  private constructor(load: Load, distance: Distance, entrants: Entrant[], missing: string[]) {
     this.#load = load;
-    this.#pids = [process.pid, load.pid, ...entrants.flatMap(({ forwarder }) => forwarder.pids())];
+    this.#distance = distance;
+    this.#pids = [
+      process.pid,
+      load.pid,
+      ...distance.pids,
+      ...entrants.flatMap(({ forwarder }) => forwarder.pids()),
+    ];
     this.entrants = entrants;
     this.missing = missing;
   }
@@ -68,6 +70,7 @@ export class Lineup {
     starts: Partial<Record<ForwarderKey, Start>> = {},
   ): Promise<T> {
     const load = new Load();
+    const distance = new Distance();
     const networks: Network[] = [];
     try {
       const entrants: Entrant[] = [];
@@ -85,7 +88,7 @@ export class Lineup {
           missing.push(`${key}: ${(error as Error).message}`);
         }
       }
-      const lineup = new Lineup(load, entrants, missing);
+      const lineup = new Lineup(load, distance, entrants, missing);
       for (const { forwarder } of entrants) console.log(`${forwarder.name}: ${forwarder.note}`);
       for (const line of missing) console.log(`not measured: ${line}`);
       const result = await measure(lineup);
@@ -93,6 +96,7 @@ export class Lineup {
       return result;
     } finally {
       load.stop();
+      distance.stop();
       for (const network of networks) network.remove();
     }
   }
@@ -103,6 +107,8 @@ export class Lineup {
 
   /** One measurement. Throws when the forwarder has ended. */
   async shoot(entrant: Entrant, aim: Aim): Promise<Result> {
+    // Sessions of a forwarder that stands still are silent meanwhile.
+    if ((await this.#distance.nearness()) > SHORT_WAIT_MS) this.#last = undefined;
     if (entrant.forwarder.fastPath && this.#last !== entrant)
       await this.#wake(entrant, entrant.forwarder.fastPath);
     this.#last = entrant;
@@ -130,18 +136,17 @@ export class Lineup {
     const { standStill = [] } = entrant.forwarder;
     for (const pid of standStill) if (!workers.includes(pid)) process.kill(pid, 'SIGCONT');
     await sleep(WAKE_MS);
-    await this.#keepHot(entrant);
+    await this.#hotFlowsOf(entrant, entrant.forwarder.fastPath!).keep();
   }
 
-  /** A packet of each session. */
-  async #keepHot({ key, network, forwarder }: Entrant): Promise<void> {
-    const flows = this.#opened.get(key) ?? 0;
-    const { rate } = forwarder.fastPath!;
-    // A machine that does something else makes fewer packets than it is told to.
-    for (let sent = 0, left = MOST_OPENING_SHOTS; sent < flows && left > 0; left--) {
-      const aim = { payloadLen: 64, firstFlow: sent, flows: flows - sent, rate };
-      sent += (await this.#load.shoot(network, { ...aim, seconds: (1.05 * (flows - sent)) / rate })).sent;
+  #hotFlowsOf(entrant: Entrant, fastPath: FastPathForwarder): HotFlows {
+    const { key } = entrant;
+    let found = this.#hotFlows.get(key);
+    if (found === undefined) {
+      found = new HotFlows((aim) => this.#shoot(entrant, aim), fastPath);
+      this.#hotFlows.set(key, found);
     }
+    return found;
   }
 
   /**
@@ -150,19 +155,12 @@ export class Lineup {
    */
   async open(entrant: Entrant, flows: number): Promise<void> {
     const { key, forwarder } = entrant;
-    const from = this.#opened.get(key) ?? 0;
-    if (from >= flows) return;
     if (forwarder.fastPath) {
-      await this.#wake(entrant, forwarder.fastPath);
-      signal(forwarder, 'SIGCONT');
-      try {
-        await this.#openHot(entrant, forwarder.fastPath, from, flows);
-      } finally {
-        signal(forwarder, 'SIGSTOP');
-      }
-      this.#last = entrant;
+      await this.#openHot(entrant, forwarder.fastPath, flows);
       return;
     }
+    const from = this.#opened.get(key) ?? 0;
+    if (from >= flows) return;
     this.#opened.set(key, flows);
     const rate = Math.min(forwarder.opensPerSecond, 100_000);
     const seconds = Math.min(MAX_OPENING_SECONDS, Math.max(0.2, (1.1 * (flows - from)) / rate));
@@ -174,46 +172,30 @@ export class Lineup {
     throw new Error(`${forwarder.name} delivers nothing`);
   }
 
-  /**
-   * The same for one with a fast path, whose sessions must be answered and busy: some at a time, for they go
-   * by the slow path until they are hot, and those that are stay so only while they are used.
-   */
-  async #openHot(
-    entrant: Entrant,
-    { hotSessions }: FastPathForwarder,
-    from: number,
-    flows: number,
-  ): Promise<void> {
-    let keptMs = performance.now();
-    let [first, hot] = [from, hotSessions()];
-    const endMs = keptMs + HOT_LIMIT_MS + flows * HOT_LIMIT_EACH_MS;
-    while (performance.now() < endMs) {
-      const step = Math.min(HOT_STEP, flows - first);
-      // A machine that does something else makes fewer packets than it is told to.
-      for (let left = HOT_PACKETS * step; left > 0; ) {
-        if (performance.now() - keptMs > HOT_REFRESH_MS) {
-          await this.#keepHot(entrant);
-          keptMs = performance.now();
-        }
-        const seconds = Math.max(0.1, Math.min(1, left / HOT_RATE));
-        const aim = { payloadLen: 64, echo: true, flows: step, firstFlow: first, rate: HOT_RATE, seconds };
-        left -= Math.max(1, (await this.#shoot(entrant, aim)).sent);
-      }
-      await sleep(HOT_WAIT_MS);
-      hot = hotSessions();
-      this.#opened.set(entrant.key, Math.max(this.#opened.get(entrant.key) ?? 0, first + step));
+  /** The same for one with a fast path. */
+  async #openHot(entrant: Entrant, fastPath: FastPathForwarder, flows: number): Promise<void> {
+    const { key, forwarder } = entrant;
+    const hotFlows = this.#hotFlowsOf(entrant, fastPath);
+    if (hotFlows.opened >= flows) return;
+    await this.#wake(entrant, fastPath);
+    this.#last = entrant;
+    signal(forwarder, 'SIGCONT');
+    try {
+      const hot = await hotFlows.open(flows);
       if (hot >= HOT_ENOUGH * flows) return;
-      // Later all again, for those that are so no more.
-      first = first + step < flows ? first + step : 0;
+      this.#unable.set(key, flows);
+      console.log(
+        `not measured: ${forwarder.name}: only ${count(hot)} of ${count(flows)} sessions became hot`,
+      );
+    } finally {
+      signal(forwarder, 'SIGSTOP');
     }
-    this.#unable.set(entrant.key, flows);
-    const { name } = entrant.forwarder;
-    console.log(`not measured: ${name}: only ${count(hot)} of ${count(flows)} sessions became hot`);
   }
 
   /** Its sessions may be gone. */
   forget({ key }: Entrant): void {
     this.#opened.delete(key);
+    this.#hotFlows.get(key)?.forget();
   }
 
   /** What a program does only at first (V8 compiles what runs often) is not what it does all day. */
@@ -242,6 +224,8 @@ export class Lineup {
     console.log(
       `others used ${mean.toFixed(2)} processors meanwhile, ${most.toFixed(2)} at most${mean > 0.1 ? ': figures are too low' : ''}`,
     );
+    const distance = this.#distance.describe();
+    if (distance !== undefined) console.log(distance);
   }
 }
 

@@ -4,6 +4,7 @@
 import { parseArgs } from 'node:util';
 import { exitOnSignals, removeLeftovers } from '../src/lab/namespace.ts';
 import { measureDatapath } from './datapath.ts';
+import { waitForNearness } from './distance.ts';
 import { DEFAULT_FORWARDERS, FORWARDERS, isForwarderKey } from './forwarders/all.ts';
 import { raiseLimits } from './forwarders/limits.ts';
 import { HOT_MEMORY_AIMS, measureHotMemory } from './hot-memory.ts';
@@ -67,6 +68,8 @@ const DEFAULTS = {
   sessions: ['1000,1000000', '1000,100000'],
 } as const;
 const LEAST_PAYLOAD = 16;
+/** For the processors to be near each other: a fifth of what a run takes. */
+const MOST_WAIT_MS = 300_000;
 const DATAPATH_PAYLOADS = [64, 1400];
 
 const argv = process.argv.slice(2);
@@ -123,6 +126,8 @@ async function main(): Promise<void> {
   console.log(describeMachine(argv).join('\n'));
   const notRaised = raiseLimits();
   if (notRaised.length > 0) console.log(`could not raise ${notRaised.join(', ')}`);
+
+  if (!quick) waitForNearness(MOST_WAIT_MS);
 
   const measure: Record<Part, () => Promise<Target[] | undefined>> = {
     throughput: () =>

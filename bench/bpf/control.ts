@@ -15,26 +15,26 @@ export const CONTROL = {
   /** Not 0: the real server sends back what it gets. */
   echo: 40,
   /** The run's clock, nanoseconds since boot; all 0 before it. */
-  startNs: 48,
-  dueNs: 56,
-  endNs: 64,
+  startNs: 128,
+  dueNs: 136,
+  endNs: 144,
   /** Flow of the next packet, counted from firstFlow. */
-  nextFlow: 72,
+  nextFlow: 152,
   /**
    * Packets since the network was made: made, arrived at the forwarder, at the real server, back at the
    * client.
    */
-  sent: 80,
-  arrived: 88,
-  delivered: 96,
-  answered: 104,
+  sent: 160,
+  arrived: 256,
+  delivered: 384,
+  answered: 512,
   /** The last three as they were when the run's time was over; ended is 1 then. */
-  ended: 112,
-  arrivedAtEnd: 120,
-  deliveredAtEnd: 128,
-  answeredAtEnd: 136,
+  ended: 168,
+  arrivedAtEnd: 176,
+  deliveredAtEnd: 184,
+  answeredAtEnd: 192,
   /** Times from the client and back: how many took n times 2^HISTOGRAM_SHIFT nanoseconds. */
-  histogram: 192,
+  histogram: 640,
 } as const;
 
 /** 256 ns per bucket, 33 ms in all; the last bucket holds what took longer. */

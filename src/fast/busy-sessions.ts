@@ -8,6 +8,8 @@ const PERIOD_MS = 1_000;
 /** So many packets per second of sessions that are not hot are much to do. */
 const MUCH = 10_000;
 const PERIOD_OF_MUCH_MS = 60_000;
+/** The average is over so long: in a lull of a second not all counts are forgotten. */
+const AVERAGE_MS = 2_000;
 /** Sessions that wait to be taken. */
 const QUEUE = 4_096;
 
@@ -16,8 +18,9 @@ export class BusySessions {
   readonly #packets: Uint8Array;
   readonly #queue = new Int32Array(QUEUE);
   #count = 0;
-  /** Since packets were forgotten. */
+  /** Since packets were forgotten, and the average per second before. */
   #noted = 0;
+  #rate = 0;
   #forgetAt = 0;
 
   constructor(slots: number) {
@@ -54,7 +57,9 @@ export class BusySessions {
   /** Forgets packets in turn, all within a period of calls. */
   forget(elapsedMs: number): void {
     if (elapsedMs <= 0) return;
-    const periodMs = (1_000 * this.#noted) / elapsedMs < MUCH ? PERIOD_MS : PERIOD_OF_MUCH_MS;
+    const rate = (1_000 * this.#noted) / elapsedMs;
+    this.#rate += (rate - this.#rate) * (1 - Math.exp(-elapsedMs / AVERAGE_MS));
+    const periodMs = this.#rate < MUCH ? PERIOD_MS : PERIOD_OF_MUCH_MS;
     this.#noted = 0;
     const packets = this.#packets;
     const end = this.#forgetAt + Math.min(packets.length, Math.ceil((packets.length * elapsedMs) / periodMs));

@@ -48,6 +48,42 @@ describe('busy sessions', () => {
     assert.ok(run({ sessions: 100_000, rate: 20_000, seconds: 80 }) > 99_000);
   });
 
+  test('of many whose packets come in bursts, too: a lull between two does not have counts forgotten', () => {
+    const sessions = 40_000;
+    const busy = new BusySessions(sessions);
+    const isTaken = new Uint8Array(sessions);
+    let taken = 0;
+    const tick = () => {
+      busy.forget(TICK_MS);
+      for (const slot of busy.take()) {
+        taken += 1 - isTaken[slot]!;
+        isTaken[slot] = 1;
+      }
+    };
+    // Two packets of each in a second and a half, then a second without any.
+    for (let burst = 0; burst < 8; burst++) {
+      for (let at = 0; at < 15; at++) {
+        for (let packet = 0; packet < (2 * sessions) / 15; packet++) {
+          const slot = (packet + Math.ceil((at * 2 * sessions) / 15)) % sessions;
+          if (isTaken[slot] === 0) busy.note(slot);
+        }
+        tick();
+      }
+      for (let at = 0; at < 10; at++) tick();
+    }
+    // The last of them are so few that the datapath has little to do with them.
+    assert.ok(taken > 0.9 * sessions, `${taken} of ${sessions}`);
+  });
+
+  test('a burst between lulls is not much: sessions of few packets stay as they are', () => {
+    const busy = new BusySessions(1_000);
+    for (let second = 0; second < 60; second++) {
+      for (let slot = 0; slot < 1_000; slot++) for (let packet = 0; packet < 4; packet++) busy.note(slot);
+      for (let at = 0; at < 20; at++) busy.forget(TICK_MS);
+      assert.equal(busy.take().length, 0);
+    }
+  });
+
   test('sessions of two packets, a question and its answer, never are, however many there are', () => {
     const slots = 200_000;
     const busy = new BusySessions(slots);
