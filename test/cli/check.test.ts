@@ -45,7 +45,7 @@ describe('check', () => {
     assert.equal(
       stderr,
       `uoa-proxy: ${path} cannot be used:
-  line 2: services[0].uoa.dialect: "ipo" is not allowed for [fd00:2::11]:6000 (no receiver reads ipo over IPv6), expected opp, elb, unified or none, here or as their own dialect (services[0].uoa.dialect is not set, that is its default)
+  line 2: services[0].uoa.dialect: "ipo" is not allowed for [fd00:2::11]:6000 (no receiver reads ipo over IPv6), expected opp, elb, unified, proxy-v2 or none, here or as their own dialect (services[0].uoa.dialect is not set, that is its default)
 `,
     );
   });

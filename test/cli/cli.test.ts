@@ -42,7 +42,7 @@ describe('the command line', () => {
   });
 
   const refused: [args: string[], message: RegExp][] = [
-    [[], /a command is needed: run, check, ctl, top, sniff, fast-path, lab or completion/],
+    [[], /a command is needed: run, check, ctl, top, sniff, fast-path, receiver, lab or completion/],
     [['rnu'], /Unknown command: rnu/],
     [['run'], /Missing required argument: config/],
     [['check', '--config'], /Not enough arguments following: config/],
@@ -50,11 +50,14 @@ describe('the command line', () => {
     [['check', '--config', 'config/full.yaml', 'extra'], /Unknown (command|argument): extra/],
     [['lab', '--clients', 'many'], /--clients must be an integer from 1 to/],
     [['lab', '--servers', '0'], /--servers must be an integer from 1 to/],
-    [['lab', '--dialect', 'toa'], /Given: "toa", Choices: "ipo", "opp", "elb", "unified", "none"/],
+    [
+      ['lab', '--dialect', 'toa'],
+      /Given: "toa", Choices: "ipo", "opp", "elb", "unified", "proxy-v2", "none"/,
+    ],
     [['lab', '--family', '5'], /Given: "5", Choices: "4", "6", "nat64", "nat46"/],
     [
       ['lab', '--family', '6'],
-      /no receiver reads dialect ipo over IPv6, .* choose --dialect opp, elb, unified or none/,
+      /no receiver reads dialect ipo over IPv6, .* choose --dialect opp, elb, unified, proxy-v2 or none/,
     ],
     [['lab', '--family', 'nat46', '--dialect', 'ipo'], /no receiver reads dialect ipo over IPv6/],
   ];
