@@ -207,6 +207,7 @@ export const isToldAs = (words: Int32Array, at: number, telling: number): boolea
 /** A packet of the client was forwarded elsewhere, at this time. */
 export function noteInbound(words: Int32Array, at: number, atMs: number): void {
   if (((atMs - words[at + LAST_INBOUND]) | 0) > 0) words[at + LAST_INBOUND] = atMs;
+  if (isExhausted(words[at + PROGRESS])) words[at + PROGRESS] |= FOLLOWED;
 }
 
 /** An echo ACK came. True when it ended the round; false when it was a repetition. */
