@@ -13,6 +13,7 @@ import { measureLookup } from './lookup.ts';
 import { describeMachine } from './machine.ts';
 import { measureMemory } from './memory.ts';
 import { measureOverload } from './overload.ts';
+import { measureReceiver } from './receiver.ts';
 import { measureRestarts, RESTART_AIMS } from './restarts.ts';
 import { measureSessions } from './sessions.ts';
 import { measureSuperPackets, SUPER_AIMS } from './super-packets.ts';
@@ -29,6 +30,7 @@ const PARTS = [
   'memory',
   'hot-memory',
   'lookup',
+  'receiver',
   'datapath',
 ] as const;
 type Part = (typeof PARTS)[number];
@@ -147,6 +149,7 @@ async function main(): Promise<void> {
     memory: () => measureMemory(numbers('sessions')),
     'hot-memory': () => measureHotMemory(numbers('hot')),
     restarts: () => measureRestarts({ rounds: Math.min(rounds, 3), seconds: quick ? 4 : 8 }),
+    receiver: async () => void (await measureReceiver({ rounds })),
     lookup: async () => void (await measureLookup({ sessions: numbers('sessions'), rounds })),
     datapath: async () =>
       void (await measureDatapath({
