@@ -81,6 +81,20 @@ static __noinline bool point(const struct tuple *by, struct learned *learned)
 	return bpf_map_update_elem(&by_client, &client, &way, BPF_ANY) == 0;
 }
 
+/* Nothing for a client goes to a LIP:lport that is another one's now. */
+static __noinline void unpoint(const struct tuple *by, const struct learned *before)
+{
+	struct tuple client = {
+		.peer = before->client,
+		.bound = by->bound,
+		.ports = TUPLE_PORTS(before->cport, by->ports >> 16),
+	};
+	struct way *way = bpf_map_lookup_elem(&by_client, &client);
+
+	if (way && way->lport == (__u16)by->ports && is_same(&way->lip, &by->peer))
+		bpf_map_delete_elem(&by_client, &client);
+}
+
 /* False: there is no room. */
 static __noinline bool learn(const struct tuple *by, const struct uoa *uoa, const struct address *rip)
 {
@@ -106,6 +120,8 @@ static __noinline bool learn(const struct tuple *by, const struct uoa *uoa, cons
 		count_one(TOLD_AGAIN);
 		return true;
 	}
+	if (before && (before->cport != learned.cport || !is_same(&before->client, &learned.client)))
+		unpoint(by, before);
 	if (bpf_map_update_elem(&by_lip, by, &learned, BPF_ANY))
 		return false;
 	count_one(LEARNED);

@@ -167,6 +167,12 @@ const elbOption = ({ cip, cport }: { cip: string; cport: number }) => {
   return concat(Uint8Array.of(31, option.length - 2), option.subarray(2));
 };
 
+test("a LIP:lport that is another client's now leads to that one only", (t) => {
+  const receiver = open(t);
+  for (const cport of [1, 2]) receiver.run(udp(ENDS[4], { options: addressOption(NAMED.cip, cport) }));
+  assert.deepEqual([receiver.clients().length, receiver.ways()], [1, 1]);
+});
+
 describe('a client that is not used', () => {
   const of = (sport: number, cport: number) =>
     udp({ ...ENDS[4], sport }, { options: addressOption(NAMED.cip, cport) });
