@@ -40,8 +40,9 @@ import type { Predecessor } from './predecessor.ts';
 import { watchPulse } from './pulse.ts';
 import { Reloader } from './reload.ts';
 import type { Runtime } from './runtime.ts';
-import { holdStateFile, rememberSet, SavedSessions, saveState, writeAdopted } from './saved-sessions.ts';
+import { rememberSet, SavedSessions, saveState, writeAdopted } from './saved-sessions.ts';
 import { ServerStates } from './server-states.ts';
+import { StateLock } from './state-lock.ts';
 import { SteppingAside } from './stepping-aside.ts';
 import { takeOver } from './take-over.ts';
 import { wantedWorkers } from './worker-count.ts';
@@ -69,6 +70,9 @@ export class ControlPlane {
   readonly #hostWatch: HostWatch;
   readonly #health: HealthWatch;
   readonly #before: Predecessor | undefined;
+  readonly #stateLock: StateLock;
+  /** The sessions are this process's: until then there is nothing to save, and a file may be another's. */
+  #hasSessions: boolean;
   readonly #stepping: SteppingAside;
   #adminAddress = { host: '', port: 0 };
   /** What is hot goes on beyond the end. */
@@ -83,9 +87,12 @@ export class ControlPlane {
     health: HealthWatch,
     version: string,
     before: Predecessor | undefined,
+    stateLock: StateLock,
     letIn: () => void,
   ) {
     this.#letIn = letIn;
+    this.#stateLock = stateLock;
+    this.#hasSessions = before === undefined;
     this.#health = health;
     this.#before = before;
     this.#runtime = runtime;
@@ -103,6 +110,7 @@ export class ControlPlane {
       health,
       version,
       admin: () => this.#adminAddress,
+      stateLock,
       isDraining: () => this.#drain.isOn,
       end: () => this.#end({ exitCode: EXIT_HANDED_OVER, isWanted: true }),
       fail: () => this.#end({ exitCode: 1, isWanted: false }),
@@ -134,9 +142,9 @@ export class ControlPlane {
     const name = proxyName(file.path);
     const hostSetup = new HostSetup(log, name, before === undefined ? [] : [before.hello.guard]);
     let saved: SavedSessions | undefined;
+    const stateLock = StateLock.take(config, log, before?.hello.stateLock ?? '');
+    undo.push(async () => stateLock.release());
     if (before === undefined) {
-      const stateLock = holdStateFile(config, log);
-      undo.push(async () => stateLock?.release());
       saved = SavedSessions.load(config, services, log);
       hostSetup.inherit(saved?.added ?? []);
     }
@@ -234,7 +242,7 @@ export class ControlPlane {
     undo.push(() => health.stop());
     const reloader = new Reloader(runtime, health, () => file.reload(), { config, host, services, replans });
     const letInLater = isGuardFirst && before === undefined ? letIn : () => {};
-    return new ControlPlane(runtime, reloader, health, version, before, letInLater);
+    return new ControlPlane(runtime, reloader, health, version, before, stateLock, letInLater);
   }
 
   get services(): readonly ServicePlan[] {
@@ -254,20 +262,21 @@ export class ControlPlane {
       await workers.stop();
       serverStates.tellSet(() => {});
       fastSwitch.tellSet(() => {});
-      if (this.#stepping.isHandedOver) return;
+      if (this.#stepping.isHandedOver || !this.#hasSessions) return;
       const { services } = this.#reloader;
       const added = this.#isOutlived ? hostSetup.assigned : [];
       const state = { services, memories, steeringKey, ...operatorSet(), added };
       // Without them nobody would be told where VIPs and LIPs are. Where no file says whose they are they go.
-      if (saveState(this.#reloader.config, state, log) && this.#isOutlived) hostSetup.leaveAddresses();
+      const isSaved = saveState(this.#reloader.config, state, this.#stateLock, log);
+      if (isSaved && this.#isOutlived) hostSetup.leaveAddresses();
     });
     if (before === undefined) await workers.start();
-    else await this.#takeOver(before, undo);
+    else await this.#takeOver(before);
     this.#runtime.fast.serve();
     const pulses = memories.map(({ pulse }) => pulse);
     const unwatch = watchPulse(workers, pulses, log);
     undo.push(async () => unwatch());
-    const remember = () => rememberSet(this.#reloader.config, operatorSet(), log);
+    const remember = () => rememberSet(this.#reloader.config, operatorSet(), this.#stateLock, log);
     serverStates.tellSet(remember);
     fastSwitch.tellSet(remember);
     this.#reloader.start(() => this.#hostWatch.isAsFollowed());
@@ -277,15 +286,18 @@ export class ControlPlane {
     this.#readiness = { ready: true, reason: '' };
   }
 
-  async #takeOver(before: Predecessor, undo: Undo): Promise<void> {
+  async #takeOver(before: Predecessor): Promise<void> {
     const { fast, fastSwitch, hostSetup, log } = this.#runtime;
     try {
       await takeOver(before, this.#runtime, this.#reloader, this.#health);
-      await follow(before, hostSetup, this.#reloader.config, log, undo);
+      this.#hasSessions = true;
+      await hostSetup.adopt(await before.end());
     } catch (error) {
       fast.standDown();
       throw error;
     }
+    this.#stateLock.hold('sessions would not be saved now');
+    log.info({ pid: before.hello.pid, version: before.hello.version }, 'took over');
     await fast.own(() => fastSwitch.impede());
   }
 
@@ -359,20 +371,6 @@ async function setUp(hostSetup: HostSetup, config: Config, host: HostFacts, undo
   const prepared = await hostSetup.prepare(spec);
   undo.push(() => hostSetup.end());
   await prepared.commit();
-}
-
-/** The proxy before ends, and what it had is this one's. Throws a StartError where it goes on. */
-async function follow(
-  before: Predecessor,
-  hostSetup: HostSetup,
-  config: Config,
-  log: Logger,
-  undo: Undo,
-): Promise<void> {
-  await hostSetup.adopt(await before.end());
-  const stateLock = holdStateFile(config, log);
-  undo.push(async () => stateLock?.release());
-  log.info({ pid: before.hello.pid, version: before.hello.version }, 'took over');
 }
 
 const sideName = (side: number): string =>

@@ -24,12 +24,12 @@ import {
 } from '../session/state-file.ts';
 import { lportsFrom, type SavedAddress, type SavedServer, type SavedSwitch } from '../session/state-notes.ts';
 import { Owners, STEERING_KEY_WORDS, type SteeringSpec } from '../steer/steering.ts';
-import { type FileLock, lockFile } from '../sys/file-lock.ts';
 import { WholeFile } from '../sys/whole-file.ts';
 import { familyOf, isV4, parseAddressInto } from '../wire/address.ts';
 import { nowMs } from '../worker-protocol.ts';
 import type { AdoptedSessions } from './adopted-sessions.ts';
 import { StartError } from './start-error.ts';
+import type { StateLock } from './state-lock.ts';
 
 /** At run time. */
 export interface OperatorSet {
@@ -201,9 +201,10 @@ function lendTo(
 export function rememberSet(
   { sessions: { stateFile } }: Config,
   { servers, fastPathOff }: OperatorSet,
+  lock: StateLock,
   log: Logger,
 ): void {
-  if (stateFile === undefined) return;
+  if (stateFile === undefined || !lock.hold('what an operator sets does not outlive a crash')) return;
   const file = new WholeFile(stateFile);
   try {
     if (servers.length === 0 && !fastPathOff.all && fastPathOff.services.length === 0) {
@@ -238,28 +239,6 @@ export function notePersistence(
   });
 }
 
-/**
- * Keeps the state file for this proxy, until it is released; undefined where there is none. What will keep
- * sessions from being saved is said now, not at the stop. Throws a StartError when another proxy has the
- * file.
- */
-export function holdStateFile({ sessions: { stateFile } }: Config, log: Logger): FileLock | undefined {
-  if (stateFile === undefined) return undefined;
-  let lock: FileLock | undefined;
-  try {
-    lock = lockFile(`${stateFile}.lock`);
-    if (lock !== undefined) new WholeFile(stateFile).tryToWrite();
-  } catch (error) {
-    log.error(`sessions will not be saved: sessions.stateFile ${stateFile}: ${(error as Error).message}`);
-    return lock;
-  }
-  if (lock !== undefined) return lock;
-  throw new StartError(
-    `another uoa-proxy has sessions.stateFile ${stateFile}`,
-    'stop it, or give each a state file of its own',
-  );
-}
-
 /** What is saved of datapaths that have stopped. */
 export interface State extends OperatorSet {
   services: readonly ServicePlan[];
@@ -270,8 +249,13 @@ export interface State extends OperatorSet {
 }
 
 /** Says in the log what became of it, and returns whether it is saved. */
-export function saveState({ sessions: { stateFile } }: Config, state: State, log: Logger): boolean {
-  if (stateFile === undefined) return false;
+export function saveState(
+  { sessions: { stateFile } }: Config,
+  state: State,
+  lock: StateLock,
+  log: Logger,
+): boolean {
+  if (stateFile === undefined || !lock.hold('sessions are not saved')) return false;
   const { tables, meta } = savedOf(state);
   const outcome = saveSessions(new WholeFile(stateFile), tables, state.services, meta, nowMs());
   if ('problem' in outcome) log.error(`sessions are not saved: ${outcome.problem}`);

@@ -11,6 +11,7 @@ import { killProcess, type ProcessIdentity } from './process-identity.ts';
 import type { Reloader } from './reload.ts';
 import type { Runtime } from './runtime.ts';
 import { encodeForSuccessor } from './saved-sessions.ts';
+import type { StateLock } from './state-lock.ts';
 import { Conversation, type FastPathSuccession, type FromSuccessor, NOBODY_MS } from './takeover-protocol.ts';
 
 /** No packet waits for so long in the kernel between its stamp and where processes find it. */
@@ -26,6 +27,7 @@ export interface SteppingParts {
   readonly health: HealthWatch;
   readonly version: string;
   readonly admin: () => { host: string; port: number };
+  readonly stateLock: Pick<StateLock, 'id'>;
   readonly isDraining: () => boolean;
   /** Another proxy forwards. */
   readonly end: () => void;
@@ -75,7 +77,7 @@ export class SteppingAside {
   }
 
   async #speak(successor: Conversation<FromSuccessor>): Promise<void> {
-    const { runtime, version, admin } = this.#parts;
+    const { runtime, version, admin, stateLock } = this.#parts;
     const { layout, steeringKey, io, hostSetup } = runtime;
     await successor.say({
       kind: 'hello',
@@ -87,6 +89,7 @@ export class SteppingAside {
       fastPath: runtime.fast.description,
       guard: hostSetup.guardTable,
       admin: admin(),
+      stateLock: stateLock.id,
       refusal: this.#refusal(),
     });
     // It makes all ready meanwhile.

@@ -11,7 +11,7 @@ import type { Down } from './health-watch.ts';
 import type { ProcessIdentity } from './process-identity.ts';
 
 /** Another number where one of two proxies would not understand the other. */
-export const PROTOCOL = 'uoa-proxy-takeover-3';
+export const PROTOCOL = 'uoa-proxy-takeover-4';
 export const TAKEOVER_PATH = '/takeover';
 
 export interface Hello {
@@ -26,6 +26,8 @@ export interface Hello {
   /** Tables of its guard. */
   readonly guard: string;
   readonly admin: { readonly host: string; readonly port: number };
+  /** StateLock.id: which state file is locked by it until it is gone. */
+  readonly stateLock: string;
   /** Why it will not step aside; '': it will. */
   readonly refusal: string;
 }

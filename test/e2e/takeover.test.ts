@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chownSync, existsSync, rmSync } from 'node:fs';
+import { chownSync, existsSync, readdirSync, rmSync } from 'node:fs';
 import { createServer, request } from 'node:http';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
@@ -17,6 +17,7 @@ import {
   TAKEOVER_PATH,
 } from '../../src/control/takeover-protocol.ts';
 import { nodeArgv, type ProxyProcess } from '../../src/lab/programs.ts';
+import { lockFile } from '../../src/sys/file-lock.ts';
 import { mountBpffs, withBpffs } from '../sys/bpffs.ts';
 import { type IoUnderTest, MAIN, type Rig, startRig, until } from './harness.ts';
 import { listedIn, mappingsOf } from './listed.ts';
@@ -206,17 +207,47 @@ test('one that fails before, or is refused, leaves the other at work', async (t)
   rig.rewriteConfig((config) => {
     (config.admin as { listen?: string }).listen = '127.0.0.1:9464';
   });
+  const stateFile = join(rig.topology.scratch, 'of-another');
+  const another = lockFile(`${stateFile}.lock`);
+  rig.rewriteConfig((config) => {
+    config.sessions = { ...(config.sessions as object), stateFile };
+  });
+  assert.match(await refused(rig), /another uoa-proxy has sessions\.stateFile .*of-another/);
+  assert.equal(existsSync(stateFile), false);
+  another!.release();
+  rig.rewriteConfig((config) => {
+    config.sessions = { ...(config.sessions as object), stateFile: undefined };
+  });
   chownSync(socketOf(rig), 65_534, 65_534);
   assert.match(await refused(rig), /it is one of user 65534/);
   chownSync(socketOf(rig), 0, 0);
   const drain = nodeArgv(MAIN, 'ctl', '--config', rig.configPath, 'drain', '--no-wait', '--timeout', '10m');
   await once(rig.topology.spawn('lb', drain, { stdio: 'ignore' }), 'close');
   assert.match(await refused(rig), /it is draining/);
+  assert.doesNotMatch(rig.proxy.log, /stepping aside/);
 
   assert.deepEqual(await mappings(rig.proxy), before);
   const counted = await clients.end();
   assert.deepEqual([counted.lost, counted.unexpected], [0, 0]);
   await Promise.all(servers.map((server) => server.end()));
+});
+
+test('the state file of the proxy before, or one of its own, is had by the one that took over', async (t) => {
+  const rig = await startRig(t, { clients: 1, servers: 1, io: ring(1) });
+  let before = rig.proxy;
+  for (const name of ['first', 'first', 'second']) {
+    const stateFile = join(rig.topology.scratch, name);
+    rig.rewriteConfig((config) => {
+      config.sessions = { ...(config.sessions as object), stateFile };
+    });
+    before = await takeOver(rig, before);
+    assert.equal(lockFile(`${stateFile}.lock`), undefined, 'it is locked');
+    assert.doesNotMatch(before.log, /"level":"error"/);
+  }
+  assert.equal(await before.stop(), 0);
+  assert.match(before.log, /sessions saved/);
+  const left = readdirSync(rig.topology.scratch).filter((one) => /^(first|second)/.test(one));
+  assert.deepEqual(left, ['second'], 'no lock is left, nor what others saved');
 });
 
 test('a proxy of a version that does not hand over is left alone', async (t) => {
