@@ -147,7 +147,7 @@ test('two proxies on one host have each a fast path at the same interfaces, and 
   );
   const otherMetric = (name: string) => {
     const script = `fetch('http://127.0.0.1:9465/metrics').then((a) => a.text()).then((text) =>
-      console.log(text.split('\\n').find((line) => line.startsWith('uoa_proxy_${name}{'))?.split(' ').at(-1) ?? 0))`;
+      console.log(text.split('\\n').find((line) => line.startsWith('uoa_proxy_${name}{'))?.split(' ').at(-1) ?? '0'))`;
     return Number(inLb(rig, process.execPath, '-e', script).stdout);
   };
   await areHot(rig);

@@ -12,4 +12,4 @@ for (let n = 0; n < Number(times); n++) {
   removePinRoot(root.path);
   root.lock.release();
 }
-console.log(taken);
+console.log(`${taken}`); // of a number the colors depend on the terminal

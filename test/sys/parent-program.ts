@@ -7,7 +7,7 @@ import { TYPESCRIPT } from '../suite/programs.ts';
 
 if (process.argv[2] === 'child') {
   dieWithParent();
-  console.log(process.pid);
+  console.log(`${process.pid}`); // of a number the colors depend on the terminal
 } else {
   fork(fileURLToPath(import.meta.url), ['child'], { execArgv: [...TYPESCRIPT] });
 }

@@ -63,7 +63,7 @@ class Steps {
     const script = `const ask = async () => {
         const start = performance.now();
         await fetch('http://${ADMIN}/healthz').then((answer) => answer.text()).catch(() => {});
-        console.log(performance.now() - start);
+        console.log(String(performance.now() - start));
         setTimeout(ask, 20);
       };
       ask();`;
