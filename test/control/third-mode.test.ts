@@ -181,7 +181,12 @@ const HOST = {
 
 const silent = pino({ enabled: false });
 const configOf = (...vports: number[]) =>
-  parse({ services: vports.map((vport) => sampleService({ name: `game-${vport}`, vport })) });
+  parse({
+    services: vports.map((vport) =>
+      // Each datagram comes out as one packet.
+      sampleService({ name: `game-${vport}`, vport, uoa: { carriage: 'inserted' } }),
+    ),
+  });
 
 function request(workers: number, log = silent) {
   const capture = captureOf(configOf(6000), HOST.ports);
