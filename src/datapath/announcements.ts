@@ -12,7 +12,7 @@ import { age } from '../wire/age.ts';
 /** The first cell goes up with each change; behind it stand those of each real server: */
 const VERSION = 0;
 const STATE = 0; // how it is | number of announcements << COUNT_SHIFT
-const UNREACHABLE_AT = 1; // the last ICMP error
+const UNREACHABLE_AT = 1; // the last ICMP error, by which it is judged whether they have ended
 const BEGAN_AT = 2; // when it became unreachable; 0: never
 const SERVER_WORDS = 3;
 
@@ -27,7 +27,7 @@ const RESTING = 2;
 
 /** Without a further error for so long it is not unreachable: Linux sends one per second to each LIP. */
 const QUIET_MS = 3_000;
-/** What is answered so soon after an error may have been on its way before. */
+/** What is answered so soon after it became unreachable may have been on its way before. */
 const LATE_ANSWER_MS = 50;
 /** It becomes unreachable at most so often: who forges errors costs no more than a round in each. */
 const REST_MS = 10_000;
@@ -66,19 +66,24 @@ export class Announcements {
     const at = rowOf(realServerIndex);
     cells[at + UNREACHABLE_AT] = nowMs;
     const state = cells[at + STATE];
-    if ((state & STATE_MASK) === UNREACHABLE) return;
+    const how = state & STATE_MASK;
+    if (how === UNREACHABLE) return;
     if (cells[at + BEGAN_AT] === 0 || age(nowMs, cells[at + BEGAN_AT]) >= REST_MS)
       this.#begin(at, state, nowMs);
-    else this.#become(at, state, RESTING);
+    else if (how !== RESTING) this.#become(at, state, RESTING);
   }
 
-  /** A packet of it came. */
+  /** A packet of it came. Errors that go on meanwhile are not its own, since it is there. */
   answered(realServerIndex: number, nowMs: number): void {
     const cells = this.#cells;
     const at = rowOf(realServerIndex);
     const state = cells[at + STATE];
     if ((state & STATE_MASK) !== UNREACHABLE) return;
-    if (age(nowMs, cells[at + UNREACHABLE_AT]) >= LATE_ANSWER_MS) this.#isBack(at, state);
+    const sinceMs = Math.max(
+      age(nowMs, cells[at + BEGAN_AT]),
+      age(nowMs, cells[at + UNREACHABLE_AT]), // longer ago where it rested before
+    );
+    if (sinceMs >= LATE_ANSWER_MS) this.#isBack(at, state);
   }
 
   /** What time has made of a state, and lastTo. */

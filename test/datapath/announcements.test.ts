@@ -1,6 +1,8 @@
 // A real server that comes back, or whose operator wants it, is told of its clients again: by the control
 // plane's word, or when its port was unreachable and it answers.
-
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Announcements, announcementWords } from '../../src/datapath/announcements.ts';
 import { realServer } from './rig.ts';
 import { rows } from './rows.ts';
 import { each, LONG, type Told, told } from './told.ts';
@@ -188,6 +190,37 @@ rows('a port that was unreachable', [
     ],
   },
 ]);
+
+for (const errorMs of [1, 20, 40, 60, 1_000])
+  test(`an error per ${errorMs} ms about a real server that answers costs a round in 10 s, not one in each packet`, () => {
+    const announcements = new Announcements(new Int32Array(announcementWords(1)));
+    const numbers = new Set<number>();
+    let inEach = 0;
+    const changesBefore = announcements.version;
+    for (let at = 0; at < 60_000; at++) {
+      if (at % errorMs === 0) announcements.unreachable(0, at);
+      if (at % 3 === 0) announcements.answered(0, at);
+      const number = announcements.lastTo(0, at);
+      if ((number & 1) === 1) inEach++;
+      else numbers.add(number);
+    }
+    assert.ok(inEach <= 6 * 60, `${inEach} of 60000 packets have a UOA without need`);
+    assert.ok(numbers.size <= 1 + 6, `${numbers.size} announcements`);
+    // It becomes unreachable, comes back and rests: nobody has to look at sessions for more.
+    assert.ok(announcements.version - changesBefore <= 6 * 3, `${announcements.version} changes`);
+  });
+
+test('a real server that is away is told with its first answer, however fast errors came until then', () => {
+  for (const errorMs of [1, 20, 40, 1_000]) {
+    const announcements = new Announcements(new Int32Array(announcementWords(1)));
+    for (let at = 0; at < 15_000; at++) {
+      if (at % errorMs === 0) announcements.unreachable(0, at);
+      assert.equal(announcements.lastTo(0, at) & 1, 1, `each packet brings one at ${at}`);
+    }
+    announcements.answered(0, 15_000);
+    assert.equal(announcements.lastTo(0, 15_000), 2);
+  }
+});
 
 const UNACKED = { ...LONG, refreshMs: 60_000, refreshesAcked: false };
 
