@@ -164,12 +164,17 @@ function start(message: WorkerStart, modes: IoModes): Running {
   const tick = () => {
     hot?.tick(clock.nowMs()); // first: what it forwarded keeps sessions from expiring
     datapath.tick(clock.nowMs());
+    io.flush?.();
     io.poll();
     memory.pulse[0]++;
   };
+  const sendKept = () => {
+    datapath.sendKept();
+    io.flush?.();
+  };
   const stop = () => {
     clearInterval(timer);
-    datapath.sendKept();
+    sendKept();
     io.close();
     datapath.noteForNext();
   };
@@ -197,7 +202,7 @@ function start(message: WorkerStart, modes: IoModes): Running {
       if (step.kind === 'hold') hot?.hold(step.isHeld);
       else if (step.kind === 'drain') io.drain?.();
       else {
-        datapath.sendKept();
+        sendKept();
         const dealtWith = io.leave?.(step.sinceUs) ?? [];
         stop();
         return dealtWith;

@@ -32,7 +32,8 @@ export function watchUnansweredUoa(
     sources.refresh();
     const { servers } = sources;
     const services = sources.services();
-    if (services !== planned) all = watchedIn(services, servers, all);
+    // From 0 at first, and for what a reload adds from what its cells hold.
+    if (services !== planned) all = watchedIn(services, planned === undefined ? undefined : servers, all);
     planned = services;
     for (const one of all) {
       const answered = servers[one.row + SERVER_COUNTER.uoaAnswered];
@@ -52,7 +53,7 @@ export function watchUnansweredUoa(
 
 function watchedIn(
   services: readonly ServicePlan[],
-  servers: Float64Array,
+  servers: Float64Array | undefined,
   before: readonly Watched[],
 ): Watched[] {
   const known = new Map(before.map((one) => [`${one.service} ${one.rs} ${one.row}`, one]));
@@ -64,8 +65,8 @@ function watchedIn(
           service: name,
           rs,
           row,
-          answered: servers[row + SERVER_COUNTER.uoaAnswered],
-          unanswered: servers[row + SERVER_COUNTER.uoaUnanswered],
+          answered: servers?.[row + SERVER_COUNTER.uoaAnswered] ?? 0,
+          unanswered: servers?.[row + SERVER_COUNTER.uoaUnanswered] ?? 0,
           isSaid: false,
         }
       );

@@ -123,6 +123,8 @@ export interface PacketIo {
    * packet with the identification 0 gets one there. Why a packet was refused is counted in the I/O counters.
    */
   send(frame: Frame, off: number, len: number): Sending;
+  /** What was sent while no packet was received is sent now, and not with the next ones. */
+  flush?(): void;
   /** See SendSuper; undefined where the mode takes in each datagram by itself. */
   readonly sendSuper?: SendSuper;
   /** Reads the kernel's loss counters into the I/O counters; called a few times per second. */

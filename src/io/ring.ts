@@ -104,6 +104,10 @@ class RingIo implements PacketIo {
     return this.#sender.sendSuper(frame, off, len, segmentLen);
   }
 
+  flush(): void {
+    if (!this.#closed) this.#sender.flush();
+  }
+
   poll(): void {
     if (this.#closed) return;
     const nowMs = this.#nowMs();
