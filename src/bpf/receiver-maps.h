@@ -32,9 +32,14 @@ struct learned {
 	struct address rip; /* what it was sent to */
 	struct address client;
 	struct address vip; /* 0: not told */
-	__be16 cport;
-	__be16 vport;
-	__u32 flags;
+	union {
+		struct {
+			__be16 cport;
+			__be16 vport;
+			__u32 flags;
+		};
+		__u64 ports_and_flags;
+	};
 	__u64 used; /* tick in which a program saw it, or it was told */
 };
 
@@ -47,8 +52,10 @@ struct learned {
 struct way {
 	struct address rip;
 	struct address lip;
-	__be16 lport;
-	__u16 pad[3];
+	union {
+		__be16 lport;
+		__u64 port;
+	};
 	__u64 used;
 };
 
@@ -63,10 +70,15 @@ struct told {
 	__u8 option[OPTION_MAX];
 };
 
-struct prefix {
-	__u32 length;
-	__u32 words[4];
+/* On the stack it is made of three parts. */
+union prefix {
+	__u64 parts[3];
+	struct {
+		__u32 length;
+		__u32 words[4];
+	} key;
 };
+#define PREFIX_LEN 20
 
 /* What a socket's last datagram brought. */
 struct heard {
@@ -120,7 +132,7 @@ struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, 1);
-	__type(key, struct prefix);
+	__uint(key_size, PREFIX_LEN);
 	__type(value, __u32);
 } trusted SEC(".maps");
 
@@ -152,9 +164,10 @@ struct {
 	__type(value, struct heard);
 } last_heard SEC(".maps");
 
-static __always_inline void count_one(__u32 counter)
+static __always_inline void count_one(enum receiver_counter counter)
 {
-	__u64 *count = bpf_map_lookup_elem(&counted, &counter);
+	__u64 key = counter; /* of which four bytes are read */
+	__u64 *count = bpf_map_lookup_elem(&counted, &key);
 
 	if (count)
 		*count += 1;

@@ -24,11 +24,6 @@ struct uoa {
 	__u64 vport;
 };
 
-struct option {
-	__u8 type;
-	__u8 len;
-};
-
 static __always_inline bool is_uoa_type(__u8 type)
 {
 	return type == TYPE_UOA || type == TYPE_UNIFIED;
@@ -117,8 +112,17 @@ static __noinline bool read_option6(struct __sk_buff *skb, struct uoa *uoa, __u8
 	return false;
 }
 
-/* Between `at` and `end`; returns its type, 0 without one. */
-static __noinline __u32 find_option4(struct __sk_buff *skb, struct uoa *uoa, __u32 at, __u32 end)
+/*
+ * Where a UOA stands between `at` and `end`: its type, its length and where, in one number; 0: there is none.
+ * These two are functions that the verifier looks at once and by themselves (no static): else it would follow
+ * each way out of their loops through all that comes behind.
+ */
+#define FOUND(type, len, at) ((__u32)(type) | (__u32)(len) << 8 | (__u32)(at) << 18)
+#define FOUND_TYPE(found) ((found) & 0xff)
+#define FOUND_LEN(found) ((found) >> 8 & 0x3ff)
+#define FOUND_AT(found) ((found) >> 18)
+
+__noinline __u32 find_option4(struct __sk_buff *skb, __u32 at, __u32 end)
 {
 	for (int i = 0; i < OPTIONS_MAX; i++) {
 		__u8 type, len;
@@ -131,17 +135,14 @@ static __noinline __u32 find_option4(struct __sk_buff *skb, struct uoa *uoa, __u
 		}
 		if (!READ(skb, at + 1, &len) || len < 2)
 			return 0;
-		if (is_uoa_type(type)) {
-			uoa->at = at;
-			uoa->len = len;
-			return type;
-		}
+		if (is_uoa_type(type))
+			return FOUND(type, len, at);
 		at += len;
 	}
 	return 0;
 }
 
-static __noinline __u32 find_option6(struct __sk_buff *skb, struct uoa *uoa, __u32 at, __u32 end)
+__noinline __u32 find_option6(struct __sk_buff *skb, __u32 at, __u32 end)
 {
 	for (int i = 0; i < DESTINATION_OPTIONS_MAX; i++) {
 		__u8 type, len;
@@ -154,11 +155,8 @@ static __noinline __u32 find_option6(struct __sk_buff *skb, struct uoa *uoa, __u
 		}
 		if (!READ(skb, at + 1, &len))
 			return 0;
-		if (is_uoa_type(type)) {
-			uoa->at = at;
-			uoa->len = (__u32)len + 2;
-			return type;
-		}
+		if (is_uoa_type(type))
+			return FOUND(type, (__u32)len + 2, at);
 		at += 2 + (__u32)len;
 	}
 	return 0;

@@ -57,7 +57,7 @@ static __noinline bool point(const struct tuple *by, struct learned *learned)
 		.bound = by->bound,
 		.ports = TUPLE_PORTS(learned->cport, by->ports >> 16),
 	};
-	struct way way = { .rip = learned->rip, .lip = by->peer, .lport = (__u16)by->ports };
+	struct way way = { .rip = learned->rip, .lip = by->peer, .port = (__u16)by->ports };
 	struct way *before = bpf_map_lookup_elem(&by_client, &client);
 
 	way.used = current_tick();
@@ -103,14 +103,14 @@ static __noinline bool learn(const struct tuple *by, const struct uoa *uoa, cons
 		.rip = *rip,
 		.client = uoa->client,
 		.vip = uoa->vip,
-		.cport = uoa->cport,
-		.vport = uoa->vport,
+		.ports_and_flags = uoa->cport | uoa->vport << 16,
 	};
+	bool is_crossed = is_mapped(&by->peer) != is_mapped(&uoa->client);
 
 	learned.used = current_tick();
-	if (is_mapped(&by->peer) != is_mapped(&uoa->client))
-		learned.flags = CROSSED;
-	if (!(learned.flags & CROSSED) && !point(by, &learned))
+	if (is_crossed)
+		learned.ports_and_flags |= (__u64)CROSSED << 32;
+	else if (!point(by, &learned))
 		return false;
 	if (before && before->cport == learned.cport && is_same(&before->client, &learned.client) &&
 	    is_same(&before->vip, &learned.vip) && before->vport == learned.vport &&
@@ -167,9 +167,8 @@ static __noinline void ask_for_ack(struct __sk_buff *skb, const struct tuple *by
 
 static __noinline bool is_trusted(const struct address *lip)
 {
-	struct prefix prefix = {
-		.length = 128,
-		.words = { lip->high, lip->high >> 32, lip->low, lip->low >> 32 },
+	union prefix prefix = {
+		.parts = { lip->high << 32 | 128, lip->low << 32 | lip->high >> 32, lip->low >> 32 },
 	};
 
 	return bpf_map_lookup_elem(&trusted, &prefix);
@@ -212,7 +211,7 @@ static __noinline int look_at_options4(struct __sk_buff *skb)
 	struct uoa uoa = {};
 	struct address rip;
 	struct iphdr ip;
-	__u32 type;
+	__u32 found;
 
 	if (!sk || !READ(skb, 0, &ip))
 		return PASS;
@@ -220,9 +219,11 @@ static __noinline int look_at_options4(struct __sk_buff *skb)
 	if (!sk)
 		return PASS;
 	uoa.udp_at = ip.ihl * 4;
-	type = find_option4(skb, &uoa, sizeof(ip), uoa.udp_at);
-	if (!type)
+	found = find_option4(skb, sizeof(ip), ip.ihl * 4);
+	if (!found)
 		return PASS;
+	uoa.at = FOUND_AT(found);
+	uoa.len = FOUND_LEN(found);
 	set_ipv4(&by.peer, ip.saddr);
 	set_ipv4(&rip, ip.daddr);
 	set_bound_ipv4(&by.bound, sk->src_ip4);
@@ -230,7 +231,7 @@ static __noinline int look_at_options4(struct __sk_buff *skb)
 		note_ignored(&by.peer);
 		return PASS;
 	}
-	if (!read_option4(skb, &uoa, type) || uoa.at + uoa.len > uoa.udp_at) {
+	if (!read_option4(skb, &uoa, FOUND_TYPE(found)) || uoa.at + uoa.len > uoa.udp_at) {
 		count_one(MALFORMED);
 		return PASS;
 	}
@@ -240,7 +241,7 @@ static __noinline int look_at_options4(struct __sk_buff *skb)
 /* Where UDP begins, behind destination options with a UOA; 0: it is not that. */
 static __noinline __u32 find_behind_extensions(struct __sk_buff *skb, struct uoa *uoa, __u32 next)
 {
-	__u32 at = sizeof(struct ipv6hdr), type = 0;
+	__u32 at = sizeof(struct ipv6hdr), found = 0;
 
 	for (int followed = 0; followed <= MAX_EXTENSIONS; followed++) {
 		struct extension header;
@@ -248,15 +249,17 @@ static __noinline __u32 find_behind_extensions(struct __sk_buff *skb, struct uoa
 
 		if (next == IPPROTO_UDP) {
 			uoa->udp_at = at;
-			return type;
+			uoa->at = FOUND_AT(found);
+			uoa->len = FOUND_LEN(found);
+			return FOUND_TYPE(found);
 		}
 		if (next != IPPROTO_HOPOPTS && next != IPPROTO_ROUTING && next != IPPROTO_DSTOPTS)
 			return 0;
 		if (!READ(skb, at, &header))
 			return 0;
 		len = ((__u32)header.length + 1) * 8;
-		if (next == IPPROTO_DSTOPTS && !type)
-			type = find_option6(skb, uoa, at + 2, at + len);
+		if (next == IPPROTO_DSTOPTS && !found)
+			found = find_option6(skb, at + 2, at + len);
 		next = header.next;
 		at += len;
 	}

@@ -66,11 +66,11 @@ export function explained(attempt: string, error: unknown): unknown {
   if (!(error instanceof SysError) && (code === 'EACCES' || code === 'EPERM'))
     return new IoError(`${attempt}: ${message}`, 'run it as root, to whom what is pinned belongs', error);
   if (!(error instanceof BpfError)) return error;
-  return new IoError(`${attempt}: ${error.message}`, hintFor(error.code), error);
+  return new IoError(`${attempt}: ${error.message}`, hintFor(error), error);
 }
 
-function hintFor(code: string): string {
-  switch (code) {
+function hintFor({ code, syscall }: BpfError): string {
+  switch (syscall === 'bpf_object__load' && code === 'E2BIG' ? '' : code) {
     case 'EPERM':
     case 'EACCES':
       return 'CAP_BPF and CAP_NET_ADMIN are needed, of the host and not of a user namespace; or a program that lets no other one in is attached there or above: bpftool cgroup tree';
