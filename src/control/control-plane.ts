@@ -291,7 +291,9 @@ export class ControlPlane {
     try {
       await takeOver(before, this.#runtime, this.#reloader, this.#health);
       this.#hasSessions = true;
-      await hostSetup.adopt(await before.end());
+      const { pid } = before.hello;
+      const still = `process ${pid}, which handed over, stands still: this one forwards, but is not ready until that one is gone: end it`;
+      await hostSetup.adopt(await before.end(() => log.error(still)));
     } catch (error) {
       fast.standDown();
       throw error;

@@ -136,16 +136,28 @@ export class Predecessor {
   }
 
   /**
-   * It is to end; resolves when it is gone, with the addresses that it added to the host and leaves. Throws a
-   * StartError where it goes on.
+   * This process forwards, and it is to end; resolves when it is gone, with the addresses that it added to the
+   * host and leaves. It forwards nothing any more, so that it is waited for however long it stands still, which
+   * `onStill` is told again and again.
    */
-  async end(): Promise<readonly MissingAddress[]> {
-    await this.#conversation.say({ kind: 'done' });
-    const ending = await this.#conversation.hear();
-    if (ending?.said.kind !== 'ending') throw new StartError(GOES_ON, 'see its log');
-    const gone = await this.#conversation.hear();
-    this.#conversation.close();
-    return gone?.said.kind === 'gone' ? gone.said.added : [];
+  async end(onStill: () => void): Promise<readonly MissingAddress[]> {
+    let isOver = false;
+    // What came before is read first, where it was this process that stood still.
+    const tell = () => setImmediate(() => setImmediate(() => isOver || onStill()));
+    const timer = setInterval(tell, STEP_MS);
+    try {
+      await this.#conversation.say({ kind: 'done' });
+      for (;;) {
+        const heard = await this.#conversation.hear(Number.POSITIVE_INFINITY).catch(() => undefined);
+        const said = heard?.said;
+        if (said?.kind === 'ending') continue;
+        return said?.kind === 'gone' ? said.added : [];
+      }
+    } finally {
+      isOver = true;
+      clearInterval(timer);
+      this.#conversation.close();
+    }
   }
 
   /** It works on, or again. */
