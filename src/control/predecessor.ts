@@ -136,9 +136,9 @@ export class Predecessor {
   }
 
   /**
-   * This process forwards, and it is to end; resolves when it is gone, with the addresses that it added to the
-   * host and leaves. It forwards nothing any more, so that it is waited for however long it stands still, which
-   * `onStill` is told again and again.
+   * This process forwards, and it is to end; resolves when it is gone, with the addresses that it added to
+   * the host and leaves. It forwards nothing any more, so that it is waited for however long it stands still,
+   * which `onStill` is told again and again.
    */
   async end(onStill: () => void): Promise<readonly MissingAddress[]> {
     let isOver = false;
