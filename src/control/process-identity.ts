@@ -23,11 +23,23 @@ export const ownIdentity = (): ProcessIdentity => ({
 export function killProcess({ pid, started, namespace }: ProcessIdentity): string {
   if (namespace !== readlinkSync(OWN_NAMESPACE)) return 'it is in another PID namespace';
   try {
+    process.kill(pid, 0);
     if (startOf(pid) === started) process.kill(pid, 'SIGKILL');
     return '';
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
-    return code === 'ENOENT' || code === 'ESRCH' ? '' : message;
+    if (code === 'ESRCH') return '';
+    // A /proc with hidepid (systemd's ProtectProc) has no entry for a process that lives, either.
+    if (code === 'ENOENT') return isThere(pid) ? 'this /proc hides it, so that it could be another one' : '';
+    return message;
+  }
+}
+
+function isThere(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch {
+    return false;
   }
 }
 
