@@ -27,10 +27,11 @@ export class Activity {
     this.#words = words;
   }
 
-  /** Makes a row ready for a session that becomes hot. */
-  start(session: number, nowTick: number): void {
+  /** Makes a row ready for a session that becomes hot, whose client was silent for so long. */
+  start(session: number, nowTick: number, silenceMs = 0): void {
     for (const direction of [INBOUND, OUTBOUND] as const) {
-      Atomics.store(this.#words, session * ROW_WORDS + SEEN + direction, nowTick);
+      const ticks = direction === INBOUND ? Math.floor(silenceMs / TICK_MS) : 0;
+      Atomics.store(this.#words, session * ROW_WORDS + SEEN + direction, nowTick - ticks);
       this.fold(session, direction); // of another process's session that is not known any more
     }
   }

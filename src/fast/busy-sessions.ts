@@ -47,9 +47,10 @@ export class BusySessions {
     this.#packets[slot] = 0;
   }
 
-  /** Those that became busy since; holds until the next `note`. */
+  /** Those that became busy since; holds until the next `note`. Who is not taken up may be busy again. */
   take(): Int32Array {
     const slots = this.#queue.subarray(0, this.#count);
+    for (let i = 0; i < slots.length; i++) this.#packets[slots[i]] = 0;
     this.#count = 0;
     return slots;
   }

@@ -3,7 +3,16 @@ import { WEIGHT_DOWN } from '../datapath/server-cells.ts';
 import type { Sessions } from '../datapath/walk.ts';
 import { HOT_STATE } from '../session/hot-state.ts';
 import { CLIENT, familyOfClient, HANDSHAKE, isNormal, learnedMtuOf, serviceOf } from '../session/session.ts';
-import { awaitsEmptyReply, isHandshakeOver, isRefreshDue, isToldAs } from '../uoa/handshake.ts';
+import {
+  awaitsEmptyReply,
+  isHandshakeOver,
+  isRefreshDue,
+  isToldAs,
+  silenceOfClient,
+} from '../uoa/handshake.ts';
+
+/** More than the least silence that the programs tell from none (hot-records.ts, `change`). */
+const SILENT_MS = 2_500;
 
 /** HOT_STATE.hot, or why the session may not be that; by the plan at work. */
 export function fitnessOf({ directory, memory }: Sessions, base: number, nowMs: number): number {
@@ -29,11 +38,25 @@ export function fitnessOf({ directory, memory }: Sessions, base: number, nowMs: 
 }
 
 /** Whether the UOA is to be sent again, for its age, to the real server of a session that is else fit. */
-export function isToRefresh({ directory, memory }: Sessions, base: number, nowMs: number): boolean {
-  const service = directory.serviceOf(base);
-  if (service.maxTrials === 0 || directory.legOf(base).receiver.choiceAt(nowMs) < 0) return false;
-  return isRefreshDue(memory.records, base + HANDSHAKE, service, nowMs);
+export function isToRefresh(sessions: Sessions, base: number, nowMs: number): boolean {
+  const { directory, memory } = sessions;
+  if (!isTold(sessions, base, nowMs)) return false;
+  return isRefreshDue(memory.records, base + HANDSHAKE, directory.serviceOf(base), nowMs);
 }
+
+const isTold = ({ directory }: Sessions, base: number, nowMs: number): boolean =>
+  directory.serviceOf(base).maxTrials > 0 && directory.legOf(base).receiver.choiceAt(nowMs) >= 0;
+
+/** Since the client's last packet, where that matters to the UOA; else 0. */
+export const clientSilenceMs = (sessions: Sessions, base: number, nowMs: number): number =>
+  isTold(sessions, base, nowMs) ? silenceOfClient(sessions.memory.records, base + HANDSHAKE, nowMs) : 0;
+
+/**
+ * Whether its client sends nothing for now, so that its next packet can be left to the datapath alone, while
+ * those to it stay hot.
+ */
+export const isClientSilent = (sessions: Sessions, base: number, nowMs: number): boolean =>
+  clientSilenceMs(sessions, base, nowMs) >= SILENT_MS;
 
 /**
  * After how long a silence of its client the next packet is to be left to the datapath, which may begin a

@@ -107,9 +107,18 @@ export class HotRecords {
    */
   change(session: number, [toServer, toClient]: HopPair, idleMs: number): void {
     const at = session * ROW_WORDS;
-    const generation = Atomics.load(this.words, at + GENERATION_IDLE) & 0xffff;
     Atomics.store(this.words, at + HOPS, (toClient << 16) | toServer);
-    Atomics.store(this.words, at + GENERATION_IDLE, (idleOf(idleMs) << 16) | generation);
+    this.setIdle(session, idleMs);
+  }
+
+  /** That silence alone. False: it is so already. */
+  setIdle(session: number, idleMs: number): boolean {
+    const at = session * ROW_WORDS + GENERATION_IDLE;
+    const word = Atomics.load(this.words, at);
+    const changed = (idleOf(idleMs) << 16) | (word & 0xffff);
+    if (changed === word) return false;
+    Atomics.store(this.words, at, changed);
+    return true;
   }
 
   hopOf(session: number, direction: Direction): number {
@@ -185,7 +194,7 @@ function differenceOf(fromClient: Ends, fromServer: Ends): number {
   return fold(sumOf(fromServer) + (0xffff - sumOf(fromClient)));
 }
 
-/** At least 1 where it is set: each packet then. */
+/** At least 1 where it is set: each packet then that comes more than a second behind the one before. */
 const idleOf = (idleMs: number): number =>
   idleMs === 0 ? 0 : Math.min(IDLE_MAX, Math.max(1, Math.floor(idleMs / IDLE_MS)));
 

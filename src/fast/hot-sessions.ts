@@ -9,7 +9,7 @@ import { HOT_STATE } from '../session/hot-state.ts';
 import { isUsed, LAST_SEEN, SESSION_WORDS, serviceOf } from '../session/session.ts';
 import { Activity } from './activity.ts';
 import { BUSY_PACKETS, BusySessions } from './busy-sessions.ts';
-import { fitnessOf, idleMsOf, isToRefresh } from './fitness.ts';
+import { clientSilenceMs, fitnessOf, idleMsOf, isClientSilent, isToRefresh } from './fitness.ts';
 import { Forwarded } from './forwarded.ts';
 import { isAsRecorded, leaveNote } from './heritage.ts';
 import { Holds } from './holds.ts';
@@ -257,24 +257,27 @@ export class HotSessions implements SessionEvents {
     if (this.#placeOf[slot] !== 0 || !isUsed(memory.records, base)) return;
     if (this.#holds.isHeld(slot, nowMs)) return;
     let state = fitnessOf(this.#sessions, base, nowMs);
+    // Else the next look would take it out.
+    if (state === HOT_STATE.hot && this.#leavesForRefresh(base, nowMs)) state = HOT_STATE.uoa;
     if (state === HOT_STATE.hot) state = this.#findHops(base);
-    if (state === HOT_STATE.hot && !this.#put(base, tick)) {
+    if (state === HOT_STATE.hot && !this.#put(base, tick, nowMs)) {
       this.#holds.hold(slot, nowMs);
       state = HOT_STATE.no_room;
     }
     this.#states[slot] = state;
     if (state === HOT_STATE.hot) this.#enlist(base, state, this.#version);
-    else this.#busy.clear(slot); // it may be fit when it is busy again
   }
 
   /** False: there is no room for its entries. */
-  #put(base: number, tick: number): boolean {
+  #put(base: number, tick: number, nowMs: number): boolean {
     const session = this.#firstSession + base / SESSION_WORDS;
     const { fromClient, fromServer } = this.#ends;
     this.#late.settle(this.#sessions.memory, base / SESSION_WORDS);
-    this.#activity.start(session, tick);
+    this.#activity.start(session, tick, clientSilenceMs(this.#sessions, base, nowMs));
     leaveNote(this.#activity, session, this.#sessions, base);
-    return this.#entries.put(session, fromClient, fromServer, this.#hopPair, idleMsOf(this.#sessions, base));
+    // It is promoted only while its client is silent: see #awaitRefresh.
+    const idleMs = isToRefresh(this.#sessions, base, nowMs) ? 1 : idleMsOf(this.#sessions, base);
+    return this.#entries.put(session, fromClient, fromServer, this.#hopPair, idleMs);
   }
 
   /** Its row is there, and may be at work. */
@@ -331,14 +334,25 @@ export class HotSessions implements SessionEvents {
     else if (looks > FIRST_LOOKS && left >= BUSY_PACKETS && left > forwarded) {
       this.#holds.hold(slot, nowMs);
       this.#takeOut(base, HOT_STATE.left);
-    } else if (this.#refreshes >= 1 && isToRefresh(this.#sessions, base, nowMs)) {
+    } else if (this.#refreshes >= 1 && this.#leavesForRefresh(base, nowMs)) {
       this.#refreshes--;
       this.#takeOut(base, HOT_STATE.uoa);
     } else {
       if (looks === STEADY_LOOKS) this.#holds.release(slot);
       leaveNote(this.#activity, this.#firstSession + slot, this.#sessions, base);
       if (this.#versionOf[slot] !== this.#version) this.#goOn(base);
+      if (this.#refreshes >= 1 && this.#placeOf[slot] !== 0) this.#awaitRefresh(base, nowMs);
     }
+  }
+
+  #leavesForRefresh(base: number, nowMs: number): boolean {
+    return isToRefresh(this.#sessions, base, nowMs) && !isClientSilent(this.#sessions, base, nowMs);
+  }
+
+  /** Of a client that is silent the next packet comes to the datapath, with which its refresh begins. */
+  #awaitRefresh(base: number, nowMs: number): void {
+    if (!isToRefresh(this.#sessions, base, nowMs) || !isClientSilent(this.#sessions, base, nowMs)) return;
+    if (this.#records.setIdle(this.#firstSession + base / SESSION_WORDS, 1)) this.#refreshes--;
   }
 
   /** Hops or the plan may be others than when its row was written. */
@@ -372,7 +386,6 @@ export class HotSessions implements SessionEvents {
     this.#hot[place - 1] = last;
     this.#placeOf[last] = place;
     this.#placeOf[slot] = 0;
-    this.#busy.clear(slot);
     this.#useHops(slot, -1);
     this.#states[slot] = state;
     memory.counters[counterRow(service) + COUNTER.sessionsHot]--;

@@ -204,6 +204,10 @@ export const isRefreshDue = (
 export const isToldAs = (words: Int32Array, at: number, telling: number): boolean =>
   words[at + PROGRESS] >> TELLING_SHIFT === telling && (telling & IN_EACH) === 0;
 
+/** Since the client's last packet. */
+export const silenceOfClient = (words: Int32Array, at: number, nowMs: number): number =>
+  age(nowMs, words[at + LAST_INBOUND]);
+
 /** A packet of the client was forwarded elsewhere, at this time. */
 export function noteInbound(words: Int32Array, at: number, atMs: number): void {
   if (((atMs - words[at + LAST_INBOUND]) | 0) > 0) words[at + LAST_INBOUND] = atMs;

@@ -133,20 +133,74 @@ test('of many whose refresh is due so many leave in a second that the datapath h
   }
   proxy.tick();
   assert.equal(proxy.fast.count, 1_500);
-  const answerAll = () => {
+  // Once in a second, so that nobody's round is over.
+  const askAll = () => {
     for (let n = 0; n < 1_500; n++) {
       proxy.cport = first + n;
-      proxy.fromServer();
+      proxy.fromClient();
     }
   };
   for (let s = 0; s < 5; s++) {
-    answerAll();
+    askAll();
     proxy.look();
   }
   assert.ok(proxy.fast.count > 300 && proxy.fast.count < 1_500, `${proxy.fast.count} are hot`);
-  answerAll();
+  askAll();
   proxy.look();
   assert.equal(proxy.fast.count, 0);
+});
+
+describe('a session whose refresh is due', () => {
+  test('stays hot while its client is silent; the next packet of that begins the round', async (t) => {
+    const proxy = new FastRig(t, IPV4, { maxTrials: 1, refreshMs: 4_000 });
+    proxy.beBusy();
+    for (let i = 0; i < 100; i++) {
+      for (let k = 0; k < BUSY; k++) assert.equal(proxy.fromServer(), 'fast');
+      proxy.tick();
+    }
+    const before = proxy.counter('uoaInserted');
+    await sleep(2_500); // the programs have the kernel's clock
+    assert.equal(proxy.fromServer(), 'fast');
+    proxy.tick(2_500);
+    assert.equal(proxy.fromClient(), 'forward');
+    assert.equal(proxy.counter('uoaInserted'), before + 1);
+    assert.equal(proxy.state, 'uoa');
+    proxy.beBusy();
+    assert.equal(proxy.state, 'hot');
+  });
+
+  test('leaves only as often as rounds are due, however seldom its client sends', (t) => {
+    for (const every of [5, 13, 20, 27, 40]) {
+      const proxy = new FastRig(t, IPV4, { maxTrials: 1, refreshMs: 2_000 });
+      proxy.beBusy();
+      const before = proxy.counter('uoaInserted');
+      let left = 0;
+      for (let i = 1; i <= 200; i++) {
+        const was = proxy.fast.count;
+        if (i % every === 0) proxy.fromClient();
+        for (let k = 0; k < BUSY; k++) proxy.fromServer();
+        proxy.tick();
+        if (proxy.fast.count < was) left++;
+      }
+      const rounds = proxy.counter('uoaInserted') - before;
+      // Where the kernel's clock goes with this one, it is one for each.
+      assert.ok(
+        rounds > 0 && left <= 2 * rounds + 1,
+        `every ${every}: left ${left} times for ${rounds} rounds`,
+      );
+    }
+  });
+});
+
+test('what became busy while none might become hot is hot with its next packets', (t) => {
+  const proxy = new FastRig(t, IPV4);
+  proxy.tick();
+  proxy.fast.hold(true);
+  proxy.beBusy();
+  assert.equal(proxy.fast.count, 0);
+  proxy.fast.hold(false);
+  proxy.beBusy();
+  assert.equal(proxy.fast.count, 1);
 });
 
 test('a session that a reload puts other words into keeps its counts', (t) => {

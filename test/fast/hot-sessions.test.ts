@@ -134,12 +134,13 @@ describe('a hot session leaves', () => {
   test('when a refresh is due', (t) => {
     const proxy = new FastRig(t, IPV4, { maxTrials: 1, refreshMs: 2_000 });
     proxy.beBusy();
-    assert.equal(proxy.fast.count, 1);
-    for (let i = 0; i < 30; i++) {
-      proxy.fromServer();
+    assert.equal(proxy.state, 'hot');
+    for (let i = 0; i < 20; i++) {
+      proxy.fromClient();
       proxy.tick();
     }
-    assert.equal(proxy.fast.count, 0);
+    proxy.look();
+    assert.equal(proxy.state, 'uoa');
   });
 
   test('when it was silent', (t) => {
