@@ -115,7 +115,8 @@ static __noinline bool read_option6(struct __sk_buff *skb, struct uoa *uoa, __u8
 /*
  * Where a UOA stands between `at` and `end`: its type, its length and where, in one number; 0: there is none.
  * These two are functions that the verifier looks at once and by themselves (no static): else it would follow
- * each way out of their loops through all that comes behind.
+ * each way out of their loops through all that comes behind. Up to Linux 6.15 it also follows ways that a
+ * processor only guesses, past the end of a loop: so there are none, but their bodies one behind the other.
  */
 #define FOUND(type, len, at) ((__u32)(type) | (__u32)(len) << 8 | (__u32)(at) << 18)
 #define FOUND_TYPE(found) ((found) & 0xff)
@@ -124,7 +125,7 @@ static __noinline bool read_option6(struct __sk_buff *skb, struct uoa *uoa, __u8
 
 __noinline __u32 find_option4(struct __sk_buff *skb, __u32 at, __u32 end)
 {
-	for (int i = 0; i < OPTIONS_MAX; i++) {
+	UNROLL for (int i = 0; i < OPTIONS_MAX; i++) {
 		__u8 type, len;
 
 		if (at >= end || !READ(skb, at, &type) || type == OPTION_END)
@@ -144,7 +145,7 @@ __noinline __u32 find_option4(struct __sk_buff *skb, __u32 at, __u32 end)
 
 __noinline __u32 find_option6(struct __sk_buff *skb, __u32 at, __u32 end)
 {
-	for (int i = 0; i < DESTINATION_OPTIONS_MAX; i++) {
+	UNROLL for (int i = 0; i < DESTINATION_OPTIONS_MAX; i++) {
 		__u8 type, len;
 
 		if (at >= end || !READ(skb, at, &type))

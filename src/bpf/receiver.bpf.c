@@ -19,6 +19,7 @@
  * A client of another family than the LIP cannot be what a socket sees, because it could not send there:
  * sendmsg may not leave its family. It is told by getsockopt only.
  */
+#include <stddef.h>
 #include "receiver-uoa.h"
 
 #define PASS 1
@@ -243,7 +244,7 @@ static __noinline __u32 find_behind_extensions(struct __sk_buff *skb, struct uoa
 {
 	__u32 at = sizeof(struct ipv6hdr), found = 0;
 
-	for (int followed = 0; followed <= MAX_EXTENSIONS; followed++) {
+	UNROLL for (int followed = 0; followed <= MAX_EXTENSIONS; followed++) {
 		struct extension header;
 		__u32 len;
 
@@ -303,26 +304,20 @@ static __noinline int look_at_options6(struct __sk_buff *skb)
 SEC("cgroup_skb/ingress")
 int receiver_ingress(struct __sk_buff *skb)
 {
-	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
-
 	if (skb->protocol == bpf_htons(ETH_P_IP)) {
-		struct iphdr *ip = data;
+		struct iphdr ip;
 
-		if (data + sizeof(*ip) > end || ip->ihl <= 5 || ip->protocol != IPPROTO_UDP)
+		if (!READ(skb, 0, &ip) || ip.ihl <= 5 || ip.protocol != IPPROTO_UDP)
 			return PASS;
 		return look_at_options4(skb);
 	}
 	if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
-		struct ipv6hdr *ip = data;
+		__u8 next;
 
-		if (data + sizeof(*ip) > end)
+		if (!READ(skb, offsetof(struct ipv6hdr, nexthdr), &next))
 			return PASS;
-		switch (ip->nexthdr) {
-		case IPPROTO_HOPOPTS:
-		case IPPROTO_ROUTING:
-		case IPPROTO_DSTOPTS:
+		if (next == IPPROTO_HOPOPTS || next == IPPROTO_ROUTING || next == IPPROTO_DSTOPTS)
 			return look_at_options6(skb);
-		}
 	}
 	return PASS;
 }
