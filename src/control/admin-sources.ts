@@ -13,6 +13,7 @@ import { portsDown } from '../host/host.ts';
 import { type RealServerPlan, type ServicePlan, serverName } from '../service/plan.ts';
 import { findSession, type SessionTuple } from '../session/find-session.ts';
 import { listSessions, type SessionSnapshot } from '../session/snapshot.ts';
+import { isInPayload } from '../uoa/dialect.ts';
 import { formatEndpoint } from '../wire/address.ts';
 import { nowMs } from '../worker-protocol.ts';
 import type { Drain } from './drain.ts';
@@ -208,6 +209,11 @@ function announceServer(
   const why =
     server.dialect === 'none' ? 'its dialect is none' : service.maxTrials === 0 ? 'uoa.maxTrials is 0' : '';
   if (why !== '') throw new OperationError(409, `${rs} of ${name} is told of no client: ${why}`);
+  if (isInPayload(server.dialect) && service.proxyV2 === 'every')
+    throw new OperationError(
+      409,
+      `each datagram to ${rs} of ${name} brings its client already: uoa.proxyV2 is every`,
+    );
   serverStates.announceClients(server.index);
 }
 

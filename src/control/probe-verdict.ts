@@ -42,7 +42,7 @@ export function verdictOf(
     };
   return {
     verdict: 'uoa_dropped',
-    text: `Only the plain one is answered: a path that drops packets with ${what}, or a real server that does not take them. Check ${whatToCheck(dialect as UoaDialect)}, and every firewall and cloud network between.`,
+    text: `Only the plain one is answered: a path that drops packets with ${what}, or a real server that does not take them. Check ${whatToCheck(dialect as UoaDialect)}, and every firewall and cloud network between. With uoa.carriage: carrier no client's datagram is lost by it.`,
   };
 }
 

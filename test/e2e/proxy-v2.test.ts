@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { LB_LAN_IPS, type Topology, VPORT } from '../../src/lab/topology.ts';
 import { formatEndpoint } from '../../src/wire/address.ts';
+import { askSocket } from './admin.ts';
 import { IO, type Rig, type RigOptions, startPython, startRig, until } from './harness.ts';
 import { type Listed, listedIn } from './listed.ts';
 import { ALL_PAIRS, PAIRS, type Pair } from './pairs.ts';
@@ -264,3 +265,16 @@ for (const { name, program, argv } of NAME_SERVERS) {
 }
 
 const inbound = (rig: Rig) => rig.metric('forwarded_packets_total', { direction: 'inbound' });
+
+for (const [proxyV2, status] of [
+  ['every', 409],
+  ['first', 200],
+] as const)
+  test(`with mode ${proxyV2} an announcement is answered with ${status}`, async (t) => {
+    const { rig, server } = await start(t, PAIRS[4], { proxyV2 });
+    const { ip, port } = rig.realServers[0]!;
+    const answer = await askSocket(rig.socketPath, `/services/test/servers/${ip}:${port}/announce`, 'POST');
+    assert.equal(answer.status, status, answer.body);
+    if (status === 409) assert.match(answer.body, /brings its client already: uoa.proxyV2 is every/);
+    await server.end();
+  });
