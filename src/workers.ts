@@ -65,6 +65,13 @@ export class Workers {
   readonly #known = new WeakMap<ChildProcess, { request: number; replan: WorkerReplan | undefined }>();
   /** Or given up: none is started any more. */
   #stopping = false;
+  /** Those that ended do not start again until it resolves. */
+  #held = Promise.resolve();
+  #release: () => void = () => {};
+  /** Starts of such that are under way. */
+  readonly #restarting = new Set<Promise<void>>();
+  /** How often all were ended for another process: a start that waited since before is not made any more. */
+  #timesAside = 0;
   #giveUp: (exitCode: number) => void = () => {};
   /** Resolves with an exit code when none can be kept alive. */
   readonly ended = new Promise<number>((resolve) => {
@@ -159,17 +166,27 @@ export class Workers {
     );
   }
 
-  /** No session becomes hot meanwhile. Rejects with a WorkerError. */
+  /** No session becomes hot meanwhile, and none starts again. Rejects with a WorkerError. */
   async hold(isHeld: boolean): Promise<void> {
+    this.#release();
+    if (isHeld) {
+      this.#held = new Promise((resolve) => {
+        this.#release = resolve;
+      });
+      // One that starts could forward before it is asked.
+      await Promise.allSettled(this.#restarting);
+    }
     await this.#askAll({ kind: 'hold', isHeld });
   }
 
   /**
-   * All work off what came in and end, and none is started again, until `resume`: for another process to go
-   * on. Returns what each has dealt with, see PacketIo.leave. Rejects with a WorkerError.
+   * Behind `hold`: all work off what came in and end, and none is started again, until `resume`: for another
+   * process to go on. Returns what each has dealt with, see PacketIo.leave. Rejects with a WorkerError.
    */
   async stepAside(sinceUs: number): Promise<readonly DealtWithByPort[]> {
     this.#stopping = true;
+    this.#timesAside++;
+    this.#release();
     // One may hand over to another what that one has not seen yet.
     await this.#askAll({ kind: 'drain' });
     const answers = await this.#askAll({ kind: 'leave', sinceUs });
@@ -286,6 +303,7 @@ export class Workers {
 
   async #restart(index: number, code: number | null, signal: string | null): Promise<void> {
     const fields = { worker: index, code, signal };
+    const timesAside = this.#timesAside;
     for (let what = 'the datapath process ended'; ; ) {
       const ends = this.#noteEnd(index);
       if (this.#isHopeless()) {
@@ -300,10 +318,13 @@ export class Workers {
       const when = delayMs === 0 ? '' : ` in ${delayMs / 1000} s`;
       this.#log.error(fields, `${what}: starting it again${when}, its sessions go on`);
       await sleep(delayMs, undefined, { ref: false });
-      if (this.#stopping) return;
+      await this.#held;
+      if (this.#stopping || timesAside !== this.#timesAside) return;
       this.#restarts[index]++;
+      const restarting = this.#startOne(index);
+      this.#restarting.add(restarting);
       try {
-        await this.#startOne(index);
+        await restarting;
         this.#refused[index] = false;
         this.#log.info({ worker: index }, 'the datapath process forwards again');
         return;
@@ -312,6 +333,8 @@ export class Workers {
         const { message, hint = '' } = error as WorkerError;
         this.#refused[index] = hint !== '';
         what = hint === '' ? message : `the datapath process cannot go on: ${message} (${hint})`;
+      } finally {
+        this.#restarting.delete(restarting);
       }
     }
   }

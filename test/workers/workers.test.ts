@@ -51,3 +51,43 @@ test('a datapath process that is told to stop while it starts is gone when stop 
   assert.throws(() => process.kill(pid, 0), { code: 'ESRCH' });
   assert.equal(await outcome, 'not started');
 });
+
+/** How many started, by now. */
+const startsOf = (file: string) => readFileSync(`${file}.pids`, 'utf8').trim().split('\n').length;
+
+test('for another process to go on, one that just starts again is waited for and asked, too', async (t) => {
+  const { workers, file } = make(t);
+  writeFileSync(file, '');
+  await workers.start();
+  rmSync(file);
+  workers.kill(0);
+  while (startsOf(file) < 2) await sleep(10);
+  let isHeld = false;
+  const held = workers.hold(true).then(() => {
+    isHeld = true;
+  });
+  await sleep(200);
+  assert.equal(isHeld, false);
+  writeFileSync(file, '');
+  await held;
+  assert.equal((await workers.stepAside(0)).length, 1);
+});
+
+test('one that waited for its start when another process was to go on does not start beside its successor', async (t) => {
+  const { workers, file } = make(t);
+  writeFileSync(file, '');
+  await workers.start();
+  for (const starts of [2, 3]) {
+    workers.kill(0);
+    while (startsOf(file) < starts || workers.missing.length > 0) await sleep(10);
+  }
+  // The third time it waits for a second.
+  workers.kill(0);
+  while (workers.missing.length === 0) await sleep(10);
+  await workers.hold(true);
+  await workers.stepAside(0);
+  await workers.resume([]);
+  const starts = startsOf(file);
+  await sleep(1500);
+  assert.equal(startsOf(file), starts);
+});
