@@ -3,7 +3,8 @@
 // operator says so; also where sessions went by the fast path.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { test } from 'node:test';
+import { type TestContext, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import {
   IO,
   type IoUnderTest,
@@ -17,15 +18,21 @@ import { ioOf } from './hot.ts';
 
 const SESSIONS = 60;
 const CLIENTS = { portsPerAddress: SESSIONS / 3, rate: 900 };
+/** Datagrams of each session. */
+const IN_A_SECOND = CLIENTS.rate / SESSIONS;
 const ECHO_CHECK = {
   type: 'udp',
   send: 'are you there?',
   expect: 'are you there?',
-  interval: '300ms',
-  timeout: '2s',
+  interval: '100ms',
+  timeout: '200ms',
   rise: 2,
   fall: 2,
 };
+
+const RESTARTS = 4;
+/** Errors count again (src/datapath/announcements.ts). */
+const REST_MS = 10_000;
 
 const WAYS: [name: string, io: IoUnderTest, isFast: boolean][] = [
   ['by the datapath', IO, false],
@@ -33,7 +40,7 @@ const WAYS: [name: string, io: IoUnderTest, isFast: boolean][] = [
   ['fast path tc', ioOf('tc'), true],
 ];
 
-async function begin(t: Parameters<typeof startRig>[0], io: IoUnderTest, isFast: boolean, service = {}) {
+async function begin(t: TestContext, io: IoUnderTest, isFast: boolean, service = {}) {
   const rig = await startRig(t, { servers: 1, io, service });
   const server = (await rig.startServers())[0]!;
   const clients = rig.startSteadyClients(CLIENTS);
@@ -54,13 +61,19 @@ async function startAgain(rig: Rig): Promise<PythonProgram> {
   return server;
 }
 
-/** All sessions have told the new program who they are, since the UOAs that were sent `before`. */
+/** Packets of all sessions have brought their UOA, since so many were sent `before`. */
 async function isTold(rig: Rig, before: number): Promise<void> {
   await until('every session begins a round', async () => {
     const more = (await rig.metric('uoa_sent_total')) - before;
     return more >= 3 * SESSIONS;
   });
 }
+
+/** Rounds that ended: none while each packet begins one. */
+const rounds = (rig: Rig): Promise<number> => rig.metric('uoa_exhausted_total');
+
+const isRoundOver = (rig: Rig, before: number): Promise<void> =>
+  until('every session has had a round', async () => (await rounds(rig)) - before >= SESSIONS);
 
 for (const [way, io, isFast] of WAYS) {
   test(`${way}: without checks, by ICMP alone, no datagram that the new program reads is anonymous`, async (t) => {
@@ -70,8 +83,9 @@ for (const [way, io, isFast] of WAYS) {
     await until('its port is unreachable', async () => (await rig.metric('server_unreachable_total')) > 0);
     await until('no session is hot', async () => (await rig.metric('fast_path_sessions')) === 0);
     await isTold(rig, before);
+    const roundsBefore = await rounds(rig);
     const again = await startAgain(rig);
-    await isTold(rig, await rig.metric('uoa_sent_total'));
+    await isRoundOver(rig, roundsBefore);
     if (isFast)
       await until('all are hot again', async () => (await rig.metric('fast_path_sessions')) === SESSIONS);
     await clients.end();
@@ -80,21 +94,57 @@ for (const [way, io, isFast] of WAYS) {
     assert.ok((attributed as number) > SESSIONS);
   });
 
-  test(`${way}: found down and up by checks, every session is attributed again`, async (t) => {
-    const { rig, server, clients } = await begin(t, io, isFast, { health: ECHO_CHECK });
+  test(`${way}: by ICMP alone, a session is anonymous for no more than it sends in a second`, (t) =>
+    isSoonAttributed(t, io, isFast, {}, async (rig, hadErrors) => {
+      await until('its port is unreachable', async () => (await unreachables(rig)) > hadErrors);
+    }));
+
+  test(`${way}: by checks alone, a session is anonymous for no more than it sends in a second`, (t) =>
+    isSoonAttributed(t, io, isFast, { health: ECHO_CHECK }, async (rig) => {
+      await until('it is down', async () => (await rig.metric('server_up')) === 0);
+    }));
+}
+
+const unreachables = (rig: Rig): Promise<number> => rig.metric('server_unreachable_total');
+
+/**
+ * How late a program that started again is told is counted in the datagrams of a session that it reads
+ * before. The proxy under test may be stopped meanwhile by a busy machine, so one of some restarts is to do.
+ */
+async function isSoonAttributed(
+  t: TestContext,
+  io: IoUnderTest,
+  isFast: boolean,
+  service: { health?: typeof ECHO_CHECK },
+  isNoticed: (rig: Rig, hadErrors: number) => Promise<void>,
+): Promise<void> {
+  const { rig, server, clients } = await begin(t, io, isFast, service);
+  if (service.health) {
     const nft = (command: string) => rig.topology.exec('rs', ['nft', command]);
     nft('add table inet mute; add chain inet mute out { type filter hook output priority 0; }');
     nft('add rule inet mute out meta l4proto icmp drop');
-    await kill(server);
-    await until('it is down', async () => (await rig.metric('server_up')) === 0);
-    const before = await rig.metric('uoa_sent_total');
-    const again = await startAgain(rig);
-    await until('it is up', async () => (await rig.metric('server_up')) === 1);
-    await isTold(rig, before);
-    await clients.end();
-    const { learned, wrong } = await again.end();
+  }
+  const missed: number[] = [];
+  let program = server;
+  do {
+    if (missed.length > 0) {
+      program = await startAgain(rig);
+      await sleep(REST_MS);
+    }
+    const hadErrors = await unreachables(rig);
+    await kill(program);
+    await isNoticed(rig, hadErrors);
+    const roundsBefore = await rounds(rig);
+    program = await startAgain(rig);
+    await isRoundOver(rig, roundsBefore);
+    if (isFast) await until('all are hot', async () => (await rig.metric('fast_path_sessions')) === SESSIONS);
+    const { learned, unattributedMost, wrong } = await program.end();
     assert.deepEqual({ learned, wrong }, { learned: SESSIONS, wrong: 0 });
-  });
+    missed.push(unattributedMost as number);
+  } while (missed.at(-1)! > IN_A_SECOND && missed.length < RESTARTS);
+  await clients.end();
+  t.diagnostic(`anonymous datagrams of the slowest session: ${missed}`);
+  assert.ok(missed.at(-1)! <= IN_A_SECOND, `anonymous datagrams of the slowest session: ${missed}`);
 }
 
 test('ctl server announce tells a real server that forgot without a sign', async (t) => {

@@ -1,6 +1,7 @@
 """A real server that knows nothing of this project: a UDP socket that asks the kernel for the IP options of each datagram
 (IP_RECVOPTS; over IPv6 the destination options, IPV6_RECVDSTOPTS), learns from a UOA who the client is, and echoes. No echo
-ACK. Prints {"event": "ready"}, and when standard input closes what it counted.
+ACK. Prints {"event": "ready"}, and when standard input closes what it counted; `unattributedMost` are those of the client
+that has most.
 Argument, JSON: {"ip": "10.2.0.11", "port": 6000}"""
 import json
 import os
@@ -29,6 +30,7 @@ sock.setblocking(False)
 
 stats = {"received": 0, "empty": 0, "uoas": 0, "attributed": 0, "unattributed": 0, "wrong": 0}
 clients = {}  # (LIP, lport) -> CIP:cport
+unattributed = {}  # CIP:cport -> count
 virtuals = set()  # VIP:vport
 forms = {}  # option type and length of its content -> count
 seen_options = {}  # hexadecimal -> count
@@ -96,6 +98,8 @@ def receive():
     if named is not None:
         known = clients.get(local)
         stats["unattributed" if known is None else "attributed" if known == named else "wrong"] += 1
+        if known is None:
+            unattributed[named] = unattributed.get(named, 0) + 1
     sock.sendto(data, source)
 
 
@@ -123,6 +127,7 @@ print(
         {
             "event": "result",
             **stats,
+            "unattributedMost": max(unattributed.values(), default=0),
             "learned": len(clients),
             "distinctClients": len(set(clients.values())),
             "clients": {payload.text(*local): client for local, client in list(clients.items())[:KEPT]},
