@@ -8,7 +8,7 @@ import type { AdminSources } from './sources.ts';
 type Log = (fields: Record<string, unknown>, message: string) => void;
 
 const POLL_MS = 1000;
-/** So many in a row are no accident. */
+/** So many in a row are seldom an accident; several sessions of a program that starts slowly are. */
 const SESSIONS = 3;
 
 interface Watched {
@@ -75,4 +75,4 @@ function watchedIn(
 }
 
 const describe = ({ service, rs }: Watched): string =>
-  `real server ${rs} of ${service} answers only packets without UOA: a network or firewall on the way seems to drop those with it, so it knows no client; uoa-proxy ctl probe ${service} ${rs} tells`;
+  `real server ${rs} of ${service} answers only packets without UOA: a network or firewall on the way may drop those with it, so that it knows no client, or it was slow to start; uoa-proxy ctl probe ${service} ${rs} tells`;

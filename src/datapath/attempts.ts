@@ -121,10 +121,10 @@ export class Attempts {
     }
     const words = base + HANDSHAKE;
     const to = answeredTo(records, words);
-    if (to === ANSWERED.toUoa) servers[row + SERVER_COUNTER.uoaAnswered]++;
-    if (to === ANSWERED.toPlain) {
-      servers[row + SERVER_COUNTER.uoaUnanswered]++;
-      receiver.doubt(choice);
+    if (to !== ANSWERED.both) {
+      const isWithUoa = to === ANSWERED.toUoa;
+      servers[row + (isWithUoa ? SERVER_COUNTER.uoaAnswered : SERVER_COUNTER.uoaUnanswered)]++;
+      receiver.noteInserted(choice, isWithUoa);
     }
     const trialMs = onlyTrialMs(records, words, nowMs);
     receiver.noteAnswer(choice, trialMs >= 0 && trialMs <= PROMPT_MS);

@@ -15,6 +15,8 @@ const REFUSED_MS = 60_000;
 const ACCEPTED_MS = 10_000;
 /** So many sessions in a row must have had their first answer soon before there is an attempt. */
 const PROMPT_ANSWERS = 3;
+/** So many sessions in a row are answered only without it by no accident. */
+const DOUBTS = 3;
 /** Between two attempts that were not answered, at first; twice as long each time, up to: */
 const ATTEMPT_MS = 1_000;
 const ATTEMPT_MAX_MS = 600_000;
@@ -28,6 +30,8 @@ interface Choice {
   triedAt: number;
   /** A datagram with it inside was answered, or a UOA of it acknowledged. */
   isProven: boolean;
+  /** Sessions in a row that were answered only without it. */
+  doubts: number;
   promptAnswers: number;
   attemptedAt: number;
   /** Since then there is none for so long. */
@@ -41,6 +45,7 @@ const newChoice = (forms: UoaForms): Choice => ({
   isOnTrial: false,
   triedAt: 0,
   isProven: false,
+  doubts: 0,
   promptAnswers: 0,
   attemptedAt: 0,
   restMs: 0,
@@ -126,12 +131,17 @@ export class UoaReceiver {
     const choice = this.#choices[index];
     if (this.#carriage === 'carrier') return;
     choice.isProven = true;
+    choice.doubts = 0;
     choice.restMs = 0;
   }
 
-  /** Datagrams with it were not answered, but the first one without. */
-  doubt(index: number): void {
-    this.#choices[index].isProven = false;
+  /** A session had its first answer: to datagrams with it, or to the first one without it behind such. */
+  noteInserted(index: number, isAnswered: boolean): void {
+    const choice = this.#choices[index];
+    choice.doubts = isAnswered ? 0 : choice.doubts + 1;
+    if (choice.doubts < DOUBTS) return;
+    choice.isProven = false;
+    choice.doubts = 0;
   }
 
   /** Which choice's UOA for `origin` the parsed packet carries; -1 for none. */

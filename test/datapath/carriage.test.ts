@@ -223,15 +223,26 @@ test('auto: an attempt that is answered as a copy tells of a path that drops; on
   assert.deepEqual(firstAnswers(rig), [1, 1]);
 });
 
-test('auto: a real server that was proven and then answers packets without UOA only gets carriers again', () => {
+test('auto: a real server that was proven gets carriers again when three sessions in a row are answered only without UOA', () => {
   const rig = new Rig({ service: { ...LONG, carriage: 'auto', maxTrials: 1 } });
   assert.equal(rig.receive(fromClient(), PORT.wan).changed.uoaCarrier, 1);
   rig.receive(ipoAck(), PORT.lan);
-  assert.equal(rig.receive(fromClient({ sport: 7001 }), PORT.wan).changed.uoaInserted, 1);
-  rig.receive(fromClient({ sport: 7001 }), PORT.wan);
-  rig.receive(fromRealServer({ dport: LPORT + 1 }), PORT.lan);
-  assert.deepEqual(firstAnswers(rig), [0, 1]);
-  assert.equal(rig.receive(fromClient({ sport: 7002 }), PORT.wan).changed.uoaCarrier, 1);
+  let opened = 0;
+  /** A session whose first answer is to its n-th packet. */
+  const session = (n: number) => {
+    const sport = 7001 + opened++;
+    assert.equal(rig.receive(fromClient({ sport }), PORT.wan).changed.uoaInserted, 1);
+    for (let i = 1; i < n; i++) rig.receive(fromClient({ sport }), PORT.wan);
+    rig.receive(fromRealServer({ dport: LPORT + opened }), PORT.lan);
+  };
+  session(2);
+  session(2);
+  session(1);
+  session(2);
+  session(2);
+  assert.deepEqual(firstAnswers(rig), [1, 4]);
+  session(2);
+  assert.equal(rig.receive(fromClient({ sport: 7777 }), PORT.wan).changed.uoaCarrier, 1);
 });
 
 test('auto: what a datapath keeps back it sends before it ends', () => {
