@@ -31,8 +31,8 @@ const ECHO_CHECK = {
 };
 
 const RESTARTS = 4;
-/** Errors count again (src/datapath/announcements.ts). */
-const REST_MS = 10_000;
+/** Errors count again, also where some came within 10 s of the first (src/datapath/announcements.ts). */
+const REST_MS = 22_000;
 
 const WAYS: [name: string, io: IoUnderTest, isFast: boolean][] = [
   ['by the datapath', IO, false],
@@ -143,8 +143,8 @@ async function isSoonAttributed(
     missed.push(unattributedMost as number);
   } while (missed.at(-1)! > IN_A_SECOND && missed.length < RESTARTS);
   await clients.end();
-  t.diagnostic(`anonymous datagrams of the slowest session: ${missed}`);
-  assert.ok(missed.at(-1)! <= IN_A_SECOND, `anonymous datagrams of the slowest session: ${missed}`);
+  t.diagnostic(`anonymous datagrams of the session that has most: ${missed}`);
+  assert.ok(missed.at(-1)! <= IN_A_SECOND, `anonymous datagrams of the session that has most: ${missed}`);
 }
 
 test('ctl server announce tells a real server that forgot without a sign', async (t) => {
