@@ -41,12 +41,17 @@ struct learned {
 		__u64 ports_and_flags;
 	};
 	__u64 used; /* tick in which a program saw it, or it was told */
+	__u64 asks; /* of ACKs: how often in the tick that is in the bits above ASKS_BITS */
 };
 
 /* The client's newest datagram came by another LIP:lport, which answers go to. */
 #define DISPLACED 1
 /* LIP and client are of different families: a socket could not answer to the client's address. */
 #define CROSSED 2
+
+/* So many ACKs in a tick: the first ones may be lost. */
+#define ASKS_MAX 4
+#define ASKS_BITS 3
 
 /* Where answers to a client go to. */
 struct way {
@@ -107,6 +112,7 @@ enum receiver_counter {
 	CONNECTED,
 	NAMED, /* getpeername */
 	ASKED, /* getsockopt */
+	NOT_AGAIN, /* acknowledged often enough */
 	RECEIVER_COUNTERS,
 };
 

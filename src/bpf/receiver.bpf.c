@@ -71,6 +71,7 @@ static __noinline bool point(const struct tuple *by, struct learned *learned)
 		struct learned *displaced;
 
 		if (other.ports == by->ports && is_same(&other.peer, &by->peer)) {
+			before->rip = learned->rip;
 			before->used = way.used;
 			return true;
 		}
@@ -96,10 +97,55 @@ static __noinline void unpoint(const struct tuple *by, const struct learned *bef
 		bpf_map_delete_elem(&by_client, &client);
 }
 
-/* False: there is no room. */
-static __noinline bool learn(const struct tuple *by, const struct uoa *uoa, const struct address *rip)
+static __always_inline bool is_same_client(const struct learned *a, const struct learned *b)
+{
+	return a->cport == b->cport && is_same(&a->client, &b->client);
+}
+
+/* Programs see the LIP:lport as it is. */
+static __noinline void forget(const struct tuple *by, const struct learned *learned)
+{
+	bpf_map_delete_elem(&by_lip, by);
+	unpoint(by, learned);
+}
+
+/* A socket that is bound to an address now may have been bound to any when the former client was learned. */
+static __noinline void forget_unbound(const struct tuple *by, const struct address *rip)
+{
+	struct tuple any = { .peer = by->peer, .ports = by->ports };
+	struct learned *before = bpf_map_lookup_elem(&by_lip, &any);
+
+	if (!before || !is_same(&before->rip, rip))
+		return;
+	unpoint(&any, before);
+	bpf_map_delete_elem(&by_lip, &any);
+}
+
+/*
+ * Another client that was known by `by` leaves its room. Returns `asks` with one more: what is sent from one
+ * LIP:lport is acknowledged ASKS_MAX times in a tick and no more, because an ACK looks as a carrier does, and
+ * two receivers that trust each other would answer without end.
+ */
+static __noinline __u64 follow(const struct tuple *by, const struct learned *learned)
 {
 	struct learned *before = bpf_map_lookup_elem(&by_lip, by);
+	__u64 asks;
+
+	if (!before)
+		return learned->used << ASKS_BITS | 1;
+	asks = before->asks;
+	if (!is_same_client(before, learned))
+		unpoint(by, before);
+	if (asks >> ASKS_BITS != learned->used)
+		return learned->used << ASKS_BITS | 1;
+	return (asks & ((1 << ASKS_BITS) - 1)) > ASKS_MAX ? asks : asks + 1;
+}
+
+enum outcome { NO_ROOM, ACKNOWLEDGE, TOO_OFTEN };
+
+static __noinline enum outcome learn(const struct tuple *by, const struct uoa *uoa, const struct address *rip)
+{
+	struct learned *before;
 	struct learned learned = {
 		.rip = *rip,
 		.client = uoa->client,
@@ -109,24 +155,33 @@ static __noinline bool learn(const struct tuple *by, const struct uoa *uoa, cons
 	bool is_crossed = is_mapped(&by->peer) != is_mapped(&uoa->client);
 
 	learned.used = current_tick();
+	/* First, for the room. */
+	learned.asks = follow(by, &learned);
 	if (is_crossed)
 		learned.ports_and_flags |= (__u64)CROSSED << 32;
-	else if (!point(by, &learned))
-		return false;
-	if (before && before->cport == learned.cport && is_same(&before->client, &learned.client) &&
-	    is_same(&before->vip, &learned.vip) && before->vport == learned.vport &&
-	    is_same(&before->rip, &learned.rip)) {
+	if (by->bound.high | by->bound.low)
+		forget_unbound(by, rip);
+	/* Nor may the former client be seen where there is no room for this one. */
+	if (!is_crossed && !point(by, &learned)) {
+		forget(by, &learned);
+		return NO_ROOM;
+	}
+	/* Looked up anew: without CAP_PERFMON a pointer is asked only once whether it is one. */
+	before = bpf_map_lookup_elem(&by_lip, by);
+	if (before && is_same_client(before, &learned) && is_same(&before->vip, &learned.vip) &&
+	    before->vport == learned.vport && is_same(&before->rip, &learned.rip)) {
 		before->flags = learned.flags;
+		before->asks = learned.asks;
 		before->used = learned.used;
 		count_one(TOLD_AGAIN);
-		return true;
+	} else {
+		if (bpf_map_update_elem(&by_lip, by, &learned, BPF_ANY)) {
+			forget(by, &learned);
+			return NO_ROOM;
+		}
+		count_one(LEARNED);
 	}
-	if (before && (before->cport != learned.cport || !is_same(&before->client, &learned.client)))
-		unpoint(by, before);
-	if (bpf_map_update_elem(&by_lip, by, &learned, BPF_ANY))
-		return false;
-	count_one(LEARNED);
-	return true;
+	return (learned.asks & ((1 << ASKS_BITS) - 1)) > ASKS_MAX ? TOO_OFTEN : ACKNOWLEDGE;
 }
 
 static __noinline void ask_for_ack(struct __sk_buff *skb, const struct tuple *by, const struct uoa *uoa,
@@ -195,10 +250,16 @@ static __noinline int take(struct __sk_buff *skb, struct tuple *by, const struct
 	if (!READ(skb, uoa->udp_at, &udp) || !udp.source)
 		return PASS;
 	by->ports = TUPLE_PORTS(udp.source, udp.dest);
-	if (learn(by, uoa, rip))
+	switch (learn(by, uoa, rip)) {
+	case ACKNOWLEDGE:
 		ask_for_ack(skb, by, uoa, rip);
-	else
+		break;
+	case TOO_OFTEN:
+		count_one(NOT_AGAIN);
+		break;
+	case NO_ROOM:
 		count_one(FULL);
+	}
 	if (udp.len != bpf_htons(sizeof(udp)))
 		return PASS;
 	count_one(CARRIER);

@@ -70,6 +70,11 @@ const COUNTED: { name: string; help: string; series: Partial<Record<ReceiverCoun
     help: 'Echo ACKs not asked for, because the receiver did not keep up or did not run.',
     series: { unsent: {} },
   },
+  {
+    name: 'acks_too_often_total',
+    help: 'Echo ACKs not asked for, because a LIP:lport had enough of them in that second.',
+    series: { notAgain: {} },
+  },
 ];
 
 export function receiverFamilies(sources: ReceiverSources): Family[] {

@@ -4,7 +4,7 @@ import { BPF_F_NO_PREALLOC, MAP_TYPE } from '../sys/libbpf.ts';
 import { formatAddress } from '../wire/address.ts';
 
 /** In the name of the folder of what is pinned. */
-export const LAYOUT_VERSION = 1;
+export const LAYOUT_VERSION = 2;
 
 /** enum receiver_counter. */
 export const COUNTERS = [
@@ -22,11 +22,12 @@ export const COUNTERS = [
   'connected',
   'named',
   'asked',
+  'notAgain',
 ] as const;
 export type ReceiverCounter = (typeof COUNTERS)[number];
 
 export const TUPLE_LEN = 40;
-export const LEARNED_LEN = 64;
+export const LEARNED_LEN = 72;
 export const WAY_LEN = 48;
 export const PREFIX_LEN = 20;
 export const ADDRESS_LEN = 16;
@@ -36,7 +37,7 @@ const COUNTER_LEN = 8;
 /** Of no program: text about the folder. */
 export const ABOUT_LEN = 4096;
 
-/** The most that `from` may hold. */
+/** The most that `from` may hold; while it is changed, the former ones are there too. */
 export const PREFIXES_MAX = 4096;
 export const IGNORED_MAX = 1024;
 export const RING_BYTES = 1 << 20;
@@ -59,7 +60,7 @@ export function layoutOf(maxClients: number): Record<PinnedMap, MapLayout> {
   return {
     by_lip: { type: hash, keyLen: TUPLE_LEN, valueLen: LEARNED_LEN, entries: maxClients, flags },
     by_client: { type: hash, keyLen: TUPLE_LEN, valueLen: WAY_LEN, entries: maxClients, flags },
-    trusted: { type: prefixTrie, keyLen: PREFIX_LEN, valueLen: 4, entries: PREFIXES_MAX, flags },
+    trusted: { type: prefixTrie, keyLen: PREFIX_LEN, valueLen: 4, entries: 2 * PREFIXES_MAX, flags },
     ignored: { type: lruHash, keyLen: ADDRESS_LEN, valueLen: COUNTER_LEN, entries: IGNORED_MAX, flags: 0 },
     counted: {
       type: perCpuArray,

@@ -13,6 +13,7 @@ import { cgroupPath, ownCgroup } from './cgroup.ts';
 import { EchoAcks } from './echo-ack.ts';
 import { METRICS_PREFIX, receiverFamilies } from './families.ts';
 import { detach } from './leftovers.ts';
+import { ownAddressesIn } from './own-addresses.ts';
 import { ServedCgroup } from './served-cgroup.ts';
 
 /** Between two looks whether a cgroup is there, or was made again. */
@@ -94,8 +95,7 @@ class Running implements Receiver {
       this.#complain('ack', 'an echo ACK was not sent', { errno }),
     );
     for (const path of paths) this.#serve(path);
-    for (const prefix of from.filter((one) => one.endsWith('/0')))
-      this.#log.warn({ from: prefix }, 'whoever can send to a program can say who its clients are');
+    this.#warnOfSources();
     const families = receiverFamilies({
       version: packageVersion(),
       startedAt: this.#startedAt,
@@ -110,9 +110,23 @@ class Running implements Receiver {
     this.#log.info({ from, cgroups: paths, admin: this.address }, 'receiving');
   }
 
+  #warnOfSources(): void {
+    const { from } = this.#config;
+    for (const prefix of from.filter((one) => one.endsWith('/0')))
+      this.#log.warn({ from: prefix }, 'whoever can send to a program can say who its clients are');
+    const own = ownAddressesIn(from);
+    if (own.length > 0)
+      this.#log.warn(
+        { addresses: own },
+        '`from` holds addresses of this host: real servers of that network can say who clients are',
+      );
+  }
+
   /** One after the other: by a signal, and because the file changed. */
   reload(): Promise<void> {
-    this.#reloading = this.#reloading.then(() => this.#reload());
+    this.#reloading = this.#reloading
+      .then(() => this.#reload())
+      .catch((error: Error) => this.#log.error(`the config was reloaded in part only: ${error.message}`));
     return this.#reloading;
   }
 
@@ -131,17 +145,20 @@ class Running implements Receiver {
     this.#config = config;
     this.#log.level = config.log.level;
     this.#acks!.perSecond = config.acksPerSecond;
-    for (const served of this.#served.values()) served.trust(config.from);
-    for (const [path, served] of this.#served) {
-      if (paths.includes(path)) continue;
-      await this.#leave(path, served);
-    }
-    for (const path of paths.filter((one) => !this.#served.has(one)))
+    this.#warnOfSources();
+    const attempt = async (path: string, change: () => void | Promise<void>) => {
       try {
-        this.#serve(path);
+        await change();
       } catch (error) {
         this.#log.error({ cgroup: path }, (error as Error).message);
       }
+    };
+    for (const [path, served] of [...this.#served]) {
+      if (paths.includes(path)) await attempt(path, () => served.trust(config.from));
+      else await attempt(path, () => this.#leave(path, served));
+    }
+    for (const path of paths.filter((one) => !this.#served.has(one)))
+      await attempt(path, () => this.#serve(path));
     this.#log.info({ from: config.from, cgroups: paths }, 'the config was reloaded');
   }
 

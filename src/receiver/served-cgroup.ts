@@ -92,9 +92,8 @@ export class ServedCgroup {
       this.#maps.takeOver(); // what programs before them learned until now
       this.#maps.pin();
     } catch (error) {
-      this.#links?.close();
-      this.#links = undefined;
-      cgroup.close();
+      if (this.#cgroup === undefined) cgroup.close();
+      this.#letGo();
       throw explained(`cgroup ${this.path}`, error);
     }
     for (const folder of this.#root === undefined ? [] : otherLayouts(this.#root.path)) removeFolder(folder);

@@ -6,9 +6,18 @@ import { describe, type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { forgetUnused, knownClients, trust, trustedPrefixes } from '../../src/receiver/clients.ts';
 import { loadPrograms } from '../../src/receiver/hooks.ts';
-import { nowTick, RING_BYTES, TOLD, TUPLE_LEN } from '../../src/receiver/layout.ts';
+import {
+  addressAt,
+  nowTick,
+  PREFIXES_MAX,
+  RING_BYTES,
+  TOLD,
+  TUPLE_LEN,
+  WAY,
+  WAY_LEN,
+} from '../../src/receiver/layout.ts';
 import { openMaps, readCounters } from '../../src/receiver/maps.ts';
-import { keysOfMap, testRun } from '../../src/sys/libbpf.ts';
+import { entriesOfMap, keysOfMap, testRun, updateMap } from '../../src/sys/libbpf.ts';
 import { dup } from '../../src/sys/libc.ts';
 import { openRingBuffer } from '../../src/sys/ring-buffer.ts';
 import { destOptions, hopByHop, option6, padding6, routing } from '../packets/builder6.ts';
@@ -65,6 +74,14 @@ function open(t: TestContext, { maxClients = 100, from = LIPS } = {}) {
     },
     /** How many clients can be answered. */
     ways: () => keysOfMap(maps.fds.by_client, TUPLE_LEN).length,
+    /** The addresses that answers leave from. */
+    answersFrom: () =>
+      [...entriesOfMap(maps.fds.by_client, { keyLen: TUPLE_LEN, valueLen: WAY_LEN })].flatMap(
+        ({ values, count }) =>
+          Array.from({ length: count }, (_, index) => addressAt(values, index * WAY_LEN + WAY.rip)),
+      ),
+    /** Takes room for a way. */
+    takeWay: () => updateMap(maps.fds.by_client, new Uint8Array(TUPLE_LEN), new Uint8Array(WAY_LEN)),
     trust: (prefixes: readonly string[]) => trust(maps.fds, prefixes),
     trusted: () => trustedPrefixes(maps.fds),
   };
@@ -146,6 +163,48 @@ describe('a UOA', () => {
     assert.equal(receiver.clients()[0]?.client, '198.51.100.7:5000');
   });
 
+  test('is acknowledged a few times in a second, by whomever it is sent: an ACK may be answered by an ACK', (t) => {
+    const receiver = open(t);
+    for (let round = 0; round < 100; round++)
+      for (const cport of [1, 2]) receiver.run(udp(ENDS[4], { options: addressOption(NAMED.cip, cport) }));
+    // A tick may pass meanwhile.
+    const asked = receiver.told().length;
+    assert.ok(asked >= 4 && asked < 100, `${asked}`);
+    assert.equal(receiver.counted().notAgain, 200 - asked);
+  });
+
+  test("that there is no room for on another client's LIP:lport ends that client", (t) => {
+    const receiver = open(t, { maxClients: 1 });
+    const of = (cip: string) => udp(ENDS[4], { options: addressOption(cip, 1) });
+    receiver.run(of('198.51.100.7'));
+    receiver.run(of('198.51.100.8'));
+    const seen = () => receiver.clients().map(({ client }) => client);
+    assert.deepEqual([seen(), receiver.ways()], [['198.51.100.8:1'], 1]);
+    receiver.run(of('2001:db8::7')); // it needs no way
+    assert.deepEqual([seen(), receiver.ways()], [['[2001:db8::7]:1'], 0]);
+    receiver.takeWay();
+    receiver.run(of('198.51.100.8'));
+    assert.deepEqual([seen(), receiver.ways(), receiver.counted().full], [[], 1, 1]);
+  });
+
+  test('that there is no room for leaves no way to its client', (t) => {
+    const receiver = open(t, { maxClients: 2 });
+    for (const [sport, cport] of [
+      [5000, 1],
+      [5001, 1],
+      [5002, 2],
+    ] as const)
+      receiver.run(udp({ ...ENDS[4], sport }, { options: addressOption(NAMED.cip, cport) }));
+    assert.deepEqual([receiver.counted().full, receiver.ways()], [1, 1]);
+  });
+
+  test('by another address of the server moves its answers there', (t) => {
+    const receiver = open(t);
+    for (const dst of ['10.2.0.11', '10.2.0.12'])
+      receiver.run(udp({ ...ENDS[4], dst }, { options: addressOption(NAMED.cip, 1) }));
+    assert.deepEqual(receiver.answersFrom(), ['10.2.0.12']);
+  });
+
   test('may stand behind other options and extension headers', (t) => {
     const elb = { cip: '2001:db8::7', cport: 40000 };
     const inOptions = concat(option6(1, unhex('00 00')), option6(0x3e, unhex('01')), elbOption(elb));
@@ -166,6 +225,14 @@ const elbOption = ({ cip, cport }: { cip: string; cport: number }) => {
   const option = addressOption(cip, cport);
   return concat(Uint8Array.of(31, option.length - 2), option.subarray(2));
 };
+
+test('as many sources as can be trusted are changed to as many others', (t) => {
+  const receiver = open(t);
+  const sources = (second: number) =>
+    Array.from({ length: PREFIXES_MAX }, (_, index) => `10.${second}.${index >> 8}.${index & 255}/32`);
+  for (const second of [1, 2]) receiver.trust(sources(second));
+  assert.deepEqual(receiver.trusted(), sources(2).sort());
+});
 
 test("a LIP:lport that is another client's now leads to that one only", (t) => {
   const receiver = open(t);
