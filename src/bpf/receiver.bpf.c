@@ -109,18 +109,6 @@ static __noinline void forget(const struct tuple *by, const struct learned *lear
 	unpoint(by, learned);
 }
 
-/* A socket that is bound to an address now may have been bound to any when the former client was learned. */
-static __noinline void forget_unbound(const struct tuple *by, const struct address *rip)
-{
-	struct tuple any = { .peer = by->peer, .ports = by->ports };
-	struct learned *before = bpf_map_lookup_elem(&by_lip, &any);
-
-	if (!before || !is_same(&before->rip, rip))
-		return;
-	unpoint(&any, before);
-	bpf_map_delete_elem(&by_lip, &any);
-}
-
 /*
  * Another client that was known by `by` leaves its room. Returns `asks` with one more: what is sent from one
  * LIP:lport is acknowledged ASKS_MAX times in a tick and no more, because an ACK looks as a carrier does, and
@@ -159,8 +147,6 @@ static __noinline enum outcome learn(const struct tuple *by, const struct uoa *u
 	learned.asks = follow(by, &learned);
 	if (is_crossed)
 		learned.ports_and_flags |= (__u64)CROSSED << 32;
-	if (by->bound.high | by->bound.low)
-		forget_unbound(by, rip);
 	/* Nor may the former client be seen where there is no room for this one. */
 	if (!is_crossed && !point(by, &learned)) {
 		forget(by, &learned);
