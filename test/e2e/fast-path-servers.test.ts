@@ -106,20 +106,29 @@ overBoth('onDown reset: the client is told, and its new session is hot in its tu
   await assertRightClients([otherServer]);
 });
 
-overBoth('onDown keep: the session waits for its real server, hot all along', async (t, kind) => {
-  const { rig, client, rs, own, servers } = await startTwo(t, kind, { onDown: 'keep' });
-  const hole = blackHole(rig, own.ip);
-  await until('it is down', async () => (await isUp(rig, rs)) === 0);
-  const { missing } = await client.tell({ do: 'exchange', count: 20, waitMs: 100 });
-  assert.equal(missing, 20);
-  assert.equal(await hotCount(rig), 1);
-  hole.fill();
-  await goingFast(rig, MOST, () => client.exchange(COUNT));
-  await until('it is up again', async () => (await isUp(rig, rs)) === 1);
-  await goingFast(rig, MOST, () => client.exchange(COUNT));
-  assert.equal(await serverOf(rig, client), rs);
-  await assertAllRight(rig, servers, client, client.answered + 20, client.answered);
-});
+overBoth(
+  'onDown keep: the session waits for its real server, hot, which is told it again',
+  async (t, kind) => {
+    const { rig, client, rs, own, servers } = await startTwo(t, kind, { onDown: 'keep' });
+    const hole = blackHole(rig, own.ip);
+    await until('it is down', async () => (await isUp(rig, rs)) === 0);
+    const { missing } = await client.tell({ do: 'exchange', count: 20, waitMs: 100 });
+    assert.equal(missing, 20);
+    assert.equal(await hotCount(rig), 1);
+    const told = () => rig.metric('uoa_sent_total');
+    const before = await told();
+    hole.fill();
+    await until('it is up again', async () => (await isUp(rig, rs)) === 1);
+    await until('it is told the client again', async () => {
+      await client.exchange(COUNT);
+      return (await told()) > before;
+    });
+    await client.heat(rig);
+    await goingFast(rig, MOST, () => client.exchange(COUNT));
+    assert.equal(await serverOf(rig, client), rs);
+    await assertAllRight(rig, servers, client, client.answered + 20, client.answered);
+  },
+);
 
 overBoth(
   'a real server that is drained and given weights keeps its hot sessions, and new ones go elsewhere',

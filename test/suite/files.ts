@@ -10,7 +10,7 @@ import { dirname, join, normalize } from 'node:path';
  * privileges, or runs a packaged program.
  */
 const NEEDS_ROOT_OR_PACKAGES =
-  /lab\/namespace\.ts'|\bnetns\b|sys\/libbpf\.ts'|io\/capture-program\.ts'|'mount'|\b(clang|unshare|setpriv|l?chownSync|promtool|python3|systemd-analyze|tcpdump|tshark|zsh)\b/;
+  /lab\/namespace\.ts'|\bnetns\b|sys\/libbpf\.ts'|receiver\/receiver\.ts'|io\/capture-program\.ts'|'mount'|\b(clang|unshare|setpriv|l?chownSync|promtool|python3|systemd-analyze|tcpdump|tshark|zsh)\b/;
 
 /**
  * Net tests that run with nothing beside them, at the end: they fill rings and queues as fast as the machine

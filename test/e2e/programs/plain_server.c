@@ -5,7 +5,7 @@
  *
  *   recvfrom   recvfrom and sendto
  *   mmsg       recvmmsg and sendmmsg, 32 at a time
- *   connected  a socket for each client, that is connected to it: recv, send and getpeername
+ *   connected  a socket for each client, that is connected to it: recvfrom, send and getpeername
  *   option     recvfrom, and socket options 2048 and 2049, as programs ask kernel modules
  */
 #define _GNU_SOURCE
@@ -32,6 +32,10 @@ struct mark {
 static unsigned long received, attributed, wrong, unnamed, empty, asked;
 static struct sockaddr_storage own;
 static socklen_t own_len;
+/* Standard input, the socket that all clients begin at, and one for each client where they are connected. */
+static struct pollfd fds[CLIENTS + 2];
+static struct sockaddr_storage peers[CLIENTS + 2];
+static int count = 2;
 
 static void fail(const char *what)
 {
@@ -163,7 +167,7 @@ static void many(int fd)
 	struct sockaddr_storage from[BATCH];
 	struct mmsghdr messages[BATCH] = { 0 };
 	struct iovec parts[BATCH];
-	int count;
+	int got;
 
 	for (int i = 0; i < BATCH; i++) {
 		parts[i] = (struct iovec){ data[i], sizeof(data[i]) };
@@ -172,60 +176,66 @@ static void many(int fd)
 		messages[i].msg_hdr.msg_iov = &parts[i];
 		messages[i].msg_hdr.msg_iovlen = 1;
 	}
-	count = recvmmsg(fd, messages, BATCH, 0, NULL);
-	if (count <= 0)
+	got = recvmmsg(fd, messages, BATCH, 0, NULL);
+	if (got <= 0)
 		return;
-	for (int i = 0; i < count; i++) {
+	for (int i = 0; i < got; i++) {
 		look(data[i], messages[i].msg_len, &from[i]);
 		parts[i].iov_len = messages[i].msg_len;
 	}
-	if (sendmmsg(fd, messages, count, 0) != count)
+	if (sendmmsg(fd, messages, got, 0) != got)
 		fail("sendmmsg");
 }
 
-/* The first datagram of a client, which gets a socket of its own. */
-static int greet(int fd)
+/*
+ * A datagram of a client that has a socket of its own, or gets one now. Between bind and connect of a new
+ * socket the kernel puts datagrams of others into it: whose each is says its source, not the socket.
+ */
+static void serve_one(const unsigned char *data, ssize_t len, const struct sockaddr_storage *from, socklen_t from_len)
+{
+	struct sockaddr_storage peer = { 0 };
+	socklen_t peer_len = sizeof(peer);
+	int i = 2;
+
+	while (i < count && memcmp(&peers[i], from, from_len))
+		i++;
+	if (i == CLIENTS + 2)
+		fail("no room");
+	if (i == count) {
+		fds[count++] = (struct pollfd){ opened(), POLLIN, 0 };
+		peers[i] = *from;
+		if (connect(fds[i].fd, (void *)from, from_len))
+			fail("connect");
+	}
+	if (getpeername(fds[i].fd, (void *)&peer, &peer_len))
+		fail("getpeername");
+	look(data, len, &peer);
+	if (send(fds[i].fd, data, len, 0) != len)
+		fail("send");
+}
+
+static void serve_each(int fd)
 {
 	unsigned char data[65536];
 	struct sockaddr_storage from;
-	socklen_t from_len = sizeof(from);
-	ssize_t len = recvfrom(fd, data, sizeof(data), 0, (void *)&from, &from_len);
-	int client;
 
-	if (len < 0)
-		return -1;
-	look(data, len, &from);
-	client = opened();
-	if (connect(client, (void *)&from, from_len))
-		fail("connect");
-	if (send(client, data, len, 0) != len)
-		fail("send");
-	return client;
-}
+	for (;;) {
+		socklen_t from_len = sizeof(from);
+		ssize_t len;
 
-static void serve_connected(int fd)
-{
-	unsigned char data[65536];
-	struct sockaddr_storage peer;
-	socklen_t peer_len = sizeof(peer);
-	ssize_t len;
-
-	while ((len = recv(fd, data, sizeof(data), 0)) >= 0) {
-		if (getpeername(fd, (void *)&peer, &peer_len))
-			fail("getpeername");
-		look(data, len, &peer);
-		if (send(fd, data, len, 0) != len)
-			fail("send");
+		memset(&from, 0, sizeof(from));
+		len = recvfrom(fd, data, sizeof(data), 0, (void *)&from, &from_len);
+		if (len < 0)
+			break;
+		serve_one(data, len, &from, from_len);
 	}
 	if (errno != EAGAIN)
-		fail("recv");
+		fail("recvfrom");
 }
 
 int main(int argc, char **argv)
 {
-	static struct pollfd fds[CLIENTS + 2];
 	const char *mode = argv[1];
-	int count = 2;
 
 	if (argc != 4)
 		return 2;
@@ -255,16 +265,13 @@ int main(int argc, char **argv)
 			break;
 		for (int i = 2; i < count; i++)
 			if (fds[i].revents)
-				serve_connected(fds[i].fd);
+				serve_each(fds[i].fd);
 		if (!fds[1].revents)
 			continue;
 		if (!strcmp(mode, "mmsg")) {
 			many(fds[1].fd);
 		} else if (!strcmp(mode, "connected")) {
-			int client = greet(fds[1].fd);
-
-			if (client >= 0 && count < CLIENTS + 2)
-				fds[count++] = (struct pollfd){ client, POLLIN, 0 };
+			serve_each(fds[1].fd);
 		} else {
 			one_by_one(fds[1].fd, !strcmp(mode, "option"));
 		}
