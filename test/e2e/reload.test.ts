@@ -83,10 +83,11 @@ test('services and real servers are added, changed and removed; the service that
   assert.equal(removed.msg, 'reloaded');
   assert.equal(rig.topology.exec('lb', ['ip', 'address']).includes(vip), false, 'its address is gone');
   for (let i = 0; i < 10; i++) {
-    await reload(rig, ({ services }) => {
+    const { msg, problems } = await reload(rig, ({ services }) => {
       if (services.length === 1) services.push(another);
       else services.pop();
     });
+    assert.deepEqual([msg, problems], ['reloaded', undefined]);
   }
   assert.equal(await rig.metric('config_reloads_total', { result: 'ok' }), 13);
   const created = await rig.metric('sessions_created_total', { service: 'test' });
