@@ -103,6 +103,7 @@ describe('a run of the bench', () => {
       // A machine that is busy may not make enough of them hot.
       'hot-memory': /^(1,000( +-?\d+){3}|not measured: .* became hot)$/m,
       lookup: /^1,000( +\d+){3}$/m,
+      receiver: /^with it, clients named +\d+ +\d+ +[\d,]+$/m,
       datapath: /^outbound( +\d+ +[\d.]+){2}$/m,
     };
     const parts = output.split('\n=== ').slice(1);

@@ -189,8 +189,8 @@ export function assertSeen(server: Answer, clients: Answer): void {
 }
 
 /**
- * Each session is acknowledged, and that ends its UOAs: one for each, and on a machine that stands still a few
- * more, of datagrams that came before the echo ACK. Without one they were three.
+ * Each session is acknowledged, and that ends its UOAs: one for each, and on a machine that stands still a
+ * few more, of datagrams that came before the echo ACK. Without one they were three.
  */
 export async function assertAcknowledged(rig: Rig, sessions: unknown): Promise<void> {
   const metrics = ['uoa_sent_total', 'uoa_acked_total', 'uoa_ack_rejected_total', 'uoa_ack_repeated_total'];
