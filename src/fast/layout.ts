@@ -1,6 +1,6 @@
 // Layouts of the maps of the fast path, which src/bpf/hot.h has in C and explains, and its reasons. Maps that
 // are pinned are taken over by processes of other versions, so another layout needs another LAYOUT_VERSION.
-import { BPF_F_MMAPABLE, MAP_TYPE } from '../sys/libbpf.ts';
+import { BPF_F_MMAPABLE, MAP_TYPE, type MapLayout } from '../sys/libbpf.ts';
 
 /** In the name of the folder of what is pinned. */
 export const LAYOUT_VERSION = 2;
@@ -76,14 +76,6 @@ export const MAP_NAMES = [
   'offered',
 ] as const;
 export type MapName = (typeof MAP_NAMES)[number];
-
-export interface MapLayout {
-  type: number;
-  keyLen: number;
-  valueLen: number;
-  entries: number;
-  flags: number;
-}
 
 export function layoutOf({
   sessions,

@@ -3,18 +3,10 @@
 import { existsSync, mkdirSync, readdirSync, rmdirSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { openPinned, pin } from '../sys/bpf-attachment.ts';
-import { createMap, describeMap, lookUpInMap, MAP_TYPE, updateMap } from '../sys/libbpf.ts';
+import { createMap, describeMap, lookUpInMap, MAP_TYPE, type MapLayout, updateMap } from '../sys/libbpf.ts';
 import { close } from '../sys/libc.ts';
 import { newHashing } from './hot-entries.ts';
-import {
-  ABOUT_LEN,
-  ABOUT_WORDS,
-  type FastPathSizes,
-  layoutOf,
-  MAP_NAMES,
-  type MapLayout,
-  type MapName,
-} from './layout.ts';
+import { ABOUT_LEN, ABOUT_WORDS, type FastPathSizes, layoutOf, MAP_NAMES, type MapName } from './layout.ts';
 import { FOLDER, layoutsIn, removeFolder } from './pins.ts';
 
 type Fds = Readonly<Record<MapName, number>>;

@@ -1,6 +1,6 @@
 // Layouts of the receiver's maps, which src/bpf/receiver-maps.h has in C and explains. Maps that are pinned
 // are taken over by processes of other versions, so another layout needs another LAYOUT_VERSION.
-import { BPF_F_NO_PREALLOC, MAP_TYPE } from '../sys/libbpf.ts';
+import { BPF_F_NO_PREALLOC, MAP_TYPE, type MapLayout } from '../sys/libbpf.ts';
 import { formatAddress } from '../wire/address.ts';
 
 /** In the name of the folder of what is pinned. */
@@ -41,14 +41,6 @@ export const ABOUT_LEN = 4096;
 export const PREFIXES_MAX = 4096;
 export const IGNORED_MAX = 1024;
 export const RING_BYTES = 1 << 20;
-
-export interface MapLayout {
-  type: number;
-  keyLen: number;
-  valueLen: number;
-  entries: number;
-  flags: number;
-}
 
 /** Those that are pinned. */
 export const PINNED = ['by_lip', 'by_client', 'trusted', 'ignored', 'counted', 'about'] as const;

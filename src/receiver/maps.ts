@@ -8,6 +8,7 @@ import {
   entriesOfMap,
   insertInMap,
   lookUpInMap,
+  type MapLayout,
   possibleCpus,
   updateMap,
 } from '../sys/libbpf.ts';
@@ -16,7 +17,6 @@ import {
   ABOUT_LEN,
   COUNTERS,
   layoutOf,
-  type MapLayout,
   PINNED,
   type PinnedMap,
   type ReceiverCounter,

@@ -105,6 +105,15 @@ function refusal(name: string, errno: number, log: Buffer): BpfError {
   return new BpfError('bpf_object__load', errno, `: ${name}${words && `\n${words.slice(-LAST_WORDS)}`}`);
 }
 
+/** What a map is made as: lengths in bytes, flags BPF_F_*. */
+export interface MapLayout {
+  type: number;
+  keyLen: number;
+  valueLen: number;
+  entries: number;
+  flags: number;
+}
+
 /** Opens a map of a MAP_TYPE. `name` shows in bpftool only. Throws a BpfError. */
 export function createMap(
   type: number,
